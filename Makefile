@@ -1,0 +1,67 @@
+# One word each, the same locally as in .ci/run. Needs make and Python 3.11 or newer, nothing else.
+# make test ARGS="-k flask"      make test PYTHON=/path/to/python3.12 VENV=.venv-3.12
+
+PYTHON ?= python3
+VENV ?= .venv
+DEMO_VENV := .venv-demo
+WORKERS ?= 2
+REQUIREMENTS := pyproject.toml requirements/dev.txt requirements/constraints.txt
+CONSTRAINTS := -c requirements/constraints.txt
+
+# An interpreter that was asked for is the only one tried.
+ifeq ($(origin PYTHON),file)
+PYTHONS := $(PYTHON) python3.13 python3.12 python3.11
+else
+PYTHONS := $(PYTHON)
+endif
+
+.PHONY: test check docs bench demo clean
+
+test: $(VENV)/.stamp
+	$(VENV)/bin/pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+check: $(VENV)/.stamp
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy --strict src tests/typing
+
+docs: $(VENV)/.stamp
+	$(VENV)/bin/python scripts/reference.py --check
+
+bench: $(VENV)/.stamp
+	$(VENV)/bin/python -m bench $(ARGS)
+
+demo: $(DEMO_VENV)/.stamp
+	$(DEMO_VENV)/bin/python examples/demo.py $(ARGS)
+
+clean:
+	rm -rf .venv .venv-* build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find bench docs examples scripts src tests -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+
+$(VENV)/.stamp: $(REQUIREMENTS)
+	$(call new_venv,$(VENV))
+	$(call install,$(VENV),-r requirements/dev.txt)
+
+$(DEMO_VENV)/.stamp: $(REQUIREMENTS)
+	$(call new_venv,$(DEMO_VENV))
+	$(call install,$(DEMO_VENV),hatchling fastapi uvicorn httpx)
+
+# Try to run each interpreter: a pyenv shim may be on the path and run nothing.
+define new_venv
+@for python in $(PYTHONS); do \
+	if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+		echo "$(1): made with $$("$$python" --version)"; \
+		exec "$$python" -m venv --clear $(1); \
+	fi; \
+done; \
+echo "obskit needs Python 3.11 or newer; tried and found none in: $(PYTHONS)." >&2; \
+echo "Name one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; \
+exit 1
+endef
+
+# The build backend comes from the pins too, so the library is installed without build isolation.
+define install
+$(1)/bin/python -m pip install --quiet $(CONSTRAINTS) $(2)
+$(1)/bin/python -m pip install --quiet $(CONSTRAINTS) --no-build-isolation --editable .
+@touch $(1)/.stamp
+endef

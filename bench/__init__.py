@@ -1,0 +1,3 @@
+"""
+Measure what obskit costs, as ratios to a floor in the same run.
+"""

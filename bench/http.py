@@ -1,0 +1,131 @@
+"""
+Measure what a request costs more with obskit: in one process, in alternating blocks, as a ratio to the floor.
+
+The floor is what no metric can do without: one clock pair, one bound `Histogram.observe()` and one bound
+`Counter.inc()` of `prometheus_client`, with no route and no status.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import time
+from time import perf_counter
+from typing import Any
+
+from bench.applications import FRAMEWORKS, WSGI, build, driver
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "everything": {},
+    "metrics": {"access_log": False, "correlation": False},
+    "metrics + id": {"access_log": False},
+    "metrics + line": {"correlation": False},
+}
+
+
+def floor(app: Any, framework: str) -> Any:
+    """
+    Wrap an application in the floor.
+    """
+    from prometheus_client import CollectorRegistry, Counter, Histogram
+
+    registry = CollectorRegistry()
+    bounds = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+    labels = {"labelnames": ("method", "endpoint", "status"), "registry": registry}
+    observe = Histogram("floor_seconds", "d", buckets=bounds, **labels).labels("GET", "/", "200").observe
+    inc = Counter("floor", "c", **labels).labels("GET", "/", "200").inc
+
+    def wsgi(environ: Any, start_response: Any) -> Any:
+        started = perf_counter()
+        try:
+            return app(environ, start_response)
+        finally:
+            observe(perf_counter() - started)
+            inc()
+
+    async def asgi(scope: Any, receive: Any, send: Any) -> None:
+        started = perf_counter()
+        try:
+            await app(scope, receive, send)
+        finally:
+            observe(perf_counter() - started)
+            inc()
+
+    return wsgi if framework in WSGI else asgi
+
+
+def measure(framework: str, variant: str, routes: int, blocks: int, block: int) -> dict[str, float]:
+    """
+    Give the added microseconds of the floor and of obskit, and their ratio.
+    """
+    import obskit
+
+    bare = build(framework, routes)
+    observed = obskit.instrument(
+        build(framework, routes), service="bench", log_stream=open(os.devnull, "w"), **VARIANTS[variant]
+    )
+    apps = {"bare": bare, "floor": floor(build(framework, routes), framework), "obskit": observed}
+    drive = driver(framework)
+    times: dict[str, list[int]] = {name: [] for name in apps}
+    for app in apps.values():
+        drive.run(app, 500, time.perf_counter_ns)
+    order = list(apps)
+    for _ in range(blocks):
+        random.shuffle(order)
+        for name in order:
+            times[name].append(drive.run(apps[name], block, time.perf_counter_ns))
+    typical = {name: _low(values) / block / 1000 for name, values in times.items()}
+    added = {name: typical[name] - typical["bare"] for name in ("floor", "obskit")}
+    return {"bare_us": typical["bare"], "floor_us": added["floor"], "added_us": added["obskit"]}
+
+
+def _low(values: list[int]) -> float:
+    """
+    Take the lower quartile: on a shared machine the noise only ever adds.
+    """
+    return statistics.quantiles(values, n=4)[0]
+
+
+def main(arguments: list[str]) -> None:
+    """
+    Run each framework and variant in a fresh process, pinned to one core, and print a table.
+    """
+    parser = argparse.ArgumentParser(prog="python -m bench http")
+    parser.add_argument("-f", "--framework", action="append", choices=FRAMEWORKS)
+    parser.add_argument("-v", "--variant", action="append", choices=VARIANTS)
+    parser.add_argument("--routes", type=int, default=0)
+    parser.add_argument("--blocks", type=int, default=150)
+    parser.add_argument("--block", type=int, default=100)
+    parser.add_argument("--replicas", type=int, default=3)
+    parser.add_argument("--pin", type=int, default=0)
+    parser.add_argument("--child", action="store_true")
+    options = parser.parse_args(arguments)
+    if options.child:
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, {options.pin})
+        figures = measure(options.framework[0], options.variant[0], options.routes, options.blocks, options.block)
+        print(json.dumps(figures))
+        return
+    print(f"{'framework':14}{'variant':16}{'bare us':>9}{'floor us':>10}{'added us':>10}{'x floor':>9}")
+    for framework in options.framework or FRAMEWORKS:
+        for variant in options.variant or ("everything", "metrics"):
+            runs = [_child(arguments, framework, variant) for _ in range(options.replicas)]
+            row = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+            print(
+                f"{framework:14}{variant:16}{row['bare_us']:9.1f}{row['floor_us']:10.2f}{row['added_us']:10.2f}"
+                f"{row['added_us'] / row['floor_us']:9.2f}",
+                flush=True,
+            )
+
+
+def _child(arguments: list[str], framework: str, variant: str) -> dict[str, float]:
+    kept = [word for word in arguments if word not in ("-f", "-v", *FRAMEWORKS, *VARIANTS)]
+    command = [sys.executable, "-m", "bench", "http", *kept, "-f", framework, "-v", variant, "--child"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    figures: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
+    return figures

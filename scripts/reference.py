@@ -1,0 +1,279 @@
+"""
+Write docs/reference/ from the code: settings, metrics, errors, log fields, names.
+
+    python scripts/reference.py            write the pages
+    python scripts/reference.py --check    fail where a page is not what would be written
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import obskit
+import obskit.testing
+from obskit import catalogue, errors
+from obskit.catalogue import Metric
+from obskit.logs.lines import RESERVED
+from obskit.metrics import family
+from obskit.settings import Settings, default_of
+
+FOLDER = Path(__file__).parents[1] / "docs" / "reference"
+COMMAND = "python scripts/reference.py"
+NOTICE = f"<!-- Written by `{COMMAND}` from the code. Do not edit. -->\n"
+
+# Field of a line -> the lines that have it, and what it says. The names are checked against the code's.
+LOG_FIELDS = {
+    "timestamp": ("every", "When the line was made: RFC 3339, UTC, microseconds, `Z`."),
+    "level": ("every", "`DEBUG`, `INFO`, `WARNING`, `ERROR` or `CRITICAL`."),
+    "logger": ("every", "Which part wrote it: `obskit.access` for access lines."),
+    "message": ("every", "One line for people; `request` on access lines."),
+    "service": ("every", "The setting `service`."),
+    "version": ("every, where set", "The setting `version`."),
+    "environment": ("every, where set", "The setting `environment`."),
+    "correlation_id": ("access", "The request's id, as in the `X-Correlation-ID` header of its reply."),
+    "trace_id": ("access, in a trace", "The W3C trace id: 32 hexadecimal digits."),
+    "span_id": ("access, with a span", "The id of the request's span: 16 hexadecimal digits."),
+    "exception": ("access, after one", "The exception behind the reply; `type` is its class."),
+    "method": ("access", "The HTTP method; `_OTHER` for those that no RFC knows."),
+    "path": ("access", "The path as it came, without query string, cut at 2048 characters."),
+    "endpoint": ("access", "The route template, or `<unmatched>`."),
+    "status": ("access", "The status that was sent; 499 where the client left before one was."),
+    "duration_ms": ("access", "Milliseconds from the request's arrival to the last byte."),
+    "first_byte_ms": ("access, streamed", "Milliseconds to the first byte of a streamed reply."),
+    "bytes_sent": ("access", "Bytes of body handed to the server."),
+    "aborted": ("access, when true", "The reply was cut short after its status was sent."),
+    "client": ("access", "The client's address; masked to its network unless `log_client` says otherwise."),
+    "user_agent": ("access", "The client's `User-Agent`."),
+    "db_queries": ("access, when not 0", "Queries that the request made."),
+    "db_ms": ("access, when not 0", "Milliseconds that they took together."),
+    "ai_calls": ("reserved", "Kept for calls of AI services."),
+    "ai_cost_usd": ("reserved", "Kept for calls of AI services."),
+}
+
+# Methods of metrics that the store calls, and users do not.
+MACHINERY = {"cell", "named", "check", "clear", "items", "label_sets", "replace"}
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """
+    Write a Markdown table; a pipe in a cell is escaped.
+    """
+    lines = [head, ["---"] * len(head), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def code(text: str) -> str:
+    return f"`{text}`" if text else ""
+
+
+def sentences(text: str) -> str:
+    """
+    Put each sentence of a wrapped paragraph on a line of its own.
+    """
+    return re.sub(r"(?<=[a-z0-9)`\]][.!?]) (?=[A-Z`])", "\n", " ".join(text.split())) + "\n"
+
+
+# Pages
+
+
+def settings() -> str:
+    rows = [
+        (code(field.name), shown_default(default_of(field)), variable(field), field.metadata["doc"])
+        for field in fields(Settings)
+    ]
+    return (
+        "# Settings\n\n"
+        "Give them to `obskit.instrument()` or `obskit.configure()`, or set the variable.\n"
+        "Arguments beat variables, and variables beat defaults; all are read once, at `configure()`.\n"
+        "An unknown argument, or a value of the wrong type or range, is a "
+        "[`ConfigurationError`](errors.md#configurationerror).\n"
+        "An unknown `OBSKIT_*` variable is one warning.\n"
+        "Both name the nearest setting.\n\n"
+        + table(("setting", "default", "variable", "meaning"), rows)
+        + "\nIn variables, flags are `1`/`0`, `true`/`false`, `yes`/`no` or `on`/`off`, lists are comma-separated, "
+        "mappings are JSON objects, and `none` is `None`.\n"
+    )
+
+
+def shown_default(value: Any) -> str:
+    if isinstance(value, tuple) and value:
+        return ", ".join(f"{item:g}" for item in value)
+    return code(repr(value)) if value != "" else ""
+
+
+def variable(field: Any) -> str:
+    kind = field.metadata["env"]
+    if kind is None:
+        return "none"
+    return code("OBSKIT_" + field.name.upper()) + {"list": " (list)", "json": " (JSON)"}.get(kind, "")
+
+
+def metrics() -> str:
+    text = (
+        "# Metrics\n\n"
+        'The names are those without a namespace: `namespace="shop"` makes `http_requests_total` '
+        "`shop_http_requests_total`.\n"
+        "[`metric_names`](settings.md) renames a metric, or leaves it out.\n"
+        "`endpoint` is the route template as the framework writes it, with a leading slash, or `<unmatched>`.\n"
+        "[What is counted](../explanation/what-is-counted.md) says when, and what the caps do.\n"
+    )
+    for name in catalogue.__all__:
+        module = getattr(catalogue, name)
+        if isinstance(module, ModuleType):
+            text += f"\n## {name}\n\n{sentences(inspect.getdoc(module) or '')}\n"
+            text += table(("metric", "type", "labels", "meaning"), map(metric_row, module.METRICS))
+    histograms = [metric for metric in catalogue.CATALOGUE if metric.kind == "histogram"]
+    text += "\n## Buckets\n\nUpper bounds; `+Inf` follows.\n\n"
+    return text + table(("histogram", "bounds"), ((code(metric.name), bounds(metric)) for metric in histograms))
+
+
+def metric_row(metric: Metric) -> tuple[str, ...]:
+    meaning = metric.help.rstrip(".") + f" ({metric.note})." if metric.note else metric.help
+    return code(metric.name), metric.kind, ", ".join(map(code, metric.labels)), meaning
+
+
+def bounds(metric: Metric) -> str:
+    setting = f"{metric.name.partition('_')[0].replace('database', 'db')}_buckets"
+    known = {field.name: field for field in fields(Settings)}
+    given = metric.buckets or default_of(known[setting])
+    return ", ".join(f"{bound:.9g}" for bound in given) + ("" if metric.buckets else f" (setting `{setting}`)")
+
+
+def error_page() -> str:
+    tree = inspect.getdoc(errors).partition("\n\n")[2]  # type: ignore[union-attr]
+    classes = [cls for cls in vars(errors).values() if inspect.isclass(cls)]
+    text = (
+        "# Errors\n\n"
+        "Each mistake has a class of its own in `obskit.errors`.\n"
+        "A message says what was asked, what was found, and what to do.\n"
+        "Configuration errors are raised at `configure()` and `instrument()`, never in a request.\n\n"
+        f"```text\n{inspect.cleandoc(tree)}\n```\n"
+    )
+    return text + "".join(f"\n## {cls.__name__}\n\n{sentences(inspect.getdoc(cls) or '')}" for cls in classes)
+
+
+def log_fields() -> str:
+    if set(LOG_FIELDS) != RESERVED:
+        raise SystemExit(f"scripts/reference.py: LOG_FIELDS and the code disagree: {set(LOG_FIELDS) ^ RESERVED}")
+    rows = [(code(name), lines, meaning) for name, (lines, meaning) in LOG_FIELDS.items()]
+    return (
+        "# Log fields\n\n"
+        "Each line is one JSON object.\n"
+        "These names are reserved: a field of the application's that has one of them becomes `extra_<name>`.\n"
+        "[`log_names`](settings.md) renames a field, or leaves it out.\n\n"
+        + table(("field", "lines", "meaning"), rows)
+        + "\nAn access line is `ERROR` from status 500 up, else `WARNING` where it took longer than `slow_request_ms`, "
+        "else `INFO`.\n"
+    )
+
+
+def api() -> str:
+    text = "# Names\n\n## obskit\n\nEach is imported when it is first used.\n"
+    names = [name for name in obskit.__all__ if not name.startswith("__")]
+    for name in sorted(names, key=str.lower):
+        thing = getattr(obskit, name)
+        text += linked(name) if inspect.isclass(thing) else described(f"obskit.{name}", thing)
+    text += "\n## What counter(), gauge() and histogram() give\n"
+    for cls in (family.Counter, family.Gauge, family.Histogram):
+        text += described(cls.__name__, cls, made_by_users=False)
+    text += "\n## obskit.testing\n\n" + docstring(inspect.getdoc(obskit.testing) or "")
+    for name, thing in vars(obskit.testing).items():
+        if not name.startswith("_") and getattr(thing, "__module__", "") == "obskit.testing":
+            text += described(f"obskit.testing.{name}", thing)
+    return text
+
+
+def linked(name: str) -> str:
+    page = (
+        "[Settings](settings.md) lists its fields" if name == "Settings" else f"See [Errors](errors.md#{name.lower()})"
+    )
+    return f"\n### obskit.{name}\n\n{page}.\n"
+
+
+def described(title: str, thing: Any, *, made_by_users: bool = True) -> str:
+    """
+    Write a function's or class's section: signature, docstring, and a class' public methods.
+    """
+    head = signature(title, thing) + "\n" if made_by_users else ""
+    text = f"\n### {title}\n\n" + head + docstring(inspect.getdoc(thing) or "")
+    if inspect.isclass(thing):
+        for name, method in inspect.getmembers(thing, inspect.isfunction):
+            if not name.startswith("_") and name not in MACHINERY:
+                text += f"\n#### {title}.{name}\n\n" + signature(f"{title}.{name}", method) + "\n"
+                text += docstring(inspect.getdoc(method) or "")
+    return text
+
+
+def signature(title: str, thing: Any) -> str:
+    found = str(inspect.signature(thing))
+    bare = re.sub(r"""((?:: |-> ))(["'])(.*?)\2(?=,|\)|$| = )""", r"\1\3", found)
+    return f"```text\n{title}{re.sub(r'^[(]self(, )?', '(', bare)}\n```\n"
+
+
+def docstring(text: str) -> str:
+    """
+    Turn a docstring into Markdown: paragraphs, and a list for each of its sections.
+    """
+    parts = []
+    for paragraph in re.split(r"\n\n+", text):
+        title, _, body = paragraph.partition("\n")
+        if re.fullmatch(r"(Args|Returns|Raises|Attributes):", title):
+            parts.append(f"{title}\n\n" + "".join(map(bullet, re.split(r"\n(?=    \S)", "\n" + body)[1:])))
+        elif paragraph.startswith("    "):
+            parts.append(f"```text\n{inspect.cleandoc(paragraph)}\n```\n")
+        else:
+            parts.append(sentences(paragraph))
+    return "\n".join(parts)
+
+
+def bullet(entry: str) -> str:
+    name, colon, meaning = " ".join(entry.split()).partition(": ")
+    text = f"{code(name)}: {meaning}" if colon and re.fullmatch(r"[*\w, ]+", name) else " ".join(entry.split())
+    return "- " + sentences(text).replace("\n", "\n  ").rstrip() + "\n"
+
+
+PAGES = {
+    "settings.md": settings,
+    "metrics.md": metrics,
+    "errors.md": error_page,
+    "log-fields.md": log_fields,
+    "api.md": api,
+}
+
+
+def stale(folder: Path) -> list[str]:
+    """
+    List the pages of a folder that are not what the code says.
+    """
+    return [
+        name
+        for name, write in PAGES.items()
+        if not (folder / name).is_file() or (folder / name).read_text("utf-8") != NOTICE + write()
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where a page is stale")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where the pages are")
+    asked = parser.parse_args(arguments)
+    found = stale(asked.folder)
+    if asked.check and found:
+        print(f"stale: {', '.join(found)} in docs/reference; run: {COMMAND}", file=sys.stderr)
+        return 1
+    for name in () if asked.check else found:
+        (asked.folder / name).write_text(NOTICE + PAGES[name](), "utf-8")
+        print(f"written: {name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

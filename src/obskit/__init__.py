@@ -1,0 +1,83 @@
+"""
+Observe Flask, FastAPI, Starlette and Django applications: `app = obskit.instrument(app)`.
+
+Requests, queries and functions are timed, correlation ids follow a request, JSON lines say what happened, and
+`/metrics` and `/health` answer. Importing this package imports no framework and reads no setting.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from obskit._version import __version__
+
+if TYPE_CHECKING:
+    from obskit._instrument import instrument, instrument_sqlite3, uninstrument_sqlite3
+    from obskit.context import bind, correlation_id, unbind
+    from obskit.db.observe import observe_db
+    from obskit.errors import ConfigurationError, MissingExtraError, ObskitError
+    from obskit.integrations._http import set_route
+    from obskit.integrations._start import configure
+    from obskit.metrics.declare import counter, gauge, histogram
+    from obskit.observation import observe
+    from obskit.propagation import outgoing_headers
+    from obskit.runtime import shutdown
+    from obskit.settings import Settings
+
+_HOME = {
+    "ConfigurationError": "errors",
+    "MissingExtraError": "errors",
+    "ObskitError": "errors",
+    "Settings": "settings",
+    "bind": "context",
+    "configure": "integrations._start",
+    "correlation_id": "context",
+    "counter": "metrics.declare",
+    "gauge": "metrics.declare",
+    "histogram": "metrics.declare",
+    "instrument": "_instrument",
+    "instrument_sqlite3": "_instrument",
+    "observe": "observation",
+    "observe_db": "db.observe",
+    "outgoing_headers": "propagation",
+    "set_route": "integrations._http",
+    "shutdown": "runtime",
+    "unbind": "context",
+    "uninstrument_sqlite3": "_instrument",
+}
+
+__all__ = [
+    "ConfigurationError",
+    "MissingExtraError",
+    "ObskitError",
+    "Settings",
+    "__version__",
+    "bind",
+    "configure",
+    "correlation_id",
+    "counter",
+    "gauge",
+    "histogram",
+    "instrument",
+    "instrument_sqlite3",
+    "observe",
+    "observe_db",
+    "outgoing_headers",
+    "set_route",
+    "shutdown",
+    "unbind",
+    "uninstrument_sqlite3",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'obskit' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"obskit.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,99 @@
+"""
+Carry out `obskit.instrument()`: find out what an application is, and put obskit around it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from importlib import import_module
+from typing import Any, TypeVar
+
+from obskit.errors import UnsupportedApplicationError
+from obskit.integrations._start import configure
+
+App = TypeVar("App")
+
+# Class of the application -> the integration that knows it. The most special first: FastAPI is a Starlette.
+_FRAMEWORKS = {
+    ("fastapi.applications", "FastAPI"): "fastapi",
+    ("starlette.applications", "Starlette"): "starlette",
+    ("flask.app", "Flask"): "flask",
+    ("django.core.handlers.wsgi", "WSGIHandler"): "django",
+    ("django.core.handlers.asgi", "ASGIHandler"): "django",
+}
+
+
+def instrument(app: App, **settings: Any) -> App:
+    """
+    Observe an application: metrics, correlation ids, JSON access lines, trace context, `/metrics`, `/health`.
+
+    Args:
+        app: A Flask, FastAPI or Starlette application (instrumented in place and returned), a Django WSGI or ASGI
+            application, or any WSGI or ASGI callable (which come back wrapped).
+        **settings: As for `obskit.configure()`; none joins the runtime that stands, or makes one with defaults.
+
+    Returns:
+        What to serve in place of `app`. An application that is instrumented already comes back as it is.
+
+    Raises:
+        UnsupportedApplicationError: It is neither of these.
+        RouteTakenError: The application answers `metrics_path` or `health_path` itself.
+        ConfigurationError: As for `obskit.configure()`.
+    """
+    runtime = configure(**settings)
+    if not runtime.settings.enabled:
+        return app
+    wrapped: App = _integration_of(app).instrument(app, runtime)
+    runtime.announce()
+    return wrapped
+
+
+def _integration_of(app: Any) -> Any:
+    for cls in type(app).__mro__:
+        name = _FRAMEWORKS.get((cls.__module__, cls.__name__))
+        if name is not None:
+            return import_module(f"obskit.integrations.{name}")
+    return import_module(f"obskit.integrations.{_protocol_of(app)}")
+
+
+def _protocol_of(app: Any) -> str:
+    """
+    Tell WSGI from ASGI by what a callable takes: two arguments, or three.
+    """
+    if isinstance(app, type) or not callable(app):
+        raise _unsupported(app)
+    try:
+        signature = inspect.signature(app)
+    except (TypeError, ValueError):
+        raise _unsupported(app) from None
+    for protocol, count in (("wsgi", 2), ("asgi", 3)):
+        try:
+            signature.bind(*range(count))
+        except TypeError:
+            continue
+        return protocol
+    raise _unsupported(app)
+
+
+def _unsupported(app: Any) -> UnsupportedApplicationError:
+    what = f"the class {app.__name__}" if isinstance(app, type) else f"a {type(app).__name__}"
+    hint = "pass an instance of it" if isinstance(app, type) else "pass the application object itself"
+    return UnsupportedApplicationError(
+        f"instrument() was given {what}; {hint}: a Flask, FastAPI or Starlette application, Django's "
+        "get_wsgi_application() or get_asgi_application(), a WSGI callable (environ, start_response) or an ASGI "
+        "callable (scope, receive, send)"
+    )
+
+
+def instrument_sqlite3() -> None:
+    """
+    Time the queries of every `sqlite3` connection that is opened from now on. Undo: `uninstrument_sqlite3()`.
+    """
+    import_module("obskit.integrations.sqlite3").instrument()
+
+
+def uninstrument_sqlite3() -> None:
+    """
+    Open plain `sqlite3` connections again.
+    """
+    import_module("obskit.integrations.sqlite3").uninstrument()

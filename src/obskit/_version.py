@@ -1,0 +1,5 @@
+"""
+Hold the version, once.
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,20 @@
+"""
+The metrics of database queries.
+"""
+
+from obskit.catalogue.spec import Metric
+
+DURATION = Metric(
+    "database_query_duration_seconds",
+    "histogram",
+    "Seconds that database queries took, failed ones included.",
+    labels=("system", "table", "operation"),
+)
+ERRORS = Metric(
+    "database_errors_total",
+    "counter",
+    "Database queries that raised.",
+    labels=("system", "table", "operation", "error"),
+)
+
+METRICS = (DURATION, ERRORS)

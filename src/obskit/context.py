@@ -1,0 +1,83 @@
+"""
+Keep what one request or job shares, in one `ContextVar`: its innermost operation.
+
+The operation at the root of a request is the request's holder: it carries the correlation id and the bound
+fields. Tasks, `to_thread` and the frameworks' thread pools copy the variable, never the holder, so what is bound
+in a worker thread is seen by the middleware that made the holder.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+from contextvars import ContextVar
+from itertools import repeat
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from obskit.operation import Operation
+
+current: ContextVar[Operation | None] = ContextVar("obskit_operation", default=None)
+
+# `uuid.UUID()` is no check: it drops hyphens and braces, so 60 KB of them pass. A fullmatch with a length is.
+valid_id = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}").fullmatch
+# W3C Trace Context, level 2: version 00-fe, 16 bytes of trace id, 8 of span id, flags; neither id all zero.
+_valid_traceparent = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?"
+).fullmatch
+
+# An own generator: an application that seeds `random` must not make ids repeat, nor two forked workers.
+_random = random.Random()
+os.register_at_fork(after_in_child=_random.seed)
+# A correlation id: 32 hexadecimal digits, 128 random bits, not a secret. A chain of iterators in C, since every
+# request makes one, and a Python function costs three times as much.
+new_id = map("%032x".__mod__, map(_random.getrandbits, repeat(128))).__next__
+
+
+def trace_id_of(traceparent: str) -> str | None:
+    """
+    Read the trace id of a `traceparent` header, or None where the header breaks the W3C rules.
+    """
+    match = _valid_traceparent(traceparent)
+    return match[1] if match else None
+
+
+def correlation_id() -> str | None:
+    """
+    Read the correlation id of the request or job that runs here, or None outside of one.
+
+    It also holds in threads of the framework's pool, in tasks that the request started and in its background
+    tasks.
+    """
+    operation = current.get()
+    return operation.root.correlation_id if operation is not None else None
+
+
+def bind(**fields: Any) -> None:
+    """
+    Add fields to every later log line, span and record of this request or job.
+
+    Bound fields never become metric labels. Outside of a request they hold for the current thread or task.
+    """
+    holder = _holder()
+    holder.fields = {**holder.fields, **fields} if holder.fields else fields
+
+
+def unbind(*names: str) -> None:
+    """
+    Take bound fields back; names that are not bound are ignored.
+    """
+    holder = _holder()
+    if holder.fields:
+        holder.fields = {k: v for k, v in holder.fields.items() if k not in names}
+
+
+def _holder() -> Operation:
+    operation = current.get()
+    if operation is None:
+        from obskit.operation import Operation
+
+        operation = Operation()
+        current.set(operation)
+    return operation.root

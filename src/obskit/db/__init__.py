@@ -1,0 +1,3 @@
+"""
+Name and time database queries, whatever the driver.
+"""

@@ -1,0 +1,168 @@
+"""
+Share what WSGI and ASGI do alike: which requests to look at, correlation ids, how a request ended.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+from obskit import context
+from obskit.errors import RouteTakenError
+from obskit.operation import UNMATCHED, HttpOperation
+from obskit.recorder import recorder
+from obskit.runtime import Runtime
+from obskit.settings import Network, Settings
+from obskit.web.routes import Routes
+
+# A marker in `scope` and `environ`: this request is being observed already.
+MARK = "obskit.observed"
+ID_HEADER = "X-Correlation-ID"
+ID_HEADER_LOWER = "x-correlation-id"
+ACCEPTED_HEADERS = (ID_HEADER_LOWER, "x-request-id")
+
+Skip = Callable[[str], bool]
+
+
+def identify(op: HttpOperation, trust: bool) -> None:
+    """
+    Give a request its correlation id: the client's where it is well formed and trusted, else a fresh one.
+
+    A bad id is never kept, logged or sent back.
+    """
+    traceparent = op.header("traceparent")
+    if traceparent is not None:
+        op.trace_id = context.trace_id_of(traceparent)
+    if trust:
+        for name in ACCEPTED_HEADERS:
+            given = op.header(name)
+            if given is not None and context.valid_id(given):
+                op.correlation_id = given
+                return
+        if op.trace_id is not None:
+            op.correlation_id = op.trace_id
+            return
+    op.correlation_id = recorder.new_id()
+
+
+def locate(op: HttpOperation, route: Callable[[Any], str | None], request: Any) -> None:
+    """
+    Ask the framework which route matched, unless the application has said it. A surprise is counted, not raised.
+    """
+    if op.endpoint is UNMATCHED:
+        try:
+            op.endpoint = route(request) or UNMATCHED
+        except Exception as error:
+            recorder.failed("route", error)
+
+
+def no_route(request: Any) -> None:
+    """
+    Know no routes: bare callables say theirs with `obskit.set_route()`.
+    """
+
+
+def set_route(template: str) -> None:
+    """
+    Say which route this request took, for applications without a framework's routing.
+
+    Args:
+        template: With placeholders, never with values: `/devices/{device_id}`. It becomes the `endpoint` label.
+    """
+    operation = context.current.get()
+    root = operation.root if operation is not None else None
+    if isinstance(root, HttpOperation):
+        root.endpoint = template if template.startswith("/") else "/" + template
+
+
+def skipper(settings: Settings) -> Skip | None:
+    """
+    Build the test for paths that are not observed; None where every path is.
+    """
+    if not settings.exclude:
+        return None
+    prefixes = tuple(item for item in settings.exclude if isinstance(item, str))
+    patterns = [item.search for item in settings.exclude if isinstance(item, re.Pattern)]
+
+    def skip(path: str) -> bool:
+        return path.startswith(prefixes) or any(search(path) for search in patterns)
+
+    return skip
+
+
+def client_address(peer: str | None, forwarded: str | None, trusted: Sequence[Network]) -> str | None:
+    """
+    Find the client: the peer, unless it is a trusted proxy; then the first untrusted address from the right.
+    """
+    if peer is None or not trusted or not forwarded or not _is_trusted(peer, tuple(trusted)):
+        return peer
+    address = peer
+    for hop in reversed(forwarded.split(",")):
+        hop = hop.strip()
+        if not _is_address(hop):
+            return address
+        address = hop
+        if not _is_trusted(hop, tuple(trusted)):
+            return address
+    return address
+
+
+@lru_cache(maxsize=1024)
+def _is_trusted(address: str, trusted: tuple[Network, ...]) -> bool:
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(parsed in network for network in trusted)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+class Follower:
+    """
+    Hold what a middleware needs of the runtime that stands, decided once for each.
+    """
+
+    def __init__(self) -> None:
+        self.follow(None)
+
+    def follow(self, runtime: Runtime | None) -> None:
+        """
+        Observe by this runtime from now on; None: pass everything through.
+        """
+        settings = runtime.settings if runtime is not None else Settings(enabled=False)
+        self.active = settings.enabled
+        self.routes = runtime.routes if runtime is not None else Routes(settings, None, str)
+        self.paths = self.routes.paths
+        self.skip = skipper(settings)
+        self.trusted = settings.trusted_proxies
+        self.trust_ids = settings.trust_inbound_ids
+        self.correlation = settings.correlation
+
+
+def refuse_taken(runtime: Runtime, routes: Iterable[str]) -> None:
+    """
+    Refuse to stand in front of a route that the application has.
+
+    Raises:
+        RouteTakenError: It names the path, and the setting that moves obskit's.
+    """
+    settings = runtime.settings
+    wanted = {"metrics_path": settings.metrics_path, "health_path": settings.health_path}
+    taken = set(routes) & runtime.routes.paths.keys()
+    for setting, path in wanted.items():
+        mine = sorted(route for route in taken if path and (route == path or route.startswith(path + "/")))
+        if mine:
+            raise RouteTakenError(
+                f"the application has a route {mine[0]} itself: give obskit another place with "
+                f"{setting}='/obskit{path}', or {setting}=None to mount none"
+            )

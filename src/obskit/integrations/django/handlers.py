@@ -1,0 +1,62 @@
+"""
+Wrap Django's WSGI and ASGI handlers: what `obskit.instrument(get_wsgi_application())` does.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from django.core.handlers.asgi import ASGIHandler
+from django.core.signals import got_request_exception
+
+from obskit.context import current
+from obskit.integrations import _http, asgi, wsgi
+from obskit.integrations.django.routes import note_route, templates
+from obskit.operation import HttpOperation
+from obskit.runtime import Runtime
+
+
+def instrument(handler: Any, runtime: Runtime) -> Any:
+    """
+    Observe a Django handler: it comes back wrapped.
+    """
+    _refuse_taken(runtime)
+    if "resolve_request" not in vars(handler):
+        handler.resolve_request = _noting(handler.resolve_request)
+    protocol = asgi if isinstance(handler, ASGIHandler) else wsgi
+    return protocol.ObskitMiddleware(handler)
+
+
+def _noting(resolve: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """
+    Note the route as soon as it is known, so that the view's own queries and AI calls can name it.
+    """
+
+    def resolve_request(request: Any) -> Any:
+        match = resolve(request)
+        note_route(match)
+        return match
+
+    return resolve_request
+
+
+def _refuse_taken(runtime: Runtime) -> None:
+    try:
+        routes = list(templates())
+    except Exception:
+        return  # a URLconf that cannot be imported, or not yet, is Django's to report with its first request
+    _http.refuse_taken(runtime, routes)
+
+
+def _unhandled(**signal: Any) -> None:
+    """
+    Note the exception that Django turns into a 500 itself; it is being handled while the signal is sent.
+    """
+    operation, error = current.get(), sys.exc_info()[1]
+    if error is not None and operation is not None and isinstance(operation.root, HttpOperation):
+        operation.root.exception = operation.root.error = type(error).__name__
+
+
+got_request_exception.connect(_unhandled, dispatch_uid="obskit")

@@ -1,0 +1,162 @@
+"""
+Observe Django from its middleware, synchronous and asynchronous, without a thread in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+from django.conf import settings
+from django.core.exceptions import MiddlewareNotUsed
+from django.utils.log import log_response
+
+from obskit.context import current
+from obskit.errors import ConfigurationError
+from obskit.integrations import _http
+from obskit.integrations._http import MARK
+from obskit.integrations._start import configure
+from obskit.integrations.django.operation import DjangoOperation
+from obskit.integrations.django.routes import note_route, own_prefixes
+from obskit.operation import HttpOperation
+from obskit.recorder import recorder
+from obskit.runtime import Runtime, follow
+
+_plan = recorder.plans[HttpOperation]
+
+
+def configure_from_settings() -> Runtime:
+    """
+    Apply `settings.OBSKIT`; what it gives counts as arguments of `obskit.configure()`.
+
+    Raises:
+        ConfigurationError: As for `obskit.configure()`, or it is no dict.
+    """
+    given = getattr(settings, "OBSKIT", {})
+    if not isinstance(given, Mapping):
+        raise ConfigurationError(
+            f"settings.OBSKIT must be a dict of obskit's settings, such as {{'service': 'shop'}}; "
+            f"it is a {type(given).__name__}"
+        )
+    return configure(**given)
+
+
+class ObskitMiddleware(_http.Follower):
+    """
+    Observe what Django answers; the first of `settings.MIDDLEWARE`, since it sees nothing of what comes before it.
+
+    Where something around Django observes the request already (`obskit.instrument()`), it adds the route only.
+    """
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: Callable[[Any], Any]) -> None:
+        self.get_response = get_response
+        self._asynchronous = iscoroutinefunction(get_response)
+        self.process_view: Callable[..., Any] = _process_view
+        if self._asynchronous:
+            markcoroutinefunction(self)
+            self.process_view = _process_view_async
+        super().__init__()
+        runtime = configure_from_settings()
+        if not runtime.settings.enabled:
+            raise MiddlewareNotUsed("obskit is off: enabled=False")
+        follow(self)
+        runtime.announce()
+
+    def follow(self, runtime: Runtime | None) -> None:
+        """
+        Observe by this runtime from now on; None: pass everything through.
+        """
+        super().follow(runtime)
+        self._own_prefixes: tuple[str, ...] | None = None
+
+    def __call__(self, request: Any) -> Any:
+        """
+        Serve one request; the answer is awaitable where Django's next step is.
+        """
+        if self._asynchronous:
+            return self._serve_async(request)
+        op = self._observe(request)
+        if op is None:
+            return self.get_response(request)
+        token = current.set(op)
+        _plan.begin(op)
+        try:
+            response = self.get_response(request)
+            op.answered(response)
+            if op.status >= 400:
+                # Django logs it too, but outside of all middleware, where the correlation id is gone; once is kept.
+                _log(response, request)
+            return response
+        except BaseException as error:
+            op.raised(error)
+            raise
+        finally:
+            current.reset(token)
+
+    async def _serve_async(self, request: Any) -> Any:
+        op = self._observe(request)
+        if op is None:
+            return await self.get_response(request)
+        token = current.set(op)
+        _plan.begin(op)
+        try:
+            response = await self.get_response(request)
+            op.answered(response)
+            if op.status >= 400 and not hasattr(response, "_has_been_logged"):
+                await sync_to_async(_log, thread_sensitive=False)(response, request)
+            return response
+        except BaseException as error:
+            op.raised(error)
+            raise
+        finally:
+            current.reset(token)
+
+    def _observe(self, request: Any) -> DjangoOperation | None:
+        """
+        Make the operation of a request; None where it is observed already, or not to be.
+        """
+        carrier = getattr(request, "scope", None) or request.META
+        if MARK in carrier or not self.active:
+            return None
+        path = request.path_info
+        if (self.skip is not None and self.skip(path)) or self._is_own(path):
+            return None
+        carrier[MARK] = True
+        op = DjangoOperation(request, self, self._asynchronous)
+        if self.correlation:
+            meta = request.META
+            if "HTTP_X_CORRELATION_ID" in meta or "HTTP_X_REQUEST_ID" in meta or "HTTP_TRACEPARENT" in meta:
+                _http.identify(op, self.trust_ids)
+            else:
+                op.correlation_id = recorder.new_id()
+        return op
+
+    def _is_own(self, path: str) -> bool:
+        """
+        Tell whether `obskit.integrations.django.urls` answers this path; found out with the first request.
+        """
+        if self._own_prefixes is None:
+            try:
+                self._own_prefixes = own_prefixes()
+            except Exception:
+                return False  # Django reports its broken URLconf itself, and this request shows it
+        for prefix in self._own_prefixes:  # noqa: SIM110  # a generator costs more than the rest of this
+            if path.startswith(prefix) and "/" + path[len(prefix) :] in self.paths:
+                return True
+        return False
+
+
+def _log(response: Any, request: Any) -> None:
+    log_response("%s: %s", response.reason_phrase, request.path, response=response, request=request)
+
+
+def _process_view(request: Any, view: Any, args: Any, kwargs: Any) -> None:
+    note_route(request.resolver_match)
+
+
+async def _process_view_async(request: Any, view: Any, args: Any, kwargs: Any) -> None:
+    note_route(request.resolver_match)

@@ -1,0 +1,154 @@
+"""
+Be one request seen from Django's middleware, where neither `start_response` nor `send` can be watched.
+
+A response ends when Django closes it, which it does after the last byte has gone to the server, and a streamed one
+with its last piece.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from obskit.context import current
+from obskit.integrations._http import ID_HEADER
+from obskit.integrations.wsgi import _NO_LENGTH, WsgiOperation, _Reply
+from obskit.operation import HttpOperation
+from obskit.recorder import recorder
+
+
+class DjangoOperation(WsgiOperation):
+    """
+    Read what `request.META` says, under ASGI too, and watch the response that the middleware passes on.
+    """
+
+    __slots__ = ("_asynchronous", "_complete", "_gathered", "_request")
+
+    def __init__(self, request: Any, front: Any, asynchronous: bool = False) -> None:
+        environ = request.META
+        HttpOperation.__init__(self, environ["REQUEST_METHOD"], request.path_info)
+        self.environ = environ
+        self._front = front
+        self._declared = _NO_LENGTH
+        self._request = request
+        self._asynchronous = asynchronous
+        self._gathered = False
+        self._complete = False
+
+    @property
+    def scheme(self) -> str:
+        """
+        Read `http` or `https`.
+        """
+        return str(self._request.scheme)
+
+    def answered(self, response: Any) -> None:
+        """
+        Take the status, set the id, and end when the response does.
+        """
+        self.status = response.status_code
+        if self.correlation_id is not None:
+            response.headers[ID_HEADER] = self.correlation_id
+        if response.streaming:
+            self._stream(response)
+        else:
+            self.bytes_sent = len(response.content)
+            self._complete = True
+        response._resource_closers.append(_Closer(self))
+
+    def _stream(self, response: Any) -> None:
+        length = response.headers.get("Content-Length", "")
+        self._declared = int(length) if length.isdecimal() else _NO_LENGTH
+        if getattr(response, "file_to_stream", None) is not None and "wsgi.file_wrapper" in self.environ:
+            # The server sends the file by itself, and does not tell how much of it.
+            self.bytes_sent = self.declared_size
+            self._complete = True
+            return
+        if response.is_async is not self._asynchronous:
+            # Django gathers all of it before it sends the first byte: handing the pieces over ends nothing.
+            self._gathered = True
+            self._declared = _NO_LENGTH
+        watch = _AsyncReply if response.is_async else _Reply
+        response.streaming_content = watch(self, response.streaming_content)
+
+    def exhausted(self) -> None:
+        """
+        End after the last piece, or when all pieces that were gathered have been sent.
+        """
+        self._complete = True
+        if not self._gathered:
+            self.end()
+        elif self.streamed:
+            self.first_byte_seconds = recorder.clock() - self.started
+
+    def left(self) -> None:
+        """
+        End when the response is closed or dropped: aborted, unless all of it was handed over.
+        """
+        if self.ended:
+            return
+        if self._complete:
+            self.end()
+        else:
+            super().left()
+
+    def raised(self, error: BaseException) -> None:
+        """
+        End with an exception; under ASGI a stream's status has been sent before its first piece.
+        """
+        if self.ended or not (self._asynchronous and self.status):
+            super().raised(error)
+            return
+        if isinstance(error, Exception):
+            self.exception = self.error = type(error).__name__
+        self.aborted = True
+        self.end()
+
+
+class _Closer:
+    """
+    End a request when its response is closed, or dropped by a server that has not closed it.
+    """
+
+    __slots__ = ("_op",)
+
+    def __init__(self, op: DjangoOperation) -> None:
+        self._op = op
+
+    def __call__(self) -> None:
+        self._op.left()
+
+    def __del__(self) -> None:
+        self._op.left()
+
+
+class _AsyncReply:
+    """
+    Hand a stream on piece by piece, with the request's context set while the application works.
+    """
+
+    __slots__ = ("_body", "_op")
+
+    def __init__(self, op: DjangoOperation, body: AsyncIterator[bytes]) -> None:
+        self._op = op
+        self._body = body
+
+    def __aiter__(self) -> _AsyncReply:
+        return self
+
+    async def __anext__(self) -> bytes:
+        op = self._op
+        token = current.set(op)
+        try:
+            piece = await anext(self._body)
+            op.sent(len(piece))
+            return piece
+        except StopAsyncIteration:
+            if not op.ended:
+                op.exhausted()
+            raise
+        except BaseException as error:
+            op.raised(error)
+            raise
+        finally:
+            current.reset(token)

@@ -1,0 +1,66 @@
+"""
+Tell which route Django matched, and which routes it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import Any
+
+from django.urls import get_resolver
+
+from obskit.context import current
+from obskit.operation import UNMATCHED, HttpOperation
+from obskit.recorder import recorder
+
+# How `urls.py` writes its one route.
+OWN = "<obskit:route>"
+
+
+@lru_cache(maxsize=4096)
+def template(route: str) -> str:
+    """
+    Write a route as the endpoint that stands in labels; regular expressions lose their anchors.
+    """
+    route = route.removeprefix("^").removesuffix(r"\Z")
+    return "/" + (route[:-1] if route.endswith("$") and not route.endswith(r"\$") else route)
+
+
+def note_route(match: Any) -> None:
+    """
+    Give the request that is observed here its endpoint, before its view runs, unless the application has said it.
+    """
+    operation = current.get()
+    if operation is None:
+        return
+    root = operation.root
+    if isinstance(root, HttpOperation) and root.endpoint is UNMATCHED:
+        try:
+            root.endpoint = template(match.route)
+        except Exception as error:
+            recorder.failed("route", error)
+
+
+def templates() -> Iterator[str]:
+    """
+    Walk the routes of `ROOT_URLCONF`; what is wrong with it is raised.
+    """
+    return _walk(get_resolver().url_patterns, "")
+
+
+def _walk(patterns: Iterable[Any], prefix: str) -> Iterator[str]:
+    for pattern in patterns:
+        route = prefix + str(pattern.pattern).removeprefix("^")
+        included = getattr(pattern, "url_patterns", None)
+        if included is None:
+            yield template(route)
+        else:
+            yield from _walk(included, route)
+
+
+def own_prefixes() -> tuple[str, ...]:
+    """
+    Find where the URLconf includes `obskit.integrations.django.urls`: `/`, or `/ops/`.
+    """
+    return tuple(found.removesuffix(OWN) for found in templates() if found.endswith(OWN))

@@ -1,0 +1,73 @@
+"""
+Know Flask's routes, and sit around its WSGI application.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from obskit.context import current
+from obskit.errors import MissingExtraError
+from obskit.integrations import _http
+from obskit.integrations._start import configure
+from obskit.integrations.wsgi import ObskitMiddleware
+from obskit.operation import HttpOperation
+from obskit.runtime import Runtime
+
+try:
+    from flask import Flask, got_request_exception
+except ImportError as error:
+    raise MissingExtraError("obskit.integrations.flask needs Flask: pip install 'obskit[flask]'") from error
+
+
+def route_of(environ: dict[str, Any]) -> str | None:
+    """
+    Read the matched rule from the request that Flask keeps in the environ while its context lives.
+    """
+    request = environ.get("werkzeug.request")
+    rule = request.url_rule if request is not None else None
+    return None if rule is None else rule.rule
+
+
+def instrument(app: Flask, runtime: Runtime) -> Flask:
+    """
+    Observe a Flask application, in place and once.
+    """
+    if "obskit" not in app.extensions:
+        _http.refuse_taken(runtime, (rule.rule for rule in app.url_map.iter_rules()))
+        middleware = ObskitMiddleware(app.wsgi_app, route=route_of)
+        app.wsgi_app = middleware  # type: ignore[method-assign]
+        app.extensions["obskit"] = middleware
+        got_request_exception.connect(_unhandled, app)
+    return app
+
+
+def _unhandled(sender: Flask, exception: BaseException, **extra: Any) -> None:
+    """
+    Note the exception that Flask turns into a 500 itself.
+    """
+    operation = current.get()
+    if operation is not None and isinstance(operation.root, HttpOperation):
+        operation.root.exception = operation.root.error = type(exception).__name__
+
+
+class Obskit:
+    """
+    Observe Flask applications by the extension habit: `Obskit(app)`, or `Obskit()` and `init_app(app)` later.
+
+    `app.config["OBSKIT"]`, a dict of settings, counts as arguments.
+    """
+
+    def __init__(self, app: Flask | None = None, **settings: Any) -> None:
+        self._settings = settings
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """
+        Observe this application.
+        """
+        runtime = configure(**{**app.config.get("OBSKIT", {}), **self._settings})
+        if runtime.settings.enabled:
+            instrument(app, runtime)
+            runtime.announce()

@@ -1,0 +1,315 @@
+"""
+Know Starlette's and FastAPI's routes, and sit around their middleware stack.
+
+    app = obskit.instrument(app)            # outside of everything: 500s carry the correlation id too
+
+    from obskit.integrations.starlette import ObskitMiddleware
+    app.add_middleware(ObskitMiddleware)    # the same, but inside of the server-error middleware
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, TypeAlias
+from weakref import WeakSet
+
+from obskit.errors import MissingExtraError, RouteTakenError
+from obskit.integrations import _http
+from obskit.integrations.asgi import Application, ObskitMiddleware, Scope
+from obskit.operation import Event
+from obskit.recorder import recorder
+from obskit.runtime import Runtime, standing
+
+try:
+    from starlette.applications import Starlette
+    from starlette.routing import BaseRoute, Host, Mount, Router, WebSocketRoute, compile_path
+except ImportError as error:
+    raise MissingExtraError("obskit.integrations.starlette needs Starlette: pip install 'obskit[starlette]'") from error
+
+__all__ = ["ObskitMiddleware", "instrument", "route_of"]
+
+_INDEX = "_obskit_templates"
+_REST = "/{path}"  # as `Mount.path_format` ends: a mount without routes is no `Route` of the same path
+_UNKNOWN: Any = object()
+_MOST_STRANGERS = 100
+_MOST_HOPS = 16
+
+
+class Place(NamedTuple):
+    """
+    Be one place in the route table where routing can end.
+
+    Attributes:
+        key: What routing leaves in the scope: the `endpoint` of a route, the `app` of a mount or host.
+        route: The route itself.
+        parts: The paths from the outermost mount to the route; joined they are the template.
+        opens: True for a mount or host: anything may follow.
+        known: True where routes follow, so that ending here means that none of them matched.
+    """
+
+    key: Any
+    route: BaseRoute
+    parts: tuple[str, ...]
+    opens: bool = False
+    known: bool = False
+
+    @property
+    def path(self) -> str:
+        """
+        Join the path that leads here.
+        """
+        return "".join(self.parts) or ("" if self.opens else "/")
+
+    @property
+    def template(self) -> str | None:
+        """
+        Write the template of a request that ends here; None where it ends here because no route matched.
+        """
+        if self.known:
+            return None
+        return self.path + _REST if self.opens else self.path
+
+
+class Choice(NamedTuple):
+    """
+    Tell apart places of one endpoint: the first that matches in the order of routing, as routing did.
+    """
+
+    places: list[tuple[Callable[[str], Any], frozenset[str], str | None]]
+
+    def choose(self, scope: Scope) -> str | None:
+        """
+        Find the template by the path; a place that refuses the method (405) comes second.
+        """
+        path, method, refused = _path_of(scope), scope["method"], None
+        for matches, methods, template in self.places:
+            if matches(path):
+                if not methods or method in methods:
+                    return template
+                refused = refused or template
+        return refused
+
+
+# The template, None where a mount's own routes did not match, or the choice between several.
+Entry: TypeAlias = str | Choice | None
+
+
+class Templates:
+    """
+    Know the template of every endpoint under one router, looked up by identity.
+
+    Routes define `__eq__` and are unhashable, so the key is `id()`; what it was taken of is kept alive here.
+    """
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+        self._strangers: dict[int, Any] = {}
+        self._read()
+
+    def _read(self) -> None:
+        """
+        Walk the route table, through mounts, hosts and included routers.
+        """
+        self._length = len(self._router.routes)
+        self._places = list(places_in(self._router))
+        found: dict[int, list[Place]] = {}
+        for place in self._places:
+            for key in (place.key, place.route):
+                found.setdefault(id(key), []).append(place)
+        self._entries: dict[int, Entry] = {key: _entry(places) for key, places in found.items()}
+
+    def find(self, scope: Scope) -> str | None:
+        """
+        Tell the template that routing chose; None where no route matched, or routing has not come that far.
+        """
+        if len(self._router.routes) != self._length:
+            self._read()
+        entry = self._entries.get(id(scope.get("route")), _UNKNOWN)
+        return entry if type(entry) is str else self._find(scope, entry)
+
+    def _find(self, scope: Scope, entry: Entry) -> str | None:
+        key = scope.get("route")
+        if key is None or entry is None:
+            # FastAPI leaves the endpoint alone of routes that are not its own; so did Starlette before 1.0 of all.
+            key = scope.get("endpoint")
+            entry = self._entries.get(id(key), _UNKNOWN)
+        if entry is _UNKNOWN and key is not None:
+            entry = self._meet(key)
+            if entry is _UNKNOWN:
+                return self._guess(scope)
+        if isinstance(entry, Choice):
+            return entry.choose(scope)
+        return entry if isinstance(entry, str) else self._frontend(scope)
+
+    def _meet(self, key: Any) -> Entry:
+        """
+        Read the route table again for what was added to it; once for each stranger, and not for ever.
+        """
+        if id(key) in self._strangers or len(self._strangers) >= _MOST_STRANGERS:
+            return _UNKNOWN  # type: ignore[no-any-return]
+        self._read()
+        if id(key) not in self._entries:
+            self._strangers[id(key)] = key
+        return self._entries.get(id(key), _UNKNOWN)
+
+    def _guess(self, scope: Scope) -> str | None:
+        """
+        Name a route that the table does not show, such as one behind middleware that hides its application.
+        """
+        endpoint = scope.get("endpoint")
+        asked = (scope.get("fastapi", {}).get("effective_route_context"), scope.get("route"))
+        own: str | None = next((it.path for it in asked if it and getattr(it, "endpoint", None) is endpoint), None)
+        if "app_root_path" not in scope:
+            return own
+        mounted = scope["root_path"].removeprefix(scope["app_root_path"])
+        for mount in self._mounts():
+            if own is not None and _regex(mount.parts).fullmatch(mounted):
+                return mount.path + own
+        return next((mount.path + _REST for mount in self._mounts() if _matcher(mount)(_path_of(scope))), None)
+
+    def _mounts(self) -> Iterator[Place]:
+        return (place for place in self._places if place.opens)
+
+    def _frontend(self, scope: Scope) -> str | None:
+        """
+        Name a frontend of FastAPI, which leaves nothing but how much of the path was its own.
+        """
+        rest = scope.get("fastapi", {}).get("frontend_path")
+        if rest is None:
+            return None
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        own = path[: len(path) - len(rest)].rstrip("/") + _REST
+        if "app_root_path" not in scope:
+            return str(own)
+        mount = next((mount.path for mount in self._mounts() if _matcher(mount)(_path_of(scope))), None)
+        return None if mount is None else mount + own
+
+
+def places_in(router: Router, parts: tuple[str, ...] = (), above: tuple[Router, ...] = ()) -> Iterator[Place]:
+    """
+    Yield every place under a router where routing can end, in the order of routing.
+    """
+    if any(router is one for one in above):
+        return  # an application that is mounted in itself
+    above = (*above, router)
+    for route in router.routes:
+        if isinstance(route, Mount | Host):
+            here = (*parts, route.path) if isinstance(route, Mount) else parts
+            inner = _router_in(route.app)
+            if inner is not None:
+                yield from places_in(inner, here, above)
+            yield Place(route.app, route, here, opens=True, known=inner is not None)
+        elif isinstance(included := getattr(route, "original_router", None), Router):
+            # FastAPI from 0.137 on keeps an included router as one route, and its routes without the prefix.
+            prefix = getattr(getattr(route, "include_context", None), "prefix", "")
+            yield from places_in(included, (*parts, prefix), above)
+        elif isinstance(path := getattr(route, "path", None), str) and not isinstance(route, WebSocketRoute):
+            yield Place(getattr(route, "endpoint", route), route, (*parts, path))
+
+
+def _router_in(app: Any) -> Router | None:
+    """
+    Find the router of a mounted application, through middleware that keeps what it wraps as `app`.
+    """
+    for _ in range(_MOST_HOPS):
+        if isinstance(app, Router):
+            return app
+        app = app.router if isinstance(app, Starlette) else getattr(app, "app", None)
+    return None
+
+
+def _entry(places: list[Place]) -> Entry:
+    templates = {place.template for place in places}
+    if len(templates) == 1:
+        return templates.pop()
+    return Choice(
+        [(_matcher(place), frozenset(getattr(place.route, "methods", None) or ()), place.template) for place in places]
+    )
+
+
+def _matcher(place: Place) -> Callable[[str], Any]:
+    return _regex(place.parts, "/.*" if place.opens else "").fullmatch
+
+
+def _regex(parts: Iterable[str], rest: str = "") -> re.Pattern[str]:
+    """
+    Compile paths as Starlette does, without the groups' names: nested mounts may repeat them.
+    """
+    whole = "".join(compile_path(part)[0].pattern[1:-1] for part in parts)
+    return re.compile(re.sub(r"\(\?P<\w+>", "(?:", whole) + rest)
+
+
+def _path_of(scope: Scope) -> str:
+    """
+    Read the path without the deployment's prefix, and with all mounts.
+    """
+    path: str = scope["path"]
+    root: str = scope.get("app_root_path", scope.get("root_path", ""))
+    rest = path.removeprefix(root)
+    return rest if not rest or rest.startswith("/") else path
+
+
+def route_of(scope: Scope) -> str | None:
+    """
+    Tell the template that routing chose, in full; None where no route matched.
+
+    It may be asked at any time after routing, by the handler too. Costs about one dict lookup.
+    """
+    router = scope.get("router")  # the outermost one, also behind other ASGI middleware and in mounted applications
+    templates = getattr(router, _INDEX, None)
+    if templates is None:
+        if not isinstance(router, Router):
+            return None
+        templates = Templates(router)
+        setattr(router, _INDEX, templates)
+    template: str | None = templates.find(scope)
+    return template
+
+
+_observed: WeakSet[Starlette] = WeakSet()
+
+
+def instrument(app: Starlette, runtime: Runtime) -> Starlette:
+    """
+    Observe a Starlette or FastAPI application, in place and once, outside of its server-error middleware.
+
+    Raises:
+        RouteTakenError: The application answers `metrics_path` or `health_path` itself. For routes that are added
+            later there is a warning when the application starts: a server would go on without it after an error.
+    """
+    _http.refuse_taken(runtime, _paths(app))
+    if app in _observed:
+        return app
+    _observed.add(app)
+    build = app.build_middleware_stack
+    middleware = ObskitMiddleware(_not_built, route=route_of)  # now, not when the stack is built: it joins `runtime`
+
+    def build_observed() -> Application:
+        _warn_of_taken(app)
+        middleware.app = build()
+        return middleware
+
+    if app.middleware_stack is not None:
+        middleware.app, app.middleware_stack = app.middleware_stack, middleware
+    app.build_middleware_stack = build_observed  # type: ignore[method-assign]
+    return app
+
+
+async def _not_built(scope: Scope, receive: Any, send: Any) -> None:
+    raise RuntimeError("the application has no middleware stack yet")
+
+
+def _paths(app: Starlette) -> Iterator[str]:
+    return (place.path for place in places_in(app.router) if not place.known)
+
+
+def _warn_of_taken(app: Starlette) -> None:
+    runtime = standing()
+    try:
+        if runtime is not None:
+            _http.refuse_taken(runtime, _paths(app))
+    except RouteTakenError as error:
+        recorder.emit(Event("obskit.route_taken", "WARNING", str(error)))
+    except Exception as error:
+        recorder.failed("route", error)

@@ -1,0 +1,379 @@
+"""
+Observe WSGI applications: all of their timing, endings and ids, for every WSGI framework.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
+
+from obskit.context import current
+from obskit.integrations import _http
+from obskit.integrations._http import ID_HEADER, ID_HEADER_LOWER, MARK
+from obskit.integrations._start import configure
+from obskit.operation import MAX_USER_AGENT, UNMATCHED, HttpOperation
+from obskit.recorder import recorder
+from obskit.runtime import Runtime, follow
+from obskit.web.routes import Request, status_line
+
+Environ: TypeAlias = dict[str, Any]
+Headers: TypeAlias = list[tuple[str, str]]
+StartResponse: TypeAlias = Callable[..., Callable[[bytes], object]]
+Application: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
+Route: TypeAlias = Callable[[Environ], str | None]
+
+_plan = recorder.plans[HttpOperation]
+_enter, _leave = current.set, current.reset
+_INVALID = -1
+_NO_LENGTH = -1
+_ID_LENGTH = len(ID_HEADER)
+
+
+class WsgiOperation(HttpOperation):
+    """
+    Be one request seen from WSGI: the operation, and the `start_response` that watches it.
+    """
+
+    __slots__ = ("_declared", "_front", "_start_response", "_write", "environ")
+
+    def __init__(self, environ: Environ, start_response: StartResponse, path: str, front: ObskitMiddleware) -> None:
+        # PEP 3333: the path is bytes in disguise; where it is ASCII it needs no second look.
+        decoded = path if path.isascii() else path.encode("latin-1").decode("utf-8", "replace")
+        super().__init__(environ["REQUEST_METHOD"], decoded)
+        self.environ = environ
+        self._start_response = start_response
+        self._front = front
+        self._declared = _NO_LENGTH
+        self._write: Callable[[bytes], object] | None = None
+
+    def header(self, name: str) -> str | None:
+        """
+        Read a request header by its lower-case name.
+        """
+        key = name.upper().replace("-", "_")
+        return self.environ.get(key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else "HTTP_" + key)
+
+    @property
+    def client(self) -> str | None:
+        """
+        Read the client's address, through trusted proxies.
+        """
+        peer = self.environ.get("REMOTE_ADDR") or None
+        if not self._front.trusted:
+            return peer
+        return _http.client_address(peer, self.environ.get("HTTP_X_FORWARDED_FOR"), self._front.trusted)
+
+    @property
+    def user_agent(self) -> str | None:
+        """
+        Read the client's `User-Agent`.
+        """
+        value = self.environ.get("HTTP_USER_AGENT")
+        return None if value is None else str(value)[:MAX_USER_AGENT]
+
+    @property
+    def query(self) -> str:
+        """
+        Read the raw query string.
+        """
+        return str(self.environ.get("QUERY_STRING", ""))
+
+    @property
+    def scheme(self) -> str:
+        """
+        Read `http` or `https`.
+        """
+        return str(self.environ.get("wsgi.url_scheme", "http"))
+
+    @property
+    def raw_method(self) -> str:
+        """
+        Read the method as the client wrote it.
+        """
+        return str(self.environ["REQUEST_METHOD"])
+
+    def start(self, status: str, headers: Headers, exc_info: Any = None) -> Callable[[bytes], object]:
+        """
+        Pass the start of the reply on, and take its status, its length and the route that led to it.
+        """
+        try:
+            self.status = int(status[:3])
+        except ValueError:
+            self.status = _INVALID
+        if self.endpoint is UNMATCHED:
+            _http.locate(self, self._front.route, self.environ)
+        self._declared = _NO_LENGTH
+        for name, value in headers:
+            if len(name) == 14 and name.lower() == "content-length" and value.isdecimal():
+                self._declared = int(value)
+        if self.correlation_id is not None:
+            headers = _with_id(headers, self.correlation_id)
+        if exc_info is None:
+            self._write = self._start_response(status, headers)
+        else:
+            self._write = self._start_response(status, headers, exc_info)
+        return self.write
+
+    def write(self, data: bytes) -> object:
+        """
+        Pass on what an application writes by PEP 3333's older way.
+        """
+        assert self._write is not None
+        self.sent(len(data))
+        return self._write(data)
+
+    def sent(self, size: int) -> None:
+        """
+        Count a piece of the reply; the declared length ends it.
+        """
+        if self.bytes_sent:
+            self.streamed = True
+        elif size and self._declared != size:
+            self.first_byte_seconds = recorder.clock() - self.started
+        self.bytes_sent += size
+        if self.bytes_sent == self._declared and not self.ended:
+            self.end()
+
+    def end(self) -> None:
+        """
+        End: every byte has been handed over.
+        """
+        if not self.streamed:
+            self.first_byte_seconds = None
+        _plan.end(self)
+
+    @property
+    def declared_size(self) -> int:
+        """
+        Give the size that the reply's headers promise; 0 where they do not, and to HEAD.
+        """
+        return 0 if self.method == "HEAD" else max(self._declared, 0)
+
+    def exhausted(self) -> None:
+        """
+        End after the last piece; an application that never started its reply gets the server's 500.
+        """
+        self.status = self.status or 500
+        self.end()
+
+    def left(self) -> None:
+        """
+        End because nobody asks for the rest: the server has closed the reply, or dropped it.
+        """
+        if not self.status:
+            self.status = 499
+        elif self.method != "HEAD" and self._declared != 0:
+            self.aborted = True
+        self.end()
+
+    def raised(self, error: BaseException) -> None:
+        """
+        End with an exception; before the first byte the server answers 500 in place of what was started.
+        """
+        if self.ended:
+            return
+        if isinstance(error, Exception):
+            self.exception = self.error = type(error).__name__
+        if self.bytes_sent:
+            self.aborted = True
+        else:
+            self.status = 500 if isinstance(error, Exception) else 499
+        self.end()
+
+
+class _Reply:
+    """
+    Hand an application's reply on piece by piece, with the request's context set while the application works.
+    """
+
+    __slots__ = ("_body", "_next", "_op")
+
+    def __init__(self, op: WsgiOperation, body: Iterable[bytes]) -> None:
+        self._op = op
+        self._body = body
+        self._next = iter(body).__next__
+
+    def __iter__(self) -> _Reply:
+        return self
+
+    def __next__(self) -> bytes:
+        op = self._op
+        token = _enter(op)
+        try:
+            piece = self._next()
+        except StopIteration:
+            _leave(token)
+            if not op.ended:
+                op.exhausted()
+            raise
+        except BaseException as error:
+            _leave(token)
+            op.raised(error)
+            raise
+        _leave(token)
+        size = len(piece)
+        if size == op._declared and not op.bytes_sent:  # whole, in one piece: what nearly every reply is
+            op.bytes_sent = size
+            _plan.end(op)
+        else:
+            op.sent(size)
+        return piece
+
+    def close(self) -> None:
+        """
+        End, and let the application clean up in its context.
+        """
+        op = self._op
+        if not op.ended:
+            op.left()
+        close = getattr(self._body, "close", None)
+        if close is not None:
+            token = current.set(op)
+            try:
+                close()
+            finally:
+                current.reset(token)
+
+    def __del__(self) -> None:
+        if not self._op.ended:
+            self._op.left()
+
+
+class _SizedReply(_Reply):
+    """
+    Say how many pieces there are, where the application did: servers send a lone piece with its length.
+    """
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        return len(self._body)  # type: ignore[arg-type]
+
+
+class _FileClose:
+    """
+    Stand in for the `close()` of a file that the server sends by itself; it does not tell how much of it.
+    """
+
+    __slots__ = ("_close", "_op")
+
+    def __init__(self, op: WsgiOperation, close: Callable[[], object]) -> None:
+        self._op = op
+        self._close = close
+
+    def __call__(self) -> None:
+        op = self._op
+        if not op.ended:
+            op.bytes_sent = op.declared_size
+            op.end()
+        token = current.set(op)
+        try:
+            self._close()
+        finally:
+            current.reset(token)
+
+    def __del__(self) -> None:
+        if not self._op.ended:
+            self._op.left()
+
+
+def _by_server(op: WsgiOperation, body: Any) -> Iterable[bytes]:
+    """
+    Hand on a `wsgi.file_wrapper` as it is: servers take their way through `sendfile` for no other object.
+    """
+    try:
+        body.close = _FileClose(op, getattr(body, "close", lambda: None))
+    except AttributeError:  # of a server that is written in C
+        return _Reply(op, body)
+    reply: Iterable[bytes] = body
+    return reply
+
+
+class ObskitMiddleware(_http.Follower):
+    """
+    Observe a WSGI application, and answer `/metrics` and `/health` in front of it.
+
+    Args:
+        app: The application.
+        route: Tells the matched template from the environ while the reply starts; integrations give theirs.
+        **settings: As for `obskit.configure()`; none joins the runtime that stands, or makes one with defaults.
+    """
+
+    def __init__(self, app: Application, *, route: Route | None = None, **settings: Any) -> None:
+        super().__init__()
+        self.app = app
+        self.route = route or _http.no_route
+        configure(**settings)
+        follow(self)
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """
+        Serve one request.
+        """
+        if MARK in environ or not self.active:
+            return self.app(environ, self._telling(environ, start_response))
+        path = environ.get("PATH_INFO", "")
+        if path in self.paths:
+            return self._answer(environ, start_response, path)
+        if self.skip is not None and self.skip(path):
+            return self.app(environ, start_response)
+        environ[MARK] = True
+        op = WsgiOperation(environ, start_response, path, self)
+        if self.correlation:
+            self._identify(op)
+        token = _enter(op)
+        _plan.begin(op)
+        try:
+            body = self.app(environ, op.start)
+        except BaseException as error:
+            op.raised(error)
+            raise
+        finally:
+            _leave(token)
+        kind = type(body)
+        if kind is list or kind is tuple:
+            return _SizedReply(op, body)
+        return _by_server(op, body) if kind is environ.get("wsgi.file_wrapper") else _Reply(op, body)
+
+    def _telling(self, environ: Environ, start_response: StartResponse) -> StartResponse:
+        """
+        Tell the route to whatever observes this request outside of us already.
+        """
+        operation = current.get()
+        root = operation.root if operation is not None else None
+
+        def start(status: str, headers: Headers, exc_info: Any = None) -> Callable[[bytes], object]:
+            if isinstance(root, HttpOperation):
+                _http.locate(root, self.route, environ)
+            return start_response(status, headers, exc_info) if exc_info else start_response(status, headers)
+
+        return start
+
+    def _identify(self, op: WsgiOperation) -> None:
+        environ = op.environ
+        if "HTTP_X_CORRELATION_ID" in environ or "HTTP_X_REQUEST_ID" in environ or "HTTP_TRACEPARENT" in environ:
+            _http.identify(op, self.trust_ids)
+        else:
+            op.correlation_id = recorder.new_id()
+
+    def _answer(self, environ: Environ, start_response: StartResponse, path: str) -> Iterable[bytes]:
+        op = WsgiOperation(environ, start_response, path, self)
+        reply = self.routes.answer(Request(environ["REQUEST_METHOD"], path, op.query, op.header, op.client))
+        start_response(status_line(reply.status), reply.headers)
+        return [reply.body]
+
+
+def _with_id(headers: Headers, correlation_id: str) -> Headers:
+    """
+    Replace the id header, never append a second; the application's own list stays as it is.
+    """
+    mine = (ID_HEADER, correlation_id)
+    # By length first: most names differ in it, and this runs for each header of each reply.
+    return [*[pair for pair in headers if len(pair[0]) != _ID_LENGTH or pair[0].lower() != ID_HEADER_LOWER], mine]
+
+
+def instrument(app: Application, runtime: Runtime) -> ObskitMiddleware:
+    """
+    Wrap a WSGI callable, once.
+    """
+    return app if isinstance(app, ObskitMiddleware) else ObskitMiddleware(app)

@@ -1,0 +1,156 @@
+"""
+Declare the application's own metrics: at import if you like, before or after `configure()`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from obskit.catalogue import CATALOGUE, Metric
+from obskit.catalogue.spec import Workers
+from obskit.errors import ConfigurationError, MetricConflictError
+from obskit.metrics.family import Counter, Family, Gauge, Histogram
+from obskit.metrics.queries import Query, queries
+
+# prometheus_client's default bounds, in seconds.
+DEFAULT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+
+declared: dict[str, Family[Any]] = {}
+# What a runtime wants to hear of metrics that are declared while it stands.
+listeners: list[Callable[[Family[Any]], object]] = []
+_own = {row.name: row for row in CATALOGUE}
+
+
+def counter(name: str, help: str, labels: Iterable[str] = (), *, namespace: str | None = None) -> Counter:
+    """
+    Declare a counter: a figure that only grows, such as plates recognised.
+
+    Args:
+        name: Without the namespace; `_total` is added where it is missing.
+        help: One sentence, shown on the metrics page.
+        labels: Names of labels, each with a bounded set of values; at most `max_label_sets` combinations are kept.
+        namespace: An empty string leaves the application's namespace out.
+
+    Returns:
+        The counter; the same declaration again returns the same object. Thread-safe.
+
+    Raises:
+        MetricNameError: Prometheus does not accept the name or a label.
+        MetricConflictError: The name is declared already, with another type, help or labels.
+    """
+    name = name if name.endswith("_total") else name + "_total"
+    return _declare(Metric(name, "counter", help, tuple(labels), prefixed=namespace != ""), Counter, namespace)
+
+
+def gauge(
+    name: str,
+    help: str,
+    labels: Iterable[str] = (),
+    *,
+    namespace: str | None = None,
+    workers: Workers = "sum",
+    query: Callable[[], Any] | None = None,
+    every: float = 60.0,
+) -> Gauge:
+    """
+    Declare a gauge: a figure that goes up and down, such as open connections.
+
+    Args:
+        name: Without the namespace; a name that ends in `_total` warns, since that says counter.
+        help: One sentence, shown on the metrics page.
+        labels: Names of labels, each with a bounded set of values.
+        namespace: An empty string leaves the application's namespace out.
+        workers: How the figures of several workers add up: `sum`, `min`, `max` or `latest`.
+        query: Called in a background thread, never in a request; answers the figure, or `{labels: figure}` where
+            the gauge has labels (a tuple where it has several). Labels that vanish from the answer vanish from the
+            page. An error keeps the last good answer and is counted in `obskit_errors_total{sink="gauge_query"}`.
+        every: Seconds between two calls of `query`, from 0.1 up.
+
+    Returns:
+        The gauge; the same declaration again returns the same object. Thread-safe.
+
+    Raises:
+        MetricNameError: Prometheus does not accept the name or a label.
+        MetricConflictError: The name is declared already, differently.
+        ConfigurationError: `query` is no plain function, `every` or `workers` is out of range.
+    """
+    if name.endswith("_total"):
+        warnings.warn(f"the gauge {name} ends in _total, which says counter; rename it", stacklevel=2)
+    if workers not in ("sum", "min", "max", "latest"):
+        raise ConfigurationError(f"workers={workers!r}: expected 'sum', 'min', 'max' or 'latest'")
+    spec = Metric(name, "gauge", help, tuple(labels), workers=workers, prefixed=namespace != "")
+    made = _declare(spec, Gauge, namespace)
+    if query is not None:
+        queries.add(Query(made, _checked_query(name, query), _checked_every(name, every)))
+    return made
+
+
+def histogram(
+    name: str,
+    help: str,
+    labels: Iterable[str] = (),
+    *,
+    namespace: str | None = None,
+    buckets: Iterable[float] = DEFAULT_BUCKETS,
+) -> Histogram:
+    """
+    Declare a histogram: how observations spread over buckets, such as seconds of OCR.
+
+    Args:
+        name: Without the namespace; put the base unit last (`_seconds`, `_bytes`).
+        help: One sentence, shown on the metrics page.
+        labels: Names of labels, each with a bounded set of values.
+        namespace: An empty string leaves the application's namespace out.
+        buckets: Upper bounds, rising; `+Inf` is added. Default: `prometheus_client`'s, for seconds.
+
+    Returns:
+        The histogram; the same declaration again returns the same object. Thread-safe.
+
+    Raises:
+        MetricNameError: Prometheus does not accept the name or a label.
+        MetricConflictError: The name is declared already, differently.
+        ConfigurationError: The bounds do not rise.
+    """
+    bounds = tuple(float(bound) for bound in buckets)
+    if bounds and bounds[-1] == float("inf"):
+        bounds = bounds[:-1]
+    if not bounds or list(bounds) != sorted(set(bounds)):
+        raise ConfigurationError(f"the buckets of {name} do not rise: {bounds}")
+    spec = Metric(name, "histogram", help, tuple(labels), buckets=bounds, prefixed=namespace != "")
+    return _declare(spec, Histogram, namespace)
+
+
+def _declare(spec: Metric, kind: Callable[[Metric], Any], namespace: str | None) -> Any:
+    if namespace:
+        spec = replace(spec, name=f"{namespace}_{spec.name}", prefixed=False)
+    if spec.name in _own:
+        raise MetricConflictError(f"{spec.name!r} is one of obskit's own metrics; choose another name")
+    known = declared.get(spec.name)
+    if known is None:
+        family = kind(spec)
+        for listener in listeners:
+            listener(family)
+        known = declared[spec.name] = family
+    elif known.spec != spec:
+        raise MetricConflictError(
+            f"the metric {spec.name!r} is declared twice, differently: first {known.spec}, now {spec}"
+        )
+    return known
+
+
+def _checked_query(name: str, query: Any) -> Callable[[], Mapping[Any, float] | float]:
+    if not callable(query) or inspect.iscoroutinefunction(query):
+        raise ConfigurationError(
+            f"the query of {name} must be a plain function without arguments: it runs in a thread of its own"
+        )
+    return query  # type: ignore[no-any-return]
+
+
+def _checked_every(name: str, every: float) -> float:
+    if not every >= 0.1:
+        raise ConfigurationError(f"every={every!r} of {name}: expected seconds, 0.1 or more")
+    return float(every)

@@ -1,0 +1,258 @@
+"""
+Time any function or block the application marks.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from contextvars import Token
+from types import TracebackType
+from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
+
+from obskit.context import current
+from obskit.operation import FunctionOperation, Operation
+from obskit.recorder import recorder
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_plan = recorder.plans[FunctionOperation]
+
+
+class Lifecycle(Protocol):
+    """
+    Begin and end operations: a recorder's plan, or what decides whether one is to be recorded at all.
+    """
+
+    @property
+    def begin(self) -> Callable[[Any], None]:
+        """
+        Start the clock.
+        """
+
+    @property
+    def end(self) -> Callable[[Any], None]:
+        """
+        Stop it, once.
+        """
+
+
+class Observation:
+    """
+    Run operations of one kind: as a decorator, or as a block that gives the operation.
+
+    Args:
+        new: Makes the operation of one call.
+        plan: Begins and ends it.
+    """
+
+    def __init__(self, new: Callable[[], Operation], plan: Lifecycle) -> None:
+        self._new = new
+        self._plan = plan
+        self._running: dict[Operation, Token[Operation | None]] = {}
+
+    def __enter__(self) -> Any:
+        op = self._new()
+        self._plan.begin(op)
+        self._running[op] = current.set(op)
+        return op
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        op = current.get()
+        if op not in self._running:
+            op = next(reversed(self._running))
+        token = self._running.pop(op)
+        try:
+            current.reset(token)
+        except ValueError:
+            pass  # FastAPI enters and leaves a dependency that yields in two threads: the context is gone already
+        finish(op, error, self._plan)
+
+    async def __aenter__(self) -> Any:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, trace)
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        return decorated(function, self._new, self._plan)
+
+
+def finish(op: Operation, error: BaseException | None, plan: Lifecycle) -> None:
+    """
+    End an operation with the exception that ended it, if one did. Leaving a generator early is no failure.
+    """
+    if error is not None and not isinstance(error, GeneratorExit):
+        op.error = type(error).__name__
+    plan.end(op)
+
+
+def decorated(function: Callable[P, R], new: Callable[[], Operation], plan: Lifecycle) -> Callable[P, R]:
+    """
+    Wrap a function, coroutine function, generator or asynchronous generator, and keep what it is.
+    """
+    if inspect.isasyncgenfunction(function):
+        return _async_generator(function, new, plan)
+    if inspect.isgeneratorfunction(function):
+        return _generator(function, new, plan)
+    if inspect.iscoroutinefunction(function):
+        return _coroutine(function, new, plan)
+    return _function(function, new, plan)
+
+
+def _function(function: Callable[P, R], new: Callable[[], Operation], plan: Lifecycle) -> Callable[P, R]:
+    @functools.wraps(function)
+    def observed(*args: P.args, **kwargs: P.kwargs) -> R:
+        op = new()
+        plan.begin(op)
+        token = current.set(op)
+        try:
+            result = function(*args, **kwargs)
+        except BaseException as error:
+            op.error = type(error).__name__
+            raise
+        finally:
+            current.reset(token)
+            plan.end(op)
+        return result
+
+    return observed
+
+
+def _coroutine(function: Callable[..., Any], new: Callable[[], Operation], plan: Lifecycle) -> Callable[..., Any]:
+    @functools.wraps(function)
+    async def observed(*args: Any, **kwargs: Any) -> Any:
+        op = new()
+        plan.begin(op)
+        token = current.set(op)
+        try:
+            return await function(*args, **kwargs)
+        except BaseException as error:
+            op.error = type(error).__name__
+            raise
+        finally:
+            current.reset(token)
+            plan.end(op)
+
+    return observed
+
+
+def _generator(function: Callable[..., Any], new: Callable[[], Operation], plan: Lifecycle) -> Callable[..., Any]:
+    """
+    Observe from the first value asked for to the last; the operation is current only while the generator works.
+    """
+
+    @functools.wraps(function)
+    def observed(*args: Any, **kwargs: Any) -> Any:
+        op = new()
+        plan.begin(op)
+        generator = function(*args, **kwargs)
+        step, sent = generator.send, None
+        error: BaseException | None = None
+        try:
+            while True:
+                token = current.set(op)
+                try:
+                    value = step(sent)
+                except StopIteration as stop:
+                    return stop.value
+                finally:
+                    current.reset(token)
+                try:
+                    step, sent = generator.send, (yield value)
+                except GeneratorExit:
+                    generator.close()
+                    raise
+                except BaseException as thrown:
+                    step, sent = generator.throw, thrown
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            finish(op, error, plan)
+
+    return observed
+
+
+def _async_generator(function: Callable[..., Any], new: Callable[[], Operation], plan: Lifecycle) -> Callable[..., Any]:
+    @functools.wraps(function)
+    async def observed(*args: Any, **kwargs: Any) -> Any:
+        op = new()
+        plan.begin(op)
+        generator = function(*args, **kwargs)
+        step, sent = generator.asend, None
+        error: BaseException | None = None
+        try:
+            while True:
+                token = current.set(op)
+                try:
+                    value = await step(sent)
+                except StopAsyncIteration:
+                    return
+                finally:
+                    current.reset(token)
+                try:
+                    step, sent = generator.asend, (yield value)
+                except GeneratorExit:
+                    await generator.aclose()
+                    raise
+                except BaseException as thrown:
+                    step, sent = generator.athrow, thrown
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            finish(op, error, plan)
+
+    return observed
+
+
+@overload
+def observe(name: str | None = None) -> Observation: ...
+
+
+@overload
+def observe(name: Callable[P, R]) -> Callable[P, R]: ...
+
+
+def observe(name: str | Callable[P, R] | None = None) -> Observation | Callable[P, R]:
+    """
+    Time a function or a block: `@observe`, `@observe("parse_dex")`, `with observe("parse_dex") as op:`.
+
+    Works on functions, coroutine functions, generators and asynchronous generators, and keeps their signature. A
+    generator is timed from the first value that is asked for to its end.
+
+    Args:
+        name: The `function` label; one of a bounded set. Default: the function's qualified name. A block needs one.
+
+    Returns:
+        The decorator, which is a context manager too and may be used many times; or, used bare, the function.
+    """
+    if callable(name):
+        function = name
+        return decorated(function, lambda: FunctionOperation(_name_of(function)), _plan)
+    return _NamedObservation(name)
+
+
+class _NamedObservation(Observation):
+    """
+    Name functions after themselves where no name was given.
+    """
+
+    def __init__(self, name: str | None) -> None:
+        super().__init__(lambda: FunctionOperation(name or "<block>"), _plan)
+        self._name = name
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        name = self._name or _name_of(function)
+        return decorated(function, lambda: FunctionOperation(name), _plan)
+
+
+def _name_of(function: object) -> str:
+    return cast(str, getattr(function, "__qualname__", type(function).__name__))

@@ -1,0 +1,292 @@
+"""
+Wire sinks to the recorder: the only place that does, once a process.
+"""
+
+from __future__ import annotations
+
+import atexit
+import signal
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, Protocol
+
+from obskit.errors import AlreadyConfiguredError
+from obskit.logs.lines import timestamper
+from obskit.operation import Event, HttpOperation, Operation
+from obskit.recorder import Sink, Step, recorder
+from obskit.settings import Settings
+from obskit.web.routes import Routes
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+
+class _Hook:
+    """
+    Call the application's `request_hook` before the sinks see the operation.
+    """
+
+    name = "hook"
+
+    def __init__(self, hook: Step) -> None:
+        self._hook = hook
+
+    def bind(self, kind: type[Operation]) -> tuple[Step | None, Step | None]:
+        return None, self._hook if kind is HttpOperation else None
+
+    def emit(self, event: Event) -> None: ...
+
+    def flush(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Runtime:
+    """
+    Hold what one `configure()` built.
+
+    Attributes:
+        settings: The frozen settings.
+        registry: The `prometheus_client` registry it joined; None with `metrics=False`.
+        routes: What it answers itself.
+    """
+
+    def __init__(self, settings: Settings, extra_sinks: Sequence[Sink] = ()) -> None:
+        self.settings = settings
+        self.registry: CollectorRegistry | None = None
+        self.hooks: list[str] = []
+        self._announced = False
+        self._store: Any = None
+        self._sinks: list[Sink] = []
+        try:
+            self._build()
+            self._sinks += extra_sinks
+            recorder.bind(self._sinks)
+        except BaseException:
+            self.close()
+            raise
+        self.routes = Routes(settings, self.registry, timestamper(recorder.wall_clock))
+        if settings.metrics:
+            from obskit.metrics.queries import queries
+
+            queries.start()
+
+    def _build(self) -> None:
+        settings = self.settings
+        if settings.request_hook is not None:
+            self._sinks.append(_Hook(settings.request_hook))
+        from obskit.sinks.spans import span_sink
+        from obskit.sinks.totals import TotalsSink
+
+        self._sinks.append(TotalsSink())
+        spans = span_sink(settings, recorder)
+        if spans is not None:
+            self._sinks.append(spans)
+            _drain_on_sigterm()
+        if settings.metrics:
+            self._add_metrics()
+        if settings.access_log:
+            from obskit.sinks.logs import LogSink
+
+            self._sinks.append(LogSink(settings, recorder))
+
+    def _add_metrics(self) -> None:
+        from prometheus_client import REGISTRY
+
+        from obskit.metrics.declare import declared, listeners
+        from obskit.metrics.store import MetricStore
+        from obskit.sinks.metrics import MetricsSink
+
+        settings = self.settings
+        self.registry = settings.registry if settings.registry is not None else REGISTRY
+        store = self._store = MetricStore(settings.namespace, settings.metric_names, settings.max_label_sets)
+        self._sinks.append(MetricsSink(settings, store, recorder))
+        for family in declared.values():
+            store.add(family)
+        listeners.append(store.add)
+
+    def register(self) -> None:
+        """
+        Join the registry, once every family is known.
+        """
+        if self._store is not None and self.registry is not None:
+            self._store.register(self.registry)
+
+    def announce(self) -> None:
+        """
+        Say once which routes and hooks are on.
+        """
+        if self._announced:
+            return
+        self._announced = True
+        settings = self.settings
+        fields: dict[str, Any] = {"routes": sorted(self.routes.paths), "hooks": self.hooks}
+        if settings.metrics_path in self.routes.paths:
+            guarded = settings.metrics_token or settings.metrics_networks
+            fields["metrics_access"] = "restricted" if guarded else "everyone (set metrics_token or metrics_networks)"
+        recorder.emit(Event("runtime.started", "INFO", "obskit is on", fields))
+
+    def flush(self) -> None:
+        """
+        Put out what is queued; the runtime stays.
+        """
+        for sink in self._sinks:
+            try:
+                sink.flush()
+            except Exception as error:
+                recorder.failed(sink.name, error)
+
+    def close(self) -> None:
+        """
+        Flush, and release everything.
+        """
+        recorder.unbind()
+        if self._store is not None:
+            from obskit.metrics.declare import listeners
+            from obskit.metrics.queries import queries
+
+            queries.stop()
+            listeners[:] = [listener for listener in listeners if listener != self._store.add]
+        for sink in self._sinks:
+            try:
+                sink.flush()
+                sink.close()
+            except Exception as error:
+                recorder.failed(sink.name, error)
+
+
+_lock = threading.RLock()
+_runtime: Runtime | None = None
+_given: dict[str, Any] = {}
+
+
+class Follower(Protocol):
+    """
+    Take over the settings of whichever runtime stands: the middleware that applications were wrapped in.
+    """
+
+    def follow(self, runtime: Runtime | None) -> None:
+        """
+        Observe by this runtime from now on; None: pass everything through.
+        """
+
+
+_followers: weakref.WeakSet[Follower] = weakref.WeakSet()
+
+
+def follow(follower: Follower) -> None:
+    """
+    Keep a follower told, as long as somebody else keeps it alive.
+    """
+    _followers.add(follower)
+    follower.follow(_runtime)
+
+
+def standing() -> Runtime | None:
+    """
+    Give the runtime that stands, or None.
+    """
+    return _runtime
+
+
+def configure(**given: Any) -> Runtime:
+    """
+    Build the runtime of this process, or join the one that stands.
+
+    Args:
+        **given: Settings; `docs/reference/settings.md` lists them. A later call may give none, or equal ones.
+
+    Raises:
+        AlreadyConfiguredError: A runtime stands, with another value for one of these settings.
+        UnknownSettingError: No setting has this name.
+        ConfigurationError: A value of the wrong type or range, here or in an `OBSKIT_*` variable.
+        MetricConflictError: The application's own code registered a metric of the same name.
+    """
+    with _lock:
+        return stand(given) if _runtime is None else _join(_runtime, given)
+
+
+def stand(given: Mapping[str, Any], extra_sinks: Sequence[Sink] = ()) -> Runtime:
+    """
+    Make the runtime that stands from now on.
+    """
+    global _runtime
+    _runtime = _start(given, extra_sinks)
+    _given.update(given)
+    for follower in list(_followers):
+        follower.follow(_runtime)
+    return _runtime
+
+
+def _start(given: Mapping[str, Any], extra_sinks: Sequence[Sink]) -> Runtime:
+    settings = Settings.read(given)
+    if not settings.enabled:
+        return _disabled(settings)
+    runtime = Runtime(settings, extra_sinks)
+    try:
+        runtime.register()
+    except BaseException:
+        runtime.close()
+        raise
+    return runtime
+
+
+def _disabled(settings: Settings) -> Runtime:
+    runtime = Runtime.__new__(Runtime)
+    runtime.settings, runtime.registry, runtime.hooks = settings, None, []
+    runtime._store, runtime._sinks = None, []
+    runtime.routes = Routes(Settings(metrics_path=None, health_path=None), None, str)
+    return runtime
+
+
+def _join(runtime: Runtime, given: Mapping[str, Any]) -> Runtime:
+    if given:
+        asked = Settings.read({**_given, **given})
+        for field in fields(Settings):
+            if field.name in given and getattr(asked, field.name) != getattr(runtime.settings, field.name):
+                raise AlreadyConfiguredError(
+                    f"obskit is configured already, with {field.name}={getattr(runtime.settings, field.name)!r}; "
+                    f"this call asks for {given[field.name]!r}. Give the same settings, or call "
+                    "obskit.shutdown() first"
+                )
+    return runtime
+
+
+def shutdown() -> None:
+    """
+    Drain and close the runtime; nothing is observed until the next `configure()`. Also runs at exit.
+    """
+    global _runtime
+    with _lock:
+        runtime, _runtime = _runtime, None
+        _given.clear()
+        if runtime is not None:
+            runtime.close()
+            recorder.reset()
+        for follower in list(_followers):
+            follower.follow(None)
+
+
+atexit.register(shutdown)
+
+
+def _drain_on_sigterm() -> None:
+    """
+    Flush before SIGTERM ends the process, where nobody else handles it.
+
+    Servers install their own handler after us; uvicorn puts ours back and raises the signal again when it has
+    stopped, since it ends its workers without `atexit`.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        return
+
+    def drain(number: int, frame: object) -> None:
+        shutdown()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, drain)

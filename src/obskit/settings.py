@@ -1,0 +1,351 @@
+"""
+Read every setting once, at `configure()`: arguments beat `OBSKIT_*` variables beat defaults.
+
+Each setting is written once, here: its default, what it accepts and what it means. The reference page is generated
+from these fields.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import json
+import os
+import re
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
+from typing import IO, Any, Literal, TypeAlias
+
+from obskit.errors import ConfigurationError, UnknownSettingError
+
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+Check: TypeAlias = Callable[[Any], Any]
+
+# The usual thresholds (0.1, 0.2, 0.5, 1, 2, 3, 5, 7, 10, 15 s) fall on a bound, and 15 s is covered.
+HTTP_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0)
+# OpenTelemetry semantic conventions 1.44, db.client.operation.duration.
+DB_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)
+
+
+def _expect(condition: bool, what: str) -> None:
+    if not condition:
+        raise ValueError(what)
+
+
+def _text(value: Any) -> str:
+    _expect(isinstance(value, str) and value != "", "a non-empty string")
+    return str(value)
+
+
+def _flag(value: Any) -> bool:
+    if isinstance(value, str):
+        _expect(value.lower() in _FLAGS, "true or false (1/0, yes/no, on/off)")
+        return _FLAGS[value.lower()]
+    _expect(isinstance(value, bool), "True or False")
+    return bool(value)
+
+
+_FLAGS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+
+def _number(low: float, high: float, what: str, kind: type = float) -> Check:
+    def check(value: Any) -> Any:
+        if isinstance(value, str):
+            value = kind(value)
+        _expect(isinstance(value, (int, float)) and not isinstance(value, bool), what)
+        _expect(kind is float or value == int(value), what)
+        _expect(low <= value <= high, what)
+        return kind(value)
+
+    return _described(check, what)
+
+
+def _described(check: Check, what: str) -> Check:
+    def described(value: Any) -> Any:
+        try:
+            return check(value)
+        except (ValueError, TypeError) as error:
+            raise ValueError(what) from error
+
+    return described
+
+
+def _namespace(value: Any) -> str:
+    _expect(
+        isinstance(value, str) and re.fullmatch(r"|[a-zA-Z_][a-zA-Z0-9_]*", value) is not None,
+        "a Prometheus name prefix such as 'shop' (letters, digits and underscores)",
+    )
+    return str(value)
+
+
+def _path(value: Any) -> str:
+    what = "a URL path with a leading slash and no trailing one, such as '/metrics', or None not to mount it"
+    _expect(isinstance(value, str) and re.fullmatch(r"(/[^/?#\s]+)+", value) is not None, what)
+    return str(value)
+
+
+def _networks(value: Any) -> tuple[Network, ...]:
+    what = "networks such as ('10.0.0.0/8', '127.0.0.1')"
+    _expect(isinstance(value, (list, tuple)), what)
+    return _described(lambda v: tuple(ipaddress.ip_network(n, strict=False) for n in v), what)(value)  # type: ignore[no-any-return]
+
+
+def _buckets(value: Any) -> tuple[float, ...]:
+    what = "at least one bucket bound in seconds, rising, such as (0.1, 0.5, 1)"
+    _expect(isinstance(value, (list, tuple)) and len(value) > 0, what)
+    bounds = tuple(_described(float, what)(v) for v in value)
+    if bounds[-1] == float("inf"):
+        bounds = bounds[:-1]
+    _expect(bounds != () and list(bounds) == sorted(set(bounds)) and bounds[0] == bounds[0], what)
+    return bounds
+
+
+def _names(value: Any) -> dict[str, str | None]:
+    what = "a mapping of names to new names (or None to leave one out), such as {'duration_ms': 'response_time'}"
+    _expect(isinstance(value, Mapping), what)
+    _expect(all(isinstance(k, str) and (v is None or (isinstance(v, str) and v)) for k, v in value.items()), what)
+    return dict(value)
+
+
+def _exclude(value: Any) -> tuple[str | re.Pattern[str], ...]:
+    what = "path prefixes with a leading slash, or compiled patterns, such as ('/static', re.compile('^/probe'))"
+    _expect(isinstance(value, (list, tuple)), what)
+    for item in value:
+        _expect(isinstance(item, re.Pattern) or (isinstance(item, str) and item.startswith("/")), what)
+    return tuple(value)
+
+
+def _choice(*names: str) -> Check:
+    def check(value: Any) -> Any:
+        _expect(value in names, "one of " + ", ".join(repr(name) for name in names))
+        return value
+
+    return check
+
+
+def _tracing(value: Any) -> Any:
+    what = "'otlp', 'console', a tracer provider, or None to use the one that OpenTelemetry was given"
+    _expect(value in ("otlp", "console") or hasattr(value, "get_tracer"), what)
+    return value
+
+
+def _registry(value: Any) -> Any:
+    _expect(hasattr(value, "register") and hasattr(value, "collect"), "a prometheus_client CollectorRegistry")
+    return value
+
+
+def _stream(value: Any) -> Any:
+    _expect(hasattr(value, "write"), "a stream with a write() method, or None for standard output")
+    return value
+
+
+def _hook(value: Any) -> Any:
+    _expect(callable(value), "a function that takes the finished HttpOperation")
+    return value
+
+
+def _setting(default: Any, check: Check, doc: str, *, env: Literal["text", "list", "json"] | None = "text") -> Any:
+    """
+    Declare a setting; `env` says how its variable is read, None that it has none.
+    """
+    metadata = {"check": check, "doc": doc, "env": env}
+    if isinstance(default, dict):
+        return field(default_factory=lambda: dict(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """
+    Hold every setting of one runtime; built by `configure()`, never changed afterwards.
+    """
+
+    service: str = _setting(
+        "",
+        _text,
+        "Name of the service: in every line, in `obskit_build_info`, in spans. Default: `OTEL_SERVICE_NAME`, else the program's name.",
+    )
+    version: str | None = _setting(None, _text, "Version of the service, in `obskit_build_info` and in spans.")
+    environment: str | None = _setting(
+        None, _text, "Deployment environment, such as `production`, in `obskit_build_info` and in spans."
+    )
+    namespace: str = _setting(
+        "",
+        _namespace,
+        "Prefix of the application's metrics: `shop` makes `shop_http_requests_total`. Default: no prefix.",
+    )
+    enabled: bool = _setting(
+        True, _flag, "False makes everything a no-op: `instrument()` returns the application as it was."
+    )
+    auto: bool = _setting(
+        False, _flag, "Time every supported library that is installed (now: `sqlite3`), with no further call."
+    )
+    metrics: bool = _setting(True, _flag, "Record metrics.")
+    access_log: bool = _setting(True, _flag, "Write one JSON line a request.")
+    correlation: bool = _setting(True, _flag, "Take, make and answer with correlation ids.")
+    tracing: Any = _setting(
+        None,
+        _tracing,
+        "Record spans: `otlp` or `console` builds an exporter, a tracer provider is used as it is. None: spans where OpenTelemetry has been given a provider, none elsewhere.",
+    )
+    trace_ratio: float = _setting(
+        1.0,
+        _number(0, 1, "a ratio from 0 to 1"),
+        "Share of new traces to record with `otlp` and `console`; a sampled parent's children are always recorded.",
+    )
+    metrics_path: str | None = _setting("/metrics", _path, "Where the metrics page is mounted. None: nowhere.")
+    health_path: str | None = _setting("/health", _path, "Prefix of the health routes. None: nowhere.")
+    metrics_token: str | None = _setting(
+        None, _text, "Bearer token that `/metrics` asks for; the page shows routes and dollars."
+    )
+    metrics_networks: tuple[Network, ...] = _setting(
+        (),
+        _networks,
+        "Networks that may read `/metrics` without a token. With neither token nor network everyone may, and the start-up line says so.",
+        env="list",
+    )
+    metric_names: Mapping[str, str | None] = _setting(
+        {},
+        _names,
+        'New names for metrics, without the namespace: `{"http_requests_total": "requests_total"}`. None leaves a metric out.',
+        env="json",
+    )
+    log_names: Mapping[str, str | None] = _setting(
+        {}, _names, 'New names for log fields: `{"duration_ms": "response_time"}`. None leaves a field out.', env="json"
+    )
+    registry: Any = _setting(
+        None, _registry, "The `prometheus_client` registry to join. Default: `prometheus_client.REGISTRY`.", env=None
+    )
+    max_label_sets: int = _setting(
+        1000,
+        _number(1, 1_000_000, "a whole number from 1 to 1,000,000", int),
+        "Label sets a metric may have; what is over is folded into `_OVERFLOW` and counted.",
+    )
+    http_buckets: tuple[float, ...] = _setting(
+        HTTP_BUCKETS, _buckets, "Bucket bounds of the HTTP histograms, in seconds.", env="list"
+    )
+    db_buckets: tuple[float, ...] = _setting(
+        DB_BUCKETS,
+        _buckets,
+        "Bucket bounds of the query histogram, in seconds; the default is OpenTelemetry's for databases.",
+        env="list",
+    )
+    size_metrics: bool = _setting(False, _flag, "Record the histograms of request and response sizes.")
+    exclude: tuple[str | re.Pattern[str], ...] = _setting(
+        (),
+        _exclude,
+        "Path prefixes (`/static`), or compiled patterns that are searched in the path, that are not observed at all.",
+        env="list",
+    )
+    trust_inbound_ids: bool = _setting(
+        True, _flag, "Take a well-formed correlation id from the request. False: always make one."
+    )
+    trusted_proxies: tuple[Network, ...] = _setting(
+        (),
+        _networks,
+        "Networks of proxies whose `X-Forwarded-For` is believed. Empty: the header is ignored.",
+        env="list",
+    )
+    log_stream: IO[Any] | None = _setting(None, _stream, "Where lines go. Default: standard output.", env=None)
+    log_client: str = _setting(
+        "masked",
+        _choice("masked", "full", "none"),
+        "The client's address in the access line: `masked` keeps the network (/24, /48), `full` all of it, `none` nothing.",
+    )
+    log_query_string: bool = _setting(
+        False, _flag, "Put the query string into the access line's `path`. It may hold secrets."
+    )
+    slow_request_ms: float | None = _setting(
+        2000.0,
+        _number(0, 86_400_000, "milliseconds from 0 to a day, or None for off"),
+        "Requests slower than this are logged as WARNING. None: off.",
+    )
+    request_hook: Callable[[Any], None] | None = _setting(
+        None,
+        _hook,
+        "Called with each finished `HttpOperation` before the sinks; what it puts into `extra` reaches lines and spans.",
+        env=None,
+    )
+
+    @classmethod
+    def read(cls, given: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Settings:
+        """
+        Build the settings from arguments, variables and defaults.
+
+        Raises:
+            UnknownSettingError: An argument that is no setting.
+            ConfigurationError: A value of the wrong type or range, from anywhere.
+        """
+        environ = os.environ if environ is None else environ
+        known = {f.name: f for f in fields(cls)}
+        values = _from_environment(known, environ)
+        for name, value in given.items():
+            if name not in known:
+                raise UnknownSettingError(f"there is no setting {name!r}{_nearest(name, known)}")
+            values[name] = _checked(known[name], value, f"{name}={_shown(value)}")
+        if not values.get("service"):
+            values["service"] = environ.get("OTEL_SERVICE_NAME") or Path(sys.argv[0] or "python").stem
+        return cls(**values)
+
+
+def default_of(setting: Field[Any]) -> Any:
+    """
+    Read a setting's default, whichever way it is declared.
+    """
+    return setting.default_factory() if setting.default_factory is not MISSING else setting.default
+
+
+def _from_environment(known: Mapping[str, Field[Any]], environ: Mapping[str, str]) -> dict[str, Any]:
+    values = {}
+    for variable, text in environ.items():
+        if not variable.startswith("OBSKIT_"):
+            continue
+        name = variable.removeprefix("OBSKIT_").lower()
+        setting = known.get(name)
+        if setting is None or setting.metadata["env"] is None:
+            readable = {"OBSKIT_" + n.upper(): f for n, f in known.items() if f.metadata["env"]}
+            warnings.warn(
+                f"obskit: {variable} is set, but there is no such setting{_nearest(variable, readable)}",
+                stacklevel=4,
+            )
+        else:
+            values[name] = _checked(setting, _parsed(setting, variable, text), f"{variable}={_shown(text)}")
+    return values
+
+
+def _parsed(setting: Field[Any], variable: str, text: str) -> Any:
+    if text.lower() == "none" and default_of(setting) is not None:
+        return None
+    if setting.metadata["env"] == "list":
+        return tuple(item.strip() for item in text.split(",") if item.strip())
+    if setting.metadata["env"] == "json":
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise ConfigurationError(f"{variable}={_shown(text)}: expected a JSON object: {error}") from error
+    return text
+
+
+_OPTIONAL = frozenset({"metrics_path", "health_path", "slow_request_ms"})
+
+
+def _checked(setting: Field[Any], value: Any, asked: str) -> Any:
+    if value is None and (default_of(setting) is None or setting.name in _OPTIONAL):
+        return None
+    try:
+        return setting.metadata["check"](value)
+    except ValueError as error:
+        raise ConfigurationError(f"{asked}: expected {error}, found {type(value).__name__}") from error
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _nearest(name: str, known: Mapping[str, Any]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else "; docs/reference/settings.md lists them all"

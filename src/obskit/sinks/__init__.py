@@ -1,0 +1,3 @@
+"""
+Turn finished operations and events into output: metrics, log lines, spans.
+"""

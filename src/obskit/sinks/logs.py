@@ -1,0 +1,221 @@
+"""
+Write one JSON line for each request, and for each event.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from obskit.logs.lines import render, timestamper, whole_second, with_callers_fields
+from obskit.logs.stream import writer
+from obskit.operation import Event, HttpOperation, Operation, Totals
+from obskit.recorder import Recorder, Step
+from obskit.settings import Settings
+
+# What a header may add to every line of a log that is kept for months.
+MAX_PATH = 2048
+# Routes times statuses; an application that invents endpoints must not grow memory.
+MAX_TAILS = 4096
+MAX_CLIENTS = 4096
+
+
+utc_time = datetime.fromtimestamp
+
+
+class _Tails(dict[tuple[str, str, str, int], bytes]):
+    """
+    Render what the lines of one route share once: the end of the line, from the level on.
+    """
+
+    def __init__(self, process: dict[str, Any], render: Callable[[dict[str, Any]], bytes]) -> None:
+        self._process = process
+        self._render = render
+
+    def __missing__(self, key: tuple[str, str, str, int]) -> bytes:
+        level, method, endpoint, status = key
+        shared = {
+            "level": level,
+            "logger": "obskit.access",
+            "message": "request",
+            **self._process,
+            "method": method,
+            "endpoint": endpoint,
+            "status": status,
+        }
+        tail = b"," + self._render(shared)[1:]
+        if len(self) < MAX_TAILS:
+            self[key] = tail
+        return tail
+
+
+class LogSink:
+    """
+    Turn requests into access lines and events into lines of their own.
+    """
+
+    name = "logs"
+
+    def __init__(self, settings: Settings, recorder: Recorder) -> None:
+        self._settings = settings
+        self._recorder = recorder
+        self._write = writer(settings.log_stream)
+        self._timestamp = timestamper(recorder.wall_clock)
+        self._render = _renderer(dict(settings.log_names))
+        self._process = {
+            name: value
+            for name in ("service", "version", "environment")
+            if (value := getattr(settings, name)) is not None
+        }
+
+    def bind(self, kind: type[Operation]) -> tuple[Step | None, Step | None]:
+        """
+        Write a line at the end of each request; other kinds have none.
+        """
+        if kind is not HttpOperation or not self._settings.access_log:
+            return None, None
+        return None, self._access_line()
+
+    def _access_line(self) -> Callable[[HttpOperation], None]:
+        wall_clock, render, put = self._recorder.wall_clock, self._render, self._put
+        slow_ms = self._settings.slow_request_ms
+        slow_seconds = float("inf") if slow_ms is None else slow_ms / 1000
+        client_of = _CLIENT[self._settings.log_client]
+        with_query = self._settings.log_query_string
+        tails = _Tails(self._process, render)
+
+        # Written out, since every request pays for it; the fields that few have are added by functions.
+        def finish(op: HttpOperation) -> None:
+            seconds, status, path = op.duration_seconds, op.status, op.path
+            now = utc_time(wall_clock(), UTC)
+            line: dict[str, Any] = {
+                "timestamp": now if now.microsecond else whole_second(now),
+                "correlation_id": op.correlation_id,
+                "path": path if len(path) <= MAX_PATH else path[:MAX_PATH],
+                "duration_ms": int(seconds * 1e6 + 0.5) / 1000,
+                "bytes_sent": op.bytes_sent,
+                "client": client_of[op.client],
+                "user_agent": op.user_agent,
+            }
+            if op.trace_id is not None or op.first_byte_seconds is not None or op.aborted or op.exception is not None:
+                _add_rare(line, op)
+            if op.totals is not None:
+                _add_totals(line, op.totals)
+            if with_query and op.query:
+                line["path"] = f"{path}?{op.query}"[:MAX_PATH]
+            if op.fields:
+                with_callers_fields(line, op.fields)
+            if op.extra:
+                with_callers_fields(line, op.extra)
+            level = "ERROR" if status >= 500 else "WARNING" if seconds > slow_seconds else "INFO"
+            put(render(line)[:-2] + tails[level, op.method, op.endpoint, status])
+
+        return finish
+
+    def _put(self, line: bytes) -> None:
+        try:
+            self._write(line)
+        except (OSError, ValueError) as error:
+            code = getattr(error, "errno", None)
+            self._recorder.drop("logs", errno.errorcode.get(code, "OSError") if code else "closed")
+            raise
+
+    def emit(self, event: Event) -> None:
+        """
+        Write an event's line.
+        """
+        line: dict[str, Any] = {
+            "timestamp": self._timestamp(),
+            "level": event.severity,
+            "logger": "obskit." + event.name.partition(".")[0],
+            "message": event.message,
+            **self._process,
+        }
+        with_callers_fields(line, event.fields)
+        self._put(self._render(line))
+
+    def flush(self) -> None:
+        """
+        Have nothing queued: each line is written when it is made.
+        """
+
+    def close(self) -> None:
+        """
+        Leave the stream open; it belongs to whoever opened it.
+        """
+
+
+def _renderer(renames: dict[str, str | None]) -> Callable[[dict[str, Any]], bytes]:
+    if not renames:
+        return render
+    return lambda line: render(
+        {new: value for name, value in line.items() if (new := renames.get(name, name)) is not None}
+    )
+
+
+def _milliseconds(seconds: float) -> float:
+    """
+    Round to whole microseconds; `round()` costs five times as much.
+    """
+    return int(seconds * 1e6 + 0.5) / 1000
+
+
+def _add_rare(line: dict[str, Any], op: HttpOperation) -> None:
+    if op.trace_id is not None:
+        line["trace_id"] = op.trace_id
+    if op.span_id is not None:
+        line["span_id"] = op.span_id
+    if op.first_byte_seconds is not None:
+        line["first_byte_ms"] = _milliseconds(op.first_byte_seconds)
+    if op.aborted:
+        line["aborted"] = True
+    if op.exception is not None:
+        line["exception"] = {"type": op.exception}
+
+
+def _add_totals(line: dict[str, Any], totals: Totals) -> None:
+    if totals.db_queries:
+        line["db_queries"] = totals.db_queries
+        line["db_ms"] = _milliseconds(totals.db_seconds)
+    if totals.ai_calls:
+        line["ai_calls"] = totals.ai_calls
+        line["ai_cost_usd"] = totals.ai_cost_usd
+
+
+class _Kept(dict[str | None, str | None]):
+    """
+    Keep what is shown of the addresses that come again; a table, since it is asked once a request.
+    """
+
+    def __init__(self, show: Callable[[str | None], str | None]) -> None:
+        self._show = show
+
+    def __missing__(self, client: str | None) -> str | None:
+        if len(self) >= MAX_CLIENTS:
+            self.clear()
+        self[client] = shown = self._show(client)
+        return shown
+
+
+def masked(client: str | None) -> str | None:
+    """
+    Keep the network of an address: /24 of IPv4, /48 of IPv6, as the usual anonymisation does.
+    """
+    if client is None:
+        return None
+    try:
+        address = ipaddress.ip_address(client)
+    except ValueError:
+        return None
+    bits = 24 if address.version == 4 else 48
+    return str(ipaddress.ip_network((address, bits), strict=False).network_address)
+
+
+_CLIENT: dict[str, _Kept] = {
+    "masked": _Kept(masked),
+    "full": _Kept(lambda client: client),
+    "none": _Kept(lambda client: None),
+}

@@ -1,0 +1,518 @@
+"""
+Turn operations into OpenTelemetry spans, named and described by its semantic conventions.
+
+OpenTelemetry is imported where spans are on, and nowhere else. Each request has one server span: one that somebody
+has started for it already is reused, and those who would start theirs inside of ours find it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import threading
+from collections.abc import Callable
+from functools import lru_cache
+from importlib import import_module, metadata
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from obskit._version import __version__
+from obskit.errors import ConfigurationError, MissingExtraError
+from obskit.operation import OTHER, UNMATCHED, DbOperation, Event, FunctionOperation, HttpOperation, Operation
+from obskit.propagation import trace_headers
+from obskit.recorder import Recorder, Sink, Step
+from obskit.settings import Settings
+from obskit.sinks.logs import _CLIENT, MAX_PATH
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+    from opentelemetry.trace import Span
+
+SCOPE = "obskit"
+# The conventions whose stable part these names are from.
+SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
+# How long a server that stops waits for a collector that does not answer.
+PATIENCE_SECONDS = 5.0
+MAX_METHOD = 64
+# FastAPI >= 0.16x leaves a request alone that has this key in its scope (fastapi/applications.py, `__call__`).
+FASTAPI_MARK = "fastapi.telemetry"
+
+_PRIMITIVES = (str, bool, int, float)
+_PACKAGES = (
+    "opentelemetry-api",
+    "opentelemetry-sdk",
+    "opentelemetry-semantic-conventions",
+    "opentelemetry-exporter-otlp-proto-http",
+    "opentelemetry-exporter-otlp-proto-common",
+    "opentelemetry-proto",
+    "protobuf",
+)
+_EXPORTER = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
+
+
+def span_sink(settings: Settings, recorder: Recorder) -> Sink | None:
+    """
+    Build the sink where spans were asked for, or a tracer provider is set; None elsewhere.
+
+    Raises:
+        MissingExtraError: `tracing="otlp"` without its exporter.
+        ConfigurationError: OpenTelemetry cannot be imported, or refuses its own settings.
+    """
+    if settings.tracing is None:
+        provider, built = _given_provider(), False
+    elif isinstance(settings.tracing, str):
+        provider, built = _build_provider(settings), True
+    else:
+        provider, built = settings.tracing, False
+    if provider is None:
+        return None
+    sink = SpanSink(settings, recorder, provider, built)
+    if sink.records:
+        return sink
+    sink.close()
+    return None
+
+
+def _given_provider() -> Any:
+    """
+    Find the tracer provider that OpenTelemetry has been given. Looking imports nothing, unless a variable names one.
+    """
+    if "OTEL_PYTHON_TRACER_PROVIDER" in os.environ:
+        trace: Any = _imported("opentelemetry.trace")
+    else:
+        trace = sys.modules.get("opentelemetry.trace")
+    if trace is None:
+        return None
+    try:
+        provider = trace.get_tracer_provider()
+    except Exception as error:
+        raise ConfigurationError(f"OTEL_PYTHON_TRACER_PROVIDER names a provider that does not load: {error}") from error
+    return None if isinstance(provider, trace.ProxyTracerProvider) else provider
+
+
+def _build_provider(settings: Settings) -> Any:
+    sdk = _imported("opentelemetry.sdk.trace")
+    sampling = _imported("opentelemetry.sdk.trace.sampling")
+    export = _imported("opentelemetry.sdk.trace.export")
+    try:
+        provider = sdk.TracerProvider(
+            sampler=sampling.ParentBased(sampling.TraceIdRatioBased(settings.trace_ratio)),
+            resource=_resource(settings),
+            shutdown_on_exit=False,
+        )
+        provider.add_span_processor(_OUTPUTS[settings.tracing](export))
+    except (ConfigurationError, MissingExtraError):
+        raise
+    except Exception as error:
+        raise ConfigurationError(
+            f"tracing={settings.tracing!r}: OpenTelemetry refuses its settings (an OTEL_* variable?): {error}"
+        ) from error
+    if _given_provider() is None:
+        _imported("opentelemetry.trace").set_tracer_provider(provider)
+    return provider
+
+
+def _resource(settings: Settings) -> Any:
+    described = {
+        "service.name": settings.service,
+        "service.version": settings.version,
+        "deployment.environment.name": settings.environment,
+    }
+    known = {name: value for name, value in described.items() if value is not None}
+    return _imported("opentelemetry.sdk.resources").Resource.create(known)
+
+
+def _otlp(export: Any) -> Any:
+    protocol = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
+    if protocol == "grpc":
+        raise ConfigurationError(
+            "tracing='otlp' sends http/protobuf, and OTEL_EXPORTER_OTLP_PROTOCOL asks for grpc: point it to the "
+            "collector's HTTP port (4318) with http/protobuf, or give tracing= a tracer provider of your own"
+        )
+    return export.BatchSpanProcessor(_imported(_EXPORTER).OTLPSpanExporter())
+
+
+def _console(export: Any) -> Any:
+    """
+    Write each span as one JSON line when it ends. It blocks, so it is for the eyes of developers.
+    """
+    one_line = export.ConsoleSpanExporter(out=sys.stdout, formatter=lambda span: span.to_json(indent=None) + "\n")
+    return export.SimpleSpanProcessor(one_line)
+
+
+_OUTPUTS: dict[str, Callable[[Any], Any]] = {"otlp": _otlp, "console": _console}
+
+
+def _imported(name: str) -> Any:
+    """
+    Import a module of OpenTelemetry's. Packages of different releases fail with odd errors, which say nothing.
+    """
+    try:
+        return import_module(name)
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and name == _EXPORTER and f"{name}.".startswith(f"{error.name}."):
+            raise MissingExtraError(
+                "tracing='otlp' needs OpenTelemetry's HTTP exporter: pip install 'obskit[otlp]'"
+            ) from error
+        raise ConfigurationError(
+            f"OpenTelemetry's packages do not fit together: importing {name} raised {type(error).__name__}: {error}. "
+            f"Found {', '.join(map(_version_of, _PACKAGES))}; install the same release of all of them"
+        ) from error
+
+
+def _version_of(package: str) -> str:
+    try:
+        return f"{package} {metadata.version(package)}"
+    except metadata.PackageNotFoundError:
+        return f"no {package}"
+
+
+class SpanScope:
+    """
+    Keep a span between the begin and the end of its operation, as `operation.span`.
+
+    Adapters call `enter()` before each piece of the application's code and `leave()` after it, in the same thread or
+    task. So the span is OpenTelemetry's current one for just as long as the operation is obskit's.
+    """
+
+    __slots__ = ("_api", "_context", "_outer", "span", "started_ns")
+
+    def __init__(self, api: ModuleType, context: Context, span: Span, started_ns: int | None) -> None:
+        self._api = api
+        self._context = context
+        self._outer: Context | None = None
+        self.span = span
+        self.started_ns = started_ns  # None: the span is somebody else's, who ends it
+
+    def enter(self) -> None:
+        """
+        Make the span current.
+        """
+        self._outer = self._api.get_current()
+        self._api.attach(self._context)
+
+    def leave(self) -> None:
+        """
+        Make current what was before.
+
+        Whatever the application attached and forgot goes too. `detach()` would log an error where a generator or a
+        coroutine is closed from another context; attaching what was before cannot fail.
+        """
+        outer, self._outer = self._outer, None
+        if outer is not None:
+            self._api.attach(outer)
+
+
+class SpanSink:
+    """
+    Turn requests into server spans, functions into internal spans and queries into client spans.
+
+    Attributes:
+        records: False where the provider makes spans that are nothing, as `OTEL_SDK_DISABLED` asks for.
+    """
+
+    name = "spans"
+
+    def __init__(self, settings: Settings, recorder: Recorder, provider: Any, built: bool) -> None:
+        self._settings = settings
+        self._recorder = recorder
+        self._provider = provider
+        self._built = built
+        self._patience_seconds = PATIENCE_SECONDS
+        self._trace = _imported("opentelemetry.trace")
+        self._context = _imported("opentelemetry.context")
+        tracecontext = _imported("opentelemetry.trace.propagation.tracecontext")
+        self._extract = tracecontext.TraceContextTextMapPropagator().extract
+        # A span that is reused, so that a request which the application makes to itself does not take it as well.
+        self._taken = self._context.create_key("obskit-taken")
+        self._tracer = provider.get_tracer(SCOPE, __version__, schema_url=SCHEMA_URL)
+        self.records = not isinstance(self._tracer, self._trace.NoOpTracer)
+
+    def bind(self, kind: type[Operation]) -> tuple[Step | None, Step | None]:
+        """
+        Start and end spans of this kind.
+        """
+        if kind is HttpOperation:
+            return self._request_start(), self._request_finish()
+        if kind is FunctionOperation:
+            return self._function_start(), self._function_finish()
+        if kind is DbOperation:
+            return None, self._query_finish()
+        return None, None
+
+    def _now_ns(self) -> Callable[[], int]:
+        clock = self._recorder.wall_clock
+        return lambda: int(clock() * 1e9)
+
+    def _request_start(self) -> Callable[[HttpOperation], None]:
+        api, trace, tracer, now_ns = self._context, self._trace, self._tracer, self._now_ns()
+        get_current, get_current_span, with_span = api.get_current, trace.get_current_span, trace.set_span_in_context
+        attributes_of, server, extract = self._request_attributes(), trace.SpanKind.SERVER, self._extract
+
+        def start(op: HttpOperation) -> None:
+            context = get_current()
+            outer = get_current_span(context)
+            if not outer.get_span_context().is_valid:
+                inherited = trace_headers(op)
+                if inherited:
+                    context = extract(inherited, context)
+            elif self._is_requests_own(outer, context):
+                self._reuse(op, outer, context, attributes_of(op))
+                return
+            started = now_ns()
+            span = tracer.start_span(_method_of(op), context, server, attributes_of(op), start_time=started)
+            op.span = SpanScope(api, with_span(span, context), span, started)
+            _take_ids(op, span)
+            _silence_fastapi(op)
+
+        return start
+
+    def _is_requests_own(self, span: Any, context: Context) -> bool:
+        """
+        Tell whether OpenTelemetry's instrumentations, or FastAPI's own telemetry, sit outside of us.
+
+        Then the current span is a server span that is still open, not one of ours, and not taken by the request
+        that this one was made from.
+        """
+        return (
+            getattr(span, "kind", None) is self._trace.SpanKind.SERVER
+            and span.is_recording()
+            and _scope_of(span) != SCOPE
+            and self._taken not in context
+        )
+
+    def _reuse(self, op: HttpOperation, span: Any, context: Context, attributes: dict[str, Any]) -> None:
+        if self._settings.tracing is not None and "url.query" in (getattr(span, "attributes", None) or ()):
+            # FastAPI records it by itself as soon as there is a provider: where we were asked for spans, we gave it.
+            attributes.setdefault("url.query", "REDACTED")
+        span.set_attributes(attributes)
+        op.span = SpanScope(self._context, self._context.set_value(self._taken, True, context), span, None)
+        _take_ids(op, span)
+
+    def _request_attributes(self) -> Callable[[HttpOperation], dict[str, Any]]:
+        client_of, with_query = _CLIENT[self._settings.log_client], self._settings.log_query_string
+
+        def attributes_of(op: HttpOperation) -> dict[str, Any]:
+            scheme = op.scheme
+            found: dict[str, Any] = {
+                "http.request.method": op.method,
+                "url.path": op.path[:MAX_PATH],
+                "url.scheme": scheme,
+            }
+            host, agent, client = op.header("host"), op.user_agent, client_of[op.client]
+            if host:
+                found.update(_server(host, scheme))
+            if agent:
+                found["user_agent.original"] = agent
+            if client is not None:
+                found["client.address"] = client
+            if op.correlation_id is not None:
+                found["obskit.correlation_id"] = op.correlation_id
+            if op.method == OTHER:
+                found["http.request.method_original"] = op.raw_method[:MAX_METHOD]
+            if with_query and op.query:
+                found["url.query"] = op.query[:MAX_PATH]
+            return found
+
+        return attributes_of
+
+    def _request_finish(self) -> Callable[[HttpOperation], None]:
+        failed = self._trace.StatusCode.ERROR
+
+        def finish(op: HttpOperation) -> None:
+            scope = op.span
+            if scope is None or not scope.span.is_recording():
+                return
+            span = scope.span
+            try:
+                attributes = _free_attributes(op)
+                attributes["http.response.status_code"] = op.status
+                if op.endpoint != UNMATCHED:
+                    attributes["http.route"] = op.endpoint
+                    span.update_name(f"{_method_of(op)} {op.endpoint}")
+                if op.aborted:
+                    attributes["obskit.aborted"] = True
+                error = op.exception or op.error
+                if error is None and op.status >= 500:
+                    error = str(op.status)
+                if error is not None:
+                    attributes["error.type"] = error
+                    span.set_status(failed)
+                span.set_attributes(attributes)
+            finally:
+                _end(scope, op)
+
+        return finish
+
+    def _function_start(self) -> Callable[[FunctionOperation], None]:
+        api, tracer, now_ns, with_span = self._context, self._tracer, self._now_ns(), self._trace.set_span_in_context
+
+        def start(op: FunctionOperation) -> None:
+            context, started = api.get_current(), now_ns()
+            span = tracer.start_span(op.function, context, start_time=started)
+            op.span = SpanScope(api, with_span(span, context), span, started)
+            _take_ids(op, span)
+
+        return start
+
+    def _function_finish(self) -> Callable[[FunctionOperation], None]:
+        failed = self._trace.StatusCode.ERROR
+
+        def finish(op: FunctionOperation) -> None:
+            scope = op.span
+            if scope is None or not scope.span.is_recording():
+                return
+            try:
+                attributes = _free_attributes(op)
+                if op.error is not None:
+                    attributes["error.type"] = op.error
+                    scope.span.set_status(failed)
+                if attributes:
+                    scope.span.set_attributes(attributes)
+            finally:
+                _end(scope, op)
+
+        return finish
+
+    def _query_finish(self) -> Callable[[DbOperation], None]:
+        """
+        Make the whole span of a query at its end: nothing of the application's runs inside of one.
+        """
+        tracer, now_ns, trace = self._tracer, self._now_ns(), self._trace
+        client, failed = trace.SpanKind.CLIENT, trace.StatusCode.ERROR
+
+        def finish(op: DbOperation) -> None:
+            ended = now_ns()
+            attributes = _free_attributes(op)
+            if op.system != "unknown":
+                attributes["db.system.name"] = op.system
+            if op.operation:
+                attributes["db.operation.name"] = op.operation
+            if op.table:
+                attributes["db.collection.name"] = op.table
+            if op.error is not None:
+                attributes["error.type"] = op.error
+            name = f"{op.operation} {op.table}".strip() or op.system
+            span = tracer.start_span(
+                name, kind=client, attributes=attributes, start_time=ended - int(op.duration_seconds * 1e9)
+            )
+            _take_ids(op, span)
+            if op.error is not None:
+                span.set_status(failed)
+            span.end(ended)
+
+        return finish
+
+    def emit(self, event: Event) -> None:
+        """
+        Put out nothing: events have no duration, and their lines carry the ids.
+        """
+
+    def flush(self) -> None:
+        """
+        Hand what is queued to the exporter, in bounded time; a collector that was waited for once gets no more.
+        """
+        force_flush = getattr(self._provider, "force_flush", None)
+        if force_flush is not None and not _within(self._patience_seconds, force_flush):
+            self._patience_seconds = 0.0
+            self._recorder.drop(self.name, "flush_timeout")
+
+    def close(self) -> None:
+        """
+        Shut down the provider that we built; one that was given belongs to whoever gave it.
+        """
+        if self._built:
+            _within(self._patience_seconds, self._provider.shutdown)
+            _forget_global(self._trace, self._provider)
+
+
+def _within(seconds: float, call: Callable[[], object]) -> bool:
+    """
+    Wait this long for a call, then leave it to itself: the SDK ignores its own timeouts (opentelemetry-python#4568).
+    """
+    waiting = threading.Thread(target=call, name="obskit-spans", daemon=True)
+    try:
+        waiting.start()
+    except RuntimeError:  # from Python 3.12 on, no thread starts once the interpreter is on its way out
+        call()
+        return True
+    waiting.join(seconds)
+    return not waiting.is_alive()
+
+
+def _forget_global(trace: ModuleType, provider: Any) -> None:
+    """
+    Take our provider back from OpenTelemetry, which knows no public way: else the next `configure()` of this process
+    finds one that is shut down. Where the names have changed, it stays.
+    """
+    once = getattr(trace, "_TRACER_PROVIDER_SET_ONCE", None)
+    if once is not None and getattr(trace, "_TRACER_PROVIDER", None) is provider:
+        trace._TRACER_PROVIDER = None  # type: ignore[attr-defined]
+        trace._TRACER_PROVIDER_SET_ONCE = type(once)()  # type: ignore[attr-defined]
+
+
+def _scope_of(span: Any) -> str | None:
+    return getattr(getattr(span, "instrumentation_scope", None), "name", None)
+
+
+def _silence_fastapi(op: HttpOperation) -> None:
+    """
+    Keep a FastAPI application inside of us from starting a second server span, in a trace of its own.
+
+    Its telemetry does not look for a current span. It steps aside where its mark is in the scope, which is how
+    `FastAPI(telemetry={"exclude": ...})` keeps mounted applications quiet. It runs inside of us where obskit wraps the
+    callable from outside, or an application that a FastAPI is mounted in; `instrument()` sits inside of it, and
+    reuses its span.
+    """
+    scope = getattr(op, "scope", None)
+    if scope is not None:
+        scope.setdefault(FASTAPI_MARK, None)
+
+
+def _method_of(op: HttpOperation) -> str:
+    return "HTTP" if op.method == OTHER else op.method
+
+
+def _take_ids(op: Operation, span: Span) -> None:
+    context = span.get_span_context()
+    if context.is_valid:
+        op.trace_id = f"{context.trace_id:032x}"
+        op.span_id = f"{context.span_id:016x}"
+
+
+def _free_attributes(op: Operation) -> dict[str, Any]:
+    """
+    Take the bound fields that are plain values, and all extras.
+    """
+    found: dict[str, Any] = {}
+    if op.fields:
+        found.update((name, value) for name, value in op.fields.items() if isinstance(value, _PRIMITIVES))
+    if op.extra:
+        for name, value in op.extra.items():
+            found[name] = value if isinstance(value, _PRIMITIVES) else str(value)
+    return found
+
+
+def _end(scope: SpanScope, op: Operation) -> None:
+    if scope.started_ns is not None:
+        scope.span.end(scope.started_ns + int(op.duration_seconds * 1e9))
+
+
+_host = re.compile(r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9._-]{1,253}))(?::([0-9]{1,5}))?").fullmatch
+_PORTS = {"http": 80, "https": 443}
+
+
+@lru_cache(maxsize=1024)
+def _server(host: str, scheme: str) -> dict[str, Any]:
+    """
+    Read the `Host` header into attributes; none where it is malformed.
+    """
+    match = _host(host)
+    if match is None:
+        return {}
+    port = int(match[3]) if match[3] else _PORTS.get(scheme)
+    found: dict[str, Any] = {"server.address": match[1] or match[2]}
+    if port is not None:
+        found["server.port"] = port
+    return found

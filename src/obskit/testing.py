@@ -1,0 +1,181 @@
+"""
+Test applications that use obskit, with what obskit is tested with itself.
+
+    from obskit.testing import FakeClock, RecordingSink, isolated_runtime
+
+    def test_checkout():
+        sink = RecordingSink()
+        with isolated_runtime(service="shop", sinks=[sink]) as runtime:
+            client = obskit.instrument(make_app()).test_client()
+            client.get("/checkout")
+        assert [op.endpoint for op in sink.operations] == ["/checkout"]
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from obskit import runtime as _runtime
+from obskit.errors import AlreadyConfiguredError
+from obskit.operation import Event, Operation
+from obskit.recorder import Sink, Step, recorder
+from obskit.runtime import Runtime
+
+
+class FakeClock:
+    """
+    Tell the time that a test says, in seconds.
+    """
+
+    def __init__(self, now: float = 0.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        """
+        Let time pass.
+        """
+        self.now += seconds
+
+
+class FakeIds:
+    """
+    Make the correlation ids `id-1`, `id-2`, ...
+    """
+
+    def __init__(self) -> None:
+        self.made = 0
+
+    def __call__(self) -> str:
+        self.made += 1
+        return f"id-{self.made}"
+
+
+class RecordingSink:
+    """
+    Keep what begins, what ends and what happens, for a test to look at.
+
+    Attributes:
+        begun: Operations in the order in which they began.
+        operations: Operations in the order in which they ended.
+        events: Events in the order in which they came.
+    """
+
+    name = "recording"
+
+    def __init__(self) -> None:
+        self.begun: list[Any] = []
+        self.operations: list[Any] = []
+        self.events: list[Event] = []
+
+    def bind(self, kind: type[Operation]) -> tuple[Step | None, Step | None]:
+        """
+        Keep every kind.
+        """
+        return self.begun.append, self.operations.append
+
+    def emit(self, event: Event) -> None:
+        """
+        Keep the event.
+        """
+        self.events.append(event)
+
+    def flush(self) -> None:
+        """
+        Have nothing queued.
+        """
+
+    def close(self) -> None:
+        """
+        Keep everything.
+        """
+
+
+class LineStream:
+    """
+    Collect log lines in memory, parsed.
+    """
+
+    closed = False
+
+    def __init__(self) -> None:
+        self.lines: list[dict[str, Any]] = []
+
+    def write(self, text: str) -> int:
+        """
+        Take one line.
+        """
+        self.lines.append(json.loads(text))
+        return len(text)
+
+
+class IsolatedRuntime:
+    """
+    Give a test its runtime, and what came out of it.
+
+    Attributes:
+        runtime: The runtime.
+        registry: Its own `prometheus_client` registry.
+        lines: The JSON lines written so far.
+    """
+
+    def __init__(self, runtime: Runtime, stream: LineStream) -> None:
+        self.runtime = runtime
+        self.settings = runtime.settings
+        self.registry = runtime.registry
+        self.lines = stream.lines
+
+    def value(self, sample: str, **labels: str) -> float | None:
+        """
+        Read one sample of the metrics page, such as `http_requests_total`; None where there is none.
+        """
+        if self.registry is None:
+            return None
+        return self.registry.get_sample_value(sample, labels)
+
+
+@contextmanager
+def isolated_runtime(
+    *,
+    sinks: Sequence[Sink] = (),
+    clock: Callable[[], float] | None = None,
+    wall_clock: Callable[[], float] | None = None,
+    ids: Callable[[], str] | None = None,
+    strict: bool = True,
+    **settings: Any,
+) -> Iterator[IsolatedRuntime]:
+    """
+    Run a block with a runtime of its own: own registry, lines kept in memory, nothing left behind.
+
+    Args:
+        sinks: Further sinks, after the built-in ones.
+        clock: Monotonic seconds, such as a `FakeClock`.
+        wall_clock: Seconds since the epoch, for timestamps.
+        ids: Makes correlation ids, such as `FakeIds()`.
+        strict: Raise what a sink raises, in place of counting it.
+        **settings: As for `obskit.configure()`.
+
+    Raises:
+        AlreadyConfiguredError: A runtime stands already.
+    """
+    from prometheus_client import CollectorRegistry
+
+    stream = LineStream()
+    given = {"registry": CollectorRegistry(), "log_stream": stream, **settings}
+    if _runtime.standing() is not None:
+        raise AlreadyConfiguredError("obskit is configured already; call obskit.shutdown() before isolated_runtime()")
+    recorder.reset()
+    recorder.strict = strict
+    recorder.clock = clock or recorder.clock
+    recorder.wall_clock = wall_clock or recorder.wall_clock
+    recorder.new_id = ids or recorder.new_id
+    try:
+        yield IsolatedRuntime(_runtime.stand(given, sinks), stream)
+    finally:
+        _runtime.shutdown()
+        recorder.strict = False

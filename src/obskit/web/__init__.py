@@ -1,0 +1,3 @@
+"""
+Answer obskit's own routes, as plain status, headers and body.
+"""

@@ -1,0 +1,143 @@
+"""
+Answer `/metrics` and the health routes, whatever the framework.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hmac
+import ipaddress
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+
+from obskit.metrics.queries import queries
+from obskit.settings import Network, Settings
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """
+    Hold what a route may look at.
+
+    Attributes:
+        method, path, query: As the client wrote them; the path without the deployment's prefix.
+        header: Reads a header by its lower-case name.
+        client: The client's address, or None where it is unknown.
+    """
+
+    method: str
+    path: str
+    query: str
+    header: Callable[[str], str | None]
+    client: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """
+    Hold what a route answers.
+    """
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+_NO_STORE = ("Cache-Control", "no-store")
+_TEXT = ("Content-Type", "text/plain; charset=utf-8")
+_REASONS = {200: "200 OK", 401: "401 Unauthorized", 403: "403 Forbidden", 405: "405 Method Not Allowed"}
+
+
+class Routes:
+    """
+    Know the paths that obskit answers itself; `paths` is what an adapter looks a request's path up in.
+    """
+
+    def __init__(self, settings: Settings, registry: CollectorRegistry | None, now: Callable[[], str]) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._now = now
+        self.paths: dict[str, Callable[[Request], Reply]] = {}
+        if settings.metrics_path and registry is not None:
+            self.paths[settings.metrics_path] = self._metrics
+        if settings.health_path:
+            self.paths[settings.health_path] = self._health
+            self.paths[settings.health_path + "/live"] = self._health
+
+    def answer(self, request: Request) -> Reply:
+        """
+        Answer a request for one of `paths`; HEAD as GET without the body.
+        """
+        if request.method not in ("GET", "HEAD"):
+            return Reply(405, [("Allow", "GET, HEAD"), _TEXT, _NO_STORE], b"method not allowed\n")
+        reply = self.paths[request.path](request)
+        length = ("Content-Length", str(len(reply.body)))
+        return Reply(reply.status, [*reply.headers, length], b"" if request.method == "HEAD" else reply.body)
+
+    def _health(self, request: Request) -> Reply:
+        body = json.dumps({"status": "pass", "timestamp": self._now()}).encode()
+        return Reply(200, [("Content-Type", "application/json"), _NO_STORE], body)
+
+    def _metrics(self, request: Request) -> Reply:
+        refused = self._refused(request)
+        if refused is not None:
+            return refused
+        from prometheus_client.exposition import choose_encoder
+
+        queries.ensure_running()
+        registry = self._registry
+        assert registry is not None
+        names = parse_qs(request.query).get("name[]")
+        encode, content_type = choose_encoder(request.header("accept") or "")
+        body = encode(registry.restricted_registry(names) if names else registry)  # type: ignore[arg-type]
+        headers = [("Content-Type", content_type), _NO_STORE, ("Vary", "Accept, Accept-Encoding")]
+        if _accepts_gzip(request.header("accept-encoding") or ""):
+            body = gzip.compress(body, compresslevel=1)
+            headers.append(("Content-Encoding", "gzip"))
+        return Reply(200, headers, body)
+
+    def _refused(self, request: Request) -> Reply | None:
+        token, networks = self._settings.metrics_token, self._settings.metrics_networks
+        if token is None and not networks:
+            return None
+        if networks and _is_in(request.client, networks):
+            return None
+        if token is None:
+            return Reply(403, [_TEXT, _NO_STORE], b"this address may not read the metrics\n")
+        given = (request.header("authorization") or "").encode("latin-1", "replace")
+        if hmac.compare_digest(given, b"Bearer " + token.encode()):
+            return None
+        return Reply(401, [("WWW-Authenticate", "Bearer"), _TEXT, _NO_STORE], b"a bearer token is needed\n")
+
+
+def status_line(status: int) -> str:
+    """
+    Give the status as WSGI wants it.
+    """
+    return _REASONS.get(status, str(status) + " ")
+
+
+def _is_in(client: str | None, networks: tuple[Network, ...]) -> bool:
+    try:
+        address = ipaddress.ip_address(client or "")
+    except ValueError:
+        return False
+    return any(address in network for network in networks)
+
+
+def _accepts_gzip(accept: str) -> bool:
+    """
+    Read `Accept-Encoding`: gzip, or anything, with a quality above zero.
+    """
+    for part in accept.split(","):
+        coding, _, parameters = part.partition(";")
+        if coding.strip().lower() in ("gzip", "*"):
+            quality = parameters.strip().removeprefix("q=")
+            return quality.strip("0.") != "" or not parameters
+    return False

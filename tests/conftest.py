@@ -1,0 +1,41 @@
+"""
+Keep tests from leaving anything behind, and leave out the folders whose library is not installed.
+"""
+
+import threading
+from importlib.util import find_spec
+
+import pytest
+
+from obskit.context import current
+from obskit.runtime import standing
+
+# Tests -> the libraries they need. tests/contract asks for itself: it always has its raw stacks.
+NEEDS = {
+    "integrations/*flask*": ("flask",),
+    "integrations/*starlette*": ("starlette",),
+    "integrations/*fastapi*": ("fastapi",),
+    "integrations/*django*": ("django",),
+}
+collect_ignore_glob = [tests for tests, libraries in NEEDS.items() if not all(map(find_spec, libraries))]
+# Pools that belong to asgiref, anyio and asyncio, and outlive a test by design.
+POOLS = ("ThreadPoolExecutor", "AnyIO worker thread", "asyncio")
+
+
+def workers() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if not thread.daemon and not thread.name.startswith(POOLS)}
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_behind():
+    """
+    After each test no request is current, no runtime stands, and no new thread keeps Python alive.
+    """
+    before = workers()
+    yield
+    for thread in workers() - before:
+        thread.join(1)
+
+    assert current.get() is None
+    assert standing() is None
+    assert workers() - before == set()

@@ -1,0 +1,57 @@
+"""
+Build the application with Django's asynchronous views, served over ASGI.
+"""
+
+from asgiref.sync import sync_to_async
+from django.core.asgi import get_asgi_application
+from django.http import HttpResponse, StreamingHttpResponse
+from django.urls import path
+
+from ..scene import Scene, flowing
+from ..stack import Stack, angled
+from .django_site import CAN, serve_site
+
+
+def build(scene: Scene):
+    serve_site(steered(scene), asynchronous)
+    return get_asgi_application()
+
+
+def asynchronous(view):
+    async def answer(request, **parameters):
+        return view(request, **parameters)
+
+    return answer
+
+
+def steered(scene: Scene):
+    async def stream(request):
+        return StreamingHttpResponse(flowing(scene.stream()))
+
+    async def endless(request):
+        return StreamingHttpResponse(flowing(scene.endless()))
+
+    async def halfway(request):
+        return StreamingHttpResponse(flowing(scene.halfway()))
+
+    async def inside(request):
+        return HttpResponse(scene.look())
+
+    async def inside_thread(request):
+        return HttpResponse(await sync_to_async(scene.look)())
+
+    async def meet(request, size):
+        await scene.meet()
+        return HttpResponse("x" * size)
+
+    return [
+        path("stream", stream),
+        path("endless", endless),
+        path("halfway", halfway),
+        path("inside", inside),
+        path("inside/thread", inside_thread),
+        path("meet/<int:size>", meet),
+    ]
+
+
+STACK = Stack("django_async", "asgi", build, angled, CAN | {"late routing"})

@@ -1,0 +1,86 @@
+"""
+An exception counts where it leaves the application or becomes its 500: once, by its class name.
+"""
+
+import pytest
+
+from .drivers import Request
+from .scene import CHUNKS, Boom, Halfway
+from .shop import Record
+from .stacks import stacks
+
+
+@stacks()
+def test_body_that_fails_validation(shop):
+    """
+    The framework's own 400 or 422 is no exception.
+    """
+    reply = shop.call(Request("/orders", "POST", body=b"no order"))
+
+    assert shop.records == [
+        Record(
+            method="POST",
+            endpoint="/orders",
+            status=shop.stack.invalid_status,
+            bytes_sent=len(reply.body),
+        )
+    ]
+
+
+@stacks()
+def test_handled_exception(shop):
+    """
+    An exception that an error handler turned into a reply is that reply, and nothing more.
+    """
+    reply = shop.get("/conflict")
+
+    assert reply.body == b"conflict"
+    assert shop.records == [Record(endpoint="/conflict", status=409, bytes_sent=8)]
+
+
+@stacks()
+def test_unhandled_exception(shop):
+    """
+    A request that raises is a 500 with the exception's class name, whoever writes the reply.
+    """
+    reply = shop.get("/boom")
+
+    assert shop.records == [Record(endpoint="/boom", status=500, bytes_sent=len(reply.body), exception="Boom")]
+    assert shop.runtime.value("http_exceptions_total", endpoint="/boom", exception="Boom") == 1
+    assert shop.operation.error == "Boom"
+
+
+@stacks("error page")
+def test_error_page_carries_the_correlation_id(shop):
+    """
+    The 500 that the framework writes for an unhandled exception can be found in the logs.
+    """
+    reply = shop.get("/boom")
+
+    assert reply.status == 500
+    assert reply.header("x-correlation-id") == [shop.operation.correlation_id]
+
+
+@stacks()
+def test_generator_that_raises_halfway(shop):
+    """
+    A reply that breaks off keeps the status that was sent; it is aborted, by that exception.
+    """
+    reply = shop.get("/halfway")
+
+    assert (reply.status, reply.pieces, type(reply.error)) == (200, [*CHUNKS[:2]], Halfway)
+    assert shop.records == [
+        Record(endpoint="/halfway", bytes_sent=30, streamed=True, aborted=True, exception="Halfway")
+    ]
+
+
+@stacks()
+@pytest.mark.parametrize("path", ["/boom", "/halfway"])
+def test_server_sees_the_same_exception(shop, path):
+    """
+    What the application lets out reaches the server as it is, and nothing else does.
+    """
+    bare, instrumented = shop.call_bare(Request(path)), shop.get(path)
+
+    assert type(bare.error) is type(instrumented.error)
+    assert type(instrumented.error) in (type(None), Boom, Halfway)

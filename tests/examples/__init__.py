@@ -1,0 +1,3 @@
+"""
+Run the examples under their real servers, as their READMEs say.
+"""

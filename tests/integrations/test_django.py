@@ -1,0 +1,886 @@
+"""
+Prove what Django's requests are recorded as, by `instrument()` and by the middleware, under WSGI and ASGI.
+"""
+
+import asyncio
+import io
+import os
+import subprocess
+import sys
+from contextlib import ExitStack
+from wsgiref.util import FileWrapper
+
+import asgiref.sync
+import contract.stacks.django_site  # noqa: F401  # it configures Django, once a process
+import pytest
+from contract.drivers import Ending, Request, call_asgi, call_wsgi, environ_of
+from django.conf import settings
+from django.core.handlers.asgi import ASGIHandler
+from django.core.handlers.wsgi import WSGIHandler
+from django.http import FileResponse, HttpResponse, StreamingHttpResponse
+from django.test import AsyncClient, Client, RequestFactory, override_settings
+from django.urls import include, path, re_path, reverse
+from django.views.decorators.http import require_GET
+
+import obskit
+from obskit.context import current
+from obskit.errors import AlreadyConfiguredError, ConfigurationError, RouteTakenError, UnknownSettingError
+from obskit.integrations import django as module
+from obskit.integrations.django.apps import ObskitConfig, check_middleware
+from obskit.integrations.django.routes import template
+from obskit.testing import FakeClock, FakeIds, RecordingSink, isolated_runtime
+
+MIDDLEWARE = "obskit.integrations.django.ObskitMiddleware"
+CALLS = {"wsgi": call_wsgi, "asgi": call_asgi}
+FORGOTTEN_BY_DJANGO = pytest.mark.filterwarnings("ignore:.*Unclosed file <tempfile.Spooled:ResourceWarning")
+
+
+class Boom(Exception):
+    pass
+
+
+def ok(request, **parameters):
+    return HttpResponse("ok")
+
+
+async def async_ok(request):
+    return HttpResponse(current.get().endpoint)
+
+
+def endpoint(request):
+    return HttpResponse(current.get().endpoint)
+
+
+def identity(request):
+    return HttpResponse(obskit.correlation_id())
+
+
+def boom(request):
+    raise Boom
+
+
+def missing_page(request, exception):
+    return HttpResponse("no such page", status=404)
+
+
+def broken_page(request):
+    return HttpResponse("sorry", status=500)
+
+
+class Site:
+    """
+    Hold a URLconf, as a module would, and serve it in one of the forms.
+    """
+
+    handler404 = staticmethod(missing_page)
+    handler500 = staticmethod(broken_page)
+
+    def __init__(self):
+        self.urlpatterns = [
+            path("", ok),
+            path("items/<int:item_id>", ok),
+            path("shop/", include(([path("v1/", include([path("things/<slug:name>/", ok)]))], "shop"), namespace="s")),
+            re_path(r"^articles/(?P<year>[0-9]{4})/$", ok),
+            path("mixed/", include([re_path(r"^(?P<page>\w+)\.html$", ok)])),
+            path("safe", require_GET(ok)),
+            path("endpoint", endpoint),
+            path("endpoint/async", async_ok),
+            path("identity", identity),
+            path("boom", boom),
+        ]
+
+    def add(self, route, view):
+        self.urlpatterns.append(path(route, view))
+
+
+class Served:
+    """
+    Call the site, in one form, under one protocol.
+    """
+
+    def __init__(self, form, protocol):
+        self.protocol = protocol
+        handler = {"wsgi": WSGIHandler, "asgi": ASGIHandler}[protocol]()
+        self.app = obskit.instrument(handler) if form == "instrument" else handler
+
+    def call(self, request, ending=None):
+        return CALLS[self.protocol](self.app, request, *([ending] if ending else []))
+
+    def get(self, path, ending=None, **headers):
+        named = tuple((name.replace("_", "-"), text) for name, text in headers.items())
+        return self.call(Request(path, headers=named), ending)
+
+
+@pytest.fixture
+def site():
+    site = Site()
+    with override_settings(ROOT_URLCONF=site, MIDDLEWARE=["django.middleware.common.CommonMiddleware"]):
+        yield site
+
+
+@pytest.fixture
+def clock():
+    return FakeClock()
+
+
+@pytest.fixture
+def sink():
+    return RecordingSink()
+
+
+@pytest.fixture
+def runtime(sink, clock):
+    with isolated_runtime(service="shop", sinks=[sink], clock=clock, ids=FakeIds()) as runtime:
+        yield runtime
+
+
+@pytest.fixture
+def with_middleware(site):
+    """
+    Put obskit's middleware first, as its page says.
+    """
+    with override_settings(MIDDLEWARE=[MIDDLEWARE, *settings.MIDDLEWARE]):
+        yield
+
+
+@pytest.fixture(params=["wsgi", "asgi"])
+def protocol(request):
+    return request.param
+
+
+@pytest.fixture(params=["instrument", "middleware"])
+def served(request, protocol, site, runtime):
+    with ExitStack() as stack:
+        if request.param == "middleware":
+            stack.enter_context(override_settings(MIDDLEWARE=[MIDDLEWARE, *settings.MIDDLEWARE]))
+        yield Served(request.param, protocol)
+
+
+@pytest.fixture
+def by_middleware(protocol, with_middleware, runtime):
+    return Served("middleware", protocol)
+
+
+def only(sink):
+    (operation,) = sink.operations
+    return operation
+
+
+def read(client, path, **options):
+    """
+    Get a page by Django's own test clients, which go through no handler.
+    """
+    answer = client.get(path, **options)
+    return asyncio.run(answer) if asyncio.iscoroutine(answer) else answer
+
+
+# Routes
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/", ("/", 200)),
+        ("/items/7", ("/items/<int:item_id>", 200)),
+        ("/shop/v1/things/pen/", ("/shop/v1/things/<slug:name>/", 200)),
+        ("/articles/2024/", ("/articles/(?P<year>[0-9]{4})/", 200)),
+        ("/mixed/about.html", (r"/mixed/(?P<page>\w+)\.html", 200)),
+        ("/items/seven", ("<unmatched>", 404)),
+        ("/shop/v1/things/pen", ("<unmatched>", 301)),
+        ("/boom", ("/boom", 500)),
+    ],
+)
+def test_endpoint_is_the_full_route(served, sink, path, expected):
+    """
+    Includes and namespaces stand in front, anchors of regular expressions are left out, no value is ever in it.
+    """
+    with override_settings(APPEND_SLASH=True):
+        reply = served.get(path)
+
+    operation = only(sink)
+    assert (operation.endpoint, operation.status) == expected
+    assert reply.status == expected[1]
+
+
+def test_wrong_method_keeps_the_route(served, sink):
+    """
+    Django routes before it looks at the method, so that a 405 has its route.
+    """
+    served.call(Request("/safe", method="POST"))
+
+    assert (only(sink).endpoint, only(sink).status, only(sink).method) == ("/safe", 405, "POST")
+
+
+@pytest.mark.parametrize("path", ["/endpoint", "/endpoint/async"])
+def test_route_is_known_while_the_view_runs(served, path):
+    """
+    Queries and AI calls of a view can be labelled with its endpoint.
+    """
+    assert served.get(path).body.decode() == path
+
+
+def test_application_says_its_route(served, site, sink):
+    """
+    What `obskit.set_route()` says stands, even where Django matched a catch-all.
+    """
+
+    def page(request, slug):
+        obskit.set_route("/pages/{slug}")
+        return HttpResponse("page")
+
+    site.add("<path:slug>", page)
+    served.get("/about/us")
+
+    assert only(sink).endpoint == "/pages/{slug}"
+
+
+@pytest.mark.parametrize(
+    ("route", "expected"),
+    [(r"^costs\$", r"/costs\$"), (r"^end\Z", "/end"), (r"^$", "/"), ("plain/", "/plain/")],
+)
+def test_template_of_a_regular_expression(route, expected):
+    """
+    Anchors go, an escaped dollar stays.
+    """
+    assert template(route) == expected
+
+
+# Ids, statuses, exceptions
+
+
+@pytest.mark.parametrize("path", ["/items/7", "/nowhere", "/boom"])
+def test_id_is_accepted_and_answered(served, sink, path):
+    """
+    The client's id comes back once, on 404s and on 500s of unhandled exceptions too.
+    """
+    reply = served.get(path, x_correlation_id="c-1")
+
+    assert reply.header("x-correlation-id") == ["c-1"]
+    assert only(sink).correlation_id == "c-1"
+
+
+def test_id_of_the_view_is_replaced(served, site):
+    """
+    There is one id header, whatever the view has set.
+    """
+    site.add("own", lambda request: HttpResponse("own", headers={"x-correlation-id": "mine"}))
+
+    assert served.get("/own").header("x-correlation-id") == ["id-1"]
+
+
+def test_id_is_readable_in_a_synchronous_view(served):
+    """
+    Under ASGI Django runs the view in a thread, and the id is there too.
+    """
+    assert served.get("/identity").body == b"id-1"
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_unhandled_exception_is_counted_once(served, sink, runtime, debug):
+    """
+    Django's own 500, with DEBUG or without, names the exception behind it.
+    """
+    with override_settings(DEBUG=debug):
+        reply = served.get("/boom")
+
+    assert (reply.status, only(sink).exception) == (500, "Boom")
+    assert runtime.value("http_exceptions_total", endpoint="/boom", exception="Boom") == 1
+
+
+def test_exception_of_the_error_page(served, site, sink):
+    """
+    Where the 500 page fails as well, the request is a 500, and ends once.
+    """
+
+    def worse(request):
+        raise RuntimeError("the page is broken")
+
+    site.handler500 = worse
+    served.get("/boom")
+
+    assert (only(sink).status, only(sink).exception) == (500, "RuntimeError")
+
+
+def test_refused_host(served, sink):
+    """
+    A host outside of ALLOWED_HOSTS is a 400 with an id, no exception, and no route.
+    """
+    with override_settings(ALLOWED_HOSTS=["other.example"]):
+        reply = served.get("/items/7")
+
+    operation = only(sink)
+    assert (reply.status, reply.header("x-correlation-id")) == (400, ["id-1"])
+    assert (operation.status, operation.endpoint, operation.exception) == (400, "<unmatched>", None)
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/gone", "/boom"])
+def test_log_of_django_is_inside_of_the_request(served, site, path, caplog):
+    """
+    "Not Found: /nowhere" has the correlation id, and comes once.
+    """
+    site.add("gone", lambda request: HttpResponse(status=410))
+    seen = []
+    caplog.handler.addFilter(lambda record: seen.append(obskit.correlation_id()) or True)
+    served.get(path)
+
+    assert seen == ["id-1"]
+
+
+def test_by_propagated_exceptions(served, sink):
+    """
+    With DEBUG_PROPAGATE_EXCEPTIONS the server answers, and the operation is a 500 all the same.
+    """
+    with override_settings(DEBUG_PROPAGATE_EXCEPTIONS=True):
+        reply = served.get("/boom")
+
+    assert isinstance(reply.error, Boom)
+    assert (only(sink).status, only(sink).exception) == (500, "Boom")
+
+
+# Both forms at once, and none
+
+
+def test_two_forms_count_once(with_middleware, protocol, runtime, sink):
+    """
+    Inside of `instrument()` the middleware adds nothing, and is no second request.
+    """
+    reply = Served("instrument", protocol).get("/items/7")
+
+    assert (only(sink).endpoint, only(sink).status) == ("/items/<int:item_id>", 200)
+    assert reply.header("x-correlation-id") == ["id-1"]
+
+
+def test_middleware_tells_a_foreign_wrapper_the_route(with_middleware, protocol, runtime, sink):
+    """
+    Where the bare WSGI or ASGI middleware is around Django, the Django middleware knows route and exception.
+    """
+    served = Served("middleware", protocol)
+    wrapper = {"wsgi": obskit.integrations.wsgi, "asgi": obskit.integrations.asgi}[protocol].ObskitMiddleware
+    served.app = wrapper(served.app)
+    served.get("/boom")
+
+    assert (only(sink).endpoint, only(sink).status, only(sink).exception) == ("/boom", 500, "Boom")
+
+
+def test_middleware_twice_counts_once(with_middleware, protocol, runtime, sink):
+    """
+    A middleware that is listed twice counts once.
+    """
+    with override_settings(MIDDLEWARE=[MIDDLEWARE, *settings.MIDDLEWARE]):
+        Served("middleware", protocol).get("/items/7")
+
+    assert only(sink).endpoint == "/items/<int:item_id>"
+
+
+def test_handler_instrumented_twice_counts_once(site, protocol, runtime, sink):
+    """
+    Wrapping the same handler again wraps what is wrapped.
+    """
+    served = Served("instrument", protocol)
+    served.app = obskit.instrument(served.app)
+    served.get("/items/7")
+
+    assert only(sink).endpoint == "/items/<int:item_id>"
+
+
+def test_excluded_path(site, with_middleware, sink):
+    """
+    An excluded path is served, unrecorded, and gets no id.
+    """
+    with isolated_runtime(sinks=[sink], exclude=["/items"]):
+        reply = read(Client(), "/items/7")
+
+    assert (reply.status_code, reply.has_header("X-Correlation-ID"), sink.operations) == (200, False, [])
+
+
+def test_disabled(site, with_middleware, protocol):
+    """
+    With `enabled=False` Django leaves the middleware out.
+    """
+    with isolated_runtime(enabled=False):
+        reply = Served("middleware", protocol).get("/items/7")
+
+    assert (reply.body, reply.header("x-correlation-id")) == (b"ok", [])
+
+
+def test_after_shutdown(site, with_middleware, protocol, sink):
+    """
+    A middleware that outlives its runtime lets everything through.
+    """
+    with isolated_runtime(sinks=[sink]):
+        served = Served("middleware", protocol)
+
+    assert (served.get("/items/7").body, sink.operations) == (b"ok", [])
+
+
+@pytest.mark.parametrize("client", [Client, AsyncClient])
+def test_test_clients(with_middleware, runtime, sink, client):
+    """
+    Django's test clients go through no handler; the middleware does the whole job.
+    """
+    reply = read(client(), "/items/7")
+
+    assert reply.headers["X-Correlation-ID"] == "id-1"
+    assert (only(sink).endpoint, only(sink).status, only(sink).bytes_sent) == ("/items/<int:item_id>", 200, 2)
+    assert runtime.value("http_requests_in_progress", method="GET") == 0
+
+
+@pytest.mark.parametrize("client", [Client, AsyncClient])
+def test_test_clients_raise(with_middleware, runtime, sink, client):
+    """
+    `raise_request_exception` works as ever, and the 500 behind it is recorded.
+    """
+    with pytest.raises(Boom):
+        read(client(), "/boom")
+
+    assert (only(sink).status, only(sink).exception) == (500, "Boom")
+
+
+def test_client_is_masked_by_trusted_proxies(site, with_middleware, sink):
+    """
+    The client's address is read through proxies that are trusted.
+    """
+    with isolated_runtime(sinks=[sink], trusted_proxies=["127.0.0.0/8"]):
+        read(Client(), "/items/7?q=1", headers={"x-forwarded-for": "203.0.113.9", "user-agent": "tests"})
+
+    operation = only(sink)
+    assert (operation.client, operation.query, operation.scheme) == ("203.0.113.9", "q=1", "http")
+    assert operation.header("user-agent") == "tests"
+
+
+def test_path_that_is_not_ascii(by_middleware, sink):
+    """
+    The path of the line is the decoded one.
+    """
+    spelled = "/café" if by_middleware.protocol == "asgi" else "/café".encode().decode("latin-1")
+    by_middleware.get(spelled)
+
+    assert only(sink).path == "/café"
+
+
+def test_no_thread_is_added_under_asgi(site, runtime, monkeypatch):
+    """
+    The middleware costs no thread hop: a request makes as many as without it.
+    """
+    hops = []
+    original = asgiref.sync.SyncToAsync.__call__
+
+    def count(self, *args, **kwargs):
+        hops.append(self.func)
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(asgiref.sync.SyncToAsync, "__call__", count)
+    Served("bare", "asgi").get("/endpoint/async") if current.get() else None
+    bare = Served("bare", "asgi")
+    bare.get("/nowhere-async")
+    without = len(hops)
+    hops.clear()
+    with override_settings(MIDDLEWARE=[MIDDLEWARE, *settings.MIDDLEWARE]):
+        Served("middleware", "asgi").get("/endpoint/async")
+
+    assert len(hops) <= without
+
+
+# Streams and files
+
+
+def test_stream_is_measured_to_its_last_byte(by_middleware, site, clock, sink):
+    """
+    A stream ends with its last piece; its first byte is a figure of its own, its id readable throughout.
+    """
+    seen = []
+
+    def pieces():
+        for _ in range(3):
+            clock.advance(1)
+            seen.append(obskit.correlation_id())
+            yield b"12345"
+
+    async def flowing():
+        for piece in pieces():
+            yield piece
+
+    site.add("stream", lambda request: StreamingHttpResponse(flowing() if served_async else pieces()))
+    served_async = by_middleware.protocol == "asgi"
+    reply = by_middleware.get("/stream")
+
+    operation = only(sink)
+    assert reply.body == b"12345" * 3
+    assert (operation.duration_seconds, operation.first_byte_seconds, operation.bytes_sent) == (3, 1, 15)
+    assert (operation.streamed, operation.aborted, seen) == (True, False, ["id-1"] * 3)
+
+
+@pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume:Warning")
+def test_stream_of_the_other_kind(by_middleware, site, clock, sink):
+    """
+    Django gathers it whole before the first byte goes out: that is its first byte, and closing it is its end.
+    """
+    seen = []
+
+    def pieces():
+        for _ in range(2):
+            clock.advance(1)
+            seen.append(obskit.correlation_id())
+            yield b"12345"
+
+    async def flowing():
+        for piece in pieces():
+            yield piece
+
+    site.add("stream", lambda request: StreamingHttpResponse(pieces() if served_async else flowing()))
+    served_async = by_middleware.protocol == "asgi"
+    reply = by_middleware.get("/stream")
+
+    operation = only(sink)
+    assert reply.body == b"12345" * 2
+    assert (operation.first_byte_seconds, operation.bytes_sent, operation.aborted) == (2, 10, False)
+    assert seen == ["id-1"] * 2
+
+
+def test_stream_that_breaks(by_middleware, site, sink):
+    """
+    An exception in mid-stream keeps the status that was sent: aborted, and the exception is named.
+    """
+
+    def pieces():
+        yield b"12345"
+        raise Boom
+
+    async def flowing():
+        for piece in pieces():
+            yield piece
+
+    served_async = by_middleware.protocol == "asgi"
+    site.add("stream", lambda request: StreamingHttpResponse(flowing() if served_async else pieces()))
+    reply = by_middleware.get("/stream")
+
+    operation = only(sink)
+    assert isinstance(reply.error, Boom)
+    assert (operation.status, operation.aborted, operation.exception, operation.bytes_sent) == (200, True, "Boom", 5)
+
+
+test_stream_that_breaks = FORGOTTEN_BY_DJANGO(test_stream_that_breaks)
+
+
+def test_stream_that_is_left(by_middleware, site, sink):
+    """
+    A client that leaves in mid-stream makes it aborted, not a failure.
+    """
+
+    def pieces():
+        while True:
+            yield b"x" * 1000
+
+    async def flowing():
+        for piece in pieces():
+            yield piece
+            await asyncio.sleep(0)
+
+    served_async = by_middleware.protocol == "asgi"
+    site.add("stream", lambda request: StreamingHttpResponse(flowing() if served_async else pieces()))
+    by_middleware.get("/stream", Ending(pieces=2, send_raises=False))
+
+    operation = only(sink)
+    assert (operation.status, operation.aborted, operation.exception) == (200, True, None)
+
+
+@pytest.mark.parametrize("client", [Client, AsyncClient])
+def test_stream_that_nobody_reads(with_middleware, runtime, site, sink, client):
+    """
+    A reply that a test throws away ends with it: nothing stays in progress.
+    """
+
+    async def flowing():
+        yield b"1"
+
+    site.add("stream", lambda request: StreamingHttpResponse(flowing() if client is AsyncClient else iter([b"1"])))
+    reply = read(client(), "/stream")
+    del reply
+    import gc
+
+    gc.collect()
+
+    assert (only(sink).status, only(sink).aborted) == (200, True)
+
+
+def test_reply_that_is_never_closed(runtime, sink):
+    """
+    Called without a server, as unit tests do, a request ends when its response is dropped.
+    """
+    middleware = module.ObskitMiddleware(lambda request: HttpResponse("ok"))
+    reply = middleware(RequestFactory().get("/items/7"))
+    begun = len(sink.operations)
+    del reply
+
+    assert (begun, only(sink).status, only(sink).bytes_sent) == (0, 200, 2)
+
+
+def file_reply(request):
+    return FileResponse(io.BytesIO(b"x" * 10_000), filename="report.txt")
+
+
+@pytest.mark.parametrize("form", ["instrument", "middleware"])
+def test_file_goes_to_the_server_as_it_is(site, runtime, sink, form):
+    """
+    The server gets its own `wsgi.file_wrapper` back, without which it would not use `sendfile`.
+    """
+    site.add("file", file_reply)
+    with override_settings(MIDDLEWARE=[MIDDLEWARE] if form == "middleware" else []):
+        app = Served(form, "wsgi").app
+        environ = environ_of(Request("/file")) | {"wsgi.file_wrapper": FileWrapper}
+        body = app(environ, lambda status, headers, exc_info=None: None)
+        before = list(sink.operations)
+        body.close()
+
+    assert (type(body), before, body.filelike.closed) == (FileWrapper, [], True)
+    assert (only(sink).endpoint, only(sink).status, only(sink).bytes_sent) == ("/file", 200, 10_000)
+
+
+@pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume:Warning")
+def test_file_without_a_file_wrapper(by_middleware, site, sink):
+    """
+    Where the server has no `wsgi.file_wrapper`, a file is a stream.
+    """
+    site.add("file", file_reply)
+    reply = by_middleware.get("/file")
+
+    operation = only(sink)
+    assert (len(reply.body), operation.bytes_sent, operation.aborted) == (10_000, 10_000, False)
+
+
+@FORGOTTEN_BY_DJANGO
+@pytest.mark.parametrize("form", ["instrument", "middleware"])
+def test_client_that_leaves_before_an_answer(site, runtime, sink, form):
+    """
+    Django cancels the view: 499, no exception.
+    """
+    reached = asyncio.Event()
+
+    async def wait(request):
+        reached.set()
+        await asyncio.Event().wait()
+
+    site.add("wait", wait)
+    with override_settings(MIDDLEWARE=[MIDDLEWARE] if form == "middleware" else []):
+        Served(form, "asgi").get("/wait", Ending(cancel_when=reached.wait))
+
+    operation = only(sink)
+    assert (operation.endpoint, operation.status, operation.exception) == ("/wait", 499, None)
+    assert runtime.value("http_requests_in_progress", method="GET") == 0
+
+
+# Settings, checks and commands
+
+
+def app_config():
+    return ObskitConfig("obskit.integrations.django", module)
+
+
+def test_settings_are_arguments():
+    """
+    `settings.OBSKIT` is what `configure()` is given when Django starts.
+    """
+    with override_settings(OBSKIT={"service": "shop", "metrics": False, "access_log": False}):
+        app_config().ready()
+    runtime = obskit.configure()
+    obskit.shutdown()
+
+    assert runtime.settings.service == "shop"
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        ({"servce": "shop"}, UnknownSettingError),
+        ({"max_label_sets": "many"}, ConfigurationError),
+        (["service"], ConfigurationError),
+        ({"service": "other"}, AlreadyConfiguredError),
+    ],
+)
+def test_wrong_settings_stop_the_start(runtime, given, error):
+    """
+    What `configure()` refuses, Django refuses to start with.
+    """
+    with override_settings(OBSKIT=given), pytest.raises(error):
+        app_config().ready()
+
+
+@pytest.mark.parametrize(("middleware", "expected"), [([], ["obskit.W001"]), ([MIDDLEWARE], [])])
+def test_check_of_the_middleware(middleware, expected):
+    """
+    The app without its middleware is a warning that gives the line to add.
+    """
+    with override_settings(MIDDLEWARE=middleware):
+        warnings = check_middleware(None)
+
+    assert [warning.id for warning in warnings] == expected
+    assert all(MIDDLEWARE in warning.hint for warning in warnings)
+
+
+PROJECT = f"""
+SECRET_KEY = "x"
+INSTALLED_APPS = ["obskit.integrations.django"]
+MIDDLEWARE = ["{MIDDLEWARE}"]
+OBSKIT = {{"service": "shop"}}
+ROOT_URLCONF = "project_urls"
+DATABASES = {{"default": {{"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}}}
+USE_TZ = True
+"""
+URLS = """
+from django.urls import include, path
+urlpatterns = [path("", include("obskit.integrations.django.urls"))]
+"""
+THREADS = "import threading, obskit; print(threading.active_count(), obskit.configure().settings.service)"
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (["check"], "System check identified no issues (0 silenced).\n"),
+        (["migrate", "--verbosity", "0"], ""),
+        (["shell", "--command", THREADS], "1 shop\n"),
+    ],
+)
+def test_commands(tmp_path, command, expected):
+    """
+    `manage.py` commands start no thread, and nothing is added to what they print.
+    """
+    (tmp_path / "project_settings.py").write_text(PROJECT)
+    (tmp_path / "project_urls.py").write_text(URLS)
+    done = subprocess.run(
+        [sys.executable, "-m", "django", *command, "--settings", "project_settings"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])},
+        capture_output=True,
+        text=True,
+    )
+
+    assert (done.stdout, done.stderr) == (expected, "")
+
+
+def test_without_django():
+    """
+    Without Django the message says what to install.
+    """
+    source = "import sys; sys.modules['django'] = None; import obskit.integrations.django"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run([sys.executable, "-c", source], env=environment, capture_output=True, text=True)
+
+    assert "obskit.integrations.django needs Django: pip install 'obskit[django]'" in done.stderr
+
+
+# Obskit's own routes
+
+
+@pytest.fixture
+def own(site, with_middleware, runtime):
+    site.add("", include("obskit.integrations.django.urls"))
+
+
+@pytest.mark.parametrize("client", [Client, AsyncClient])
+@pytest.mark.parametrize("path", ["/metrics", "/health/live"])
+def test_urls(own, sink, client, path):
+    """
+    The URLconf serves obskit's routes, and they are not recorded.
+    """
+    reply = read(client(enforce_csrf_checks=True), path)
+
+    assert (reply.status_code, sink.begun) == (200, [])
+    assert reply.content
+
+
+def test_urls_answer_other_methods(own):
+    """
+    HEAD has no body; anything else is refused by the route, not by CSRF protection.
+    """
+    client = Client(enforce_csrf_checks=True)
+    with override_settings(MIDDLEWARE=[*settings.MIDDLEWARE, "django.middleware.csrf.CsrfViewMiddleware"]):
+        head, post = client.head("/metrics"), client.post("/metrics")
+
+    assert (head.status_code, head.content, int(head.headers["Content-Length"]) > 0) == (200, b"", True)
+    assert (post.status_code, post.headers["Allow"]) == (405, "GET, HEAD")
+
+
+def test_urls_hide_nothing(own, site, sink):
+    """
+    Routes after the include are found, and recorded.
+    """
+    site.add("after", ok)
+    reply = read(Client(), "/after")
+
+    assert (reply.content, only(sink).endpoint) == (b"ok", "/after")
+
+
+def test_urls_below_a_prefix(site, with_middleware, runtime, sink):
+    """
+    Included below a prefix they answer there, unrecorded, and `reverse()` knows where.
+    """
+    site.add("ops/", include("obskit.integrations.django.urls"))
+    there, nowhere = read(Client(), "/ops/metrics"), read(Client(), "/metrics")
+
+    assert (there.status_code, nowhere.status_code) == (200, 404)
+    assert [operation.path for operation in sink.operations] == ["/metrics"]
+    assert reverse("obskit", args=["health/live"]) == "/ops/health/live"
+
+
+def test_urls_where_the_settings_put_them(site, with_middleware, sink):
+    """
+    `metrics_path` moves the route, whenever the URLconf was imported.
+    """
+    site.add("", include("obskit.integrations.django.urls"))
+    with isolated_runtime(sinks=[sink], metrics_path="/internal/metrics"):
+        statuses = [read(Client(), path).status_code for path in ("/internal/metrics", "/metrics")]
+
+    assert statuses == [200, 404]
+
+
+def test_urls_need_no_login(own):
+    """
+    Django's LoginRequiredMiddleware lets scrapers through; obskit has a token of its own.
+    """
+    from django.views.generic import View
+
+    assert not hasattr(View, "login_required")
+    from obskit.integrations.django.urls import urlpatterns
+
+    assert urlpatterns[0].callback.login_required is False
+
+
+def test_same_path_as_the_application(own, site, sink):
+    """
+    Where the URLs are not included, a `/metrics` of the application is a page like any other.
+    """
+    site.urlpatterns[:] = [path("metrics", ok)]
+    read(Client(), "/metrics")
+
+    assert only(sink).endpoint == "/metrics"
+
+
+def test_route_of_the_application_is_refused(site, protocol, runtime):
+    """
+    `instrument()` does not hide a route that the URLconf has.
+    """
+    site.add("metrics", ok)
+
+    with pytest.raises(RouteTakenError, match="metrics_path="):
+        Served("instrument", protocol)
+
+
+def test_include_and_instrument(own, protocol, runtime, sink):
+    """
+    The URLs in the URLconf do not keep `instrument()` from answering in front.
+    """
+    reply = Served("instrument", protocol).get("/metrics")
+
+    assert (reply.status, sink.begun) == (200, [])
+
+
+def test_urlconf_that_cannot_be_imported(runtime, protocol, sink):
+    """
+    It is Django's to report, with the first request; that request is a 500.
+    """
+    with override_settings(ROOT_URLCONF="no.such.urls", MIDDLEWARE=[MIDDLEWARE]):
+        instrumented = Served("instrument", "wsgi").get("/")
+        bare = Served("middleware", protocol).get("/")
+
+    assert [type(reply.error) for reply in (instrumented, bare)][0] is ModuleNotFoundError
+    assert [operation.status for operation in sink.operations] == [500, 500]

@@ -1,0 +1,602 @@
+"""
+`sqlite3` with its queries timed, and everything else as it was.
+"""
+
+import gc
+import inspect
+import pickle
+import sqlite3
+import threading
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import pytest
+
+import obskit
+from obskit.integrations import sqlite3 as integration
+from obskit.integrations.sqlite3 import TimedConnection
+from obskit.testing import RecordingSink, isolated_runtime
+
+PLAIN_CONNECT = sqlite3.connect
+
+
+@pytest.fixture
+def sink():
+    return RecordingSink()
+
+
+@pytest.fixture
+def runtime(sink):
+    with isolated_runtime(sinks=[sink]) as runtime:
+        yield runtime
+
+
+@pytest.fixture
+def instrumented(runtime):
+    obskit.instrument_sqlite3()
+    yield runtime
+    obskit.uninstrument_sqlite3()
+
+
+@pytest.fixture(params=["plain", "instrumented"])
+def both(request, runtime):
+    """
+    Run a test on `sqlite3` as it is and on `sqlite3` with timing: it must not tell.
+    """
+    if request.param == "instrumented":
+        obskit.instrument_sqlite3()
+    yield request.param
+    obskit.uninstrument_sqlite3()
+
+
+@pytest.fixture
+def connection(instrumented):
+    with closing(sqlite3.connect(":memory:")) as connection:
+        yield connection
+
+
+def seen(sink):
+    return [(op.operation, op.table) for op in sink.operations]
+
+
+def opened(**options):
+    return closing(sqlite3.connect(":memory:", **options))
+
+
+# What is timed.
+
+
+def test_each_query_is_timed_under_its_labels(instrumented, connection):
+    """
+    A query is one observation in the histogram, with system, table and operation.
+    """
+    connection.execute("create table devices (id)")
+    connection.execute("insert into devices values (?)", (1,))
+    for _ in range(3):
+        connection.cursor().execute("select * from devices").fetchall()
+
+    labels = {"system": "sqlite", "table": "devices", "operation": "select"}
+    assert instrumented.value("database_query_duration_seconds_count", **labels) == 3.0
+    assert instrumented.value("database_query_duration_seconds_sum", **labels) > 0.0
+
+
+@pytest.mark.parametrize("on", ["connection", "cursor", "cursor of execute"])
+def test_execute_executemany_and_executescript_are_timed(connection, sink, on):
+    """
+    Each of the three is one query, on a connection, on a cursor, and on the cursor that a connection's execute gives.
+    """
+    target = {
+        "connection": lambda: connection,
+        "cursor": connection.cursor,
+        "cursor of execute": lambda: connection.execute("begin"),
+    }[on]()
+    sink.operations.clear()
+    target.executescript("create table a (b); create table c (d);")
+    target.execute("select * from a")
+    target.executemany("insert into a values (?)", [(1,), (2,)])
+
+    assert seen(sink) == [("script", ""), ("select", "a"), ("insert", "a")]
+    assert connection.execute("select count(*) from a").fetchone() == (2,)
+
+
+def test_ends_of_transactions_are_no_queries(connection, sink):
+    """
+    `commit()`, `rollback()`, `with connection` and `close()` count nothing.
+    """
+    connection.commit()
+    connection.rollback()
+    with connection:
+        pass
+
+    assert seen(sink) == []
+
+
+def test_a_failed_query_is_counted_with_its_class(instrumented, connection):
+    """
+    An error is counted under the class of the exception, and its query is in the histogram.
+    """
+    with pytest.raises(sqlite3.OperationalError):
+        connection.execute("select * from devices")
+    labels = {"system": "sqlite", "table": "devices", "operation": "select"}
+
+    assert instrumented.value("database_errors_total", **labels, error="OperationalError") == 1.0
+    assert instrumented.value("database_query_duration_seconds_count", **labels) == 1.0
+
+
+def test_observe_db_around_a_query_gives_its_labels(connection, sink):
+    """
+    One query inside `observe_db` is one observation, with the labels of `observe_db` and the system of the hook.
+    """
+    with obskit.observe_db(table="devices", operation="search"):
+        connection.execute("select 1").fetchall()
+    [operation] = sink.operations
+
+    assert (operation.system, operation.table, operation.operation) == ("sqlite", "devices", "search")
+
+
+def test_observe_db_names_a_script(connection, sink):
+    """
+    The operation of a script gives way to the one of `observe_db`.
+    """
+    with obskit.observe_db(table="devices", operation="migrate"):
+        connection.executescript("select 1; select 2")
+
+    assert seen(sink) == [("migrate", "devices")]
+
+
+def test_one_connection_alone(runtime, sink):
+    """
+    `connect(factory=TimedConnection)` times one connection, with nothing patched.
+    """
+    with opened(factory=TimedConnection) as timed, opened() as plain:
+        timed.execute("select 1")
+        plain.execute("select 2")
+
+    assert seen(sink) == [("select", "")]
+    assert sqlite3.connect is PLAIN_CONNECT
+
+
+def test_queries_of_many_threads_are_all_counted(instrumented, tmp_path):
+    """
+    Connections in several threads count exactly.
+    """
+    path = tmp_path / "app.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("create table devices (id)")
+
+    def work():
+        with closing(sqlite3.connect(path)) as own:
+            for _ in range(100):
+                own.execute("select * from devices").fetchall()
+
+    with ThreadPoolExecutor(4) as pool:
+        for running in [pool.submit(work) for _ in range(4)]:
+            running.result()
+    labels = {"system": "sqlite", "table": "devices", "operation": "select"}
+
+    assert instrumented.value("database_query_duration_seconds_count", **labels) == 400.0
+
+
+def test_a_connection_made_before_configure_is_timed_after_it(sink):
+    """
+    A connection that was opened before a runtime stood is observed from when one does, and not after it.
+    """
+    obskit.instrument_sqlite3()
+    try:
+        with opened() as connection:
+            connection.execute("select 1")
+            with isolated_runtime(sinks=[sink]):
+                connection.execute("select * from sqlite_master")
+            connection.execute("select 2")
+    finally:
+        obskit.uninstrument_sqlite3()
+
+    assert seen(sink) == [("select", "sqlite_master")]
+
+
+# Patching.
+
+
+def test_uninstrument_puts_back_what_stood_there():
+    """
+    Instrumenting twice is instrumenting once; taking it back leaves the function that was there.
+    """
+    obskit.instrument_sqlite3()
+    obskit.instrument_sqlite3()
+    patched = (sqlite3.connect, sqlite3.dbapi2.connect)
+    obskit.uninstrument_sqlite3()
+    obskit.uninstrument_sqlite3()
+
+    assert patched[0] is patched[1] is not PLAIN_CONNECT
+    assert sqlite3.connect is sqlite3.dbapi2.connect is PLAIN_CONNECT
+
+
+def test_a_patch_on_top_of_ours_is_left_alone(runtime, sink, monkeypatch):
+    """
+    Where somebody patched after us, theirs stays, and what is ours below it times nothing more.
+    """
+    monkeypatch.setattr(sqlite3, "connect", PLAIN_CONNECT)
+    obskit.instrument_sqlite3()
+    ours = sqlite3.connect
+
+    def theirs(*args, **kwargs):
+        return ours(*args, **kwargs)
+
+    sqlite3.connect = theirs
+    obskit.uninstrument_sqlite3()
+    with opened() as connection:
+        connection.execute("select 1")
+
+    assert sqlite3.connect is theirs
+    assert (type(connection), seen(sink)) == (sqlite3.Connection, [])
+
+
+@pytest.mark.parametrize("name", ["execute", "executemany", "executescript", "cursor"])
+def test_methods_keep_their_name_and_documentation(name):
+    """
+    The timed methods say what SQLite's own say.
+    """
+    for timed, plain in (
+        (integration.TimedConnection, sqlite3.Connection),
+        (integration.TimedCursor, sqlite3.Cursor),
+    ):
+        if hasattr(plain, name):
+            ours, theirs = getattr(timed, name), getattr(plain, name)
+
+            assert (ours.__name__, ours.__doc__) == (theirs.__name__, theirs.__doc__)
+
+
+def test_connect_keeps_its_name_documentation_and_signature(instrumented):
+    """
+    `help(sqlite3.connect)` is as it was.
+    """
+    assert (sqlite3.connect.__name__, sqlite3.connect.__doc__) == (PLAIN_CONNECT.__name__, PLAIN_CONNECT.__doc__)
+    assert inspect.unwrap(sqlite3.connect) is PLAIN_CONNECT
+
+
+# The application's own classes.
+
+
+class Library(sqlite3.Connection):
+    """
+    A connection of the application's own, with state, and a query of its own making.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.executed = []
+
+    def execute(self, sql, *parameters):
+        self.executed.append(sql)
+        return super().execute(sql, *parameters)
+
+    def cursor(self, factory=None):
+        return super().cursor(factory or Shelf)
+
+
+class Shelf(sqlite3.Cursor):
+    """
+    A cursor of the application's own.
+    """
+
+    def execute(self, sql, *parameters):
+        return super().execute(sql.replace("shelf", "sqlite_master"), *parameters)
+
+
+class Slotted(sqlite3.Connection):
+    __slots__ = ("name",)
+
+
+class Refusing(sqlite3.Connection):
+    def __init_subclass__(cls):
+        raise TypeError("no subclasses")
+
+
+@pytest.mark.filterwarnings("ignore:Passing more than 1 positional argument:DeprecationWarning")
+@pytest.mark.parametrize("positional", [False, True])
+def test_an_own_connection_class_is_kept(both, sink, positional):
+    """
+    `connect(factory=Library)` gives a Library, with its methods and its state, whose queries count once each.
+    """
+    options = (5.0, 0, None, True, Library) if positional else ()
+    with closing(sqlite3.connect(":memory:", *options, **({} if positional else {"factory": Library}))) as library:
+        library.execute("select 1")
+        shelf = library.cursor()
+        shelf.execute("select count(*) from shelf")
+
+        assert isinstance(library, Library)
+        assert library.executed == ["select 1"]
+        assert (type(library).__name__, type(library).__module__) == ("Library", __name__)
+        assert isinstance(shelf, Shelf)
+        assert shelf.fetchone() == (0,)
+    assert seen(sink) == ([("select", ""), ("select", "sqlite_master")] if both == "instrumented" else [])
+
+
+def test_an_own_cursor_class_is_kept(both):
+    """
+    `cursor(Shelf)` gives a Shelf, by position and by name.
+    """
+    with opened() as connection:
+        for shelf in (connection.cursor(Shelf), connection.cursor(factory=Shelf)):
+            assert isinstance(shelf, Shelf)
+            assert shelf.execute("select count(*) from shelf").fetchone() == (0,)
+
+
+def test_one_class_is_derived_for_one_class(instrumented):
+    """
+    Every connection of one factory has the same class.
+    """
+    with opened(factory=Library) as one, opened(factory=Library) as other:
+        assert type(one) is type(other)
+
+
+def test_a_factory_that_is_no_class_works(both, sink):
+    """
+    A function that makes the connection or the cursor is called; what it makes is not timed.
+    """
+    with closing(sqlite3.connect(":memory:", factory=lambda *args, **kwargs: Slotted(":memory:"))) as connection:
+        cursor = connection.cursor(lambda connection: Shelf(connection))
+        cursor.execute("select 1")
+
+        assert (type(connection), type(cursor)) == (Slotted, Shelf)
+    assert seen(sink) == []
+
+
+@pytest.mark.parametrize("factory", [None, 7, dict])
+def test_a_wrong_factory_is_sqlites_to_refuse(both, factory):
+    """
+    What is no factory raises what it did.
+    """
+    with opened() as connection, pytest.raises(TypeError):
+        connection.cursor(factory)
+    with pytest.raises((TypeError, ValueError)):
+        sqlite3.connect(":memory:", factory=factory).execute("select 1")
+
+
+def test_a_class_that_refuses_to_be_derived_from_stays_itself(sink):
+    """
+    Such a connection works, untimed, and the failure is counted.
+    """
+    with isolated_runtime(sinks=[sink], strict=False) as runtime:
+        obskit.instrument_sqlite3()
+        try:
+            with opened(factory=Refusing) as connection:
+                assert connection.execute("select 1").fetchone() == (1,)
+        finally:
+            obskit.uninstrument_sqlite3()
+
+        assert type(connection) is Refusing
+        assert runtime.value("obskit_errors_total", sink="sqlite3") == 1.0
+
+
+# Everything else: the same with and without timing.
+
+
+def test_connections_are_connections(both):
+    """
+    Connections and cursors are instances of SQLite's classes, hold no attributes, and cannot be pickled.
+    """
+    with opened() as connection:
+        cursor = connection.execute("select 1")
+
+        assert isinstance(connection, sqlite3.Connection)
+        assert isinstance(cursor, sqlite3.Cursor)
+        assert cursor.connection is connection
+        for thing in (connection, cursor):
+            assert not hasattr(thing, "__dict__")
+            with pytest.raises(TypeError):
+                pickle.dumps(thing)
+
+
+def test_slots_of_an_own_class_stay_slots(both):
+    """
+    A class without a `__dict__` gets none.
+    """
+    with opened(factory=Slotted) as connection:
+        connection.name = "x"
+
+        assert not hasattr(connection, "__dict__")
+
+
+def test_row_and_text_factories_hold(both):
+    """
+    Both factories reach cursors that are made later, of either way.
+    """
+    with opened() as connection:
+        connection.row_factory, connection.text_factory = sqlite3.Row, bytes
+        for row in (
+            connection.execute("select 'a' as b").fetchone(),
+            connection.cursor().execute("select 'a' as b").fetchone(),
+        ):
+            assert (type(row), row["b"]) == (sqlite3.Row, b"a")
+
+
+def test_types_are_detected(both):
+    """
+    `detect_types` and converters work.
+    """
+    sqlite3.register_converter("shout", lambda value: value.decode().upper())
+    with opened(detect_types=sqlite3.PARSE_DECLTYPES) as connection:
+        connection.execute("create table a (b shout)")
+        connection.execute("insert into a values ('c')")
+
+        assert connection.execute("select b from a").fetchone() == ("C",)
+
+
+@pytest.mark.parametrize("level", ["", "IMMEDIATE", None])
+def test_transactions_are_as_they_were(both, tmp_path, level):
+    """
+    Implicit transactions, `with connection` and isolation levels are SQLite's.
+    """
+    path = tmp_path / "app.db"
+    with closing(sqlite3.connect(path, isolation_level=level)) as connection:
+        connection.execute("create table a (b)")
+        with connection:
+            connection.execute("insert into a values (1)")
+        with pytest.raises(ZeroDivisionError):
+            fill_and_fail(connection)
+
+        assert connection.isolation_level == level
+        assert connection.execute("select count(*) from a").fetchone() == (2 if level is None else 1,)
+
+
+def fill_and_fail(connection):
+    with connection:
+        connection.execute("insert into a values (2)")
+        raise ZeroDivisionError
+
+
+def test_backup_blob_and_dump_work(both):
+    """
+    What SQLite does with the connection itself takes ours.
+    """
+    with opened() as source, opened() as target:
+        source.execute("create table a (b)")
+        source.execute("insert into a values (zeroblob(3))")
+        with source.blobopen("a", "b", 1) as blob:
+            blob.write(b"xyz")
+        source.commit()
+        source.backup(target)
+
+        assert target.execute("select b from a").fetchone() == (b"xyz",)
+        assert list(target.iterdump()) == [
+            "BEGIN TRANSACTION;",
+            "CREATE TABLE a (b);",
+            "INSERT INTO \"a\" VALUES(X'78797A');",
+            "COMMIT;",
+        ]
+
+
+def test_user_functions_and_their_queries_work(both):
+    """
+    A function that SQLite calls back may raise, and may use a connection of its own.
+    """
+    with opened() as connection, opened() as other:
+        connection.create_function("f", 1, lambda n: other.execute("select ? + 1", (n,)).fetchone()[0])
+        connection.create_function("g", 0, lambda: 1 / 0)
+
+        assert connection.execute("select f(1)").fetchone() == (2,)
+        with pytest.raises(sqlite3.OperationalError, match="user-defined function raised exception"):
+            connection.execute("select g()")
+
+
+MISTAKES = {
+    "syntax": ("selec", ()),
+    "constraint": ("insert into a values (1), (1)", ()),
+    "bindings": ("select ?", ()),
+    "several statements": ("select 1; select 2", ()),
+    "no text": (7, ()),
+    "no sequence": ("select ?", (7,)),
+    "null character": ("select 1\0", ()),
+    "surrogate": ('select * from "\ud800"', ()),
+    "list": ([], ()),
+}
+
+
+@pytest.mark.parametrize("on", ["connection", "cursor"])
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_exceptions_are_the_same(runtime, mistake, on):
+    """
+    Class, arguments and SQLite's codes of an exception are the same with and without timing.
+    """
+    sql, parameters = MISTAKES[mistake]
+    raised = []
+    for factory in (sqlite3.Connection, TimedConnection):
+        with opened(factory=factory) as connection:
+            connection.execute("create table a (b unique)")
+            target = connection if on == "connection" else connection.cursor()
+            with pytest.raises((sqlite3.Error, TypeError, UnicodeEncodeError)) as caught:
+                target.execute(sql, *parameters)
+            raised.append(caught.value)
+
+    plain, timed = raised
+    assert (type(timed), timed.args, vars(timed)) == (type(plain), plain.args, vars(plain))
+    assert (timed.__cause__, timed.__context__) == (plain.__cause__, plain.__context__)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("execute", ()),
+        ("execute", ("select 1", (), 3)),
+        ("executemany", ()),
+        ("executemany", ("select ?",)),
+        ("executescript", ()),
+        ("executescript", (b"select 1",)),
+    ],
+)
+def test_a_wrong_number_of_arguments_is_a_type_error(both, name, arguments):
+    """
+    Methods take the arguments that they took.
+    """
+    with opened() as connection:
+        for target in (connection, connection.cursor()):
+            with pytest.raises(TypeError):
+                getattr(target, name)(*arguments)
+
+
+def test_a_closed_connection_refuses(both):
+    """
+    A closed connection raises what it did, on every way to a query.
+    """
+    with opened() as connection:
+        cursor = connection.cursor()
+    for use in (connection.execute, cursor.execute, connection.executescript):
+        with pytest.raises(sqlite3.ProgrammingError, match="closed database"):
+            use("select 1")
+
+
+def test_threads_are_checked_as_they_were(both):
+    """
+    `check_same_thread` refuses, or lets another thread work, as it did.
+    """
+    with opened() as strict, opened(check_same_thread=False) as free:
+        results = []
+
+        def work():
+            results.append(free.execute("select 1").fetchone())
+            try:
+                strict.execute("select 1")
+            except sqlite3.ProgrammingError as error:
+                results.append(type(error))
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+
+    assert results == [(1,), sqlite3.ProgrammingError]
+
+
+def test_cursors_are_used_as_they_were(both):
+    """
+    `execute` gives the cursor itself; rows, description, rowcount, lastrowid and iteration are SQLite's.
+    """
+    with opened() as connection:
+        cursor = connection.cursor()
+        cursor.execute("create table a (b)")
+        cursor.executemany("insert into a values (?)", [(1,), (2,)])
+
+        assert cursor.rowcount == 2
+        assert cursor.execute("insert into a values (:b)", {"b": 3}) is cursor
+        assert cursor.lastrowid == 3
+        assert list(cursor.execute("select b from a")) == [(1,), (2,), (3,)]
+        assert cursor.description == (("b", None, None, None, None, None, None),)
+
+
+def test_nothing_is_kept_alive(both):
+    """
+    A connection and its cursors go when the last reference does.
+    """
+
+    class Weak(sqlite3.Connection):
+        pass
+
+    connection = sqlite3.connect(":memory:", factory=Weak)
+    connection.execute("select 1").close()
+    gone = weakref.ref(connection)
+    connection.close()
+    del connection
+    gc.collect()
+
+    assert gone() is None

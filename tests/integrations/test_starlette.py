@@ -1,0 +1,694 @@
+"""
+Prove which template a Starlette application's requests get, and how its stack is wrapped.
+"""
+
+import asyncio
+import copy
+import http.client
+import logging
+import threading
+import warnings
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+import pytest
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.endpoints import HTTPEndpoint
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
+from starlette.responses import PlainTextResponse, StreamingResponse
+from starlette.routing import BaseRoute, Host, Match, Mount, Route, Router, WebSocketRoute
+from starlette.staticfiles import StaticFiles
+from starlette.testclient import TestClient
+
+import obskit
+from contract.servers import get_and_leave, serving
+from obskit.context import current
+from obskit.errors import RouteTakenError
+from obskit.integrations import starlette as module
+from obskit.integrations.starlette import ObskitMiddleware, Templates, route_of
+from obskit.testing import RecordingSink, isolated_runtime
+
+pytestmark = pytest.mark.filterwarnings("ignore:Using `httpx` with `starlette.testclient`")
+
+LEAVES_ROUTE = pytest.mark.xfail(version("starlette").startswith("0."), reason="Starlette 1.0 left the route first")
+
+
+@pytest.fixture
+def sink():
+    return RecordingSink()
+
+
+@pytest.fixture
+def runtime(sink):
+    with isolated_runtime(service="shop", sinks=[sink]) as runtime:
+        yield runtime
+
+
+async def ok(request):
+    return PlainTextResponse("ok")
+
+
+async def other(request):
+    return PlainTextResponse("other")
+
+
+async def asgi_ok(scope, receive, send):
+    await PlainTextResponse("ok")(scope, receive, send)
+
+
+def instrumented(*routes, **options):
+    return obskit.instrument(Starlette(routes=routes, **options))
+
+
+def ask(app, *paths, method="GET", raises=True, **options):
+    """
+    Send requests, and give the last reply.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        client = TestClient(app, raise_server_exceptions=raises, follow_redirects=False, **options)
+    for path in paths:
+        reply = client.request(method, path)
+    return reply
+
+
+def endpoints(sink):
+    return [operation.endpoint for operation in sink.operations]
+
+
+def sub(path="/u/{uid:int}", endpoint=ok):
+    return Starlette(routes=[Route(path, endpoint)])
+
+
+SHARED = sub()
+STATIC = StaticFiles(directory=".")
+
+
+class Opaque:
+    """
+    Wrap an application under a name that nobody can guess.
+    """
+
+    def __init__(self, wrapped):
+        self.wrapped = wrapped
+
+    async def __call__(self, scope, receive, send):
+        await self.wrapped(scope, receive, send)
+
+
+class Page(HTTPEndpoint):
+    async def get(self, request):
+        return PlainTextResponse("page")
+
+
+class Bare(BaseRoute):
+    """
+    Match by hand, and leave no endpoint.
+    """
+
+    path = "/bare/{anything}"
+
+    def matches(self, scope):
+        return (Match.FULL if scope["path"].startswith("/bare/") else Match.NONE), {}
+
+    async def handle(self, scope, receive, send):
+        await asgi_ok(scope, receive, send)
+
+
+@pytest.mark.parametrize(
+    ("route", "path", "expected"),
+    [
+        pytest.param(Route("/items/{item_id:int}", ok), "/items/7", "/items/{item_id:int}", id="route"),
+        pytest.param(Route("/files/{path:path}", ok), "/files/a/b/c", "/files/{path:path}", id="path"),
+        pytest.param(Route("/page/{n}", Page), "/page/7", "/page/{n}", id="class"),
+        pytest.param(Route("/app/{n}", Opaque(asgi_ok)), "/app/7", "/app/{n}", id="application"),
+        pytest.param(Mount("/a", routes=[Route("/", ok)]), "/a/", "/a/", id="mount's root"),
+        pytest.param(Mount("", routes=[Route("/x", ok)]), "/x", "/x", id="empty mount"),
+        pytest.param(Mount("/t/{t}", routes=[Route("/u/{u}", ok)]), "/t/acme/u/7", "/t/{t}/u/{u}", id="mount"),
+        pytest.param(Mount("/t/{t}", SHARED), "/t/acme/u/7", "/t/{t}/u/{uid:int}", id="sub-application"),
+        pytest.param(
+            Mount("/a/{x}", routes=[Mount("/b/{x:int}", routes=[Route("/c/{x}", ok)])]),
+            *("/a/1/b/2/c/3", "/a/{x}/b/{x:int}/c/{x}"),
+            id="nested mounts that repeat a name",
+        ),
+        pytest.param(Mount("/cors", CORSMiddleware(SHARED)), "/cors/u/7", "/cors/u/{uid:int}", id="middleware"),
+        pytest.param(
+            Mount("/own", routes=[Route("/x/{y}", ok)], middleware=[Middleware(CORSMiddleware)]),
+            *("/own/x/1", "/own/x/{y}"),
+            id="mount with middleware",
+        ),
+        pytest.param(Host("{name}.shop.example", SHARED), "/u/7", "/u/{uid:int}", id="host"),
+        pytest.param(Host("a.shop.example", asgi_ok), "/u/7", "/{path}", id="host of a foreign application"),
+        pytest.param(Mount("/static", STATIC), "/static/pyproject.toml", "/static/{path}", id="files"),
+        pytest.param(Mount("/static", STATIC), "/static/none", "/static/{path}", id="files not found"),
+        pytest.param(Mount("/t/{t}/x", asgi_ok), "/t/acme/x/y/z", "/t/{t}/x/{path}", id="foreign application"),
+        pytest.param(Bare(), "/bare/7", "/bare/{anything}", marks=LEAVES_ROUTE, id="route without endpoint"),
+    ],
+)
+def test_endpoint_is_the_whole_template(runtime, sink, route, path, expected):
+    """
+    Every kind of route is counted under its template as Starlette writes it, values of mounts left out.
+
+    A mount of an application without routes is `<mount>/{path}`, as its `path_format`, and as FastAPI's spans say:
+    a plain `/static` would be one with a `Route("/static")`.
+    """
+    reply = ask(instrumented(route), path, base_url="http://a.shop.example")
+
+    assert reply.status_code in (200, 404)
+    assert endpoints(sink) == [expected]
+
+
+def test_endpoint_does_not_hold_the_deployment_prefix(runtime, sink):
+    """
+    `root_path` is no part of the endpoint, whether the proxy took it off the path or not, below mounts too.
+    """
+    app = instrumented(Route("/x/{y}", ok), Mount("/t/{t}", SHARED), Mount("/s", SHARED))
+    ask(app, "/x/1", "/prefix/x/1", "/prefix/t/acme/u/7", "/prefix/s/u/7", root_path="/prefix")
+
+    assert endpoints(sink) == ["/x/{y}", "/x/{y}", "/t/{t}/u/{uid:int}", "/s/u/{uid:int}"]
+
+
+def test_what_is_mounted_twice_is_told_apart(runtime, sink):
+    """
+    One application under two mounts has two templates, whichever of them the path went through.
+    """
+    app = instrumented(
+        Mount("/one/{x}", SHARED), Mount("/two", SHARED), Mount("/a", STATIC), Mount("/b", STATIC), Route("/c", SHARED)
+    )
+    ask(app, "/one/1/u/7", "/two/u/7", "/two/no", "/a/no", "/b/no", "/b/pyproject.toml")
+
+    assert endpoints(sink) == [
+        *("/one/{x}/u/{uid:int}", "/two/u/{uid:int}", "<unmatched>", "/a/{path}", "/b/{path}", "/b/{path}"),
+    ]
+
+
+def test_one_handler_on_several_routes_is_told_apart(runtime, sink):
+    """
+    Of the routes of one function the one that routing chose is named, by path and then by method.
+    """
+    app = instrumented(
+        Route("/a/{x}", ok),
+        Route("/b/{x}", ok),
+        Route("/c/{x:int}", ok, methods=["POST"]),
+        Route("/c/{x}", ok, methods=["GET"]),
+    )
+    ask(app, "/a/1", "/b/1", "/c/1")
+    ask(app, "/c/1", method="POST")
+    ask(app, "/c/1", method="DELETE")
+
+    assert endpoints(sink) == ["/a/{x}", "/b/{x}", "/c/{x}", "/c/{x:int}", "/c/{x:int}"]
+
+
+def test_no_route_is_unmatched(runtime, sink):
+    """
+    What no route matched has no template: at the top, in a mount, and where a slash is missing.
+    """
+    app = instrumented(Route("/x", ok), Mount("/t/{t}", SHARED), Mount("/r", routes=[Route("/x", ok)]))
+    ask(app, "/no", "/t/acme/no", "/r/no", "/x/", "/t/acme")
+
+    assert set(endpoints(sink)) == {"<unmatched>"}
+
+
+def test_wrong_method_has_the_route_it_was_meant_for(runtime, sink):
+    """
+    A 405 is counted under the first route whose path fits.
+    """
+    app = instrumented(Route("/x/{y}", ok, methods=["POST"]), Mount("/m", routes=[Route("/x/{y}", ok)]))
+
+    assert ask(app, "/x/1").status_code == 405
+    assert ask(app, "/m/x/1", method="PUT").status_code == 405
+    assert endpoints(sink) == ["/x/{y}", "/m/x/{y}"]
+
+
+def test_routes_that_are_added_later(runtime, sink):
+    """
+    Routes, mounts, and routes of mounted applications that come after the first request are named too.
+    """
+    late = Starlette()
+    app = instrumented(Route("/x", ok), Mount("/late", late))
+    ask(app, "/x", "/late/y/1")
+    late.add_route("/y/{z}", other)
+    ask(app, "/late/y/1")
+    app.mount("/more", Starlette(routes=[Route("/w/{v}", other)]))
+    ask(app, "/more/w/1")
+
+    assert endpoints(sink) == ["/x", "<unmatched>", "/late/y/{z}", "/more/w/{v}"]
+
+
+@LEAVES_ROUTE
+def test_mount_behind_middleware_that_hides_its_application(runtime, sink):
+    """
+    Routes that no walk can find are joined to the template of their mount; the table is not read for each request.
+    """
+    app = instrumented(Route("/x", ok), Mount("/t/{t}", Opaque(sub())), Mount("/raw", Opaque(asgi_ok)))
+    ask(app, *["/t/acme/u/7"] * 3, "/raw/y")
+    templates = app.router._obskit_templates
+
+    assert endpoints(sink) == ["/t/{t}/u/{uid:int}"] * 3 + ["/raw/{path}"]
+    assert len(templates._strangers) == 1
+
+
+def test_reading_the_table_again_is_bounded(monkeypatch):
+    """
+    Endpoints that are new with each request do not make the table be read for ever.
+    """
+    templates = Templates(Router([Mount("/t/{t}", Opaque(asgi_ok))]))
+    reads = []
+    monkeypatch.setattr(templates, "_read", lambda: reads.append(1))
+    scope = {"path": "/t/acme/x", "root_path": "/t/acme", "app_root_path": "", "method": "GET"}
+    found = {templates.find({**scope, "endpoint": object()}) for _ in range(300)}
+
+    assert found == {"/t/{t}/{path}"}
+    assert len(reads) == 100
+
+
+def test_application_that_is_mounted_in_itself(runtime, sink):
+    """
+    A route table that goes round in a circle is walked once.
+    """
+    app = instrumented(Route("/x", ok))
+    app.mount("/again", app.router)
+    ask(app, "/x")
+
+    assert endpoints(sink) == ["/x"]
+
+
+def test_endpoint_is_known_while_the_handler_runs(runtime):
+    """
+    `route_of(scope)` answers from routing on, in a thread of the pool too, and None before.
+    """
+    seen = []
+
+    def before(app):
+        async def middleware(scope, receive, send):
+            if scope["type"] == "http":
+                seen.append(route_of(scope))
+            await app(scope, receive, send)
+
+        return middleware
+
+    def handler(request):
+        seen.append(route_of(current.get().root.scope))
+        return PlainTextResponse(obskit.correlation_id())
+
+    app = instrumented(Mount("/t/{t}", routes=[Route("/x/{y}", handler)]), middleware=[Middleware(before)])
+    reply = ask(app, "/t/acme/x/1")
+
+    assert seen == [None, "/t/{t}/x/{y}"]
+    assert reply.text == reply.headers["x-correlation-id"]
+
+
+def test_websockets_pass(runtime, sink):
+    """
+    A WebSocket is no request, and shares its path with none.
+    """
+
+    async def echo(websocket):
+        await websocket.accept()
+        await websocket.send_text("hi")
+        await websocket.close()
+
+    app = instrumented(WebSocketRoute("/x/{y}", echo), Route("/x/{z}", ok))
+    with TestClient(app) as client, client.websocket_connect("/x/1") as websocket:
+        assert websocket.receive_text() == "hi"
+
+    ask(app, "/x/1")
+
+    assert endpoints(sink) == ["/x/{z}"]
+
+
+def test_instrument_is_in_place_and_once(runtime, sink):
+    """
+    The application comes back itself; twice is once, also for a mounted application that is instrumented.
+    """
+    inner = obskit.instrument(sub())
+    app = instrumented(Mount("/sub", inner))
+
+    assert obskit.instrument(obskit.instrument(app)) is app
+    ask(app, "/sub/u/7")
+
+    assert endpoints(sink) == ["/sub/u/{uid:int}"]
+
+
+def test_only_the_mounted_application_is_instrumented(runtime, sink):
+    """
+    A mounted application that is observed by itself is counted under its whole template.
+    """
+    app = Starlette(routes=[Mount("/t/{t}", obskit.instrument(sub())), Route("/x", ok)])
+    ask(app, "/t/acme/u/7", "/x")
+
+    assert endpoints(sink) == ["/t/{t}/u/{uid:int}"]
+
+
+def test_application_that_has_started(runtime, sink):
+    """
+    An application that was served before is observed from now on.
+    """
+    app = Starlette(routes=[Route("/x", ok)])
+    ask(app, "/x")
+    obskit.instrument(app)
+    reply = ask(app, "/x")
+    app.middleware_stack = None
+    ask(app, "/x")
+
+    assert "x-correlation-id" in reply.headers
+    assert endpoints(sink) == ["/x", "/x"]
+
+
+def test_add_middleware_behaves_as_bare(runtime, sink):
+    """
+    Middleware may be added until the first request, inside of obskit's; after that Starlette refuses.
+    """
+    app = instrumented(Route("/x", ok))
+    app.add_middleware(CORSMiddleware, allow_origins=["*"])
+    ask(app, "/x")
+
+    with pytest.raises(RuntimeError, match="Cannot add middleware"):
+        app.add_middleware(CORSMiddleware)
+
+    assert endpoints(sink) == ["/x"]
+
+
+def test_error_page_carries_the_correlation_id(runtime, sink):
+    """
+    `instrument()` sits outside of the server-error middleware; `add_middleware` inside, and still counts the 500.
+    """
+
+    async def boom(request):
+        raise ValueError
+
+    outside = instrumented(Route("/boom", boom))
+    inside = Starlette(routes=[Route("/boom", boom)], middleware=[Middleware(ObskitMiddleware)])
+    replies = [ask(app, "/boom", raises=False) for app in (outside, inside)]
+
+    assert [reply.headers.get("x-correlation-id") is not None for reply in replies] == [True, False]
+    assert [(op.endpoint, op.status, op.exception) for op in sink.operations] == [("/boom", 500, "ValueError")] * 2
+
+
+def test_long_form_finds_the_route(runtime, sink):
+    """
+    `add_middleware(ObskitMiddleware)`, and the middleware around other ASGI middleware, know the templates too.
+    """
+    app = Starlette(routes=[Mount("/t/{t}", SHARED), Mount("/a", asgi_ok)])
+    app.add_middleware(ObskitMiddleware)
+    wrapped = obskit.instrument(Opaque(Starlette(routes=[Mount("/s/{t}", SHARED)])))
+    ask(app, "/t/acme/u/7", "/a/b", "/no")
+    ask(wrapped, "/s/acme/u/7")
+
+    assert endpoints(sink) == ["/t/{t}/u/{uid:int}", "/a/{path}", "<unmatched>", "/s/{t}/u/{uid:int}"]
+
+
+@pytest.mark.parametrize(
+    ("route", "path"),
+    [
+        (Route("/metrics", ok), "/metrics"),
+        (Mount("/metrics", asgi_ok), "/metrics"),
+        (Mount("/health", routes=[Route("/live", ok)]), "/health/live"),
+    ],
+)
+def test_route_that_is_taken(runtime, route, path):
+    """
+    An application that answers one of obskit's paths is refused, and left as it was.
+    """
+    app = Starlette(routes=[route])
+
+    with pytest.raises(RouteTakenError, match=f"has a route {path} itself"):
+        obskit.instrument(app)
+
+    assert ask(app, "/nowhere").headers.get("x-correlation-id") is None
+
+
+def test_route_that_is_taken_later(runtime, sink):
+    """
+    A route that comes after `instrument()` and is hidden by obskit's is told when the application starts.
+
+    An error at that point would be taken by uvicorn for a missing lifespan, and every request would fail.
+    """
+    app = instrumented()
+    app.add_route("/metrics", ok)
+    reply = ask(app, "/metrics")
+
+    assert reply.text != "ok"
+    assert [(event.name, event.severity) for event in sink.events if event.name == "obskit.route_taken"] == [
+        ("obskit.route_taken", "WARNING")
+    ]
+
+
+def test_catch_all_is_not_taken(runtime, sink):
+    """
+    A route for everything, as of a single-page application, does not claim obskit's paths.
+    """
+    app = instrumented(Route("/{path:path}", ok))
+
+    assert "http_requests" in ask(app, "/any/thing", "/metrics").text
+    assert endpoints(sink) == ["/{path:path}"]
+
+
+def test_handled_exceptions_are_not_counted(runtime, sink):
+    """
+    What an exception handler answers, and `HTTPException`, are replies; what nobody handles is counted once.
+    """
+
+    async def raise_(request):
+        raise {"key": KeyError, "value": ValueError}.get(request.path_params["what"], HTTPException(503))
+
+    async def answer(request, error):
+        return PlainTextResponse("handled", 500)
+
+    app = instrumented(Route("/{what}", raise_), exception_handlers={KeyError: answer, Exception: answer})
+    ask(app, "/key", "/http", "/value", raises=False)
+
+    assert [(op.status, op.exception) for op in sink.operations] == [(500, None), (503, None), (500, "ValueError")]
+
+
+def test_exception_group(runtime, sink):
+    """
+    A group of exceptions is counted as what it is.
+    """
+
+    async def boom(request):
+        raise ExceptionGroup("two", [ValueError(), KeyError()])
+
+    ask(instrumented(Route("/boom", boom)), "/boom", raises=False)
+
+    assert [(op.status, op.exception) for op in sink.operations] == [(500, "ExceptionGroup")]
+
+
+def test_route_table_that_raises(sink):
+    """
+    A surprise in the route table is counted, and the request is answered.
+    """
+
+    class Surprise(Route):
+        @property
+        def path(self):
+            if self.angry:
+                raise ValueError
+            return "/x"
+
+        @path.setter
+        def path(self, path):
+            self.angry = False
+
+    route = Surprise("/x", ok)
+    with isolated_runtime(sinks=[sink], strict=False):
+        app = instrumented(route)
+        route.angry = True
+        logging.getLogger("obskit").addHandler(quiet := logging.NullHandler())
+        reply = ask(app, "/x")
+        logging.getLogger("obskit").removeHandler(quiet)
+
+        assert reply.text == "ok"
+        assert endpoints(sink) == ["<unmatched>"]
+
+
+def test_other_router_is_nobody_s_business():
+    """
+    Only Starlette's routers are read: another framework's key of the same name is no route.
+    """
+    assert route_of({"router": object(), "endpoint": ok}) is None
+    assert route_of({}) is None
+
+
+def test_lifespan_runs(runtime):
+    """
+    Startup and shutdown pass, and the state they leave is the application's.
+    """
+    order = []
+
+    @asynccontextmanager
+    async def lifespan(app):
+        order.append("up")
+        yield {"answer": 42}
+        order.append("down")
+
+    async def state(request):
+        return PlainTextResponse(str(request.state.answer))
+
+    with TestClient(instrumented(Route("/state", state), lifespan=lifespan)) as client:
+        assert client.get("/state").text == "42"
+
+    assert order == ["up", "down"]
+
+
+class Passing(BaseHTTPMiddleware):
+    async def dispatch(self, request, call_next):
+        return await call_next(request)
+
+
+async def endless(request):
+    async def pieces():
+        while True:
+            yield b"x" * 1000
+            await asyncio.sleep(0.001)
+
+    return StreamingResponse(pieces(), media_type="text/event-stream")
+
+
+@pytest.mark.parametrize("middleware", [[], [Middleware(Passing)]], ids=["bare", "BaseHTTPMiddleware"])
+def test_client_that_leaves_a_stream(runtime, sink, middleware):
+    """
+    On uvicorn, a reader of events that closes its connection leaves the status that was sent, and aborts.
+
+    `BaseHTTPMiddleware` ends such a reply as if it were whole, and uvicorn swallows what is sent to nobody.
+    """
+    app = instrumented(Route("/events/{n}", endless), middleware=middleware)
+    with serving("asgi", app) as port:
+        get_and_leave(port, "/events/1", 5000)
+
+    assert [(op.endpoint, op.status, op.aborted, op.streamed, op.exception) for op in sink.operations] == [
+        ("/events/{n}", 200, True, True, None)
+    ]
+
+
+def test_client_that_leaves_during_its_upload(runtime, sink):
+    """
+    On uvicorn, a client that goes before its body is whole is a 499, whatever is then said to nobody.
+    """
+
+    begun = threading.Event()
+
+    async def upload(request):
+        begun.set()
+        try:
+            await request.body()
+        except ClientDisconnect:
+            raise HTTPException(400) from None
+
+    with serving("asgi", instrumented(Route("/upload", upload, methods=["POST"]))) as port:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection.putrequest("POST", "/upload")
+        connection.putheader("Content-Length", "100")
+        connection.endheaders(b"ten bytes.")
+        begun.wait(10)
+        connection.close()
+
+    assert [(op.status, op.aborted, op.exception) for op in sink.operations] == [(499, False, None)]
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [("/slow", (499, False)), ("/stream", (200, True))],
+    ids=["before the status", "in mid-stream"],
+)
+def test_client_that_nobody_listens_for(runtime, sink, path, expected):
+    """
+    On uvicorn, whose `send` says nothing, an application that never asks for a disconnect is recorded as it was.
+    """
+    begun, left = threading.Event(), threading.Event()
+
+    async def wait(scope, receive, send):
+        start = {"type": "http.response.start", "status": 200, "headers": []}
+        if scope["path"] == "/stream":
+            await send(start)
+            await send({"type": "http.response.body", "body": b"first", "more_body": True})
+        begun.set()
+        await asyncio.to_thread(left.wait, 10)
+        await asyncio.sleep(0.05)  # the loop has yet to read that the connection was closed
+        if scope["path"] == "/slow":
+            await send(start)
+        await send({"type": "http.response.body", "body": b"last"})
+
+    with serving("asgi", instrumented(Mount("", wait))) as port:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection.request("GET", path)
+        begun.wait(10)
+        connection.close()
+        left.set()
+
+    assert [(op.status, op.aborted) for op in sink.operations] == [expected]
+
+
+def test_requests_of_one_connection(runtime, sink):
+    """
+    On uvicorn, requests that share a connection are each counted, with ids of their own; threads know them.
+    """
+
+    def in_thread(request):
+        return PlainTextResponse(obskit.correlation_id())
+
+    with serving("asgi", instrumented(Route("/x/{n}", in_thread))) as port:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        pairs = []
+        for n in range(3):
+            connection.request("GET", f"/x/{n}")
+            reply = connection.getresponse()
+            pairs.append((reply.read().decode(), reply.headers["X-Correlation-ID"]))
+        connection.close()
+
+    assert [body for body, _ in pairs] == [header for _, header in pairs]
+    assert len({header for _, header in pairs}) == 3
+    assert [(op.endpoint, op.status, op.aborted) for op in sink.operations] == [("/x/{n}", 200, False)] * 3
+
+
+def test_background_task_below_http_middleware(runtime, sink):
+    """
+    A background task runs after the operation has ended, below `BaseHTTPMiddleware` too, and knows the id.
+    """
+    seen = []
+
+    async def later():
+        seen.append((len(sink.operations), obskit.correlation_id()))
+
+    async def handler(request):
+        return PlainTextResponse("ok", background=BackgroundTask(later))
+
+    for middleware in ([], [Middleware(Passing)]):
+        ask(instrumented(Route("/x", handler), middleware=middleware), "/x")
+
+    assert [made for _, made in seen] == [op.correlation_id for op in sink.operations]
+    assert seen[0][0] == 1
+
+
+def test_application_may_be_copied(runtime, sink):
+    """
+    What is remembered of a route table is not carried into another one.
+    """
+    app = Starlette(routes=[Route("/x", ok)])
+    app.add_middleware(ObskitMiddleware)
+    ask(app, "/x")
+    twin = Starlette(routes=copy.copy(app.routes))
+    twin.add_middleware(ObskitMiddleware)
+    twin.add_route("/y", other)
+    ask(twin, "/x", "/y")
+
+    assert endpoints(sink) == ["/x", "/x", "/y"]
+
+
+def test_missing_extra(monkeypatch):
+    """
+    Without Starlette the message says which extra to install.
+    """
+    import importlib
+    import sys
+
+    monkeypatch.setitem(sys.modules, "starlette.applications", None)
+    spec = importlib.util.find_spec(module.__name__)
+
+    with pytest.raises(obskit.errors.MissingExtraError, match=r"pip install 'obskit\[starlette\]'"):
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))

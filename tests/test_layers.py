@@ -1,0 +1,221 @@
+"""
+Imports point down only: the table below is the law, and these tests are its police.
+"""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "src" / "obskit"
+
+# A part is a name directly under src/obskit: a module or a folder.
+# It imports itself, whatever lies on a lower level, and what ALSO adds. Level 5 imports anything.
+LEVELS = {
+    0: {"settings", "errors", "context", "catalogue", "operation", "_version"},
+    1: {"recorder", "observation"},
+    2: {
+        *("metrics", "sinks", "db", "ai", "logs", "health", "system", "audit"),
+        *("security", "alerts", "reports", "export", "web", "propagation"),
+    },
+    3: {"runtime"},
+    4: {"integrations"},
+    5: {"__init__", "testing", "cli"},  # and every top-level module with a leading underscore
+}
+TOP = max(LEVELS)
+ALSO = {
+    **dict.fromkeys(LEVELS[0], LEVELS[0]),
+    "observation": {"recorder"},
+    "web": {"metrics", "health"},
+    "sinks": {"metrics", "db", "logs", "propagation"},
+}
+# Below level 5, only these import the part.
+IMPORTERS = {"sinks": {"sinks", "runtime"}}
+STDLIB_ONLY = LEVELS[0]
+FRAMEWORKS = {
+    *("flask", "werkzeug", "starlette", "fastapi", "django", "asgiref"),
+    *("sqlalchemy", "psycopg", "anthropic", "openai", "httpx", "requests"),
+}
+FRAMEWORKS_ONLY_IN = "integrations"
+CORE = ("context.py", "operation.py", "recorder.py")
+CORE_LINES = 400
+
+
+class Import(NamedTuple):
+    """
+    One imported dotted name, and the line it stands on.
+    """
+
+    name: str
+    line: int
+
+
+def level_of(part: str) -> int | None:
+    named = next((level for level, parts in LEVELS.items() if part in parts), None)
+    return TOP if named is None and part.startswith("_") else named
+
+
+def part_of(inside: Path) -> str:
+    return inside.parts[0].removesuffix(".py")
+
+
+def parts_of(package: Path) -> set[str]:
+    return {part_of(path.relative_to(package)) for path in package.rglob("*.py")}
+
+
+def is_type_checking(test: ast.expr) -> bool:
+    return "TYPE_CHECKING" in (getattr(test, "id", ""), getattr(test, "attr", ""))
+
+
+def imports_in(node: ast.AST, package: list[str]) -> Iterator[Import]:
+    """
+    Yield what the code imports at run time, with relative names made absolute.
+    """
+    match node:
+        case ast.Import(names=names):
+            yield from (Import(alias.name, node.lineno) for alias in names)
+        case ast.ImportFrom(module=module, names=names, level=dots):
+            base = package[: len(package) + 1 - dots] if dots else []
+            origin = ".".join([*base, *([module] if module else [])])
+            yield from (Import(f"{origin}.{alias.name}", node.lineno) for alias in names)
+        case ast.If(test=test, orelse=orelse) if is_type_checking(test):
+            for child in orelse:
+                yield from imports_in(child, package)
+        case _:
+            for child in ast.iter_child_nodes(node):
+                yield from imports_in(child, package)
+
+
+def judge(part: str, name: str, parts: set[str]) -> str | None:
+    """
+    Say which law an import of `name` in `part` breaks, if any.
+    """
+    top, *rest = name.split(".")
+    if top != "obskit":
+        if part in STDLIB_ONLY and top not in sys.stdlib_module_names:
+            return f"{part} uses the standard library only, not {top}"
+        if top in FRAMEWORKS and part != FRAMEWORKS_ONLY_IN:
+            return f"{part} imports {top}: only {FRAMEWORKS_ONLY_IN} may"
+        return None
+    target = rest[0] if rest and rest[0] in parts else "__init__"
+    level, target_level = level_of(part), level_of(target)
+    if target == part or level == TOP or level is None or target_level is None:
+        return None
+    if part not in IMPORTERS.get(target, {part}):
+        return f"{part} imports {target}: only runtime may"
+    if target_level < level or target in ALSO.get(part, ()):
+        return None
+    return f"{part} (level {level}) imports {target} (level {target_level})"
+
+
+def breaches(package: Path) -> list[str]:
+    """
+    List every import under `package` that breaks the law, and every name without a place.
+    """
+    parts = parts_of(package)
+    found = [f"{part} has no level" for part in sorted(parts) if level_of(part) is None]
+    for path in sorted(package.rglob("*.py")):
+        inside = path.relative_to(package)
+        part, home = part_of(inside), ["obskit", *inside.parts[:-1]]
+        for imported in imports_in(ast.parse(path.read_text("utf-8")), home):
+            if verdict := judge(part, imported.name, parts):
+                found.append(f"{inside}:{imported.line}: {verdict}")
+    return found
+
+
+def plant(package: Path, **sources: str) -> Path:
+    """
+    Make a small tree that has every part as an empty module, and these sources.
+    """
+    for part in (*set().union(*LEVELS.values()), "_start"):
+        (package / f"{part}.py").write_text("")
+    for name, source in sources.items():
+        path = package / f"{name.replace('__in__', '/')}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(source)
+    return package
+
+
+def test_imports_point_down():
+    """
+    No module of the library imports from its own level, or above, what the table does not allow.
+    """
+    assert breaches(PACKAGE) == []
+
+
+def test_the_library_is_what_is_checked():
+    """
+    The folder that is searched holds the library, so finding no breach means something.
+    """
+    assert {"__init__", "settings", "recorder", "runtime", "integrations"} <= parts_of(PACKAGE)
+
+
+def test_core_stays_small():
+    """
+    The three files of the core have fewer than 400 lines together.
+    """
+    lines = sum(len((PACKAGE / name).read_text("utf-8").splitlines()) for name in CORE)
+
+    assert lines < CORE_LINES
+
+
+@pytest.mark.parametrize(
+    ("part", "source", "expected"),
+    [
+        ("context", "import orjson", "context uses the standard library only, not orjson"),
+        ("errors", "from obskit.recorder import x", "errors (level 0) imports recorder (level 1)"),
+        ("observe", "from obskit import recorder", "observe (level 1) imports recorder (level 1)"),
+        ("db", "import obskit.metrics.cells", "db (level 2) imports metrics (level 2)"),
+        ("metrics", "from .runtime import x", "metrics (level 2) imports runtime (level 3)"),
+        ("health", "from . import web", "health (level 2) imports web (level 2)"),
+        ("web", "from .logs import files", "web (level 2) imports logs (level 2)"),
+        ("logs", "from obskit import x", "logs (level 2) imports __init__ (level 5)"),
+        ("logs", "import obskit", "logs (level 2) imports __init__ (level 5)"),
+        ("runtime", "from . import _start", "runtime (level 3) imports _start (level 5)"),
+        ("web", "from . import sinks", "web imports sinks: only runtime may"),
+        ("integrations", "from . import sinks", "integrations imports sinks: only runtime may"),
+        ("health", "def f():\n import httpx", "health imports httpx: only integrations may"),
+        ("testing", "from django import db", "testing imports django: only integrations may"),
+        ("colours", "", "colours has no level"),
+    ],
+)
+def test_a_breach_is_found(tmp_path, part, source, expected):
+    """
+    Each kind of forbidden import, planted in a small tree, is the one breach that is found.
+    """
+    [breach] = breaches(plant(tmp_path, **{part: source}))
+
+    assert breach.endswith(expected)
+
+
+def test_a_breach_is_found_in_a_folder(tmp_path):
+    """
+    A relative import inside a folder is resolved against that folder, and names file and line.
+    """
+    package = plant(tmp_path, db__in__summary="from .fingerprint import x\n\nfrom ..web import y")
+
+    assert breaches(package) == ["db/summary.py:3: db (level 2) imports web (level 2)"]
+
+
+@pytest.mark.parametrize(
+    ("part", "source"),
+    [
+        ("operation", "import time\nfrom obskit import context"),
+        ("recorder", "from obskit.operation import Event"),
+        ("metrics", "import prometheus_client\nfrom obskit import recorder, settings"),
+        ("web", "from obskit import health, metrics"),
+        ("sinks", "from obskit import db, logs, metrics"),
+        ("runtime", "from obskit import sinks, web"),
+        ("integrations", "import flask\nfrom obskit import runtime"),
+        ("_start", "from obskit import cli, integrations, sinks"),
+        ("errors", "import typing\nif typing.TYPE_CHECKING:\n from obskit import runtime"),
+    ],
+)
+def test_the_lawful_is_let_through(tmp_path, part, source):
+    """
+    What the table allows, and imports for the type checker alone, is no breach.
+    """
+    assert breaches(plant(tmp_path, **{part: source})) == []

@@ -1,0 +1,124 @@
+"""
+Outgoing calls carry the ids of the request that makes them.
+"""
+
+import subprocess
+import sys
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+
+from obskit.context import current
+from obskit.operation import FunctionOperation, HttpOperation
+from obskit.propagation import outgoing_headers
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
+
+
+class Request(HttpOperation):
+    __slots__ = ("headers",)
+
+    def __init__(self, **headers):
+        super().__init__("GET", "/")
+        self.headers = headers
+        self.correlation_id = "id-1"
+
+    def header(self, name):
+        return self.headers.get(name)
+
+
+@pytest.fixture
+def running():
+    """
+    Make operations current, each inside of the one before.
+    """
+    tokens = []
+    yield lambda operation: tokens.append(current.set(operation))
+    while tokens:
+        current.reset(tokens.pop())
+
+
+def test_outside_of_a_request_there_are_none():
+    """
+    Where nothing runs, there is nothing to pass on.
+    """
+    assert {} == outgoing_headers()
+
+
+def test_the_correlation_id_is_passed_on(running):
+    """
+    A request without a trace passes its correlation id on, from the functions that it calls too.
+    """
+    running(Request())
+    running(FunctionOperation("parse"))
+
+    assert {"X-Correlation-ID": "id-1"} == outgoing_headers()
+
+
+def test_a_trace_that_came_in_goes_out_as_it_is(running):
+    """
+    A service without spans hands the trace through, so that it does not break there.
+    """
+    running(Request(traceparent=PARENT, tracestate="shop=1"))
+
+    assert {"X-Correlation-ID": "id-1", "traceparent": PARENT, "tracestate": "shop=1"} == outgoing_headers()
+
+
+@pytest.mark.parametrize(
+    "traceparent", ["", "junk", PARENT.replace("4b", "ZZ"), f"00-{'0' * 32}-00f067aa0ba902b7-01", PARENT + "-" + "x" * 500]
+)
+def test_a_malformed_trace_is_not_passed_on(running, traceparent):
+    """
+    What breaks the W3C rules ends here, and its tracestate too.
+    """
+    running(Request(traceparent=traceparent, tracestate="shop=1"))
+
+    assert {"X-Correlation-ID": "id-1"} == outgoing_headers()
+
+
+def test_an_endless_tracestate_is_not_passed_on(running):
+    """
+    A tracestate longer than the 512 characters of the W3C rules is dropped, the trace goes on.
+    """
+    running(Request(traceparent=PARENT, tracestate="shop=" + "1" * 600))
+
+    assert {"X-Correlation-ID": "id-1", "traceparent": PARENT} == outgoing_headers()
+
+
+def test_the_current_span_is_the_parent_of_the_next_service(running):
+    """
+    Where a span is current, the traceparent names it, not the one that came in.
+    """
+    running(Request(traceparent=PARENT))
+    tracer = TracerProvider(shutdown_on_exit=False).get_tracer("test")
+    with tracer.start_as_current_span("call") as span:
+        headers = outgoing_headers()
+    context = span.get_span_context()
+
+    assert headers == {
+        "X-Correlation-ID": "id-1",
+        "traceparent": f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}",
+    }
+
+
+def test_a_span_outside_of_a_request_is_passed_on():
+    """
+    A script with a span of its own gets its trace, and no correlation id.
+    """
+    span = trace.NonRecordingSpan(trace.SpanContext(int(TRACE, 16), 1, False, trace.TraceFlags(1)))
+    with trace.use_span(span):
+        headers = outgoing_headers()
+
+    assert {"traceparent": f"00-{TRACE}-{1:016x}-01"} == headers
+
+
+def test_opentelemetry_is_not_imported():
+    """
+    Passing ids on imports no OpenTelemetry where the application has not.
+    """
+    script = "import sys, obskit; obskit.outgoing_headers(); print([m for m in sys.modules if 'opentelemetry' in m])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert "[]\n" == done.stdout
