@@ -167,7 +167,7 @@ def test_core_stays_small():
     [
         ("context", "import orjson", "context uses the standard library only, not orjson"),
         ("errors", "from obskit.recorder import x", "errors (level 0) imports recorder (level 1)"),
-        ("observe", "from obskit import recorder", "observe (level 1) imports recorder (level 1)"),
+        ("recorder", "from obskit import observation", "recorder (level 1) imports observation (level 1)"),
         ("db", "import obskit.metrics.cells", "db (level 2) imports metrics (level 2)"),
         ("metrics", "from .runtime import x", "metrics (level 2) imports runtime (level 3)"),
         ("health", "from . import web", "health (level 2) imports web (level 2)"),

@@ -10,7 +10,8 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
 from obskit.context import current
-from obskit.operation import FunctionOperation, HttpOperation
+from obskit.observation import FunctionOperation
+from obskit.operation import HttpOperation
 from obskit.propagation import outgoing_headers
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"

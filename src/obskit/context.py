@@ -30,8 +30,7 @@ _valid_traceparent = re.compile(
 # An own generator: an application that seeds `random` must not make ids repeat, nor two forked workers.
 _random = random.Random()
 os.register_at_fork(after_in_child=_random.seed)
-# A correlation id: 32 hexadecimal digits, 128 random bits, not a secret. A chain of iterators in C, since every
-# request makes one, and a Python function costs three times as much.
+# Makes 32 hexadecimal digits, not a secret. A chain of C iterators: a Python function costs three times as much.
 new_id = map("%032x".__mod__, map(_random.getrandbits, repeat(128))).__next__
 
 
@@ -56,9 +55,8 @@ def correlation_id() -> str | None:
 
 def bind(**fields: Any) -> None:
     """
-    Add fields to every later log line, span and record of this request or job.
-
-    Bound fields never become metric labels. Outside of a request they hold for the current thread or task.
+    Add fields to every later log line, span and record of this request or job, or of this thread or task outside of
+    one. They never become metric labels.
     """
     holder = _holder()
     holder.fields = {**holder.fields, **fields} if holder.fields else fields
@@ -69,8 +67,7 @@ def unbind(*names: str) -> None:
     Take bound fields back; names that are not bound are ignored.
     """
     holder = _holder()
-    if holder.fields:
-        holder.fields = {k: v for k, v in holder.fields.items() if k not in names}
+    holder.fields = {name: value for name, value in (holder.fields or {}).items() if name not in names}
 
 
 def _holder() -> Operation:

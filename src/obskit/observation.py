@@ -12,13 +12,27 @@ from types import TracebackType
 from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
 
 from obskit.context import current
-from obskit.operation import FunctionOperation, Operation
+from obskit.operation import Operation
 from obskit.recorder import recorder
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_plan = recorder.plans[FunctionOperation]
+
+class FunctionOperation(Operation):
+    """
+    Describe one call of a function, or one block; `function` is the name that the application gave it.
+    """
+
+    __slots__ = ("function",)
+
+    def __init__(self, function: str) -> None:
+        super().__init__()
+        self.function = function
+        self.nest()
+
+
+_plan = recorder.plan(FunctionOperation)
 
 
 class Lifecycle(Protocol):
@@ -56,7 +70,7 @@ class Observation:
     def __enter__(self) -> Any:
         op = self._new()
         self._plan.begin(op)
-        self._running[op] = current.set(op)
+        self._running[op] = enter(op)
         return op
 
     def __exit__(
@@ -66,10 +80,7 @@ class Observation:
         if op not in self._running:
             op = next(reversed(self._running))
         token = self._running.pop(op)
-        try:
-            current.reset(token)
-        except ValueError:
-            pass  # FastAPI enters and leaves a dependency that yields in two threads: the context is gone already
+        leave(op, token)
         finish(op, error, self._plan)
 
     async def __aenter__(self) -> Any:
@@ -82,6 +93,28 @@ class Observation:
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         return decorated(function, self._new, self._plan)
+
+
+def enter(op: Operation) -> Token[Operation | None]:
+    """
+    Make an operation, and its span, what runs here.
+    """
+    token = current.set(op)
+    if op.span is not None:
+        op.span.enter()
+    return token
+
+
+def leave(op: Operation, token: Token[Operation | None]) -> None:
+    """
+    Give back what ran here before, where that context is still there.
+    """
+    if op.span is not None:
+        op.span.leave()
+    try:
+        current.reset(token)
+    except ValueError:
+        pass  # FastAPI leaves a dependency that yields in another thread; a dropped coroutine is closed anywhere
 
 
 def finish(op: Operation, error: BaseException | None, plan: Lifecycle) -> None:
@@ -97,6 +130,8 @@ def decorated(function: Callable[P, R], new: Callable[[], Operation], plan: Life
     """
     Wrap a function, coroutine function, generator or asynchronous generator, and keep what it is.
     """
+    if isinstance(function, (classmethod, staticmethod)):
+        return type(function)(decorated(function.__func__, new, plan))
     if inspect.isasyncgenfunction(function):
         return _async_generator(function, new, plan)
     if inspect.isgeneratorfunction(function):
@@ -111,14 +146,14 @@ def _function(function: Callable[P, R], new: Callable[[], Operation], plan: Life
     def observed(*args: P.args, **kwargs: P.kwargs) -> R:
         op = new()
         plan.begin(op)
-        token = current.set(op)
+        token = enter(op)
         try:
             result = function(*args, **kwargs)
         except BaseException as error:
             op.error = type(error).__name__
             raise
         finally:
-            current.reset(token)
+            leave(op, token)
             plan.end(op)
         return result
 
@@ -130,15 +165,16 @@ def _coroutine(function: Callable[..., Any], new: Callable[[], Operation], plan:
     async def observed(*args: Any, **kwargs: Any) -> Any:
         op = new()
         plan.begin(op)
-        token = current.set(op)
+        token = enter(op)
+        error: BaseException | None = None
         try:
             return await function(*args, **kwargs)
-        except BaseException as error:
-            op.error = type(error).__name__
+        except BaseException as raised:
+            error = raised
             raise
         finally:
-            current.reset(token)
-            plan.end(op)
+            leave(op, token)
+            finish(op, error, plan)
 
     return observed
 
@@ -157,18 +193,15 @@ def _generator(function: Callable[..., Any], new: Callable[[], Operation], plan:
         error: BaseException | None = None
         try:
             while True:
-                token = current.set(op)
+                token = enter(op)
                 try:
                     value = step(sent)
                 except StopIteration as stop:
                     return stop.value
                 finally:
-                    current.reset(token)
+                    leave(op, token)
                 try:
                     step, sent = generator.send, (yield value)
-                except GeneratorExit:
-                    generator.close()
-                    raise
                 except BaseException as thrown:
                     step, sent = generator.throw, thrown
         except BaseException as raised:
@@ -190,18 +223,15 @@ def _async_generator(function: Callable[..., Any], new: Callable[[], Operation],
         error: BaseException | None = None
         try:
             while True:
-                token = current.set(op)
+                token = enter(op)
                 try:
                     value = await step(sent)
                 except StopAsyncIteration:
                     return
                 finally:
-                    current.reset(token)
+                    leave(op, token)
                 try:
                     step, sent = generator.asend, (yield value)
-                except GeneratorExit:
-                    await generator.aclose()
-                    raise
                 except BaseException as thrown:
                     step, sent = generator.athrow, thrown
         except BaseException as raised:
@@ -234,7 +264,7 @@ def observe(name: str | Callable[P, R] | None = None) -> Observation | Callable[
     Returns:
         The decorator, which is a context manager too and may be used many times; or, used bare, the function.
     """
-    if callable(name):
+    if callable(name) or isinstance(name, classmethod):
         function = name
         return decorated(function, lambda: FunctionOperation(_name_of(function)), _plan)
     return _NamedObservation(name)

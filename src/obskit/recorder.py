@@ -2,8 +2,8 @@
 Carry operations and events from whoever observes them to the sinks that are on.
 
 Each kind of operation has one `Plan`. Binding it asks every sink once what it wants to do at the start and at the
-end of that kind, and builds two functions from the answers; a sink that is off is not in them. Plans are changed in
-place, so that middleware and decorators made before `configure()` follow it, and `shutdown()` too.
+end of that kind; a sink that is off is not in it. Plans are changed in place, so that middleware and decorators made
+before `configure()` follow it, and `shutdown()` too.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from time import perf_counter, time
 from typing import Any, Protocol
 
 from obskit import context
-from obskit.operation import DbOperation, Event, FunctionOperation, HttpOperation, Operation
+from obskit.operation import Event, Operation
 
 Step = Callable[[Any], None]
 
@@ -27,25 +27,16 @@ class Sink(Protocol):
 
     name: str
 
-    def bind(self, kind: type[Operation]) -> tuple[Step | None, Step | None]:
-        """
-        Answer what to do at the start and at the end of an operation of this kind; None is nothing.
-        """
+    # What to do at the start and at the end of an operation of this kind; None is nothing.
+    def bind(self, kind: type[Operation]) -> tuple[Step | None, Step | None]: ...
 
-    def emit(self, event: Event) -> None:
-        """
-        Put out one event.
-        """
+    def emit(self, event: Event) -> None: ...
 
-    def flush(self) -> None:
-        """
-        Put out what is still queued; called after the server has stopped accepting.
-        """
+    # Put out what is still queued; called after the server has stopped accepting, and before close().
+    def flush(self) -> None: ...
 
-    def close(self) -> None:
-        """
-        Flush and release files, threads and registrations.
-        """
+    # Release files, threads and registrations.
+    def close(self) -> None: ...
 
 
 def _nothing(operation: Any, at: float | None = None) -> None:
@@ -54,73 +45,61 @@ def _nothing(operation: Any, at: float | None = None) -> None:
 
 class Plan:
     """
-    Begin and end operations of one kind. `active` is False while no runtime stands.
+    Begin and end operations of one kind: `begin(op)`, `end(op)`, or `end(op, at)` for a moment that has passed.
     """
 
-    __slots__ = ("active", "begin", "end", "kind")
+    __slots__ = ("active", "begin", "end")
 
-    def __init__(self, kind: type[Operation]) -> None:
-        self.kind = kind
-        self.clear()
-
-    def clear(self) -> None:
-        """
-        Do nothing from now on.
-        """
-        self.active = False
+    def __init__(self) -> None:
         self.begin: Callable[[Any], None] = _nothing
         self.end: Callable[..., None] = _nothing
+        self.active = False  # no runtime stands: the plan does nothing
 
 
 class Recorder:
     """
     Hold the plans, the clocks and the guard around every sink. There is one a process.
-
-    Attributes:
-        clock: Monotonic seconds; what durations are measured with.
-        wall_clock: Seconds since the epoch; what lines and rows are stamped with.
-        new_id: Makes a correlation id.
-        strict: Re-raise what a sink raises. For tests; in production the guard swallows and counts.
-        errors: How often each sink, or other guarded part, has raised.
-        dropped: How much each sink could not put out, by (sink, reason).
     """
 
     def __init__(self) -> None:
-        self.plans = {kind: Plan(kind) for kind in (HttpOperation, FunctionOperation, DbOperation)}
-        self.sinks: tuple[Sink, ...] = ()
-        self.strict = False
+        self._plans: dict[type[Operation], Plan] = {}
+        self._sinks: tuple[Sink, ...] = ()
+        self.strict = False  # re-raise what a sink raises, for tests; in production the guard swallows and counts
         self.reset()
 
     def reset(self) -> None:
         """
         Forget counts and fakes; the plans stay as they are.
         """
-        self.clock: Callable[[], float] = perf_counter
-        self.wall_clock: Callable[[], float] = time
+        self.clock: Callable[[], float] = perf_counter  # monotonic seconds; what durations are measured with
+        self.wall_clock: Callable[[], float] = time  # seconds since the epoch; what lines and rows are stamped with
         self.new_id: Callable[[], str] = context.new_id
-        self.errors: Counter[str] = Counter()
-        self.dropped: Counter[tuple[str, str]] = Counter()
+        self.errors: Counter[str] = Counter()  # how often each sink, or other guarded part, has raised
+        self.dropped: Counter[tuple[str, str]] = Counter()  # what could not be put out, by (sink, reason)
+
+    def plan(self, kind: type[Operation]) -> Plan:
+        """
+        Give the plan of a kind: always the same object, whatever runtime stands.
+        """
+        if kind not in self._plans:
+            self._plans[kind] = Plan()
+            self._bind(kind)
+        return self._plans[kind]
 
     def bind(self, sinks: Sequence[Sink]) -> None:
         """
-        Build every plan from these sinks, in their order.
+        Build every plan from these sinks, in their order; from none, the plans do nothing.
         """
-        self.sinks = tuple(sinks)
-        for kind, plan in self.plans.items():
-            asked = [(sink.name, *sink.bind(kind)) for sink in self.sinks]
-            starts = [(name, start) for name, start, _ in asked if start is not None]
-            finishes = [(name, finish) for name, _, finish in asked if finish is not None]
-            plan.begin = self._beginner(starts)
-            plan.end = self._ender(finishes)
-            plan.active = True
+        self._sinks = tuple(sinks)
+        for kind in self._plans:
+            self._bind(kind)
 
-    def unbind(self) -> None:
-        """
-        Let every plan do nothing.
-        """
-        self.sinks = ()
-        for plan in self.plans.values():
-            plan.clear()
+    def _bind(self, kind: type[Operation]) -> None:
+        plan = self._plans[kind]
+        asked = [(sink.name, *sink.bind(kind)) for sink in self._sinks]
+        plan.active = bool(asked)
+        plan.begin = self._beginner([(name, start) for name, start, _ in asked if start]) if asked else _nothing
+        plan.end = self._ender([(name, finish) for name, _, finish in asked if finish]) if asked else _nothing
 
     def _beginner(self, starts: list[tuple[str, Step]]) -> Callable[[Any], None]:
         clock, failed = self.clock, self.failed
@@ -155,7 +134,7 @@ class Recorder:
         """
         Hand an event to every sink.
         """
-        for sink in self.sinks:
+        for sink in self._sinks:
             try:
                 sink.emit(event)
             except Exception as error:
@@ -168,21 +147,12 @@ class Recorder:
         if self.strict:
             raise error
         self.errors[part] += 1
-        if self.errors[part] == 1:
-            _complain("obskit: %s failed and is counted in obskit_errors_total from now on", part, error)
-
-    def drop(self, sink: str, reason: str, count: int = 1) -> None:
-        """
-        Count what a sink could not put out.
-        """
-        self.dropped[sink, reason] += count
-
-
-def _complain(message: str, part: str, error: BaseException) -> None:
-    try:
-        logging.getLogger("obskit").error(message, part, exc_info=error)
-    except Exception:
-        return  # a logging handler that raises must not do what the guard is there to prevent
+        if self.errors[part] > 1:
+            return
+        try:
+            logging.getLogger("obskit").error("%s failed; obskit_errors_total counts on", part, exc_info=error)
+        except Exception:
+            return  # a logging handler that raises must not do what the guard is there to prevent
 
 
 recorder = Recorder()

@@ -16,7 +16,7 @@ from obskit.errors import AlreadyConfiguredError
 from obskit.logs.lines import timestamper
 from obskit.operation import Event, HttpOperation, Operation
 from obskit.recorder import Sink, Step, recorder
-from obskit.settings import Settings
+from obskit.settings import Settings, shown
 from obskit.web.routes import Routes
 
 if TYPE_CHECKING:
@@ -142,16 +142,16 @@ class Runtime:
         """
         Flush, and release everything.
         """
-        recorder.unbind()
+        recorder.bind(())
         if self._store is not None:
             from obskit.metrics.declare import listeners
             from obskit.metrics.queries import queries
 
             queries.stop()
             listeners[:] = [listener for listener in listeners if listener != self._store.add]
+        self.flush()
         for sink in self._sinks:
             try:
-                sink.flush()
                 sink.close()
             except Exception as error:
                 recorder.failed(sink.name, error)
@@ -159,7 +159,6 @@ class Runtime:
 
 _lock = threading.RLock()
 _runtime: Runtime | None = None
-_given: dict[str, Any] = {}
 
 
 class Follower(Protocol):
@@ -214,7 +213,6 @@ def stand(given: Mapping[str, Any], extra_sinks: Sequence[Sink] = ()) -> Runtime
     """
     global _runtime
     _runtime = _start(given, extra_sinks)
-    _given.update(given)
     for follower in list(_followers):
         follower.follow(_runtime)
     return _runtime
@@ -243,13 +241,13 @@ def _disabled(settings: Settings) -> Runtime:
 
 def _join(runtime: Runtime, given: Mapping[str, Any]) -> Runtime:
     if given:
-        asked = Settings.read({**_given, **given})
+        asked = Settings.read(given, environ={})
         for field in fields(Settings):
             if field.name in given and getattr(asked, field.name) != getattr(runtime.settings, field.name):
                 raise AlreadyConfiguredError(
-                    f"obskit is configured already, with {field.name}={getattr(runtime.settings, field.name)!r}; "
-                    f"this call asks for {given[field.name]!r}. Give the same settings, or call "
-                    "obskit.shutdown() first"
+                    f"obskit is configured already, with "
+                    f"{field.name}={shown(field, getattr(runtime.settings, field.name))}; this call asks for "
+                    f"{shown(field, given[field.name])}. Give the same settings, or call obskit.shutdown() first"
                 )
     return runtime
 
@@ -261,7 +259,6 @@ def shutdown() -> None:
     global _runtime
     with _lock:
         runtime, _runtime = _runtime, None
-        _given.clear()
         if runtime is not None:
             runtime.close()
             recorder.reset()

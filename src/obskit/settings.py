@@ -16,8 +16,9 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
+from itertools import pairwise
 from pathlib import Path
-from typing import IO, Any, Literal, TypeAlias
+from typing import IO, Any, Literal, TypeAlias, cast
 
 from obskit.errors import ConfigurationError, UnknownSettingError
 
@@ -67,7 +68,7 @@ def _described(check: Check, what: str) -> Check:
     def described(value: Any) -> Any:
         try:
             return check(value)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             raise ValueError(what) from error
 
     return described
@@ -90,7 +91,8 @@ def _path(value: Any) -> str:
 def _networks(value: Any) -> tuple[Network, ...]:
     what = "networks such as ('10.0.0.0/8', '127.0.0.1')"
     _expect(isinstance(value, (list, tuple)), what)
-    return _described(lambda v: tuple(ipaddress.ip_network(n, strict=False) for n in v), what)(value)  # type: ignore[no-any-return]
+    read = _described(lambda networks: tuple(ipaddress.ip_network(n, strict=False) for n in networks), what)
+    return cast(tuple[Network, ...], read(value))
 
 
 def _buckets(value: Any) -> tuple[float, ...]:
@@ -99,7 +101,7 @@ def _buckets(value: Any) -> tuple[float, ...]:
     bounds = tuple(_described(float, what)(v) for v in value)
     if bounds[-1] == float("inf"):
         bounds = bounds[:-1]
-    _expect(bounds != () and list(bounds) == sorted(set(bounds)) and bounds[0] == bounds[0], what)
+    _expect(bounds != () and bounds[0] == bounds[0] and all(a < b for a, b in pairwise(bounds)), what)
     return bounds
 
 
@@ -114,7 +116,8 @@ def _exclude(value: Any) -> tuple[str | re.Pattern[str], ...]:
     what = "path prefixes with a leading slash, or compiled patterns, such as ('/static', re.compile('^/probe'))"
     _expect(isinstance(value, (list, tuple)), what)
     for item in value:
-        _expect(isinstance(item, re.Pattern) or (isinstance(item, str) and item.startswith("/")), what)
+        good = item.startswith("/") if isinstance(item, str) else isinstance(getattr(item, "pattern", None), str)
+        _expect(good, what)
     return tuple(value)
 
 
@@ -147,14 +150,21 @@ def _hook(value: Any) -> Any:
     return value
 
 
-def _setting(default: Any, check: Check, doc: str, *, env: Literal["text", "list", "json"] | None = "text") -> Any:
+def _setting(
+    default: Any,
+    check: Check,
+    doc: str,
+    *,
+    env: Literal["text", "list", "json"] | None = "text",
+    secret: bool = False,
+) -> Any:
     """
-    Declare a setting; `env` says how its variable is read, None that it has none.
+    Declare a setting; `env` says how its variable is read, None that it has none. No message shows a secret one.
     """
     metadata = {"check": check, "doc": doc, "env": env}
     if isinstance(default, dict):
         return field(default_factory=lambda: dict(default), metadata=metadata)
-    return field(default=default, metadata=metadata)
+    return field(default=default, metadata=metadata, repr=not secret)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +176,8 @@ class Settings:
     service: str = _setting(
         "",
         _text,
-        "Name of the service: in every line, in `obskit_build_info`, in spans. Default: `OTEL_SERVICE_NAME`, else the program's name.",
+        "Name of the service: in every line, in `obskit_build_info`, in spans. Default: "
+        "`OTEL_SERVICE_NAME`, else the program's name.",
     )
     version: str | None = _setting(None, _text, "Version of the service, in `obskit_build_info` and in spans.")
     environment: str | None = _setting(
@@ -189,7 +200,8 @@ class Settings:
     tracing: Any = _setting(
         None,
         _tracing,
-        "Record spans: `otlp` or `console` builds an exporter, a tracer provider is used as it is. None: spans where OpenTelemetry has been given a provider, none elsewhere.",
+        "Record spans: `otlp` or `console` builds an exporter, a tracer provider is used as it is. None: "
+        "spans where OpenTelemetry has been given a provider, none elsewhere.",
     )
     trace_ratio: float = _setting(
         1.0,
@@ -199,18 +211,20 @@ class Settings:
     metrics_path: str | None = _setting("/metrics", _path, "Where the metrics page is mounted. None: nowhere.")
     health_path: str | None = _setting("/health", _path, "Prefix of the health routes. None: nowhere.")
     metrics_token: str | None = _setting(
-        None, _text, "Bearer token that `/metrics` asks for; the page shows routes and dollars."
+        None, _text, "Bearer token that `/metrics` asks for; the page shows routes and dollars.", secret=True
     )
     metrics_networks: tuple[Network, ...] = _setting(
         (),
         _networks,
-        "Networks that may read `/metrics` without a token. With neither token nor network everyone may, and the start-up line says so.",
+        "Networks that may read `/metrics` without a token. "
+        "With neither token nor network everyone may, and the start-up line says so.",
         env="list",
     )
     metric_names: Mapping[str, str | None] = _setting(
         {},
         _names,
-        'New names for metrics, without the namespace: `{"http_requests_total": "requests_total"}`. None leaves a metric out.',
+        'New names for metrics, without the namespace: `{"http_requests_total": "requests_total"}`. '
+        "None leaves a metric out.",
         env="json",
     )
     log_names: Mapping[str, str | None] = _setting(
@@ -253,7 +267,8 @@ class Settings:
     log_client: str = _setting(
         "masked",
         _choice("masked", "full", "none"),
-        "The client's address in the access line: `masked` keeps the network (/24, /48), `full` all of it, `none` nothing.",
+        "The client's address in the access line: `masked` keeps the network (/24, /48), `full` all of it, `none` "
+        "nothing.",
     )
     log_query_string: bool = _setting(
         False, _flag, "Put the query string into the access line's `path`. It may hold secrets."
@@ -266,7 +281,8 @@ class Settings:
     request_hook: Callable[[Any], None] | None = _setting(
         None,
         _hook,
-        "Called with each finished `HttpOperation` before the sinks; what it puts into `extra` reaches lines and spans.",
+        "Called with each finished `HttpOperation` before the sinks; what it puts into `extra` reaches lines and "
+        "spans.",
         env=None,
     )
 
@@ -285,7 +301,7 @@ class Settings:
         for name, value in given.items():
             if name not in known:
                 raise UnknownSettingError(f"there is no setting {name!r}{_nearest(name, known)}")
-            values[name] = _checked(known[name], value, f"{name}={_shown(value)}")
+            values[name] = _checked(known[name], value, f"{name}={shown(known[name], value)}")
         if not values.get("service"):
             values["service"] = environ.get("OTEL_SERVICE_NAME") or Path(sys.argv[0] or "python").stem
         return cls(**values)
@@ -312,12 +328,12 @@ def _from_environment(known: Mapping[str, Field[Any]], environ: Mapping[str, str
                 stacklevel=4,
             )
         else:
-            values[name] = _checked(setting, _parsed(setting, variable, text), f"{variable}={_shown(text)}")
+            values[name] = _checked(setting, _parsed(setting, variable, text), f"{variable}={shown(setting, text)}")
     return values
 
 
 def _parsed(setting: Field[Any], variable: str, text: str) -> Any:
-    if text.lower() == "none" and default_of(setting) is not None:
+    if text.lower() == "none" and setting.name in _OPTIONAL:
         return None
     if setting.metadata["env"] == "list":
         return tuple(item.strip() for item in text.split(",") if item.strip())
@@ -325,7 +341,7 @@ def _parsed(setting: Field[Any], variable: str, text: str) -> Any:
         try:
             return json.loads(text)
         except ValueError as error:
-            raise ConfigurationError(f"{variable}={_shown(text)}: expected a JSON object: {error}") from error
+            raise ConfigurationError(f"{variable}={shown(setting, text)}: expected a JSON object: {error}") from error
     return text
 
 
@@ -341,8 +357,11 @@ def _checked(setting: Field[Any], value: Any, asked: str) -> Any:
         raise ConfigurationError(f"{asked}: expected {error}, found {type(value).__name__}") from error
 
 
-def _shown(value: Any) -> str:
-    text = repr(value)
+def shown(setting: Field[Any], value: Any) -> str:
+    """
+    Show a value in a message: cut to 80 characters, a secret one not at all.
+    """
+    text = repr(value) if setting.repr else "<hidden>"
     return text if len(text) <= 80 else text[:77] + "..."
 
 

@@ -177,5 +177,8 @@ def isolated_runtime(
     try:
         yield IsolatedRuntime(_runtime.stand(given, sinks), stream)
     finally:
-        _runtime.shutdown()
-        recorder.strict = False
+        try:
+            _runtime.shutdown()
+        finally:
+            recorder.strict = False
+            recorder.reset()

@@ -15,7 +15,9 @@ import pytest
 import obskit
 from obskit.context import current
 from obskit.db.observe import plan, query
-from obskit.operation import DbOperation, FunctionOperation, HttpOperation
+from obskit.db.operation import DbOperation
+from obskit.observation import FunctionOperation
+from obskit.operation import HttpOperation
 from obskit.testing import FakeClock, RecordingSink, isolated_runtime
 
 

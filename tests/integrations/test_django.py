@@ -3,6 +3,7 @@ Prove what Django's requests are recorded as, by `instrument()` and by the middl
 """
 
 import asyncio
+import gc
 import io
 import os
 import subprocess
@@ -11,18 +12,18 @@ from contextlib import ExitStack
 from wsgiref.util import FileWrapper
 
 import asgiref.sync
-import contract.stacks.django_site  # noqa: F401  # it configures Django, once a process
 import pytest
-from contract.drivers import Ending, Request, call_asgi, call_wsgi, environ_of
 from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
 from django.http import FileResponse, HttpResponse, StreamingHttpResponse
 from django.test import AsyncClient, Client, RequestFactory, override_settings
-from django.urls import include, path, re_path, reverse
+from django.urls import include, path, re_path, resolve, reverse
 from django.views.decorators.http import require_GET
 
+import contract.stacks.django_site  # noqa: F401  # it configures Django, once a process
 import obskit
+from contract.drivers import Ending, Request, call_asgi, call_wsgi, environ_of
 from obskit.context import current
 from obskit.errors import AlreadyConfiguredError, ConfigurationError, RouteTakenError, UnknownSettingError
 from obskit.integrations import django as module
@@ -32,7 +33,8 @@ from obskit.testing import FakeClock, FakeIds, RecordingSink, isolated_runtime
 
 MIDDLEWARE = "obskit.integrations.django.ObskitMiddleware"
 CALLS = {"wsgi": call_wsgi, "asgi": call_asgi}
-FORGOTTEN_BY_DJANGO = pytest.mark.filterwarnings("ignore:.*Unclosed file <tempfile.Spooled:ResourceWarning")
+# Django's ASGI handler forgets to close a request's body when a view or the client breaks off.
+pytestmark = pytest.mark.filterwarnings("ignore:.*Unclosed file <tempfile.SpooledTemporaryFile:ResourceWarning")
 
 
 class Boom(Exception):
@@ -109,6 +111,15 @@ class Served:
     def get(self, path, ending=None, **headers):
         named = tuple((name.replace("_", "-"), text) for name, text in headers.items())
         return self.call(Request(path, headers=named), ending)
+
+
+@pytest.fixture(autouse=True)
+def no_body_is_left():
+    """
+    Let the bodies that Django forgets go while their warnings are still ignored.
+    """
+    yield
+    gc.collect()
 
 
 @pytest.fixture
@@ -422,7 +433,7 @@ def test_test_clients(with_middleware, runtime, sink, client):
 
     assert reply.headers["X-Correlation-ID"] == "id-1"
     assert (only(sink).endpoint, only(sink).status, only(sink).bytes_sent) == ("/items/<int:item_id>", 200, 2)
-    assert runtime.value("http_requests_in_progress", method="GET") == 0
+    assert len(sink.begun) == 1
 
 
 @pytest.mark.parametrize("client", [Client, AsyncClient])
@@ -436,16 +447,16 @@ def test_test_clients_raise(with_middleware, runtime, sink, client):
     assert (only(sink).status, only(sink).exception) == (500, "Boom")
 
 
-def test_client_is_masked_by_trusted_proxies(site, with_middleware, sink):
+def test_client_behind_a_trusted_proxy(site, with_middleware, sink):
     """
     The client's address is read through proxies that are trusted.
     """
     with isolated_runtime(sinks=[sink], trusted_proxies=["127.0.0.0/8"]):
         read(Client(), "/items/7?q=1", headers={"x-forwarded-for": "203.0.113.9", "user-agent": "tests"})
+        operation = only(sink)
 
-    operation = only(sink)
-    assert (operation.client, operation.query, operation.scheme) == ("203.0.113.9", "q=1", "http")
-    assert operation.header("user-agent") == "tests"
+        assert (operation.client, operation.query, operation.scheme) == ("203.0.113.9", "q=1", "http")
+        assert operation.header("user-agent") == "tests"
 
 
 def test_path_that_is_not_ascii(by_middleware, sink):
@@ -458,7 +469,7 @@ def test_path_that_is_not_ascii(by_middleware, sink):
     assert only(sink).path == "/café"
 
 
-def test_no_thread_is_added_under_asgi(site, runtime, monkeypatch):
+def test_no_thread_is_added_under_asgi(site, runtime, sink, monkeypatch):
     """
     The middleware costs no thread hop: a request makes as many as without it.
     """
@@ -469,16 +480,19 @@ def test_no_thread_is_added_under_asgi(site, runtime, monkeypatch):
         hops.append(self.func)
         return original(self, *args, **kwargs)
 
-    monkeypatch.setattr(asgiref.sync.SyncToAsync, "__call__", count)
-    Served("bare", "asgi").get("/endpoint/async") if current.get() else None
-    bare = Served("bare", "asgi")
-    bare.get("/nowhere-async")
-    without = len(hops)
-    hops.clear()
-    with override_settings(MIDDLEWARE=[MIDDLEWARE, *settings.MIDDLEWARE]):
-        Served("middleware", "asgi").get("/endpoint/async")
+    async def view(request):
+        return HttpResponse("ok")
 
-    assert len(hops) <= without
+    site.add("async", view)
+    monkeypatch.setattr(asgiref.sync.SyncToAsync, "__call__", count)
+    counts = []
+    for middleware in ([], [MIDDLEWARE]):
+        hops.clear()
+        with override_settings(MIDDLEWARE=middleware):
+            Served("middleware", "asgi").get("/async")
+        counts.append(len(hops))
+
+    assert (counts[0], len(sink.operations)) == (counts[1], 1)
 
 
 # Streams and files
@@ -559,9 +573,6 @@ def test_stream_that_breaks(by_middleware, site, sink):
     assert (operation.status, operation.aborted, operation.exception, operation.bytes_sent) == (200, True, "Boom", 5)
 
 
-test_stream_that_breaks = FORGOTTEN_BY_DJANGO(test_stream_that_breaks)
-
-
 def test_stream_that_is_left(by_middleware, site, sink):
     """
     A client that leaves in mid-stream makes it aborted, not a failure.
@@ -596,8 +607,6 @@ def test_stream_that_nobody_reads(with_middleware, runtime, site, sink, client):
     site.add("stream", lambda request: StreamingHttpResponse(flowing() if client is AsyncClient else iter([b"1"])))
     reply = read(client(), "/stream")
     del reply
-    import gc
-
     gc.collect()
 
     assert (only(sink).status, only(sink).aborted) == (200, True)
@@ -648,7 +657,6 @@ def test_file_without_a_file_wrapper(by_middleware, site, sink):
     assert (len(reply.body), operation.bytes_sent, operation.aborted) == (10_000, 10_000, False)
 
 
-@FORGOTTEN_BY_DJANGO
 @pytest.mark.parametrize("form", ["instrument", "middleware"])
 def test_client_that_leaves_before_an_answer(site, runtime, sink, form):
     """
@@ -666,7 +674,7 @@ def test_client_that_leaves_before_an_answer(site, runtime, sink, form):
 
     operation = only(sink)
     assert (operation.endpoint, operation.status, operation.exception) == ("/wait", 499, None)
-    assert runtime.value("http_requests_in_progress", method="GET") == 0
+    assert len(sink.begun) == 1
 
 
 # Settings, checks and commands
@@ -738,7 +746,7 @@ THREADS = "import threading, obskit; print(threading.active_count(), obskit.conf
     [
         (["check"], "System check identified no issues (0 silenced).\n"),
         (["migrate", "--verbosity", "0"], ""),
-        (["shell", "--command", THREADS], "1 shop\n"),
+        (["shell", "--verbosity", "0", "--command", THREADS], "1 shop\n"),
     ],
 )
 def test_commands(tmp_path, command, expected):
@@ -837,12 +845,9 @@ def test_urls_need_no_login(own):
     """
     Django's LoginRequiredMiddleware lets scrapers through; obskit has a token of its own.
     """
-    from django.views.generic import View
+    match = resolve("/metrics")
 
-    assert not hasattr(View, "login_required")
-    from obskit.integrations.django.urls import urlpatterns
-
-    assert urlpatterns[0].callback.login_required is False
+    assert match.func.login_required is False
 
 
 def test_same_path_as_the_application(own, site, sink):
@@ -874,13 +879,12 @@ def test_include_and_instrument(own, protocol, runtime, sink):
     assert (reply.status, sink.begun) == (200, [])
 
 
-def test_urlconf_that_cannot_be_imported(runtime, protocol, sink):
+@pytest.mark.parametrize("form", ["instrument", "middleware"])
+def test_urlconf_that_cannot_be_imported(runtime, protocol, sink, form):
     """
     It is Django's to report, with the first request; that request is a 500.
     """
-    with override_settings(ROOT_URLCONF="no.such.urls", MIDDLEWARE=[MIDDLEWARE]):
-        instrumented = Served("instrument", "wsgi").get("/")
-        bare = Served("middleware", protocol).get("/")
+    with override_settings(ROOT_URLCONF="no.such.urls", MIDDLEWARE=[MIDDLEWARE] if form == "middleware" else []):
+        Served(form, protocol).get("/")
 
-    assert [type(reply.error) for reply in (instrumented, bare)][0] is ModuleNotFoundError
-    assert [operation.status for operation in sink.operations] == [500, 500]
+    assert (only(sink).status, only(sink).exception) == (500, "ModuleNotFoundError")

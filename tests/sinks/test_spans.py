@@ -24,7 +24,9 @@ from opentelemetry.trace import SpanKind, StatusCode
 import obskit
 from obskit.context import current
 from obskit.errors import ConfigurationError, MissingExtraError
-from obskit.operation import DbOperation, FunctionOperation, HttpOperation
+from obskit.db.operation import DbOperation
+from obskit.observation import FunctionOperation
+from obskit.operation import HttpOperation
 from obskit.recorder import recorder
 from obskit.sinks import spans as sink_module
 from obskit.sinks.spans import _forget_global
@@ -73,7 +75,7 @@ def running(op):
     """
     Run an operation as the adapters do.
     """
-    plan, token = recorder.plans[HttpOperation if isinstance(op, HttpOperation) else type(op)], current.set(op)
+    plan, token = recorder.plan(HttpOperation if isinstance(op, HttpOperation) else type(op)), current.set(op)
     plan.begin(op)
     if op.span is not None:
         op.span.enter()

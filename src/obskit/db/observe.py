@@ -8,13 +8,14 @@ Each is counted once. A hooked query inside an `observe_db` is the observation a
 from __future__ import annotations
 
 from obskit.context import current
+from obskit.db.operation import DbOperation
 from obskit.db.summary import known, summarize
 from obskit.observation import Observation
-from obskit.operation import DbOperation, Operation
+from obskit.operation import Operation
 from obskit.recorder import recorder
 
 UNKNOWN_SYSTEM = "unknown"
-plan = recorder.plans[DbOperation]
+plan = recorder.plan(DbOperation)
 _new = DbOperation.__new__
 
 

@@ -24,6 +24,9 @@ ID_HEADER = "X-Correlation-ID"
 ID_HEADER_LOWER = "x-correlation-id"
 ACCEPTED_HEADERS = (ID_HEADER_LOWER, "x-request-id")
 
+# What a header may add to every line of a log that is kept for months.
+MAX_USER_AGENT = 256
+
 Skip = Callable[[str], bool]
 
 

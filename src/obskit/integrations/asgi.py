@@ -14,7 +14,7 @@ from obskit.context import current
 from obskit.integrations import _http
 from obskit.integrations._http import ID_HEADER_LOWER, MARK
 from obskit.integrations._start import configure
-from obskit.operation import MAX_USER_AGENT, UNMATCHED, HttpOperation
+from obskit.operation import UNMATCHED, HttpOperation
 from obskit.recorder import recorder
 from obskit.runtime import Runtime, follow, standing
 from obskit.web.routes import Reply, Request
@@ -26,7 +26,7 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 Route: TypeAlias = Callable[[Scope], str | None]
 
-_plan = recorder.plans[HttpOperation]
+_plan = recorder.plan(HttpOperation)
 _enter, _leave = current.set, current.reset
 _ID = ID_HEADER_LOWER.encode()
 _ID_LENGTH = len(_ID)
@@ -88,7 +88,7 @@ class AsgiOperation(HttpOperation):
         Read the client's `User-Agent`.
         """
         value = self.headers.get(b"user-agent")
-        return None if value is None else value.decode("latin-1")[:MAX_USER_AGENT]
+        return None if value is None else value.decode("latin-1")[:_http.MAX_USER_AGENT]
 
     @property
     def query(self) -> str:
@@ -256,12 +256,16 @@ class ObskitMiddleware(_http.Follower):
             self._identify(op)
         token = _enter(op)
         _plan.begin(op)
+        if op.span is not None:
+            op.span.enter()
         try:
             await self.app(scope, op.receive, op.send)
         except BaseException as error:
             op.raised(error)
             raise
         finally:
+            if op.span is not None:
+                op.span.leave()
             if not op.ended:
                 op.close()
             _leave(token)

@@ -20,7 +20,7 @@ from types import new_class
 from typing import TYPE_CHECKING, Any
 
 from obskit.db.observe import plan, query
-from obskit.operation import DbOperation
+from obskit.db.operation import DbOperation
 from obskit.recorder import recorder
 
 # The `db.system.name` of the OpenTelemetry semantic conventions 1.44 (2026-08).

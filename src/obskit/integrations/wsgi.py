@@ -11,7 +11,7 @@ from obskit.context import current
 from obskit.integrations import _http
 from obskit.integrations._http import ID_HEADER, ID_HEADER_LOWER, MARK
 from obskit.integrations._start import configure
-from obskit.operation import MAX_USER_AGENT, UNMATCHED, HttpOperation
+from obskit.operation import UNMATCHED, HttpOperation
 from obskit.recorder import recorder
 from obskit.runtime import Runtime, follow
 from obskit.web.routes import Request, status_line
@@ -22,7 +22,7 @@ StartResponse: TypeAlias = Callable[..., Callable[[bytes], object]]
 Application: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
 Route: TypeAlias = Callable[[Environ], str | None]
 
-_plan = recorder.plans[HttpOperation]
+_plan = recorder.plan(HttpOperation)
 _enter, _leave = current.set, current.reset
 _INVALID = -1
 _NO_LENGTH = -1
@@ -69,7 +69,7 @@ class WsgiOperation(HttpOperation):
         Read the client's `User-Agent`.
         """
         value = self.environ.get("HTTP_USER_AGENT")
-        return None if value is None else str(value)[:MAX_USER_AGENT]
+        return None if value is None else str(value)[:_http.MAX_USER_AGENT]
 
     @property
     def query(self) -> str:
@@ -181,6 +181,21 @@ class WsgiOperation(HttpOperation):
         self.end()
 
 
+def in_context(op: HttpOperation, call: Callable[[], object]) -> None:
+    """
+    Call what belongs to a request where the request is over, with its ids and its span.
+    """
+    token = _enter(op)
+    if op.span is not None:
+        op.span.enter()
+    try:
+        call()
+    finally:
+        if op.span is not None:
+            op.span.leave()
+        _leave(token)
+
+
 class _Reply:
     """
     Hand an application's reply on piece by piece, with the request's context set while the application works.
@@ -199,18 +214,21 @@ class _Reply:
     def __next__(self) -> bytes:
         op = self._op
         token = _enter(op)
+        if op.span is not None:
+            op.span.enter()
         try:
             piece = self._next()
         except StopIteration:
-            _leave(token)
             if not op.ended:
                 op.exhausted()
             raise
         except BaseException as error:
-            _leave(token)
             op.raised(error)
             raise
-        _leave(token)
+        finally:
+            if op.span is not None:
+                op.span.leave()
+            _leave(token)
         size = len(piece)
         if size == op._declared and not op.bytes_sent:  # whole, in one piece: what nearly every reply is
             op.bytes_sent = size
@@ -228,11 +246,7 @@ class _Reply:
             op.left()
         close = getattr(self._body, "close", None)
         if close is not None:
-            token = current.set(op)
-            try:
-                close()
-            finally:
-                current.reset(token)
+            in_context(op, close)
 
     def __del__(self) -> None:
         if not self._op.ended:
@@ -266,11 +280,7 @@ class _FileClose:
         if not op.ended:
             op.bytes_sent = op.declared_size
             op.end()
-        token = current.set(op)
-        try:
-            self._close()
-        finally:
-            current.reset(token)
+        in_context(op, self._close)
 
     def __del__(self) -> None:
         if not self._op.ended:
@@ -323,12 +333,16 @@ class ObskitMiddleware(_http.Follower):
             self._identify(op)
         token = _enter(op)
         _plan.begin(op)
+        if op.span is not None:
+            op.span.enter()
         try:
             body = self.app(environ, op.start)
         except BaseException as error:
             op.raised(error)
             raise
         finally:
+            if op.span is not None:
+                op.span.leave()
             _leave(token)
         kind = type(body)
         if kind is list or kind is tuple:

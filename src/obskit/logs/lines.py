@@ -41,6 +41,8 @@ RESERVED = frozenset(
         "ai_cost_usd",
     ]
 )
+# Deeper is shown as text; a list may hold itself.
+MAX_DEPTH = 8
 _OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z
 
 
@@ -51,18 +53,29 @@ def render(fields: Mapping[str, Any]) -> bytes:
     try:
         return orjson.dumps(fields, default=_as_text, option=_OPTIONS)
     except (TypeError, ValueError, RecursionError):
-        return json.dumps({str(k): _as_text(v) for k, v in fields.items()}).encode("ascii") + b"\n"
+        return json.dumps(_plain(fields, MAX_DEPTH)).encode("ascii") + b"\n"
 
 
-def _as_text(value: Any) -> Any:
-    if isinstance(value, (bool, type(None))):
+def _plain(value: Any, depth: int) -> Any:
+    """
+    Keep what JSON can say, and say the rest as text.
+    """
+    if depth and isinstance(value, Mapping):
+        return {_as_text(name): _plain(inner, depth - 1) for name, inner in value.items()}
+    if depth and isinstance(value, (list, tuple)):
+        return [_plain(inner, depth - 1) for inner in value]
+    if value is None or isinstance(value, bool) or (isinstance(value, (int, float)) and abs(value) < 2**53):
         return value
-    if isinstance(value, (int, float)) and abs(value) < 2**53:
-        return value
+    if isinstance(value, float):
+        return None  # NaN and the infinities, as orjson has it; beyond 2**53 a reader would round
+    return _as_text(value)
+
+
+def _as_text(value: Any) -> str:
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     try:
-        return str(value)
+        return str(value).encode("utf-8", "backslashreplace").decode("utf-8")
     except Exception:
         return f"<{type(value).__name__} that cannot be shown>"
 

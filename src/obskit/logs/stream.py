@@ -20,11 +20,11 @@ def writer(stream: IO[Any] | None) -> Write:
 
     A stream with a descriptor gets one `os.write()` a line, past its buffer, so that lines of several threads and
     processes do not mix. It raises `OSError` where the line could not be written whole, and `ValueError` where the
-    stream is closed.
+    stream is closed, or the process has no standard output.
     """
     target = sys.stdout if stream is None else stream
     if target is None:
-        raise OSError("this process has no standard output; give log_stream")
+        return _to_nowhere
     try:
         descriptor = target.fileno()
     except (AttributeError, OSError, ValueError):
@@ -32,14 +32,25 @@ def writer(stream: IO[Any] | None) -> Write:
     return _to_descriptor(target, descriptor)
 
 
+def _to_nowhere(line: bytes) -> None:
+    raise ValueError("this process has no standard output; set log_stream")
+
+
 def _to_descriptor(target: IO[Any], descriptor: int) -> Write:
+    torn = False
+
     def write(line: bytes) -> None:
+        nonlocal torn
         # The number of a closed descriptor may be somebody's socket by now.
         if target.closed:
             raise ValueError("the log stream is closed")
+        if torn:  # end the line of which only the start was taken, so that this one is whole
+            line = b"\n" + line
         sent = os.write(descriptor, line)
         while sent < len(line):
+            torn = True
             sent += os.write(descriptor, line[sent:])
+        torn = False
 
     return write
 

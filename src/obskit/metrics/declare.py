@@ -8,13 +8,16 @@ import inspect
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from itertools import pairwise
+from typing import Any, TypeVar, cast
 
 from obskit.catalogue import CATALOGUE, Metric
 from obskit.catalogue.spec import Workers
-from obskit.errors import ConfigurationError, MetricConflictError
+from obskit.errors import ConfigurationError, MetricConflictError, MetricNameError
 from obskit.metrics.family import Counter, Family, Gauge, Histogram
 from obskit.metrics.queries import Query, queries
+
+F = TypeVar("F", bound=Family[Any])
 
 # prometheus_client's default bounds, in seconds.
 DEFAULT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
@@ -43,7 +46,8 @@ def counter(name: str, help: str, labels: Iterable[str] = (), *, namespace: str 
         MetricConflictError: The name is declared already, with another type, help or labels.
     """
     name = name if name.endswith("_total") else name + "_total"
-    return _declare(Metric(name, "counter", help, tuple(labels), prefixed=namespace != ""), Counter, namespace)
+    spec = Metric(name, "counter", help, _label_names(name, labels), prefixed=namespace != "")
+    return _declare(spec, Counter, namespace)
 
 
 def gauge(
@@ -82,10 +86,12 @@ def gauge(
         warnings.warn(f"the gauge {name} ends in _total, which says counter; rename it", stacklevel=2)
     if workers not in ("sum", "min", "max", "latest"):
         raise ConfigurationError(f"workers={workers!r}: expected 'sum', 'min', 'max' or 'latest'")
-    spec = Metric(name, "gauge", help, tuple(labels), workers=workers, prefixed=namespace != "")
+    spec = Metric(name, "gauge", help, _label_names(name, labels), workers=workers, prefixed=namespace != "")
+    if query is None:
+        return _declare(spec, Gauge, namespace)
+    ask, seconds = _checked_query(name, query), _checked_every(name, every)
     made = _declare(spec, Gauge, namespace)
-    if query is not None:
-        queries.add(Query(made, _checked_query(name, query), _checked_every(name, every)))
+    queries.add(Query(made, ask, seconds))
     return made
 
 
@@ -115,16 +121,30 @@ def histogram(
         MetricConflictError: The name is declared already, differently.
         ConfigurationError: The bounds do not rise.
     """
-    bounds = tuple(float(bound) for bound in buckets)
-    if bounds and bounds[-1] == float("inf"):
-        bounds = bounds[:-1]
-    if not bounds or list(bounds) != sorted(set(bounds)):
-        raise ConfigurationError(f"the buckets of {name} do not rise: {bounds}")
-    spec = Metric(name, "histogram", help, tuple(labels), buckets=bounds, prefixed=namespace != "")
+    names, bounds = _label_names(name, labels), _bounds(name, buckets)
+    spec = Metric(name, "histogram", help, names, buckets=bounds, prefixed=namespace != "")
     return _declare(spec, Histogram, namespace)
 
 
-def _declare(spec: Metric, kind: Callable[[Metric], Any], namespace: str | None) -> Any:
+def _label_names(name: str, labels: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(labels, str):
+        raise MetricNameError(f"labels={labels!r} of {name} is one string: give a list, labels=[{labels!r}]")
+    return tuple(labels)
+
+
+def _bounds(name: str, buckets: Iterable[float]) -> tuple[float, ...]:
+    try:
+        bounds = tuple(float(bound) for bound in buckets)
+    except (TypeError, ValueError, OverflowError):
+        bounds = ()
+    if bounds and bounds[-1] == float("inf"):
+        bounds = bounds[:-1]
+    if not bounds or bounds[0] != bounds[0] or not all(low < high for low, high in pairwise(bounds)):
+        raise ConfigurationError(f"buckets={buckets!r} of {name}: expected numbers that rise, such as (0.1, 0.5, 1)")
+    return bounds
+
+
+def _declare(spec: Metric, kind: Callable[[Metric], F], namespace: str | None) -> F:
     if namespace:
         spec = replace(spec, name=f"{namespace}_{spec.name}", prefixed=False)
     if spec.name in _own:
@@ -134,12 +154,13 @@ def _declare(spec: Metric, kind: Callable[[Metric], Any], namespace: str | None)
         family = kind(spec)
         for listener in listeners:
             listener(family)
-        known = declared[spec.name] = family
-    elif known.spec != spec:
+        declared[spec.name] = family
+        return family
+    if known.spec != spec:
         raise MetricConflictError(
             f"the metric {spec.name!r} is declared twice, differently: first {known.spec}, now {spec}"
         )
-    return known
+    return cast(F, known)
 
 
 def _checked_query(name: str, query: Any) -> Callable[[], Mapping[Any, float] | float]:
@@ -151,6 +172,6 @@ def _checked_query(name: str, query: Any) -> Callable[[], Mapping[Any, float] | 
 
 
 def _checked_every(name: str, every: float) -> float:
-    if not every >= 0.1:
+    if not isinstance(every, (int, float)) or not every >= 0.1:
         raise ConfigurationError(f"every={every!r} of {name}: expected seconds, 0.1 or more")
     return float(every)

@@ -10,13 +10,13 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import wraps
 from threading import Lock
-from time import perf_counter
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from obskit.catalogue import Metric
 from obskit.errors import LabelError
 from obskit.metrics.cells import CounterCell, GaugeCell, HistogramCell
 from obskit.operation import OVERFLOW
+from obskit.recorder import recorder
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -45,7 +45,7 @@ class Family(Generic[Cell]):
         self.name = spec.name
         self.max_label_sets = 1000
         self.overflowed = 0
-        self._new_cell = new_cell
+        self._new_cell: Callable[[], Cell] = new_cell
         self._cells: dict[Labels, Cell] = {}
         self._handles: set[Cell] = set()
         self._lock = Lock()
@@ -84,7 +84,7 @@ class Family(Generic[Cell]):
         """
         try:
             return self._cells[self._key(labels)]
-        except KeyError:
+        except (KeyError, TypeError):  # not there yet, or no string: lists have no hash
             return self._missing(self._key(labels))
 
     def _key(self, named: Mapping[str, Any], values: tuple[Any, ...] = ()) -> Labels:
@@ -191,10 +191,13 @@ class Gauge(Family[GaugeCell]):
         """
         Take these label sets and figures for all there are; label sets that are not among them vanish.
         """
+        for key in figures:
+            if len(key) != len(self.spec.labels):
+                raise self._wrong(key)
+        with self._lock:
+            self._cells = {key: cell for key, cell in self._cells.items() if key in figures}
         for key, value in figures.items():
             self.cell(key).set(value)
-        with self._lock:
-            self._cells = {key: cell for key, cell in self._cells.items() if key in figures or OVERFLOW in key}
 
 
 class Histogram(Family[HistogramCell]):
@@ -248,11 +251,11 @@ class Timer:
         return timed
 
     def __enter__(self) -> Timer:
-        self._started.append(perf_counter())
+        self._started.append(recorder.clock())
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        seconds = perf_counter() - self._started.pop()
+        seconds = recorder.clock() - self._started.pop()
         labels = self._labels
         if self._fills_status:
             labels = {**labels, "status": "success" if kind is None else "error"}

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from threading import Condition, Event, Thread
+from threading import TIMEOUT_MAX, Condition, Event, Thread, current_thread
 from typing import Any
 
 from obskit.metrics.family import Gauge, Labels
@@ -58,7 +58,6 @@ class Queries:
         self._queries: list[Query] = []
         self._wake = Condition()
         self._thread: Thread | None = None
-        self._pid = 0
         self._running = False
 
     def add(self, query: Query) -> None:
@@ -81,11 +80,8 @@ class Queries:
         """
         Start the thread where this process has none, and there is something to ask.
         """
-        if not (self._running and self._queries) or (self._pid == os.getpid() and self._thread):
+        if self._thread or not (self._running and self._queries):
             return
-        if self._pid != os.getpid():
-            self._wake = Condition()  # the parent's may have been held while it forked
-        self._pid = os.getpid()
         self._thread = Thread(target=self._run, name="obskit-gauges", daemon=True)
         self._thread.start()
 
@@ -97,23 +93,34 @@ class Queries:
             self._running = False
             self._thread = None
             self._wake.notify()
+        self._ask_all_anew()
+
+    def start_over(self) -> None:
+        """
+        Forget the parent's thread and lock, which a forked child does not have and may never get.
+        """
+        self._wake = Condition()
+        self._thread = None
+        self._ask_all_anew()
+
+    def _ask_all_anew(self) -> None:
         for query in self._queries:
             query.due = 0.0
             query.answered.clear()
 
     def _run(self) -> None:
-        me = self._thread
         while True:
             with self._wake:
-                if self._thread is not me:
+                if self._thread is not current_thread():
                     return
                 now = time.monotonic()
                 due = [query for query in self._queries if query.due <= now]
                 if not due:
-                    self._wake.wait(min(query.due for query in self._queries) - now)
+                    self._wake.wait(min(TIMEOUT_MAX, *(query.due - now for query in self._queries)))
                     continue
             for query in due:
                 query.run()
 
 
 queries = Queries()
+os.register_at_fork(after_in_child=queries.start_over)

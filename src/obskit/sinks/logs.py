@@ -120,7 +120,7 @@ class LogSink:
             self._write(line)
         except (OSError, ValueError) as error:
             code = getattr(error, "errno", None)
-            self._recorder.drop("logs", errno.errorcode.get(code, "OSError") if code else "closed")
+            self._recorder.dropped["logs", errno.errorcode.get(code, "OSError") if code else "closed"] += 1
             raise
 
     def emit(self, event: Event) -> None:
@@ -210,8 +210,9 @@ def masked(client: str | None) -> str | None:
         address = ipaddress.ip_address(client)
     except ValueError:
         return None
+    address = getattr(address, "ipv4_mapped", None) or address  # as sockets for both versions write IPv4
     bits = 24 if address.version == 4 else 48
-    return str(ipaddress.ip_network((address, bits), strict=False).network_address)
+    return str(ipaddress.ip_network((int(address), bits), strict=False).network_address)
 
 
 _CLIENT: dict[str, _Kept] = {

@@ -15,7 +15,9 @@ from obskit.catalogue import self as own
 from obskit.metrics.cells import HistogramCell
 from obskit.metrics.family import CountedHistogram, Counter, Histogram
 from obskit.metrics.store import MetricStore
-from obskit.operation import OTHER, DbOperation, Event, FunctionOperation, HttpOperation, Operation
+from obskit.db.operation import DbOperation
+from obskit.observation import FunctionOperation
+from obskit.operation import OTHER, Event, HttpOperation, Operation
 from obskit.recorder import Recorder, Step
 from obskit.settings import Settings
 

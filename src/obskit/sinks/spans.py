@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from obskit._version import __version__
 from obskit.errors import ConfigurationError, MissingExtraError
-from obskit.operation import OTHER, UNMATCHED, DbOperation, Event, FunctionOperation, HttpOperation, Operation
+from obskit.db.operation import DbOperation
+from obskit.observation import FunctionOperation
+from obskit.operation import OTHER, UNMATCHED, Event, HttpOperation, Operation
 from obskit.propagation import trace_headers
 from obskit.recorder import Recorder, Sink, Step
 from obskit.settings import Settings
@@ -416,7 +418,7 @@ class SpanSink:
         force_flush = getattr(self._provider, "force_flush", None)
         if force_flush is not None and not _within(self._patience_seconds, force_flush):
             self._patience_seconds = 0.0
-            self._recorder.drop(self.name, "flush_timeout")
+            self._recorder.dropped[self.name, "flush_timeout"] += 1
 
     def close(self) -> None:
         """

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from threading import Lock
 
-from obskit.operation import DbOperation, Event, HttpOperation, Operation, Totals
+from obskit.db.operation import DbOperation
+from obskit.operation import Event, HttpOperation, Operation, Totals
 from obskit.recorder import Step
 
 

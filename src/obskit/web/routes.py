@@ -51,6 +51,7 @@ class Reply:
 
 _NO_STORE = ("Cache-Control", "no-store")
 _TEXT = ("Content-Type", "text/plain; charset=utf-8")
+_NOT_ALLOWED = Reply(405, [("Allow", "GET, HEAD"), _TEXT, _NO_STORE], b"method not allowed\n")
 _REASONS = {200: "200 OK", 401: "401 Unauthorized", 403: "403 Forbidden", 405: "405 Method Not Allowed"}
 
 
@@ -74,9 +75,7 @@ class Routes:
         """
         Answer a request for one of `paths`; HEAD as GET without the body.
         """
-        if request.method not in ("GET", "HEAD"):
-            return Reply(405, [("Allow", "GET, HEAD"), _TEXT, _NO_STORE], b"method not allowed\n")
-        reply = self.paths[request.path](request)
+        reply = self.paths[request.path](request) if request.method in ("GET", "HEAD") else _NOT_ALLOWED
         length = ("Content-Length", str(len(reply.body)))
         return Reply(reply.status, [*reply.headers, length], b"" if request.method == "HEAD" else reply.body)
 
@@ -95,7 +94,7 @@ class Routes:
         assert registry is not None
         names = parse_qs(request.query).get("name[]")
         encode, content_type = choose_encoder(request.header("accept") or "")
-        body = encode(registry.restricted_registry(names) if names else registry)  # type: ignore[arg-type]
+        body = encode(registry.restricted_registry(names) if names else registry)
         headers = [("Content-Type", content_type), _NO_STORE, ("Vary", "Accept, Accept-Encoding")]
         if _accepts_gzip(request.header("accept-encoding") or ""):
             body = gzip.compress(body, compresslevel=1)
@@ -128,6 +127,7 @@ def _is_in(client: str | None, networks: tuple[Network, ...]) -> bool:
         address = ipaddress.ip_address(client or "")
     except ValueError:
         return False
+    address = getattr(address, "ipv4_mapped", None) or address  # as sockets for both versions write IPv4
     return any(address in network for network in networks)
 
 
@@ -135,9 +135,9 @@ def _accepts_gzip(accept: str) -> bool:
     """
     Read `Accept-Encoding`: gzip, or anything, with a quality above zero.
     """
-    for part in accept.split(","):
+    offered = {}
+    for part in accept.lower().split(","):
         coding, _, parameters = part.partition(";")
-        if coding.strip().lower() in ("gzip", "*"):
-            quality = parameters.strip().removeprefix("q=")
-            return quality.strip("0.") != "" or not parameters
-    return False
+        offered[coding.strip()] = parameters.replace(" ", "").removeprefix("q=")
+    quality = offered.get("gzip", offered.get("*", "0"))
+    return quality == "" or quality.strip("0.") != ""

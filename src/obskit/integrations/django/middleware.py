@@ -23,7 +23,7 @@ from obskit.operation import HttpOperation
 from obskit.recorder import recorder
 from obskit.runtime import Runtime, follow
 
-_plan = recorder.plans[HttpOperation]
+_plan = recorder.plan(HttpOperation)
 
 
 def configure_from_settings() -> Runtime:
@@ -84,6 +84,8 @@ class ObskitMiddleware(_http.Follower):
             return self.get_response(request)
         token = current.set(op)
         _plan.begin(op)
+        if op.span is not None:
+            op.span.enter()
         try:
             response = self.get_response(request)
             op.answered(response)
@@ -95,6 +97,8 @@ class ObskitMiddleware(_http.Follower):
             op.raised(error)
             raise
         finally:
+            if op.span is not None:
+                op.span.leave()
             current.reset(token)
 
     async def _serve_async(self, request: Any) -> Any:
@@ -103,6 +107,8 @@ class ObskitMiddleware(_http.Follower):
             return await self.get_response(request)
         token = current.set(op)
         _plan.begin(op)
+        if op.span is not None:
+            op.span.enter()
         try:
             response = await self.get_response(request)
             op.answered(response)
@@ -113,6 +119,8 @@ class ObskitMiddleware(_http.Follower):
             op.raised(error)
             raise
         finally:
+            if op.span is not None:
+                op.span.leave()
             current.reset(token)
 
     def _observe(self, request: Any) -> DjangoOperation | None:

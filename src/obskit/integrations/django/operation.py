@@ -139,6 +139,8 @@ class _AsyncReply:
     async def __anext__(self) -> bytes:
         op = self._op
         token = current.set(op)
+        if op.span is not None:
+            op.span.enter()
         try:
             piece = await anext(self._body)
             op.sent(len(piece))
@@ -151,4 +153,6 @@ class _AsyncReply:
             op.raised(error)
             raise
         finally:
+            if op.span is not None:
+                op.span.leave()
             current.reset(token)
