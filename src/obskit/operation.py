@@ -26,11 +26,11 @@ class Operation:
     """
 
     __slots__ = (
-        "correlation_id", "duration_seconds", "ended", "error", "extra", "fields", "parent", "root",
+        "_root", "correlation_id", "duration_seconds", "ended", "error", "extra", "fields", "parent",
         "span", "span_id", "started", "trace_id",
     )  # fmt: skip
 
-    root: Operation  # the outermost of this request or job; itself where there is none
+    _root: Operation | None
     parent: Operation | None  # what it ran inside of
     started: float  # seconds on the recorder's monotonic clock
     duration_seconds: float  # from begin to end; 0.0 until it has ended
@@ -45,11 +45,19 @@ class Operation:
 
     def __init__(self) -> None:
         # Chains, and no super().__init__() below, since every request pays for this.
-        self.root = self
-        self.parent = self.error = self.correlation_id = self.trace_id = self.span_id = self.fields = self.span = None
+        self._root = self.parent = self.error = self.correlation_id = self.trace_id = self.span_id = None
+        self.fields = self.span = None
         self.started = self.duration_seconds = 0.0
         self.extra = {}
         self.ended = False
+
+    @property
+    def root(self) -> Operation:
+        """
+        Give the outermost operation of this request or job; itself where there is none.
+        """
+        # Never a slot that refers to itself: each request would be garbage that only a collection can free.
+        return self if self._root is None else self._root
 
     @property
     def outcome(self) -> str:
@@ -72,7 +80,7 @@ class Operation:
         parent = current.get()
         if parent is not None:
             self.parent = parent
-            self.root = parent.root
+            self._root = parent.root
 
 
 class HttpOperation(Operation):
@@ -99,8 +107,8 @@ class HttpOperation(Operation):
     totals: Totals | None  # what its own queries and AI calls add up to; None where it made none
 
     def __init__(self, method: str, path: str) -> None:
-        self.root = self
-        self.parent = self.error = self.correlation_id = self.trace_id = self.span_id = self.fields = self.span = None
+        self._root = self.parent = self.error = self.correlation_id = self.trace_id = self.span_id = None
+        self.fields = self.span = None
         self.exception = self.first_byte_seconds = self.totals = None
         self.started = self.duration_seconds = 0.0
         self.extra = {}

@@ -112,6 +112,13 @@ def _names(value: Any) -> dict[str, str | None]:
     return dict(value)
 
 
+def _metric_names(value: Any) -> dict[str, str | None]:
+    names = _names(value)
+    what = "new names of letters, digits and underscores, such as {'http_requests_total': 'requests_total'}, or None"
+    _expect(all(v is None or re.fullmatch(r"[a-zA-Z_:][a-zA-Z0-9_:]*", v) for v in names.values()), what)
+    return names
+
+
 def _exclude(value: Any) -> tuple[str | re.Pattern[str], ...]:
     what = "path prefixes with a leading slash, or compiled patterns, such as ('/static', re.compile('^/probe'))"
     _expect(isinstance(value, (list, tuple)), what)
@@ -222,7 +229,7 @@ class Settings:
     )
     metric_names: Mapping[str, str | None] = _setting(
         {},
-        _names,
+        _metric_names,
         'New names for metrics, without the namespace: `{"http_requests_total": "requests_total"}`. '
         "None leaves a metric out.",
         env="json",
@@ -300,7 +307,7 @@ class Settings:
         values = _from_environment(known, environ)
         for name, value in given.items():
             if name not in known:
-                raise UnknownSettingError(f"there is no setting {name!r}{_nearest(name, known)}")
+                raise UnknownSettingError(f"there is no setting {name!r}{_nearest(name, {n: n for n in known})}")
             values[name] = _checked(known[name], value, f"{name}={shown(known[name], value)}")
         if not values.get("service"):
             values["service"] = environ.get("OTEL_SERVICE_NAME") or Path(sys.argv[0] or "python").stem
@@ -322,9 +329,9 @@ def _from_environment(known: Mapping[str, Field[Any]], environ: Mapping[str, str
         name = variable.removeprefix("OBSKIT_").lower()
         setting = known.get(name)
         if setting is None or setting.metadata["env"] is None:
-            readable = {"OBSKIT_" + n.upper(): f for n, f in known.items() if f.metadata["env"]}
+            readable = {n: "OBSKIT_" + n.upper() for n, f in known.items() if f.metadata["env"]}
             warnings.warn(
-                f"obskit: {variable} is set, but there is no such setting{_nearest(variable, readable)}",
+                f"obskit: {variable} is set, but there is no such setting{_nearest(name, readable)}",
                 stacklevel=4,
             )
         else:
@@ -365,6 +372,6 @@ def shown(setting: Field[Any], value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _nearest(name: str, known: Mapping[str, Any]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"; did you mean {near[0]!r}?" if near else "; docs/reference/settings.md lists them all"
+def _nearest(name: str, spelled: Mapping[str, str]) -> str:
+    near = difflib.get_close_matches(name, spelled, n=1, cutoff=0.6)
+    return f"; did you mean {spelled[near[0]]!r}?" if near else "; docs/reference/settings.md lists them all"

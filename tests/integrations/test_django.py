@@ -20,6 +20,8 @@ from django.http import FileResponse, HttpResponse, StreamingHttpResponse
 from django.test import AsyncClient, Client, RequestFactory, override_settings
 from django.urls import include, path, re_path, resolve, reverse
 from django.views.decorators.http import require_GET
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import get_current_span
 
 import contract.stacks.django_site  # noqa: F401  # it configures Django, once a process
 import obskit
@@ -114,11 +116,12 @@ class Served:
 
 
 @pytest.fixture(autouse=True)
-def no_body_is_left():
+def no_body_is_left(caplog):
     """
-    Let the bodies that Django forgets go while their warnings are still ignored.
+    Let the bodies that Django forgets go while their warnings are still ignored; logged exceptions hold them.
     """
     yield
+    caplog.get_records("call").clear()
     gc.collect()
 
 
@@ -524,6 +527,34 @@ def test_stream_is_measured_to_its_last_byte(by_middleware, site, clock, sink):
     assert (operation.streamed, operation.aborted, seen) == (True, False, ["id-1"] * 3)
 
 
+def test_span_is_current_in_view_and_stream(site, with_middleware, protocol, sink):
+    """
+    OpenTelemetry's current span is the request's, for as long as the application works for it.
+    """
+    seen = []
+
+    def look():
+        seen.append(f"{get_current_span().get_span_context().span_id:016x}")
+        return b"1"
+
+    def pieces():
+        yield look()
+
+    async def flowing():
+        yield look()
+
+    def stream(request):
+        look()
+        return StreamingHttpResponse(flowing() if protocol == "asgi" else pieces())
+
+    site.add("stream", stream)
+    with isolated_runtime(sinks=[sink], tracing=TracerProvider()):
+        Served("middleware", protocol).get("/stream")
+
+    assert seen == [only(sink).span_id] * 2
+    assert get_current_span().get_span_context().span_id == 0
+
+
 @pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume:Warning")
 def test_stream_of_the_other_kind(by_middleware, site, clock, sink):
     """
@@ -612,16 +643,14 @@ def test_stream_that_nobody_reads(with_middleware, runtime, site, sink, client):
     assert (only(sink).status, only(sink).aborted) == (200, True)
 
 
-def test_reply_that_is_never_closed(runtime, sink):
+def test_middleware_without_a_server(runtime, sink):
     """
-    Called without a server, as unit tests do, a request ends when its response is dropped.
+    Called as unit tests do, with nobody to close its response, a request has ended when it is answered.
     """
     middleware = module.ObskitMiddleware(lambda request: HttpResponse("ok"))
     reply = middleware(RequestFactory().get("/items/7"))
-    begun = len(sink.operations)
-    del reply
 
-    assert (begun, only(sink).status, only(sink).bytes_sent) == (0, 200, 2)
+    assert (reply.content, only(sink).status, only(sink).bytes_sent) == (b"ok", 200, 2)
 
 
 def file_reply(request):

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
 
 import pytest
@@ -23,8 +24,8 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 import obskit
 from obskit.context import current
-from obskit.errors import ConfigurationError, MissingExtraError
 from obskit.db.operation import DbOperation
+from obskit.errors import ConfigurationError, MissingExtraError
 from obskit.observation import FunctionOperation
 from obskit.operation import HttpOperation
 from obskit.recorder import recorder
@@ -100,7 +101,7 @@ def provider(exporter):
     yield provider
     provider.shutdown()
 
-    assert {} == otel.get_current()
+    assert otel.get_current() == {}
 
 
 @pytest.fixture
@@ -145,9 +146,9 @@ def test_a_request_is_a_server_span(runtime, exporter, clock):
         op.status, op.endpoint = 200, "/plants/{plant_id}"
     span = only(exporter)
 
-    assert ("GET /plants/{plant_id}", SpanKind.SERVER, None) == (span.name, span.kind, span.parent)
-    assert (1000 * SECOND, 1_001_500_000_000) == (span.start_time, span.end_time)
-    assert (StatusCode.UNSET, "obskit") == (span.status.status_code, span.instrumentation_scope.name)
+    assert (span.name, span.kind, span.parent) == ("GET /plants/{plant_id}", SpanKind.SERVER, None)
+    assert (span.start_time, span.end_time) == (1000 * SECOND, 1_001_500_000_000)
+    assert (span.status.status_code, span.instrumentation_scope.name) == (StatusCode.UNSET, "obskit")
     assert dict(span.attributes) == {
         "http.request.method": "GET",
         "url.path": "/plants/7",
@@ -170,7 +171,7 @@ def test_an_unmatched_path_names_no_span(runtime, exporter):
         op.status = 404
     span = only(exporter)
 
-    assert ("GET", StatusCode.UNSET, None) == (span.name, span.status.status_code, span.attributes.get("http.route"))
+    assert (span.name, span.status.status_code, span.attributes.get("http.route")) == ("GET", StatusCode.UNSET, None)
 
 
 def test_an_unknown_method_is_folded(runtime, exporter):
@@ -181,9 +182,9 @@ def test_an_unknown_method_is_folded(runtime, exporter):
         op.status, op.endpoint = 200, "/pot"
     span = only(exporter)
 
-    assert "HTTP /pot" == span.name
-    assert "_OTHER" == span.attributes["http.request.method"]
-    assert "BREW" == span.attributes["http.request.method_original"]
+    assert span.name == "HTTP /pot"
+    assert span.attributes["http.request.method"] == "_OTHER"
+    assert span.attributes["http.request.method_original"] == "BREW"
 
 
 @pytest.mark.parametrize(
@@ -207,7 +208,7 @@ def test_only_the_servers_failures_are_errors(runtime, exporter, status, excepti
 
     assert (code, None) == (span.status.status_code, span.status.description)
     assert error_type == span.attributes.get("error.type")
-    assert () == span.events
+    assert span.events == ()
 
 
 @pytest.mark.parametrize(
@@ -262,10 +263,10 @@ def test_bound_fields_and_extras_become_attributes(runtime, exporter):
         op.status = 204
     attributes = only(exporter).attributes
 
-    assert ("u-7", 12, "(1, 2)", 204) == (
+    assert (
         *(attributes[name] for name in ("user", "shelves", "window")),
         attributes["http.response.status_code"],
-    )
+    ) == ("u-7", 12, "(1, 2)", 204)
     assert "basket" not in attributes
 
 
@@ -277,7 +278,7 @@ def test_a_cut_reply_is_told(runtime, exporter):
         op.status, op.aborted = 200, True
     span = only(exporter)
 
-    assert (True, StatusCode.UNSET) == (span.attributes["obskit.aborted"], span.status.status_code)
+    assert (span.attributes["obskit.aborted"], span.status.status_code) == (True, StatusCode.UNSET)
 
 
 def test_a_value_that_cannot_be_told_does_not_keep_a_span_open(provider, exporter):
@@ -296,8 +297,8 @@ def test_a_value_that_cannot_be_told_does_not_keep_a_span_open(provider, exporte
         errors = dict(recorder.errors)
     logging.getLogger("obskit").removeHandler(quiet)
 
-    assert {"spans": 1} == errors
-    assert "GET" == only(exporter).name
+    assert errors == {"spans": 1}
+    assert only(exporter).name == "GET"
 
 
 # Traces, and the current span.
@@ -311,8 +312,8 @@ def test_a_trace_that_comes_in_is_continued(runtime, exporter):
         pass
     span = only(exporter)
 
-    assert (TRACE, "00f067aa0ba902b7") == (ids(span)[0], f"{span.parent.span_id:016x}")
-    assert "1" == span.context.trace_state["shop"]
+    assert (ids(span)[0], f"{span.parent.span_id:016x}") == (TRACE, "00f067aa0ba902b7")
+    assert span.context.trace_state["shop"] == "1"
 
 
 @pytest.mark.parametrize("traceparent", ["junk", PARENT.upper(), PARENT + "-" + "x" * 600])
@@ -323,7 +324,7 @@ def test_a_malformed_trace_is_ignored(runtime, exporter, caplog, traceparent):
     with running(Request(traceparent=traceparent)):
         pass
 
-    assert (None, []) == (only(exporter).parent, caplog.records)
+    assert (only(exporter).parent, caplog.records) == (None, [])
 
 
 def test_lines_carry_the_spans_ids(runtime, exporter):
@@ -348,7 +349,7 @@ def test_an_unsampled_request_costs_no_span(exporter):
         pass
     provider.shutdown()
 
-    assert (TRACE, ()) == (op.trace_id, exporter.get_finished_spans())
+    assert (op.trace_id, exporter.get_finished_spans()) == (TRACE, ())
 
 
 def test_the_span_is_current_while_the_application_works(runtime, exporter, provider):
@@ -356,9 +357,13 @@ def test_the_span_is_current_while_the_application_works(runtime, exporter, prov
     The application's own spans, functions and queries are children of what they run in; nothing stays current.
     """
     tracer = provider.get_tracer("app")
-    with running(Request()), tracer.start_as_current_span("own"), running(FunctionOperation("parse")):
-        with running(DbOperation("sqlite", "plants", "select")):
-            pass
+    with (
+        running(Request()),
+        tracer.start_as_current_span("own"),
+        running(FunctionOperation("parse")),
+        running(DbOperation("sqlite", "plants", "select")),
+    ):
+        pass
     spans = {span.name: span for span in exporter.get_finished_spans()}
     parents = {name: span.parent and f"{span.parent.span_id:016x}" for name, span in spans.items()}
 
@@ -378,7 +383,7 @@ def test_what_the_application_leaves_attached_is_taken_away(runtime, exporter):
     with running(Request()):
         otel.attach(otel.set_value("forgotten", 1))
 
-    assert {} == otel.get_current()
+    assert otel.get_current() == {}
 
 
 def test_leaving_in_another_context_logs_nothing(runtime, caplog):
@@ -401,7 +406,7 @@ def test_leaving_in_another_context_logs_nothing(runtime, caplog):
 
     asyncio.run(main())
 
-    assert [] == caplog.records
+    assert caplog.records == []
 
 
 # Functions and queries.
@@ -411,15 +416,20 @@ def test_a_function_is_an_internal_span(runtime, exporter, clock):
     """
     A function's span has its name, duration and extras, and its failure without the message.
     """
-    with pytest.raises(KeyError), obskit.observe("parse_dex") as op:
-        clock.advance(2)
-        op.extra["shelves"] = 12
-        raise KeyError("a name nobody should read")
+
+    def fail():
+        with obskit.observe("parse_dex") as op:
+            clock.advance(2)
+            op.extra["shelves"] = 12
+            raise KeyError("a name nobody should read")
+
+    with pytest.raises(KeyError):
+        fail()
     span = only(exporter)
 
-    assert ("parse_dex", SpanKind.INTERNAL, 2 * SECOND) == (span.name, span.kind, span.end_time - span.start_time)
-    assert {"shelves": 12, "error.type": "KeyError"} == dict(span.attributes)
-    assert (StatusCode.ERROR, None, ()) == (span.status.status_code, span.status.description, span.events)
+    assert (span.name, span.kind, span.end_time - span.start_time) == ("parse_dex", SpanKind.INTERNAL, 2 * SECOND)
+    assert dict(span.attributes) == {"shelves": 12, "error.type": "KeyError"}
+    assert (span.status.status_code, span.status.description, span.events) == (StatusCode.ERROR, None, ())
 
 
 def test_a_failure_that_raised_nothing_has_its_reason(runtime, exporter):
@@ -430,7 +440,7 @@ def test_a_failure_that_raised_nothing_has_its_reason(runtime, exporter):
         op.fail("empty file")
     span = only(exporter)
 
-    assert {"error.type": "failed", "reason": "empty file"} == dict(span.attributes)
+    assert dict(span.attributes) == {"error.type": "failed", "reason": "empty file"}
 
 
 def test_a_query_is_a_client_span(runtime, exporter, clock):
@@ -442,7 +452,7 @@ def test_a_query_is_a_client_span(runtime, exporter, clock):
         op.error = "OperationalError"
     span = only(exporter)
 
-    assert ("select plants", SpanKind.CLIENT, 250_000_000) == (span.name, span.kind, span.end_time - span.start_time)
+    assert (span.name, span.kind, span.end_time - span.start_time) == ("select plants", SpanKind.CLIENT, 250_000_000)
     assert (StatusCode.ERROR, ids(span)) == (span.status.status_code, (op.trace_id, op.span_id))
     assert dict(span.attributes) == {
         "db.system.name": "sqlite",
@@ -454,7 +464,11 @@ def test_a_query_is_a_client_span(runtime, exporter, clock):
 
 @pytest.mark.parametrize(
     ("system", "table", "operation", "name"),
-    [("unknown", "plants", "select", "select plants"), ("sqlite", "", "pragma", "pragma"), ("sqlite", "", "", "sqlite")],
+    [
+        ("unknown", "plants", "select", "select plants"),
+        ("sqlite", "", "pragma", "pragma"),
+        ("sqlite", "", "", "sqlite"),
+    ],
 )
 def test_a_query_is_named_after_what_is_known(runtime, exporter, system, table, operation, name):
     """
@@ -478,7 +492,7 @@ def test_without_a_provider_there_are_no_spans():
     Nothing asked for, and no provider set: there is no sink that a request would pay for.
     """
     with isolated_runtime() as runtime:
-        assert [] == tracing_of(runtime)
+        assert tracing_of(runtime) == []
 
 
 def test_a_provider_that_is_set_is_used(given, exporter):
@@ -488,7 +502,7 @@ def test_a_provider_that_is_set_is_used(given, exporter):
     with isolated_runtime(), running(Request()):
         pass
 
-    assert "GET" == only(exporter).name
+    assert only(exporter).name == "GET"
 
 
 def test_a_given_provider_is_left_open(provider, exporter):
@@ -499,7 +513,7 @@ def test_a_given_provider_is_left_open(provider, exporter):
         pass
     provider.get_tracer("app").start_span("later").end()
 
-    assert ["GET", "later"] == [span.name for span in exporter.get_finished_spans()]
+    assert [span.name for span in exporter.get_finished_spans()] == ["GET", "later"]
 
 
 @pytest.mark.parametrize("switch", ["noop", "disabled"])
@@ -510,7 +524,7 @@ def test_a_provider_that_makes_nothing_costs_nothing(monkeypatch, switch):
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
     provider = trace.NoOpTracerProvider() if switch == "noop" else TracerProvider(shutdown_on_exit=False)
     with isolated_runtime(tracing=provider) as runtime:
-        assert [] == tracing_of(runtime)
+        assert tracing_of(runtime) == []
 
 
 def python(script):
@@ -524,7 +538,7 @@ def test_configuring_imports_no_opentelemetry():
     """
     script = "import sys, obskit; obskit.configure(); print([m for m in sys.modules if m.startswith('opentelemetry')])"
 
-    assert ["[]"] == python(script)
+    assert python(script) == ["[]"]
 
 
 def test_a_provider_may_be_named_by_a_variable(monkeypatch):
@@ -533,9 +547,9 @@ def test_a_provider_may_be_named_by_a_variable(monkeypatch):
     """
     monkeypatch.setenv("OTEL_PYTHON_TRACER_PROVIDER", "sdk_tracer_provider")
 
-    assert ["['spans']"] == python(
-        "import obskit; print([s.name for s in obskit.configure()._sinks if s.name == 'spans'])"
-    )
+    assert python("import obskit; print([s.name for s in obskit.configure()._sinks if s.name == 'spans'])") == [
+        "['spans']"
+    ]
 
 
 def test_a_named_provider_that_is_missing_is_a_configuration_error(monkeypatch):
@@ -563,8 +577,10 @@ def test_console_writes_a_line_a_span(capsys):
     resource = span["resource"]["attributes"]
 
     assert ("GET /plants/{plant_id}", "0x" + op.trace_id) == (span["name"], span["context"]["trace_id"])
-    assert ("shop", "1.2", "test") == tuple(
-        resource[name] for name in ("service.name", "service.version", "deployment.environment.name")
+    assert tuple(resource[name] for name in ("service.name", "service.version", "deployment.environment.name")) == (
+        "shop",
+        "1.2",
+        "test",
     )
 
 
@@ -572,12 +588,11 @@ def test_a_provider_of_ours_is_everybodys_until_shutdown(capsys):
     """
     The application's own spans join a provider that obskit builds; after `shutdown()` OpenTelemetry has none again.
     """
-    with isolated_runtime(service="shop", tracing="console"), running(Request()):
-        with trace.get_tracer("app").start_as_current_span("own"):
-            pass
+    with isolated_runtime(tracing="console"), running(Request()), trace.get_tracer("app").start_as_current_span("own"):
+        pass
     names = [json.loads(line)["name"] for line in capsys.readouterr().out.splitlines()]
 
-    assert ["own", "GET"] == names
+    assert names == ["own", "GET"]
     assert isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
 
 
@@ -601,20 +616,18 @@ def test_the_ratio_is_for_new_traces(capsys):
             pass
     [line] = capsys.readouterr().out.splitlines()
 
-    assert "/child" == json.loads(line)["attributes"]["url.path"]
+    assert json.loads(line)["attributes"]["url.path"] == "/child"
 
 
-def test_otlp_sends_to_the_collector(monkeypatch):
+@pytest.fixture
+def collector():
     """
-    `tracing="otlp"` sends to `OTEL_EXPORTER_OTLP_ENDPOINT`, at the latest when obskit shuts down.
+    Serve as a collector that keeps which path and which `x-team` header each request had.
     """
-    from http.server import BaseHTTPRequestHandler, HTTPServer
-
-    received = []
 
     class Collector(BaseHTTPRequestHandler):
         def do_POST(self):
-            received.append((self.path, self.headers["x-team"]))
+            self.server.received.append((self.path, self.headers["x-team"]))
             self.rfile.read(int(self.headers["content-length"]))
             self.send_response(200)
             self.end_headers()
@@ -622,16 +635,24 @@ def test_otlp_sends_to_the_collector(monkeypatch):
         def log_message(self, *args): ...
 
     with HTTPServer(("127.0.0.1", 0), Collector) as server:
+        server.received = []
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-team=plants")
-        with isolated_runtime(tracing="otlp"), running(Request()):
-            pass
+        yield server
         server.shutdown()
         thread.join()
 
-    assert [("/v1/traces", "plants")] == received
+
+def test_otlp_sends_to_the_collector(monkeypatch, collector):
+    """
+    `tracing="otlp"` sends to `OTEL_EXPORTER_OTLP_ENDPOINT`, at the latest when obskit shuts down.
+    """
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.server_port}")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-team=plants")
+    with isolated_runtime(tracing="otlp"), running(Request()):
+        pass
+
+    assert collector.received == [("/v1/traces", "plants")]
 
 
 def test_a_collector_that_hangs_does_not_keep_the_server_from_stopping(monkeypatch):
@@ -653,7 +674,7 @@ def test_a_collector_that_hangs_does_not_keep_the_server_from_stopping(monkeypat
         dropped = dict(recorder.dropped)
     released.set()
 
-    assert {("spans", "flush_timeout"): 2} == dropped
+    assert dropped == {("spans", "flush_timeout"): 2}
     assert took < 5
 
 
@@ -665,12 +686,14 @@ def test_otlp_without_its_exporter_names_the_extra(monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter", None)
 
-    with pytest.raises(MissingExtraError, match=r"tracing='otlp' needs .*: pip install 'obskit\[otlp\]'"):
-        with isolated_runtime(tracing="otlp"):
-            pass
+    said = r"tracing='otlp' needs .*: pip install 'obskit\[otlp\]'"
+    with pytest.raises(MissingExtraError, match=said), isolated_runtime(tracing="otlp"):
+        pass
 
 
-@pytest.mark.parametrize("error", [ImportError("cannot import name 'x'"), AttributeError("no _x"), TypeError("protobuf")])
+@pytest.mark.parametrize(
+    "error", [ImportError("cannot import name 'x'"), AttributeError("no _x"), TypeError("protobuf")]
+)
 def test_packages_that_disagree_are_named(monkeypatch, error):
     """
     Where OpenTelemetry's own packages do not fit together, the error lists which versions there are.
@@ -720,16 +743,15 @@ def test_a_server_span_from_outside_is_reused(given, exporter):
     Where an instrumentation outside of obskit has started the server span, that one is described, and stays its own.
     """
     tracer = given.get_tracer("opentelemetry.instrumentation.asgi")
-    with isolated_runtime():
-        with tracer.start_as_current_span("GET", kind=SpanKind.SERVER) as outer:
-            with running(Request()) as op:
-                op.status, op.endpoint = 200, "/plants/{plant_id}"
-            still_open = outer.is_recording()
+    with isolated_runtime(), tracer.start_as_current_span("GET", kind=SpanKind.SERVER) as outer:
+        with running(Request()) as op:
+            op.status, op.endpoint = 200, "/plants/{plant_id}"
+        still_open = outer.is_recording()
     span = only(exporter)
 
     assert still_open
     assert ("GET /plants/{plant_id}", ids(span)) == (span.name, (op.trace_id, op.span_id))
-    assert ("id-1", 200) == (span.attributes["obskit.correlation_id"], span.attributes["http.response.status_code"])
+    assert (span.attributes["obskit.correlation_id"], span.attributes["http.response.status_code"]) == ("id-1", 200)
 
 
 def test_a_reused_span_that_ended_first_is_left_alone(given, exporter, caplog):
@@ -737,11 +759,14 @@ def test_a_reused_span_that_ended_first_is_left_alone(given, exporter, caplog):
     ASGI instrumentations end their span with the last byte, before obskit is told; no line complains.
     """
     tracer = given.get_tracer("opentelemetry.instrumentation.asgi")
-    with isolated_runtime(), tracer.start_as_current_span("GET", kind=SpanKind.SERVER, end_on_exit=False) as outer:
-        with running(Request()):
-            outer.end()
+    with (
+        isolated_runtime(),
+        tracer.start_as_current_span("GET", kind=SpanKind.SERVER, end_on_exit=False) as outer,
+        running(Request()),
+    ):
+        outer.end()
 
-    assert ("id-1", []) == (only(exporter).attributes["obskit.correlation_id"], caplog.records)
+    assert (only(exporter).attributes["obskit.correlation_id"], caplog.records) == ("id-1", [])
 
 
 def test_a_request_within_a_request_has_a_span_of_its_own(given, exporter):
@@ -752,9 +777,9 @@ def test_a_request_within_a_request_has_a_span_of_its_own(given, exporter):
     with isolated_runtime():
         with running(Request(path="/ours")), running(Request(path="/inner-1")):
             pass
-        with tracer.start_as_current_span("theirs", kind=SpanKind.SERVER):
-            with running(Request(path="/theirs")), running(Request(path="/inner-2")):
-                pass
+        theirs = tracer.start_as_current_span("theirs", kind=SpanKind.SERVER)
+        with theirs, running(Request(path="/theirs")), running(Request(path="/inner-2")):
+            pass
     spans = {span.attributes["url.path"]: span for span in exporter.get_finished_spans()}
 
     assert {"/ours", "/inner-1", "/theirs", "/inner-2"} == set(spans)
@@ -784,7 +809,7 @@ def test_an_outer_span_that_is_not_sampled_is_obeyed(exporter):
         pass
     provider.shutdown()
 
-    assert (TRACE, ()) == (op.trace_id, exporter.get_finished_spans())
+    assert (op.trace_id, exporter.get_finished_spans()) == (TRACE, ())
 
 
 async def get(app, path, query=b""):
@@ -792,9 +817,9 @@ async def get(app, path, query=b""):
     Call an ASGI application in this task, as a server does.
     """
     scope = {
-        "type": "http", "http_version": "1.1", "method": "GET", "scheme": "http", "path": path, "raw_path": path.encode(),
-        "root_path": "", "query_string": query, "headers": [(b"host", b"shop.example")], "client": ("203.0.113.77", 1),
-        "server": ("127.0.0.1", 80),
+        "type": "http", "http_version": "1.1", "method": "GET", "scheme": "http", "root_path": "",
+        "path": path, "raw_path": path.encode(), "query_string": query, "headers": [(b"host", b"shop.example")],
+        "client": ("203.0.113.77", 1), "server": ("127.0.0.1", 80),
     }  # fmt: skip
     sent = []
 
@@ -844,7 +869,7 @@ def test_fastapi_starts_no_second_server_span(given, exporter, form, tracing):
         status = asyncio.run(get(app, path))
     [span] = server_spans(exporter)
 
-    assert (200, None) == (status, span.parent)
+    assert (status, span.parent) == (200, None)
     assert (path, "203.0.113.0") == (span.attributes["url.path"], span.attributes["client.address"])
     assert path.replace("7", "{plant_id}") == span.attributes.get("http.route")
 
@@ -909,7 +934,8 @@ def test_the_span_is_current_in_each_piece_of_a_wsgi_reply(runtime, exporter):
 
     app = obskit.instrument(app)
     replies = [
-        app({"REQUEST_METHOD": "GET", "PATH_INFO": path, "wsgi.url_scheme": "http"}, lambda *args: None) for path in seen
+        app({"REQUEST_METHOD": "GET", "PATH_INFO": path, "wsgi.url_scheme": "http"}, lambda *args: None)
+        for path in seen
     ]
     outside = {trace.get_current_span()}
     for _ in zip(*replies, strict=True):
@@ -933,7 +959,7 @@ def test_a_reply_that_is_thrown_away_leaves_nothing_current(runtime, exporter):
     between = trace.get_current_span()
     said = int(reply.text)
 
-    assert trace.INVALID_SPAN == between
+    assert between == trace.INVALID_SPAN
     assert said == only(exporter).context.span_id
 
 
@@ -983,7 +1009,7 @@ def test_the_span_is_current_in_what_observe_marks(runtime, exporter, kind):
     run[kind]()
     inner, outer = exporter.get_finished_spans()
 
-    assert ("child", "outer") == (inner.name, outer.name)
+    assert (inner.name, outer.name) == ("child", "outer")
     assert outer.context.span_id == inner.parent.span_id
 
 
@@ -994,4 +1020,4 @@ def test_fake_ids_reach_the_span(provider, exporter):
     with isolated_runtime(tracing=provider, ids=FakeIds()):
         asyncio.run(get(obskit.instrument(plants()), "/plants/7"))
 
-    assert "id-1" == only(exporter).attributes["obskit.correlation_id"]
+    assert only(exporter).attributes["obskit.correlation_id"] == "id-1"

@@ -87,9 +87,9 @@ def query(system: str, sql: object) -> DbOperation:
     op.ended = False
     op.parent = parent = current.get()
     if parent is None:
-        op.root = op
+        op._root = None
         return op
-    op.root = parent.root
+    op._root = parent.root
     if parent.parent is not None or type(parent) is DbBlock:
         _take_labels(op, parent)
     return op

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from functools import cache
 from importlib import import_module
+from traceback import walk_tb
 from typing import Any, TypeAlias
 
 from obskit.context import current
@@ -29,8 +30,8 @@ Route: TypeAlias = Callable[[Scope], str | None]
 _plan = recorder.plan(HttpOperation)
 _enter, _leave = current.set, current.reset
 _ID = ID_HEADER_LOWER.encode()
-_ID_LENGTH = len(_ID)
-_LAST = "the last piece of a reply"
+# asyncio's transports take this much before they ask to wait (its high-water mark): such a reply is sent when given.
+_AT_ONCE = 64 * 1024
 
 
 class AsgiOperation(HttpOperation):
@@ -38,22 +39,17 @@ class AsgiOperation(HttpOperation):
     Be one request seen from ASGI: the operation, and the `receive` and `send` that watch it.
     """
 
-    __slots__ = (
-        "_disconnected", "_front", "_headers", "_last_byte_at", "_receive", "_send", "_send_error", "scope",
-    )  # fmt: skip
+    # Filled by `ObskitMiddleware.__call__()`: an own __init__() would be a further call for every request.
+    __slots__ = ("_disconnected", "_front", "_headers", "_last", "_last_byte_at", "_receive", "_send", "scope")
 
+    scope: Scope
+    _receive: Receive
+    _send: Send
+    _front: ObskitMiddleware
     _headers: dict[bytes, bytes] | None
-    _send_error: OSError | None
+    _last: str  # type of the message that was sent last
     _last_byte_at: float | None
-
-    def __init__(self, scope: Scope, receive: Receive, send: Send, front: ObskitMiddleware) -> None:
-        super().__init__(scope["method"], scope["path"])
-        self.scope = scope
-        self._receive = receive
-        self._send = send
-        self._front = front
-        self._headers = self._send_error = self._last_byte_at = None
-        self._disconnected = False
+    _disconnected: bool
 
     @property
     def headers(self) -> dict[bytes, bytes]:
@@ -120,37 +116,55 @@ class AsgiOperation(HttpOperation):
             self._disconnected = True
         return message
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
         """
         Pass the reply on, and take its status, its size and the moment of its last byte.
+
+        No coroutine of its own: the server's goes straight to the application, which saves a frame for each message.
         """
-        kind = message["type"]
-        if kind == "http.response.start":
+        self._last = kind = message["type"]
+        if kind == "http.response.body":
+            self.bytes_sent += len(message.get("body", b""))
+            if self.streamed or message.get("more_body", False) or self.bytes_sent > _AT_ONCE:
+                return self._send_piece(message)
+            if 0 < self.status < 500 and not self._disconnected:
+                self._end()
+            else:  # the exception behind a 500 comes after its reply
+                self._last_byte_at = recorder.clock()
+        elif kind == "http.response.start":
             if not self._gone():
                 self.status = message["status"]
             if self.correlation_id is not None:
                 message = {**message, "headers": _with_id(message.get("headers", ()), self.correlation_id)}
-        elif kind == "http.response.body":
-            self.bytes_sent += len(message.get("body", b""))
-            if message.get("more_body", False):
-                self._piece()
-            else:
-                kind = _LAST
         elif kind == "http.response.pathsend":  # the server sends a whole file by itself
-            kind = _LAST
+            return self._send_piece(message)
+        return self._send(message)
+
+    async def _send_piece(self, message: Message) -> None:
+        """
+        Send one of several pieces, or a large one, and wait for it: the client may be slow to take it, or leave.
+        """
+        more = message.get("more_body", False)
+        if more:
+            self.streamed = True
+            if self.first_byte_seconds is None and self.bytes_sent:
+                self.first_byte_seconds = recorder.clock() - self.started
         try:
             await self._send(message)
-        except OSError as error:  # the server refused this piece: the client is gone
-            self._send_error = error
+        except OSError:
             self.bytes_sent -= len(message.get("body", b""))
             raise
-        if kind is _LAST and not (self._gone() if self.streamed else self._disconnected):
-            if 0 < self.status < 500:
-                if self.endpoint is UNMATCHED:
-                    _http.locate(self, self._front.route, self.scope)
-                _plan.end(self)
-            else:  # the exception behind a 500 comes after its reply
-                self._last_byte_at = recorder.clock()
+        if more or self._gone():
+            return
+        if 0 < self.status < 500:
+            self._end()
+        else:
+            self._last_byte_at = recorder.clock()
+
+    def _end(self) -> None:
+        if self.endpoint is UNMATCHED:
+            _http.locate(self, self._front.route, self.scope)
+        _plan.end(self, self._last_byte_at)
 
     def _gone(self) -> bool:
         """
@@ -171,18 +185,27 @@ class AsgiOperation(HttpOperation):
         """
         if self.ended:
             return
-        if not isinstance(error, Exception) or self._left(error):
+        refused = isinstance(error, Exception) and self._refused(error)
+        if refused and self._last == "http.response.start":
+            self.status = 0  # it never went out
+        if refused or not isinstance(error, Exception):
             self._disconnected = True
         else:
             self.exception = self.error = type(error).__name__
 
-    def _left(self, error: Exception) -> bool:
+    def _refused(self, error: Exception) -> bool:
         """
-        Tell whether an exception only says that the client is gone, as Starlette's and uvicorn's do.
+        Tell whether an exception only says that the client is gone: Starlette's and uvicorn's say it by their names,
+        an `OSError` by coming out of the server's own `send`.
         """
-        if self._send_error is not None and self._send_error in (error, error.__cause__, error.__context__):
+        if type(error).__name__ in ("ClientDisconnect", "ClientDisconnected"):
             return True
-        return type(error).__name__ in ("ClientDisconnect", "ClientDisconnected")
+        send = getattr(self._send, "__func__", self._send)
+        code = getattr(send, "__code__", None)
+        for cause in (error, error.__cause__, error.__context__):
+            if isinstance(cause, OSError) and any(f.f_code is code for f, _ in walk_tb(cause.__traceback__)):
+                return True
+        return False
 
     def close(self) -> None:
         """
@@ -192,9 +215,7 @@ class AsgiOperation(HttpOperation):
             self.status = 499 if self._disconnected else 500
         elif self._last_byte_at is None:
             self.aborted = True
-        if self.endpoint is UNMATCHED:
-            _http.locate(self, self._front.route, self.scope)
-        _plan.end(self, self._last_byte_at)
+        self._end()
 
 
 @cache
@@ -251,7 +272,11 @@ class ObskitMiddleware(_http.Follower):
             await self.app(scope, receive, send)
             return
         scope[MARK] = True
-        op = AsgiOperation(scope, receive, send, self)
+        op = AsgiOperation(scope["method"], path)
+        op.scope, op._receive, op._send, op._front = scope, receive, send, self
+        op._headers = op._last_byte_at = None
+        op._last = ""
+        op._disconnected = False
         if self.correlation:
             self._identify(op)
         token = _enter(op)
@@ -271,7 +296,7 @@ class ObskitMiddleware(_http.Follower):
             _leave(token)
 
     def _identify(self, op: AsgiOperation) -> None:
-        headers = op.headers
+        op._headers = headers = dict(op.scope["headers"])
         if b"x-correlation-id" in headers or b"x-request-id" in headers or b"traceparent" in headers:
             _http.identify(op, self.trust_ids)
         else:
@@ -293,7 +318,8 @@ class ObskitMiddleware(_http.Follower):
         await self.app(scope, receive, send_and_drain)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
-        op = AsgiOperation(scope, receive, send, self)
+        op = AsgiOperation(scope["method"], path)
+        op.scope, op._front, op._headers = scope, self, None
         request = Request(scope["method"], path, op.query, op.header, op.client)
         reply: Reply = await asyncio.to_thread(self.routes.answer, request)
         headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in reply.headers]
@@ -305,9 +331,11 @@ def _with_id(headers: Any, correlation_id: str) -> list[tuple[bytes, bytes]]:
     """
     Replace the id header, never append a second; the application's own list stays as it is.
     """
-    mine = (_ID, correlation_id.encode("latin-1"))
-    # By length first: most names differ in it, and this runs for each header of each reply.
-    return [*[pair for pair in headers if len(pair[0]) != _ID_LENGTH or pair[0].lower() != _ID], mine]
+    for name, _ in headers:
+        if len(name) == 16 and name.lower() == _ID:
+            headers = [pair for pair in headers if pair[0].lower() != _ID]
+            break
+    return [*headers, (_ID, correlation_id.encode("latin-1"))]
 
 
 def instrument(app: Application, runtime: Runtime) -> ObskitMiddleware:

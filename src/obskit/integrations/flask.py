@@ -4,18 +4,19 @@ Know Flask's routes, and sit around its WSGI application.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from obskit.context import current
 from obskit.errors import MissingExtraError
 from obskit.integrations import _http
 from obskit.integrations._start import configure
-from obskit.integrations.wsgi import ObskitMiddleware
+from obskit.integrations.wsgi import ObskitMiddleware, WsgiOperation
 from obskit.operation import HttpOperation
 from obskit.runtime import Runtime
 
 try:
-    from flask import Flask, got_request_exception
+    from flask import Flask, Response, got_request_exception
 except ImportError as error:
     raise MissingExtraError("obskit.integrations.flask needs Flask: pip install 'obskit[flask]'") from error
 
@@ -38,8 +39,29 @@ def instrument(app: Flask, runtime: Runtime) -> Flask:
         middleware = ObskitMiddleware(app.wsgi_app, route=route_of)
         app.wsgi_app = middleware  # type: ignore[method-assign]
         app.extensions["obskit"] = middleware
+        if getattr(middleware.app, "__func__", None) is Flask.wsgi_app:
+            app.process_response = _noting_whole(app.process_response)  # type: ignore[method-assign]
         got_request_exception.connect(_unhandled, app)
     return app
+
+
+def _noting_whole(process: Callable[..., Response]) -> Callable[..., Response]:
+    """
+    Note replies that lie in memory, as nearly all do: nothing need watch them being sent.
+
+    Only where Flask's own `wsgi_app` is what obskit stands around; another middleware may change what it answers.
+    """
+
+    def process_response(*args: Any, **kwargs: Any) -> Response:
+        response = process(*args, **kwargs)
+        body = response.response
+        if type(body) is list and len(body) == 1 and type(body[0]) is bytes and not response._on_close:
+            op = current.get()
+            if type(op) is WsgiOperation and op.method != "HEAD" and response.status_code not in (204, 304):
+                op.whole = len(body[0])
+        return response
+
+    return process_response
 
 
 def _unhandled(sender: Flask, exception: BaseException, **extra: Any) -> None:

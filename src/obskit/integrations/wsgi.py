@@ -26,7 +26,6 @@ _plan = recorder.plan(HttpOperation)
 _enter, _leave = current.set, current.reset
 _INVALID = -1
 _NO_LENGTH = -1
-_ID_LENGTH = len(ID_HEADER)
 
 
 class WsgiOperation(HttpOperation):
@@ -34,17 +33,15 @@ class WsgiOperation(HttpOperation):
     Be one request seen from WSGI: the operation, and the `start_response` that watches it.
     """
 
-    __slots__ = ("_declared", "_front", "_start_response", "_write", "environ")
+    # Filled by `ObskitMiddleware.__call__()`: an own __init__() would be a further call for every request.
+    __slots__ = ("_declared", "_front", "_start_response", "_write", "environ", "whole")
 
-    def __init__(self, environ: Environ, start_response: StartResponse, path: str, front: ObskitMiddleware) -> None:
-        # PEP 3333: the path is bytes in disguise; where it is ASCII it needs no second look.
-        decoded = path if path.isascii() else path.encode("latin-1").decode("utf-8", "replace")
-        super().__init__(environ["REQUEST_METHOD"], decoded)
-        self.environ = environ
-        self._start_response = start_response
-        self._front = front
-        self._declared = _NO_LENGTH
-        self._write: Callable[[bytes], object] | None = None
+    environ: Environ
+    whole: int | None  # size of a reply that lies in memory and needs no watching; None: it is not known to
+    _start_response: StartResponse
+    _front: ObskitMiddleware
+    _declared: int
+    _write: Callable[[bytes], object] | None
 
     def header(self, name: str) -> str | None:
         """
@@ -328,7 +325,11 @@ class ObskitMiddleware(_http.Follower):
         if self.skip is not None and self.skip(path):
             return self.app(environ, start_response)
         environ[MARK] = True
-        op = WsgiOperation(environ, start_response, path, self)
+        # PEP 3333: the path is bytes in disguise; where it is ASCII it needs no second look.
+        decoded = path if path.isascii() else path.encode("latin-1").decode("utf-8", "replace")
+        op = WsgiOperation(environ["REQUEST_METHOD"], decoded)
+        op.environ, op._start_response, op._front = environ, start_response, self
+        op.whole = None
         if self.correlation:
             self._identify(op)
         token = _enter(op)
@@ -344,6 +345,10 @@ class ObskitMiddleware(_http.Follower):
             if op.span is not None:
                 op.span.leave()
             _leave(token)
+        if op.whole is not None:  # every byte is there: to hand it over is to have sent it
+            op.bytes_sent = op.whole
+            _plan.end(op)
+            return body
         kind = type(body)
         if kind is list or kind is tuple:
             return _SizedReply(op, body)
@@ -371,7 +376,8 @@ class ObskitMiddleware(_http.Follower):
             op.correlation_id = recorder.new_id()
 
     def _answer(self, environ: Environ, start_response: StartResponse, path: str) -> Iterable[bytes]:
-        op = WsgiOperation(environ, start_response, path, self)
+        op = WsgiOperation(environ["REQUEST_METHOD"], path)
+        op.environ, op._front = environ, self
         reply = self.routes.answer(Request(environ["REQUEST_METHOD"], path, op.query, op.header, op.client))
         start_response(status_line(reply.status), reply.headers)
         return [reply.body]
@@ -381,9 +387,11 @@ def _with_id(headers: Headers, correlation_id: str) -> Headers:
     """
     Replace the id header, never append a second; the application's own list stays as it is.
     """
-    mine = (ID_HEADER, correlation_id)
-    # By length first: most names differ in it, and this runs for each header of each reply.
-    return [*[pair for pair in headers if len(pair[0]) != _ID_LENGTH or pair[0].lower() != ID_HEADER_LOWER], mine]
+    for name, _ in headers:
+        if len(name) == 16 and name.lower() == ID_HEADER_LOWER:
+            headers = [pair for pair in headers if pair[0].lower() != ID_HEADER_LOWER]
+            break
+    return [*headers, (ID_HEADER, correlation_id)]
 
 
 def instrument(app: Application, runtime: Runtime) -> ObskitMiddleware:

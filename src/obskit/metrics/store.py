@@ -54,7 +54,7 @@ class MetricStore:
         name = self.name_of(family.spec)
         if name is not None:
             if self._families.get(name, family) is not family:
-                raise _conflict(name)
+                raise _conflict(name, family.spec)
             self._claim(family, name)
             family.name = name
             self._families[name] = family
@@ -74,10 +74,9 @@ class MetricStore:
             MetricConflictError: The application has registered one of the names itself.
         """
         taken = getattr(registry, "_names_to_collectors", {})
-        for page in self._pages():
-            for sample in _sample_names(page):
-                if sample in taken:
-                    raise _conflict(sample)
+        for spec, name in self._named():
+            if not taken.keys().isdisjoint(_sample_names(_empty(spec, name))):
+                raise _conflict(name, spec)
         registry.register(self)
         self._registries.append(registry)
 
@@ -89,7 +88,7 @@ class MetricStore:
             page = _page(family, name)
             taken = getattr(registry, "_names_to_collectors", {})
             if any(taken.get(sample, self) is not self for sample in _sample_names(page)):
-                raise _conflict(name)
+                raise _conflict(name, family.spec)
             registry.unregister(self)
             self._families[name] = family
             registry.register(self)
@@ -109,16 +108,16 @@ class MetricStore:
         """
         Tell a registry the names, without the figures.
         """
-        return self._pages()
+        return [_empty(spec, name) for spec, name in self._named()]
 
-    def _pages(self) -> Iterator[Page]:
+    def _named(self) -> Iterator[tuple[Metric, str]]:
         for name, family in self._families.items():
-            yield _page(family, name)
+            yield family.spec, name
             if isinstance(family, CountedHistogram) and (counted := self.name_of(family.counted)):
-                yield _empty(family.counted, counted)
+                yield family.counted, counted
         for spec, _ in self._pulled:
-            if name := self.name_of(spec):
-                yield _empty(spec, name)
+            if pulled := self.name_of(spec):
+                yield spec, pulled
 
     def collect(self) -> Iterator[Page]:
         """
@@ -140,8 +139,8 @@ class MetricStore:
                         page.add_metric(key, cell.value)
                 yield page
         for spec, read in self._pulled:
-            if name := self.name_of(spec):
-                page = _empty(spec, name)
+            if pulled := self.name_of(spec):
+                page = _empty(spec, pulled)
                 for key, value in read().items():
                     page.add_metric(key, value)
                 yield page
@@ -184,9 +183,10 @@ def _sample_names(page: Page) -> list[str]:
     return [page.name + suffix for suffix in ("", *suffixes.get(page.type, ()))]
 
 
-def _conflict(name: str) -> MetricConflictError:
+def _conflict(name: str, spec: Metric) -> MetricConflictError:
+    prefix = "Give obskit's a prefix with namespace='...', r" if spec.prefixed else "R"
     return MetricConflictError(
-        f"the metric {name!r} is registered already, by the application or another library. Give obskit's a "
-        f"prefix with namespace='...', rename it or leave it out with metric_names={{{name!r}: 'other_name'}} "
-        f"(None leaves it out), or remove the application's own"
+        f"the metric {name!r} is registered already, by the application or another library. {prefix}ename it or leave "
+        f"it out with metric_names={{{spec.name!r}: 'other_name'}} (None leaves it out), or remove the application's "
+        "own"
     )

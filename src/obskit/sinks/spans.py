@@ -18,8 +18,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from obskit._version import __version__
-from obskit.errors import ConfigurationError, MissingExtraError
 from obskit.db.operation import DbOperation
+from obskit.errors import ConfigurationError, MissingExtraError
 from obskit.observation import FunctionOperation
 from obskit.operation import OTHER, UNMATCHED, Event, HttpOperation, Operation
 from obskit.propagation import trace_headers

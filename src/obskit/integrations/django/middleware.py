@@ -88,10 +88,9 @@ class ObskitMiddleware(_http.Follower):
             op.span.enter()
         try:
             response = self.get_response(request)
-            op.answered(response)
-            if op.status >= 400:
-                # Django logs it too, but outside of all middleware, where the correlation id is gone; once is kept.
+            if response.status_code >= 400:
                 _log(response, request)
+            op.answered(response)
             return response
         except BaseException as error:
             op.raised(error)
@@ -111,9 +110,9 @@ class ObskitMiddleware(_http.Follower):
             op.span.enter()
         try:
             response = await self.get_response(request)
-            op.answered(response)
-            if op.status >= 400 and not hasattr(response, "_has_been_logged"):
+            if response.status_code >= 400 and not hasattr(response, "_has_been_logged"):
                 await sync_to_async(_log, thread_sensitive=False)(response, request)
+            op.answered(response)
             return response
         except BaseException as error:
             op.raised(error)
@@ -159,6 +158,9 @@ class ObskitMiddleware(_http.Follower):
 
 
 def _log(response: Any, request: Any) -> None:
+    """
+    Log what Django logs outside of all middleware, where the correlation id is gone; it keeps the first.
+    """
     log_response("%s: %s", response.reason_phrase, request.path, response=response, request=request)
 
 

@@ -1,8 +1,8 @@
 """
 Be one request seen from Django's middleware, where neither `start_response` nor `send` can be watched.
 
-A response ends when Django closes it, which it does after the last byte has gone to the server, and a streamed one
-with its last piece.
+A whole response ends when it is handed on, as under WSGI: the server's writing it out is not seen. A streamed one
+ends with its last piece, or when Django closes it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class DjangoOperation(WsgiOperation):
     Read what `request.META` says, under ASGI too, and watch the response that the middleware passes on.
     """
 
-    __slots__ = ("_asynchronous", "_complete", "_gathered", "_request")
+    __slots__ = ("_asynchronous", "_complete", "_gathered", "_scope")
 
     def __init__(self, request: Any, front: Any, asynchronous: bool = False) -> None:
         environ = request.META
@@ -30,7 +30,7 @@ class DjangoOperation(WsgiOperation):
         self.environ = environ
         self._front = front
         self._declared = _NO_LENGTH
-        self._request = request
+        self._scope: Any = getattr(request, "scope", None)
         self._asynchronous = asynchronous
         self._gathered = False
         self._complete = False
@@ -38,25 +38,25 @@ class DjangoOperation(WsgiOperation):
     @property
     def scheme(self) -> str:
         """
-        Read `http` or `https`.
+        Read `http` or `https`, as the server says.
         """
-        return str(self._request.scheme)
+        return super().scheme if self._scope is None else str(self._scope.get("scheme", "http"))
 
     def answered(self, response: Any) -> None:
         """
-        Take the status, set the id, and end when the response does.
+        Take the status, set the id, and end: now, or with the stream.
         """
         self.status = response.status_code
         if self.correlation_id is not None:
             response.headers[ID_HEADER] = self.correlation_id
         if response.streaming:
-            self._stream(response)
+            self._watch(response)
         else:
             self.bytes_sent = len(response.content)
-            self._complete = True
-        response._resource_closers.append(_Closer(self))
+            self.end()
 
-    def _stream(self, response: Any) -> None:
+    def _watch(self, response: Any) -> None:
+        response._resource_closers.append(_Closer(self))
         length = response.headers.get("Content-Length", "")
         self._declared = int(length) if length.isdecimal() else _NO_LENGTH
         if getattr(response, "file_to_stream", None) is not None and "wsgi.file_wrapper" in self.environ:

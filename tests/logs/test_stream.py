@@ -1,0 +1,286 @@
+"""
+Lines are put out whole; a stream that refuses them costs the line, is counted, and harms nobody.
+"""
+
+import fcntl
+import io
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+import obskit
+from obskit.logs.stream import writer
+from obskit.operation import HttpOperation
+from obskit.recorder import recorder
+from obskit.testing import isolated_runtime
+
+LINE = b'{"message": "request"}\n'
+
+
+class Pipe:
+    """
+    Be both ends of a pipe that holds one page and never blocks its writer.
+    """
+
+    def __init__(self):
+        self.reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        os.set_blocking(self.reader, False)
+        self.size = fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+        self.stream = os.fdopen(writer, "wb", buffering=0)
+
+    def fill(self, leave=0):
+        os.write(self.stream.fileno(), b"-" * (self.size - leave - 1) + b"\n")
+
+    def read(self):
+        try:
+            return os.read(self.reader, 1 << 20)
+        except BlockingIOError:
+            return b""
+
+    def close(self):
+        self.stream.close()
+        os.close(self.reader)
+
+
+@pytest.fixture
+def pipe():
+    pipe = Pipe()
+    yield pipe
+    pipe.close()
+
+
+def wsgi(environ, start_response):
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+
+
+def serve(app):
+    seen = []
+    body = app({"REQUEST_METHOD": "GET", "PATH_INFO": "/"}, lambda status, headers, exc_info=None: seen.append(status))
+    return seen[0], b"".join(body)
+
+
+def unharmed(stream, reason, caplog):
+    """
+    Serve three requests over a stream that refuses every line: all are answered, counted, and logged once.
+    """
+    with isolated_runtime(strict=False, log_stream=stream) as isolated, caplog.at_level(logging.ERROR, "obskit"):
+        app = obskit.instrument(wsgi)
+        answers = [serve(app) for _ in range(3)]
+
+        # One more is the start-up line.
+        figures = isolated.value("obskit_dropped_total", sink="logs", reason=reason), recorder.errors["logs"]
+        served = isolated.value("http_requests_total", method="GET", endpoint="<unmatched>", status="200")
+    complaints = [record for record in caplog.records if record.name == "obskit"]
+    return ([("200 OK", b"ok")] * 3, (4.0, 4), 3.0, 1) == (answers, figures, served, len(complaints))
+
+
+def test_a_line_is_one_write(tmp_path):
+    """
+    A stream with a descriptor gets the line past its buffer, at once.
+    """
+    with open(tmp_path / "app.log", "w") as stream:
+        writer(stream)(LINE)
+
+        assert LINE == (tmp_path / "app.log").read_bytes()
+
+
+@pytest.mark.parametrize("kind", [io.StringIO, io.BytesIO])
+def test_a_stream_without_a_descriptor_takes_text_or_bytes(kind):
+    """
+    Streams in memory get what they take.
+    """
+    stream = kind()
+    writer(stream)(LINE)
+
+    assert stream.getvalue() in (LINE, LINE.decode())
+
+
+def test_an_object_that_writes_is_flushed():
+    """
+    Whatever has `write()` is a stream; where it can be flushed, it is.
+    """
+
+    class Own:
+        calls = ()
+
+        def write(self, text):
+            self.calls += (text,)
+
+        def flush(self):
+            self.calls += ("flush",)
+
+    own = Own()
+    writer(own)(LINE)
+
+    assert (LINE.decode(), "flush") == own.calls
+
+
+def test_lines_of_threads_do_not_mix(tmp_path):
+    """
+    Eight threads that write at once leave whole lines only.
+    """
+    with open(tmp_path / "app.log", "w") as stream:
+        write, gate = writer(stream), threading.Barrier(8)
+
+        def work(number):
+            gate.wait(10)
+            for _ in range(200):
+                write(json.dumps({"worker": number, "text": "x" * 500}).encode() + b"\n")
+
+        workers = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join(30)
+    lines = (tmp_path / "app.log").read_text().splitlines()
+
+    assert 1600 == len(lines)
+    assert set(range(8)) == {json.loads(line)["worker"] for line in lines}
+
+
+def test_a_closed_stream_costs_its_lines(tmp_path, caplog):
+    """
+    A closed file is counted as `closed`, and its descriptor's number, which may be a socket's by now, gets nothing.
+    """
+    with open(tmp_path / "app.log", "w") as stream, isolated_runtime(strict=False, log_stream=stream) as isolated:
+        stream.close()
+        operation = HttpOperation("GET", "/")
+        with open(tmp_path / "other", "w+b", buffering=0) as other, caplog.at_level(logging.ERROR, "obskit"):
+            recorder.plan(HttpOperation).end(operation)
+            other.seek(0)
+            leaked = other.read()
+
+        assert b"" == leaked
+        assert 1.0 == isolated.value("obskit_dropped_total", sink="logs", reason="closed")
+
+
+def test_a_stream_that_was_closed_before(caplog):
+    """
+    An application that closes its output first is served all the same.
+    """
+    stream = io.StringIO()
+    stream.close()
+
+    assert unharmed(stream, "closed", caplog)
+
+
+def test_a_full_disk(caplog):
+    """
+    Where no byte can be written the application answers, and each line is counted as `ENOSPC`.
+    """
+    with open("/dev/full", "w") as stream:
+        assert unharmed(stream, "ENOSPC", caplog)
+
+
+def test_a_full_pipe(pipe, caplog):
+    """
+    A pipe that nobody reads and that must not block refuses each line with `EAGAIN`.
+    """
+    pipe.fill()
+
+    assert unharmed(pipe.stream, "EAGAIN", caplog)
+
+
+def test_a_pipe_that_has_gone(pipe, caplog):
+    """
+    A reader that has ended is counted as `EPIPE`.
+    """
+    reader = pipe.reader
+    pipe.reader = os.dup(pipe.stream.fileno())
+    os.close(reader)
+
+    assert unharmed(pipe.stream, "EPIPE", caplog)
+
+
+def test_a_stream_that_raises_whatever_it_likes(caplog):
+    """
+    An error that is no `OSError` is no more harmful: it is counted by the guard.
+    """
+
+    class Own:
+        def write(self, text):
+            raise KeyError("own mistake")
+
+    with isolated_runtime(strict=False, log_stream=Own()) as isolated, caplog.at_level(logging.ERROR, "obskit"):
+        answer = serve(obskit.instrument(wsgi))
+
+        assert ("200 OK", b"ok") == answer
+        assert 2.0 == isolated.value("obskit_errors_total", sink="logs")
+
+
+def test_a_line_that_was_taken_in_part_does_not_spoil_the_next(pipe):
+    """
+    A pipe that takes the start of a line and then no more has the next line on a line of its own.
+    """
+    write = writer(pipe.stream)
+    long = b'{"message": "' + b"x" * 8000 + b'"}\n'
+    with pytest.raises(BlockingIOError):
+        write(long)
+    torn = pipe.read()
+    write(LINE)
+
+    assert long.startswith(torn)
+    assert b"\n" + LINE == pipe.read()
+    write(LINE)
+    assert LINE == pipe.read()
+
+
+def test_a_partial_write_goes_on(monkeypatch, pipe):
+    """
+    A descriptor that takes a line in pieces gets all of it.
+    """
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: real(descriptor, data[:5]))
+    writer(pipe.stream)(LINE)
+
+    assert LINE == pipe.read()
+
+
+def program(source, **options):
+    return subprocess.run([sys.executable, "-c", source], stderr=subprocess.PIPE, text=True, timeout=60, **options)
+
+
+SERVE = """
+import obskit, sys
+def wsgi(environ, start_response):
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+{before}
+app = obskit.instrument(wsgi)
+seen = []
+body = app({{"REQUEST_METHOD": "GET", "PATH_INFO": "/"}}, lambda status, headers, exc_info=None: seen.append(status))
+print(seen, list(body), file=sys.stderr)
+from prometheus_client import REGISTRY
+print(REGISTRY.get_sample_value("obskit_dropped_total", {{"sink": "logs", "reason": "{reason}"}}), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "reason"),
+    [("sys.stdout.close()", "closed"), ("sys.stdout = None", "closed"), ("import os; os.close(1)", "EBADF")],
+)
+def test_a_closed_standard_output(before, reason):
+    """
+    A program whose standard output is closed, or was never there, starts and serves; its lines are counted.
+    """
+    done = program(SERVE.format(before=before, reason=reason), stdout=subprocess.DEVNULL)
+
+    assert 0 == done.returncode, done.stderr
+    assert "['200 OK'] [b'ok']\n2.0\n" in done.stderr
+    assert 1 == done.stderr.count("Traceback")
+
+
+def test_standard_output_is_the_default():
+    """
+    Without `log_stream` each line is on standard output, one JSON object a line.
+    """
+    done = program(SERVE.format(before="", reason="closed"), stdout=subprocess.PIPE)
+
+    assert ["obskit is on", "request"] == [json.loads(line)["message"] for line in done.stdout.splitlines()]

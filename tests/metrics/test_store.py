@@ -1,0 +1,247 @@
+"""
+A store shows its families to registries, under the names that the settings give them.
+"""
+
+import gc
+
+import pytest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+import obskit
+from obskit.catalogue import Metric
+from obskit.errors import MetricConflictError
+from obskit.metrics import family
+from obskit.metrics.store import MetricStore
+from obskit.operation import HttpOperation
+from obskit.recorder import recorder
+from obskit.testing import FakeClock, isolated_runtime
+
+
+def serve(endpoint="/plants/<int:plant_id>", status=200, seconds=0.0):
+    operation = HttpOperation("GET", "/")
+    operation.endpoint, operation.status = endpoint, status
+    plan = recorder.plan(HttpOperation)
+    plan.begin(operation)
+    if seconds:
+        recorder.clock.advance(seconds)
+    plan.end(operation)
+
+
+def page(registry):
+    return generate_latest(registry).decode()
+
+
+def test_the_page_is_what_prometheus_client_makes_of_it():
+    """
+    `generate_latest()` of the application's registry has our series, with help, type and cumulative buckets.
+    """
+    with isolated_runtime(namespace="shop", http_buckets=(0.1, 1.0), clock=FakeClock()) as isolated:
+        serve(seconds=0.05)
+        serve(seconds=0.5)
+        serve(status=404, seconds=2.0)
+        lines = page(isolated.registry).splitlines()
+
+    name = "shop_http_request_duration_seconds"
+    labels = 'endpoint="/plants/<int:plant_id>",method="GET"'
+    expected = [
+        f"# HELP {name} Seconds from the request's arrival to the last byte of its reply.",
+        f"# TYPE {name} histogram",
+        f'{name}_bucket{{endpoint="/plants/<int:plant_id>",le="0.1",method="GET"}} 1.0',
+        f'{name}_bucket{{endpoint="/plants/<int:plant_id>",le="1.0",method="GET"}} 2.0',
+        f'{name}_bucket{{endpoint="/plants/<int:plant_id>",le="+Inf",method="GET"}} 3.0',
+        f"{name}_count{{{labels}}} 3.0",
+        f"{name}_sum{{{labels}}} 2.55",
+    ]
+    counted = [line for line in lines if line.startswith("shop_http_requests_total")]
+    assert expected == [line for line in lines if name in line and "obskit_label_sets" not in line]
+    assert [
+        f'shop_http_requests_total{{{labels},status="200"}} 2.0',
+        f'shop_http_requests_total{{{labels},status="404"}} 1.0',
+    ] == counted
+
+
+def test_the_page_parses():
+    """
+    Every line is one that Prometheus reads, label values with quotes, backslashes and line ends included.
+    """
+    hostile = 'quote " backslash \\ newline \n end'
+    with isolated_runtime() as isolated:
+        serve(endpoint=hostile)
+        pages = list(text_string_to_metric_families(page(isolated.registry)))
+
+    assert hostile in {sample.labels.get("endpoint") for shown in pages for sample in shown.samples}
+
+
+def test_the_applications_own_metrics_stand_beside_ours():
+    """
+    Metrics made with `prometheus_client` in the same registry are on the same page.
+    """
+    registry = CollectorRegistry()
+    Gauge("ovens", "Ovens.", registry=registry).set(4)
+    with isolated_runtime(registry=registry):
+        serve()
+        text = page(registry)
+
+    assert "ovens 4.0" in text
+    assert "http_requests_total{" in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (Counter, "http_requests"),
+        (Counter, "http_requests_total"),
+        (Histogram, "http_request_duration_seconds"),
+        (Gauge, "http_requests_in_progress"),
+        (Gauge, "http_request_duration_seconds_count"),
+    ],
+)
+def test_a_name_of_the_applications_is_a_conflict(kind, name):
+    """
+    A name, or one of the samples', that the application has registered stops `configure()` and names the settings.
+    """
+    registry = CollectorRegistry()
+    kind(name, "The application's own.", registry=registry)
+    with pytest.raises(MetricConflictError, match=r"namespace='\.\.\.'.*metric_names={'http_") as raised:
+        with isolated_runtime(registry=registry):
+            pass
+
+    ours = str(raised.value).partition("metric_names={'")[2].partition("'")[0]
+    with isolated_runtime(registry=registry, metric_names={ours: None}) as isolated:
+        assert isolated.registry is registry
+
+
+def test_the_conflict_names_the_metric_without_the_namespace():
+    """
+    The message's `metric_names` is what solves it where there is a namespace too.
+    """
+    registry = CollectorRegistry()
+    Counter("shop_http_requests", "Requests.", registry=registry)
+    with pytest.raises(MetricConflictError, match="'shop_http_requests_total' is registered already") as raised:
+        with isolated_runtime(registry=registry, namespace="shop"):
+            pass
+
+    assert "metric_names={'http_requests_total': 'other_name'}" in str(raised.value)
+
+
+def test_a_conflict_leaves_the_registry_as_it_was():
+    """
+    Where a name is refused, none of ours stays.
+    """
+    registry = CollectorRegistry()
+    Counter("http_requests", "Requests.", registry=registry)
+    with pytest.raises(MetricConflictError), isolated_runtime(registry=registry):
+        pass
+
+    assert ["http_requests"] == [shown.name for shown in registry.collect()]
+
+
+def test_two_metrics_under_one_name_are_a_conflict():
+    """
+    A rename that meets another metric is refused when it comes.
+    """
+    renames = {"function_duration_seconds": "http_response_first_byte_seconds"}
+    with pytest.raises(MetricConflictError, match="http_response_first_byte_seconds"):
+        with isolated_runtime(metric_names=renames):
+            obskit.observe("job")(int)()
+
+
+def test_metrics_are_renamed_in_the_namespace():
+    """
+    `metric_names` gives the name after the prefix, to a metric and to the counter that comes with one.
+    """
+    names = {"http_request_duration_seconds": "latency_seconds", "http_requests_total": "hits_total"}
+    with isolated_runtime(namespace="shop", metric_names=names) as isolated:
+        serve()
+
+        labels = {"method": "GET", "endpoint": "/plants/<int:plant_id>"}
+        assert 1.0 == isolated.value("shop_latency_seconds_count", **labels)
+        assert 1.0 == isolated.value("shop_hits_total", **labels, status="200")
+        assert "http_request" not in page(isolated.registry).replace("http_requests_in_progress", "")
+
+
+@pytest.mark.parametrize(
+    ("left_out", "stays"),
+    [
+        ("http_requests_total", "http_request_duration_seconds_count"),
+        ("http_requests_in_progress", "http_requests_total"),
+        ("obskit_build_info", "http_requests_total"),
+    ],
+)
+def test_a_metric_is_left_out(left_out, stays):
+    """
+    None leaves one metric out and keeps the others, the pulled ones and obskit's own included.
+    """
+    with isolated_runtime(metric_names={left_out: None}) as isolated:
+        serve()
+        text = page(isolated.registry)
+
+    assert left_out not in text
+    assert stays in text
+
+
+def test_obskits_own_metrics_take_no_namespace():
+    """
+    `obskit_build_info` is called so in every application, and says what runs.
+    """
+    with isolated_runtime(namespace="shop", service="till", version="1.2", environment="test") as isolated:
+        labels = {"service": "till", "version": "1.2", "environment": "test", "obskit": obskit.__version__}
+        assert 1.0 == isolated.value("obskit_build_info", **labels)
+
+
+def test_requests_in_progress_are_pulled():
+    """
+    The gauge counts what has begun and not ended.
+    """
+    with isolated_runtime() as isolated:
+        operation = HttpOperation("GET", "/")
+        recorder.plan(HttpOperation).begin(operation)
+        during = isolated.value("http_requests_in_progress", method="GET")
+        recorder.plan(HttpOperation).end(operation)
+        after = isolated.value("http_requests_in_progress", method="GET")
+
+    assert 1.0 == during
+    assert after in (None, 0.0)
+
+
+def test_a_store_joins_two_registries():
+    """
+    Both show the same figures, and closing leaves both.
+    """
+    store, registries = MetricStore("shop", {}, 1000), [CollectorRegistry(), CollectorRegistry()]
+    sold = store.add(family.Counter(Metric("sold_total", "counter", "Sold.")))
+    for registry in registries:
+        store.register(registry)
+    sold.inc(3)
+    figures = [registry.get_sample_value("shop_sold_total") for registry in registries]
+    store.close()
+
+    assert [3.0, 3.0] == figures
+    assert [[], []] == [list(registry.collect()) for registry in registries]
+
+
+def test_a_family_that_comes_late_is_known_to_the_registry():
+    """
+    A metric of the application's under the name of one of ours that came late is refused by the registry.
+    """
+    store, registry = MetricStore("", {}, 1000), CollectorRegistry()
+    store.register(registry)
+    store.add(family.Counter(Metric("sold_total", "counter", "Sold.")))
+    with pytest.raises(ValueError, match="Duplicated timeseries"):
+        Counter("sold", "Sold.", registry=registry)
+    store.close()
+
+    Counter("sold", "Sold.", registry=registry).inc()
+    assert 1.0 == registry.get_sample_value("sold_total")
+
+
+def test_a_closed_runtime_leaves_no_figures():
+    """
+    The next runtime's page begins at nothing.
+    """
+    with isolated_runtime():
+        serve()
+    gc.collect()
+    with isolated_runtime() as isolated:
+        assert "plant_id" not in page(isolated.registry)

@@ -1,0 +1,418 @@
+"""
+Each request is one JSON line with the fields of the contract, whatever the values are.
+"""
+
+import json
+import math
+from datetime import UTC, datetime
+
+import orjson
+import pytest
+
+import obskit
+from obskit.context import current
+from obskit.db.operation import DbOperation
+from obskit.logs.lines import RESERVED, render
+from obskit.operation import Event, HttpOperation, Totals
+from obskit.recorder import recorder
+from obskit.sinks.logs import MAX_PATH, masked
+from obskit.testing import FakeClock, FakeIds, isolated_runtime
+
+TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+
+
+class Request(HttpOperation):
+    """
+    Be a request that no server has seen.
+    """
+
+    __slots__ = ("address", "agent", "asked")
+
+    def __init__(self, path="/plants/7", *, client="203.0.113.77", agent="curl/8", query=""):
+        super().__init__("GET", path)
+        self.address, self.agent, self.asked = client, agent, query
+        self.endpoint, self.status, self.correlation_id = "/plants/<id>", 200, "id-1"
+
+    @property
+    def client(self):
+        return self.address
+
+    @property
+    def user_agent(self):
+        return self.agent
+
+    @property
+    def query(self):
+        return self.asked
+
+
+class Raw:
+    """
+    Keep lines as they were written.
+    """
+
+    def __init__(self):
+        self.lines = []
+
+    def write(self, text):
+        self.lines.append(text)
+
+
+def run(operation, seconds=0.0, **fields):
+    plan = recorder.plan(HttpOperation)
+    plan.begin(operation)
+    for name, value in fields.items():
+        setattr(operation, name, value)
+    if seconds:
+        recorder.clock.advance(seconds)
+    plan.end(operation)
+
+
+def line_of(operation=None, *, seconds=0.0, settings=None, **fields):
+    """
+    Give the line of one request, parsed by a strict parser.
+    """
+    raw = Raw()
+    given = {"service": "shop", "log_stream": raw, **(settings or {})}
+    with isolated_runtime(clock=FakeClock(), wall_clock=FakeClock(1_700_000_000.25), **given):
+        run(operation or Request(), seconds, **fields)
+    [text] = raw.lines
+    assert text.endswith("}\n")
+    assert "\n" not in text[:-1]
+    return orjson.loads(text)
+
+
+def test_the_access_line():
+    """
+    A plain request's line has the fields of the contract, and no others.
+    """
+    assert {
+        "timestamp": "2023-11-14T22:13:20.250000Z",
+        "level": "INFO",
+        "logger": "obskit.access",
+        "message": "request",
+        "service": "shop",
+        "correlation_id": "id-1",
+        "method": "GET",
+        "path": "/plants/7",
+        "endpoint": "/plants/<id>",
+        "status": 200,
+        "duration_ms": 12.346,
+        "bytes_sent": 5,
+        "client": "203.0.113.0",
+        "user_agent": "curl/8",
+    } == line_of(seconds=0.0123456, bytes_sent=5)
+
+
+def test_the_rare_fields():
+    """
+    What only some requests have is in their lines alone.
+    """
+    totals = Totals()
+    totals.db_queries, totals.db_seconds, totals.ai_calls, totals.ai_cost_usd = 3, 0.0125, 1, 0.02
+    rare = {
+        "trace_id": TRACE,
+        "span_id": SPAN,
+        "first_byte_seconds": 0.0015,
+        "aborted": True,
+        "exception": "ValueError",
+        "totals": totals,
+    }
+    plain, full = line_of(), line_of(**rare)
+
+    assert {
+        "trace_id": TRACE,
+        "span_id": SPAN,
+        "first_byte_ms": 1.5,
+        "aborted": True,
+        "exception": {"type": "ValueError"},
+        "db_queries": 3,
+        "db_ms": 12.5,
+        "ai_calls": 1,
+        "ai_cost_usd": 0.02,
+    } == {name: value for name, value in full.items() if name not in plain}
+
+
+def test_what_is_zero_is_left_out():
+    """
+    A request without queries or AI calls has no figures of them.
+    """
+    assert line_of().keys() == line_of(totals=Totals()).keys()
+
+
+def test_who_runs_is_in_every_line():
+    """
+    Service, version and environment are in access lines and in others.
+    """
+    process = {"service": "shop", "version": "1.2", "environment": "test"}
+    with isolated_runtime(**process) as isolated:
+        run(Request())
+        recorder.emit(Event("health.transition", "WARNING", "database is down"))
+
+        assert [process, process] == [{name: line[name] for name in process} for line in isolated.lines]
+
+
+@pytest.mark.parametrize(
+    ("status", "seconds", "settings", "level"),
+    [
+        (200, 0.1, {}, "INFO"),
+        (404, 0.1, {}, "INFO"),
+        (499, 0.1, {}, "INFO"),
+        (500, 0.1, {}, "ERROR"),
+        (503, 9.0, {}, "ERROR"),
+        (200, 2.0, {}, "INFO"),
+        (200, 2.5, {}, "WARNING"),
+        (200, 2.5, {"slow_request_ms": None}, "INFO"),
+        (200, 0.1, {"slow_request_ms": 50}, "WARNING"),
+    ],
+)
+def test_levels(status, seconds, settings, level):
+    """
+    A line is an ERROR from 500 up, a WARNING where the request was slow, and INFO otherwise.
+    """
+    assert level == line_of(seconds=seconds, status=status, settings=settings)["level"]
+
+
+@pytest.mark.parametrize("now", [1_700_000_000, 1_700_000_000.5, 1_700_000_000.000001, 0.0])
+def test_timestamps_have_microseconds_and_z(now):
+    """
+    Six digits and `Z`, on a whole second too; a line of a request and one of an event are alike.
+    """
+    with isolated_runtime(wall_clock=FakeClock(now)) as isolated:
+        run(Request())
+        recorder.emit(Event("a.b", "INFO", "it happened"))
+        stamps = [line["timestamp"] for line in isolated.lines]
+
+    assert [datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")] * 2 == stamps
+
+
+@pytest.mark.parametrize(
+    ("client", "shown"),
+    [
+        ("203.0.113.77", "203.0.113.0"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1::"),
+        ("::ffff:203.0.113.77", "203.0.113.0"),
+        ("fe80::1%eth0", "fe80::"),
+        ("::1", "::"),
+        ("testclient", None),
+        ("", None),
+        ("203.0.113.77:8080", None),
+        (None, None),
+    ],
+)
+def test_a_masked_client_keeps_its_network(client, shown):
+    """
+    /24 of IPv4, also where a socket for both versions writes it, and /48 of IPv6; what is no address is not shown.
+    """
+    assert shown == masked(client)
+    assert shown == line_of(Request(client=client))["client"]
+
+
+@pytest.mark.parametrize(("setting", "shown"), [("full", "203.0.113.77"), ("none", None), ("masked", "203.0.113.0")])
+def test_the_client_is_shown_as_the_setting_says(setting, shown):
+    """
+    `log_client` decides between all of the address, its network and nothing.
+    """
+    assert shown == line_of(settings={"log_client": setting})["client"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "path"), [(False, "/plants/7"), (True, "/plants/7?token=s3cret")]
+)
+def test_query_strings_are_asked_for(setting, path):
+    """
+    The query string, which may hold secrets, is in the path where `log_query_string` says so only.
+    """
+    assert path == line_of(Request(query="token=s3cret"), settings={"log_query_string": setting})["path"]
+
+
+def test_long_paths_are_cut():
+    """
+    A client cannot write lines of any length.
+    """
+    request = Request("/" + "x" * 10_000, query="y" * 10_000)
+
+    assert MAX_PATH == len(line_of(request, settings={"log_query_string": True})["path"])
+
+
+def test_fields_are_renamed_and_left_out():
+    """
+    `log_names` gives fields other names, or none, in access lines and events, shared fields included.
+    """
+    names = {"duration_ms": "response_time", "status": "code", "user_agent": None, "level": "severity", "size": "bytes"}
+    with isolated_runtime(log_names=names) as isolated:
+        run(Request())
+        recorder.emit(Event("queue.full", "WARNING", "the queue is full", {"size": 5}))
+        request, event = isolated.lines
+
+    assert ("INFO", 200, 0.0) == (request["severity"], request["code"], round(request["response_time"]))
+    assert not {"duration_ms", "status", "user_agent", "level"} & request.keys()
+    assert ("WARNING", 5) == (event["severity"], event["bytes"])
+
+
+def test_bound_fields_and_extra_are_in_the_line():
+    """
+    What `obskit.bind()` and a hook add stands beside the contract's fields.
+    """
+    operation = Request()
+    operation.fields, operation.extra = {"user": "u-7"}, {"shelves": 12}
+    line = line_of(operation)
+
+    assert ("u-7", 12) == (line["user"], line["shelves"])
+
+
+@pytest.mark.parametrize("name", sorted(RESERVED))
+def test_a_reserved_name_is_kept_apart(name):
+    """
+    A caller's field of a reserved name becomes `extra_<name>`, in access lines and events, and ours stays.
+    """
+    operation, theirs = Request(), {"anything": "theirs"}
+    operation.fields = {name: theirs}
+    plain, line = line_of(), line_of(operation)
+    with isolated_runtime(service="shop") as isolated:
+        recorder.emit(Event("a.b", "INFO", "it happened", {name: theirs}))
+        [event] = isolated.lines
+
+    assert theirs == line.pop(f"extra_{name}")
+    assert plain == line
+    assert theirs == event[f"extra_{name}"]
+    assert theirs != event.get(name)
+
+
+def test_an_event_has_a_line():
+    """
+    Its name is the logger's, its severity the level, and its fields stand beside.
+    """
+    with isolated_runtime(service="shop", wall_clock=FakeClock(1.5)) as isolated:
+        recorder.emit(Event("health.transition", "ERROR", "database is down", {"component": "database"}))
+
+        assert [
+            {
+                "timestamp": "1970-01-01T00:00:01.500000Z",
+                "level": "ERROR",
+                "logger": "obskit.health",
+                "message": "database is down",
+                "service": "shop",
+                "component": "database",
+            }
+        ] == isolated.lines
+
+
+def test_an_event_inside_a_request_has_its_ids_and_fields():
+    """
+    The line of what happens in a request can be found by the request's id, and carries what was bound.
+    """
+    operation = Request()
+    operation.trace_id = TRACE
+    token = current.set(operation)
+    obskit.bind(user="u-7")
+    with isolated_runtime() as isolated:
+        recorder.emit(Event("query.slow", "WARNING", "slow query"))
+        [line] = isolated.lines
+    current.reset(token)
+
+    assert ("id-1", TRACE, "u-7") == (line["correlation_id"], line["trace_id"], line["user"])
+
+
+class Hostile:
+    """
+    Raise when shown.
+    """
+
+    def __repr__(self):
+        raise RuntimeError("not to be shown")
+
+
+def itself():
+    loop = [1]
+    loop.append(loop)
+    return loop
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("lone \ud800 surrogate", "lone \\ud800 surrogate"),
+        ("\x00 \x1b[31m \u2028 \"\\ \r\n", "\x00 \x1b[31m \u2028 \"\\ \r\n"),
+        (2**53, 2**53),
+        (2**64, str(2**64)),
+        (-(2**70), str(-(2**70))),
+        (math.nan, None),
+        (math.inf, None),
+        (-math.inf, None),
+        (Hostile(), "<Hostile that cannot be shown>"),
+        ({1: "number", None: "none"}, {"1": "number", "None": "none"}),
+        ({"deep": {"list": [1, Hostile(), "\ud800"]}}, {"deep": {"list": [1, "<Hostile that cannot be shown>", "\\ud800"]}}),
+        ({1, 1}, "{1}"),
+        (b"bytes", "b'bytes'"),
+        (1 + 2j, "(1+2j)"),
+        (datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), "2026-01-02T03:04:05Z"),
+        (ValueError("mistake"), "mistake"),
+        (True, True),
+        (None, None),
+    ],
+    ids=lambda value: ascii(value)[:20] if not isinstance(value, Hostile) else "Hostile",
+)
+def test_any_value_leaves_a_line_that_parses(value, shown):
+    """
+    Lone surrogates, huge and impossible numbers, odd keys and objects that raise are shown as text or null; the line
+    parses, and its other fields are what they are.
+    """
+    operation = Request()
+    operation.fields = {"odd": value}
+    line = line_of(operation, exception="ValueError")
+
+    assert shown == line.pop("odd")
+    assert line_of(exception="ValueError") == line
+
+
+def test_a_value_that_holds_itself_is_cut():
+    """
+    Recursion ends, and the line parses.
+    """
+    line = json.loads(render({"odd": itself(), "message": "request"}))
+
+    assert "request" == line["message"]
+    assert 1 == line["odd"][1][1][0]
+
+
+@pytest.mark.parametrize("field", ["path", "agent"])
+def test_a_hostile_client_leaves_a_line_that_parses(field):
+    """
+    Quotes, line ends and surrogates from outside stay inside their field.
+    """
+    text = '"}\n{"level":"ERROR"}\r\n\ud800'
+    line = line_of(Request(text) if field == "path" else Request(agent=text))
+
+    assert '"}\n{"level":"ERROR"}\r\n\\ud800' == line["path" if field == "path" else "user_agent"]
+    assert "INFO" == line["level"]
+
+
+def test_access_lines_can_be_off():
+    """
+    With `access_log=False` requests have no line.
+    """
+    with isolated_runtime(access_log=False) as isolated:
+        run(Request())
+
+        assert [] == isolated.lines
+
+
+def test_other_kinds_have_no_line():
+    """
+    A function or query is in metrics and spans; the request's line shows their sum.
+    """
+    with isolated_runtime(ids=FakeIds(), clock=FakeClock()) as isolated:
+        request = Request()
+        plan, token = recorder.plan(HttpOperation), current.set(request)
+        plan.begin(request)
+        with obskit.observe("job"):
+            query = DbOperation("sqlite", "plants", "select")
+            recorder.plan(DbOperation).begin(query)
+            recorder.clock.advance(0.25)
+            recorder.plan(DbOperation).end(query)
+        current.reset(token)
+        plan.end(request)
+        [line] = isolated.lines
+
+    assert (1, 250.0) == (line["db_queries"], line["db_ms"])

@@ -1,0 +1,140 @@
+"""
+The catalogue holds every metric, by Prometheus' rules, and the page shows nothing else.
+"""
+
+import re
+
+import pytest
+
+import obskit
+from obskit.catalogue import CATALOGUE, Metric
+from obskit.catalogue import db as db_rows
+from obskit.catalogue import function as function_rows
+from obskit.catalogue import http as http_rows
+from obskit.db.operation import DbOperation
+from obskit.errors import MetricNameError
+from obskit.observation import FunctionOperation
+from obskit.operation import HttpOperation
+from obskit.recorder import recorder
+from obskit.testing import isolated_runtime
+
+# Labels that are no field of the operation by the same name: the field they are read from.
+FIELDS = {("FunctionOperation", "status"): "outcome"}
+ROWS = {HttpOperation: http_rows.METRICS, FunctionOperation: function_rows.METRICS, DbOperation: db_rows.METRICS}
+UNITS = ("_seconds", "_bytes", "_usd", "_ratio", "_percent")
+
+
+def fields_of(kind):
+    slots = {slot for cls in kind.__mro__ for slot in getattr(cls, "__slots__", ())}
+    return slots | {name for cls in kind.__mro__ for name, value in vars(cls).items() if isinstance(value, property)}
+
+
+def run(operation):
+    plan = recorder.plan(type(operation))
+    plan.begin(operation)
+    plan.end(operation)
+
+
+def everything_happens():
+    """
+    Make every series: replies of each sort, failures, drops and errors.
+    """
+    request = HttpOperation("GET", "/")
+    request.status, request.endpoint, request.exception = 500, "/boom", "ValueError"
+    request.first_byte_seconds, request.aborted = 0.1, True
+    run(request)
+    for number in range(10):
+        other = HttpOperation("GET", "/")
+        other.status, other.endpoint = 200, f"/{number}"
+        run(other)
+    query = DbOperation("sqlite", "plants", "select")
+    query.error = "OperationalError"
+    run(query)
+    with obskit.observe("job"):
+        recorder.dropped["logs", "closed"] += 1
+    recorder.errors["hook"] += 1
+    recorder.plan(HttpOperation).begin(HttpOperation("GET", "/"))
+
+
+@pytest.fixture
+def page():
+    with isolated_runtime(namespace="shop", size_metrics=True, max_label_sets=5) as isolated:
+        everything_happens()
+        yield {family.name: family for family in isolated.registry.collect()}
+
+
+def name_on_page(row):
+    name = f"shop_{row.name}" if row.prefixed else row.name
+    return name.removesuffix("_total") if row.kind == "counter" else name
+
+
+def test_every_series_on_the_page_is_in_the_catalogue(page):
+    """
+    What is scraped has a row, of the same type, help and labels; and every row is scraped once all has happened.
+    """
+    catalogue = {name_on_page(row): row for row in CATALOGUE}
+    wrong = [
+        name
+        for name, family in page.items()
+        if (family.type, family.documentation) != (catalogue[name].kind, catalogue[name].help)
+        or any(set(sample.labels) - {"le"} != set(catalogue[name].labels) for sample in family.samples)
+    ]
+
+    assert catalogue.keys() == page.keys()
+    assert [] == wrong
+    assert [] == [name for name, family in page.items() if not family.samples]
+
+
+def test_buckets_are_those_of_the_catalogue_or_a_setting(page):
+    """
+    A histogram's bounds are written in its row, or given by a setting where the row has none.
+    """
+    for row in CATALOGUE:
+        if row.kind == "histogram":
+            shown = {float(sample.labels["le"]) for sample in page[name_on_page(row)].samples if "le" in sample.labels}
+            assert not row.buckets or shown == {*row.buckets, float("inf")}
+
+
+def test_names_are_unique():
+    """
+    No two rows have a name.
+    """
+    names = [row.name for row in CATALOGUE]
+
+    assert sorted(set(names)) == sorted(names)
+
+
+@pytest.mark.parametrize("row", CATALOGUE, ids=lambda row: row.name)
+def test_a_row_follows_the_rules(row):
+    """
+    Counters end in `_total`, nothing else does; histograms end in a base unit; names are lower case, help is a sentence.
+    """
+    assert (row.kind == "counter") == row.name.endswith("_total")
+    assert row.kind != "histogram" or row.name.endswith(UNITS)
+    assert not re.search(r"_(ms|milliseconds|minutes|kb|mb|kilobytes)(_|$)", row.name)
+    assert re.fullmatch(r"[a-z][a-z0-9_]*", row.name)
+    assert all(re.fullmatch(r"[a-z][a-z0-9_]*", label) for label in row.labels)
+    assert re.fullmatch(r"[A-Z].*\.", row.help)
+    assert list(row.buckets) == sorted(set(row.buckets))
+    assert row.prefixed != row.name.startswith("obskit_")
+
+
+@pytest.mark.parametrize(
+    ("kind", "row"), [(kind, row) for kind, rows in ROWS.items() for row in rows], ids=lambda value: str(value)[:40]
+)
+def test_labels_are_fields(kind, row):
+    """
+    Each label of an operation's metric is a field of that operation, never a key of its `extra`.
+    """
+    fields = fields_of(kind)
+
+    assert [] == [label for label in row.labels if FIELDS.get((kind.__name__, label), label) not in fields]
+
+
+@pytest.mark.parametrize("label", ["le", "quantile", "worker", "__name__", "a-b", "1a", ""])
+def test_a_row_with_a_bad_label_cannot_be_written(label):
+    """
+    A label that Prometheus keeps for itself, or that is none, raises where the row is written.
+    """
+    with pytest.raises(MetricNameError, match=f"{label!r} is no label name for x_total: use letters, digits"):
+        Metric("x_total", "counter", "X.", (label,))

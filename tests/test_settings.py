@@ -1,0 +1,321 @@
+"""
+Settings are read once: arguments beat variables beat defaults, and a mistake says what would be right.
+"""
+
+import dataclasses
+import ipaddress
+import os
+import re
+import subprocess
+import sys
+import warnings
+
+import pytest
+
+from obskit.errors import ConfigurationError, UnknownSettingError
+from obskit.settings import Settings, default_of
+
+PROBE = re.compile("^/probe")
+
+
+def read(environ=None, **given):
+    return Settings.read(given, environ or {})
+
+
+@pytest.mark.parametrize(
+    ("environ", "given", "expected"),
+    [
+        ({}, {}, "/metrics"),
+        ({"OBSKIT_METRICS_PATH": "/variable"}, {}, "/variable"),
+        ({"OBSKIT_METRICS_PATH": "/variable"}, {"metrics_path": "/argument"}, "/argument"),
+    ],
+)
+def test_arguments_beat_variables_beat_defaults(environ, given, expected):
+    """
+    The default holds until a variable says otherwise, and that until an argument does.
+    """
+    assert expected == read(environ, **given).metrics_path
+
+
+@pytest.mark.parametrize(
+    ("environ", "given", "expected"),
+    [
+        ({}, {}, "serve"),
+        ({"OTEL_SERVICE_NAME": "shop"}, {}, "shop"),
+        ({"OTEL_SERVICE_NAME": "shop", "OBSKIT_SERVICE": "till"}, {}, "till"),
+        ({"OTEL_SERVICE_NAME": "shop", "OBSKIT_SERVICE": "till"}, {"service": "desk"}, "desk"),
+    ],
+)
+def test_a_service_has_a_name(monkeypatch, environ, given, expected):
+    """
+    Without a setting the service is called as OpenTelemetry's variable says, else after the program.
+    """
+    monkeypatch.setattr(sys, "argv", ["/opt/shop/serve.py"])
+
+    assert expected == read(environ, **given).service
+
+
+@pytest.mark.parametrize("setting", dataclasses.fields(Settings), ids=lambda setting: setting.name)
+def test_a_default_is_a_value_that_could_be_given(setting):
+    """
+    Each default passes its own check, or says that nothing is set, and each setting says what it means.
+    """
+    default = default_of(setting)
+    checked = default if default in (None, "") else setting.metadata["check"](default)
+
+    assert default == checked
+    assert setting.metadata["doc"].endswith(".")
+
+
+def test_settings_never_change():
+    """
+    What is built is frozen.
+    """
+    settings = read()
+
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        settings.service = "other"
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "expected"),
+    [
+        ("ENABLED", "0", False),
+        ("ENABLED", "Off", False),
+        ("SIZE_METRICS", "yes", True),
+        ("MAX_LABEL_SETS", "50", 50),
+        ("TRACE_RATIO", "0.25", 0.25),
+        ("SLOW_REQUEST_MS", "none", None),
+        ("METRICS_PATH", "None", None),
+        ("LOG_CLIENT", "none", "none"),
+        ("EXCLUDE", "/static, /assets,", ("/static", "/assets")),
+        ("HTTP_BUCKETS", "0.1,1,inf", (0.1, 1.0)),
+        ("METRIC_NAMES", '{"http_requests_total": null}', {"http_requests_total": None}),
+        ("TRUSTED_PROXIES", "10.0.0.0/8,::1", (ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("::1"))),
+    ],
+)
+def test_variables_are_text_lists_or_json(variable, text, expected):
+    """
+    Flags, numbers, comma-separated tuples and JSON mappings are read from variables; `none` switches off.
+    """
+    assert expected == getattr(read({"OBSKIT_" + variable: text}), variable.lower())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("service", 7, "service=7: expected a non-empty string, found int"),
+        ("service", "", "service='': expected a non-empty string, found str"),
+        ("enabled", 1, "enabled=1: expected True or False, found int"),
+        ("enabled", "maybe", "enabled='maybe': expected true or false (1/0, yes/no, on/off), found str"),
+        ("trace_ratio", 1.5, "trace_ratio=1.5: expected a ratio from 0 to 1, found float"),
+        ("trace_ratio", float("nan"), "trace_ratio=nan: expected a ratio from 0 to 1, found float"),
+        ("max_label_sets", 0, "max_label_sets=0: expected a whole number from 1 to 1,000,000, found int"),
+        ("max_label_sets", 1.5, "max_label_sets=1.5: expected a whole number from 1 to 1,000,000, found float"),
+        (
+            "max_label_sets",
+            float("inf"),
+            "max_label_sets=inf: expected a whole number from 1 to 1,000,000, found float",
+        ),
+        ("max_label_sets", True, "max_label_sets=True: expected a whole number from 1 to 1,000,000, found bool"),
+        ("log_client", "hidden", "log_client='hidden': expected one of 'masked', 'full', 'none', found str"),
+        ("registry", {}, "registry={}: expected a prometheus_client CollectorRegistry, found dict"),
+        (
+            "namespace",
+            "my-shop",
+            "namespace='my-shop': expected a Prometheus name prefix such as 'shop' (letters, digits and underscores), "
+            "found str",
+        ),
+        (
+            "metrics_path",
+            "metrics",
+            "metrics_path='metrics': expected a URL path with a leading slash and no trailing one, such as "
+            "'/metrics', or None not to mount it, found str",
+        ),
+        (
+            "trusted_proxies",
+            ("10.0.0.0/64",),
+            "trusted_proxies=('10.0.0.0/64',): expected networks such as ('10.0.0.0/8', '127.0.0.1'), found tuple",
+        ),
+        (
+            "tracing",
+            "jaeger",
+            "tracing='jaeger': expected 'otlp', 'console', a tracer provider, or None to use the one that "
+            "OpenTelemetry was given, found str",
+        ),
+        (
+            "log_stream",
+            "app.log",
+            "log_stream='app.log': expected a stream with a write() method, or None for standard output, found str",
+        ),
+        (
+            "request_hook",
+            "hook",
+            "request_hook='hook': expected a function that takes the finished HttpOperation, found str",
+        ),
+        (
+            "slow_request_ms",
+            -1,
+            "slow_request_ms=-1: expected milliseconds from 0 to a day, or None for off, found int",
+        ),
+        (
+            "metric_names",
+            {"http_requests_total": "http requests"},
+            "metric_names={'http_requests_total': 'http requests'}: expected new names of letters, digits and "
+            "underscores, such as {'http_requests_total': 'requests_total'}, or None, found dict",
+        ),
+        (
+            "log_names",
+            {"duration_ms": 5},
+            "log_names={'duration_ms': 5}: expected a mapping of names to new names (or None to leave one out), such "
+            "as {'duration_ms': 'response_time'}, found dict",
+        ),
+    ],
+)
+def test_a_wrong_value_says_what_is_right(name, value, message):
+    """
+    A value of the wrong type or range is an error that names the setting, the value and what is expected.
+    """
+    with pytest.raises(ConfigurationError) as raised:
+        read(**{name: value})
+
+    assert message == str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "bounds", [(), (float("inf"),), (1.0, 1.0), (2.0, 1.0), ("a",), (float("nan"),), (0.1, float("nan")), (10**400,), 5]
+)
+def test_bucket_bounds_rise(bounds):
+    """
+    Bounds that are none, no numbers or do not rise are refused.
+    """
+    with pytest.raises(ConfigurationError, match="expected at least one bucket bound in seconds, rising"):
+        read(http_buckets=bounds)
+
+
+@pytest.mark.parametrize("exclude", ["/static", ("static",), (re.compile(b"^/x"),), (5,)])
+def test_exclude_takes_what_can_be_looked_for_in_a_path(exclude):
+    """
+    Prefixes have a leading slash and patterns are of text, since a request's path is.
+    """
+    with pytest.raises(ConfigurationError, match="expected path prefixes with a leading slash, or compiled patterns"):
+        read(exclude=exclude)
+
+
+def test_exclude_keeps_patterns():
+    """
+    Compiled patterns stand beside prefixes.
+    """
+    assert ("/static", PROBE) == read(exclude=["/static", PROBE]).exclude
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "message"),
+    [
+        (
+            "OBSKIT_MAX_LABEL_SETS",
+            "many",
+            "OBSKIT_MAX_LABEL_SETS='many': expected a whole number from 1 to 1,000,000, found str",
+        ),
+        ("OBSKIT_ENABLED", "", "OBSKIT_ENABLED='': expected true or false (1/0, yes/no, on/off), found str"),
+        (
+            "OBSKIT_LOG_NAMES",
+            "{",
+            "OBSKIT_LOG_NAMES='{': expected a JSON object: Expecting property name enclosed in double quotes: line 1 "
+            "column 2 (char 1)",
+        ),
+    ],
+)
+def test_a_wrong_variable_is_named(variable, text, message):
+    """
+    A variable's wrong value is the same error, under the variable's name.
+    """
+    with pytest.raises(ConfigurationError) as raised:
+        read({variable: text})
+
+    assert message == str(raised.value)
+
+
+def test_a_long_value_is_cut_in_a_message():
+    """
+    A message shows 80 characters of a value.
+    """
+    with pytest.raises(ConfigurationError) as raised:
+        read(namespace="-" * 500)
+
+    assert str(raised.value).startswith("namespace='" + "-" * 76 + "...: expected")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("namespce", "there is no setting 'namespce'; did you mean 'namespace'?"),
+        ("metric_path", "there is no setting 'metric_path'; did you mean 'metrics_path'?"),
+        ("zzz", "there is no setting 'zzz'; docs/reference/settings.md lists them all"),
+    ],
+)
+def test_an_unknown_argument_is_an_error_with_the_nearest_name(name, message):
+    """
+    An argument that is no setting raises, and suggests one where it is near.
+    """
+    with pytest.raises(UnknownSettingError) as raised:
+        read(**{name: 1})
+
+    assert message == str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "message"),
+    [
+        (
+            "OBSKIT_NAMESPCE",
+            "obskit: OBSKIT_NAMESPCE is set, but there is no such setting; did you mean 'OBSKIT_NAMESPACE'?",
+        ),
+        (
+            "OBSKIT_ZZZ",
+            "obskit: OBSKIT_ZZZ is set, but there is no such setting; docs/reference/settings.md lists them all",
+        ),
+    ],
+)
+def test_an_unknown_variable_is_one_warning(variable, message):
+    """
+    A stray variable does not stop a start; it is one warning, with the nearest name.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        settings = read({variable: "1", "PATH": "x"})
+
+    assert [message] == [str(warning.message) for warning in caught]
+    assert settings.namespace == ""
+
+
+def test_what_no_variable_can_say_has_none():
+    """
+    An object cannot come from a variable, so its name in the environment is a stray one.
+    """
+    with pytest.warns(UserWarning, match="OBSKIT_REGISTRY is set, but there is no such setting"):
+        settings = read({"OBSKIT_REGISTRY": "default"})
+
+    assert settings.registry is None
+
+
+def test_no_message_shows_the_token():
+    """
+    The metrics token is in no error and in no repr.
+    """
+    with pytest.raises(ConfigurationError) as raised:
+        read(metrics_token=b"s3cret")
+
+    assert str(raised.value) == "metrics_token=<hidden>: expected a non-empty string, found bytes"
+    assert "s3cret" not in repr(read(metrics_token="s3cret"))
+
+
+def test_nothing_is_read_at_import():
+    """
+    A wrong variable is no matter until `configure()`.
+    """
+    script = "import obskit, obskit.settings, obskit.runtime, obskit.testing"
+    environ = {**os.environ, "OBSKIT_MAX_LABEL_SETS": "many", "OBSKIT_ZZZ": "1"}
+    done = subprocess.run([sys.executable, "-W", "error", "-c", script], env=environ, capture_output=True, text=True)
+
+    assert (0, "") == (done.returncode, done.stderr)
