@@ -107,7 +107,7 @@ def test_names_are_unique():
 @pytest.mark.parametrize("row", CATALOGUE, ids=lambda row: row.name)
 def test_a_row_follows_the_rules(row):
     """
-    Counters end in `_total`, nothing else does; histograms end in a base unit; names are lower case, help is a sentence.
+    Counters, and they alone, end in `_total`; histograms end in a base unit; names are lower case, help is a sentence.
     """
     assert (row.kind == "counter") == row.name.endswith("_total")
     assert row.kind != "histogram" or row.name.endswith(UNITS)

@@ -150,7 +150,9 @@ def test_a_well_formed_id(good):
     assert valid_id(good)
 
 
-@pytest.mark.parametrize("bad", ["", "-a", ".a", "x" * 65, "a b", "a\n", "a\r\nSet-Cookie: x", "ä", "{a}", "-" * 60_000])
+@pytest.mark.parametrize(
+    "bad", ["", "-a", ".a", "x" * 65, "a b", "a\n", "a\r\nSet-Cookie: x", "ä", "{a}", "-" * 60_000]
+)
 def test_a_bad_id(bad):
     """
     Everything else is refused, the trailing newline that `$` would let through included.

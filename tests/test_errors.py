@@ -165,7 +165,9 @@ def test_a_metric_name_that_the_application_has_registered():
     with pytest.raises(MetricConflictError) as raised, isolated_runtime(registry=registry):
         pass
 
-    assert "the metric 'http_requests_total' is registered already, by the application or another library" in str(raised.value)
+    assert "the metric 'http_requests_total' is registered already, by the application or another library" in str(
+        raised.value
+    )
     assert "namespace='...'" in str(raised.value)
     assert "metric_names={'http_requests_total': 'other_name'}" in str(raised.value)
 

@@ -30,9 +30,7 @@ def walked(folder: Path) -> Iterator[Path]:
         if path.is_file():
             yield path
         elif path.name == ".ci" or not (
-            path.name.startswith(".")
-            or path.name in {"build", "dist", "__pycache__"}
-            or (path / "pyvenv.cfg").exists()
+            path.name.startswith(".") or path.name in {"build", "dist", "__pycache__"} or (path / "pyvenv.cfg").exists()
         ):
             yield from walked(path)
 

@@ -71,11 +71,11 @@ def test_a_plan_is_the_same_object_for_good(recorder):
 
 def test_without_sinks_nothing_happens(recorder):
     """
-    A plan of no runtime leaves an operation as it is.
+    A plan of no runtime times an operation and hands it to nobody.
     """
     operation = run(recorder, HttpOperation("GET", "/"), seconds=1.0)
 
-    assert (0.0, False) == (operation.duration_seconds, operation.ended)
+    assert (1.0, True) == (operation.duration_seconds, operation.ended)
 
 
 def test_a_kind_that_is_asked_for_late_is_bound(recorder):
@@ -197,7 +197,9 @@ def test_an_operation_nests_under_what_runs():
     assert ("failed", "error", {"reason": "out of paper"}) == (operation.error, operation.outcome, operation.extra)
 
 
-@pytest.mark.parametrize(("method", "label"), [("GET", "GET"), ("PATCH", "PATCH"), ("get", "_OTHER"), ("BREW", "_OTHER")])
+@pytest.mark.parametrize(
+    ("method", "label"), [("GET", "GET"), ("PATCH", "PATCH"), ("get", "_OTHER"), ("BREW", "_OTHER")]
+)
 def test_methods_are_a_bounded_set(method, label):
     """
     A method of the RFCs is its own label; every other shares one.

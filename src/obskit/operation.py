@@ -26,7 +26,7 @@ class Operation:
     """
 
     __slots__ = (
-        "_root", "correlation_id", "duration_seconds", "ended", "error", "extra", "fields", "parent",
+        "_extra", "_root", "correlation_id", "duration_seconds", "ended", "error", "fields", "parent",
         "span", "span_id", "started", "trace_id",
     )  # fmt: skip
 
@@ -39,31 +39,30 @@ class Operation:
     trace_id: str | None  # W3C, hexadecimal, where a trace is known
     span_id: str | None
     fields: dict[str, Any] | None  # what `obskit.bind()` added; on the root only
-    extra: dict[str, Any]  # for logs, spans and stored rows; never labels
+    _extra: dict[str, Any] | None
     span: Any  # what the span sink keeps between begin and end
     ended: bool  # True from the first end on; later ones do nothing
 
     def __init__(self) -> None:
         # Chains, and no super().__init__() below, since every request pays for this.
         self._root = self.parent = self.error = self.correlation_id = self.trace_id = self.span_id = None
-        self.fields = self.span = None
+        self.fields = self.span = self._extra = None
         self.started = self.duration_seconds = 0.0
-        self.extra = {}
         self.ended = False
 
     @property
-    def root(self) -> Operation:
-        """
-        Give the outermost operation of this request or job; itself where there is none.
-        """
+    def root(self) -> Operation:  # the outermost of this request or job; itself where there is none
         # Never a slot that refers to itself: each request would be garbage that only a collection can free.
         return self if self._root is None else self._root
 
     @property
-    def outcome(self) -> str:
-        """
-        Say `success` or `error`: the `status` label of functions, queries and AI calls.
-        """
+    def extra(self) -> dict[str, Any]:  # free fields for logs, spans and stored rows; never labels
+        if self._extra is None:
+            self._extra = {}
+        return self._extra
+
+    @property
+    def outcome(self) -> str:  # the `status` label of functions, queries and AI calls
         return "success" if self.error is None else "error"
 
     def fail(self, reason: str) -> None:
@@ -108,10 +107,9 @@ class HttpOperation(Operation):
 
     def __init__(self, method: str, path: str) -> None:
         self._root = self.parent = self.error = self.correlation_id = self.trace_id = self.span_id = None
-        self.fields = self.span = None
+        self.fields = self.span = self._extra = None
         self.exception = self.first_byte_seconds = self.totals = None
         self.started = self.duration_seconds = 0.0
-        self.extra = {}
         self.ended = self.streamed = self.aborted = False
         self.method = _METHOD_LABELS.get(method, OTHER)
         self.path = path
@@ -124,13 +122,15 @@ class HttpOperation(Operation):
         """
         return None
 
-    @property
-    def client(self) -> str | None:  # unmasked, through trusted proxies; None where the server does not tell
-        return None
+    def visitor(self) -> tuple[str | None, str | None]:
+        """
+        Tell who asks: the address, unmasked and through trusted proxies, and the `User-Agent`, cut to 256 characters.
+        """
+        return None, None
 
     @property
-    def user_agent(self) -> str | None:  # cut to 256 characters
-        return None
+    def client(self) -> str | None:
+        return self.visitor()[0]
 
     @property
     def query(self) -> str:  # raw, without the question mark

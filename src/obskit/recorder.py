@@ -12,6 +12,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from time import perf_counter, time
+from types import BuiltinMethodType
 from typing import Any, Protocol
 
 from obskit import context
@@ -29,31 +30,41 @@ class Sink(Protocol):
 
     # What to do at the start and at the end of an operation of this kind; None is nothing.
     def bind(self, kind: type[Operation]) -> tuple[Step | None, Step | None]: ...
-
     def emit(self, event: Event) -> None: ...
-
-    # Put out what is still queued; called after the server has stopped accepting, and before close().
-    def flush(self) -> None: ...
-
-    # Release files, threads and registrations.
-    def close(self) -> None: ...
-
-
-def _nothing(operation: Any, at: float | None = None) -> None:
-    return None
+    def flush(self) -> None: ...  # put out what is still queued; called before close(), and when the server stops
+    def close(self) -> None: ...  # release files, threads and registrations
 
 
 class Plan:
     """
-    Begin and end operations of one kind: `begin(op)`, `end(op)`, or `end(op, at)` for a moment that has passed.
+    Begin and end operations of one kind. Hot code may run `starts` itself: its steps never raise.
     """
 
-    __slots__ = ("active", "begin", "end")
+    __slots__ = ("active", "clock", "failed", "finishes", "starts")
 
-    def __init__(self) -> None:
-        self.begin: Callable[[Any], None] = _nothing
-        self.end: Callable[..., None] = _nothing
-        self.active = False  # no runtime stands: the plan does nothing
+    active: bool  # False while no runtime stands
+    starts: tuple[Step, ...]
+    finishes: tuple[tuple[str, Step], ...]
+
+    def __init__(self, failed: Callable[[str, BaseException], None]) -> None:
+        self.failed = failed
+
+    def begin(self, operation: Any) -> None:
+        for start in self.starts:
+            start(operation)
+        operation.started = self.clock()
+
+    def end(self, operation: Any, at: float | None = None) -> None:
+        # `at` is a moment that has passed already; only the first end counts.
+        if operation.ended:
+            return
+        operation.ended = True
+        operation.duration_seconds = (self.clock() if at is None else at) - operation.started
+        for name, finish in self.finishes:
+            try:
+                finish(operation)
+            except Exception as error:
+                self.failed(name, error)
 
 
 class Recorder:
@@ -68,9 +79,7 @@ class Recorder:
         self.reset()
 
     def reset(self) -> None:
-        """
-        Forget counts and fakes; the plans stay as they are.
-        """
+        # Forgets counts and fakes; the plans stay as they are.
         self.clock: Callable[[], float] = perf_counter  # monotonic seconds; what durations are measured with
         self.wall_clock: Callable[[], float] = time  # seconds since the epoch; what lines and rows are stamped with
         self.new_id: Callable[[], str] = context.new_id
@@ -82,7 +91,7 @@ class Recorder:
         Give the plan of a kind: always the same object, whatever runtime stands.
         """
         if kind not in self._plans:
-            self._plans[kind] = Plan()
+            self._plans[kind] = Plan(self.failed)
             self._bind(kind)
         return self._plans[kind]
 
@@ -95,40 +104,23 @@ class Recorder:
             self._bind(kind)
 
     def _bind(self, kind: type[Operation]) -> None:
-        plan = self._plans[kind]
         asked = [(sink.name, *sink.bind(kind)) for sink in self._sinks]
-        plan.active = bool(asked)
-        plan.begin = self._beginner([(name, start) for name, start, _ in asked if start]) if asked else _nothing
-        plan.end = self._ender([(name, finish) for name, _, finish in asked if finish]) if asked else _nothing
+        plan = self._plans[kind]
+        plan.active, plan.clock = bool(asked), self.clock
+        plan.starts = tuple(self._guarded(name, start) for name, start, _ in asked if start)
+        plan.finishes = tuple((name, finish) for name, _, finish in asked if finish)
 
-    def _beginner(self, starts: list[tuple[str, Step]]) -> Callable[[Any], None]:
-        clock, failed = self.clock, self.failed
+    def _guarded(self, name: str, start: Step) -> Step:
+        if isinstance(start, BuiltinMethodType):
+            return start  # a set's add() cannot fail
 
-        def begin(operation: Any) -> None:
-            for name, start in starts:
-                try:
-                    start(operation)
-                except Exception as error:
-                    failed(name, error)
-            operation.started = clock()
+        def guarded(operation: Any) -> None:
+            try:
+                start(operation)
+            except Exception as error:
+                self.failed(name, error)
 
-        return begin
-
-    def _ender(self, finishes: list[tuple[str, Step]]) -> Callable[..., None]:
-        clock, failed = self.clock, self.failed
-
-        def end(operation: Any, at: float | None = None) -> None:
-            if operation.ended:
-                return
-            operation.ended = True
-            operation.duration_seconds = (clock() if at is None else at) - operation.started
-            for name, finish in finishes:
-                try:
-                    finish(operation)
-                except Exception as error:
-                    failed(name, error)
-
-        return end
+        return guarded
 
     def emit(self, event: Event) -> None:
         """

@@ -28,7 +28,9 @@ class Stack:
             `options`: it answers OPTIONS for every route;
             `route of 405`: its routing tells which route a wrong method was meant for;
             `sub-application`: applications inside of its own routing;
-            `websocket`; and the protocol's name.
+            `websocket`;
+            `whole replies`: obskit knows replies that lie in memory, and counts them when they are handed over;
+            and the protocol's name.
         invalid_status: What it answers to a body that fails validation.
     """
 

@@ -70,6 +70,8 @@ def test_reply_that_is_neither_exhausted_nor_closed(shop, path, pieces, record):
     """
     shop.get(path, Ending(pieces=pieces, close=False))
 
+    if shop.stack.has("whole replies") and pieces == 0:
+        record = {"bytes_sent": 6}  # it lies in memory, and has been handed over whole
     endpoint = shop.stack.spell(path.replace("7", "{item_id:int}"))
     assert shop.records == [Record(endpoint=endpoint, **record)]
     assert current.get() is None

@@ -320,6 +320,64 @@ def test_time_waits_for_a_coroutine(ocr, clock):
     assert {("slow", "success"): 3.0} == counts(ocr)
 
 
+def test_time_waits_for_a_generator(ocr, clock):
+    """
+    A generator stays one and is timed to its end; leaving it early is no failure, raising is one.
+    """
+
+    @ocr.time(method="slow")
+    def read(error=None):
+        clock.advance(2.0)
+        got = yield 1
+        if error:
+            raise error
+        return got
+
+    def use():
+        got = yield from read()
+        return got
+
+    user = use()
+    next(user)
+    with pytest.raises(StopIteration, match="sent"):
+        user.send("sent")
+    for _ in read():
+        break
+    with pytest.raises(OSError, match="no camera"):
+        list(read(OSError("no camera")))
+
+    assert inspect.isgeneratorfunction(read)
+    assert {("slow", "success"): 4.0, ("slow", "error"): 2.0} == counts(ocr)
+
+
+def test_time_waits_for_an_async_generator(ocr, clock):
+    """
+    An asynchronous generator stays one, is timed to its end, and is closed where it is left.
+    """
+    closed = []
+
+    @ocr.time(method="slow")
+    async def read():
+        try:
+            clock.advance(2.0)
+            yield 1
+            clock.advance(2.0)
+        finally:
+            closed.append(True)
+
+    async def use():
+        everything = [piece async for piece in read()]
+        left = read()
+        await anext(left)
+        await left.aclose()
+        return everything
+
+    assert inspect.isasyncgenfunction(read)
+    assert [1] == asyncio.run(use())
+    assert [True, True] == closed
+    assert {("slow", "success"): 6.0} == counts(ocr)
+
+
 def test_time_knows_blocks_in_blocks(ocr, clock):
     """
     One timer serves several blocks, nested ones too.

@@ -182,7 +182,13 @@ def test_a_counted_histogram_agrees_with_its_counter():
     """
     requests = CountedHistogram(SHOWN, COUNTED)
     requests.max_label_sets = 2
-    for key in (("GET", "a", "200"), ("GET", "a", "500"), ("GET", "b", "200"), ("GET", "c", "404"), ("PUT", "d", "200")):
+    for key in (
+        ("GET", "a", "200"),
+        ("GET", "a", "500"),
+        ("GET", "b", "200"),
+        ("GET", "c", "404"),
+        ("PUT", "d", "200"),
+    ):
         requests.cell(key).observe(0.05)
     merged = {key: sum(buckets) for key, buckets, _ in requests.merged()}
 

@@ -2,8 +2,6 @@
 A store shows its families to registries, under the names that the settings give them.
 """
 
-import gc
-
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
@@ -103,9 +101,9 @@ def test_a_name_of_the_applications_is_a_conflict(kind, name):
     """
     registry = CollectorRegistry()
     kind(name, "The application's own.", registry=registry)
-    with pytest.raises(MetricConflictError, match=r"namespace='\.\.\.'.*metric_names={'http_") as raised:
-        with isolated_runtime(registry=registry):
-            pass
+    solved = pytest.raises(MetricConflictError, match=r"namespace='\.\.\.'.*metric_names={'http_")
+    with solved as raised, isolated_runtime(registry=registry):
+        pass
 
     ours = str(raised.value).partition("metric_names={'")[2].partition("'")[0]
     with isolated_runtime(registry=registry, metric_names={ours: None}) as isolated:
@@ -118,10 +116,10 @@ def test_the_conflict_names_the_metric_without_the_namespace():
     """
     registry = CollectorRegistry()
     Counter("shop_http_requests", "Requests.", registry=registry)
-    with pytest.raises(MetricConflictError, match="'shop_http_requests_total' is registered already") as raised:
-        with isolated_runtime(registry=registry, namespace="shop"):
-            pass
+    with pytest.raises(MetricConflictError) as raised, isolated_runtime(registry=registry, namespace="shop"):
+        pass
 
+    assert "'shop_http_requests_total' is registered already" in str(raised.value)
     assert "metric_names={'http_requests_total': 'other_name'}" in str(raised.value)
 
 
@@ -142,9 +140,9 @@ def test_two_metrics_under_one_name_are_a_conflict():
     A rename that meets another metric is refused when it comes.
     """
     renames = {"function_duration_seconds": "http_response_first_byte_seconds"}
-    with pytest.raises(MetricConflictError, match="http_response_first_byte_seconds"):
-        with isolated_runtime(metric_names=renames):
-            obskit.observe("job")(int)()
+    conflict = pytest.raises(MetricConflictError, match="http_response_first_byte_seconds")
+    with conflict, isolated_runtime(metric_names=renames):
+        obskit.observe("job")(int)()
 
 
 def test_metrics_are_renamed_in_the_namespace():
@@ -242,6 +240,5 @@ def test_a_closed_runtime_leaves_no_figures():
     """
     with isolated_runtime():
         serve()
-    gc.collect()
     with isolated_runtime() as isolated:
         assert "plant_id" not in page(isolated.registry)

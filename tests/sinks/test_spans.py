@@ -54,17 +54,12 @@ class Request(HttpOperation):
     def header(self, name):
         return self.headers.get(name)
 
-    @property
-    def client(self):
-        return self.address
+    def visitor(self):
+        return self.address, self.headers.get("user-agent")
 
     @property
     def query(self):
         return self.asked
-
-    @property
-    def user_agent(self):
-        return self.headers.get("user-agent")
 
     @property
     def raw_method(self):

@@ -67,24 +67,16 @@ class AsgiOperation(HttpOperation):
         value = self.headers.get(name.encode())
         return None if value is None else value.decode("latin-1")
 
-    @property
-    def client(self) -> str | None:
+    def visitor(self) -> tuple[str | None, str | None]:
         """
-        Read the client's address, through trusted proxies.
+        Tell the client's address, through trusted proxies, and its `User-Agent`.
         """
         peer = self.scope.get("client")
         address = peer[0] if peer else None
-        if not self._front.trusted:
-            return address
-        return _http.client_address(address, self.header("x-forwarded-for"), self._front.trusted)
-
-    @property
-    def user_agent(self) -> str | None:
-        """
-        Read the client's `User-Agent`.
-        """
-        value = self.headers.get(b"user-agent")
-        return None if value is None else value.decode("latin-1")[:_http.MAX_USER_AGENT]
+        if self._front.trusted:
+            address = _http.client_address(address, self.header("x-forwarded-for"), self._front.trusted)
+        agent = self.headers.get(b"user-agent")
+        return address, None if agent is None else agent[: _http.MAX_USER_AGENT].decode("latin-1")
 
     @property
     def query(self) -> str:
@@ -128,14 +120,28 @@ class AsgiOperation(HttpOperation):
             if self.streamed or message.get("more_body", False) or self.bytes_sent > _AT_ONCE:
                 return self._send_piece(message)
             if 0 < self.status < 500 and not self._disconnected:
-                self._end()
+                if self.endpoint is UNMATCHED:
+                    try:  # _http.locate(), without the call
+                        self.endpoint = self._front.route(self.scope) or UNMATCHED
+                    except Exception as error:
+                        recorder.failed("route", error)
+                _plan.end(self)
             else:  # the exception behind a 500 comes after its reply
                 self._last_byte_at = recorder.clock()
         elif kind == "http.response.start":
-            if not self._gone():
+            server = getattr(self._send, "__self__", None)
+            if server is not None and getattr(server, "disconnected", False) is True:  # uvicorn swallows what is sent
+                self._disconnected = True
+            if not self._disconnected:
                 self.status = message["status"]
             if self.correlation_id is not None:
-                message = {**message, "headers": _with_id(message.get("headers", ()), self.correlation_id)}
+                headers = message.get("headers", ())
+                for name, _ in headers:
+                    if len(name) == 16 and name.lower() == _ID:
+                        headers = [pair for pair in headers if pair[0].lower() != _ID]
+                        break
+                # Copies: the application may send the same message, or the same list, again.
+                message = {**message, "headers": [*headers, (_ID, self.correlation_id.encode("latin-1"))]}
         elif kind == "http.response.pathsend":  # the server sends a whole file by itself
             return self._send_piece(message)
         return self._send(message)
@@ -278,9 +284,15 @@ class ObskitMiddleware(_http.Follower):
         op._last = ""
         op._disconnected = False
         if self.correlation:
-            self._identify(op)
+            op._headers = headers = dict(scope["headers"])
+            if b"x-correlation-id" in headers or b"x-request-id" in headers or b"traceparent" in headers:
+                _http.identify(op, self.trust_ids)
+            else:
+                op.correlation_id = recorder.new_id()
         token = _enter(op)
-        _plan.begin(op)
+        for start in _plan.starts:  # Plan.begin(), without the call
+            start(op)
+        op.started = _plan.clock()
         if op.span is not None:
             op.span.enter()
         try:
@@ -294,13 +306,6 @@ class ObskitMiddleware(_http.Follower):
             if not op.ended:
                 op.close()
             _leave(token)
-
-    def _identify(self, op: AsgiOperation) -> None:
-        op._headers = headers = dict(op.scope["headers"])
-        if b"x-correlation-id" in headers or b"x-request-id" in headers or b"traceparent" in headers:
-            _http.identify(op, self.trust_ids)
-        else:
-            op.correlation_id = recorder.new_id()
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         """
@@ -325,17 +330,6 @@ class ObskitMiddleware(_http.Follower):
         headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in reply.headers]
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})
-
-
-def _with_id(headers: Any, correlation_id: str) -> list[tuple[bytes, bytes]]:
-    """
-    Replace the id header, never append a second; the application's own list stays as it is.
-    """
-    for name, _ in headers:
-        if len(name) == 16 and name.lower() == _ID:
-            headers = [pair for pair in headers if pair[0].lower() != _ID]
-            break
-    return [*headers, (_ID, correlation_id.encode("latin-1"))]
 
 
 def instrument(app: Application, runtime: Runtime) -> ObskitMiddleware:

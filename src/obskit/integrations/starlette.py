@@ -111,21 +111,21 @@ class Templates:
         """
         Walk the route table, through mounts, hosts and included routers.
         """
-        self._length = len(self._router.routes)
+        self.length = len(self._router.routes)
         self._places = list(places_in(self._router))
         found: dict[int, list[Place]] = {}
         for place in self._places:
             for key in (place.key, place.route):
                 found.setdefault(id(key), []).append(place)
-        self._entries: dict[int, Entry] = {key: _entry(places) for key, places in found.items()}
+        self.entries: dict[int, Entry] = {key: _entry(places) for key, places in found.items()}
 
     def find(self, scope: Scope) -> str | None:
         """
         Tell the template that routing chose; None where no route matched, or routing has not come that far.
         """
-        if len(self._router.routes) != self._length:
+        if len(self._router.routes) != self.length:
             self._read()
-        entry = self._entries.get(id(scope.get("route")), _UNKNOWN)
+        entry = self.entries.get(id(scope.get("route")), _UNKNOWN)
         return entry if type(entry) is str else self._find(scope, entry)
 
     def _find(self, scope: Scope, entry: Entry) -> str | None:
@@ -133,7 +133,7 @@ class Templates:
         if key is None or entry is None:
             # FastAPI leaves the endpoint alone of routes that are not its own; so did Starlette before 1.0 of all.
             key = scope.get("endpoint")
-            entry = self._entries.get(id(key), _UNKNOWN)
+            entry = self.entries.get(id(key), _UNKNOWN)
         if entry is _UNKNOWN and key is not None:
             entry = self._meet(key)
             if entry is _UNKNOWN:
@@ -149,9 +149,9 @@ class Templates:
         if id(key) in self._strangers or len(self._strangers) >= _MOST_STRANGERS:
             return _UNKNOWN  # type: ignore[no-any-return]
         self._read()
-        if id(key) not in self._entries:
+        if id(key) not in self.entries:
             self._strangers[id(key)] = key
-        return self._entries.get(id(key), _UNKNOWN)
+        return self.entries.get(id(key), _UNKNOWN)
 
     def _guess(self, scope: Scope) -> str | None:
         """
@@ -258,7 +258,13 @@ def route_of(scope: Scope) -> str | None:
     """
     router = scope.get("router")  # the outermost one, also behind other ASGI middleware and in mounted applications
     templates = getattr(router, _INDEX, None)
-    if templates is None:
+    if templates is not None:
+        if (
+            len(router.routes) == templates.length
+            and type(entry := templates.entries.get(id(scope.get("route")))) is str
+        ):
+            return entry  # what nearly every request finds, without a further call
+    else:
         if not isinstance(router, Router):
             return None
         templates = Templates(router)

@@ -50,23 +50,16 @@ class WsgiOperation(HttpOperation):
         key = name.upper().replace("-", "_")
         return self.environ.get(key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else "HTTP_" + key)
 
-    @property
-    def client(self) -> str | None:
+    def visitor(self) -> tuple[str | None, str | None]:
         """
-        Read the client's address, through trusted proxies.
+        Tell the client's address, through trusted proxies, and its `User-Agent`.
         """
-        peer = self.environ.get("REMOTE_ADDR") or None
-        if not self._front.trusted:
-            return peer
-        return _http.client_address(peer, self.environ.get("HTTP_X_FORWARDED_FOR"), self._front.trusted)
-
-    @property
-    def user_agent(self) -> str | None:
-        """
-        Read the client's `User-Agent`.
-        """
-        value = self.environ.get("HTTP_USER_AGENT")
-        return None if value is None else str(value)[:_http.MAX_USER_AGENT]
+        environ = self.environ
+        address = environ.get("REMOTE_ADDR") or None
+        if self._front.trusted:
+            address = _http.client_address(address, environ.get("HTTP_X_FORWARDED_FOR"), self._front.trusted)
+        agent = environ.get("HTTP_USER_AGENT")
+        return address, None if agent is None else agent[: _http.MAX_USER_AGENT]
 
     @property
     def query(self) -> str:
@@ -98,13 +91,22 @@ class WsgiOperation(HttpOperation):
         except ValueError:
             self.status = _INVALID
         if self.endpoint is UNMATCHED:
-            _http.locate(self, self._front.route, self.environ)
+            try:  # _http.locate(), without the call
+                self.endpoint = self._front.route(self.environ) or UNMATCHED
+            except Exception as error:
+                recorder.failed("route", error)
         self._declared = _NO_LENGTH
+        mine = False
         for name, value in headers:
-            if len(name) == 14 and name.lower() == "content-length" and value.isdecimal():
+            size = len(name)
+            if size == 14 and name.lower() == "content-length" and value.isdecimal():
                 self._declared = int(value)
+            elif size == 16 and name.lower() == ID_HEADER_LOWER:
+                mine = True
         if self.correlation_id is not None:
-            headers = _with_id(headers, self.correlation_id)
+            if mine:
+                headers = [pair for pair in headers if pair[0].lower() != ID_HEADER_LOWER]
+            headers = [*headers, (ID_HEADER, self.correlation_id)]
         if exc_info is None:
             self._write = self._start_response(status, headers)
         else:
@@ -310,6 +312,7 @@ class ObskitMiddleware(_http.Follower):
         super().__init__()
         self.app = app
         self.route = route or _http.no_route
+        self.whole_of: Callable[[Any], int | None] | None = None  # tells the size of replies that lie in memory
         configure(**settings)
         follow(self)
 
@@ -331,9 +334,14 @@ class ObskitMiddleware(_http.Follower):
         op.environ, op._start_response, op._front = environ, start_response, self
         op.whole = None
         if self.correlation:
-            self._identify(op)
+            if "HTTP_X_CORRELATION_ID" in environ or "HTTP_X_REQUEST_ID" in environ or "HTTP_TRACEPARENT" in environ:
+                _http.identify(op, self.trust_ids)
+            else:
+                op.correlation_id = recorder.new_id()
         token = _enter(op)
-        _plan.begin(op)
+        for start in _plan.starts:  # Plan.begin(), without the call
+            start(op)
+        op.started = _plan.clock()
         if op.span is not None:
             op.span.enter()
         try:
@@ -345,6 +353,8 @@ class ObskitMiddleware(_http.Follower):
             if op.span is not None:
                 op.span.leave()
             _leave(token)
+        if self.whole_of is not None:
+            op.whole = self.whole_of(body)
         if op.whole is not None:  # every byte is there: to hand it over is to have sent it
             op.bytes_sent = op.whole
             _plan.end(op)
@@ -368,30 +378,12 @@ class ObskitMiddleware(_http.Follower):
 
         return start
 
-    def _identify(self, op: WsgiOperation) -> None:
-        environ = op.environ
-        if "HTTP_X_CORRELATION_ID" in environ or "HTTP_X_REQUEST_ID" in environ or "HTTP_TRACEPARENT" in environ:
-            _http.identify(op, self.trust_ids)
-        else:
-            op.correlation_id = recorder.new_id()
-
     def _answer(self, environ: Environ, start_response: StartResponse, path: str) -> Iterable[bytes]:
         op = WsgiOperation(environ["REQUEST_METHOD"], path)
         op.environ, op._front = environ, self
         reply = self.routes.answer(Request(environ["REQUEST_METHOD"], path, op.query, op.header, op.client))
         start_response(status_line(reply.status), reply.headers)
         return [reply.body]
-
-
-def _with_id(headers: Headers, correlation_id: str) -> Headers:
-    """
-    Replace the id header, never append a second; the application's own list stays as it is.
-    """
-    for name, _ in headers:
-        if len(name) == 16 and name.lower() == ID_HEADER_LOWER:
-            headers = [pair for pair in headers if pair[0].lower() != ID_HEADER_LOWER]
-            break
-    return [*headers, (ID_HEADER, correlation_id)]
 
 
 def instrument(app: Application, runtime: Runtime) -> ObskitMiddleware:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from math import floor
 from typing import Any
 
 import orjson
@@ -87,11 +88,12 @@ def timestamper(wall_clock: Callable[[], float]) -> Callable[[], str]:
     return lambda: datetime.fromtimestamp(wall_clock(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def whole_second(now: datetime) -> str:
+def whole_second(now: float) -> tuple[int, str]:
     """
-    Write a time whose fraction is zero, which orjson would leave out.
+    Split the whole second off a time, and write it in UTC up to the fraction.
     """
-    return now.strftime("%Y-%m-%dT%H:%M:%S.000000Z")
+    second = floor(now)
+    return second, datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def with_callers_fields(line: dict[str, Any], given: Mapping[str, Any]) -> None:

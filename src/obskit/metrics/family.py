@@ -8,9 +8,10 @@ import inspect
 import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import aclosing
 from functools import wraps
 from threading import Lock
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 from obskit.catalogue import Metric
 from obskit.errors import LabelError
@@ -223,7 +224,9 @@ class Histogram(Family[HistogramCell]):
 
 class Timer:
     """
-    Observe the seconds of a block, a function or a coroutine function.
+    Observe the seconds of a block, or of a function, coroutine function, generator or asynchronous generator.
+
+    A generator is timed from the first value asked for to its end. `asend()` does not reach an asynchronous one.
     """
 
     def __init__(self, histogram: Histogram, labels: dict[str, Any]) -> None:
@@ -234,19 +237,42 @@ class Timer:
         self._started: list[float] = []
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        wrap: Callable[[Callable[..., Any]], Callable[..., Any]] = self._function
         if inspect.iscoroutinefunction(function):
+            wrap = self._coroutine
+        elif inspect.isgeneratorfunction(function):
+            wrap = self._generator
+        elif inspect.isasyncgenfunction(function):
+            wrap = self._async_generator
+        return cast(Callable[P, R], wraps(function)(wrap(function)))
 
-            @wraps(function)
-            async def timed_coroutine(*args: P.args, **kwargs: P.kwargs) -> Any:
-                with Timer(self._histogram, self._labels):
-                    return await function(*args, **kwargs)
-
-            return timed_coroutine  # type: ignore[return-value]
-
-        @wraps(function)
-        def timed(*args: P.args, **kwargs: P.kwargs) -> R:
+    def _function(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*args: Any, **kwargs: Any) -> Any:
             with Timer(self._histogram, self._labels):
                 return function(*args, **kwargs)
+
+        return timed
+
+    def _coroutine(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        async def timed(*args: Any, **kwargs: Any) -> Any:
+            with Timer(self._histogram, self._labels):
+                return await function(*args, **kwargs)
+
+        return timed
+
+    def _generator(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            with Timer(self._histogram, self._labels):
+                return (yield from function(*args, **kwargs))
+
+        return timed
+
+    def _async_generator(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        async def timed(*args: Any, **kwargs: Any) -> Any:
+            with Timer(self._histogram, self._labels):
+                async with aclosing(function(*args, **kwargs)) as stream:
+                    async for piece in stream:
+                        yield piece
 
         return timed
 
@@ -258,7 +284,7 @@ class Timer:
         seconds = recorder.clock() - self._started.pop()
         labels = self._labels
         if self._fills_status:
-            labels = {**labels, "status": "success" if kind is None else "error"}
+            labels = {**labels, "status": "success" if kind in (None, GeneratorExit) else "error"}
         self._histogram.observe(seconds, **labels)
 
 

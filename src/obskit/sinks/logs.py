@@ -7,11 +7,11 @@ from __future__ import annotations
 import errno
 import ipaddress
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
+from obskit.context import current
 from obskit.logs.lines import render, timestamper, whole_second, with_callers_fields
-from obskit.logs.stream import writer
+from obskit.logs.stream import LineStream
 from obskit.operation import Event, HttpOperation, Operation, Totals
 from obskit.recorder import Recorder, Step
 from obskit.settings import Settings
@@ -21,9 +21,6 @@ MAX_PATH = 2048
 # Routes times statuses; an application that invents endpoints must not grow memory.
 MAX_TAILS = 4096
 MAX_CLIENTS = 4096
-
-
-utc_time = datetime.fromtimestamp
 
 
 class _Tails(dict[tuple[str, str, str, int], bytes]):
@@ -62,7 +59,7 @@ class LogSink:
     def __init__(self, settings: Settings, recorder: Recorder) -> None:
         self._settings = settings
         self._recorder = recorder
-        self._write = writer(settings.log_stream)
+        self._stream = LineStream(settings.log_stream)
         self._timestamp = timestamper(recorder.wall_clock)
         self._render = _renderer(dict(settings.log_names))
         self._process = {
@@ -80,25 +77,31 @@ class LogSink:
         return None, self._access_line()
 
     def _access_line(self) -> Callable[[HttpOperation], None]:
-        wall_clock, render, put = self._recorder.wall_clock, self._render, self._put
+        wall_clock, render, stream = self._recorder.wall_clock, self._render, self._stream
+        unwritten = self._unwritten
         slow_ms = self._settings.slow_request_ms
         slow_seconds = float("inf") if slow_ms is None else slow_ms / 1000
         client_of = _CLIENT[self._settings.log_client]
         with_query = self._settings.log_query_string
         tails = _Tails(self._process, render)
+        second, day_and_time = whole_second(0)
 
         # Written out, since every request pays for it; the fields that few have are added by functions.
         def finish(op: HttpOperation) -> None:
+            nonlocal second, day_and_time
             seconds, status, path = op.duration_seconds, op.status, op.path
-            now = utc_time(wall_clock(), UTC)
+            client, agent = op.visitor()
+            now = wall_clock()
+            if not second <= now < second + 1:
+                second, day_and_time = whole_second(now)
             line: dict[str, Any] = {
-                "timestamp": now if now.microsecond else whole_second(now),
+                "timestamp": f"{day_and_time}.{int((now - second) * 1e6):06d}Z",
                 "correlation_id": op.correlation_id,
                 "path": path if len(path) <= MAX_PATH else path[:MAX_PATH],
                 "duration_ms": int(seconds * 1e6 + 0.5) / 1000,
                 "bytes_sent": op.bytes_sent,
-                "client": client_of[op.client],
-                "user_agent": op.user_agent,
+                "client": client_of[client],
+                "user_agent": agent,
             }
             if op.trace_id is not None or op.first_byte_seconds is not None or op.aborted or op.exception is not None:
                 _add_rare(line, op)
@@ -108,20 +111,23 @@ class LogSink:
                 line["path"] = f"{path}?{op.query}"[:MAX_PATH]
             if op.fields:
                 with_callers_fields(line, op.fields)
-            if op.extra:
-                with_callers_fields(line, op.extra)
+            if op._extra:
+                with_callers_fields(line, op._extra)
             level = "ERROR" if status >= 500 else "WARNING" if seconds > slow_seconds else "INFO"
-            put(render(line)[:-2] + tails[level, op.method, op.endpoint, status])
+            try:
+                whole = render(line)[:-2] + tails[level, op.method, op.endpoint, status]
+                taken = stream.put(whole)
+                if taken != len(whole):
+                    stream.rest(whole, taken)
+            except (OSError, ValueError) as error:
+                unwritten(error)
+                raise
 
         return finish
 
-    def _put(self, line: bytes) -> None:
-        try:
-            self._write(line)
-        except (OSError, ValueError) as error:
-            code = getattr(error, "errno", None)
-            self._recorder.dropped["logs", errno.errorcode.get(code, "OSError") if code else "closed"] += 1
-            raise
+    def _unwritten(self, error: OSError | ValueError) -> None:
+        code = getattr(error, "errno", None)
+        self._recorder.dropped["logs", errno.errorcode.get(code, "OSError") if code else "closed"] += 1
 
     def emit(self, event: Event) -> None:
         """
@@ -134,8 +140,15 @@ class LogSink:
             "message": event.message,
             **self._process,
         }
+        operation = current.get()
+        if operation is not None:
+            _add_request(line, operation.root)
         with_callers_fields(line, event.fields)
-        self._put(self._render(line))
+        try:
+            self._stream.write(self._render(line))
+        except (OSError, ValueError) as error:
+            self._unwritten(error)
+            raise
 
     def flush(self) -> None:
         """
@@ -161,6 +174,14 @@ def _milliseconds(seconds: float) -> float:
     Round to whole microseconds; `round()` costs five times as much.
     """
     return int(seconds * 1e6 + 0.5) / 1000
+
+
+def _add_request(line: dict[str, Any], root: Operation) -> None:
+    for name in ("correlation_id", "trace_id", "span_id"):
+        if (value := getattr(root, name)) is not None:
+            line[name] = value
+    if root.fields:
+        with_callers_fields(line, root.fields)
 
 
 def _add_rare(line: dict[str, Any], op: HttpOperation) -> None:

@@ -302,13 +302,13 @@ class SpanSink:
                 "url.path": op.path[:MAX_PATH],
                 "url.scheme": scheme,
             }
-            host, agent, client = op.header("host"), op.user_agent, client_of[op.client]
+            host, (client, agent) = op.header("host"), op.visitor()
             if host:
                 found.update(_server(host, scheme))
             if agent:
                 found["user_agent.original"] = agent
-            if client is not None:
-                found["client.address"] = client
+            if client_of[client] is not None:
+                found["client.address"] = client_of[client]
             if op.correlation_id is not None:
                 found["obskit.correlation_id"] = op.correlation_id
             if op.method == OTHER:

@@ -30,4 +30,4 @@ def steered(scene: Scene):
     ]
 
 
-STACK = Stack("django_sync", "wsgi", build, angled, CAN)
+STACK = Stack("django_sync", "wsgi", build, angled, CAN | {"whole replies"})

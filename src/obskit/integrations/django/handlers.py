@@ -25,8 +25,18 @@ def instrument(handler: Any, runtime: Runtime) -> Any:
     _refuse_taken(runtime)
     if "resolve_request" not in vars(handler):
         handler.resolve_request = _noting(handler.resolve_request)
-    protocol = asgi if isinstance(handler, ASGIHandler) else wsgi
-    return protocol.ObskitMiddleware(handler)
+    if isinstance(handler, ASGIHandler):
+        return asgi.ObskitMiddleware(handler)
+    middleware = wsgi.ObskitMiddleware(handler)
+    middleware.whole_of = _whole
+    return middleware
+
+
+def _whole(response: Any) -> int | None:
+    """
+    Tell the size of a response that lies in memory: nothing need watch it being sent.
+    """
+    return None if getattr(response, "streaming", True) else len(response.content)
 
 
 def _noting(resolve: Callable[[Any], Any]) -> Callable[[Any], Any]:
