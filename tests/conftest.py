@@ -16,6 +16,10 @@ NEEDS = {
     "integrations/*starlette*": ("starlette",),
     "integrations/*fastapi*": ("fastapi",),
     "integrations/*django*": ("django",),
+    "examples/*flask*": ("flask", "gunicorn", "httpx"),
+    "examples/*django*": ("django", "gunicorn", "httpx"),
+    "examples/*fastapi*": ("fastapi", "uvicorn", "httpx"),
+    "examples/*demo*": ("fastapi", "uvicorn", "httpx"),
 }
 collect_ignore_glob = [tests for tests, libraries in NEEDS.items() if not all(map(find_spec, libraries))]
 # Pools that belong to asgiref, anyio and asyncio, and outlive a test by design.

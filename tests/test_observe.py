@@ -14,6 +14,7 @@ import pytest
 
 import obskit
 from obskit.context import current
+from obskit.errors import ConfigurationError
 from obskit.observation import FunctionOperation
 from obskit.operation import HttpOperation
 from obskit.testing import FakeClock, RecordingSink, isolated_runtime
@@ -642,3 +643,29 @@ def test_without_a_runtime_it_only_calls(runtime, sink):
     assert [1, 1] == values
     assert isinstance(op, FunctionOperation)
     assert [] == sink.operations
+
+
+@pytest.mark.parametrize("name", [5, b"parse", ["parse"], 0.5])
+def test_a_name_is_a_string(name):
+    """
+    What is neither a name nor a function is refused where it is written, with what to write.
+    """
+    with pytest.raises(ConfigurationError) as raised:
+        obskit.observe(name)
+
+    assert str(raised.value) == (
+        f"observe({name!r}): expected a name, found {type(name).__name__}: write @observe, or @observe('parse_dex')"
+    )
+
+
+@pytest.mark.parametrize(
+    "decorator", [obskit.observe("parse"), obskit.observe(), obskit.observe_db("plants", "select")]
+)
+def test_what_is_decorated_can_be_called(decorator):
+    """
+    A decorator refuses what it could never time, at once.
+    """
+    with pytest.raises(
+        ConfigurationError, match=r"^expected a function to time, found 5: decorate the function itself$"
+    ):
+        decorator(5)

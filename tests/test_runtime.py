@@ -311,6 +311,66 @@ def test_the_start_up_line(settings, routes, access):
     assert (routes, access) == (line["routes"], line.get("metrics_access"))
 
 
+def test_a_metric_name_that_no_metric_has(declared):
+    """
+    A key of `metric_names` that neither obskit nor the application has is told once, with the nearest name.
+    """
+    obskit.counter("plates", "Plates recognised.")
+    names = {
+        "http_request_total": "a",
+        "plates_total": "b",
+        "plate_total": "c",
+        "http_requests_total": "d",
+        "zzz": None,
+    }
+    with isolated_runtime(metric_names=names) as isolated:
+        obskit.instrument(wsgi)
+        obskit.instrument(lambda environ, start_response: wsgi(environ, start_response))
+        _, *lines = isolated.lines
+
+    start = "metric_names has {!r}, and no metric is called that so far; "
+    assert [
+        start.format("http_request_total") + "did you mean 'http_requests_total'?",
+        start.format("plate_total") + "did you mean 'plates_total'?",
+        start.format("zzz") + "docs/reference/metrics.md lists obskit's",
+    ] == [line["message"] for line in lines]
+    assert [("WARNING", name) for name in ("http_request_total", "plate_total", "zzz")] == [
+        (line["level"], line["metric"]) for line in lines
+    ]
+
+
+def test_metric_names_without_metrics():
+    """
+    With `metrics=False` no name is looked at.
+    """
+    with isolated_runtime(metrics=False, metric_names={"zzz": None}) as isolated:
+        obskit.instrument(wsgi)
+
+        assert ["obskit is on"] == [line["message"] for line in isolated.lines]
+
+
+def test_an_instrument_that_fails_leaves_nothing(given):
+    """
+    The runtime that a failing `instrument()` made does not stand; the next call may ask for other settings.
+    """
+    with pytest.raises(ConfigurationError):
+        obskit.instrument(42, **given)
+
+    assert standing() is None
+    assert list(given["registry"].collect()) == []
+
+
+def test_an_instrument_that_fails_leaves_the_runtime_of_others(given):
+    """
+    A runtime that stood before goes on.
+    """
+    runtime = obskit.configure(**given)
+    with pytest.raises(ConfigurationError):
+        obskit.instrument(42)
+
+    assert standing() is runtime
+
+
 def test_the_hook_comes_before_the_sinks():
     """
     What `request_hook` puts into `extra` is in the line.

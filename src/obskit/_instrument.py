@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from obskit.errors import UnsupportedApplicationError
 from obskit.integrations._start import configure
+from obskit.runtime import shutdown, standing
 
 App = TypeVar("App")
 
@@ -40,20 +41,27 @@ def instrument(app: App, **settings: Any) -> App:
         RouteTakenError: The application answers `metrics_path` or `health_path` itself.
         ConfigurationError: As for `obskit.configure()`.
     """
+    integration = _integration_of(app)
+    made_here = standing() is None
     runtime = configure(**settings)
     if not runtime.settings.enabled:
         return app
-    wrapped: App = _integration_of(app).instrument(app, runtime)
+    try:
+        wrapped: App = import_module(f"obskit.integrations.{integration}").instrument(app, runtime)
+    except BaseException:
+        if made_here:
+            shutdown()
+        raise
     runtime.announce()
     return wrapped
 
 
-def _integration_of(app: Any) -> Any:
+def _integration_of(app: Any) -> str:
     for cls in type(app).__mro__:
         name = _FRAMEWORKS.get((cls.__module__, cls.__name__))
         if name is not None:
-            return import_module(f"obskit.integrations.{name}")
-    return import_module(f"obskit.integrations.{_protocol_of(app)}")
+            return name
+    return _protocol_of(app)
 
 
 def _protocol_of(app: Any) -> str:

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
 
 from obskit.context import current
+from obskit.errors import ConfigurationError
 from obskit.operation import Operation
 from obskit.recorder import recorder
 
@@ -129,9 +130,14 @@ def finish(op: Operation, error: BaseException | None, plan: Lifecycle) -> None:
 def decorated(function: Callable[P, R], new: Callable[[], Operation], plan: Lifecycle) -> Callable[P, R]:
     """
     Wrap a function, coroutine function, generator or asynchronous generator, and keep what it is.
+
+    Raises:
+        ConfigurationError: It is nothing that can be called.
     """
     if isinstance(function, (classmethod, staticmethod)):
         return type(function)(decorated(function.__func__, new, plan))
+    if not callable(function):
+        raise ConfigurationError(f"expected a function to time, found {function!r}: decorate the function itself")
     if inspect.isasyncgenfunction(function):
         return _async_generator(function, new, plan)
     if inspect.isgeneratorfunction(function):
@@ -263,10 +269,17 @@ def observe(name: str | Callable[P, R] | None = None) -> Observation | Callable[
 
     Returns:
         The decorator, which is a context manager too and may be used many times; or, used bare, the function.
+
+    Raises:
+        ConfigurationError: The name is no string, or what is decorated is nothing that can be called.
     """
     if callable(name) or isinstance(name, classmethod):
         function = name
         return decorated(function, lambda: FunctionOperation(_name_of(function)), _plan)
+    if name is not None and not isinstance(name, str):
+        raise ConfigurationError(
+            f"observe({name!r}): expected a name, found {type(name).__name__}: write @observe, or @observe('parse_dex')"
+        )
     return _NamedObservation(name)
 
 

@@ -90,14 +90,16 @@ class HttpOperation(Operation):
     """
 
     __slots__ = (
-        "aborted", "bytes_sent", "endpoint", "exception", "first_byte_seconds", "method", "path", "status",
-        "streamed", "totals",
+        "aborted", "agent", "bytes_sent", "client", "endpoint", "exception", "first_byte_seconds", "method", "path",
+        "status", "streamed", "totals",
     )  # fmt: skip
 
     method: str  # one of HTTP_METHODS, or OTHER
     path: str  # decoded, as it came; for log lines and spans only
     endpoint: str  # the route template with a leading slash, or UNMATCHED
     status: int  # as sent; 500 for an exception before that, 499 where the client left before that, 0 until then
+    client: str | None  # address, unmasked, through trusted proxies; None where unknown, or no sink asks for it
+    agent: str | None  # the client's User-Agent, likewise
     exception: str | None  # class name of an exception that left the application or became its 500
     streamed: bool  # True where the reply went out in more than one piece
     aborted: bool  # True where the reply was cut short after its status was sent
@@ -108,7 +110,7 @@ class HttpOperation(Operation):
     def __init__(self, method: str, path: str) -> None:
         self._root = self.parent = self.error = self.correlation_id = self.trace_id = self.span_id = None
         self.fields = self.span = self._extra = None
-        self.exception = self.first_byte_seconds = self.totals = None
+        self.client = self.agent = self.exception = self.first_byte_seconds = self.totals = None
         self.started = self.duration_seconds = 0.0
         self.ended = self.streamed = self.aborted = False
         self.method = _METHOD_LABELS.get(method, OTHER)
@@ -121,16 +123,6 @@ class HttpOperation(Operation):
         Read a request header by its lower-case name; None where the client sent none.
         """
         return None
-
-    def visitor(self) -> tuple[str | None, str | None]:
-        """
-        Tell who asks: the address, unmasked and through trusted proxies, and the `User-Agent`, cut to 256 characters.
-        """
-        return None, None
-
-    @property
-    def client(self) -> str | None:
-        return self.visitor()[0]
 
     @property
     def query(self) -> str:  # raw, without the question mark

@@ -43,6 +43,7 @@ class Plan:
     __slots__ = ("active", "clock", "failed", "finishes", "starts")
 
     active: bool  # False while no runtime stands
+    clock: Callable[[], float]
     starts: tuple[Step, ...]
     finishes: tuple[tuple[str, Step], ...]
 

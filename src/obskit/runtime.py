@@ -58,11 +58,13 @@ class Runtime:
         self.registry: CollectorRegistry | None = None
         self.hooks: list[str] = []
         self._announced = False
+        self.lines = settings.access_log  # whether anything asks who a request's client is
         self._store: Any = None
         self._sinks: list[Sink] = []
         try:
             self._build()
             self._sinks += extra_sinks
+            self.lines = any(sink.name not in ("metrics", "totals") for sink in self._sinks)
             recorder.bind(self._sinks)
         except BaseException:
             self.close()
@@ -127,6 +129,19 @@ class Runtime:
             guarded = settings.metrics_token or settings.metrics_networks
             fields["metrics_access"] = "restricted" if guarded else "everyone (set metrics_token or metrics_networks)"
         recorder.emit(Event("runtime.started", "INFO", "obskit is on", fields))
+        if settings.metrics and settings.metric_names:
+            self._tell_unknown_names()
+
+    def _tell_unknown_names(self) -> None:
+        """
+        Warn of each key of `metric_names` that no metric has by now; no error, since one may be declared later.
+        """
+        from obskit.metrics.declare import unknown
+
+        for name, nearest in unknown(self.settings.metric_names):
+            hint = f"did you mean {nearest!r}?" if nearest else "docs/reference/metrics.md lists obskit's"
+            message = f"metric_names has {name!r}, and no metric is called that so far; {hint}"
+            recorder.emit(Event("metrics.unknown_name", "WARNING", message, {"metric": name}))
 
     def flush(self) -> None:
         """
@@ -234,7 +249,7 @@ def _start(given: Mapping[str, Any], extra_sinks: Sequence[Sink]) -> Runtime:
 def _disabled(settings: Settings) -> Runtime:
     runtime = Runtime.__new__(Runtime)
     runtime.settings, runtime.registry, runtime.hooks = settings, None, []
-    runtime._store, runtime._sinks = None, []
+    runtime._store, runtime._sinks, runtime.lines = None, [], False
     runtime.routes = Routes(Settings(metrics_path=None, health_path=None), None, str)
     return runtime
 

@@ -12,6 +12,7 @@ import pytest
 import obskit
 from obskit.context import current
 from obskit.db.operation import DbOperation
+from obskit.errors import ConfigurationError
 from obskit.logs.lines import RESERVED, render
 from obskit.operation import Event, HttpOperation, Totals
 from obskit.recorder import recorder
@@ -26,15 +27,12 @@ class Request(HttpOperation):
     Be a request that no server has seen.
     """
 
-    __slots__ = ("address", "agent", "asked")
+    __slots__ = ("asked",)
 
     def __init__(self, path="/plants/7", *, client="203.0.113.77", agent="curl/8", query=""):
         super().__init__("GET", path)
-        self.address, self.agent, self.asked = client, agent, query
+        self.client, self.agent, self.asked = client, agent, query
         self.endpoint, self.status, self.correlation_id = "/plants/<id>", 200, "id-1"
-
-    def visitor(self):
-        return self.address, self.agent
 
     @property
     def query(self):
@@ -244,6 +242,82 @@ def test_fields_are_renamed_and_left_out():
     assert ("INFO", 200, 0.0) == (request["severity"], request["code"], round(request["response_time"]))
     assert not {"duration_ms", "status", "user_agent", "level"} & request.keys()
     assert ("WARNING", 5) == (event["severity"], event["bytes"])
+
+
+@pytest.mark.parametrize("now", [1_700_000_000.3, 1_700_000_000.9999996, 0.0000019])
+def test_timestamps_are_cut_alike(now):
+    """
+    Microseconds are cut, never rounded into the next second; requests and events agree.
+    """
+    with isolated_runtime(wall_clock=FakeClock(now)) as isolated:
+        run(Request())
+        recorder.emit(Event("a.b", "INFO", "it happened"))
+        stamps = [line["timestamp"] for line in isolated.lines]
+
+    second = int(now)
+    whole = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+    assert [f"{whole}.{int((now - second) * 1e6):06d}Z"] * 2 == stamps
+
+
+@pytest.mark.parametrize("names", [{"status": "code"}, {"path": "code"}, {"size": "code"}])
+def test_a_name_that_log_names_gives_is_reserved(names):
+    """
+    A caller's field of that name becomes `extra_<name>`, so that no line has one name twice; ours stays.
+    """
+    raw, operation, theirs = Raw(), Request(), {"code": "theirs", "size": 5}
+    operation.fields = theirs
+    token = current.set(operation)
+    with isolated_runtime(log_stream=raw, log_names=names):
+        run(operation)
+        recorder.emit(Event("a.b", "INFO", "it happened", theirs))
+    current.reset(token)
+    lines = [json.loads(text, object_pairs_hook=list) for text in raw.lines]
+
+    assert ["theirs"] * 2 == [dict(line)["extra_code"] for line in lines]
+    assert [{"status": 200, "path": "/plants/7", "size": 5}[next(iter(names))]] == [
+        value for name, value in lines[0] if name == "code"
+    ]
+    assert all(len(line) == len(dict(line)) for line in lines)
+
+
+def test_extra_may_be_reserved_too():
+    """
+    Where `extra_<name>` is taken by `log_names`, the caller's field moves one further.
+    """
+    operation = Request()
+    operation.fields = {"method": "theirs"}
+    line = line_of(operation, settings={"log_names": {"status": "extra_method"}})
+
+    assert ("GET", 200, "theirs") == (line["method"], line["extra_method"], line["extra_extra_method"])
+
+
+@pytest.mark.parametrize(
+    ("names", "first", "second", "name"),
+    [
+        ({"status": "code", "path": "code"}, "path", "status", "code"),
+        ({"status": "path"}, "path", "status", "path"),
+        ({"tenant": "client"}, "client", "tenant", "client"),
+    ],
+)
+def test_two_fields_cannot_have_one_name(names, first, second, name):
+    """
+    `log_names` that would write one name twice are refused at configure.
+    """
+    with pytest.raises(ConfigurationError) as raised, isolated_runtime(log_names=names):
+        pass
+
+    assert f"log_names gives {first!r} and {second!r} one name, {name!r}; choose another" == str(raised.value)
+
+
+def test_two_fields_may_swap_names():
+    """
+    A name that is given away is free for another field, and that of a field left out too.
+    """
+    names = {"method": "path", "path": "method", "client": None, "user_agent": "client"}
+    line = line_of(settings={"log_names": names})
+
+    assert ("GET", "/plants/7", "curl/8") == (line["path"], line["method"], line["client"])
 
 
 def test_bound_fields_and_extra_are_in_the_line():

@@ -2,12 +2,14 @@
 Operations become figures, with labels that are bounded and names that are the catalogue's.
 """
 
+import os
 import threading
 
 import pytest
 
 import obskit
 from obskit.db.operation import DbOperation
+from obskit.metrics import declare
 from obskit.observation import FunctionOperation
 from obskit.operation import HttpOperation
 from obskit.recorder import recorder
@@ -222,14 +224,73 @@ def test_errors_and_drops_are_on_the_page():
         assert 2.0 == isolated.value("obskit_dropped_total", sink="logs", reason="EAGAIN")
 
 
-def test_metrics_can_be_off():
+def test_metrics_can_be_off(monkeypatch):
     """
     With `metrics=False` nothing is counted and there is no page; the lines stay.
     """
     with isolated_runtime(metrics=False) as isolated:
         served()
+        monkeypatch.setattr(declare, "declared", {})
         obskit.counter("quiet_total", "Quiet.").inc()
 
         assert isolated.registry is None
         assert ["request"] == [line["message"] for line in isolated.lines]
         assert "/metrics" not in isolated.runtime.routes.paths
+
+
+def in_child(work):
+    """
+    Run a function in a forked child, and give the text that it returns.
+    """
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.write(writer, str(work()).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as answer:
+        text = answer.read()
+    os.waitpid(child, 0)
+    return text
+
+
+def test_a_forked_child_has_nothing_of_its_parents(isolated):
+    """
+    Requests in progress, errors and drops of the parent are not on the child's page, and stay on the parent's.
+    """
+    ours = ("http_requests_in_progress", "obskit_errors_total", "obskit_dropped_total")
+    plan, running = recorder.plan(HttpOperation), HttpOperation("GET", "/plants/7")
+    plan.begin(running)
+    recorder.errors["logs"] += 1
+    recorder.dropped["logs", "EPIPE"] += 2
+
+    def shown():
+        families = isolated.registry.collect()
+        return sorted(
+            (sample.name, sample.value) for family in families for sample in family.samples if sample.name in ours
+        )
+
+    def work():
+        at_first = shown()
+        plan.begin(HttpOperation("GET", "/plants/8"))
+        plan.end(running)
+        return at_first, shown()
+
+    assert "([], [('http_requests_in_progress', 1.0)])" == in_child(work)
+    assert [(ours[0], 1.0), (ours[2], 2.0), (ours[1], 1.0)] == shown()
+    plan.end(running)
+
+
+def test_a_runtime_leaves_no_fork_hook_behind(monkeypatch):
+    """
+    Runtimes that come and go register nothing that outlives them: one hook, made at import, serves them all.
+    """
+    hooks = []
+    monkeypatch.setattr(os, "register_at_fork", lambda **given: hooks.append(given))
+    for _ in range(2):
+        with isolated_runtime():
+            pass
+
+    assert [] == hooks

@@ -16,16 +16,13 @@ from obskit.operation import UNMATCHED, HttpOperation
 from obskit.recorder import recorder
 from obskit.runtime import Runtime
 from obskit.settings import Network, Settings
-from obskit.web.routes import Routes
+from obskit.web.routes import Routes, is_in
 
 # A marker in `scope` and `environ`: this request is being observed already.
 MARK = "obskit.observed"
 ID_HEADER = "X-Correlation-ID"
 ID_HEADER_LOWER = "x-correlation-id"
 ACCEPTED_HEADERS = (ID_HEADER_LOWER, "x-request-id")
-
-# What a header may add to every line of a log that is kept for months.
-MAX_USER_AGENT = 256
 
 Skip = Callable[[str], bool]
 
@@ -99,35 +96,36 @@ def skipper(settings: Settings) -> Skip | None:
 def client_address(peer: str | None, forwarded: str | None, trusted: Sequence[Network]) -> str | None:
     """
     Find the client: the peer, unless it is a trusted proxy; then the first untrusted address from the right.
+
+    What is no address ends the search: whoever wrote that, the hop before it is the last one that is known.
     """
     if peer is None or not trusted or not forwarded or not _is_trusted(peer, tuple(trusted)):
         return peer
     address = peer
     for hop in reversed(forwarded.split(",")):
-        hop = hop.strip()
-        if not _is_address(hop):
+        found = _address_of(hop.strip())
+        if found is None:
             return address
-        address = hop
-        if not _is_trusted(hop, tuple(trusted)):
+        address = found
+        if not _is_trusted(address, tuple(trusted)):
             return address
     return address
 
 
-@lru_cache(maxsize=1024)
-def _is_trusted(address: str, trusted: tuple[Network, ...]) -> bool:
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    return any(parsed in network for network in trusted)
+_is_trusted = lru_cache(maxsize=1024)(is_in)
+
+# With a port, as some proxies write a hop: `192.0.2.1:5678`, `[2001:db8::1]:5678`; brackets may come without one.
+_with_port = re.compile(r"\[([^\]]*)\](?::\d{1,5})?|([^:]*):\d{1,5}", re.ASCII).fullmatch
 
 
-def _is_address(text: str) -> bool:
+def _address_of(hop: str) -> str | None:
+    match = _with_port(hop)
+    text = hop if match is None else match[1] or match[2]
     try:
         ipaddress.ip_address(text)
     except ValueError:
-        return False
-    return True
+        return None
+    return text
 
 
 class Follower:
@@ -150,6 +148,7 @@ class Follower:
         self.trusted = settings.trusted_proxies
         self.trust_ids = settings.trust_inbound_ids
         self.correlation = settings.correlation
+        self.lines = runtime is not None and runtime.lines
 
 
 def refuse_taken(runtime: Runtime, routes: Iterable[str]) -> None:

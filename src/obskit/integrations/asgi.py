@@ -67,17 +67,6 @@ class AsgiOperation(HttpOperation):
         value = self.headers.get(name.encode())
         return None if value is None else value.decode("latin-1")
 
-    def visitor(self) -> tuple[str | None, str | None]:
-        """
-        Tell the client's address, through trusted proxies, and its `User-Agent`.
-        """
-        peer = self.scope.get("client")
-        address = peer[0] if peer else None
-        if self._front.trusted:
-            address = _http.client_address(address, self.header("x-forwarded-for"), self._front.trusted)
-        agent = self.headers.get(b"user-agent")
-        return address, None if agent is None else agent[: _http.MAX_USER_AGENT].decode("latin-1")
-
     @property
     def query(self) -> str:
         """
@@ -135,13 +124,13 @@ class AsgiOperation(HttpOperation):
             if not self._disconnected:
                 self.status = message["status"]
             if self.correlation_id is not None:
-                headers = message.get("headers", ())
+                headers = list(message.get("headers", ()))
                 for name, _ in headers:
                     if len(name) == 16 and name.lower() == _ID:
                         headers = [pair for pair in headers if pair[0].lower() != _ID]
                         break
-                # Copies: the application may send the same message, or the same list, again.
-                message = {**message, "headers": [*headers, (_ID, self.correlation_id.encode("latin-1"))]}
+                headers.append((_ID, self.correlation_id.encode("latin-1")))
+                message = {**message, "headers": headers}  # a copy: the application may send the same message again
         elif kind == "http.response.pathsend":  # the server sends a whole file by itself
             return self._send_piece(message)
         return self._send(message)
@@ -179,11 +168,6 @@ class AsgiOperation(HttpOperation):
         if getattr(getattr(self._send, "__self__", None), "disconnected", False) is True:
             self._disconnected = True
         return self._disconnected
-
-    def _piece(self) -> None:
-        self.streamed = True
-        if self.first_byte_seconds is None and self.bytes_sent:
-            self.first_byte_seconds = recorder.clock() - self.started
 
     def raised(self, error: BaseException) -> None:
         """
@@ -283,8 +267,17 @@ class ObskitMiddleware(_http.Follower):
         op._headers = op._last_byte_at = None
         op._last = ""
         op._disconnected = False
-        if self.correlation:
+        if self.lines:
             op._headers = headers = dict(scope["headers"])
+            peer = scope.get("client")
+            if peer:
+                op.client = peer[0]
+            if self.trusted:
+                op.client = _http.client_address(op.client, op.header("x-forwarded-for"), self.trusted)
+            if (agent := headers.get(b"user-agent")) is not None:
+                op.agent = agent.decode("latin-1")
+        if self.correlation:
+            headers = op.headers
             if b"x-correlation-id" in headers or b"x-request-id" in headers or b"traceparent" in headers:
                 _http.identify(op, self.trust_ids)
             else:
@@ -325,7 +318,9 @@ class ObskitMiddleware(_http.Follower):
     async def _answer(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
         op = AsgiOperation(scope["method"], path)
         op.scope, op._front, op._headers = scope, self, None
-        request = Request(scope["method"], path, op.query, op.header, op.client)
+        peer = scope.get("client")
+        client = _http.client_address(peer[0] if peer else None, op.header("x-forwarded-for"), self.trusted)
+        request = Request(scope["method"], path, op.query, op.header, client)
         reply: Reply = await asyncio.to_thread(self.routes.answer, request)
         headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in reply.headers]
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})

@@ -12,7 +12,7 @@ from obskit.errors import MissingExtraError
 from obskit.integrations import _http
 from obskit.integrations._start import configure
 from obskit.integrations.wsgi import ObskitMiddleware, WsgiOperation
-from obskit.operation import HttpOperation
+from obskit.operation import UNMATCHED, HttpOperation
 from obskit.runtime import Runtime
 
 try:
@@ -59,6 +59,9 @@ def _noting_whole(process: Callable[..., Response]) -> Callable[..., Response]:
             op = current.get()
             if type(op) is WsgiOperation and op.method != "HEAD" and response.status_code not in (204, 304):
                 op.whole = len(body[0])
+                rule = op.environ["werkzeug.request"].url_rule
+                if rule is not None and op.endpoint is UNMATCHED:
+                    op.endpoint = rule.rule  # `route_of()`, without the call
         return response
 
     return process_response

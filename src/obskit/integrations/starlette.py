@@ -256,7 +256,8 @@ def route_of(scope: Scope) -> str | None:
 
     It may be asked at any time after routing, by the handler too. Costs about one dict lookup.
     """
-    router = scope.get("router")  # the outermost one, also behind other ASGI middleware and in mounted applications
+    # The outermost one, also behind other ASGI middleware and in mounted applications.
+    router: Any = scope.get("router")
     templates = getattr(router, _INDEX, None)
     if templates is not None:
         if (

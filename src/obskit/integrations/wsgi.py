@@ -50,17 +50,6 @@ class WsgiOperation(HttpOperation):
         key = name.upper().replace("-", "_")
         return self.environ.get(key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else "HTTP_" + key)
 
-    def visitor(self) -> tuple[str | None, str | None]:
-        """
-        Tell the client's address, through trusted proxies, and its `User-Agent`.
-        """
-        environ = self.environ
-        address = environ.get("REMOTE_ADDR") or None
-        if self._front.trusted:
-            address = _http.client_address(address, environ.get("HTTP_X_FORWARDED_FOR"), self._front.trusted)
-        agent = environ.get("HTTP_USER_AGENT")
-        return address, None if agent is None else agent[: _http.MAX_USER_AGENT]
-
     @property
     def query(self) -> str:
         """
@@ -333,6 +322,11 @@ class ObskitMiddleware(_http.Follower):
         op = WsgiOperation(environ["REQUEST_METHOD"], decoded)
         op.environ, op._start_response, op._front = environ, start_response, self
         op.whole = None
+        if self.lines:
+            op.client = environ.get("REMOTE_ADDR")
+            op.agent = environ.get("HTTP_USER_AGENT")
+            if self.trusted:
+                op.client = _http.client_address(op.client, environ.get("HTTP_X_FORWARDED_FOR"), self.trusted)
         if self.correlation:
             if "HTTP_X_CORRELATION_ID" in environ or "HTTP_X_REQUEST_ID" in environ or "HTTP_TRACEPARENT" in environ:
                 _http.identify(op, self.trust_ids)
@@ -381,7 +375,8 @@ class ObskitMiddleware(_http.Follower):
     def _answer(self, environ: Environ, start_response: StartResponse, path: str) -> Iterable[bytes]:
         op = WsgiOperation(environ["REQUEST_METHOD"], path)
         op.environ, op._front = environ, self
-        reply = self.routes.answer(Request(environ["REQUEST_METHOD"], path, op.query, op.header, op.client))
+        client = _http.client_address(environ.get("REMOTE_ADDR"), environ.get("HTTP_X_FORWARDED_FOR"), self.trusted)
+        reply = self.routes.answer(Request(environ["REQUEST_METHOD"], path, op.query, op.header, client))
         start_response(status_line(reply.status), reply.headers)
         return [reply.body]
 

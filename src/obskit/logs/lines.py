@@ -7,10 +7,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from math import floor
 from typing import Any
 
 import orjson
+
+from obskit.errors import ConfigurationError
 
 # Every field of the line's contract: a caller's value of that name becomes `extra_<name>`.
 RESERVED = frozenset(
@@ -52,8 +55,8 @@ def render(fields: Mapping[str, Any]) -> bytes:
     Render a line; what JSON cannot say is said as text, so that one odd value never costs the line.
     """
     try:
-        return orjson.dumps(fields, default=_as_text, option=_OPTIONS)
-    except (TypeError, ValueError, RecursionError):
+        return dumps(fields)
+    except UNSAYABLE:
         return json.dumps(_plain(fields, MAX_DEPTH)).encode("ascii") + b"\n"
 
 
@@ -81,11 +84,22 @@ def _as_text(value: Any) -> str:
         return f"<{type(value).__name__} that cannot be shown>"
 
 
+# What `render()` tries first, for those who cannot afford its frame; what it raises is for `render()` to mend.
+dumps = partial(orjson.dumps, default=_as_text, option=_OPTIONS)
+UNSAYABLE = (TypeError, ValueError, RecursionError)
+
+
 def timestamper(wall_clock: Callable[[], float]) -> Callable[[], str]:
     """
     Build a function that gives the time as RFC 3339 in UTC, with microseconds and `Z`.
     """
-    return lambda: datetime.fromtimestamp(wall_clock(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+    def timestamp() -> str:
+        now = wall_clock()
+        second, day_and_time = whole_second(now)
+        return f"{day_and_time}.{int((now - second) * 1e6):06d}Z"
+
+    return timestamp
 
 
 def whole_second(now: float) -> tuple[int, str]:
@@ -96,9 +110,29 @@ def whole_second(now: float) -> tuple[int, str]:
     return second, datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-def with_callers_fields(line: dict[str, Any], given: Mapping[str, Any]) -> None:
+def reserved_names(renames: Mapping[str, str | None]) -> frozenset[str]:
+    """
+    Give the names that callers' fields must not have: the contract's, and those that `log_names` hands out.
+
+    Raises:
+        ConfigurationError: Two fields would have one name.
+    """
+    taken: dict[str, str] = {}
+    for name in sorted(RESERVED | renames.keys()):
+        new = renames.get(name, name)
+        if new is None:
+            continue
+        if new in taken:
+            raise ConfigurationError(f"log_names gives {taken[new]!r} and {name!r} one name, {new!r}; choose another")
+        taken[new] = name
+    return RESERVED | taken.keys()
+
+
+def with_callers_fields(line: dict[str, Any], given: Mapping[str, Any], reserved: frozenset[str]) -> None:
     """
     Add a caller's fields; those with a reserved name become `extra_<name>`.
     """
     for name, value in given.items():
-        line[f"extra_{name}" if name in RESERVED else name] = value
+        while name in reserved:
+            name = f"extra_{name}"
+        line[name] = value

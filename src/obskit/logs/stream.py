@@ -14,7 +14,7 @@ from typing import IO, Any
 
 class LineStream:
     """
-    Take whole lines, past any buffer: one system call a line, so that lines of several threads and processes do not mix.
+    Take whole lines, past any buffer: one system call a line, so that those of several threads and processes do not mix.
 
     Attributes:
         put: Writes a line and says how much of it was taken. What is missing goes to `rest()`. It is a file's own
@@ -31,7 +31,7 @@ class LineStream:
             self._write = raw.write
         else:
             self._write = _to_object(target)
-        self.put = self._write
+        self.put: Callable[[bytes], int | None] = self._write
 
     def write(self, line: bytes) -> None:
         """

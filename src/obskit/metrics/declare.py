@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from itertools import pairwise
 from typing import Any, TypeVar, cast
 
@@ -161,6 +162,16 @@ def _declare(spec: Metric, kind: Callable[[Metric], F], namespace: str | None) -
             f"the metric {spec.name!r} is declared twice, differently: first {known.spec}, now {spec}"
         )
     return cast(F, known)
+
+
+def unknown(names: Iterable[str]) -> Iterator[tuple[str, str | None]]:
+    """
+    List the names that no metric has, neither obskit's nor one declared so far, each with the nearest that one has.
+    """
+    known = [*_own, *declared]
+    for name in names:
+        if name not in known:
+            yield name, next(iter(get_close_matches(name, known, n=1)), None)
 
 
 def _checked_query(name: str, query: Any) -> Callable[[], Mapping[Any, float] | float]:

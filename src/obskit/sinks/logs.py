@@ -10,7 +10,15 @@ from collections.abc import Callable
 from typing import Any
 
 from obskit.context import current
-from obskit.logs.lines import render, timestamper, whole_second, with_callers_fields
+from obskit.logs.lines import (
+    UNSAYABLE,
+    dumps,
+    render,
+    reserved_names,
+    timestamper,
+    whole_second,
+    with_callers_fields,
+)
 from obskit.logs.stream import LineStream
 from obskit.operation import Event, HttpOperation, Operation, Totals
 from obskit.recorder import Recorder, Step
@@ -18,6 +26,7 @@ from obskit.settings import Settings
 
 # What a header may add to every line of a log that is kept for months.
 MAX_PATH = 2048
+MAX_USER_AGENT = 256
 # Routes times statuses; an application that invents endpoints must not grow memory.
 MAX_TAILS = 4096
 MAX_CLIENTS = 4096
@@ -62,6 +71,7 @@ class LogSink:
         self._stream = LineStream(settings.log_stream)
         self._timestamp = timestamper(recorder.wall_clock)
         self._render = _renderer(dict(settings.log_names))
+        self._reserved = reserved_names(settings.log_names)
         self._process = {
             name: value
             for name in ("service", "version", "environment")
@@ -78,30 +88,33 @@ class LogSink:
 
     def _access_line(self) -> Callable[[HttpOperation], None]:
         wall_clock, render, stream = self._recorder.wall_clock, self._render, self._stream
-        unwritten = self._unwritten
+        # What nearly every line needs, without a frame; `render()` mends the others.
+        plain, unwritten = render if self._settings.log_names else dumps, self._unwritten
         slow_ms = self._settings.slow_request_ms
         slow_seconds = float("inf") if slow_ms is None else slow_ms / 1000
         client_of = _CLIENT[self._settings.log_client]
         with_query = self._settings.log_query_string
         tails = _Tails(self._process, render)
-        second, day_and_time = whole_second(0)
+        reserved = self._reserved
+        moment = whole_second(0)  # one tuple, read once: threads without the GIL never see half of it
 
         # Written out, since every request pays for it; the fields that few have are added by functions.
         def finish(op: HttpOperation) -> None:
-            nonlocal second, day_and_time
+            nonlocal moment
             seconds, status, path = op.duration_seconds, op.status, op.path
-            client, agent = op.visitor()
+            agent = op.agent
             now = wall_clock()
+            second, day_and_time = moment
             if not second <= now < second + 1:
-                second, day_and_time = whole_second(now)
+                second, day_and_time = moment = whole_second(now)
             line: dict[str, Any] = {
                 "timestamp": f"{day_and_time}.{int((now - second) * 1e6):06d}Z",
                 "correlation_id": op.correlation_id,
                 "path": path if len(path) <= MAX_PATH else path[:MAX_PATH],
                 "duration_ms": int(seconds * 1e6 + 0.5) / 1000,
                 "bytes_sent": op.bytes_sent,
-                "client": client_of[client],
-                "user_agent": agent,
+                "client": client_of[op.client],
+                "user_agent": agent if agent is None or len(agent) <= MAX_USER_AGENT else agent[:MAX_USER_AGENT],
             }
             if op.trace_id is not None or op.first_byte_seconds is not None or op.aborted or op.exception is not None:
                 _add_rare(line, op)
@@ -110,12 +123,16 @@ class LogSink:
             if with_query and op.query:
                 line["path"] = f"{path}?{op.query}"[:MAX_PATH]
             if op.fields:
-                with_callers_fields(line, op.fields)
+                with_callers_fields(line, op.fields, reserved)
             if op._extra:
-                with_callers_fields(line, op._extra)
+                with_callers_fields(line, op._extra, reserved)
             level = "ERROR" if status >= 500 else "WARNING" if seconds > slow_seconds else "INFO"
             try:
-                whole = render(line)[:-2] + tails[level, op.method, op.endpoint, status]
+                try:
+                    own = plain(line)
+                except UNSAYABLE:
+                    own = render(line)
+                whole = own[:-2] + tails[level, op.method, op.endpoint, status]
                 taken = stream.put(whole)
                 if taken != len(whole):
                     stream.rest(whole, taken)
@@ -142,8 +159,11 @@ class LogSink:
         }
         operation = current.get()
         if operation is not None:
-            _add_request(line, operation.root)
-        with_callers_fields(line, event.fields)
+            root = operation.root
+            _add_ids(line, root)
+            if root.fields:
+                with_callers_fields(line, root.fields, self._reserved)
+        with_callers_fields(line, event.fields, self._reserved)
         try:
             self._stream.write(self._render(line))
         except (OSError, ValueError) as error:
@@ -176,12 +196,10 @@ def _milliseconds(seconds: float) -> float:
     return int(seconds * 1e6 + 0.5) / 1000
 
 
-def _add_request(line: dict[str, Any], root: Operation) -> None:
+def _add_ids(line: dict[str, Any], root: Operation) -> None:
     for name in ("correlation_id", "trace_id", "span_id"):
         if (value := getattr(root, name)) is not None:
             line[name] = value
-    if root.fields:
-        with_callers_fields(line, root.fields)
 
 
 def _add_rare(line: dict[str, Any], op: HttpOperation) -> None:

@@ -4,6 +4,8 @@ Count operations: labels come from their fields, families from the catalogue.
 
 from __future__ import annotations
 
+import os
+import weakref
 from bisect import bisect_left
 from collections import Counter as Tally
 from collections.abc import Callable
@@ -12,16 +14,18 @@ from dataclasses import replace
 from obskit._version import __version__
 from obskit.catalogue import db, function, http
 from obskit.catalogue import self as own
+from obskit.db.operation import DbOperation
 from obskit.metrics.cells import HistogramCell
 from obskit.metrics.family import CountedHistogram, Counter, Histogram
 from obskit.metrics.store import MetricStore
-from obskit.db.operation import DbOperation
 from obskit.observation import FunctionOperation
 from obskit.operation import OTHER, Event, HttpOperation, Operation
 from obskit.recorder import Recorder, Step
 from obskit.settings import Settings
 
 _STATUS = {status: str(status) for status in range(100, 600)}
+
+_sinks: weakref.WeakSet[MetricsSink] = weakref.WeakSet()
 
 
 def _by_method(live: set[HttpOperation]) -> dict[tuple[str, ...], float]:
@@ -41,6 +45,8 @@ class MetricsSink:
     def __init__(self, settings: Settings, store: MetricStore, recorder: Recorder) -> None:
         self._settings = settings
         self._store = store
+        self._recorder = recorder
+        self._live: set[HttpOperation] = set()
         self._binders: dict[type[Operation], Callable[[], tuple[Step | None, Step | None]]] = {
             HttpOperation: self._bind_http,
             FunctionOperation: self._bind_function,
@@ -49,9 +55,10 @@ class MetricsSink:
         info = (settings.service, settings.version or "", settings.environment or "", __version__)
         store.add_pulled(own.BUILD_INFO, lambda: {info: 1.0})
         store.add_pulled(own.ERRORS, lambda: {(part,): n for part, n in recorder.errors.copy().items()})
-        store.add_pulled(own.DROPPED, lambda: dict(recorder.dropped.copy()))
+        store.add_pulled(own.DROPPED, lambda: {key: n for key, n in recorder.dropped.copy().items()})
         store.add_pulled(own.LABEL_SETS, store.label_sets)
         store.add_pulled(own.OVERFLOW, store.overflowed)
+        _sinks.add(self)
 
     def bind(self, kind: type[Operation]) -> tuple[Step | None, Step | None]:
         """
@@ -66,7 +73,7 @@ class MetricsSink:
         first_byte = add(Histogram(replace(http.FIRST_BYTE, buckets=bounds)))
         exceptions = add(Counter(http.EXCEPTIONS))
         aborted = add(Counter(http.ABORTED))
-        live: set[HttpOperation] = set()
+        live = self._live
         self._store.add_pulled(http.IN_PROGRESS, lambda: _by_method(live))
         cells: dict[tuple[str, str, int], HistogramCell] = {}
         requests.forget = cells.clear
@@ -145,3 +152,19 @@ class MetricsSink:
         Leave the registry.
         """
         self._store.close()
+
+    def start_over(self) -> None:
+        """
+        Forget what the parent of a forked process has begun, failed at and dropped.
+        """
+        self._live.clear()
+        self._recorder.errors.clear()
+        self._recorder.dropped.clear()
+
+
+def _start_over_in_child() -> None:
+    for sink in list(_sinks):
+        sink.start_over()
+
+
+os.register_at_fork(after_in_child=_start_over_in_child)

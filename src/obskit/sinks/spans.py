@@ -25,7 +25,7 @@ from obskit.operation import OTHER, UNMATCHED, Event, HttpOperation, Operation
 from obskit.propagation import trace_headers
 from obskit.recorder import Recorder, Sink, Step
 from obskit.settings import Settings
-from obskit.sinks.logs import _CLIENT, MAX_PATH
+from obskit.sinks.logs import _CLIENT, MAX_PATH, MAX_USER_AGENT
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -302,13 +302,13 @@ class SpanSink:
                 "url.path": op.path[:MAX_PATH],
                 "url.scheme": scheme,
             }
-            host, (client, agent) = op.header("host"), op.visitor()
+            host, agent, client = op.header("host"), op.agent, client_of[op.client]
             if host:
                 found.update(_server(host, scheme))
             if agent:
-                found["user_agent.original"] = agent
-            if client_of[client] is not None:
-                found["client.address"] = client_of[client]
+                found["user_agent.original"] = agent[:MAX_USER_AGENT]
+            if client is not None:
+                found["client.address"] = client
             if op.correlation_id is not None:
                 found["obskit.correlation_id"] = op.correlation_id
             if op.method == OTHER:

@@ -105,7 +105,7 @@ class Routes:
         token, networks = self._settings.metrics_token, self._settings.metrics_networks
         if token is None and not networks:
             return None
-        if networks and _is_in(request.client, networks):
+        if networks and is_in(request.client, networks):
             return None
         if token is None:
             return Reply(403, [_TEXT, _NO_STORE], b"this address may not read the metrics\n")
@@ -122,7 +122,10 @@ def status_line(status: int) -> str:
     return _REASONS.get(status, str(status) + " ")
 
 
-def _is_in(client: str | None, networks: tuple[Network, ...]) -> bool:
+def is_in(client: str | None, networks: tuple[Network, ...]) -> bool:
+    """
+    Tell whether an address is in one of the networks; what is no address is in none.
+    """
     try:
         address = ipaddress.ip_address(client or "")
     except ValueError:

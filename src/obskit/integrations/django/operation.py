@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from obskit.context import current
+from obskit.integrations import _http
 from obskit.integrations._http import ID_HEADER
 from obskit.integrations.wsgi import _NO_LENGTH, WsgiOperation, _Reply
 from obskit.operation import HttpOperation
@@ -29,6 +30,9 @@ class DjangoOperation(WsgiOperation):
         HttpOperation.__init__(self, environ["REQUEST_METHOD"], request.path_info)
         self.environ = environ
         self._front = front
+        forwarded = environ.get("HTTP_X_FORWARDED_FOR")
+        self.client = _http.client_address(environ.get("REMOTE_ADDR") or None, forwarded, front.trusted)
+        self.agent = environ.get("HTTP_USER_AGENT")
         self._declared = _NO_LENGTH
         self._scope: Any = getattr(request, "scope", None)
         self._asynchronous = asynchronous

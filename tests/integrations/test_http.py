@@ -1,0 +1,73 @@
+"""
+What WSGI and ASGI do alike: who the client is behind proxies.
+"""
+
+import ipaddress
+
+import pytest
+
+from obskit.integrations._http import client_address
+
+PRIVATE = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "fd00::/8")))
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "client"),
+    [
+        ("10.0.0.1", None, "10.0.0.1"),
+        ("10.0.0.1", "203.0.113.7", "203.0.113.7"),
+        ("10.0.0.1", "198.51.100.1, 203.0.113.7, 10.0.0.2", "203.0.113.7"),
+        ("10.0.0.1", "10.0.0.3, 10.0.0.2", "10.0.0.3"),
+        ("198.51.100.1", "203.0.113.7", "198.51.100.1"),
+        ("fd00::1", "2001:db8::7", "2001:db8::7"),
+        (None, "203.0.113.7", None),
+        ("unix:", "203.0.113.7", "unix:"),
+    ],
+)
+def test_the_client_is_the_first_that_no_trusted_proxy_is(peer, forwarded, client):
+    """
+    Addresses are believed from the right, as far as the network before them is trusted.
+    """
+    assert client == client_address(peer, forwarded, PRIVATE)
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded"),
+    [
+        ("::ffff:10.0.0.1", "203.0.113.7"),
+        ("::ffff:a00:1", "203.0.113.7, ::ffff:10.0.0.2"),
+    ],
+)
+def test_ipv4_in_ipv6_is_of_ipv4_networks(peer, forwarded):
+    """
+    A socket for both versions writes IPv4 as IPv6; the proxy is trusted all the same.
+    """
+    assert "203.0.113.7" == client_address(peer, forwarded, PRIVATE)
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "client"),
+    [
+        ("203.0.113.7:5678", "203.0.113.7"),
+        ("[2001:db8::7]:80", "2001:db8::7"),
+        ("[2001:db8::7]", "2001:db8::7"),
+        ("203.0.113.7:5678, 10.0.0.2:80, [fd00::2]:80", "203.0.113.7"),
+        ("2001:db8::7", "2001:db8::7"),
+        ("::1", "::1"),
+    ],
+)
+def test_ports_of_hops_are_left_out(forwarded, client):
+    """
+    Some proxies write `address:port`; the client is the address.
+    """
+    assert client == client_address("10.0.0.1", forwarded, PRIVATE)
+
+
+@pytest.mark.parametrize(
+    "hop", ["", "unknown", "203.0.113.7:", "203.0.113.7:http", "203.0.113.7:123456", "[::1", "[]:80", ":80", "[x]:80"]
+)
+def test_what_is_no_address_ends_the_search(hop):
+    """
+    The last hop that is known is the client then.
+    """
+    assert "10.0.0.2" == client_address("10.0.0.1", f"203.0.113.7, {hop}, 10.0.0.2", PRIVATE)
