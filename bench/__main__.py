@@ -1,13 +1,30 @@
 """
-Run a benchmark by name: `python -m bench http --help`.
+Run a benchmark by name, or all of them with a short setting: `python -m bench`, `python -m bench http --help`.
 """
 
 import sys
 from importlib import import_module
 
-NAMES = ("http",)
+SHORT = {
+    "imports": ["--replicas", "5"],
+    "primitives": ["--blocks", "20"],
+    "http": ["--replicas", "1", "--blocks", "60"],
+    "memory": ["--requests", "20000", "--warm-up", "5000"],
+}
+
+
+def main(arguments: list[str]) -> None:
+    """
+    Run one, with its own arguments, or every one.
+    """
+    if arguments and arguments[0] not in SHORT:
+        raise SystemExit(f"usage: python -m bench [{'|'.join(SHORT)} [options]]")
+    chosen = {arguments[0]: arguments[1:]} if arguments else SHORT
+    for name, options in chosen.items():
+        if not arguments:
+            print(f"\n{name} {' '.join(options)}", flush=True)
+        import_module(f"bench.{name}").main(options)
+
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2 or sys.argv[1] not in NAMES:
-        raise SystemExit(f"usage: python -m bench {{{','.join(NAMES)}}} [options]")
-    import_module(f"bench.{sys.argv[1]}").main(sys.argv[2:])
+    main(sys.argv[1:])

@@ -98,9 +98,7 @@ def series(shop):
     """
     assert shop.runtime.registry is not None
     return {
-        (sample.name, *sample.labels.items())
-        for family in shop.runtime.registry.collect()
-        for sample in family.samples
+        (sample.name, *sample.labels.items()) for family in shop.runtime.registry.collect() for sample in family.samples
     }
 
 

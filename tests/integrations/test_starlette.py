@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 import pytest
+from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.endpoints import HTTPEndpoint
@@ -31,6 +32,7 @@ from obskit.context import current
 from obskit.errors import RouteTakenError
 from obskit.integrations import starlette as module
 from obskit.integrations.starlette import ObskitMiddleware, Templates, route_of
+from obskit.runtime import standing
 from obskit.testing import RecordingSink, isolated_runtime
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using `httpx` with `starlette.testclient`")
@@ -421,6 +423,18 @@ def test_route_that_is_taken(runtime, route, path):
         obskit.instrument(app)
 
     assert ask(app, "/nowhere").headers.get("x-correlation-id") is None
+
+
+def test_refusal_leaves_no_runtime():
+    """
+    The runtime that was made for the application that is refused goes with it.
+    """
+    registry = CollectorRegistry()
+    with pytest.raises(RouteTakenError):
+        obskit.instrument(Starlette(routes=[Route("/metrics", ok)]), registry=registry, access_log=False)
+
+    assert standing() is None
+    assert list(registry.collect()) == []
 
 
 def test_route_that_is_taken_later(runtime, sink):

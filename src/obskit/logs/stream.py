@@ -14,7 +14,7 @@ from typing import IO, Any
 
 class LineStream:
     """
-    Take whole lines, past any buffer: one system call a line, so that those of several threads and processes do not mix.
+    Take whole lines, past any buffer: one system call each, so that lines of several threads and processes do not mix.
 
     Attributes:
         put: Writes a line and says how much of it was taken. What is missing goes to `rest()`. It is a file's own

@@ -1,0 +1,62 @@
+"""
+Measure what `import obskit` and `obskit.configure()` take in a fresh interpreter, and which modules they bring.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+
+LIMIT_MS = 60.0
+# None of these may come with `import obskit`; frameworks and the SDK not with `configure()` either.
+FRAMEWORKS = ("flask", "starlette", "fastapi", "django", "werkzeug")
+LATE = (*FRAMEWORKS, "opentelemetry.sdk", "psutil")
+CASES = {
+    "import obskit": "import obskit",
+    "obskit.configure()": "import obskit; obskit.configure(service='bench')",
+    "import prometheus_client": "import prometheus_client",
+    "import structlog": "import structlog",
+}
+_PROBE = """
+import sys, time
+before = set(sys.modules)
+started = time.perf_counter_ns()
+{code}
+spent = time.perf_counter_ns() - started
+import json
+print(json.dumps([spent / 1e6, sorted(set(sys.modules) - before)]))
+"""
+
+
+def fresh(code: str) -> tuple[float, list[str]]:
+    """
+    Run code in an interpreter of its own; give its milliseconds and the modules that it brought.
+    """
+    done = subprocess.run([sys.executable, "-c", _PROBE.format(code=code)], check=True, capture_output=True, text=True)
+    spent, modules = json.loads(done.stdout)
+    return spent, modules
+
+
+def main(arguments: list[str]) -> None:
+    """
+    Print a table, and fail where `import obskit` is slow or brings what it must not.
+    """
+    parser = argparse.ArgumentParser(prog="python -m bench imports")
+    parser.add_argument("--replicas", type=int, default=11)
+    options = parser.parse_args(arguments)
+    print(f"{'case':28}{'median ms':>10}{'modules':>9}  of which late")
+    failed = []
+    for case, code in CASES.items():
+        runs = [fresh(code) for _ in range(options.replicas + 1)][1:]  # the first fills the bytecode cache
+        milliseconds, modules = statistics.median(spent for spent, _ in runs), runs[0][1]
+        late = [name for name in LATE if name in modules]
+        print(f"{case:28}{milliseconds:10.1f}{len(modules):9}  {', '.join(late) or '-'}")
+        if case == "import obskit" and (late or milliseconds > LIMIT_MS):
+            failed.append(f"{case}: over {LIMIT_MS:.0f} ms, or brings {late}")
+        if case == "obskit.configure()" and (heavy := [name for name in late if name in (*FRAMEWORKS, LATE[-2])]):
+            failed.append(f"{case}: brings {heavy}")
+    if failed:
+        raise SystemExit("; ".join(failed))
