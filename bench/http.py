@@ -68,9 +68,8 @@ def measure(framework: str, variant: str, routes: int, blocks: int, block: int) 
     """
     import obskit
 
-    observed = obskit.instrument(
-        build(framework, routes), service="bench", log_stream=open(os.devnull, "w"), **VARIANTS[variant]
-    )
+    nowhere = open(os.devnull, "w")
+    observed = obskit.instrument(build(framework, routes), service="bench", log_stream=nowhere, **VARIANTS[variant])
     drive = driver(framework)
     drive.run(observed, 500, time.perf_counter_ns)
     front = _front(observed)

@@ -328,6 +328,8 @@ def _from_environment(known: Mapping[str, Field[Any]], environ: Mapping[str, str
             continue
         name = variable.removeprefix("OBSKIT_").lower()
         setting = known.get(name)
+        if text == "" and name in _EMPTY_IS_UNSET:
+            continue
         if setting is None or setting.metadata["env"] is None:
             readable = {n: "OBSKIT_" + n.upper() for n, f in known.items() if f.metadata["env"]}
             warnings.warn(
@@ -337,6 +339,11 @@ def _from_environment(known: Mapping[str, Field[Any]], environ: Mapping[str, str
         else:
             values[name] = _checked(setting, _parsed(setting, variable, text), f"{variable}={shown(setting, text)}")
     return values
+
+
+# What a deployment fills from another variable, such as a commit, is empty where that one is not set. A token is
+# not among them: to read an empty one as none would open the page.
+_EMPTY_IS_UNSET = frozenset({"service", "version", "environment"})
 
 
 def _parsed(setting: Field[Any], variable: str, text: str) -> Any:

@@ -182,7 +182,7 @@ def left_by_a_hundred(app, request, protocol, module):
 
 
 def living(module):
-    return Counter(cls for cls in map(type, gc.get_objects()) if cls.__module__.startswith(module))
+    return Counter(cls for cls in map(type, gc.get_objects()) if str(cls.__module__).startswith(module))
 
 
 @pytest.fixture

@@ -84,11 +84,12 @@ def skipper(settings: Settings) -> Skip | None:
     """
     if not settings.exclude:
         return None
-    prefixes = tuple(item for item in settings.exclude if isinstance(item, str))
+    whole = {item.rstrip("/") or "/" for item in settings.exclude if isinstance(item, str)}
+    prefixes = tuple(item if item.endswith("/") else item + "/" for item in whole)
     patterns = [item.search for item in settings.exclude if isinstance(item, re.Pattern)]
 
     def skip(path: str) -> bool:
-        return path.startswith(prefixes) or any(search(path) for search in patterns)
+        return path in whole or path.startswith(prefixes) or any(search(path) for search in patterns)
 
     return skip
 

@@ -252,13 +252,13 @@ class ObskitMiddleware(_http.Follower):
         if scope["type"] != "http" or MARK in scope or not self.active:
             await self._pass(scope, receive, send)
             return
-        path = scope["path"]
-        if path in self.paths or scope.get("root_path"):
-            local = path.removeprefix(scope.get("root_path") or "")
-            if local in self.paths:
-                await self._answer(scope, receive, send, local)
-                return
-        if self.skip is not None and self.skip(path):
+        path = local = scope["path"]
+        if scope.get("root_path"):
+            local = path.removeprefix(scope["root_path"])
+        if local in self.paths:
+            await self._answer(scope, receive, send, local)
+            return
+        if self.skip is not None and self.skip(local):
             await self.app(scope, receive, send)
             return
         scope[MARK] = True

@@ -75,10 +75,11 @@ class WsgiOperation(HttpOperation):
         """
         Pass the start of the reply on, and take its status, its length and the route that led to it.
         """
-        try:
-            self.status = int(status[:3])
-        except ValueError:
-            self.status = _INVALID
+        if not self.bytes_sent:  # what comes after that is an exception's, and was never sent
+            try:
+                self.status = int(status[:3])
+            except (ValueError, TypeError):
+                self.status = _INVALID
         if self.endpoint is UNMATCHED:
             try:  # _http.locate(), without the call
                 self.endpoint = self._front.route(self.environ) or UNMATCHED
@@ -86,16 +87,17 @@ class WsgiOperation(HttpOperation):
                 recorder.failed("route", error)
         self._declared = _NO_LENGTH
         mine = False
+        headers = list(headers)  # ours: the application may give the same list again, or an iterator
         for name, value in headers:
             size = len(name)
-            if size == 14 and name.lower() == "content-length" and value.isdecimal():
+            if size == 14 and name.lower() == "content-length" and str(value).isdecimal():
                 self._declared = int(value)
             elif size == 16 and name.lower() == ID_HEADER_LOWER:
                 mine = True
         if self.correlation_id is not None:
             if mine:
                 headers = [pair for pair in headers if pair[0].lower() != ID_HEADER_LOWER]
-            headers = [*headers, (ID_HEADER, self.correlation_id)]
+            headers.append((ID_HEADER, self.correlation_id))
         if exc_info is None:
             self._write = self._start_response(status, headers)
         else:
@@ -192,9 +194,9 @@ class _Reply:
     __slots__ = ("_body", "_next", "_op")
 
     def __init__(self, op: WsgiOperation, body: Iterable[bytes]) -> None:
-        self._op = op
-        self._body = body
         self._next = iter(body).__next__
+        self._body = body
+        self._op = op  # last: where the body is no iterable, the middleware ends the operation
 
     def __iter__(self) -> _Reply:
         return self
@@ -237,8 +239,9 @@ class _Reply:
             in_context(op, close)
 
     def __del__(self) -> None:
-        if not self._op.ended:
-            self._op.left()
+        op = getattr(self, "_op", None)
+        if op is not None and not op.ended:
+            op.left()
 
 
 class _SizedReply(_Reply):
@@ -287,6 +290,13 @@ def _by_server(op: WsgiOperation, body: Any) -> Iterable[bytes]:
     return reply
 
 
+def _watched(op: WsgiOperation, body: Iterable[bytes]) -> Iterable[bytes]:
+    kind = type(body)
+    if kind is list or kind is tuple:
+        return _SizedReply(op, body)
+    return _by_server(op, body) if kind is op.environ.get("wsgi.file_wrapper") else _Reply(op, body)
+
+
 class ObskitMiddleware(_http.Follower):
     """
     Observe a WSGI application, and answer `/metrics` and `/health` in front of it.
@@ -318,10 +328,11 @@ class ObskitMiddleware(_http.Follower):
             return self.app(environ, start_response)
         environ[MARK] = True
         # PEP 3333: the path is bytes in disguise; where it is ASCII it needs no second look.
-        decoded = path if path.isascii() else path.encode("latin-1").decode("utf-8", "replace")
+        decoded = path if path.isascii() else path.encode("latin-1", "replace").decode("utf-8", "replace")
         op = WsgiOperation(environ["REQUEST_METHOD"], decoded)
         op.environ, op._start_response, op._front = environ, start_response, self
         op.whole = None
+        op._declared = _NO_LENGTH
         if self.lines:
             op.client = environ.get("REMOTE_ADDR")
             op.agent = environ.get("HTTP_USER_AGENT")
@@ -340,6 +351,10 @@ class ObskitMiddleware(_http.Follower):
             op.span.enter()
         try:
             body = self.app(environ, op.start)
+            if self.whole_of is not None:
+                op.whole = self.whole_of(body)
+            if op.whole is None:
+                return _watched(op, body)
         except BaseException as error:
             op.raised(error)
             raise
@@ -347,16 +362,9 @@ class ObskitMiddleware(_http.Follower):
             if op.span is not None:
                 op.span.leave()
             _leave(token)
-        if self.whole_of is not None:
-            op.whole = self.whole_of(body)
-        if op.whole is not None:  # every byte is there: to hand it over is to have sent it
-            op.bytes_sent = op.whole
-            _plan.end(op)
-            return body
-        kind = type(body)
-        if kind is list or kind is tuple:
-            return _SizedReply(op, body)
-        return _by_server(op, body) if kind is environ.get("wsgi.file_wrapper") else _Reply(op, body)
+        op.bytes_sent = op.whole  # every byte is there: to hand it over is to have sent it
+        _plan.end(op)
+        return body
 
     def _telling(self, environ: Environ, start_response: StartResponse) -> StartResponse:
         """

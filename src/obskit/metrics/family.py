@@ -110,7 +110,7 @@ class Family(Generic[Cell]):
         return LabelError(f"{self.spec.name} has the labels {wanted}; this update gave {found}")
 
     def _missing(self, key: tuple[Any, ...]) -> Cell:
-        cut = tuple([str(value)[:MAX_LABEL_LENGTH] for value in key])
+        cut = tuple(map(_text, key))
         with self._lock:
             cell = self._cells.get(cut)
             if cell is None:
@@ -309,7 +309,7 @@ class CountedHistogram(Histogram):
         return shown in self._shown
 
     def _missing(self, key: tuple[Any, ...]) -> HistogramCell:
-        *shown, last = (str(value)[:MAX_LABEL_LENGTH] for value in key)
+        *shown, last = map(_text, key)
         with self._lock:
             cut = tuple(shown)
             if cut not in self._shown:
@@ -344,6 +344,14 @@ class CountedHistogram(Histogram):
             merged[key[:-1]] = [a + b for a, b in zip(known, buckets, strict=True)], sum_ + total
         for key, (buckets, total) in merged.items():
             yield key, buckets, total
+
+
+def _text(value: object) -> str:
+    """
+    Cut a label's value, and replace what UTF-8 cannot say: the names of odd files and variables hold surrogates.
+    """
+    text = str(value)[:MAX_LABEL_LENGTH]
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _nothing() -> None:

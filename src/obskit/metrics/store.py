@@ -73,10 +73,12 @@ class MetricStore:
         Raises:
             MetricConflictError: The application has registered one of the names itself.
         """
-        taken = getattr(registry, "_names_to_collectors", {})
+        taken = set(getattr(registry, "_names_to_collectors", {}))
         for spec, name in self._named():
-            if not taken.keys().isdisjoint(_sample_names(_empty(spec, name))):
+            samples = _sample_names(_empty(spec, name))
+            if not taken.isdisjoint(samples):
                 raise _conflict(name, spec)
+            taken.update(samples)
         registry.register(self)
         self._registries.append(registry)
 

@@ -136,15 +136,16 @@ class LogSink:
                 taken = stream.put(whole)
                 if taken != len(whole):
                     stream.rest(whole, taken)
-            except (OSError, ValueError) as error:
+            except Exception as error:
                 unwritten(error)
                 raise
 
         return finish
 
-    def _unwritten(self, error: OSError | ValueError) -> None:
+    def _unwritten(self, error: Exception) -> None:
         code = getattr(error, "errno", None)
-        self._recorder.dropped["logs", errno.errorcode.get(code, "OSError") if code else "closed"] += 1
+        reason = "closed" if isinstance(error, ValueError) else type(error).__name__
+        self._recorder.dropped["logs", errno.errorcode.get(code, reason) if code else reason] += 1
 
     def emit(self, event: Event) -> None:
         """
@@ -166,7 +167,7 @@ class LogSink:
         with_callers_fields(line, event.fields, self._reserved)
         try:
             self._stream.write(self._render(line))
-        except (OSError, ValueError) as error:
+        except Exception as error:
             self._unwritten(error)
             raise
 

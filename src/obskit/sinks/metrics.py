@@ -28,11 +28,15 @@ _STATUS = {status: str(status) for status in range(100, 600)}
 _sinks: weakref.WeakSet[MetricsSink] = weakref.WeakSet()
 
 
-def _by_method(live: set[HttpOperation]) -> dict[tuple[str, ...], float]:
+def _by_method(live: set[HttpOperation], seen: set[str]) -> dict[tuple[str, ...], float]:
     """
-    Count the requests that have begun and not ended; a set's own copy is one step that no thread can come between.
+    Count the requests that have begun and not ended; a method that was seen once stays, at 0.
+
+    A set's own copy is one step that no thread can come between.
     """
-    return {(method,): float(count) for method, count in Tally(op.method for op in live.copy()).items()}
+    tally = Tally(op.method for op in live.copy())
+    seen.update(tally)
+    return {(method,): float(tally[method]) for method in seen}
 
 
 class MetricsSink:
@@ -74,7 +78,8 @@ class MetricsSink:
         exceptions = add(Counter(http.EXCEPTIONS))
         aborted = add(Counter(http.ABORTED))
         live = self._live
-        self._store.add_pulled(http.IN_PROGRESS, lambda: _by_method(live))
+        seen: set[str] = set()
+        self._store.add_pulled(http.IN_PROGRESS, lambda: _by_method(live, seen))
         cells: dict[tuple[str, str, int], HistogramCell] = {}
         requests.forget = cells.clear
 
@@ -98,6 +103,7 @@ class MetricsSink:
                 aborted.cell((op.endpoint,)).inc()
 
         def missing(op: HttpOperation) -> HistogramCell:
+            seen.add(op.method)
             cell = requests.cell((op.method, op.endpoint, _STATUS.get(op.status, OTHER)))
             if requests.holds(op.method, op.endpoint) and op.status in _STATUS:
                 cells[op.method, op.endpoint, op.status] = cell

@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable
 from functools import lru_cache
-from importlib import import_module, metadata
+from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -164,6 +164,8 @@ def _imported(name: str) -> Any:
 
 
 def _version_of(package: str) -> str:
+    from importlib import metadata  # 16 ms, for an error's text
+
     try:
         return f"{package} {metadata.version(package)}"
     except metadata.PackageNotFoundError:

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
+from obskit.errors import ConfigurationError
 from obskit.metrics.queries import queries
+from obskit.recorder import recorder
 from obskit.settings import Network, Settings
 
 if TYPE_CHECKING:
@@ -52,7 +54,13 @@ class Reply:
 _NO_STORE = ("Cache-Control", "no-store")
 _TEXT = ("Content-Type", "text/plain; charset=utf-8")
 _NOT_ALLOWED = Reply(405, [("Allow", "GET, HEAD"), _TEXT, _NO_STORE], b"method not allowed\n")
-_REASONS = {200: "200 OK", 401: "401 Unauthorized", 403: "403 Forbidden", 405: "405 Method Not Allowed"}
+_REASONS = {
+    200: "200 OK",
+    401: "401 Unauthorized",
+    403: "403 Forbidden",
+    405: "405 Method Not Allowed",
+    500: "500 Internal Server Error",
+}
 
 
 class Routes:
@@ -65,6 +73,12 @@ class Routes:
         self._registry = registry
         self._now = now
         self.paths: dict[str, Callable[[Request], Reply]] = {}
+        health = settings.health_path
+        if health and settings.metrics_path in (health, health + "/live"):
+            raise ConfigurationError(
+                f"metrics_path={settings.metrics_path!r} is a route of health_path={health!r} too: give them "
+                "different paths, or None to mount one of them nowhere"
+            )
         if settings.metrics_path and registry is not None:
             self.paths[settings.metrics_path] = self._metrics
         if settings.health_path:
@@ -94,7 +108,11 @@ class Routes:
         assert registry is not None
         names = parse_qs(request.query).get("name[]")
         encode, content_type = choose_encoder(request.header("accept") or "")
-        body = encode(registry.restricted_registry(names) if names else registry)
+        try:
+            body = encode(registry.restricted_registry(names) if names else registry)
+        except Exception as error:  # of a collector that is not ours: the server must not see it
+            recorder.failed("metrics_page", error)
+            return Reply(500, [_TEXT, _NO_STORE], b"a collector failed; the application's log says which\n")
         headers = [("Content-Type", content_type), _NO_STORE, ("Vary", "Accept, Accept-Encoding")]
         if _accepts_gzip(request.header("accept-encoding") or ""):
             body = gzip.compress(body, compresslevel=1)
