@@ -236,6 +236,24 @@ def test_a_wrong_variable_is_named(variable, text, message):
     assert message == str(raised.value)
 
 
+@pytest.mark.parametrize("name", ["version", "environment"])
+def test_an_empty_variable_is_unset(name):
+    """
+    What a deployment fills from a variable that is not set there is as if it were not given.
+    """
+    assert getattr(read(), name) == getattr(read({f"OBSKIT_{name.upper()}": ""}), name)
+
+
+def test_an_empty_token_is_an_error():
+    """
+    An empty token does not open the page.
+    """
+    with pytest.raises(ConfigurationError) as raised:
+        read({"OBSKIT_METRICS_TOKEN": ""})
+
+    assert "OBSKIT_METRICS_TOKEN=<hidden>: expected a non-empty string, found str" == str(raised.value)
+
+
 def test_a_long_value_is_cut_in_a_message():
     """
     A message shows 80 characters of a value.

@@ -1,12 +1,15 @@
 """
-What WSGI and ASGI do alike: who the client is behind proxies.
+What WSGI and ASGI do alike: who the client is behind proxies, and which paths are left out.
 """
 
 import ipaddress
 
 import pytest
+from contract.drivers import Request, call_asgi, call_wsgi
 
+import obskit
 from obskit.integrations._http import client_address
+from obskit.testing import RecordingSink, isolated_runtime
 
 PRIVATE = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "fd00::/8")))
 
@@ -71,3 +74,41 @@ def test_what_is_no_address_ends_the_search(hop):
     The last hop that is known is the client then.
     """
     assert "10.0.0.2" == client_address("10.0.0.1", f"203.0.113.7, {hop}, 10.0.0.2", PRIVATE)
+
+
+def wsgi(environ, start_response):
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+
+
+async def asgi(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+BOTH = pytest.mark.parametrize(("app", "call"), [(wsgi, call_wsgi), (asgi, call_asgi)], ids=["wsgi", "asgi"])
+
+
+@BOTH
+@pytest.mark.parametrize("root", ["", "/mnt"])
+@pytest.mark.parametrize(
+    ("exclude", "path", "observed"),
+    [
+        ("/static", "/static", 0),
+        ("/static", "/static/x", 0),
+        ("/static/", "/static/x", 0),
+        ("/static", "/statically", 1),
+        ("/static", "/static.css", 1),
+        ("/static", "/api/static/x", 1),
+        ("/", "/anything", 0),
+    ],
+)
+def test_an_excluded_prefix_ends_with_a_segment(app, call, root, exclude, path, observed):
+    """
+    A prefix is the path itself or what lies below it, behind a deployment prefix too.
+    """
+    sink = RecordingSink()
+    with isolated_runtime(sinks=[sink], exclude=(exclude,)):
+        reply = call(obskit.instrument(app), Request(path, root=root))
+
+    assert (b"ok", observed) == (reply.body, len(sink.operations))

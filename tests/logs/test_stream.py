@@ -215,6 +215,18 @@ def test_a_stream_that_raises_whatever_it_likes(caplog):
         assert 2.0 == isolated.value("obskit_errors_total", sink="logs")
 
 
+def test_a_line_that_was_lost_to_any_error_is_counted(caplog):
+    """
+    Each line that a stream did not take is a drop, under the name of what it raised.
+    """
+
+    class Own:
+        def write(self, text):
+            raise RuntimeError("own mistake")
+
+    assert unharmed(Own(), "RuntimeError", caplog)
+
+
 def test_a_line_that_was_taken_in_part_does_not_spoil_the_next(pipe):
     """
     A pipe that takes the start of a line and then no more has the next line on a line of its own.

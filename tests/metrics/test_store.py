@@ -145,6 +145,23 @@ def test_two_metrics_under_one_name_are_a_conflict():
         obskit.observe("job")(int)()
 
 
+def test_names_that_meet_at_the_start_are_a_conflict():
+    """
+    A rename that gives two metrics one name stops `configure()`, names the setting, and leaves nothing behind.
+    """
+    registry = CollectorRegistry()
+    conflict = pytest.raises(MetricConflictError, match="metric_names=")
+    renames = {"http_requests_total": "http_exceptions_total"}
+    with conflict as raised, isolated_runtime(registry=registry, metric_names=renames):
+        pass
+    with isolated_runtime(registry=registry) as isolated:
+        serve()
+        served = isolated.value("http_requests_total", method="GET", endpoint="/plants/<int:plant_id>", status="200")
+
+    assert "http_exceptions_total" in str(raised.value)
+    assert 1.0 == served
+
+
 def test_metrics_are_renamed_in_the_namespace():
     """
     `metric_names` gives the name after the prefix, to a metric and to the counter that comes with one.

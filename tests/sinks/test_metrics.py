@@ -197,6 +197,20 @@ def test_threads_are_counted_exactly(isolated):
     assert isolated.value("http_requests_in_progress", method="GET") in (None, 0.0)
 
 
+def test_nothing_in_progress_is_a_zero(isolated):
+    """
+    A method that was seen, on a page or between two, shows 0 when nothing runs; one that never came shows nothing.
+    """
+    plan, running = recorder.plan(HttpOperation), HttpOperation("PUT", "/plants/7")
+    served()
+    plan.begin(running)
+    during = [isolated.value("http_requests_in_progress", method=method) for method in ("GET", "PUT", "POST")]
+    plan.end(running)
+
+    assert [0.0, 1.0, None] == during
+    assert [0.0, 0.0] == [isolated.value("http_requests_in_progress", method=method) for method in ("GET", "PUT")]
+
+
 def test_beyond_the_cap_method_and_status_stay():
     """
     The cap folds the endpoint, so that rates by method and status stay right, and every update beyond it is counted.

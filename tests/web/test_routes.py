@@ -5,12 +5,17 @@ obskit's own routes: what they answer, in which form, and to whom.
 import gzip
 import hmac
 import json
+import logging
 
 import pytest
+from contract.drivers import Request as ClientRequest
+from contract.drivers import call_wsgi
 from prometheus_client import Counter
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+import obskit
+from obskit.errors import ConfigurationError
 from obskit.operation import HttpOperation
 from obskit.recorder import recorder
 from obskit.testing import FakeClock, isolated_runtime
@@ -275,6 +280,39 @@ def test_paths_are_settings(settings, paths):
     """
     with isolated_runtime(**settings) as isolated:
         assert paths == isolated.runtime.routes.paths.keys()
+
+
+@pytest.mark.parametrize("health", ["/up", "/up/live"])
+def test_two_routes_on_one_path_are_refused(health):
+    """
+    A metrics page on a health route is an error that names both settings.
+    """
+    wrong = pytest.raises(ConfigurationError, match="metrics_path=.*health_path=")
+    with wrong, isolated_runtime(metrics_path=health, health_path="/up"):
+        pass
+
+
+def test_a_collector_that_raises(caplog):
+    """
+    An application's collector that fails costs the page, not the server: 500 as text, counted.
+    """
+
+    class Broken:
+        def describe(self):
+            return []
+
+        def collect(self):
+            raise RuntimeError("no database")
+
+    with isolated_runtime(strict=False) as isolated, caplog.at_level(logging.CRITICAL, "obskit"):
+        app = obskit.instrument(lambda environ, start_response: [])
+        isolated.registry.register(Broken())
+        reply = call_wsgi(app, ClientRequest("/metrics"))
+        errors = recorder.errors["metrics_page"]
+
+    assert (None, 500, 1) == (reply.error, reply.status, errors)
+    assert ["text/plain"] == [kind.partition(";")[0] for kind in reply.header("content-type")]
+    assert b"no database" not in reply.body
 
 
 @pytest.mark.parametrize(("status", "line"), [(200, "200 OK"), (405, "405 Method Not Allowed"), (418, "418 ")])

@@ -13,9 +13,11 @@ from django.core.signals import got_request_exception
 
 from obskit.context import current
 from obskit.integrations import _http, asgi, wsgi
-from obskit.integrations.django.routes import note_route, templates
-from obskit.operation import HttpOperation
+from obskit.integrations.django.routes import note_route, template, templates
+from obskit.operation import UNMATCHED, HttpOperation
 from obskit.runtime import Runtime
+
+_SERVED = (wsgi.WsgiOperation, asgi.AsgiOperation)
 
 
 def instrument(handler: Any, runtime: Runtime) -> Any:
@@ -36,7 +38,13 @@ def _whole(response: Any) -> int | None:
     """
     Tell the size of a response that lies in memory: nothing need watch it being sent.
     """
-    return None if getattr(response, "streaming", True) else len(response.content)
+    if getattr(response, "streaming", True):
+        return None
+    try:
+        [content] = response._container  # `response.content` is a further call, and joins what is one piece
+        return len(content)
+    except (AttributeError, ValueError):
+        return len(response.content)
 
 
 def _noting(resolve: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -46,7 +54,11 @@ def _noting(resolve: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
     def resolve_request(request: Any) -> Any:
         match = resolve(request)
-        note_route(match)
+        op: Any = current.get()
+        if type(op) in _SERVED and op.endpoint is UNMATCHED:
+            op.endpoint = template(match.route)  # what nearly every request needs of `note_route()`, without the call
+        else:
+            note_route(match)
         return match
 
     return resolve_request
