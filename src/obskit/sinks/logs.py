@@ -108,7 +108,7 @@ class LogSink:
             if not second <= now < second + 1:
                 second, day_and_time = moment = whole_second(now)
             line: dict[str, Any] = {
-                "timestamp": f"{day_and_time}.{int((now - second) * 1e6):06d}Z",
+                "timestamp": "%s.%06dZ" % (day_and_time, (now - second) * 1e6),  # noqa: UP031  # a third faster
                 "correlation_id": op.correlation_id,
                 "path": path if len(path) <= MAX_PATH else path[:MAX_PATH],
                 "duration_ms": int(seconds * 1e6 + 0.5) / 1000,
