@@ -5,9 +5,9 @@ What WSGI and ASGI do alike: who the client is behind proxies, and which paths a
 import ipaddress
 
 import pytest
-from contract.drivers import Request, call_asgi, call_wsgi
 
 import obskit
+from contract.drivers import Request, call_asgi, call_wsgi
 from obskit.integrations._http import client_address
 from obskit.testing import RecordingSink, isolated_runtime
 

@@ -5,13 +5,16 @@ WSGI applications that break PEP 3333 behave as without obskit, and are recorded
 import sys
 
 import pytest
-from contract.drivers import Request, environ_of
 
 import obskit
+from contract.drivers import Request, environ_of
 from obskit.testing import RecordingSink, isolated_runtime
 
 
-def serve(app, request=Request("/")):
+ROOT = Request("/")
+
+
+def serve(app, request=ROOT):
     """
     Serve as a lenient server: give what it was told, the body, and the one operation that was recorded.
     """

@@ -8,13 +8,13 @@ import json
 import logging
 
 import pytest
-from contract.drivers import Request as ClientRequest
-from contract.drivers import call_wsgi
 from prometheus_client import Counter
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 import obskit
+from contract.drivers import Request as ClientRequest
+from contract.drivers import call_wsgi
 from obskit.errors import ConfigurationError
 from obskit.operation import HttpOperation
 from obskit.recorder import recorder
@@ -287,7 +287,7 @@ def test_two_routes_on_one_path_are_refused(health):
     """
     A metrics page on a health route is an error that names both settings.
     """
-    wrong = pytest.raises(ConfigurationError, match="metrics_path=.*health_path=")
+    wrong = pytest.raises(ConfigurationError, match=r"metrics_path=.*health_path=")
     with wrong, isolated_runtime(metrics_path=health, health_path="/up"):
         pass
 
