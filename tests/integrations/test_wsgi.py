@@ -10,7 +10,6 @@ import obskit
 from contract.drivers import Request, environ_of
 from obskit.testing import RecordingSink, isolated_runtime
 
-
 ROOT = Request("/")
 
 
