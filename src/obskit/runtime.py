@@ -66,10 +66,10 @@ class Runtime:
             self._sinks += extra_sinks
             self.lines = any(sink.name not in ("metrics", "totals") for sink in self._sinks)
             recorder.bind(self._sinks)
+            self.routes = Routes(settings, self.registry, timestamper(recorder.wall_clock))
         except BaseException:
             self.close()
             raise
-        self.routes = Routes(settings, self.registry, timestamper(recorder.wall_clock))
         if settings.metrics:
             from obskit.metrics.queries import queries
 

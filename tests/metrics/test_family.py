@@ -313,16 +313,14 @@ def test_a_fork_under_held_locks_does_not_deadlock():
     assert "{('north', '1'): 1.0, ('south', '1'): 1.0}" == answer
 
 
-@pytest.mark.parametrize("method", ["\udc80", "GET"])
-def test_what_utf8_cannot_say_does_not_break_the_page(method):
+def test_what_utf8_cannot_say_does_not_break_the_page():
     """
     A lone surrogate in a label's value is shown as a question mark; the page is whole.
     """
     with isolated_runtime() as isolated:
         operation = HttpOperation("GET", "/")
-        operation.method, operation.endpoint, operation.status = method, "/files/\udc80", 200
+        operation.endpoint, operation.status = "/files/\udc80", 200
         recorder.plan(HttpOperation).end(operation)
         text = generate_latest(isolated.registry).decode()
 
-    shown = method.replace("\udc80", "?")
-    assert f'http_requests_total{{endpoint="/files/?",method="{shown}",status="200"}} 1.0' in text
+    assert 'http_requests_total{endpoint="/files/?",method="GET",status="200"} 1.0' in text
