@@ -2,17 +2,14 @@
 What the client and the server see of an instrumented application is what they saw before, plus one header.
 """
 
-import os
 from wsgiref.validate import validator
 
 import pytest
 
 import obskit
-from obskit.recorder import recorder
-from obskit.testing import FakeClock, isolated_runtime
 
 from .drivers import CALL, Request, call_wsgi, converse
-from .scene import PIECE, Scene
+from .scene import PIECE
 from .shop import requests_on
 from .stacks import stacks
 
@@ -148,42 +145,3 @@ def test_nothing_is_done_while_no_runtime_stands(shop):
 
     assert call(app, Request()).header("x-correlation-id") == []
     assert call(app, Request("/metrics")).status == 404
-
-
-class Failing:
-    """
-    Be a sink whose every step raises.
-    """
-
-    name = "failing"
-
-    def bind(self, kind):
-        return self.fail, self.fail
-
-    def fail(self, operation=None):
-        raise RuntimeError("a sink's own mistake")
-
-    emit = flush = close = fail
-
-
-@stacks()
-@named
-def test_reply_is_the_bare_application_s_while_every_output_fails(stack, request_, caplog):
-    """
-    A raising sink, a raising hook and a closed log stream change no reply; each is counted, and logged once.
-    """
-    caplog.set_level("ERROR", "obskit")
-    scene, failing = Scene(FakeClock()), Failing()
-    with open(os.devnull, "w") as closed:
-        pass
-    settings = {"sinks": [failing], "strict": False, "log_stream": closed, "request_hook": failing.fail}
-    bare = CALL[stack.protocol](stack.build(scene), request_)
-    with isolated_runtime(**settings):
-        instrumented = CALL[stack.protocol](obskit.instrument(stack.build(scene)), request_)
-        errors = {part: count > 0 for part, count in recorder.errors.items()}
-
-    kept = [pair for pair in instrumented.headers if pair[0].lower() != "x-correlation-id"]
-    assert (instrumented.status, kept, instrumented.pieces) == (bare.status, bare.headers, bare.pieces)
-    assert errors == {"failing": True, "hook": True, "logs": True}
-    logged = [record.args[0] for record in caplog.records if record.name == "obskit"]
-    assert sorted(logged) == ["failing", "hook", "logs"]
