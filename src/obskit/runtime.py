@@ -207,16 +207,7 @@ def standing() -> Runtime | None:
 
 def configure(**given: Any) -> Runtime:
     """
-    Build the runtime of this process, or join the one that stands.
-
-    Args:
-        **given: Settings; `docs/reference/settings.md` lists them. A later call may give none, or equal ones.
-
-    Raises:
-        AlreadyConfiguredError: A runtime stands, with another value for one of these settings.
-        UnknownSettingError: No setting has this name.
-        ConfigurationError: A value of the wrong type or range, here or in an `OBSKIT_*` variable.
-        MetricConflictError: The application's own code registered a metric of the same name.
+    Build the runtime of this process, or join the one that stands: `obskit.configure()` without `auto`.
     """
     with _lock:
         return stand(given) if _runtime is None else _join(_runtime, given)

@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from threading import Lock
 
 
-class CounterCell:
+class _ValueCell:
     """
-    Count upwards.
+    Hold one figure.
     """
 
     __slots__ = ("lock", "value")
@@ -30,6 +30,14 @@ class CounterCell:
         """
         self.lock = Lock()
         self.value = 0.0
+
+
+class CounterCell(_ValueCell):
+    """
+    Count upwards.
+    """
+
+    __slots__ = ()
 
     def inc(self, amount: float = 1.0) -> None:
         """
@@ -44,22 +52,12 @@ class CounterCell:
             self.value += amount
 
 
-class GaugeCell:
+class GaugeCell(_ValueCell):
     """
     Keep a figure that goes up and down.
     """
 
-    __slots__ = ("lock", "value")
-
-    def __init__(self) -> None:
-        self.zero()
-
-    def zero(self) -> None:
-        """
-        Start over, with a lock that no thread of a forked parent can hold.
-        """
-        self.lock = Lock()
-        self.value = 0.0
+    __slots__ = ()
 
     def inc(self, amount: float = 1.0) -> None:
         """

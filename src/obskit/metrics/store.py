@@ -87,7 +87,7 @@ class MetricStore:
         Re-register with a name that comes after the registry was joined, so that the registry knows it.
         """
         for registry in self._registries:
-            page = _page(family, name)
+            page = _empty(family.spec, name)
             taken = getattr(registry, "_names_to_collectors", {})
             if any(taken.get(sample, self) is not self for sample in _sample_names(page)):
                 raise _conflict(name, family.spec)
@@ -126,7 +126,7 @@ class MetricStore:
         Answer a scrape.
         """
         for name, family in list(self._families.items()):
-            page = _page(family, name)
+            page = _empty(family.spec, name)
             if isinstance(family, CountedHistogram):
                 for key, buckets, total in family.merged():
                     _add_histogram(page, key, family.spec.buckets, buckets, total)
@@ -158,10 +158,6 @@ class MetricStore:
         Count each family's updates beyond the cap.
         """
         return {(name,): family.overflowed for name, family in self._families.items() if family.overflowed}
-
-
-def _page(family: Family[Any], name: str) -> Any:
-    return _empty(family.spec, name)
 
 
 def _empty(spec: Metric, name: str) -> Any:
