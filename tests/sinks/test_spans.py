@@ -29,8 +29,9 @@ from obskit.errors import ConfigurationError, MissingExtraError
 from obskit.observation import FunctionOperation
 from obskit.operation import HttpOperation
 from obskit.recorder import recorder
-from obskit.sinks import spans as sink_module
-from obskit.sinks.spans import _forget_global
+from obskit.sinks import provider as provider_module
+from obskit.sinks.provider import Provider, forget_global
+from obskit.sinks.spans import SpanSink
 from obskit.testing import FakeClock, FakeIds, isolated_runtime
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -104,7 +105,7 @@ def given(provider):
     """
     trace.set_tracer_provider(provider)
     yield provider
-    _forget_global(trace, provider)
+    forget_global(provider)
 
 
 @pytest.fixture
@@ -653,13 +654,13 @@ def test_a_collector_that_hangs_does_not_keep_the_server_from_stopping(monkeypat
     """
     Flushing ends after a bounded time, and what may be lost is counted.
     """
-    monkeypatch.setattr(sink_module, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(provider_module, "PATIENCE_SECONDS", 0.05)
     released = threading.Event()
     provider = SimpleNamespace(
         get_tracer=trace.NoOpTracerProvider().get_tracer, force_flush=released.wait, shutdown=released.wait
     )
     with isolated_runtime() as runtime:
-        sink = sink_module.SpanSink(runtime.settings, recorder, provider, True)
+        sink = SpanSink(runtime.settings, recorder, Provider(provider, built=True))
         begun = time.monotonic()
         sink.flush()
         sink.flush()
@@ -670,6 +671,24 @@ def test_a_collector_that_hangs_does_not_keep_the_server_from_stopping(monkeypat
 
     assert dropped == {("spans", "flush_timeout"): 2}
     assert took < 5
+
+
+@pytest.mark.parametrize("step", ["force_flush", "shutdown"])
+def test_a_provider_that_raises_is_counted(step, caplog):
+    """
+    What a provider raises while it drains is the sink's failure, and no thread's.
+    """
+
+    def fail():
+        raise RuntimeError("the provider's own mistake")
+
+    made = {"get_tracer": trace.NoOpTracerProvider().get_tracer, "force_flush": bool, "shutdown": bool, step: fail}
+    with isolated_runtime(strict=False) as runtime:
+        sink = SpanSink(runtime.settings, recorder, Provider(SimpleNamespace(**made), built=True))
+        runtime.runtime._sinks.append(sink)
+    complaints = [record.args[0] for record in caplog.records if record.name == "obskit"]
+
+    assert ["spans"] == complaints
 
 
 def test_otlp_without_its_exporter_names_the_extra(monkeypatch):
@@ -692,14 +711,14 @@ def test_packages_that_disagree_are_named(monkeypatch, error):
     """
     Where OpenTelemetry's own packages do not fit together, the error lists which versions there are.
     """
-    real = sink_module.import_module
+    real = provider_module.import_module
 
     def broken(name):
-        if name == sink_module._EXPORTER:
+        if name == provider_module._EXPORTER:
             raise error
         return real(name)
 
-    monkeypatch.setattr(sink_module, "import_module", broken)
+    monkeypatch.setattr(provider_module, "import_module", broken)
 
     with pytest.raises(ConfigurationError) as raised, isolated_runtime(tracing="otlp"):
         pass

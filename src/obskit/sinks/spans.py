@@ -1,31 +1,27 @@
 """
 Turn operations into OpenTelemetry spans, named and described by its semantic conventions.
 
-OpenTelemetry is imported where spans are on, and nowhere else. Each request has one server span: one that somebody
-has started for it already is reused, and those who would start theirs inside of ours find it.
+Each request has one server span: one that somebody has started for it already is reused, and those who would start
+theirs inside of ours find it.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import sys
-import threading
 from collections.abc import Callable
 from functools import lru_cache
-from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from obskit._version import __version__
 from obskit.db.operation import DbOperation
-from obskit.errors import ConfigurationError, MissingExtraError
 from obskit.observation import FunctionOperation
 from obskit.operation import OTHER, UNMATCHED, Event, HttpOperation, Operation
 from obskit.propagation import trace_headers
 from obskit.recorder import Recorder, Sink, Step
 from obskit.settings import Settings
 from obskit.sinks.logs import _CLIENT, MAX_PATH, MAX_USER_AGENT
+from obskit.sinks.provider import Provider, imported, provider_of
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -34,23 +30,11 @@ if TYPE_CHECKING:
 SCOPE = "obskit"
 # The conventions whose stable part these names are from.
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
-# How long a server that stops waits for a collector that does not answer.
-PATIENCE_SECONDS = 5.0
 MAX_METHOD = 64
 # FastAPI >= 0.16x leaves a request alone that has this key in its scope (fastapi/applications.py, `__call__`).
 FASTAPI_MARK = "fastapi.telemetry"
 
 _PRIMITIVES = (str, bool, int, float)
-_PACKAGES = (
-    "opentelemetry-api",
-    "opentelemetry-sdk",
-    "opentelemetry-semantic-conventions",
-    "opentelemetry-exporter-otlp-proto-http",
-    "opentelemetry-exporter-otlp-proto-common",
-    "opentelemetry-proto",
-    "protobuf",
-)
-_EXPORTER = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
 
 
 def span_sink(settings: Settings, recorder: Recorder) -> Sink | None:
@@ -61,115 +45,14 @@ def span_sink(settings: Settings, recorder: Recorder) -> Sink | None:
         MissingExtraError: `tracing="otlp"` without its exporter.
         ConfigurationError: OpenTelemetry cannot be imported, or refuses its own settings.
     """
-    if settings.tracing is None:
-        provider, built = _given_provider(), False
-    elif isinstance(settings.tracing, str):
-        provider, built = _build_provider(settings), True
-    else:
-        provider, built = settings.tracing, False
+    provider = provider_of(settings)
     if provider is None:
         return None
-    sink = SpanSink(settings, recorder, provider, built)
+    sink = SpanSink(settings, recorder, provider)
     if sink.records:
         return sink
     sink.close()
     return None
-
-
-def _given_provider() -> Any:
-    """
-    Find the tracer provider that OpenTelemetry has been given. Looking imports nothing, unless a variable names one.
-    """
-    if "OTEL_PYTHON_TRACER_PROVIDER" in os.environ:
-        trace: Any = _imported("opentelemetry.trace")
-    else:
-        trace = sys.modules.get("opentelemetry.trace")
-    if trace is None:
-        return None
-    try:
-        provider = trace.get_tracer_provider()
-    except Exception as error:
-        raise ConfigurationError(f"OTEL_PYTHON_TRACER_PROVIDER names a provider that does not load: {error}") from error
-    return None if isinstance(provider, trace.ProxyTracerProvider) else provider
-
-
-def _build_provider(settings: Settings) -> Any:
-    sdk = _imported("opentelemetry.sdk.trace")
-    sampling = _imported("opentelemetry.sdk.trace.sampling")
-    export = _imported("opentelemetry.sdk.trace.export")
-    try:
-        provider = sdk.TracerProvider(
-            sampler=sampling.ParentBased(sampling.TraceIdRatioBased(settings.trace_ratio)),
-            resource=_resource(settings),
-            shutdown_on_exit=False,
-        )
-        provider.add_span_processor(_OUTPUTS[settings.tracing](export))
-    except (ConfigurationError, MissingExtraError):
-        raise
-    except Exception as error:
-        raise ConfigurationError(
-            f"tracing={settings.tracing!r}: OpenTelemetry refuses its settings (an OTEL_* variable?): {error}"
-        ) from error
-    if _given_provider() is None:
-        _imported("opentelemetry.trace").set_tracer_provider(provider)
-    return provider
-
-
-def _resource(settings: Settings) -> Any:
-    described = {
-        "service.name": settings.service,
-        "service.version": settings.version,
-        "deployment.environment.name": settings.environment,
-    }
-    known = {name: value for name, value in described.items() if value is not None}
-    return _imported("opentelemetry.sdk.resources").Resource.create(known)
-
-
-def _otlp(export: Any) -> Any:
-    protocol = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
-    if protocol == "grpc":
-        raise ConfigurationError(
-            "tracing='otlp' sends http/protobuf, and OTEL_EXPORTER_OTLP_PROTOCOL asks for grpc: point it to the "
-            "collector's HTTP port (4318) with http/protobuf, or give tracing= a tracer provider of your own"
-        )
-    return export.BatchSpanProcessor(_imported(_EXPORTER).OTLPSpanExporter())
-
-
-def _console(export: Any) -> Any:
-    """
-    Write each span as one JSON line when it ends. It blocks, so it is for the eyes of developers.
-    """
-    one_line = export.ConsoleSpanExporter(out=sys.stdout, formatter=lambda span: span.to_json(indent=None) + "\n")
-    return export.SimpleSpanProcessor(one_line)
-
-
-_OUTPUTS: dict[str, Callable[[Any], Any]] = {"otlp": _otlp, "console": _console}
-
-
-def _imported(name: str) -> Any:
-    """
-    Import a module of OpenTelemetry's. Packages of different releases fail with odd errors, which say nothing.
-    """
-    try:
-        return import_module(name)
-    except Exception as error:
-        if isinstance(error, ModuleNotFoundError) and name == _EXPORTER and f"{name}.".startswith(f"{error.name}."):
-            raise MissingExtraError(
-                "tracing='otlp' needs OpenTelemetry's HTTP exporter: pip install 'obskit[otlp]'"
-            ) from error
-        raise ConfigurationError(
-            f"OpenTelemetry's packages do not fit together: importing {name} raised {type(error).__name__}: {error}. "
-            f"Found {', '.join(map(_version_of, _PACKAGES))}; install the same release of all of them"
-        ) from error
-
-
-def _version_of(package: str) -> str:
-    from importlib import metadata  # 16 ms, for an error's text
-
-    try:
-        return f"{package} {metadata.version(package)}"
-    except metadata.PackageNotFoundError:
-        return f"no {package}"
 
 
 class SpanScope:
@@ -218,19 +101,17 @@ class SpanSink:
 
     name = "spans"
 
-    def __init__(self, settings: Settings, recorder: Recorder, provider: Any, built: bool) -> None:
+    def __init__(self, settings: Settings, recorder: Recorder, provider: Provider) -> None:
         self._settings = settings
         self._recorder = recorder
         self._provider = provider
-        self._built = built
-        self._patience_seconds = PATIENCE_SECONDS
-        self._trace = _imported("opentelemetry.trace")
-        self._context = _imported("opentelemetry.context")
-        tracecontext = _imported("opentelemetry.trace.propagation.tracecontext")
+        self._trace = imported("opentelemetry.trace")
+        self._context = imported("opentelemetry.context")
+        tracecontext = imported("opentelemetry.trace.propagation.tracecontext")
         self._extract = tracecontext.TraceContextTextMapPropagator().extract
         # A span that is reused, so that a request which the application makes to itself does not take it as well.
         self._taken = self._context.create_key("obskit-taken")
-        self._tracer = provider.get_tracer(SCOPE, __version__, schema_url=SCHEMA_URL)
+        self._tracer = provider.tracer(SCOPE, __version__, schema_url=SCHEMA_URL)
         self.records = not isinstance(self._tracer, self._trace.NoOpTracer)
 
     def bind(self, kind: type[Operation]) -> tuple[Step | None, Step | None]:
@@ -415,45 +296,16 @@ class SpanSink:
 
     def flush(self) -> None:
         """
-        Hand what is queued to the exporter, in bounded time; a collector that was waited for once gets no more.
+        Hand what is queued to the exporter, in bounded time.
         """
-        force_flush = getattr(self._provider, "force_flush", None)
-        if force_flush is not None and not _within(self._patience_seconds, force_flush):
-            self._patience_seconds = 0.0
+        if not self._provider.flush():
             self._recorder.dropped[self.name, "flush_timeout"] += 1
 
     def close(self) -> None:
         """
-        Shut down the provider that we built; one that was given belongs to whoever gave it.
+        End the provider, where obskit has built it.
         """
-        if self._built:
-            _within(self._patience_seconds, self._provider.shutdown)
-            _forget_global(self._trace, self._provider)
-
-
-def _within(seconds: float, call: Callable[[], object]) -> bool:
-    """
-    Wait this long for a call, then leave it to itself: the SDK ignores its own timeouts (opentelemetry-python#4568).
-    """
-    waiting = threading.Thread(target=call, name="obskit-spans", daemon=True)
-    try:
-        waiting.start()
-    except RuntimeError:  # from Python 3.12 on, no thread starts once the interpreter is on its way out
-        call()
-        return True
-    waiting.join(seconds)
-    return not waiting.is_alive()
-
-
-def _forget_global(trace: ModuleType, provider: Any) -> None:
-    """
-    Take our provider back from OpenTelemetry, which knows no public way: else the next `configure()` of this process
-    finds one that is shut down. Where the names have changed, it stays.
-    """
-    once = getattr(trace, "_TRACER_PROVIDER_SET_ONCE", None)
-    if once is not None and getattr(trace, "_TRACER_PROVIDER", None) is provider:
-        trace._TRACER_PROVIDER = None  # type: ignore[attr-defined]
-        trace._TRACER_PROVIDER_SET_ONCE = type(once)()  # type: ignore[attr-defined]
+        self._provider.close()
 
 
 def _scope_of(span: Any) -> str | None:
