@@ -8,49 +8,24 @@ import pytest
 
 import obskit
 
+from .cases import LIFESPAN, WEBSOCKET, cases_of
 from .drivers import CALL, Request, call_wsgi, converse
-from .scene import PIECE
 from .shop import requests_on
-from .stacks import stacks
+from .stacks import STACKS, stacks
 
-REQUESTS = [
-    Request("/items/7"),
-    Request("/items/7", "HEAD"),
-    Request("/items/7", "OPTIONS"),
-    Request("/items/7", "DELETE"),
-    Request("/items/7", root="/shop"),
-    Request("/api/v1/things/7"),
-    Request("/t/acme/u/7"),
-    Request("/nowhere"),
-    Request("/orders", "POST", body=b'{"quantity": 2}'),
-    Request("/orders", "POST", body=b"no order"),
-    Request("/upload", "POST", body=PIECE),
-    Request("/absent"),
-    Request("/conflict"),
-    Request("/boom"),
-    Request("/moved"),
-    Request("/stream"),
-    Request("/halfway"),
-]
-named = pytest.mark.parametrize(
-    "request_", REQUESTS, ids=lambda r: f"{r.method} {r.root}{r.path} {r.body[:2].decode()}".strip()
+
+@pytest.mark.parametrize(
+    ("stack", "case"),
+    [pytest.param(stack, case, id=f"{case}-{stack.name}") for stack in STACKS for case in cases_of(stack)],
 )
-
-
-@stacks()
-@named
-def test_reply_is_the_bare_application_s(shop, request_):
+def test_reply_is_the_bare_application_s(shop, case):
     """
     Status, headers and pieces pass unchanged; `X-Correlation-ID` is all that is new.
     """
-    bare, instrumented = shop.call_bare(request_), shop.call(request_)
+    bare = case.play(shop.stack, shop.stack.build(shop.scene), shop.scene)
+    instrumented = case.play(shop.stack, shop.app, shop.scene)
 
-    kept = [pair for pair in instrumented.headers if pair[0].lower() != "x-correlation-id"]
-    assert (
-        instrumented.status,
-        kept,
-        instrumented.pieces,
-    ) == (bare.status, bare.headers, bare.pieces)
+    assert instrumented == bare
 
 
 @stacks("wsgi")
@@ -62,30 +37,6 @@ def test_wsgi_is_kept_to_the_letter(shop, path):
     reply = call_wsgi(validator(shop.app), Request(path))
 
     assert reply.error is None
-
-
-LIFESPAN = (
-    {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": {}},
-    [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}],
-)
-WEBSOCKET = (
-    {
-        "type": "websocket",
-        "asgi": {"version": "3.0", "spec_version": "2.4"},
-        "http_version": "1.1",
-        "scheme": "ws",
-        "path": "/ws",
-        "raw_path": b"/ws",
-        "root_path": "",
-        "query_string": b"",
-        "headers": [],
-        "client": ("192.0.2.7", 50000),
-        "server": ("shop.example", 80),
-        "subprotocols": [],
-        "state": {},
-    },
-    [{"type": "websocket.connect"}, {"type": "websocket.receive", "text": "hello"}],
-)
 
 
 @stacks("asgi")
