@@ -4,7 +4,6 @@ What a request shares follows it through threads and tasks, and never leaves it.
 
 import asyncio
 import contextvars
-import os
 import random
 import re
 import threading
@@ -12,6 +11,7 @@ import threading
 import pytest
 
 import obskit
+from forked import in_child
 from obskit import context
 from obskit.context import current, trace_id_of, valid_id
 from obskit.operation import HttpOperation, Operation
@@ -128,15 +128,7 @@ def test_a_forked_child_makes_other_ids():
     """
     The generator is seeded anew in a child, so that two workers never make the same id.
     """
-    reader, writer = os.pipe()
-    child = os.fork()
-    if not child:
-        os.write(writer, context.new_id().encode())
-        os._exit(0)
-    os.waitpid(child, 0)
-    theirs = os.read(reader, 100).decode()
-    os.close(reader)
-    os.close(writer)
+    theirs = in_child(context.new_id)
 
     assert len(theirs) == 32
     assert theirs != context.new_id()

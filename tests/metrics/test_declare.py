@@ -4,13 +4,13 @@ An application's own metrics: declared whenever, once, and asked in the backgrou
 
 import asyncio
 import inspect
-import os
 import threading
 
 import pytest
 from prometheus_client import generate_latest
 
 import obskit
+from forked import in_child
 from obskit.errors import ConfigurationError, LabelError, MetricConflictError, MetricNameError
 from obskit.metrics.queries import queries
 from obskit.recorder import recorder
@@ -529,20 +529,13 @@ def test_a_forked_child_asks_from_its_first_scrape_on():
     with isolated_runtime() as isolated:
         devices = obskit.gauge("devices", "Devices.", ["status"], query=asked, every=3600)
         assert answered(devices)
-        reader, writer = os.pipe()
-        child = os.fork()
-        if not child:
-            try:
-                idle = queries._thread
-                scrape(isolated)
-                story = idle, answered(devices), isolated.value("devices", status="online")
-                os.write(writer, str(story).encode())
-            finally:
-                os._exit(0)
-        os.close(writer)
-        with os.fdopen(reader) as answer:
-            story = answer.read()
-        os.waitpid(child, 0)
+
+        def work():
+            idle = queries._thread
+            scrape(isolated)
+            return idle, answered(devices), isolated.value("devices", status="online")
+
+        story = in_child(work)
 
     assert "(None, True, 3.0)" == story
 

@@ -2,12 +2,12 @@
 A family finds its cells by label, and never grows beyond its cap.
 """
 
-import os
 import threading
 
 import pytest
 from prometheus_client import generate_latest
 
+from forked import in_child
 from obskit.catalogue import Metric
 from obskit.errors import LabelError
 from obskit.metrics.family import MAX_LABEL_LENGTH, CountedHistogram, Counter, Gauge, Histogram
@@ -247,24 +247,6 @@ def test_a_replacement_with_wrong_labels_changes_nothing():
         cameras.replace({("b",): 2.0, ("c", "d"): 3.0})
 
     assert {("a",): 1.0} == figures(cameras)
-
-
-def in_child(work):
-    """
-    Run a function in a forked child, and give the text that it returns.
-    """
-    reader, writer = os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            os.write(writer, str(work()).encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader) as answer:
-        text = answer.read()
-    os.waitpid(child, 0)
-    return text
 
 
 def test_a_forked_child_starts_from_zero():

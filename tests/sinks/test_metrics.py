@@ -8,6 +8,7 @@ import threading
 import pytest
 
 import obskit
+from forked import in_child
 from obskit.db.operation import DbOperation
 from obskit.metrics import declare
 from obskit.observation import FunctionOperation
@@ -250,24 +251,6 @@ def test_metrics_can_be_off(monkeypatch):
         assert isolated.registry is None
         assert ["request"] == [line["message"] for line in isolated.lines]
         assert "/metrics" not in isolated.runtime.routes.paths
-
-
-def in_child(work):
-    """
-    Run a function in a forked child, and give the text that it returns.
-    """
-    reader, writer = os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            os.write(writer, str(work()).encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader) as answer:
-        text = answer.read()
-    os.waitpid(child, 0)
-    return text
 
 
 def test_a_forked_child_has_nothing_of_its_parents(isolated):
