@@ -14,7 +14,6 @@ from wsgiref.util import FileWrapper
 import asgiref.sync
 import pytest
 from django.conf import settings
-from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
 from django.http import FileResponse, HttpResponse, StreamingHttpResponse
 from django.test import AsyncClient, Client, RequestFactory, override_settings
@@ -26,6 +25,7 @@ from opentelemetry.trace import get_current_span
 import contract.stacks.django_site  # noqa: F401  # it configures Django, once a process
 import obskit
 from contract.drivers import Ending, Request, call_asgi, call_wsgi, environ_of
+from contract.stacks.django_async import ClosingHandler
 from obskit.context import current
 from obskit.errors import AlreadyConfiguredError, ConfigurationError, RouteTakenError, UnknownSettingError
 from obskit.integrations import django as module
@@ -35,8 +35,6 @@ from obskit.testing import FakeClock, FakeIds, RecordingSink, isolated_runtime
 
 MIDDLEWARE = "obskit.integrations.django.ObskitMiddleware"
 CALLS = {"wsgi": call_wsgi, "asgi": call_asgi}
-# Django's ASGI handler forgets to close a request's body when a view or the client breaks off.
-pytestmark = pytest.mark.filterwarnings("ignore:.*Unclosed file <tempfile.SpooledTemporaryFile:ResourceWarning")
 
 
 class Boom(Exception):
@@ -104,7 +102,7 @@ class Served:
 
     def __init__(self, form, protocol):
         self.protocol = protocol
-        handler = {"wsgi": WSGIHandler, "asgi": ASGIHandler}[protocol]()
+        handler = {"wsgi": WSGIHandler, "asgi": ClosingHandler}[protocol]()
         self.app = obskit.instrument(handler) if form == "instrument" else handler
 
     def call(self, request, ending=None):
@@ -113,16 +111,6 @@ class Served:
     def get(self, path, ending=None, **headers):
         named = tuple((name.replace("_", "-"), text) for name, text in headers.items())
         return self.call(Request(path, headers=named), ending)
-
-
-@pytest.fixture(autouse=True)
-def no_body_is_left(caplog):
-    """
-    Let the bodies that Django forgets go while their warnings are still ignored; logged exceptions hold them.
-    """
-    yield
-    caplog.get_records("call").clear()
-    gc.collect()
 
 
 @pytest.fixture
@@ -887,6 +875,25 @@ def test_same_path_as_the_application(own, site, sink):
     read(Client(), "/metrics")
 
     assert only(sink).endpoint == "/metrics"
+
+
+@pytest.mark.parametrize("first", ["obskit", "application"])
+@pytest.mark.parametrize("below", ["", "ops/"])
+def test_same_path_beside_the_own_urls(own, site, sink, first, below):
+    """
+    Where the URLconf has obskit's route and the application's, the first request tells that one hides the other.
+    """
+    site.urlpatterns[:] = [path(below, include("obskit.integrations.django.urls")), path(f"{below}metrics", ok)]
+    if first == "application":
+        site.urlpatterns.reverse()
+    client = Client()
+    bodies = [read(client, f"/{below}metrics").content for _ in range(2)]
+
+    assert [body == b"ok" for body in bodies] == [first == "application"] * 2
+    assert [event.message for event in sink.events if event.name == "obskit.route_taken"] == [
+        f"the application has a route /{below}metrics itself: give obskit another place with "
+        "metrics_path='/obskit/metrics', or metrics_path=None to mount none; until then one of the two is hidden"
+    ]
 
 
 def test_route_of_the_application_is_refused(site, protocol, runtime):

@@ -437,20 +437,59 @@ def test_refusal_leaves_no_runtime():
     assert list(registry.collect()) == []
 
 
-def test_route_that_is_taken_later(runtime, sink):
+def hidden(sink):
+    return [event.message.split()[5] for event in sink.events if event.name == "obskit.route_taken"]
+
+
+def test_routes_that_are_taken_later(runtime, sink):
     """
-    A route that comes after `instrument()` and is hidden by obskit's is told when the application starts.
+    Routes that come after `instrument()` and are hidden by obskit's are told when the application starts, once.
 
     An error at that point would be taken by uvicorn for a missing lifespan, and every request would fail.
     """
     app = instrumented()
     app.add_route("/metrics", ok)
-    reply = ask(app, "/metrics")
+    app.add_route("/health", ok)
+    reply = ask(app, "/metrics", "/nowhere", "/metrics")
 
     assert reply.text != "ok"
-    assert [(event.name, event.severity) for event in sink.events if event.name == "obskit.route_taken"] == [
-        ("obskit.route_taken", "WARNING")
-    ]
+    assert sorted(hidden(sink)) == ["/health", "/metrics"]
+
+
+def test_route_that_is_taken_after_the_start(runtime, sink):
+    """
+    A route that a lifespan adds, or anything after it, is told with the next request that is routed.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app):
+        app.add_route("/metrics", ok)
+        yield
+
+    app = obskit.instrument(Starlette(lifespan=lifespan, routes=[Route("/plants", ok)]))
+    with TestClient(app) as client:
+        for _ in range(2):
+            client.get("/plants")
+            app.add_route("/plants/new", ok)
+
+    assert hidden(sink) == ["/metrics"]
+
+
+@pytest.mark.parametrize("form", ["add_middleware", "callable"])
+def test_route_that_is_taken_behind_the_middleware(runtime, sink, form):
+    """
+    The forms that cannot refuse an application tell of the routes they hide, through other middleware too.
+    """
+    app = served = Starlette(routes=[Route("/metrics", ok)])
+    app.add_middleware(CORSMiddleware)
+    if form == "add_middleware":
+        app.add_middleware(ObskitMiddleware)
+    else:
+        served = ObskitMiddleware(app)
+    reply = ask(served, "/nowhere", "/metrics")
+
+    assert reply.text != "ok"
+    assert hidden(sink) == ["/metrics"]
 
 
 def test_catch_all_is_not_taken(runtime, sink):

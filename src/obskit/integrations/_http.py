@@ -12,9 +12,9 @@ from typing import Any
 
 from obskit import context
 from obskit.errors import RouteTakenError
-from obskit.operation import UNMATCHED, HttpOperation
+from obskit.operation import UNMATCHED, Event, HttpOperation
 from obskit.recorder import recorder
-from obskit.runtime import Runtime
+from obskit.runtime import Runtime, standing
 from obskit.settings import Network, Settings
 from obskit.web.routes import Routes, is_in
 
@@ -159,13 +159,44 @@ def refuse_taken(runtime: Runtime, routes: Iterable[str]) -> None:
     Raises:
         RouteTakenError: It names the path, and the setting that moves obskit's.
     """
+    for message in _taken(runtime, routes).values():
+        raise RouteTakenError(message)
+
+
+def tell_taken(routes: Iterable[str], told: set[str], below: str = "") -> None:
+    """
+    Warn of each route that the application and obskit have both, where it is too late to refuse.
+
+    A server would go on after an error here, and without the application.
+
+    Args:
+        routes: The application's, without `below`.
+        told: The routes that have been warned of; once is enough.
+        below: Where obskit's own routes are, without a slash at its end.
+    """
+    runtime = standing()
+    if runtime is None:
+        return
+    try:
+        taken = _taken(runtime, routes, below)
+    except Exception as error:  # of a route that is none of the framework's own
+        recorder.failed("route", error)
+        return
+    for route in taken.keys() - told:
+        told.add(route)
+        recorder.emit(Event("obskit.route_taken", "WARNING", f"{taken[route]}; until then one of the two is hidden"))
+
+
+def _taken(runtime: Runtime, routes: Iterable[str], below: str = "") -> dict[str, str]:
+    """
+    Say of each route that the application and obskit have both how to move obskit's.
+    """
     settings = runtime.settings
-    wanted = {"metrics_path": settings.metrics_path, "health_path": settings.health_path}
-    taken = set(routes) & runtime.routes.paths.keys()
-    for setting, path in wanted.items():
-        mine = sorted(route for route in taken if path and (route == path or route.startswith(path + "/")))
-        if mine:
-            raise RouteTakenError(
-                f"the application has a route {mine[0]} itself: give obskit another place with "
-                f"{setting}='/obskit{path}', or {setting}=None to mount none"
-            )
+    messages = {}
+    for route in sorted(runtime.routes.paths.keys() & set(routes)):
+        setting = "metrics_path" if route == settings.metrics_path else "health_path"
+        messages[route] = (
+            f"the application has a route {below}{route} itself: give obskit another place with "
+            f"{setting}='/obskit{getattr(settings, setting)}', or {setting}=None to mount none"
+        )
+    return messages

@@ -5,6 +5,7 @@ Observe ASGI applications: all of their timing, endings and ids, for every ASGI 
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from functools import cache
 from importlib import import_module
@@ -244,6 +245,8 @@ class ObskitMiddleware(_http.Follower):
         self.route = route or _framework_route
         configure(**settings)
         follow(self)
+        if route is None and "starlette.routing" in sys.modules:
+            import_module("obskit.integrations.starlette").stand_before(app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """

@@ -17,6 +17,7 @@ from obskit.runtime import Runtime
 
 try:
     from flask import Flask, Response, got_request_exception
+    from werkzeug.routing import Rule, RuleFactory
 except ImportError as error:
     raise MissingExtraError("obskit.integrations.flask needs Flask: pip install 'obskit[flask]'") from error
 
@@ -33,9 +34,14 @@ def route_of(environ: dict[str, Any]) -> str | None:
 def instrument(app: Flask, runtime: Runtime) -> Flask:
     """
     Observe a Flask application, in place and once.
+
+    Raises:
+        RouteTakenError: The application answers `metrics_path` or `health_path` itself. For routes that are added
+            later there is a warning when they are.
     """
     if "obskit" not in app.extensions:
         _http.refuse_taken(runtime, (rule.rule for rule in app.url_map.iter_rules()))
+        app.url_map.add = _telling_taken(app.url_map.add)  # type: ignore[method-assign]
         middleware = ObskitMiddleware(app.wsgi_app, route=route_of)
         app.wsgi_app = middleware  # type: ignore[method-assign]
         app.extensions["obskit"] = middleware
@@ -43,6 +49,20 @@ def instrument(app: Flask, runtime: Runtime) -> Flask:
             app.process_response = _noting_whole(app.process_response)  # type: ignore[method-assign]
         got_request_exception.connect(_unhandled, app)
     return app
+
+
+def _telling_taken(add: Callable[..., None]) -> Callable[..., None]:
+    """
+    Warn of a route that comes after obskit and is hidden by one of its own.
+    """
+    told: set[str] = set()
+
+    def add_rule(rulefactory: RuleFactory) -> None:
+        add(rulefactory)
+        if isinstance(rulefactory, Rule):
+            _http.tell_taken([rulefactory.rule], told)
+
+    return add_rule
 
 
 def _noting_whole(process: Callable[..., Response]) -> Callable[..., Response]:

@@ -14,12 +14,11 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 from weakref import WeakSet
 
-from obskit.errors import MissingExtraError, RouteTakenError
+from obskit.errors import MissingExtraError
 from obskit.integrations import _http
 from obskit.integrations.asgi import Application, ObskitMiddleware, Scope
-from obskit.operation import Event
 from obskit.recorder import recorder
-from obskit.runtime import Runtime, standing
+from obskit.runtime import Runtime
 
 try:
     from starlette.applications import Starlette
@@ -100,11 +99,15 @@ class Templates:
     Know the template of every endpoint under one router, looked up by identity.
 
     Routes define `__eq__` and are unhashable, so the key is `id()`; what it was taken of is kept alive here.
+
+    Args:
+        hidden: Where obskit stands in front of the router, the hidden routes that have been told of: each new one is.
     """
 
-    def __init__(self, router: Router) -> None:
+    def __init__(self, router: Router, hidden: set[str] | None = None) -> None:
         self._router = router
         self._strangers: dict[int, Any] = {}
+        self._hidden = hidden
         self._read()
 
     def _read(self) -> None:
@@ -118,6 +121,8 @@ class Templates:
             for key in (place.key, place.route):
                 found.setdefault(id(key), []).append(place)
         self.entries: dict[int, Entry] = {key: _entry(places) for key, places in found.items()}
+        if self._hidden is not None:
+            _http.tell_taken((place.path for place in self._places if not place.known), self._hidden)
 
     def find(self, scope: Scope) -> str | None:
         """
@@ -283,7 +288,8 @@ def instrument(app: Starlette, runtime: Runtime) -> Starlette:
 
     Raises:
         RouteTakenError: The application answers `metrics_path` or `health_path` itself. For routes that are added
-            later there is a warning when the application starts: a server would go on without it after an error.
+            later there is a warning, when the application starts or with the next request that is routed: a server
+            would go on without the application after an error.
     """
     _http.refuse_taken(runtime, _paths(app))
     if app in _observed:
@@ -293,11 +299,12 @@ def instrument(app: Starlette, runtime: Runtime) -> Starlette:
     middleware = ObskitMiddleware(_not_built, route=route_of)  # now, not when the stack is built: it joins `runtime`
 
     def build_observed() -> Application:
-        _warn_of_taken(app)
+        stand_before(app)
         middleware.app = build()
         return middleware
 
     if app.middleware_stack is not None:
+        stand_before(app)
         middleware.app, app.middleware_stack = app.middleware_stack, middleware
     app.build_middleware_stack = build_observed  # type: ignore[method-assign]
     return app
@@ -311,12 +318,16 @@ def _paths(app: Starlette) -> Iterator[str]:
     return (place.path for place in places_in(app.router) if not place.known)
 
 
-def _warn_of_taken(app: Starlette) -> None:
-    runtime = standing()
+def stand_before(app: Any) -> None:
+    """
+    Warn of the routes of a Starlette or FastAPI application that obskit hides: now, and of others when they are added.
+
+    For an application without their router, behind whatever middleware, it does nothing.
+    """
+    router = _router_in(app)
+    if router is None:
+        return
     try:
-        if runtime is not None:
-            _http.refuse_taken(runtime, _paths(app))
-    except RouteTakenError as error:
-        recorder.emit(Event("obskit.route_taken", "WARNING", str(error)))
-    except Exception as error:
+        setattr(router, _INDEX, Templates(router, hidden=set()))
+    except Exception as error:  # of a route that is none of the framework's own
         recorder.failed("route", error)

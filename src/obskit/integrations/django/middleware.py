@@ -18,7 +18,7 @@ from obskit.integrations import _http
 from obskit.integrations._http import MARK
 from obskit.integrations._start import configure
 from obskit.integrations.django.operation import DjangoOperation
-from obskit.integrations.django.routes import note_route, own_prefixes
+from obskit.integrations.django.routes import note_route, own_prefixes, tell_taken
 from obskit.operation import HttpOperation
 from obskit.recorder import recorder
 from obskit.runtime import Runtime, follow
@@ -149,6 +149,7 @@ class ObskitMiddleware(_http.Follower):
         if self._own_prefixes is None:
             try:
                 self._own_prefixes = own_prefixes()
+                tell_taken(self._own_prefixes)
             except Exception:
                 return False  # Django reports its broken URLconf itself, and this request shows it
         for prefix in self._own_prefixes:  # noqa: SIM110  # a generator costs more than the rest of this

@@ -11,6 +11,7 @@ from typing import Any
 from django.urls import get_resolver
 
 from obskit.context import current
+from obskit.integrations import _http
 from obskit.operation import UNMATCHED, HttpOperation
 from obskit.recorder import recorder
 
@@ -64,3 +65,12 @@ def own_prefixes() -> tuple[str, ...]:
     Find where the URLconf includes `obskit.integrations.django.urls`: `/`, or `/ops/`.
     """
     return tuple(found.removesuffix(OWN) for found in templates() if found.endswith(OWN))
+
+
+def tell_taken(prefixes: Iterable[str]) -> None:
+    """
+    Warn of routes of the application's beside obskit's own: only the first of the URLconf is answered.
+    """
+    for prefix in prefixes:
+        beside = (found[len(prefix) - 1 :] for found in templates() if found.startswith(prefix))
+        _http.tell_taken(beside, set(), prefix.removesuffix("/"))
