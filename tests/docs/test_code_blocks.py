@@ -38,6 +38,36 @@ def make_targets() -> set[str]:
     return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
 
 
+def make_commands(page: Page) -> set[str]:
+    return {target for block in page.of("sh") for target in re.findall(r"^make ([a-z-]+)", block.text, re.MULTILINE)}
+
+
+def not_json(page: Page) -> list[str]:
+    """
+    List what is no JSON: the lines of an output, or a block as a whole.
+    """
+    found = []
+    for block in page.of("json"):
+        for text in block.text.splitlines() if block.note == "output" else [block.text]:
+            try:
+                json.loads(text)
+            except ValueError:
+                found.append(text)
+    return found
+
+
+def lost_links(page: Page) -> list[str]:
+    return [link for link in page.links if not resolves(page, link)]
+
+
+def crowded_lines(page: Page) -> list[str]:
+    """
+    List the lines of prose that hold more than one sentence.
+    """
+    prose = re.sub(r"`[^`\n]*`|<!--.*?-->", "x", page.prose)
+    return [line for line in prose.splitlines() if not line.startswith("|") and re.search(r"[a-z)][.!?] [A-Z]", line)]
+
+
 def resolves(page: Page, link: str) -> bool:
     target, _, anchor = link.partition("#")
     path = (page.path.parent / target).resolve() if target else page.path
@@ -55,32 +85,28 @@ def test_every_python_block_runs(page, tmp_path):
     assert not_found(page.output, done.stdout.splitlines()) == []
 
 
-@pytest.mark.parametrize("page", named(PAGES))
+@pytest.mark.parametrize("page", named(page for page in PAGES if page.of("json")))
 def test_every_json_block_parses(page):
     """
     Each line of a JSON block, or the block as a whole, is JSON.
     """
-    for block in page.of("json"):
-        for text in block.text.splitlines() if block.note == "output" else [block.text]:
-            json.loads(text)
+    assert not_json(page) == []
 
 
-@pytest.mark.parametrize("page", named(PAGES))
+@pytest.mark.parametrize("page", named(page for page in PAGES if page.links))
 def test_every_link_resolves(page):
     """
     Links within the repository lead to a file, and to a heading of it.
     """
-    assert [link for link in page.links if not resolves(page, link)] == []
+    assert lost_links(page) == []
 
 
-@pytest.mark.parametrize("page", named(PAGES))
+@pytest.mark.parametrize("page", named(page for page in PAGES if make_commands(page)))
 def test_every_make_command_exists(page):
     """
     Each `make` command that a page shows is a target of the Makefile.
     """
-    shown = {target for block in page.of("sh") for target in re.findall(r"^make ([a-z-]+)", block.text, re.MULTILINE)}
-
-    assert shown <= make_targets()
+    assert make_commands(page) - make_targets() == set()
 
 
 def test_the_readme_shows_two_commands():
@@ -107,10 +133,7 @@ def test_a_line_holds_one_sentence(page):
     """
     Prose has a line a sentence, so that a change of one is a change of one line.
     """
-    prose = re.sub(r"`[^`\n]*`|<!--.*?-->", "x", page.prose)
-    lines = [line for line in prose.splitlines() if not line.startswith("|")]
-
-    assert [line for line in lines if re.search(r"[a-z)][.!?] [A-Z]", line)] == []
+    assert crowded_lines(page) == []
 
 
 def test_the_index_names_every_page():
@@ -122,6 +145,29 @@ def test_the_index_names_every_page():
     pages = {page.path for page in PAGES if page.path.is_relative_to(index.path.parent)} - {index.path}
 
     assert sorted(path.name for path in pages - linked) == []
+
+
+@pytest.mark.parametrize(
+    ("find", "text", "found"),
+    [
+        (not_json, '```json\n{"a": 1}\n```\n', []),
+        (not_json, '```json\n{"a": 1,}\n```\n', ['{"a": 1,}\n']),
+        (not_json, '<!-- output -->\n```json\n{"a": 1}\n{"a": 2\n```\n', ['{"a": 2']),
+        (lost_links, "# Here\n[one](#here) [two](page.md) [three](page.md#here)\n", []),
+        (lost_links, "# Here\n[one](#there) [two](gone.md)\n", ["#there", "gone.md"]),
+        (make_commands, "```sh\nmake demo    # serves\nmake test-all\n```\n", {"demo", "test-all"}),
+        (crowded_lines, "One. `Two. Three.`\n| Four. Five. |\n```sh\nSix. Seven.\n```\n", []),
+        (crowded_lines, "It is one. It is two.\n", ["It is one. It is two."]),
+    ],
+)
+def test_what_is_wrong_with_a_page_is_found(tmp_path, find, text, found):
+    """
+    What the tests above look for is seen where it is, and not where it is not.
+    """
+    path = tmp_path / "page.md"
+    path.write_text(text)
+
+    assert find(Page(path)) == found
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ class Templates:
     def __init__(self, router: Router, hidden: set[str] | None = None) -> None:
         self._router = router
         self._strangers: dict[int, Any] = {}
-        self._hidden = hidden
+        self.hidden = hidden
         self._read()
 
     def _read(self) -> None:
@@ -121,8 +121,8 @@ class Templates:
             for key in (place.key, place.route):
                 found.setdefault(id(key), []).append(place)
         self.entries: dict[int, Entry] = {key: _entry(places) for key, places in found.items()}
-        if self._hidden is not None:
-            _http.tell_taken((place.path for place in self._places if not place.known), self._hidden)
+        if self.hidden is not None:
+            _http.tell_taken((place.path for place in self._places if not place.known), self.hidden)
 
     def find(self, scope: Scope) -> str | None:
         """
@@ -327,7 +327,9 @@ def stand_before(app: Any) -> None:
     router = _router_in(app)
     if router is None:
         return
+    known: Templates | None = getattr(router, _INDEX, None)
+    hidden = known.hidden if known is not None else None
     try:
-        setattr(router, _INDEX, Templates(router, hidden=set()))
+        setattr(router, _INDEX, Templates(router, set() if hidden is None else hidden))
     except Exception as error:  # of a route that is none of the framework's own
         recorder.failed("route", error)
