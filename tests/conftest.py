@@ -16,6 +16,7 @@ NEEDS = {
     "integrations/*starlette*": ("starlette",),
     "integrations/*fastapi*": ("fastapi",),
     "integrations/*django*": ("django",),
+    "integrations/*trio*": ("trio", "starlette"),
     "examples/*flask*": ("flask", "gunicorn", "httpx"),
     "examples/*django*": ("django", "gunicorn", "httpx"),
     "examples/*fastapi*": ("fastapi", "uvicorn", "httpx"),

@@ -236,11 +236,13 @@ CALL = {"wsgi": call_wsgi, "asgi": call_asgi}
 TOGETHER = {"wsgi": together_wsgi, "asgi": together_asgi}
 
 
-def converse(
-    app: Any, scope: dict[str, Any], incoming: Sequence[dict[str, Any]]
+def converse_on(
+    run: Callable[..., Any], app: Any, scope: dict[str, Any], incoming: Sequence[dict[str, Any]]
 ) -> tuple[list[dict[str, Any]], type[BaseException] | None]:
     """
-    Serve a lifespan or WebSocket scope; answer what the application sent and what it raised.
+    Serve a lifespan or WebSocket scope by an event loop's `run()`, which takes an asynchronous function.
+
+    Answer what the application sent and what it raised.
     """
     sent: list[dict[str, Any]] = []
     waiting = list(incoming)
@@ -252,7 +254,16 @@ def converse(
         sent.append(message)
 
     try:
-        asyncio.run(app(scope, receive, send))
+        run(app, scope, receive, send)
     except Exception as error:
         return sent, type(error)
     return sent, None
+
+
+def converse(
+    app: Any, scope: dict[str, Any], incoming: Sequence[dict[str, Any]]
+) -> tuple[list[dict[str, Any]], type[BaseException] | None]:
+    """
+    Serve a lifespan or WebSocket scope; answer what the application sent and what it raised.
+    """
+    return converse_on(lambda app, *given: asyncio.run(app(*given)), app, scope, incoming)

@@ -23,6 +23,7 @@ Describe the small application that every stack builds, and let a test steer its
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, Protocol
 
 CHUNKS = (b"a" * 10, b"b" * 20, b"c" * 30)
@@ -84,4 +85,16 @@ async def flowing(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
     """
     for chunk in chunks:
         yield chunk
+        await breathe()
+
+
+async def breathe() -> None:
+    """
+    Let other tasks run, on whatever event loop.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        await import_module("trio").lowlevel.checkpoint()
+    else:
         await asyncio.sleep(0)

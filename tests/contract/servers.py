@@ -9,11 +9,12 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-# Library that serves a protocol; wsgiref is the standard library's.
-SERVERS = {"wsgi": "wsgiref", "asgi": "uvicorn"}
+# What a stack must have to be served -> the libraries that do; wsgiref is the standard library's.
+SERVERS = {"wsgi": ("wsgiref",), "asgi": ("uvicorn",), "trio": ("hypercorn", "trio")}
 
 
 class ThreadingServer(socketserver.ThreadingMixIn, WSGIServer):
@@ -59,12 +60,28 @@ def asgi_server(app: Any) -> tuple[int, Callable[[], None], Callable[[], None]]:
     return listening.getsockname()[1], run, stop
 
 
+def trio_server(app: Any) -> tuple[int, Callable[[], None], Callable[[], None]]:
+    import trio
+    from hypercorn.config import Config
+    from hypercorn.trio import serve
+
+    listening = socket.create_server(("127.0.0.1", 0))
+    port = listening.getsockname()[1]
+    config = Config.from_mapping(bind=[f"fd://{listening.detach()}"], errorlog=None, graceful_timeout=10)
+    stopped = threading.Event()
+
+    async def told() -> None:
+        await trio.to_thread.run_sync(stopped.wait)
+
+    return port, lambda: trio.run(partial(serve, app, config, shutdown_trigger=told)), stopped.set
+
+
 @contextmanager
-def serving(protocol: str, app: Any) -> Iterator[int]:
+def serving(server: str, app: Any) -> Iterator[int]:
     """
     Yield the port; on leaving, every request has ended.
     """
-    port, run, stop = {"wsgi": wsgi_server, "asgi": asgi_server}[protocol](app)
+    port, run, stop = {"wsgi": wsgi_server, "asgi": asgi_server, "trio": trio_server}[server](app)
     thread = threading.Thread(target=run)
     thread.start()
     try:

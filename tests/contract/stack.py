@@ -28,6 +28,7 @@ class Stack:
             `options`: it answers OPTIONS for every route;
             `route of 405`: its routing tells which route a wrong method was meant for;
             `sub-application`: applications inside of its own routing;
+            `trio`: it runs on Trio's event loop too;
             `websocket`;
             `whole replies`: obskit knows replies that lie in memory, and counts them when they are handed over;
             and the protocol's name.

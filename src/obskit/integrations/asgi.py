@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from functools import cache
 from importlib import import_module
 from traceback import walk_tb
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from obskit.context import current
 from obskit.integrations import _http
@@ -19,7 +19,7 @@ from obskit.integrations._start import configure
 from obskit.operation import UNMATCHED, HttpOperation
 from obskit.recorder import recorder
 from obskit.runtime import Runtime, follow, standing
-from obskit.web.routes import Reply, Request
+from obskit.web.routes import Request
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -27,6 +27,7 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 Route: TypeAlias = Callable[[Scope], str | None]
+Result = TypeVar("Result")
 
 _plan = recorder.plan(HttpOperation)
 _enter, _leave = current.set, current.reset
@@ -139,18 +140,34 @@ class AsgiOperation(HttpOperation):
     async def _send_piece(self, message: Message) -> None:
         """
         Send one of several pieces, or a large one, and wait for it: the client may be slow to take it, or leave.
+
+        Nothing but a piece that is empty and the last: hypercorn says "disconnect" while it sends that one, since all
+        is sent, and Starlette then cancels the sending.
         """
-        more = message.get("more_body", False)
+        more, size = message.get("more_body", False), len(message.get("body", b""))
         if more:
             self.streamed = True
             if self.first_byte_seconds is None and self.bytes_sent:
                 self.first_byte_seconds = recorder.clock() - self.started
+        elif not size and self._last == "http.response.body":
+            self._sent()
+            await self._send(message)
+            return
+        disconnected = self._disconnected
         try:
             await self._send(message)
         except OSError:
-            self.bytes_sent -= len(message.get("body", b""))
+            self.bytes_sent -= size
             raise
-        if more or self._gone():
+        if not more:
+            self._disconnected = disconnected  # what came meanwhile may mean that all is sent, too
+            self._sent()
+
+    def _sent(self) -> None:
+        """
+        End with the last byte, unless the client has left; the exception behind a 500 comes after its reply.
+        """
+        if self._gone():
             return
         if 0 < self.status < 500:
             self._end()
@@ -313,7 +330,10 @@ class ObskitMiddleware(_http.Follower):
 
         async def send_and_drain(message: Message) -> None:
             if message["type"].startswith("lifespan.shutdown.") and (runtime := standing()) is not None:
-                await asyncio.to_thread(runtime.flush)
+                try:
+                    await _in_thread(runtime.flush)
+                except Exception as error:  # no thread is to be had: the application still shuts down
+                    recorder.failed("drain", error)
             await send(message)
 
         await self.app(scope, receive, send_and_drain)
@@ -324,10 +344,22 @@ class ObskitMiddleware(_http.Follower):
         peer = scope.get("client")
         client = _http.client_address(peer[0] if peer else None, op.header("x-forwarded-for"), self.trusted)
         request = Request(scope["method"], path, op.query, op.header, client)
-        reply: Reply = await asyncio.to_thread(self.routes.answer, request)
+        reply = await _in_thread(self.routes.answer, request)
         headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in reply.headers]
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})
+
+
+async def _in_thread(call: Callable[..., Result], *args: Any) -> Result:
+    """
+    Wait for a call in a thread, on asyncio and on Trio: the loops that ASGI servers run.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        answer: Result = await import_module("trio").to_thread.run_sync(call, *args)
+        return answer
+    return await asyncio.to_thread(call, *args)
 
 
 def instrument(app: Application, runtime: Runtime) -> ObskitMiddleware:

@@ -11,7 +11,7 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from ..scene import Boom, Scene, flowing
 from ..stack import Stack, starlette
 
-CAN = frozenset({"background", "error page", "route of 405", "sub-application", "websocket"})
+CAN = frozenset({"background", "error page", "route of 405", "sub-application", "trio", "websocket"})
 
 
 def build(scene: Scene) -> Starlette:
