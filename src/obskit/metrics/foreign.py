@@ -1,0 +1,120 @@
+"""
+Collect what a registry holds beside obskit's own families, for a page that has those already.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric
+
+from obskit.metrics.exposition import SUFFIXES, with_samples
+from obskit.recorder import recorder
+
+
+class _Asked(threading.local):
+    without_own = False
+
+
+_asked = _Asked()
+
+
+def own_left_out() -> bool:
+    """
+    Tell a collector of obskit's own families that this thread has them already, and wants the others.
+    """
+    return _asked.without_own
+
+
+def foreign(
+    registry: CollectorRegistry, worker: str | None = None, names: Collection[str] | None = None
+) -> Iterator[Metric]:
+    """
+    Collect what a registry holds beside obskit's own families.
+
+    Where `PROMETHEUS_MULTIPROC_DIR` is set, what `prometheus_client` keeps there is added up over the processes, and
+    the registry adds what is not in there. A collector that raises is counted, and costs its own families alone.
+
+    Args:
+        registry: Its collector of obskit's families asks `own_left_out()`.
+        worker: What tells this worker's figures from the others'. They get a label `worker`, unless they have one;
+            figures that are added up over the processes get none.
+        names: `name[]`, names of samples or families; None is all.
+    """
+    merged = set()
+    if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        for metric in _merged(folder):
+            merged.add(metric.name)
+            yield from _only(metric, names)
+    for metric in _collected(registry, names):
+        if metric.name not in merged:
+            for chosen in _only(metric, names):
+                yield chosen if worker is None else _labelled(chosen, worker)
+
+
+def _merged(folder: str) -> Iterable[Metric]:
+    from prometheus_client.multiprocess import MultiProcessCollector
+
+    read: Any = MultiProcessCollector
+    try:
+        return list(read(None, folder).collect())
+    except Exception as error:
+        recorder.failed("metrics_page", error)
+        return []
+
+
+def _collected(registry: CollectorRegistry, names: Collection[str] | None) -> Iterator[Metric]:
+    suffixes = {"", *(suffix for some in SUFFIXES.values() for suffix in some)}
+    wanted = None if names is None else {name + suffix for name in names for suffix in suffixes}
+    given = set()
+    try:
+        for metric in _without_own(registry if wanted is None else registry.restricted_registry(wanted)):
+            given.add(metric.name)
+            yield metric
+        return
+    except Exception as error:
+        recorder.failed("metrics_page", error)
+    # The registry's loop ended with the collector that raised. Where it lets them be told apart, the others answer.
+    known: dict[Any, list[str]] = getattr(registry, "_collector_to_names", {})
+    for collector, claimed in list(known.items()):
+        if wanted is None or not wanted.isdisjoint(claimed):
+            try:
+                yield from (metric for metric in _without_own(collector) if metric.name not in given)
+            except Exception:
+                continue  # counted already
+
+
+def _without_own(source: Any) -> Iterator[Metric]:
+    """
+    Collect with the flag of this thread set, but not while somebody else's code has its turn.
+    """
+    metrics: Iterator[Metric] | None = None
+    while True:
+        _asked.without_own = True
+        try:
+            metrics = iter(source.collect()) if metrics is None else metrics
+            metric = next(metrics, None)
+        finally:
+            _asked.without_own = False
+        if metric is None:
+            return
+        yield metric
+
+
+def _only(metric: Metric, names: Collection[str] | None) -> Iterator[Metric]:
+    """
+    Take from a family what `name[]` asks for: all of it by its own name, or single samples by theirs.
+    """
+    if names is None or metric.name in names:
+        yield metric
+    elif samples := [sample for sample in metric.samples if sample.name in names]:
+        yield with_samples(metric, samples)
+
+
+def _labelled(metric: Metric, worker: str) -> Metric:
+    label = {"worker": worker}
+    return with_samples(metric, [sample._replace(labels=label | sample.labels) for sample in metric.samples])
