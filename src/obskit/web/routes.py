@@ -101,23 +101,30 @@ class Routes:
         refused = self._refused(request)
         if refused is not None:
             return refused
-        from prometheus_client.exposition import choose_encoder
-
         queries.ensure_running()
-        registry = self._registry
-        assert registry is not None
         names = parse_qs(request.query).get("name[]")
-        encode, content_type = choose_encoder(request.header("accept") or "")
+        packed = _accepts_gzip(request.header("accept-encoding") or "")
         try:
-            body = encode(registry.restricted_registry(names) if names else registry)
+            headers, body = self._page(request.header("accept") or "", packed, names)
         except Exception as error:  # of a collector that is not ours: the server must not see it
             recorder.failed("metrics_page", error)
             return Reply(500, [_TEXT, _NO_STORE], b"a collector failed; the application's log says which\n")
-        headers = [("Content-Type", content_type), _NO_STORE, ("Vary", "Accept, Accept-Encoding")]
-        if _accepts_gzip(request.header("accept-encoding") or ""):
-            body = gzip.compress(body, compresslevel=1)
-            headers.append(("Content-Encoding", "gzip"))
-        return Reply(200, headers, body)
+        return Reply(200, [*headers, _NO_STORE, ("Vary", "Accept, Accept-Encoding")], body)
+
+    def _page(self, accept: str, packed: bool, names: list[str] | None) -> tuple[list[tuple[str, str]], bytes]:
+        """
+        Render what the registry holds: headers that tell of the body, and the body.
+        """
+        from prometheus_client.exposition import choose_encoder
+
+        registry = self._registry
+        assert registry is not None
+        encode, content_type = choose_encoder(accept)
+        headers = [("Content-Type", content_type)]
+        body = encode(registry.restricted_registry(names) if names else registry)
+        if not packed:
+            return headers, body
+        return [*headers, ("Content-Encoding", "gzip")], gzip.compress(body, compresslevel=1)
 
     def _refused(self, request: Request) -> Reply | None:
         token, networks = self._settings.metrics_token, self._settings.metrics_networks
