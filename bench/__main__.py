@@ -8,6 +8,7 @@ from importlib import import_module
 SHORT = {
     "imports": ["--replicas", "5"],
     "primitives": ["--blocks", "20"],
+    "scrape": ["--rounds", "5"],
     "http": ["--replicas", "1", "--blocks", "60"],
     "memory": ["--requests", "20000", "--warm-up", "5000"],
 }
