@@ -16,6 +16,7 @@ from obskit.db.operation import DbOperation
 from obskit.errors import MetricNameError
 from obskit.observation import FunctionOperation
 from obskit.operation import HttpOperation
+from obskit.rarely import Rarely
 from obskit.recorder import recorder
 from obskit.testing import isolated_runtime
 
@@ -27,7 +28,8 @@ UNITS = ("_seconds", "_bytes", "_usd", "_ratio", "_percent")
 
 def fields_of(kind):
     slots = {slot for cls in kind.__mro__ for slot in getattr(cls, "__slots__", ())}
-    return slots | {name for cls in kind.__mro__ for name, value in vars(cls).items() if isinstance(value, property)}
+    made = (property, Rarely)
+    return slots | {name for cls in kind.__mro__ for name, value in vars(cls).items() if isinstance(value, made)}
 
 
 def run(operation):

@@ -11,13 +11,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from obskit.context import current
+from obskit.rarely import Rarely
 
 UNMATCHED = "<unmatched>"
 OTHER = "_OTHER"
 OVERFLOW = "_OVERFLOW"
 # RFC 9110 section 9 and RFC 5789: the methods that get a label of their own; every other is `_OTHER`.
 HTTP_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
-_METHOD_LABELS = {method: method for method in HTTP_METHODS}
+
+
+class _Labels(dict[str, str]):
+    def __missing__(self, method: str) -> str:
+        return OTHER
+
+
+METHOD_LABELS = _Labels(zip(HTTP_METHODS, HTTP_METHODS, strict=True))
 
 
 class Operation:
@@ -25,34 +33,30 @@ class Operation:
     Hold what every kind of operation has, and serve as the holder of a job that has no operation.
     """
 
-    __slots__ = (
-        "_extra", "_root", "correlation_id", "duration_seconds", "ended", "error", "fields", "parent",
-        "span", "span_id", "started", "trace_id",
-    )  # fmt: skip
+    __slots__ = ("_root", "correlation_id", "duration_seconds", "ended", "parent", "rare", "span", "started")
 
     _root: Operation | None
     parent: Operation | None  # what it ran inside of
     started: float  # seconds on the recorder's monotonic clock
     duration_seconds: float  # from begin to end; 0.0 until it has ended
-    error: str | None  # class name of the exception, or `failed` after `fail()`; None means success
     correlation_id: str | None  # of the request or job; on the root only
-    trace_id: str | None  # W3C, hexadecimal, where a trace is known
-    span_id: str | None
-    fields: dict[str, Any] | None  # what `obskit.bind()` added; on the root only
-    _extra: dict[str, Any] | None
     span: Any  # what the span sink keeps between begin and end
     ended: bool  # True from the first end on; later ones do nothing
+    rare: dict[str, Any] | None  # the fields below, where one was set; hot code asks for them together
+    error = Rarely[str | None](None)  # class name of the exception, or `failed` after `fail()`; None means success
+    trace_id = Rarely[str | None](None)  # W3C, hexadecimal, where a trace is known
+    span_id = Rarely[str | None](None)
+    fields = Rarely[dict[str, Any] | None](None)  # what `obskit.bind()` added; on the root only
+    _extra = Rarely[dict[str, Any] | None](None)
 
     def __init__(self) -> None:
-        # Chains, and no super().__init__() below, since every request pays for this.
-        self._root = self.parent = self.error = self.correlation_id = self.trace_id = self.span_id = None
-        self.fields = self.span = self._extra = None
+        self._root = self.parent = self.correlation_id = self.span = self.rare = None
         self.started = self.duration_seconds = 0.0
         self.ended = False
 
     @property
     def root(self) -> Operation:  # the outermost of this request or job; itself where there is none
-        # Never a slot that refers to itself: each request would be garbage that only a collection can free.
+        # Never a slot that refers to itself: each request would be garbage for the collector.
         return self if self._root is None else self._root
 
     @property
@@ -84,15 +88,10 @@ class Operation:
 
 class HttpOperation(Operation):
     """
-    Describe one served HTTP request: always the root of what it causes.
-
-    The protocol adapters subclass it: what they know but rarely need is a property, and costs nothing until read.
+    Describe one served HTTP request: always the root of what it causes. The protocol adapters subclass it.
     """
 
-    __slots__ = (
-        "aborted", "agent", "bytes_sent", "client", "endpoint", "exception", "first_byte_seconds", "method", "path",
-        "status", "streamed", "totals",
-    )  # fmt: skip
+    __slots__ = ("agent", "bytes_sent", "client", "endpoint", "method", "path", "status")
 
     method: str  # one of HTTP_METHODS, or OTHER
     path: str  # decoded, as it came; for log lines and spans only
@@ -100,28 +99,27 @@ class HttpOperation(Operation):
     status: int  # as sent; 500 for an exception before that, 499 where the client left before that, 0 until then
     client: str | None  # address, unmasked, through trusted proxies; None where unknown, or no sink asks for it
     agent: str | None  # the client's User-Agent, likewise
-    exception: str | None  # class name of an exception that left the application or became its 500
-    streamed: bool  # True where the reply went out in more than one piece
-    aborted: bool  # True where the reply was cut short after its status was sent
-    first_byte_seconds: float | None  # to the first byte of a streamed reply's body; None for all others
     bytes_sent: int  # of body, handed to the server
-    totals: Totals | None  # what its own queries and AI calls add up to; None where it made none
+    parent = _root = None
+    streamed = Rarely(False)  # True where the reply went out in more than one piece
+    exception = Rarely[str | None](None)  # class name of an exception that left the application or became its 500
+    aborted = Rarely(False)  # True where the reply was cut short after its status was sent
+    first_byte_seconds = Rarely[float | None](None)  # to a streamed reply's first byte; None for all others
+    totals = Rarely["Totals | None"](None)  # what its own queries and AI calls add up to; None where it made none
 
     def __init__(self, method: str, path: str) -> None:
-        self._root = self.parent = self.error = self.correlation_id = self.trace_id = self.span_id = None
-        self.fields = self.span = self._extra = None
-        self.client = self.agent = self.exception = self.first_byte_seconds = self.totals = None
+        self.correlation_id = self.span = self.rare = self.client = self.agent = None
         self.started = self.duration_seconds = 0.0
-        self.ended = self.streamed = self.aborted = False
-        self.method = _METHOD_LABELS.get(method, OTHER)
+        self.ended = False
+        self.method = METHOD_LABELS[method]
         self.path = path
         self.endpoint = UNMATCHED
         self.status = self.bytes_sent = 0
 
-    def header(self, name: str) -> str | None:
-        """
-        Read a request header by its lower-case name; None where the client sent none.
-        """
+    def locate(self) -> str:  # the endpoint, as soon as routing is over: while the application runs, it is asked
+        return self.endpoint
+
+    def header(self, name: str) -> str | None:  # of the request, by its lower-case name; None where there is none
         return None
 
     @property
@@ -152,7 +150,7 @@ class Totals:
 @dataclass(frozen=True, slots=True)
 class Event:
     """
-    State a fact that has no duration, for logs and stored rows; a metric of it is its maker's business.
+    State a fact that has no duration; a metric of it is its maker's business.
     """
 
     name: str  # lower case with dots (`health.transition`); a bounded set

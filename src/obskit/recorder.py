@@ -12,7 +12,6 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from time import perf_counter, time
-from types import BuiltinMethodType
 from typing import Any, Protocol
 
 from obskit import context
@@ -24,6 +23,8 @@ Step = Callable[[Any], None]
 class Sink(Protocol):
     """
     Turn operations and events into one kind of output.
+
+    One whose steps every request pays for says `guards = True`: they catch what they raise, and tell `failed()`.
     """
 
     name: str
@@ -37,35 +38,39 @@ class Sink(Protocol):
 
 class Plan:
     """
-    Begin and end operations of one kind. Hot code may run `starts` itself: its steps never raise.
+    Begin and end operations of one kind. Its steps never raise, so that hot code may run them itself.
     """
 
-    __slots__ = ("active", "clock", "failed", "finishes", "starts")
+    __slots__ = ("active", "clock", "finish", "start")
 
     active: bool  # False while no runtime stands
     clock: Callable[[], float]
-    starts: tuple[Step, ...]
-    finishes: tuple[tuple[str, Step], ...]
-
-    def __init__(self, failed: Callable[[str, BaseException], None]) -> None:
-        self.failed = failed
+    start: Step | None
+    finish: Step
 
     def begin(self, operation: Any) -> None:
-        for start in self.starts:
-            start(operation)
+        if self.start is not None:
+            self.start(operation)
         operation.started = self.clock()
 
     def end(self, operation: Any, at: float | None = None) -> None:
         # `at` is a moment that has passed already; only the first end counts.
-        if operation.ended:
-            return
-        operation.ended = True
-        operation.duration_seconds = (self.clock() if at is None else at) - operation.started
-        for name, finish in self.finishes:
-            try:
-                finish(operation)
-            except Exception as error:
-                self.failed(name, error)
+        if not operation.ended:
+            operation.ended = True
+            operation.duration_seconds = (self.clock() if at is None else at) - operation.started
+            self.finish(operation)
+
+
+def _in_turn(steps: Sequence[Step]) -> Step | None:
+    if len(steps) < 2:
+        return steps[0] if steps else None
+    first, then = steps[0], _in_turn(steps[1:])
+
+    def both(operation: Any) -> None:
+        first(operation)
+        then(operation)  # type: ignore[misc]
+
+    return both
 
 
 class Recorder:
@@ -92,7 +97,7 @@ class Recorder:
         Give the plan of a kind: always the same object, whatever runtime stands.
         """
         if kind not in self._plans:
-            self._plans[kind] = Plan(self.failed)
+            self._plans[kind] = Plan()
             self._bind(kind)
         return self._plans[kind]
 
@@ -105,21 +110,22 @@ class Recorder:
             self._bind(kind)
 
     def _bind(self, kind: type[Operation]) -> None:
-        asked = [(sink.name, *sink.bind(kind)) for sink in self._sinks]
+        asked = [(sink, *sink.bind(kind)) for sink in self._sinks]
         plan = self._plans[kind]
         plan.active, plan.clock = bool(asked), self.clock
-        plan.starts = tuple(self._guarded(name, start) for name, start, _ in asked if start)
-        plan.finishes = tuple((name, finish) for name, _, finish in asked if finish)
+        plan.start = _in_turn([self._guarded(sink, start) for sink, start, _ in asked if start])
+        finishes = [self._guarded(sink, finish) for sink, _, finish in asked if finish]
+        plan.finish = _in_turn(finishes) or (lambda operation: None)
 
-    def _guarded(self, name: str, start: Step) -> Step:
-        if isinstance(start, BuiltinMethodType):
-            return start  # a set's add() cannot fail
+    def _guarded(self, sink: Sink, step: Step) -> Step:
+        if getattr(sink, "guards", False):
+            return step
 
         def guarded(operation: Any) -> None:
             try:
-                start(operation)
+                step(operation)
             except Exception as error:
-                self.failed(name, error)
+                self.failed(sink.name, error)
 
         return guarded
 

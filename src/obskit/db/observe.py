@@ -82,7 +82,7 @@ def query(system: str, sql: object) -> DbOperation:
     except Exception:  # new, or an object that cannot be hashed
         op.operation, op.table = summarize(sql)
     op.started = op.duration_seconds = 0.0
-    op.error = op.correlation_id = op.trace_id = op.span_id = op.fields = op.span = op._extra = None
+    op.correlation_id = op.span = op.rare = None
     op.ended = False
     op.parent = parent = current.get()
     if parent is None:

@@ -150,6 +150,7 @@ class Follower:
         self.trust_ids = settings.trust_inbound_ids
         self.correlation = settings.correlation
         self.lines = runtime is not None and runtime.lines
+        self.heads = self.lines or self.correlation  # whether a request's headers are looked at
 
 
 def refuse_taken(runtime: Runtime, routes: Iterable[str]) -> None:

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, MutableMapping
-from functools import cache
+from collections.abc import Awaitable, Callable, MutableMapping, Sized
+from functools import cache, lru_cache
 from importlib import import_module
 from traceback import walk_tb
 from typing import Any, TypeAlias, TypeVar
@@ -16,7 +16,8 @@ from obskit.context import current
 from obskit.integrations import _http
 from obskit.integrations._http import ID_HEADER_LOWER, MARK
 from obskit.integrations._start import configure
-from obskit.operation import UNMATCHED, HttpOperation
+from obskit.operation import METHOD_LABELS, UNMATCHED, HttpOperation
+from obskit.rarely import Rarely
 from obskit.recorder import recorder
 from obskit.runtime import Runtime, follow, standing
 from obskit.web.routes import Request
@@ -36,37 +37,62 @@ _ID = ID_HEADER_LOWER.encode()
 _AT_ONCE = 64 * 1024
 
 
+@lru_cache(4096)
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("latin-1")
+
+
+class Known:
+    """
+    Hold the templates that an endpoint's identity tells, so that nearly every request finds its own by one look-up.
+
+    Attributes:
+        table: The route table they were read from.
+        length: How long it was then.
+        templates: By the `id()` of what routing leaves in `scope["route"]`.
+    """
+
+    table: Sized = ()
+    length = 0
+
+    def __init__(self) -> None:
+        self.templates: dict[int, str] = {}
+
+
+_nothing_known = Known()
+
+
 class AsgiOperation(HttpOperation):
     """
     Be one request seen from ASGI: the operation, and the `receive` and `send` that watch it.
     """
 
-    # Filled by `ObskitMiddleware.__call__()`: an own __init__() would be a further call for every request.
-    __slots__ = ("_disconnected", "_front", "_headers", "_last", "_last_byte_at", "_receive", "_send", "scope")
+    # Filled by `ObskitMiddleware.__call__()`: a constructor in Python would be a further call for every request.
+    __slots__ = ("_front", "_known", "_late", "_receive", "_send", "scope")
+    __init__ = object.__init__
 
     scope: Scope
     _receive: Receive
     _send: Send
     _front: ObskitMiddleware
-    _headers: dict[bytes, bytes] | None
-    _last: str  # type of the message that was sent last
-    _last_byte_at: float | None
-    _disconnected: bool
+    _known: Known
+    _late: bool | None  # False from a reply's start on where its last message ends it; True where more has to be seen
+    _last_byte_at = Rarely[float | None](None)
+    _disconnected = Rarely(False)
 
-    @property
-    def headers(self) -> dict[bytes, bytes]:
+    def locate(self) -> str:
         """
-        Read the request's headers; of repeated ones the last.
+        Give the endpoint as soon as routing is over.
         """
-        if self._headers is None:
-            self._headers = dict(self.scope["headers"])
-        return self._headers
+        if self.endpoint is UNMATCHED:
+            _http.locate(self, self._front.route, self.scope)
+        return self.endpoint
 
     def header(self, name: str) -> str | None:
         """
-        Read a request header by its lower-case name.
+        Read a request header by its lower-case name; of repeated ones the last.
         """
-        value = self.headers.get(name.encode())
+        value = dict(self.scope["headers"]).get(name.encode())
         return None if value is None else value.decode("latin-1")
 
     @property
@@ -96,7 +122,7 @@ class AsgiOperation(HttpOperation):
         """
         message = await self._receive()
         if message["type"] == "http.disconnect":
-            self._disconnected = True
+            self._disconnected = self._late = True
         return message
 
     def send(self, message: Message) -> Awaitable[None]:
@@ -105,26 +131,30 @@ class AsgiOperation(HttpOperation):
 
         No coroutine of its own: the server's goes straight to the application, which saves a frame for each message.
         """
-        self._last = kind = message["type"]
+        kind = message["type"]
         if kind == "http.response.body":
-            self.bytes_sent += len(message.get("body", b""))
-            if self.streamed or message.get("more_body", False) or self.bytes_sent > _AT_ONCE:
+            size = len(message.get("body", b""))
+            if self._late is not False or size > _AT_ONCE or message.get("more_body", False):
                 return self._send_piece(message)
-            if 0 < self.status < 500 and not self._disconnected:
-                if self.endpoint is UNMATCHED:
-                    try:  # _http.locate(), without the call
-                        self.endpoint = self._front.route(self.scope) or UNMATCHED
-                    except Exception as error:
-                        recorder.failed("route", error)
-                _plan.end(self)
-            else:  # the exception behind a 500 comes after its reply
-                self._last_byte_at = recorder.clock()
+            self.bytes_sent = size
+            if self.endpoint is UNMATCHED:
+                known = self._known
+                template = known.templates.get(id(self.scope.get("route")))
+                if template is not None and len(known.table) == known.length:
+                    self.endpoint = template
+                else:
+                    self.locate()
+            if not self.ended:  # Plan.end(), without the call
+                self.ended = True
+                self.duration_seconds = _plan.clock() - self.started
+                _plan.finish(self)
         elif kind == "http.response.start":
             server = getattr(self._send, "__self__", None)
             if server is not None and getattr(server, "disconnected", False) is True:  # uvicorn swallows what is sent
-                self._disconnected = True
-            if not self._disconnected:
-                self.status = message["status"]
+                self._disconnected = self._late = True
+            if self._late is None:
+                self.status = status = message["status"]
+                self._late = status >= 500  # the exception behind it comes after its reply
             if self.correlation_id is not None:
                 headers = list(message.get("headers", ()))
                 for name, _ in headers:
@@ -139,17 +169,18 @@ class AsgiOperation(HttpOperation):
 
     async def _send_piece(self, message: Message) -> None:
         """
-        Send one of several pieces, or a large one, and wait for it: the client may be slow to take it, or leave.
+        Send one of several pieces, or a large one, or a 500's, and wait for it: the client may be slow, or leave.
 
         Nothing but a piece that is empty and the last: hypercorn says "disconnect" while it sends that one, since all
         is sent, and Starlette then cancels the sending.
         """
         more, size = message.get("more_body", False), len(message.get("body", b""))
+        self.bytes_sent += size
         if more:
-            self.streamed = True
+            self.streamed = self._late = True
             if self.first_byte_seconds is None and self.bytes_sent:
                 self.first_byte_seconds = recorder.clock() - self.started
-        elif not size and self._last == "http.response.body":
+        elif not size and self.streamed:
             self._sent()
             await self._send(message)
             return
@@ -175,8 +206,7 @@ class AsgiOperation(HttpOperation):
             self._last_byte_at = recorder.clock()
 
     def _end(self) -> None:
-        if self.endpoint is UNMATCHED:
-            _http.locate(self, self._front.route, self.scope)
+        self.locate()
         _plan.end(self, self._last_byte_at)
 
     def _gone(self) -> bool:
@@ -184,7 +214,7 @@ class AsgiOperation(HttpOperation):
         Tell whether the client has left: servers swallow what is sent then, and only uvicorn's `send` lets it be seen.
         """
         if getattr(getattr(self._send, "__self__", None), "disconnected", False) is True:
-            self._disconnected = True
+            self._disconnected = self._late = True
         return self._disconnected
 
     def raised(self, error: BaseException) -> None:
@@ -194,7 +224,7 @@ class AsgiOperation(HttpOperation):
         if self.ended:
             return
         refused = isinstance(error, Exception) and self._refused(error)
-        if refused and self._last == "http.response.start":
+        if refused and not self.bytes_sent and not self.streamed:
             self.status = 0  # it never went out
         if refused or not isinstance(error, Exception):
             self._disconnected = True
@@ -260,6 +290,7 @@ class ObskitMiddleware(_http.Follower):
         super().__init__()
         self.app = app
         self.route = route or _framework_route
+        self.known = Known()
         configure(**settings)
         follow(self)
         if route is None and "starlette.routing" in sys.modules:
@@ -273,8 +304,10 @@ class ObskitMiddleware(_http.Follower):
             await self._pass(scope, receive, send)
             return
         path = local = scope["path"]
+        known = self.known
         if scope.get("root_path"):
             local = path.removeprefix(scope["root_path"])
+            known = _nothing_known  # a mount may stand in front of the routes that are known
         if local in self.paths:
             await self._answer(scope, receive, send, local)
             return
@@ -282,29 +315,33 @@ class ObskitMiddleware(_http.Follower):
             await self.app(scope, receive, send)
             return
         scope[MARK] = True
-        op = AsgiOperation(scope["method"], path)
-        op.scope, op._receive, op._send, op._front = scope, receive, send, self
-        op._headers = op._last_byte_at = None
-        op._last = ""
-        op._disconnected = False
-        if self.lines:
-            op._headers = headers = dict(scope["headers"])
+        op = AsgiOperation()  # and then HttpOperation.__init__(), without the call
+        op.correlation_id = op.span = op.rare = op._late = None
+        op.ended = False
+        op.method = METHOD_LABELS[scope["method"]]
+        op.path = path
+        op.endpoint = UNMATCHED
+        op.status = op.bytes_sent = 0
+        op.scope = scope
+        op._receive = receive
+        op._send = send
+        op._front = self
+        op._known = known
+        if self.heads:
+            headers = dict(scope["headers"])
             peer = scope.get("client")
-            if peer:
-                op.client = peer[0]
+            op.client = peer[0] if peer else None
             if self.trusted:
                 op.client = _http.client_address(op.client, op.header("x-forwarded-for"), self.trusted)
-            if (agent := headers.get(b"user-agent")) is not None:
-                op.agent = agent.decode("latin-1")
-        if self.correlation:
-            headers = op.headers
-            if b"x-correlation-id" in headers or b"x-request-id" in headers or b"traceparent" in headers:
-                _http.identify(op, self.trust_ids)
-            else:
-                op.correlation_id = recorder.new_id()
+            op.agent = _text(headers.get(b"user-agent"))
+            if self.correlation:
+                if b"x-correlation-id" in headers or b"x-request-id" in headers or b"traceparent" in headers:
+                    _http.identify(op, self.trust_ids)
+                else:
+                    op.correlation_id = recorder.new_id()
         token = _enter(op)
-        for start in _plan.starts:  # Plan.begin(), without the call
-            start(op)
+        if _plan.start is not None:  # Plan.begin(), without the call
+            _plan.start(op)
         op.started = _plan.clock()
         if op.span is not None:
             op.span.enter()
@@ -339,8 +376,8 @@ class ObskitMiddleware(_http.Follower):
         await self.app(scope, receive, send_and_drain)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
-        op = AsgiOperation(scope["method"], path)
-        op.scope, op._front, op._headers = scope, self, None
+        op = AsgiOperation()
+        op.scope = scope
         peer = scope.get("client")
         client = _http.client_address(peer[0] if peer else None, op.header("x-forwarded-for"), self.trusted)
         request = Request(scope["method"], path, op.query, op.header, client)

@@ -22,6 +22,9 @@ except ImportError as error:
     raise MissingExtraError("obskit.integrations.flask needs Flask: pip install 'obskit[flask]'") from error
 
 
+_BODILESS = (204, 304)
+
+
 def route_of(environ: dict[str, Any]) -> str | None:
     """
     Read the matched rule from the request that Flask keeps in the environ while its context lives.
@@ -45,8 +48,10 @@ def instrument(app: Flask, runtime: Runtime) -> Flask:
         middleware = ObskitMiddleware(app.wsgi_app, route=route_of)
         app.wsgi_app = middleware  # type: ignore[method-assign]
         app.extensions["obskit"] = middleware
-        if getattr(middleware.app, "__func__", None) is Flask.wsgi_app:
-            app.process_response = _noting_whole(app.process_response)  # type: ignore[method-assign]
+        if getattr(middleware.app, "__func__", None) is Flask.wsgi_app and _untouched(type(app)):
+            app.process_response = _telling(app.process_response)  # type: ignore[method-assign,assignment]
+            middleware.told = True
+            middleware.follow(runtime)
         got_request_exception.connect(_unhandled, app)
     return app
 
@@ -65,23 +70,43 @@ def _telling_taken(add: Callable[..., None]) -> Callable[..., None]:
     return add_rule
 
 
-def _noting_whole(process: Callable[..., Response]) -> Callable[..., Response]:
+def _untouched(kind: type[Flask]) -> bool:
     """
-    Note replies that lie in memory, as nearly all do: nothing need watch them being sent.
+    Tell whether every reply still goes through `process_response()`; another middleware may change what it answers.
+    """
+    return kind.finalize_request is Flask.finalize_request and kind.handle_exception is Flask.handle_exception
 
-    Only where Flask's own `wsgi_app` is what obskit stands around; another middleware may change what it answers.
+
+def _telling(process: Callable[[Response], Response]) -> Callable[[Response], Response]:
+    """
+    Tell the operation what Flask answers; nothing need watch a reply being sent that lies in memory, as most do.
     """
 
-    def process_response(*args: Any, **kwargs: Any) -> Response:
-        response = process(*args, **kwargs)
+    def process_response(response: Response) -> Response:
+        response = process(response)
+        op: Any = current.get()
+        if type(op) is not WsgiOperation:
+            return response
+        op.status = status = response.status_code
+        rule = op.environ["werkzeug.request"].url_rule
+        if rule is not None and op.endpoint is UNMATCHED:
+            op.endpoint = rule.rule  # `route_of()`, without the call
         body = response.response
-        if type(body) is list and len(body) == 1 and type(body[0]) is bytes and not response._on_close:
-            op = current.get()
-            if type(op) is WsgiOperation and op.method != "HEAD" and response.status_code not in (204, 304):
-                op.whole = len(body[0])
-                rule = op.environ["werkzeug.request"].url_rule
-                if rule is not None and op.endpoint is UNMATCHED:
-                    op.endpoint = rule.rule  # `route_of()`, without the call
+        if (
+            type(body) is list
+            and len(body) == 1
+            and type(body[0]) is bytes
+            and not response._on_close
+            and status not in _BODILESS
+            and op.method != "HEAD"
+        ):
+            op.whole = len(body[0])
+        else:
+            op.whole = None
+            length = response.content_length
+            if length is None and response.is_sequence:  # Werkzeug is about to declare it; a stream stays as it is
+                length = response.calculate_content_length()
+            op.declare(length)
         return response
 
     return process_response

@@ -16,7 +16,7 @@ from weakref import WeakSet
 
 from obskit.errors import MissingExtraError
 from obskit.integrations import _http
-from obskit.integrations.asgi import Application, ObskitMiddleware, Scope
+from obskit.integrations.asgi import Application, Known, ObskitMiddleware, Scope
 from obskit.recorder import recorder
 from obskit.runtime import Runtime
 
@@ -94,7 +94,7 @@ class Choice(NamedTuple):
 Entry: TypeAlias = str | Choice | None
 
 
-class Templates:
+class Templates(Known):
     """
     Know the template of every endpoint under one router, looked up by identity.
 
@@ -105,6 +105,7 @@ class Templates:
     """
 
     def __init__(self, router: Router, hidden: set[str] | None = None) -> None:
+        super().__init__()
         self._router = router
         self._strangers: dict[int, Any] = {}
         self.hidden = hidden
@@ -114,13 +115,15 @@ class Templates:
         """
         Walk the route table, through mounts, hosts and included routers.
         """
-        self.length = len(self._router.routes)
+        self.table = self._router.routes
+        self.length = len(self.table)
         self._places = list(places_in(self._router))
         found: dict[int, list[Place]] = {}
         for place in self._places:
             for key in (place.key, place.route):
                 found.setdefault(id(key), []).append(place)
         self.entries: dict[int, Entry] = {key: _entry(places) for key, places in found.items()}
+        self.templates = {key: entry for key, entry in self.entries.items() if isinstance(entry, str)}
         if self.hidden is not None:
             _http.tell_taken((place.path for place in self._places if not place.known), self.hidden)
 
@@ -263,20 +266,15 @@ def route_of(scope: Scope) -> str | None:
     """
     # The outermost one, also behind other ASGI middleware and in mounted applications.
     router: Any = scope.get("router")
-    templates = getattr(router, _INDEX, None)
-    if templates is not None:
-        if (
-            len(router.routes) == templates.length
-            and type(entry := templates.entries.get(id(scope.get("route")))) is str
-        ):
-            return entry  # what nearly every request finds, without a further call
-    else:
-        if not isinstance(router, Router):
-            return None
+    return _templates_of(router).find(scope) if isinstance(router, Router) else None
+
+
+def _templates_of(router: Router) -> Templates:
+    templates: Templates | None = getattr(router, _INDEX, None)
+    if templates is None:
         templates = Templates(router)
         setattr(router, _INDEX, templates)
-    template: str | None = templates.find(scope)
-    return template
+    return templates
 
 
 _observed: WeakSet[Starlette] = WeakSet()
@@ -299,12 +297,12 @@ def instrument(app: Starlette, runtime: Runtime) -> Starlette:
     middleware = ObskitMiddleware(_not_built, route=route_of)  # now, not when the stack is built: it joins `runtime`
 
     def build_observed() -> Application:
-        stand_before(app)
+        middleware.known = stand_before(app)
         middleware.app = build()
         return middleware
 
     if app.middleware_stack is not None:
-        stand_before(app)
+        middleware.known = stand_before(app)
         middleware.app, app.middleware_stack = app.middleware_stack, middleware
     app.build_middleware_stack = build_observed  # type: ignore[method-assign]
     return app
@@ -318,7 +316,7 @@ def _paths(app: Starlette) -> Iterator[str]:
     return (place.path for place in places_in(app.router) if not place.known)
 
 
-def stand_before(app: Any) -> None:
+def stand_before(app: Any) -> Known:
     """
     Warn of the routes of a Starlette or FastAPI application that obskit hides: now, and of others when they are added.
 
@@ -326,10 +324,12 @@ def stand_before(app: Any) -> None:
     """
     router = _router_in(app)
     if router is None:
-        return
+        return Known()
     known: Templates | None = getattr(router, _INDEX, None)
     hidden = known.hidden if known is not None else None
     try:
-        setattr(router, _INDEX, Templates(router, set() if hidden is None else hidden))
+        known = Templates(router, set() if hidden is None else hidden)
+        setattr(router, _INDEX, known)
     except Exception as error:  # of a route that is none of the framework's own
         recorder.failed("route", error)
+    return known or Known()

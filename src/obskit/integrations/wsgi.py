@@ -11,7 +11,7 @@ from obskit.context import current
 from obskit.integrations import _http
 from obskit.integrations._http import ID_HEADER, ID_HEADER_LOWER, MARK
 from obskit.integrations._start import configure
-from obskit.operation import UNMATCHED, HttpOperation
+from obskit.operation import METHOD_LABELS, UNMATCHED, HttpOperation
 from obskit.recorder import recorder
 from obskit.runtime import Runtime, follow
 from obskit.web.routes import Request, status_line
@@ -33,8 +33,9 @@ class WsgiOperation(HttpOperation):
     Be one request seen from WSGI: the operation, and the `start_response` that watches it.
     """
 
-    # Filled by `ObskitMiddleware.__call__()`: an own __init__() would be a further call for every request.
+    # Filled by `ObskitMiddleware.__call__()`: a constructor in Python would be a further call for every request.
     __slots__ = ("_declared", "_front", "_start_response", "_write", "environ", "whole")
+    __init__ = object.__init__
 
     environ: Environ
     whole: int | None  # size of a reply that lies in memory and needs no watching; None: it is not known to
@@ -42,6 +43,14 @@ class WsgiOperation(HttpOperation):
     _front: ObskitMiddleware
     _declared: int
     _write: Callable[[bytes], object] | None
+
+    def locate(self) -> str:
+        """
+        Give the endpoint as soon as routing is over.
+        """
+        if self.endpoint is UNMATCHED:
+            _http.locate(self, self._front.route, self.environ)
+        return self.endpoint
 
     def header(self, name: str) -> str | None:
         """
@@ -75,23 +84,25 @@ class WsgiOperation(HttpOperation):
         """
         Pass the start of the reply on, and take its status, its length and the route that led to it.
         """
+        if self.whole is not None and self._front.told and exc_info is None:  # then the list is the framework's own
+            for name, _ in headers:
+                if len(name) == 16 and name.lower() == ID_HEADER_LOWER:
+                    headers = [pair for pair in headers if pair[0].lower() != ID_HEADER_LOWER]
+                    break
+            headers.append((ID_HEADER, self.correlation_id or ""))
+            return self._start_response(status, headers)
         if not self.bytes_sent:  # what comes after that is an exception's, and was never sent
             try:
                 self.status = int(status[:3])
             except (ValueError, TypeError):
                 self.status = _INVALID
-        if self.endpoint is UNMATCHED:
-            try:  # _http.locate(), without the call
-                self.endpoint = self._front.route(self.environ) or UNMATCHED
-            except Exception as error:
-                recorder.failed("route", error)
-        self._declared = _NO_LENGTH
-        mine = False
+        self.locate()
+        self._declared, mine = _NO_LENGTH, False
         headers = list(headers)  # ours: the application may give the same list again, or an iterator
         for name, value in headers:
             size = len(name)
-            if size == 14 and name.lower() == "content-length" and str(value).isdecimal():
-                self._declared = int(value)
+            if size == 14 and name.lower() == "content-length":
+                self.declare(value)
             elif size == 16 and name.lower() == ID_HEADER_LOWER:
                 mine = True
         if self.correlation_id is not None:
@@ -103,6 +114,13 @@ class WsgiOperation(HttpOperation):
         else:
             self._write = self._start_response(status, headers, exc_info)
         return self.write
+
+    def declare(self, length: object) -> None:
+        """
+        Take the length that the reply's headers promise; what is no number promises none.
+        """
+        text = str(length)
+        self._declared = int(text) if text.isdecimal() else _NO_LENGTH
 
     def write(self, data: bytes) -> object:
         """
@@ -308,12 +326,19 @@ class ObskitMiddleware(_http.Follower):
     """
 
     def __init__(self, app: Application, *, route: Route | None = None, **settings: Any) -> None:
+        self.told = False  # whether the framework's integration tells status, length and route of every reply
         super().__init__()
         self.app = app
         self.route = route or _http.no_route
-        self.whole_of: Callable[[Any], int | None] | None = None  # tells the size of replies that lie in memory
         configure(**settings)
         follow(self)
+
+    def follow(self, runtime: Runtime | None) -> None:
+        """
+        Observe by this runtime from now on; None: pass everything through.
+        """
+        super().follow(runtime)
+        self.direct = self.told and not self.correlation  # whether nothing need watch the start of a reply
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """
@@ -327,32 +352,43 @@ class ObskitMiddleware(_http.Follower):
         if self.skip is not None and self.skip(path):
             return self.app(environ, start_response)
         environ[MARK] = True
+        op = WsgiOperation()  # and then HttpOperation.__init__(), without the call
+        op.correlation_id = op.span = op.rare = op.whole = None
+        op.ended = False
+        op.method = METHOD_LABELS[environ["REQUEST_METHOD"]]
         # PEP 3333: the path is bytes in disguise; where it is ASCII it needs no second look.
-        decoded = path if path.isascii() else path.encode("latin-1", "replace").decode("utf-8", "replace")
-        op = WsgiOperation(environ["REQUEST_METHOD"], decoded)
-        op.environ, op._start_response, op._front = environ, start_response, self
-        op.whole = None
+        op.path = path if path.isascii() else path.encode("latin-1", "replace").decode("utf-8", "replace")
+        op.endpoint = UNMATCHED
+        op.status = op.bytes_sent = 0
+        op.environ = environ
+        op._front = self
         op._declared = _NO_LENGTH
-        if self.lines:
+        if self.heads:
             op.client = environ.get("REMOTE_ADDR")
             op.agent = environ.get("HTTP_USER_AGENT")
             if self.trusted:
                 op.client = _http.client_address(op.client, environ.get("HTTP_X_FORWARDED_FOR"), self.trusted)
-        if self.correlation:
-            if "HTTP_X_CORRELATION_ID" in environ or "HTTP_X_REQUEST_ID" in environ or "HTTP_TRACEPARENT" in environ:
-                _http.identify(op, self.trust_ids)
-            else:
-                op.correlation_id = recorder.new_id()
+            if self.correlation:
+                if (
+                    "HTTP_X_CORRELATION_ID" in environ
+                    or "HTTP_X_REQUEST_ID" in environ
+                    or "HTTP_TRACEPARENT" in environ
+                ):
+                    _http.identify(op, self.trust_ids)
+                else:
+                    op.correlation_id = recorder.new_id()
         token = _enter(op)
-        for start in _plan.starts:  # Plan.begin(), without the call
-            start(op)
+        if _plan.start is not None:  # Plan.begin(), without the call
+            _plan.start(op)
         op.started = _plan.clock()
         if op.span is not None:
             op.span.enter()
         try:
-            body = self.app(environ, op.start)
-            if self.whole_of is not None:
-                op.whole = self.whole_of(body)
+            if self.direct:
+                body = self.app(environ, start_response)
+            else:
+                op._start_response = start_response
+                body = self.app(environ, op.start)
             if op.whole is None:
                 return _watched(op, body)
         except BaseException as error:
@@ -363,7 +399,10 @@ class ObskitMiddleware(_http.Follower):
                 op.span.leave()
             _leave(token)
         op.bytes_sent = op.whole  # every byte is there: to hand it over is to have sent it
-        _plan.end(op)
+        if not op.ended:  # Plan.end(), without the call
+            op.ended = True
+            op.duration_seconds = _plan.clock() - op.started
+            _plan.finish(op)
         return body
 
     def _telling(self, environ: Environ, start_response: StartResponse) -> StartResponse:
@@ -381,8 +420,8 @@ class ObskitMiddleware(_http.Follower):
         return start
 
     def _answer(self, environ: Environ, start_response: StartResponse, path: str) -> Iterable[bytes]:
-        op = WsgiOperation(environ["REQUEST_METHOD"], path)
-        op.environ, op._front = environ, self
+        op = WsgiOperation()
+        op.environ = environ
         client = _http.client_address(environ.get("REMOTE_ADDR"), environ.get("HTTP_X_FORWARDED_FOR"), self.trusted)
         reply = self.routes.answer(Request(environ["REQUEST_METHOD"], path, op.query, op.header, client))
         start_response(status_line(reply.status), reply.headers)

@@ -50,9 +50,9 @@ MAX_DEPTH = 8
 _OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z
 
 
-def render(fields: Mapping[str, Any]) -> bytes:
+def render(fields: Any) -> bytes:
     """
-    Render a line; what JSON cannot say is said as text, so that one odd value never costs the line.
+    Render a line, or a value of one; what JSON cannot say is said as text, so that one odd value never costs the line.
     """
     try:
         return dumps(fields)

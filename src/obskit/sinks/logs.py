@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import errno
 import ipaddress
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from obskit.context import current
 from obskit.logs.lines import (
-    UNSAYABLE,
-    dumps,
     render,
     reserved_names,
     timestamper,
@@ -28,20 +28,31 @@ from obskit.settings import Settings
 MAX_PATH = 2048
 MAX_USER_AGENT = 256
 # Routes times statuses; an application that invents endpoints must not grow memory.
-MAX_TAILS = 4096
-MAX_CLIENTS = 4096
+MAX_TEMPLATES = 4096
+# What is a request's own in its line: the field, and its place in the line's template, in this order.
+_OWN = (
+    ("timestamp", '"%s.%06dZ"'),
+    ("correlation_id", '"%s"'),
+    ("path", '"%s"'),
+    ("duration_ms", "%.3f"),
+    ("bytes_sent", "%d"),
+    ("client", "%s"),
+    ("user_agent", "%s"),
+)
+# A path that stands in JSON as it is, and is no longer than MAX_PATH.
+_plain_path = re.compile(r"[ !#-\[\]-~]{0,2048}").fullmatch
 
 
-class _Tails(dict[tuple[str, str, str, int], bytes]):
+class _Templates(dict[tuple[str, str, str, int], str]):
     """
-    Render what the lines of one route share once: the end of the line, from the level on.
+    Write what the lines of one route, status and level share once, with a place for each of `_OWN`.
     """
 
-    def __init__(self, process: dict[str, Any], render: Callable[[dict[str, Any]], bytes]) -> None:
+    def __init__(self, process: dict[str, Any], renames: Mapping[str, str | None]) -> None:
         self._process = process
-        self._render = render
+        self._renames = renames
 
-    def __missing__(self, key: tuple[str, str, str, int]) -> bytes:
+    def __missing__(self, key: tuple[str, str, str, int]) -> str:
         level, method, endpoint, status = key
         shared = {
             "level": level,
@@ -52,10 +63,20 @@ class _Tails(dict[tuple[str, str, str, int], bytes]):
             "endpoint": endpoint,
             "status": status,
         }
-        tail = b"," + self._render(shared)[1:]
-        if len(self) < MAX_TAILS:
-            self[key] = tail
-        return tail
+        said, unsaid = [], ""
+        for name, place in _OWN:
+            if (new := self._renames.get(name, name)) is None:
+                unsaid += "%.0s" * place.count("%")
+            else:
+                said.append(f"{unsaid}{_json(new)}:{place}")
+                unsaid = ""
+        for name, value in shared.items():
+            if (new := self._renames.get(name, name)) is not None:
+                said.append(f"{_json(new)}:{_json(value)}".replace("%", "%%"))
+        template = "{" + ",".join(said) + unsaid + "}\n"
+        if len(self) < MAX_TEMPLATES:
+            self[key] = template
+        return template
 
 
 class LogSink:
@@ -64,6 +85,7 @@ class LogSink:
     """
 
     name = "logs"
+    guards = True
 
     def __init__(self, settings: Settings, recorder: Recorder) -> None:
         self._settings = settings
@@ -87,60 +109,68 @@ class LogSink:
         return None, self._access_line()
 
     def _access_line(self) -> Callable[[HttpOperation], None]:
-        wall_clock, render, stream = self._recorder.wall_clock, self._render, self._stream
-        # What nearly every line needs, without a frame; `render()` mends the others.
-        plain, unwritten = render if self._settings.log_names else dumps, self._unwritten
-        slow_ms = self._settings.slow_request_ms
+        settings, stream = self._settings, self._stream
+        wall_clock, unwritten, failed = self._recorder.wall_clock, self._unwritten, self._recorder.failed
+        slow_ms = settings.slow_request_ms
         slow_seconds = float("inf") if slow_ms is None else slow_ms / 1000
-        client_of = _CLIENT[self._settings.log_client]
-        with_query = self._settings.log_query_string
-        tails = _Tails(self._process, render)
-        reserved = self._reserved
+        show_client = shown_client(settings.log_client)
+        client_of = lru_cache(4096)(lambda client: _json(show_client(client)))
+        agent_of = lru_cache(4096)(lambda agent: _json(None if agent is None else agent[:MAX_USER_AGENT]))
+        with_query, with_rare = settings.log_query_string, self._with_rare
+        renames = dict(settings.log_names) if settings.correlation else {**settings.log_names, "correlation_id": None}
+        templates = _Templates(self._process, renames)
         moment = whole_second(0)  # one tuple, read once: threads without the GIL never see half of it
 
-        # Written out, since every request pays for it; the fields that few have are added by functions.
+        # Written out, since every request pays for it; what few have is added by a function.
         def finish(op: HttpOperation) -> None:
             nonlocal moment
-            seconds, status, path = op.duration_seconds, op.status, op.path
-            agent = op.agent
-            now = wall_clock()
-            second, day_and_time = moment
-            if not second <= now < second + 1:
-                second, day_and_time = moment = whole_second(now)
-            line: dict[str, Any] = {
-                "timestamp": "%s.%06dZ" % (day_and_time, (now - second) * 1e6),  # noqa: UP031  # a third faster
-                "correlation_id": op.correlation_id,
-                "path": path if len(path) <= MAX_PATH else path[:MAX_PATH],
-                "duration_ms": int(seconds * 1e6 + 0.5) / 1000,
-                "bytes_sent": op.bytes_sent,
-                "client": client_of[op.client],
-                "user_agent": agent if agent is None or len(agent) <= MAX_USER_AGENT else agent[:MAX_USER_AGENT],
-            }
-            if op.trace_id is not None or op.first_byte_seconds is not None or op.aborted or op.exception is not None:
-                _add_rare(line, op)
-            if op.totals is not None:
-                _add_totals(line, op.totals)
-            if with_query and op.query:
-                line["path"] = f"{path}?{op.query}"[:MAX_PATH]
-            if op.fields:
-                with_callers_fields(line, op.fields, reserved)
-            if op._extra:
-                with_callers_fields(line, op._extra, reserved)
-            level = "ERROR" if status >= 500 else "WARNING" if seconds > slow_seconds else "INFO"
             try:
-                try:
-                    own = plain(line)
-                except UNSAYABLE:
-                    own = render(line)
-                whole = own[:-2] + tails[level, op.method, op.endpoint, status]
+                seconds, status, path = op.duration_seconds, op.status, op.path
+                now = wall_clock()
+                second, day_and_time = moment
+                if not second <= now < second + 1:
+                    second, day_and_time = moment = whole_second(now)
+                if with_query and op.query:
+                    path = f"{path}?{op.query}"
+                level = "ERROR" if status >= 500 else "WARNING" if seconds > slow_seconds else "INFO"
+                whole = (
+                    templates[level, op.method, op.endpoint, status]
+                    % (
+                        day_and_time,
+                        (now - second) * 1e6,
+                        op.correlation_id,
+                        path if _plain_path(path) else _escaped(path),
+                        seconds * 1e3,
+                        op.bytes_sent,
+                        client_of(op.client),
+                        agent_of(op.agent),
+                    )
+                ).encode()
+                if op.rare is not None:
+                    whole = with_rare(whole, op)
                 taken = stream.put(whole)
                 if taken != len(whole):
                     stream.rest(whole, taken)
             except Exception as error:
                 unwritten(error)
-                raise
+                failed("logs", error)
 
         return finish
+
+    def _with_rare(self, whole: bytes, op: HttpOperation) -> bytes:
+        """
+        Add to a line what few requests have.
+        """
+        line: dict[str, Any] = {}
+        _add_rare(line, op)
+        if op.totals is not None:
+            _add_totals(line, op.totals)
+        if op.fields:
+            with_callers_fields(line, op.fields, self._reserved)
+        if op._extra:
+            with_callers_fields(line, op._extra, self._reserved)
+        more = self._render(line)
+        return whole if more == b"{}\n" else b"%b%b%b" % (whole[:-2], b"," if len(whole) > 3 else b"", more[1:])
 
     def _unwritten(self, error: Exception) -> None:
         code = getattr(error, "errno", None)
@@ -225,21 +255,6 @@ def _add_totals(line: dict[str, Any], totals: Totals) -> None:
         line["ai_cost_usd"] = totals.ai_cost_usd
 
 
-class _Kept(dict[str | None, str | None]):
-    """
-    Keep what is shown of the addresses that come again; a table, since it is asked once a request.
-    """
-
-    def __init__(self, show: Callable[[str | None], str | None]) -> None:
-        self._show = show
-
-    def __missing__(self, client: str | None) -> str | None:
-        if len(self) >= MAX_CLIENTS:
-            self.clear()
-        self[client] = shown = self._show(client)
-        return shown
-
-
 def masked(client: str | None) -> str | None:
     """
     Keep the network of an address: /24 of IPv4, /48 of IPv6, as the usual anonymisation does.
@@ -255,8 +270,18 @@ def masked(client: str | None) -> str | None:
     return str(ipaddress.ip_network((int(address), bits), strict=False).network_address)
 
 
-_CLIENT: dict[str, _Kept] = {
-    "masked": _Kept(masked),
-    "full": _Kept(lambda client: client),
-    "none": _Kept(lambda client: None),
-}
+def shown_client(setting: str) -> Callable[[str | None], str | None]:
+    """
+    Build what shows a client's address as `log_client` has it; it keeps what it gave, since clients come again.
+    """
+    if setting == "masked":
+        return lru_cache(4096)(masked)
+    return (lambda client: client) if setting == "full" else (lambda client: None)
+
+
+def _json(value: Any) -> str:
+    return render(value)[:-1].decode()
+
+
+def _escaped(path: str) -> str:
+    return _json(path[:MAX_PATH])[1:-1]

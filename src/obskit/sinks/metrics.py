@@ -39,12 +39,31 @@ def _by_method(live: set[HttpOperation], seen: set[str]) -> dict[tuple[str, ...]
     return {(method,): float(tally[method]) for method in seen}
 
 
+class _HttpCells(dict[tuple[str, str, int], HistogramCell]):
+    """
+    Find the cell of a request by what it has, status as a number; only label sets within the cap are kept.
+    """
+
+    def __init__(self, requests: CountedHistogram, seen: set[str]) -> None:
+        self._requests = requests
+        self._seen = seen
+
+    def __missing__(self, key: tuple[str, str, int]) -> HistogramCell:
+        method, endpoint, status = key
+        self._seen.add(method)
+        cell = self._requests.cell((method, endpoint, _STATUS.get(status, OTHER)))
+        if status in _STATUS and self._requests.holds(method, endpoint):
+            self[key] = cell
+        return cell
+
+
 class MetricsSink:
     """
     Put operations into the cells of a store.
     """
 
     name = "metrics"
+    guards = True
 
     def __init__(self, settings: Settings, store: MetricStore, recorder: Recorder) -> None:
         self._settings = settings
@@ -80,34 +99,32 @@ class MetricsSink:
         live = self._live
         seen: set[str] = set()
         self._store.add_pulled(http.IN_PROGRESS, lambda: _by_method(live, seen))
-        cells: dict[tuple[str, str, int], HistogramCell] = {}
+        cells = _HttpCells(requests, seen)
         requests.forget = cells.clear
+        failed = self._recorder.failed
 
         # Written out, since every request pays for it: each call that is saved here is a tenth of it.
         def finish(op: HttpOperation) -> None:
-            live.discard(op)
-            seconds = op.duration_seconds
             try:
+                live.discard(op)
+                seconds = op.duration_seconds
                 cell = cells[op.method, op.endpoint, op.status]
-            except KeyError:
-                cell = missing(op)
-            index = bisect_left(bounds, seconds)
-            with cell.lock:
-                cell.buckets[index] += 1
-                cell.sum += seconds
+                index = bisect_left(bounds, seconds)
+                with cell.lock:
+                    cell.buckets[index] += 1
+                    cell.sum += seconds
+                if op.rare is not None:
+                    finish_rare(op)
+            except Exception as error:
+                failed("metrics", error)
+
+        def finish_rare(op: HttpOperation) -> None:
             if op.first_byte_seconds is not None:
                 first_byte.cell((op.method, op.endpoint)).observe(op.first_byte_seconds)
             if op.exception is not None:
                 exceptions.cell((op.endpoint, op.exception)).inc()
             if op.aborted:
                 aborted.cell((op.endpoint,)).inc()
-
-        def missing(op: HttpOperation) -> HistogramCell:
-            seen.add(op.method)
-            cell = requests.cell((op.method, op.endpoint, _STATUS.get(op.status, OTHER)))
-            if requests.holds(op.method, op.endpoint) and op.status in _STATUS:
-                cells[op.method, op.endpoint, op.status] = cell
-            return cell
 
         return live.add, self._with_sizes(finish) if self._settings.size_metrics else finish
 

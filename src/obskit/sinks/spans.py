@@ -20,7 +20,7 @@ from obskit.operation import OTHER, UNMATCHED, Event, HttpOperation, Operation
 from obskit.propagation import trace_headers
 from obskit.recorder import Recorder, Sink, Step
 from obskit.settings import Settings
-from obskit.sinks.logs import _CLIENT, MAX_PATH, MAX_USER_AGENT
+from obskit.sinks.logs import MAX_PATH, MAX_USER_AGENT, shown_client
 from obskit.sinks.provider import Provider, imported, provider_of
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ class SpanSink:
         _take_ids(op, span)
 
     def _request_attributes(self) -> Callable[[HttpOperation], dict[str, Any]]:
-        client_of, with_query = _CLIENT[self._settings.log_client], self._settings.log_query_string
+        client_of, with_query = shown_client(self._settings.log_client), self._settings.log_query_string
 
         def attributes_of(op: HttpOperation) -> dict[str, Any]:
             scheme = op.scheme
@@ -185,7 +185,7 @@ class SpanSink:
                 "url.path": op.path[:MAX_PATH],
                 "url.scheme": scheme,
             }
-            host, agent, client = op.header("host"), op.agent, client_of[op.client]
+            host, agent, client = op.header("host"), op.agent, client_of(op.client)
             if host:
                 found.update(_server(host, scheme))
             if agent:

@@ -25,26 +25,41 @@ def instrument(handler: Any, runtime: Runtime) -> Any:
     Observe a Django handler: it comes back wrapped.
     """
     _refuse_taken(runtime)
-    if "resolve_request" not in vars(handler):
-        handler.resolve_request = _noting(handler.resolve_request)
     if isinstance(handler, ASGIHandler):
+        if "resolve_request" not in vars(handler):
+            handler.resolve_request = _noting(handler.resolve_request)
         return asgi.ObskitMiddleware(handler)
     middleware = wsgi.ObskitMiddleware(handler)
-    middleware.whole_of = _whole
+    if "get_response" not in vars(handler):
+        handler.resolve_request = _noting(handler.resolve_request)
+        handler.get_response = _telling(handler.get_response)
+        middleware.told = True
+        middleware.follow(runtime)
     return middleware
 
 
-def _whole(response: Any) -> int | None:
+def _telling(get_response: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """
-    Tell the size of a response that lies in memory: nothing need watch it being sent.
+    Tell the operation what Django answers; nothing need watch a reply being sent that lies in memory, as most do.
     """
-    if getattr(response, "streaming", True):
-        return None
-    try:
-        [content] = response._container  # `response.content` is a further call, and joins what is one piece
-        return len(content)
-    except (AttributeError, ValueError):
-        return len(response.content)
+
+    def telling(request: Any) -> Any:
+        response = get_response(request)
+        op: Any = current.get()
+        if type(op) is not wsgi.WsgiOperation:
+            return response
+        op.status = response.status_code
+        if response.streaming:
+            op.declare(response.headers.get("Content-Length"))
+            return response
+        try:
+            [content] = response._container  # `response.content` is a further call, and joins what is one piece
+            op.whole = len(content)
+        except (AttributeError, ValueError):
+            op.whole = len(response.content)
+        return response
+
+    return telling
 
 
 def _noting(resolve: Callable[[Any], Any]) -> Callable[[Any], Any]:

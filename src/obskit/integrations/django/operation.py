@@ -61,8 +61,7 @@ class DjangoOperation(WsgiOperation):
 
     def _watch(self, response: Any) -> None:
         response._resource_closers.append(_Closer(self))
-        length = response.headers.get("Content-Length", "")
-        self._declared = int(length) if length.isdecimal() else _NO_LENGTH
+        self.declare(response.headers.get("Content-Length"))
         if getattr(response, "file_to_stream", None) is not None and "wsgi.file_wrapper" in self.environ:
             # The server sends the file by itself, and does not tell how much of it.
             self.bytes_sent = self.declared_size
