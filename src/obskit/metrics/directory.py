@@ -25,17 +25,24 @@ import fcntl
 import os
 import re
 import stat
+import struct
 import time
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from operator import add
+from itertools import chain, compress
+from math import fsum, isfinite
+from operator import itemgetter, ne
 from pathlib import Path
+from struct import iter_unpack
 from threading import Lock
+from typing import TypeAlias
 
 from obskit.catalogue import Metric
 from obskit.metrics.files import (
+    ABSENT,
+    BATCH,
     CellFile,
     CellFileError,
     CellSpaceError,
@@ -44,7 +51,10 @@ from obskit.metrics.files import (
     Figures,
     Labels,
     Reader,
+    Row,
     dump,
+    is_absent,
+    unpack,
 )
 
 FOLDED = "folded.cells"
@@ -54,6 +64,8 @@ _OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 BAD_KEPT = 5
 # Dead files that a new worker leaves to the next scrape: folding them takes time from a request.
 DEAD_LEFT = 8
+# Snapshots that start over since somebody folded in between, before one keeps others from folding.
+_TRIES = 8
 _STALE = 60  # seconds after which a file on the way has lost its maker
 
 
@@ -69,14 +81,24 @@ class Family:
     Hold one metric's figures of all workers.
 
     Attributes:
-        cells: By label set; the doubles of `files`: `[value]`, `[value, time]` or `[count, sum, *buckets]`.
+        keys: Label sets.
+        rows: Their doubles, in the same order: `(value,)`, `(value, time)` or `(count, sum, *buckets)`. A row that has
+            not changed since the snapshot before is the same object.
         exemplars: By label set, one a bucket, None where there is none.
     """
 
     spec: Metric
     name: str
-    cells: dict[Labels, list[float]] = field(default_factory=dict)
+    keys: Sequence[Labels]
+    rows: Sequence[Row]
     exemplars: dict[Labels, list[Exemplar | None]] = field(default_factory=dict)
+
+    @property
+    def cells(self) -> dict[Labels, Row]:
+        """
+        Give the doubles by label set.
+        """
+        return dict(zip(self.keys, self.rows, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +155,7 @@ class Directory:
         self.set_aside: dict[str, int] = {}
         self._lock = Lock()
         self._readers: dict[str, Reader] = {}
+        self._sums: dict[str, _Sum] = {}
         make(self.path)
         _directories.add(self)
 
@@ -179,18 +202,38 @@ class Directory:
             exemplars: Read exemplars too.
         """
         with self._lock:
-            unread = 0
-            while True:
-                try:
-                    reads, unread = self._read_all(own, exemplars)
-                    break
-                except FileNotFoundError:
-                    continue
-            snapshot = _add_up(reads)
-            snapshot.unread = unread
+            snapshot = Snapshot()
+            reads = self._read_all(own, exemplars, snapshot)
+            self._add_up(reads, snapshot)
             if any(not read.live and read.name != FOLDED for read in reads):
                 self._fold()
             return snapshot
+
+    def _add_up(self, reads: list[_Read], snapshot: Snapshot) -> None:
+        """
+        Add files up. Where two have different metrics under one name, that of the newest living worker is shown.
+        """
+        parts: dict[str, list[Figures]] = {}
+        for read in sorted(reads, key=lambda read: (read.name != FOLDED, read.live, read.contents.made), reverse=True):
+            if read.live:
+                snapshot.workers.append(Worker(read.contents.slot, read.contents.pid, read.contents.made))
+            for figures in read.contents.families:
+                if figures.spec.kind == "gauge" and not read.live:
+                    continue
+                known = parts.setdefault(figures.name, [figures])
+                if not _same(known[0].spec, figures.spec):
+                    snapshot.conflicts += 1
+                elif known[0] is not figures:
+                    known.append(figures)
+        snapshot.workers.sort(key=lambda worker: worker.slot)
+        self._sums = {name: self._sum(name, found) for name, found in parts.items()}
+        for name, found in parts.items():
+            keys, rows = self._sums[name].update(found)
+            snapshot.families[name] = Family(found[0].spec, name, keys, rows, _exemplars(found))
+
+    def _sum(self, name: str, parts: list[Figures]) -> _Sum:
+        known = self._sums.get(name)
+        return known if known is not None and known.fits(parts) else _Sum(parts)
 
     def fold(self) -> bool:
         """
@@ -205,38 +248,41 @@ class Directory:
         except OSError:
             return []
 
-    def _read_all(self, own: CellFile | None, exemplars: bool) -> tuple[list[_Read], int]:
+    def _read_all(self, own: CellFile | None, exemplars: bool, snapshot: Snapshot) -> list[_Read]:
+        for _ in range(_TRIES):
+            try:
+                return self._read_once(own, exemplars, snapshot)
+            except FileNotFoundError:  # folded since it was listed
+                snapshot.unread = 0
+        with _held(self.path / "lock", wait=True):
+            return self._read_once(own, exemplars, snapshot)
+
+    def _read_once(self, own: CellFile | None, exemplars: bool, snapshot: Snapshot) -> list[_Read]:
         names = self._names()
         reads: list[_Read] = []
-        unread = 0
-        folded = None
         try:
             folded = self._read(FOLDED)
+            reads.append(folded)
+            taken = folded.contents.folded
         except FileNotFoundError:
-            pass
+            taken = frozenset()
         except (CellFileError, OSError) as error:
-            unread += 1
-            self._refuse(FOLDED, error)
-        taken = folded.contents.folded if folded else frozenset()
+            taken = frozenset()
+            self._refuse(FOLDED, error, snapshot)
         mine = os.path.basename(own.path) if own and own.descriptor >= 0 else None
         for name in dict.fromkeys([*names, *([mine] if mine else [])]):
-            if name in taken and name != mine:
-                continue
             try:
                 if own and name == mine:
-                    reads.append(_Read(name, self._reader(name).read(own.descriptor, exemplars=exemplars), True))
-                else:
+                    contents = self._reader(name).read(own.descriptor, exemplars=exemplars)
+                    reads.append(_Read(name, contents, True))
+                elif name not in taken:
                     reads.append(self._read(name, exemplars))
             except FileNotFoundError:
                 raise
             except (CellFileError, OSError) as error:
-                unread += 1
-                self._refuse(name, error)
-        if folded:
-            reads.append(folded)
-        for name in self._readers.keys() - {read.name for read in reads}:
-            del self._readers[name]
-        return reads, unread
+                self._refuse(name, error, snapshot)
+        self._readers = {read.name: self._reader(read.name) for read in reads}
+        return reads
 
     def _reader(self, name: str) -> Reader:
         return self._readers.setdefault(name, Reader())
@@ -261,14 +307,16 @@ class Directory:
         except OSError:
             return False
 
-    def _refuse(self, name: str, error: Exception) -> None:
+    def _refuse(self, name: str, error: Exception, snapshot: Snapshot | None = None) -> None:
         """
         Set a file aside that cannot be read. That of a living worker of a newer version is only left out.
         """
-        reason = error.reason if isinstance(error, CellFileError) else "refused"
-        if reason == "refused" or (reason == "newer" and not self._is_dead(name)):
-            return
+        if snapshot:
+            snapshot.unread += 1
         self._readers.pop(name, None)
+        reason = "foreign" if getattr(error, "errno", None) == errno.ELOOP else getattr(error, "reason", None)
+        if reason is None or (reason == "newer" and name != FOLDED and not self._is_dead(name)):
+            return
         try:
             os.rename(self.path / name, self.path / f"{name}.{os.urandom(4).hex()}.bad")
         except OSError:
@@ -315,7 +363,7 @@ class Directory:
         dead = [read for name in names if name not in taken and (read := self._read_dead(name))]
         if not dead:
             return
-        figures = _sums([*([folded] if folded else []), *dead])
+        figures = _outlast([*([folded] if folded else []), *dead])
         temporary = self.path / f"folded-{os.urandom(8).hex()}.tmp"
         try:
             _write(temporary, dump(figures, remaining | {read.name for read in dead}))
@@ -358,7 +406,7 @@ _directories: weakref.WeakSet[Directory] = weakref.WeakSet()
 def _unlock_in_child() -> None:
     for directory in list(_directories):
         directory._lock = Lock()
-        directory._readers = {}
+        directory._readers, directory._sums = {}, {}
 
 
 os.register_at_fork(after_in_child=_unlock_in_child)
@@ -414,14 +462,14 @@ def _opened(path: Path) -> Iterator[int]:
 
 
 @contextmanager
-def _held(path: Path) -> Iterator[bool]:
+def _held(path: Path, *, wait: bool = False) -> Iterator[bool]:
     """
-    Hold a lock for a block, when nobody else has it.
+    Hold a lock for a block; say whether it is held, since somebody else may have it.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             yield False
         else:
@@ -486,47 +534,113 @@ def _same(one: Metric, other: Metric) -> bool:
     return (one.kind, one.labels, one.buckets, one.workers) == (other.kind, other.labels, other.buckets, other.workers)
 
 
-def _add_up(reads: list[_Read]) -> Snapshot:
+class _Sum:
     """
-    Add files up. Where two have different metrics under one name, that of the newest living worker is shown.
+    Add one metric up over the same files again and again; only what has changed is added again.
     """
-    snapshot = Snapshot()
-    for read in sorted(reads, key=lambda read: (read.name != FOLDED, read.live, read.contents.made), reverse=True):
-        if read.live:
-            snapshot.workers.append(Worker(read.contents.slot, read.contents.pid, read.contents.made))
-        for figures in read.contents.families:
-            if figures.spec.kind == "gauge" and not read.live:
-                continue
-            family = snapshot.families.setdefault(figures.name, Family(figures.spec, figures.name))
-            if _same(family.spec, figures.spec):
-                _merge(family, figures)
-            else:
-                snapshot.conflicts += 1
-    snapshot.workers.sort(key=lambda worker: worker.slot)
-    return snapshot
+
+    def __init__(self, parts: list[Figures]) -> None:
+        self.spec = parts[0].spec
+        self._sources = [part.keys for part in parts]
+        self._lengths = [len(part.keys) for part in parts]
+        self._keys = list(dict.fromkeys(chain.from_iterable(self._sources)))
+        place = {key: index for index, key in enumerate(self._keys)}
+        self._picks = [_in_order(place, part.keys) for part in parts]
+        self._groups: list[tuple[bytes, ...]] = [()] * len(self._keys)
+        self._rows: list[Row | None] = [None] * len(self._keys)
+        self._add: _Add = _GAUGES[self.spec.workers] if self.spec.kind == "gauge" else _add
+
+    def fits(self, parts: list[Figures]) -> bool:
+        """
+        Tell whether these are the files, with as many cells.
+        """
+        return (
+            len(parts) == len(self._sources)
+            and all(part.keys is source for part, source in zip(parts, self._sources, strict=True))
+            and [len(part.keys) for part in parts] == self._lengths
+            and _same(parts[0].spec, self.spec)
+        )
+
+    def update(self, parts: list[Figures]) -> tuple[Sequence[Labels], Sequence[Row]]:
+        """
+        Give label sets and rows.
+        """
+        ordered = [
+            pick([*part.raws, _NOT_THERE if part.spec.kind == "gauge" else bytes(8 * part.width)])
+            for pick, part in zip(self._picks, parts, strict=True)
+        ]
+        groups = list(zip(*ordered, strict=True))
+        changed = list(compress(range(len(groups)), map(ne, groups, self._groups)))
+        for start in range(0, len(changed), BATCH):
+            batch = changed[start : start + BATCH]
+            added = self._add(parts, [[raws[index] for index in batch] for raws in ordered])
+            for index, row in zip(batch, added, strict=True):
+                self._rows[index] = row
+        self._groups = groups
+        rows = [row for row in self._rows if row is not None]
+        if len(rows) == len(self._keys):
+            return self._keys, rows
+        return [key for key, row in zip(self._keys, self._rows, strict=True) if row is not None], rows
 
 
-def _merge(family: Family, figures: Figures) -> None:
-    cells = family.cells
-    join = _JOIN[family.spec.workers] if family.spec.kind == "gauge" else _added
-    for key, row in zip(figures.keys, figures.rows, strict=True):
-        known = cells.get(key)
-        cells[key] = row if known is None else join(known, row)
-    for index, found in figures.exemplars.items():
-        key = figures.keys[index]
-        known_exemplars = family.exemplars.get(key)
-        family.exemplars[key] = found if known_exemplars is None else _latest_exemplars(known_exemplars, found)
+_Add: TypeAlias = Callable[[Sequence[Figures], Sequence[Sequence[bytes]]], Sequence[Row | None]]
+_NOT_THERE = struct.pack("=d", ABSENT)
 
 
-def _added(one: list[float], other: list[float]) -> list[float]:
-    return list(map(add, one, other))
+def _in_order(place: dict[Labels, int], keys: Sequence[Labels]) -> Callable[[Sequence[bytes]], Sequence[bytes]]:
+    """
+    Make a function that brings a file's cells into the common order, with the last of all where it has none.
+    """
+    order = [len(keys)] * len(place)
+    for index, key in enumerate(keys):
+        order[place[key]] = index
+    return itemgetter(*order) if len(order) > 1 else lambda raws: [raws[index] for index in order]
 
 
-_JOIN = {
-    "sum": _added,
-    "min": lambda one, other: min(one, other),
-    "max": lambda one, other: max(one, other),
-    "latest": lambda one, other: max(one, other, key=lambda row: row[1]),
+def _add(parts: Sequence[Figures], raws: Sequence[Sequence[bytes]]) -> list[Row]:
+    """
+    Add counters or histograms up, some cells of several files.
+
+    Counts are whole numbers and exact. Sums are not, so all that belongs to one is added in one go, whose result
+    does not depend on the order: a sum that were a rounding error less than before would look like a restart.
+    """
+    size = parts[0].size
+    place = 1 if parts[0].spec.kind == "histogram" else 0
+    flats: list[Sequence[float]] = []
+    rests: list[Sequence[float]] = []
+    for part, some in zip(parts, raws, strict=True):
+        packed = b"".join(some)
+        if part.width == size:
+            flats.append(struct.unpack(f"={len(packed) // 8}d", packed))
+        else:
+            flats.append(list(chain.from_iterable(iter_unpack(f"={size}d8x", packed))))
+            rests.append(list(chain.from_iterable(iter_unpack(f"={8 * size}xd", packed))))
+    total: list[float] = list(map(sum, zip(*flats, strict=True)))
+    total[place::size] = map(_exact, zip(*[flat[place::size] for flat in flats], *rests, strict=True))
+    return list(zip(*[iter(total)] * size, strict=True))
+
+
+def _exact(parts: Iterable[float]) -> float:
+    parts = list(parts)
+    try:
+        return fsum(parts)
+    except (OverflowError, ValueError):  # infinities
+        return sum(parts)
+
+
+def _gauges(choose: Callable[[list[Row]], Row]) -> _Add:
+    def add(parts: Sequence[Figures], raws: Sequence[Sequence[bytes]]) -> list[Row | None]:
+        there = [[row for row in map(unpack, cell) if not is_absent(row)] for cell in zip(*raws, strict=True)]
+        return [choose(rows) if rows else None for rows in there]
+
+    return add
+
+
+_GAUGES = {
+    "sum": _gauges(lambda rows: (_exact([row[0] for row in rows]),)),
+    "min": _gauges(min),
+    "max": _gauges(max),
+    "latest": _gauges(lambda rows: max(rows, key=lambda row: row[1])),
 }
 
 
@@ -536,21 +650,43 @@ def _latest_exemplars(one: list[Exemplar | None], other: list[Exemplar | None]) 
     ]
 
 
-def _sums(reads: Iterable[_Read]) -> list[Figures]:
+def _exemplars(parts: list[Figures]) -> dict[Labels, list[Exemplar | None]]:
+    found: dict[Labels, list[Exemplar | None]] = {}
+    for part in parts:
+        for index, slots in part.exemplars.items():
+            key = part.keys[index]
+            found[key] = _latest_exemplars(found[key], slots) if key in found else slots
+    return found
+
+
+def _outlast(reads: Iterable[_Read]) -> list[Figures]:
     """
     Add up what outlives its workers: counters and histograms, each with its own labels and buckets.
+
+    Their sums are kept as two numbers, the second being what rounding takes from the first.
     """
-    families: list[Family] = []
-    for read in reads:
-        for figures in read.contents.families:
-            if figures.spec.kind == "gauge" or not figures.rows:
-                continue
-            for family in families:
-                if family.name == figures.name and _same(family.spec, figures.spec):
+    families: list[list[Figures]] = []
+    for figures in chain.from_iterable(read.contents.families for read in reads):
+        if figures.spec.kind != "gauge" and figures.keys:
+            for parts in families:
+                if parts[0].name == figures.name and _same(parts[0].spec, figures.spec):
+                    parts.append(figures)
                     break
             else:
-                family = Family(figures.spec, figures.name)
-                families.append(family)
-            figures.exemplars = {}
-            _merge(family, figures)
-    return [Figures(family.spec, family.name, list(family.cells), list(family.cells.values())) for family in families]
+                families.append([figures])
+    return [_folded(parts) for parts in families]
+
+
+def _folded(parts: list[Figures]) -> Figures:
+    first = parts[0]
+    cells: dict[Labels, list[tuple[Figures, bytes]]] = {}
+    for part in parts:
+        for key, raw in zip(part.keys, part.raws, strict=True):
+            cells.setdefault(key, []).append((part, raw))
+    place, raws = 1 if first.spec.kind == "histogram" else 0, []
+    for found in cells.values():
+        [total] = _add([part for part, _ in found], [[raw] for _, raw in found])
+        rows = [unpack(raw) for _, raw in found]
+        rest = _exact([-total[place], *(part for row in rows for part in (row[place], *row[first.size :]))])
+        raws.append(struct.pack(f"={first.size + 1}d", *total, rest if isfinite(rest) else 0.0))
+    return Figures(first.spec, first.name, first.size, first.size + 1, list(cells), raws)

@@ -46,8 +46,9 @@ import weakref
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from math import isfinite
-from operator import itemgetter
+from itertools import compress
+from operator import itemgetter, ne
+from struct import iter_unpack
 from threading import Lock
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -55,6 +56,7 @@ from obskit.catalogue import Metric
 from obskit.errors import MetricNameError
 
 Labels: TypeAlias = tuple[str, ...]
+Row: TypeAlias = tuple[float, ...]
 Reason: TypeAlias = Literal["truncated", "foreign", "newer", "corrupt"]
 
 VERSION = 1
@@ -78,7 +80,12 @@ LIMIT = 32 * 1024 * 1024
 READ_LIMIT = 16 * LIMIT
 # The value of a gauge that is not there: a quiet NaN that no arithmetic gives. Write it to take a label set away.
 ABSENT: float = struct.unpack("=d", struct.pack("=Q", 0x7FF8_0B5C_1700_0B5C))[0]
-_ABSENT_BITS = struct.pack("=d", ABSENT)
+_ABSENT = struct.pack("=d", ABSENT)
+# Cells that are taken in one go: enough to pay, and short enough that other threads hardly wait for them.
+BATCH = 512
+# Where the byte with the sign is in a double, and the most that a double counts by ones.
+_SIGN = 7 if sys.byteorder == "little" else 0
+_MOST = 2.0**53
 _NO_SPACE_RESERVED = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.ENODEV}
 _AGAIN = (0.0, 0.0, 0.0005, 0.002)  # seconds before a torn cell is read again: the writer may wait for a processor
 
@@ -404,16 +411,27 @@ class Figures:
     Hold what a file says of one metric.
 
     Attributes:
-        keys: Label values, in the order of the cells.
-        rows: The doubles of each cell, in the same order; histograms are whole.
+        size: Doubles of a cell.
+        width: Doubles of a cell in this file. A folded one has one more: what rounding took from its sum.
+        keys: Label values of the cells; it grows with the file.
+        raws: The cells' doubles as bytes, histograms whole. Bytes that have not changed are the same object.
         exemplars: By the cell's index: one a bucket, None where there is none.
     """
 
     spec: Metric
     name: str
+    size: int
+    width: int
     keys: Sequence[Labels]
-    rows: list[list[float]]
+    raws: Sequence[bytes]
     exemplars: dict[int, list[Exemplar | None]] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> list[Row]:
+        """
+        Give the doubles of each cell.
+        """
+        return list(map(unpack, self.raws))
 
 
 @dataclass(slots=True)
@@ -425,7 +443,7 @@ class Contents:
         pid: The process that made it.
         made: When, in nanoseconds since the epoch.
         folded: Names of files that are added up in this one.
-        repaired: Cells whose writer was in mid-update, and stayed there.
+        repaired: Cells whose writer was in mid-update and stayed there, in this reading.
     """
 
     pid: int
@@ -436,140 +454,187 @@ class Contents:
     repaired: int = 0
 
 
+def unpack(raw: bytes) -> Row:
+    """
+    Give the doubles of a cell.
+    """
+    return struct.unpack(f"={len(raw) // 8}d", raw)
+
+
+def is_absent(gauge: Row) -> bool:
+    """
+    Tell whether a gauge's row says that it is not there, or, where the latest counts, that it was never set.
+    """
+    value = gauge[0]
+    return (value != value and struct.pack("=d", value) == _ABSENT) or gauge[1:] == (0.0,)
+
+
+def size_of(spec: Metric) -> int:
+    """
+    Tell how many doubles a cell of this metric has.
+    """
+    if spec.kind == "histogram":
+        return len(spec.buckets) + 3
+    return 2 if spec.kind == "gauge" and spec.workers == "latest" else 1
+
+
 class _Family:
     """
-    Remember where the cells of one metric are.
+    Know where the cells of one metric are, and what they held when they were read last.
     """
 
     def __init__(self, spec: Metric, name: str) -> None:
         self.spec = spec
         self.name = name
-        self.size = {"counter": 1, "gauge": 1 + (spec.workers == "latest")}.get(spec.kind, len(spec.buckets) + 3)
+        self.size = self.width = size_of(spec)
         self.keys: list[Labels] = []
-        self.starts: list[int] = []  # in doubles from the start of the file
+        self.starts: list[int] = []
+        self.places: list[slice] = []
+        self.raws: list[bytes] = []
         self.exemplars: list[tuple[int, int, int]] = []  # index of the cell, start, slots
-        self._known = 0
+        self._pick: Callable[[bytes], Sequence[bytes]] = _nothing
 
-    def _plan(self) -> None:
+    def add(self, key: Labels, start: int, width: int) -> None:
         """
-        Make one call that picks a figure of every cell; a metric's cells are read in a handful of such calls.
+        Take a cell up.
         """
-        if self._known == len(self.starts):
-            return
-        self._known = len(self.starts)
-        self._firsts = _picker(self.starts)
-        if self.spec.kind == "histogram":
-            self._seconds = _picker([start + 1 for start in self.starts])
-            self._rest = _picker([slice(start + 2, start + self.size) for start in self.starts])
-        elif self.size == 2:
-            self._rest = _picker([slice(start, start + 2) for start in self.starts])
+        if not self.keys:
+            self.width = width
+        if width != self.width or width - self.size not in (0, 1):
+            raise CellFileError("corrupt", f"a cell of {self.name} has {width} doubles")
+        self.keys.append(key)
+        self.starts.append(start)
+        self.places.append(slice(start, start + 8 * width))
 
-    def read(self, reader: _Pass) -> Figures:
-        self._plan()
-        keys, rows = self.keys[:], []
-        if self.starts:
+    def read(self, passes: _Passes) -> Figures:
+        """
+        Take the cells that have changed.
+
+        A histogram whose bytes are as they were when it was found whole is whole: its buckets had changed first.
+        """
+        if len(self.raws) < len(self.places):
+            self.raws += [b""] * (len(self.places) - len(self.raws))
+            self._pick = _picker(self.places)
+        raws = self._pick(passes.third)
+        if changed := list(compress(range(len(raws)), map(ne, raws, self.raws))):
             if self.spec.kind == "histogram":
-                rows = self._histograms(reader)
-            elif self.spec.kind == "counter":
-                rows = self._counters(reader)
+                self._take_histograms(changed, raws, passes)
             else:
-                keys, rows = self._gauges(reader)
-        return Figures(self.spec, self.name, keys, rows)
+                self._take_values(changed, raws)
+        return Figures(self.spec, self.name, self.size, self.width, self.keys, self.raws)
 
-    def _counters(self, reader: _Pass) -> list[list[float]]:
-        values = self._firsts(reader.third)
-        if not min(values) >= 0 or any(value != value for value in values):
-            raise CellFileError("corrupt", f"a counter of {self.name} is negative or no number")
-        return [[value] for value in values]
+    def _take_values(self, changed: list[int], raws: Sequence[bytes]) -> None:
+        for index in changed:
+            value = unpack(raws[index])[0]
+            if self.spec.kind == "counter" and not value >= 0:
+                raise CellFileError("corrupt", f"{self.name}{list(self.keys[index])} counts {value}")
+            self.raws[index] = raws[index]
 
-    def _gauges(self, reader: _Pass) -> tuple[list[Labels], list[list[float]]]:
-        rows = (
-            list(map(list, self._rest(reader.doubles))) if self.size == 2 else [[v] for v in self._firsts(reader.third)]
+    def _take_histograms(self, changed: list[int], raws: Sequence[bytes], passes: _Passes) -> None:
+        for start in range(0, len(changed), BATCH):
+            batch = changed[start : start + BATCH]
+            done, sums = passes.before([self.starts[index] for index in batch])
+            if not self._whole([raws[index] for index in batch], done, sums):
+                for index, n, total in zip(batch, done, sums, strict=True):
+                    self.raws[index] = self._made_whole(index, raws[index], n, total, passes)
+            else:
+                for index in batch:
+                    self.raws[index] = raws[index]
+
+    def _whole(self, raws: list[bytes], done: list[float], sums: list[float]) -> bool:
+        """
+        Tell whether these histograms are whole as they stand, in a handful of calls.
+        """
+        packed, rest = b"".join(raws), 8 * (self.width - self.size)
+        return (
+            packed[_SIGN::8].isascii()  # no sign is set
+            and max(done) <= _MOST
+            and list(map(sum, iter_unpack(f"=16x{self.size - 2}d{rest}x", packed))) == done
+            and list(iter_unpack(f"=2d{8 * self.width - 16}x", packed)) == list(zip(done, sums, strict=True))
         )
-        there = [row[0] == row[0] or struct.pack("=d", row[0]) != _ABSENT_BITS for row in rows]
-        if self.size == 2:
-            there = [present and row[1] != 0 for present, row in zip(there, rows, strict=True)]
-        if all(there):
-            return self.keys[:], rows
-        kept = [index for index, present in enumerate(there) if present]
-        return [self.keys[index] for index in kept], [rows[index] for index in kept]
 
-    def _histograms(self, reader: _Pass) -> list[list[float]]:
-        done, sums = list(self._firsts(reader.first)), self._seconds(reader.second)
-        buckets = self._rest(reader.doubles)
-        rows = [[n, total, *counts] for n, total, counts in zip(done, sums, buckets, strict=True)]
-        added = list(map(sum, buckets))
-        if added != done or not isfinite(sum(done)):
-            for index, (n, total) in enumerate(zip(added, done, strict=True)):
-                if n != total or not isfinite(n):
-                    rows[index] = reader.again(self, self.starts[index])
-        if min(map(min, buckets)) < 0:
-            for index, row in enumerate(rows):
-                self._check(row, index)
-        return rows
+    def _made_whole(self, index: int, raw: bytes, done: float, total: float, passes: _Passes) -> bytes:
+        row = unpack(raw)
+        if not sum(row[2 : self.size]) == done <= _MOST or min(row[2 : self.size]) < 0:
+            return passes.again(self, index)
+        if row[:2] != (done, total):
+            return struct.pack("=dd", done, total) + raw[16:]
+        return raw
 
-    def _check(self, row: list[float], index: int) -> None:
-        for count in row[2:]:
-            if not 0 <= count < 2**53 or count != int(count):
-                raise CellFileError("corrupt", f"{self.name}{list(self.keys[index])} has a bucket of {count}")
+    def check(self, row: Row, index: int) -> None:
+        """
+        Refuse what no histogram can hold.
+        """
+        for count in (row[0], *row[2 : self.size]):
+            if not 0 <= count <= _MOST or count != int(count):
+                raise CellFileError("corrupt", f"{self.name}{list(self.keys[index])} counts {count}")
 
 
-def _picker(places: Sequence[Any]) -> Callable[[Any], Sequence[Any]]:
+def _nothing(content: bytes) -> Sequence[bytes]:
+    return ()
+
+
+def _picker(places: Sequence[slice]) -> Callable[[bytes], Sequence[bytes]]:
     """
-    Make a function that picks all these places from a sequence in one call.
+    Make a function that cuts all these places out in one call.
     """
     if len(places) > 1:
         return itemgetter(*places)
-    return lambda sequence: (sequence[places[0]],)
+    return lambda content: (content[places[0]],)
 
 
-class _Pass:
+class _Passes:
     """
-    Hold the three reads of a file.
+    Hold the three reads of a file; one will do where the writer is dead.
     """
 
     def __init__(self, descriptor: int, used: int, final: bool) -> None:
         self._descriptor = descriptor
-        self._final = final
         self._used = used
+        self._final = final
         self.repaired = 0
-        self.first = self._read()
-        self.second = self._read()
-        self.bytes = self._bytes()
-        self.third = memoryview(self.bytes).cast("d")
-        self.doubles = self.third.tolist()
+        self.first = b"" if final else self._read()
+        self.second = b"" if final else self._read()
+        self.third = self._read()
+        if final:
+            self.first = self.second = self.third
 
-    def _bytes(self) -> bytes:
-        content = os.pread(self._descriptor, self._used, 0)
-        if len(content) != self._used:
-            raise CellFileError("truncated", f"{len(content)} of {self._used} bytes")
+    def _read(self) -> bytes:
+        return self._exactly(self._used, 0)
+
+    def _exactly(self, size: int, at: int) -> bytes:
+        content = os.pread(self._descriptor, size, at)
+        if len(content) != size:
+            raise CellFileError("truncated", f"{at + len(content)} of {self._used} bytes")
         return content
 
-    def _read(self) -> memoryview[float]:
-        return memoryview(self._bytes()).cast("d")
+    def before(self, starts: list[int]) -> tuple[list[float], list[float]]:
+        """
+        Give what `done` and the sum of these cells were before their buckets were read.
+        """
+        first, second = memoryview(self.first).cast("d"), memoryview(self.second).cast("d")
+        return [first[start // 8] for start in starts], [second[start // 8 + 1] for start in starts]
 
-    def again(self, family: _Family, start: int) -> list[float]:
+    def again(self, family: _Family, index: int) -> bytes:
         """
         Read one histogram until it is whole, or repair it.
         """
-        at, counts = 8 * start, struct.Struct(f"={family.size - 2}d")
+        start, size = family.starts[index], 8 * family.width
+        raw, n, added = b"", 0.0, 0.0
         for pause in (0.0,) if self._final else _AGAIN:
             if pause:
                 time.sleep(pause)
-            row: list[float] = []
-            for part, size in ((at, 8), (at + 8, 8), (at + 16, counts.size)):
-                content = os.pread(self._descriptor, size, part)
-                if len(content) != size:
-                    raise CellFileError("truncated", f"a cell of {family.name}")
-                row += struct.unpack(f"={size // 8}d", content)
-            family._check(row, family.starts.index(start))
-            if sum(row[2:]) == row[0]:
-                return row
-        if not row[0] <= sum(row[2:]):
-            raise CellFileError("corrupt", f"a cell of {family.name} counts more than its buckets")
+            parts = ((start, 8), (start + 8, 8), (start + 16, size - 16))
+            raw = b"".join([self._exactly(length, at) for at, length in parts])
+            row = unpack(raw)
+            family.check(row, index)
+            n, added = row[0], sum(row[2 : family.size])
+            if n == added:
+                return raw
+        if n > added:
+            raise CellFileError("corrupt", f"{family.name}{list(family.keys[index])} counts more than its buckets")
         self.repaired += 1
-        row[0] = sum(row[2:])
-        return row
+        return struct.pack("=d", added) + raw[8:]
 
 
 class Reader:
@@ -622,14 +687,14 @@ class Reader:
         if identity != self._identity or used < self._parsed:
             self._forget()
             self._identity = identity
-        content = _Pass(descriptor, used, final)
+        passes = _Passes(descriptor, used, final)
         if used > self._parsed:
-            self._parse(content.bytes, used)
-        families = [family.read(content) for family in self._families]
+            self._parse(passes.third, used)
+        families = [family.read(passes) for family in self._families]
         if exemplars:
             for family, figures in zip(self._families, families, strict=True):
-                _read_exemplars(family, figures, content.bytes)
-        return Contents(pid, slot, made, families, self._folded, content.repaired)
+                _read_exemplars(family, figures, passes.third)
+        return Contents(pid, slot, made, families, self._folded, passes.repaired)
 
     def _parse(self, content: bytes, used: int) -> None:
         while self._parsed < used:
@@ -670,18 +735,13 @@ class Reader:
         text = content[start + 8 * size : start + 8 * size + length]
         family = self._families[number]
         head = content[at + _RECORD.size : at + _RECORD.size + 12]
-        if (
-            size != family.size
-            or end != (start + 8 * size + length + 7) // 8 * 8
-            or checksum != zlib.crc32(text, zlib.crc32(head))
-        ):
+        if end != (start + 8 * size + length + 7) // 8 * 8 or checksum != zlib.crc32(text, zlib.crc32(head)):
             raise CellFileError("corrupt", f"a cell at {at}")
         key = tuple(json.loads(text))
         if len(key) != len(family.spec.labels) or not all(type(value) is str for value in key):
             raise CellFileError("corrupt", f"labels at {at}")
         self._cells[at] = (family, len(family.keys))
-        family.keys.append(key)
-        family.starts.append(start // 8)
+        family.add(key, start, size)
 
 
 def _header(head: bytes) -> tuple[int, int, int, int, int]:
@@ -750,9 +810,7 @@ def dump(families: Iterable[Figures], folded: Iterable[str]) -> bytes:
     records = [_json_record(_FOLDED, sorted(folded))]
     for number, family in enumerate(families):
         records.append(_family_record(family.spec, family.name))
-        pack = struct.Struct(f"={len(family.rows[0]) if family.rows else 0}d").pack
-        for key, row in zip(family.keys, family.rows, strict=True):
-            records.append(_cell_record(number, key, pack(*row)))
+        records += [_cell_record(number, *cell) for cell in zip(family.keys, family.raws, strict=True)]
     body = b"".join(records)
     token = int.from_bytes(os.urandom(8), sys.byteorder)
     head = HEADER.pack(MAGIC, VERSION, ORDER, os.getpid(), 0, time.time_ns(), token, HEADER.size + len(body))
