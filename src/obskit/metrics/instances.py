@@ -9,28 +9,37 @@ A child that a worker forks has inherited those objects, with the worker's ids i
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import signal
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from obskit.metrics.files import VERSION
+from obskit.metrics.directory import Directory, held, is_in_use, make, write
+from obskit.metrics.records import VERSION
 
 # Modules of the functions that these servers hand to multiprocessing.
 _SPAWNING = {"uvicorn._subprocess": "uvicorn", "granian.server": "granian", "hypercorn": "hypercorn"}
 _SHARED_MEMORY = "/dev/shm"
+# The file in a directory that says whose it is.
+_WHOSE = "instance.json"
+_GONE = ".gone"
+# Seconds without a change after which the directory of a server in another container, or nobody knows which, may go.
+_FORGOTTEN = 86400
 
 
 @dataclass(frozen=True, slots=True)
 class Instance:
     """
-    Name a running server.
+    Name a server, and the one time that it runs.
 
     Attributes:
         server: Its kind, such as `gunicorn`.
@@ -53,16 +62,16 @@ class Instance:
         """
         return self.boot, self.namespace, self.pid, self.started
 
-    def is_gone(self) -> bool:
+    def has_ended(self) -> bool | None:
         """
-        Tell whether it has surely ended. Of another container nothing is sure.
+        Tell whether it has ended; None where nobody here can know, as of another container's.
         """
-        here = instance_of(self.server, self.pid)
-        if here.boot != self.boot:
+        if self.boot != _boot():
             return True
-        if here.namespace != self.namespace:
-            return False
-        return not _exists(self.pid) or (here.started != self.started and bool(here.started and self.started))
+        if self.namespace != _namespace():
+            return None
+        started = _started(self.pid)
+        return not _exists(self.pid) or bool(started and self.started and started != self.started)
 
 
 def instance() -> Instance | None:
@@ -102,6 +111,71 @@ def base() -> Path:
     return Path(_SHARED_MEMORY if usable else tempfile.gettempdir()) / f"obskit-{os.geteuid()}"
 
 
+def directory(service: str, instance: Instance) -> Directory:
+    """
+    Give the directory of an instance, made if it is not there; then those of servers that are gone are removed.
+
+    Raises:
+        DirectoryError: It cannot be trusted or made.
+    """
+    path = place(service, instance)
+    make(path.parent)
+    found = Directory(path)
+    if not (path / _WHOSE).exists():
+        _sign(path, instance)
+        remove_left_over(path.parent)
+    return found
+
+
+def _sign(path: Path, instance: Instance) -> None:
+    temporary = path / f"{os.urandom(8).hex()}.tmp"
+    try:
+        write(temporary, json.dumps(asdict(instance)).encode())
+        os.rename(temporary, path / _WHOSE)
+    except OSError:  # full, or read-only, which the first worker's file will tell
+        pass
+
+
+def remove_left_over(base: Path) -> None:
+    """
+    Remove the directories of instances whose server is gone, unless somebody else is at it.
+    """
+    try:
+        with held(base / "lock") as alone:
+            for path in base.iterdir() if alone else ():
+                if path.is_dir() and not path.is_symlink() and _is_left_over(path):
+                    _remove(path)
+    except OSError:
+        pass
+
+
+def _is_left_over(path: Path) -> bool:
+    """
+    Tell whether nobody will come back to a directory.
+    """
+    if path.name.endswith(_GONE):
+        return True
+    try:
+        with open(path / _WHOSE, "rb") as file:
+            ended = Instance(**json.loads(file.read(4096))).has_ended()
+    except (OSError, ValueError, TypeError):
+        ended = None
+    if ended is None:
+        ended = time.time() - path.stat().st_mtime > _FORGOTTEN
+    return ended and not is_in_use(path)
+
+
+def _remove(path: Path) -> None:
+    gone = path if path.name.endswith(_GONE) else path.with_name(f"{path.name}.{os.urandom(4).hex()}{_GONE}")
+    try:
+        os.rename(path, gone)
+        for file in gone.iterdir():
+            file.unlink()
+        gone.rmdir()
+    except OSError:  # the next instance tries again
+        pass
+
+
 def _gunicorn() -> tuple[str, int] | None:
     base = sys.modules.get("gunicorn.workers.base")
     kind = getattr(base, "Worker", None)
@@ -122,20 +196,13 @@ def _candidates() -> Iterator[object]:
 
     The main thread runs in its arbiter's `spawn_worker`; where greenlets hide that, its methods handle signals.
     """
-    main = sys._current_frames().get(_main_thread())
-    frame: FrameType | None = main
+    frame: FrameType | None = sys._current_frames().get(threading.main_thread().ident or 0)
     while frame is not None:
         if frame.f_code.co_name == "spawn_worker":
             yield frame.f_locals.get("worker")
         frame = frame.f_back
     for number in (signal.SIGABRT, signal.SIGUSR1, signal.SIGTERM, signal.SIGQUIT):
         yield getattr(signal.getsignal(number), "__self__", None)
-
-
-def _main_thread() -> int:
-    import threading
-
-    return threading.main_thread().ident or 0
 
 
 def _spawned() -> tuple[str, int] | None:
@@ -186,9 +253,7 @@ else:
             return ""
 
     def _boot() -> str:
-        import psutil
-
-        return repr(psutil.boot_time())
+        return ""  # the only source is a clock time, which moves when the clock is set
 
     def _namespace() -> str:
         return ""

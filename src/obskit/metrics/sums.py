@@ -1,0 +1,188 @@
+"""
+Add up what the files of several workers say of one metric.
+
+Counts are whole numbers, and exact. Other sums are not: the result of adding floats depends on the order, and a sum
+that is a rounding error less than the one before looks like a restart to Prometheus. So all parts of a sum are added
+in one go, correctly rounded, and a folded file keeps what rounding took away.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain, compress
+from math import fsum, isfinite
+from operator import itemgetter, ne
+from struct import iter_unpack
+from typing import TypeAlias
+
+from obskit.catalogue import Metric
+from obskit.metrics.reader import BATCH
+from obskit.metrics.records import ABSENT, Exemplar, Figures, Labels, Row, Slots, is_absent, size_of, unpack
+
+# Some cells of several files: for each file its figures, and the bytes of those cells in the common order.
+_Add: TypeAlias = Callable[[Sequence[Figures], Sequence[Sequence[bytes]]], Sequence[Row | None]]
+_NOT_THERE = struct.pack("=d", ABSENT)
+
+
+def same(one: Metric, other: Metric) -> bool:
+    """
+    Tell whether the figures of two metrics can be added up.
+    """
+    return (one.kind, one.labels, one.buckets, one.workers) == (other.kind, other.labels, other.buckets, other.workers)
+
+
+class Sum:
+    """
+    Add up the same files again and again; only what has changed is added again.
+    """
+
+    def __init__(self, parts: Sequence[Figures]) -> None:
+        self._spec = parts[0].spec
+        self._sources = [part.keys for part in parts]
+        self._lengths = [len(part.keys) for part in parts]
+        self._keys = list(dict.fromkeys(chain.from_iterable(self._sources)))
+        place = {key: index for index, key in enumerate(self._keys)}
+        self._picks = [_in_order(place, part.keys) for part in parts]
+        self._groups: list[tuple[bytes, ...]] = [()] * len(self._keys)
+        self._rows: list[Row | None] = [None] * len(self._keys)
+        self._add: _Add = _GAUGES[self._spec.workers] if self._spec.kind == "gauge" else _add
+
+    def fits(self, parts: Sequence[Figures]) -> bool:
+        """
+        Tell whether these are the files, with as many cells.
+        """
+        return (
+            len(parts) == len(self._sources)
+            and all(part.keys is source for part, source in zip(parts, self._sources, strict=True))
+            and [len(part.keys) for part in parts] == self._lengths
+            and same(parts[0].spec, self._spec)
+        )
+
+    def update(self, parts: Sequence[Figures]) -> tuple[Sequence[Labels], Sequence[Row]]:
+        """
+        Give label sets and rows. A row that has not changed since the update before is the same object.
+        """
+        ordered = [pick([*part.raws, _nothing(part)]) for pick, part in zip(self._picks, parts, strict=True)]
+        groups = list(zip(*ordered, strict=True))
+        changed = list(compress(range(len(groups)), map(ne, groups, self._groups)))
+        for first in range(0, len(changed), BATCH):
+            batch = changed[first : first + BATCH]
+            added = self._add(parts, [[raws[index] for index in batch] for raws in ordered])
+            for index, row in zip(batch, added, strict=True):
+                self._rows[index] = row
+        self._groups = groups
+        rows = [row for row in self._rows if row is not None]
+        if len(rows) == len(self._keys):
+            return self._keys, rows
+        return [key for key, row in zip(self._keys, self._rows, strict=True) if row is not None], rows
+
+
+def _in_order(place: dict[Labels, int], keys: Sequence[Labels]) -> Callable[[Sequence[bytes]], Sequence[bytes]]:
+    """
+    Make a function that brings a file's cells into the common order, with the last of all where it has none.
+    """
+    order = [len(keys)] * len(place)
+    for index, key in enumerate(keys):
+        order[place[key]] = index
+    return itemgetter(*order) if len(order) > 1 else lambda raws: [raws[index] for index in order]
+
+
+def _nothing(part: Figures) -> bytes:
+    return _NOT_THERE if part.spec.kind == "gauge" else bytes(8 * part.width)
+
+
+def _place_of_sum(spec: Metric) -> int:
+    return 1 if spec.kind == "histogram" else 0
+
+
+def _add(parts: Sequence[Figures], raws: Sequence[Sequence[bytes]]) -> list[Row]:
+    """
+    Add up counters or histograms.
+    """
+    size, place = size_of(parts[0].spec), _place_of_sum(parts[0].spec)
+    flats: list[Sequence[float]] = []
+    rests: list[Sequence[float]] = []
+    for part, some in zip(parts, raws, strict=True):
+        packed = b"".join(some)
+        if part.width == size:
+            flats.append(unpack(packed))
+        else:
+            flats.append(list(chain.from_iterable(iter_unpack(f"={size}d8x", packed))))
+            rests.append(list(chain.from_iterable(iter_unpack(f"={8 * size}xd", packed))))
+    total: list[float] = list(map(sum, zip(*flats, strict=True)))
+    total[place::size] = map(_exact, zip(*[flat[place::size] for flat in flats], *rests, strict=True))
+    return list(zip(*[iter(total)] * size, strict=True))
+
+
+def _exact(parts: Sequence[float]) -> float:
+    try:
+        return fsum(parts)
+    except (OverflowError, ValueError):  # infinities
+        return sum(parts)
+
+
+def _gauges(choose: Callable[[list[Row]], Row]) -> _Add:
+    def add(parts: Sequence[Figures], raws: Sequence[Sequence[bytes]]) -> list[Row | None]:
+        there = [[row for row in map(unpack, cell) if not is_absent(row)] for cell in zip(*raws, strict=True)]
+        return [choose(rows) if rows else None for rows in there]
+
+    return add
+
+
+_GAUGES = {
+    "sum": _gauges(lambda rows: (_exact([row[0] for row in rows]),)),
+    "min": _gauges(min),
+    "max": _gauges(max),
+    "latest": _gauges(lambda rows: max(rows, key=lambda row: row[1])),
+}
+
+
+def latest_exemplars(parts: Iterable[Figures]) -> dict[Labels, Slots]:
+    """
+    Give the latest exemplar of each bucket, by label set.
+    """
+    found: dict[Labels, Slots] = {}
+    for part in parts:
+        for index, slots in part.exemplars.items():
+            key = part.keys[index]
+            found[key] = list(map(_later, found[key], slots)) if key in found else slots
+    return found
+
+
+def _later(one: Exemplar | None, other: Exemplar | None) -> Exemplar | None:
+    if one is None or (other is not None and other.timestamp > one.timestamp):
+        return other
+    return one
+
+
+def fold(figures: Iterable[Figures]) -> list[Figures]:
+    """
+    Add up what outlives its workers: counters and histograms, each with its own labels and buckets.
+    """
+    families: list[list[Figures]] = []
+    for some in figures:
+        if some.spec.kind == "gauge" or not some.keys:
+            continue
+        for parts in families:
+            if parts[0].name == some.name and same(parts[0].spec, some.spec):
+                parts.append(some)
+                break
+        else:
+            families.append([some])
+    return list(map(_folded, families))
+
+
+def _folded(parts: list[Figures]) -> Figures:
+    spec, size, place = parts[0].spec, size_of(parts[0].spec), _place_of_sum(parts[0].spec)
+    cells: dict[Labels, list[tuple[Figures, bytes]]] = {}
+    for part in parts:
+        for key, raw in zip(part.keys, part.raws, strict=True):
+            cells.setdefault(key, []).append((part, raw))
+    raws = []
+    for found in cells.values():
+        [total] = _add([part for part, _ in found], [[raw] for _, raw in found])
+        rows = [unpack(raw) for _, raw in found]
+        rest = _exact([-total[place], *chain.from_iterable((row[place], *row[size:]) for row in rows)])
+        raws.append(struct.pack(f"={size + 1}d", *total, rest if isfinite(rest) else 0.0))
+    return Figures(spec, parts[0].name, size + 1, list(cells), raws)
