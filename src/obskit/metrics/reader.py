@@ -9,9 +9,9 @@ buckets, in three reads, and a cell is whole when its buckets add up to `done`:
   buckets were; the buckets would add up to more than `done`. There is none, so the sum has exactly those in `done`;
 - the buckets hold the `done` observations and add up to as many: they hold no other.
 
-A cell that is not whole is read again by itself, in the same order, a few times. If it never becomes whole, its
-writer was killed or stopped in mid-update; the buckets win, and `done` becomes what they add up to. Buckets only
-grow, so that neither way goes backwards.
+A cell that is not whole is read again by itself, in the same order, for a tenth of a second. If it does not become
+whole, its writer was killed or stopped in mid-update; the buckets win, and `done` becomes what they add up to. Only
+the sum may then lack that one observation. Buckets only grow, so that neither way goes backwards.
 
 The three stores come from one thread, and the reads are system calls apart: a store that a processor holds back
 becomes visible long before the next read.
@@ -65,8 +65,9 @@ BATCH = 512
 # Where the byte with the sign is in a double, and the most that a double counts by ones.
 _SIGN = 7 if sys.byteorder == "little" else 0
 _MOST = 2.0**53
-# Seconds before a cell that is not whole is read again; its writer may be waiting for a processor.
-_AGAIN = (0.0, 0.0, 0.0005, 0.002)
+# Seconds that one reading waits, all in all, for writers in mid-update; another thread may have the interpreter for
+# five milliseconds, and then a third. The pauses double from the second number on.
+_PATIENCE, _PAUSE = 0.1, 0.0002
 _GARBAGE = (ValueError, TypeError, KeyError, IndexError, RecursionError, struct.error, MetricNameError)
 
 
@@ -326,7 +327,7 @@ class _Passes:
     def __init__(self, descriptor: int, used: int, final: bool) -> None:
         self._descriptor = descriptor
         self._used = used
-        self._final = final
+        self._patience = 0.0 if final else _PATIENCE
         self.repaired = 0
         self.first = self._read(used, 0)
         self.second = self.first if final else self._read(used, 0)
@@ -349,17 +350,19 @@ class _Passes:
         """
         Read one histogram until it is whole, or repair it.
         """
-        start, size = family.places[index].start, 8 * family.width
-        for pause in (0.0,) if self._final else _AGAIN:
-            if pause:
-                time.sleep(pause)
+        start, size, pause = family.places[index].start, 8 * family.width, _PAUSE
+        while True:
             raw = b"".join([self._read(*part) for part in ((8, start), (8, start + 8), (size - 16, start + 16))])
             row = unpack(raw)
             family.check(row, index)
             done, added = row[0], sum(row[2 : family.size])
             if done == added:
                 return raw
-        if done > added:
-            raise CellFileError("corrupt", f"{family.name}{list(family.keys[index])} counts more than its buckets")
-        self.repaired += 1
-        return struct.pack("=d", added) + raw[8:]
+            if done > added:
+                raise CellFileError("corrupt", f"{family.name}{list(family.keys[index])} counts more than its buckets")
+            if self._patience <= 0:
+                self.repaired += 1
+                return struct.pack("=d", added) + raw[8:]
+            time.sleep(pause)
+            self._patience -= pause
+            pause *= 2
