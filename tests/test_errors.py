@@ -66,12 +66,22 @@ class Callable:
         return only
 
 
+def make_app(settings=None):
+    """
+    Be a factory, as `flask run` finds it.
+    """
+
+
 @pytest.mark.parametrize(
     ("app", "start"),
     [
         (42, "instrument() was given a int; pass the application object itself: "),
         (Callable(), "instrument() was given a Callable; pass the application object itself: "),
         (Callable, "instrument() was given the class Callable; pass an instance of it: "),
+        (
+            make_app,
+            "instrument() was given the function make_app(); call it, and pass the application that it makes: ",
+        ),
         ("app:app", "instrument() was given a str; pass the application object itself: "),
         (None, "instrument() was given a NoneType; pass the application object itself: "),
     ],

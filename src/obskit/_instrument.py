@@ -85,12 +85,24 @@ def _protocol_of(app: Any) -> str:
 
 def _unsupported(app: Any) -> UnsupportedApplicationError:
     what = f"the class {app.__name__}" if isinstance(app, type) else f"a {type(app).__name__}"
-    hint = "pass an instance of it" if isinstance(app, type) else "pass the application object itself"
+    hint = "pass the application object itself"
+    if isinstance(app, type):
+        hint = "pass an instance of it"
+    elif inspect.isfunction(app) and _takes_nothing(app):
+        what, hint = f"the function {app.__name__}()", "call it, and pass the application that it makes"
     return UnsupportedApplicationError(
         f"instrument() was given {what}; {hint}: a Flask, FastAPI or Starlette application, Django's "
         "get_wsgi_application() or get_asgi_application(), a WSGI callable (environ, start_response) or an ASGI "
         "callable (scope, receive, send)"
     )
+
+
+def _takes_nothing(function: Any) -> bool:
+    try:
+        inspect.signature(function).bind()
+    except TypeError:
+        return False
+    return True
 
 
 def instrument_sqlite3() -> None:

@@ -29,7 +29,7 @@ from contract.stacks.django_async import ClosingHandler
 from obskit.context import current
 from obskit.errors import AlreadyConfiguredError, ConfigurationError, RouteTakenError, UnknownSettingError
 from obskit.integrations import django as module
-from obskit.integrations.django.apps import ObskitConfig, check_middleware
+from obskit.integrations.django.apps import ObskitConfig, check_middleware, check_urls
 from obskit.integrations.django.routes import template
 from obskit.testing import FakeClock, FakeIds, RecordingSink, isolated_runtime
 
@@ -740,6 +740,38 @@ def test_check_of_the_middleware(middleware, expected):
 
     assert [warning.id for warning in warnings] == expected
     assert all(MIDDLEWARE in warning.hint for warning in warnings)
+
+
+@pytest.mark.parametrize(
+    ("given", "middleware", "route", "expected"),
+    [
+        ({}, [MIDDLEWARE], None, ["obskit.W002"]),
+        ({}, [MIDDLEWARE], "", []),
+        ({}, [MIDDLEWARE], "ops/", []),
+        ({}, [], None, []),
+        ({"metrics_path": None, "health_path": None}, [MIDDLEWARE], None, []),
+    ],
+)
+def test_check_of_the_urls(site, given, middleware, route, expected):
+    """
+    The middleware without the URLs is a warning that says which paths nobody answers, and gives the line to add.
+    """
+    if route is not None:
+        site.add(route, include("obskit.integrations.django.urls"))
+    with isolated_runtime(**given), override_settings(MIDDLEWARE=middleware):
+        warnings = check_urls(None)
+
+    assert [warning.id for warning in warnings] == expected
+    assert all("/health, /health/live, /metrics" in warning.msg for warning in warnings)
+    assert all('include("obskit.integrations.django.urls")' in warning.hint for warning in warnings)
+
+
+def test_check_of_urls_that_cannot_be_imported(runtime):
+    """
+    A broken URLconf is reported by Django's own checks, and by them alone.
+    """
+    with override_settings(ROOT_URLCONF="no.such.urls", MIDDLEWARE=[MIDDLEWARE]):
+        assert check_urls(None) == []
 
 
 PROJECT = f"""

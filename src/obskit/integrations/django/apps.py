@@ -1,5 +1,5 @@
 """
-Be the Django app: settings applied at startup, and a check that the middleware is there.
+Be the Django app: settings applied at startup, and checks that the middleware and the URLs are there.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from django.conf import settings
 from django.core import checks
 
 from obskit.integrations.django.middleware import configure_from_settings
+from obskit.integrations.django.routes import own_prefixes
+from obskit.runtime import standing
 
 _MIDDLEWARE = "obskit.integrations.django.ObskitMiddleware"
 
@@ -30,6 +32,7 @@ class ObskitConfig(AppConfig):
         """
         configure_from_settings()
         checks.register(check_middleware)
+        checks.register(check_urls)
 
 
 def check_middleware(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
@@ -45,5 +48,29 @@ def check_middleware(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessag
             hint=f'Add "{_MIDDLEWARE}" as the first line of MIDDLEWARE. Where obskit.instrument() wraps the '
             'application instead, say so with SILENCED_SYSTEM_CHECKS = ["obskit.W001"].',
             id="obskit.W001",
+        )
+    ]
+
+
+def check_urls(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
+    """
+    Warn where the middleware is installed, and the URLconf has none of obskit's routes.
+    """
+    runtime = standing()
+    if runtime is None or not runtime.routes.paths or _MIDDLEWARE not in settings.MIDDLEWARE:
+        return []
+    try:
+        if own_prefixes():
+            return []
+    except Exception:
+        return []  # Django's own checks report a URLconf that cannot be imported
+    return [
+        checks.Warning(
+            f"The URLconf does not include obskit.integrations.django.urls: "
+            f"nothing answers {', '.join(sorted(runtime.routes.paths))}.",
+            hint='Add path("", include("obskit.integrations.django.urls")) to the urlpatterns. Where obskit is to have '
+            "no routes, say so with metrics_path=None and health_path=None; where obskit.instrument() wraps the "
+            'application, with SILENCED_SYSTEM_CHECKS = ["obskit.W002"].',
+            id="obskit.W002",
         )
     ]
