@@ -146,7 +146,9 @@ def test_sums(form, total):
 
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("kind", [int, float])
-@pytest.mark.parametrize("largest", [0, 5, 999_990, 999_991, 10**6, 10**7, 123_456_789, 2**53])
+@pytest.mark.parametrize(
+    "largest", [0, 5, 999_990, 999_991, 10**6, 10**6 + 1, 10**7, 123_456_789, 2**53, 10**16 - 2, 10**16, 10**17]
+)
 def test_counts(form, kind, largest):
     """
     Buckets are added up, and counts from a million on take the exponent that others lack.
