@@ -151,6 +151,7 @@ class Directory:
         """
         self._lock = Lock()
         self._readers: dict[str, Reader] = {}
+        self._last: dict[str, _Read] = {}
         self._sums: dict[str, Sum] = {}
 
     def join(self) -> CellFile:
@@ -162,14 +163,16 @@ class Directory:
             DirectoryError: The directory is gone, and cannot be made again.
         """
         make(self.path)
-        if sum(_is_dead(self.path / name) for name in _names(self.path)) > DEAD_LEFT:
-            self.fold()
         slots, slot = _claim(self.path / "slots")
         try:
+            if sum(_is_dead(self.path / name) for name in _names(self.path)) > DEAD_LEFT:
+                self.fold()
             file = self._create(slot)
-        except OSError:
+        except OSError as error:
             os.close(slots)
-            raise
+            if isinstance(error, CellSpaceError):
+                raise
+            raise CellSpaceError(error.errno, error.strerror, str(self.path)) from error
         file.keep(slots)
         return file
 
@@ -215,35 +218,49 @@ class Directory:
                 return self._read_once(own, exemplars, snapshot)
             except FileNotFoundError:
                 snapshot.unread = 0
+            except OSError:
+                return self._read_before(own, exemplars, snapshot)
         with held(self.path / "lock", wait=True):
             return self._read_once(own, exemplars, snapshot)
+
+    def _read_before(self, own: CellFile | None, exemplars: bool, snapshot: Snapshot) -> list[_Read]:
+        """
+        Give what was read the last time, where no file can be opened now: too many are, and nothing may go backwards.
+        """
+        snapshot.unread += 1
+        if own and own.descriptor >= 0:
+            name = os.path.basename(own.path)
+            self._last[name] = self._read_by(own.descriptor, name, exemplars, live=True)
+        return list(self._last.values())
 
     def _read_once(self, own: CellFile | None, exemplars: bool, snapshot: Snapshot) -> list[_Read]:
         mine = os.path.basename(own.path) if own and own.descriptor >= 0 else None
         names = dict.fromkeys([*_names(self.path), *([mine] if mine else [])])
         folded = self._read_folded(snapshot)
         taken = folded.contents.folded if folded else frozenset()
-        reads = [folded] if folded else []
+        reads = {FOLDED: folded} if folded else {}
         for name in names:
             try:
                 # By its own descriptor: where locks are a process's, closing another one would end the lock.
                 if own and name == mine:
-                    reads.append(self._read_by(own.descriptor, name, exemplars, live=True))
+                    reads[name] = self._read_by(own.descriptor, name, exemplars, live=True)
                 elif name not in taken:
-                    reads.append(self._read(name, exemplars))
+                    reads[name] = self._read(name, exemplars)
             except FileNotFoundError:
                 raise
             except (CellFileError, OSError) as error:
-                self._refuse(name, error, snapshot)
-        self._readers = {read.name: self._readers[read.name] for read in reads}
-        return reads
+                if not self._refuse(name, error, snapshot) and name in self._last:
+                    reads[name] = self._last[name]
+        self._readers = {name: self._readers[name] for name in reads}
+        self._last = reads
+        return list(reads.values())
 
     def _read_folded(self, snapshot: Snapshot) -> _Read | None:
         try:
             return self._read(FOLDED)
         except FileNotFoundError:
             pass
-        except (CellFileError, OSError) as error:
+        except CellFileError as error:
             self._refuse(FOLDED, error, snapshot)
         return None
 
@@ -285,22 +302,23 @@ class Directory:
             keys, rows = self._sums[name].update(found)
             snapshot.families[name] = Family(found[0].spec, name, keys, rows, latest_exemplars(found))
 
-    def _refuse(self, name: str, error: Exception, snapshot: Snapshot | None = None) -> None:
+    def _refuse(self, name: str, error: Exception, snapshot: Snapshot | None = None) -> bool:
         """
-        Set a file aside that cannot be read. That of a living worker of a newer version is only left out.
+        Set a file aside that cannot be read; False where it is left, as that of a living worker of a newer version.
         """
         if snapshot:
             snapshot.unread += 1
-        self._readers.pop(name, None)
         reason = "foreign" if getattr(error, "errno", None) == errno.ELOOP else getattr(error, "reason", None)
         if reason is None or (reason == "newer" and name != FOLDED and not _is_dead(self.path / name)):
-            return
+            return False
+        self._readers.pop(name, None)
         try:
             os.rename(self.path / name, self.path / f"{name}.{os.urandom(4).hex()}.bad")
         except OSError:
-            return
+            return False
         self.set_aside[reason] = self.set_aside.get(reason, 0) + 1
         self._drop_bad()
+        return True
 
     def _drop_bad(self) -> None:
         bad = []
@@ -418,7 +436,7 @@ def is_in_use(path: Path) -> bool:
 def _names(path: Path) -> list[str]:
     try:
         return sorted(filter(_is_worker, os.listdir(path)))
-    except OSError:
+    except FileNotFoundError:
         return []
 
 

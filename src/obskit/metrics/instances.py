@@ -123,7 +123,7 @@ def directory(service: str, instance: Instance) -> Directory:
     found = Directory(path)
     if not (path / _WHOSE).exists():
         _sign(path, instance)
-        remove_left_over(path.parent)
+        remove_left_over(path.parent, path)
     return found
 
 
@@ -136,14 +136,14 @@ def _sign(path: Path, instance: Instance) -> None:
         pass
 
 
-def remove_left_over(base: Path) -> None:
+def remove_left_over(base: Path, own: Path | None = None) -> None:
     """
     Remove the directories of instances whose server is gone, unless somebody else is at it.
     """
     try:
         with held(base / "lock") as alone:
             for path in base.iterdir() if alone else ():
-                if path.is_dir() and not path.is_symlink() and _is_left_over(path):
+                if path != own and path.is_dir() and not path.is_symlink() and _is_left_over(path):
                     _remove(path)
     except OSError:
         pass
