@@ -53,8 +53,12 @@ def serving(arguments, tmp_path):
     try:
         yield process, port
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.terminate()  # a killed server leaves its semaphores in shared memory
+        try:
+            process.wait(PATIENCE_SECONDS)
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
 
 
 def ask(port, process, tmp_path):
