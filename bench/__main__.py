@@ -9,6 +9,7 @@ SHORT = {
     "imports": ["--replicas", "5"],
     "primitives": ["--blocks", "20"],
     "scrape": ["--rounds", "5"],
+    "store": ["--rounds", "3"],
     "http": ["--replicas", "1", "--blocks", "60"],
     "memory": ["--requests", "20000", "--warm-up", "5000"],
 }

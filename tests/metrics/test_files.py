@@ -413,8 +413,8 @@ def test_exemplars_come_back_and_torn_ones_do_not(file):
     exemplars._view[2 * 56 + 5] ^= 1
     torn = read(file.path, reader, exemplars=True).families[0].exemplars
 
-    assert {0: [None, Exemplar(TRACE, 0.3, 1000.3), Exemplar(TRACE, 2.0, 1002.0), None]} == whole
-    assert {0: [None, Exemplar(TRACE, 0.3, 1000.3), None, None]} == torn
+    assert {0: {1: Exemplar(TRACE, 0.3, 1000.3), 2: Exemplar(TRACE, 2.0, 1002.0)}} == whole
+    assert {0: {1: Exemplar(TRACE, 0.3, 1000.3)}} == torn
     assert {} == read(file.path).families[0].exemplars
 
 

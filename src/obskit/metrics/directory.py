@@ -67,9 +67,9 @@ class Family:
 
     Attributes:
         keys: Label sets.
-        rows: Their doubles, in the same order: `(value,)`, `(value, time)` or `(count, sum, *buckets)`. A row that has
-            not changed since the snapshot before is the same object.
-        exemplars: By label set, one a bucket, None where there is none.
+        rows: Their figures, in the same order: `(value,)`, or `(count, sum, bucket, ..., +Inf bucket)`, not cumulative.
+            A row that has not changed since the snapshot before is the same object.
+        exemplars: By label set, then by the index of the bucket.
     """
 
     spec: Metric
@@ -81,7 +81,7 @@ class Family:
     @property
     def cells(self) -> dict[Labels, Row]:
         """
-        Give the doubles by label set.
+        Give the figures by label set.
         """
         return dict(zip(self.keys, self.rows, strict=True))
 

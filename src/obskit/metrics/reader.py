@@ -307,7 +307,7 @@ class _Family:
             packed = content[place]
             if index not in self._slots or self._slots[index][0] != packed:
                 self._slots[index] = packed, read_slots(packed)
-        return {index: slots for index, (_, slots) in self._slots.items() if any(slots)}
+        return {index: slots for index, (_, slots) in self._slots.items() if slots}
 
 
 def _picker(places: Sequence[slice]) -> Callable[[bytes], Sequence[bytes]]:

@@ -80,7 +80,8 @@ class Exemplar(NamedTuple):
     timestamp: float
 
 
-Slots: TypeAlias = Sequence[Exemplar | None]
+# By the index of the bucket.
+Slots: TypeAlias = dict[int, Exemplar]
 
 
 @dataclass(slots=True)
@@ -92,7 +93,7 @@ class Figures:
         width: Doubles of a cell in this file. A folded one has one more than others: what rounding took from its sum.
         keys: Label values of the cells; it grows with the file.
         raws: The cells' doubles as bytes, histograms whole. Bytes that have not changed are the same object.
-        exemplars: By the cell's index: one a bucket, None where there is none.
+        exemplars: By the cell's index, then by the bucket's.
     """
 
     spec: Metric
@@ -270,13 +271,13 @@ def slot(exemplar: Exemplar) -> bytes:
 
 def read_slots(packed: bytes) -> Slots:
     """
-    Give a cell's exemplars, and None for those that are not there or half written.
+    Give a cell's exemplars, without those that are half written.
     """
-    found: list[Exemplar | None] = []
-    for number, (trace_id, value, timestamp, checksum) in enumerate(SLOT.iter_unpack(packed)):
-        at = number * SLOT.size
-        whole = timestamp and checksum == zlib.crc32(packed[at : at + SLOT_CHECKED])
-        found.append(Exemplar(trace_id.decode("ascii", "replace"), value, timestamp) if whole else None)
+    found: Slots = {}
+    for index, (trace_id, value, timestamp, checksum) in enumerate(SLOT.iter_unpack(packed)):
+        at = index * SLOT.size
+        if timestamp and checksum == zlib.crc32(packed[at : at + SLOT_CHECKED]):
+            found[index] = Exemplar(trace_id.decode("ascii", "replace"), value, timestamp)
     return found
 
 

@@ -18,7 +18,7 @@ from typing import TypeAlias
 
 from obskit.catalogue import Metric
 from obskit.metrics.reader import BATCH
-from obskit.metrics.records import ABSENT, Exemplar, Figures, Labels, Row, Slots, is_absent, size_of, unpack
+from obskit.metrics.records import ABSENT, Figures, Labels, Row, Slots, is_absent, size_of, unpack
 
 # Some cells of several files: for each file its figures, and the bytes of those cells in the common order.
 _Add: TypeAlias = Callable[[Sequence[Figures], Sequence[Sequence[bytes]]], Sequence[Row | None]]
@@ -37,7 +37,7 @@ class Sum:
     Add up the same files again and again; only what has changed is added again.
     """
 
-    def __init__(self, parts: Sequence[Figures]) -> None:
+    def __init__(self, parts: Sequence[Figures], add: _Add | None = None) -> None:
         self._spec = parts[0].spec
         self._sources = [part.keys for part in parts]
         self._lengths = [len(part.keys) for part in parts]
@@ -46,7 +46,7 @@ class Sum:
         self._picks = [_in_order(place, part.keys) for part in parts]
         self._groups: list[tuple[bytes, ...]] = [()] * len(self._keys)
         self._rows: list[Row | None] = [None] * len(self._keys)
-        self._add: _Add = _GAUGES[self._spec.workers] if self._spec.kind == "gauge" else _add
+        self._add = add or (_GAUGES[self._spec.workers] if self._spec.kind == "gauge" else _add)
 
     def fits(self, parts: Sequence[Figures]) -> bool:
         """
@@ -92,13 +92,26 @@ def _nothing(part: Figures) -> bytes:
     return _NOT_THERE if part.spec.kind == "gauge" else bytes(8 * part.width)
 
 
-def _place_of_sum(spec: Metric) -> int:
-    return 1 if spec.kind == "histogram" else 0
-
-
 def _add(parts: Sequence[Figures], raws: Sequence[Sequence[bytes]]) -> list[Row]:
     """
     Add up counters or histograms.
+    """
+    return _totals(parts, raws)[0]
+
+
+def _add_and_keep(parts: Sequence[Figures], raws: Sequence[Sequence[bytes]]) -> list[Row]:
+    """
+    Add up counters or histograms, and append to each what rounding took from its sum.
+    """
+    rows, columns = _totals(parts, raws)
+    place = _place_of_sum(parts[0].spec)
+    rests = map(_exact, zip([-row[place] for row in rows], *columns, strict=True))
+    return [(*row, rest if isfinite(rest) else 0.0) for row, rest in zip(rows, rests, strict=True)]
+
+
+def _totals(parts: Sequence[Figures], raws: Sequence[Sequence[bytes]]) -> tuple[list[Row], list[Sequence[float]]]:
+    """
+    Give all figures added up, and all that belongs to their sums, file by file.
     """
     size, place = size_of(parts[0].spec), _place_of_sum(parts[0].spec)
     flats: list[Sequence[float]] = []
@@ -110,9 +123,14 @@ def _add(parts: Sequence[Figures], raws: Sequence[Sequence[bytes]]) -> list[Row]
         else:
             flats.append(list(chain.from_iterable(iter_unpack(f"={size}d8x", packed))))
             rests.append(list(chain.from_iterable(iter_unpack(f"={8 * size}xd", packed))))
+    columns = [*(flat[place::size] for flat in flats), *rests]
     total: list[float] = list(map(sum, zip(*flats, strict=True)))
-    total[place::size] = map(_exact, zip(*[flat[place::size] for flat in flats], *rests, strict=True))
-    return list(zip(*[iter(total)] * size, strict=True))
+    total[place::size] = map(_exact, zip(*columns, strict=True))
+    return list(zip(*[iter(total)] * size, strict=True)), columns
+
+
+def _place_of_sum(spec: Metric) -> int:
+    return 1 if spec.kind == "histogram" else 0
 
 
 def _exact(parts: Sequence[float]) -> float:
@@ -134,7 +152,7 @@ _GAUGES = {
     "sum": _gauges(lambda rows: (_exact([row[0] for row in rows]),)),
     "min": _gauges(min),
     "max": _gauges(max),
-    "latest": _gauges(lambda rows: max(rows, key=lambda row: row[1])),
+    "latest": _gauges(lambda rows: max(rows, key=itemgetter(1))[:1]),
 }
 
 
@@ -144,16 +162,12 @@ def latest_exemplars(parts: Iterable[Figures]) -> dict[Labels, Slots]:
     """
     found: dict[Labels, Slots] = {}
     for part in parts:
-        for index, slots in part.exemplars.items():
-            key = part.keys[index]
-            found[key] = list(map(_later, found[key], slots)) if key in found else slots
+        for cell, slots in part.exemplars.items():
+            known = found.setdefault(part.keys[cell], {})
+            for index, exemplar in slots.items():
+                if index not in known or exemplar.timestamp > known[index].timestamp:
+                    known[index] = exemplar
     return found
-
-
-def _later(one: Exemplar | None, other: Exemplar | None) -> Exemplar | None:
-    if one is None or (other is not None and other.timestamp > one.timestamp):
-        return other
-    return one
 
 
 def fold(figures: Iterable[Figures]) -> list[Figures]:
@@ -174,15 +188,6 @@ def fold(figures: Iterable[Figures]) -> list[Figures]:
 
 
 def _folded(parts: list[Figures]) -> Figures:
-    spec, size, place = parts[0].spec, size_of(parts[0].spec), _place_of_sum(parts[0].spec)
-    cells: dict[Labels, list[tuple[Figures, bytes]]] = {}
-    for part in parts:
-        for key, raw in zip(part.keys, part.raws, strict=True):
-            cells.setdefault(key, []).append((part, raw))
-    raws = []
-    for found in cells.values():
-        [total] = _add([part for part, _ in found], [[raw] for _, raw in found])
-        rows = [unpack(raw) for _, raw in found]
-        rest = _exact([-total[place], *chain.from_iterable((row[place], *row[size:]) for row in rows)])
-        raws.append(struct.pack(f"={size + 1}d", *total, rest if isfinite(rest) else 0.0))
-    return Figures(spec, parts[0].name, size + 1, list(cells), raws)
+    keys, rows = Sum(parts, _add_and_keep).update(parts)
+    width = size_of(parts[0].spec) + 1
+    return Figures(parts[0].spec, parts[0].name, width, keys, [struct.pack(f"={width}d", *row) for row in rows])
