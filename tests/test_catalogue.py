@@ -60,9 +60,12 @@ def everything_happens():
 
 
 @pytest.fixture
-def page():
-    with isolated_runtime(namespace="shop", size_metrics=True, max_label_sets=5) as isolated:
+def page(tmp_path):
+    folder = tmp_path / "workers"
+    with isolated_runtime(namespace="shop", size_metrics=True, max_label_sets=5, metrics_dir=str(folder)) as isolated:
         everything_happens()
+        (folder / "worker-9-1-0123456789abcdef.cells").write_bytes(b"nobody's")
+        list(isolated.registry.collect())  # sets it aside
         yield {family.name: family for family in isolated.registry.collect()}
 
 

@@ -46,6 +46,7 @@ class Operation:
     error = Rarely[str | None](None)  # class name of the exception, or `failed` after `fail()`; None means success
     trace_id = Rarely[str | None](None)  # W3C, hexadecimal, where a trace is known
     span_id = Rarely[str | None](None)
+    sampled = Rarely(False)  # True where its span is kept, so that an exemplar leads somewhere
     fields = Rarely[dict[str, Any] | None](None)  # what `obskit.bind()` added; on the root only
     _extra = Rarely[dict[str, Any] | None](None)
 

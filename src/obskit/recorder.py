@@ -98,7 +98,7 @@ class Recorder:
         """
         if kind not in self._plans:
             self._plans[kind] = Plan()
-            self._bind(kind)
+            self.rebind(kind)
         return self._plans[kind]
 
     def bind(self, sinks: Sequence[Sink]) -> None:
@@ -107,9 +107,11 @@ class Recorder:
         """
         self._sinks = tuple(sinks)
         for kind in self._plans:
-            self._bind(kind)
+            self.rebind(kind)
 
-    def _bind(self, kind: type[Operation]) -> None:
+    def rebind(self, kind: type[Operation]) -> None:  # also for a sink that has come to know what it wants
+        if kind not in self._plans:
+            return
         asked = [(sink, *sink.bind(kind)) for sink in self._sinks]
         plan = self._plans[kind]
         plan.active, plan.clock = bool(asked), self.clock

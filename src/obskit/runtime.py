@@ -66,7 +66,7 @@ class Runtime:
             self._sinks += extra_sinks
             self.lines = any(sink.name not in ("metrics", "totals") for sink in self._sinks)
             recorder.bind(self._sinks)
-            self.routes = Routes(settings, self.registry, timestamper(recorder.wall_clock))
+            self.routes = Routes(settings, self._page if settings.metrics else None, timestamper(recorder.wall_clock))
         except BaseException:
             self.close()
             raise
@@ -98,16 +98,27 @@ class Runtime:
         from prometheus_client import REGISTRY
 
         from obskit.metrics.declare import declared, listeners
+        from obskit.metrics.queries import queries
         from obskit.metrics.store import MetricStore
+        from obskit.metrics.workers import Workers
         from obskit.sinks.metrics import MetricsSink
 
         settings = self.settings
         self.registry = settings.registry if settings.registry is not None else REGISTRY
-        store = self._store = MetricStore(settings.namespace, settings.metric_names, settings.max_label_sets)
-        self._sinks.append(MetricsSink(settings, store, recorder))
+        workers = Workers(settings.service, settings.metrics_dir)
+        store = self._store = MetricStore(settings.namespace, settings.metric_names, settings.max_label_sets, workers)
+        queries.lead = workers.lead
+        self._sinks.append(MetricsSink(settings, store, workers, recorder))
         for family in declared.values():
             store.add(family)
         listeners.append(store.add)
+
+    def _page(self, accept: str, packed: bool, names: list[str] | None) -> tuple[list[tuple[str, str]], bytes]:
+        """
+        Render the metrics page: headers that tell of the body, and the body.
+        """
+        page: tuple[list[tuple[str, str]], bytes] = self._store.page(self.registry, accept, names, packed)
+        return page
 
     def register(self) -> None:
         """

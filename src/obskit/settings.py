@@ -88,6 +88,12 @@ def _path(value: Any) -> str:
     return str(value)
 
 
+def _directory(value: Any) -> str:
+    what = "an absolute path of a directory, such as '/run/shop/metrics', or None to find the workers by itself"
+    _expect(isinstance(value, (str, os.PathLike)) and os.path.isabs(value), what)
+    return str(value)
+
+
 def _networks(value: Any) -> tuple[Network, ...]:
     what = "networks such as ('10.0.0.0/8', '127.0.0.1')"
     _expect(isinstance(value, (list, tuple)), what)
@@ -239,6 +245,13 @@ class Settings:
     )
     registry: Any = _setting(
         None, _registry, "The `prometheus_client` registry to join. Default: `prometheus_client.REGISTRY`.", env=None
+    )
+    metrics_dir: str | None = _setting(
+        None,
+        _directory,
+        "Where the workers of one server add their figures up: a directory on this machine that only this user may "
+        "write to. Default: found by itself under gunicorn, uvicorn, hypercorn and granian. Whoever is given the same "
+        "one is a worker too; give each application its own.",
     )
     max_label_sets: int = _setting(
         1000,

@@ -5,12 +5,14 @@ A family finds its cells by label, and never grows beyond its cap.
 import threading
 
 import pytest
-from prometheus_client import generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 
 from forked import in_child
 from obskit.catalogue import Metric
 from obskit.errors import LabelError
 from obskit.metrics.family import MAX_LABEL_LENGTH, CountedHistogram, Counter, Gauge, Histogram
+from obskit.metrics.store import MetricStore
+from obskit.metrics.workers import Workers
 from obskit.operation import OVERFLOW, HttpOperation
 from obskit.recorder import recorder
 from obskit.testing import isolated_runtime
@@ -191,7 +193,15 @@ def test_a_counted_histogram_agrees_with_its_counter():
         ("PUT", "d", "200"),
     ):
         requests.cell(key).observe(0.05)
-    merged = {key: sum(buckets) for key, buckets, _ in requests.merged()}
+    store, registry = MetricStore("", {}, 2, Workers("shop", None)), CollectorRegistry()
+    store.add(requests)
+    store.register(registry)
+    merged = {
+        (sample.labels["method"], sample.labels["site"]): sample.value
+        for page in registry.collect()
+        for sample in page.samples
+        if sample.name == SHOWN.name + "_count"
+    }
 
     assert {("GET", "a"): 2, ("GET", "b"): 1, ("GET", OVERFLOW): 1, ("PUT", OVERFLOW): 1} == merged
     assert [("GET", OVERFLOW, "404"), ("PUT", OVERFLOW, "200")] == [k for k, _ in requests.items() if OVERFLOW in k]

@@ -11,6 +11,7 @@ from obskit.catalogue import Metric
 from obskit.errors import MetricConflictError
 from obskit.metrics import family
 from obskit.metrics.store import MetricStore
+from obskit.metrics.workers import Workers
 from obskit.operation import HttpOperation
 from obskit.recorder import recorder
 from obskit.testing import FakeClock, isolated_runtime
@@ -224,7 +225,7 @@ def test_a_store_joins_two_registries():
     """
     Both show the same figures, and closing leaves both.
     """
-    store, registries = MetricStore("shop", {}, 1000), [CollectorRegistry(), CollectorRegistry()]
+    store, registries = MetricStore("shop", {}, 1000, Workers("shop", None)), [CollectorRegistry(), CollectorRegistry()]
     sold = store.add(family.Counter(Metric("sold_total", "counter", "Sold.")))
     for registry in registries:
         store.register(registry)
@@ -240,7 +241,7 @@ def test_a_family_that_comes_late_is_known_to_the_registry():
     """
     A metric of the application's under the name of one of ours that came late is refused by the registry.
     """
-    store, registry = MetricStore("", {}, 1000), CollectorRegistry()
+    store, registry = MetricStore("", {}, 1000, Workers("shop", None)), CollectorRegistry()
     store.register(registry)
     store.add(family.Counter(Metric("sold_total", "counter", "Sold.")))
     with pytest.raises(ValueError, match="Duplicated timeseries"):

@@ -33,4 +33,20 @@ BUILD_INFO = Metric(
     prefixed=False,
 )
 
-METRICS = (DROPPED, ERRORS, LABEL_SETS, OVERFLOW, BUILD_INFO)
+DEGRADED = Metric(
+    "obskit_metrics_degraded",
+    "gauge",
+    "Whether this worker answers for itself alone, since the figures of several cannot be added up: 1, else 0.",
+    workers="max",
+    prefixed=False,
+)
+SET_ASIDE = Metric(
+    "obskit_metrics_files_set_aside_total",
+    "counter",
+    "Files of workers' figures that could not be read, and were renamed to `*.bad`.",
+    ("reason",),
+    prefixed=False,
+    note="under several workers only; `reason` is `truncated`, `foreign`, `newer` or `corrupt`",
+)
+
+METRICS = (DROPPED, ERRORS, LABEL_SETS, OVERFLOW, BUILD_INFO, DEGRADED, SET_ASIDE)

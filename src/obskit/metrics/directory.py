@@ -5,6 +5,7 @@ Keep the files of all workers of one instance, and add them up.
     folded.cells                        counters and histograms of workers that are dead
     lock                                held by whoever folds
     slots                               byte n is locked by the worker whose slot is n
+    leader                              locked by the worker that does something for all
     *.tmp, *.bad                        on the way; set aside since it cannot be read
 
 A snapshot takes no lock, so nobody who is stopped or killed while he folds holds a scrape up. It lists the files, then
@@ -188,6 +189,19 @@ class Directory:
             file.path = str(path)
             return file
         raise CellSpaceError(errno.ENOENT, "the file went away three times", str(self.path))
+
+    def lead(self, own: CellFile) -> bool:
+        """
+        Make this worker the one that does something for all, unless another is; it stays it while its file is open.
+        """
+        descriptor = os.open(self.path / "leader", os.O_RDWR | os.O_CREAT | _PRIVATE, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        own.keep(descriptor)
+        return True
 
     def snapshot(self, own: CellFile | None = None, *, exemplars: bool = False) -> Snapshot:
         """

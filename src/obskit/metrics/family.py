@@ -7,21 +7,23 @@ from __future__ import annotations
 import inspect
 import os
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from functools import wraps
 from threading import Lock
-from typing import Any, Generic, ParamSpec, TypeVar, cast
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
 
 from obskit.catalogue import Metric
 from obskit.errors import LabelError
-from obskit.metrics.cells import CounterCell, GaugeCell, HistogramCell
+from obskit.metrics.cells import CounterCell, GaugeCell, HistogramCell, MemoryExemplars, Values, in_memory
 from obskit.operation import OVERFLOW
 from obskit.recorder import recorder
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Cell = TypeVar("Cell", CounterCell, GaugeCell, HistogramCell)
+C = TypeVar("C", CounterCell, GaugeCell, HistogramCell)
 Labels = tuple[str, ...]
 
 # Longer values are cut: a label is a name, and Prometheus keeps each value in memory for every series.
@@ -30,31 +32,77 @@ MAX_LABEL_LENGTH = 256
 _families: weakref.WeakSet[Family[Any]] = weakref.WeakSet()
 
 
-class Family(Generic[Cell]):
+class Home(Protocol):
+    """
+    Give the figures of cells their place.
+    """
+
+    def allocate(self, family: Family[Any], key: Labels, size: int) -> Values:
+        """
+        Give so many zeros a place.
+        """
+
+    def exemplars(self, family: Family[Any], key: Labels, slots: int) -> Any:
+        """
+        Give a cell's exemplars room: something with the `put()` of `MemoryExemplars`.
+        """
+
+
+class _Memory:
+    def allocate(self, family: Family[Any], key: Labels, size: int) -> Values:
+        return in_memory(size)
+
+    def exemplars(self, family: Family[Any], key: Labels, slots: int) -> Any:
+        return MemoryExemplars()
+
+
+MEMORY: Home = _Memory()
+
+
+class Family(Generic[C]):
     """
     Hold the cells of one metric.
 
     Attributes:
         spec: Its row: name, type, labels.
+        stored: The row as its cells have it, which may have a label more.
         name: The name on the page, with namespace and renames; set when a runtime takes it up.
         max_label_sets: The cap; label sets beyond it share one whose labels are all `_OVERFLOW`.
         overflowed: Updates that went there.
+        lock: Guards the figures of all cells.
+        home: Where their figures lie.
     """
 
-    def __init__(self, spec: Metric, new_cell: Callable[[], Cell]) -> None:
-        self.spec = spec
+    def __init__(self, spec: Metric, new_cell: Callable[[Lock, Callable[[int], Values]], C]) -> None:
+        self.spec = self.stored = spec
         self.name = spec.name
         self.max_label_sets = 1000
         self.overflowed = 0
-        self._new_cell: Callable[[], Cell] = new_cell
-        self._cells: dict[Labels, Cell] = {}
-        self._handles: set[Cell] = set()
+        self.on_overflow: Callable[[Family[Any]], None] = _nothing
+        self.lock = Lock()
+        self.home = MEMORY
+        self._new_cell: Callable[[Lock, Callable[[int], Values]], C] = new_cell
+        self._cells: dict[Labels, C] = {}
+        self._handles: set[C] = set()
         self._lock = Lock()
         if not spec.labels:
             self.labels()
         _families.add(self)
 
-    def labels(self, *values: Any, **named: Any) -> Cell:
+    def _make(self, key: Labels) -> C:
+        cell: C = self._new_cell(self.lock, lambda size: self.home.allocate(self, key, size))
+        cell.key = key
+        return cell
+
+    def move(self, home: Home) -> None:
+        """
+        Let the figures find a place elsewhere, each with its next update.
+        """
+        self.home = home
+        for _, cell in self.items():
+            cell.detach()
+
+    def labels(self, *values: Any, **named: Any) -> C:
         """
         Give the handle of one label set, by position or by name. Keep it: its updates cost a third of a look-up.
 
@@ -70,7 +118,7 @@ class Family(Generic[Cell]):
 
     bind = labels
 
-    def cell(self, key: Labels) -> Cell:
+    def cell(self, key: Labels) -> C:
         """
         Find the cell of a label set, or make it while the cap allows.
         """
@@ -79,7 +127,7 @@ class Family(Generic[Cell]):
         except KeyError:
             return self._missing(key)
 
-    def named(self, labels: Mapping[str, Any]) -> Cell:
+    def named(self, labels: Mapping[str, Any]) -> C:
         """
         Find the cell of the label set that an update named.
         """
@@ -109,18 +157,22 @@ class Family(Generic[Cell]):
         wanted = ", ".join(self.spec.labels) or "none"
         return LabelError(f"{self.spec.name} has the labels {wanted}; this update gave {found}")
 
-    def _missing(self, key: tuple[Any, ...]) -> Cell:
-        cut = tuple(map(_text, key))
+    def _missing(self, key: tuple[Any, ...]) -> C:
+        cut = tuple(map(label_text, key))
         with self._lock:
             cell = self._cells.get(cut)
             if cell is None:
                 if len(self._cells) >= self.max_label_sets:
                     cut = (OVERFLOW,) * len(cut)
-                    self.overflowed += 1
+                    self._overflow()
                     cell = self._cells.get(cut)
                 if cell is None:
-                    cell = self._cells[cut] = self._new_cell()
+                    cell = self._cells[cut] = self._make(cut)
             return cell
+
+    def _overflow(self) -> None:
+        self.overflowed += 1
+        self.on_overflow(self)
 
     def label_sets(self) -> int:
         """
@@ -128,7 +180,7 @@ class Family(Generic[Cell]):
         """
         return len(self._cells)
 
-    def items(self) -> list[tuple[Labels, Cell]]:
+    def items(self) -> list[tuple[Labels, C]]:
         """
         List label sets and cells as they are at this moment.
         """
@@ -139,11 +191,11 @@ class Family(Generic[Cell]):
         """
         Zero the handles that were given out, and forget every other label set.
         """
-        self._lock = Lock()
+        self._lock, self.lock = Lock(), Lock()
         self.overflowed = 0
         kept = {key: cell for key, cell in self._cells.items() if cell in self._handles}
         for cell in kept.values():
-            cell.zero()
+            cell.zero(self.lock)
         self._cells = kept
 
 
@@ -168,7 +220,8 @@ class Gauge(Family[GaugeCell]):
     """
 
     def __init__(self, spec: Metric) -> None:
-        super().__init__(spec, GaugeCell)
+        size = 2 if spec.workers == "latest" else 1
+        super().__init__(spec, lambda lock, allocate: GaugeCell(lock, allocate, size))
 
     def inc(self, amount: float = 1.0, **labels: Any) -> None:
         """
@@ -196,7 +249,10 @@ class Gauge(Family[GaugeCell]):
             if len(key) != len(self.spec.labels):
                 raise self._wrong(key)
         with self._lock:
+            gone = [cell for key, cell in self._cells.items() if key not in figures]
             self._cells = {key: cell for key, cell in self._cells.items() if key in figures}
+        for cell in gone:
+            cell.vanish()
         for key, value in figures.items():
             self.cell(key).set(value)
 
@@ -207,13 +263,29 @@ class Histogram(Family[HistogramCell]):
     """
 
     def __init__(self, spec: Metric) -> None:
-        super().__init__(spec, lambda: HistogramCell(spec.buckets))
+        super().__init__(spec, lambda lock, allocate: HistogramCell(spec.buckets, lock, allocate))
 
     def observe(self, value: float, **labels: Any) -> None:
         """
         Count one observation of one label set.
         """
         self.named(labels).observe(value)
+
+    def mark(self, key: Labels, value: float, trace_id: str | None, at: float) -> None:
+        """
+        Keep an observation as its bucket's exemplar, until the next one.
+
+        Args:
+            key: The label set, which has been updated before.
+            value: What was observed.
+            trace_id: 32 hexadecimal digits, of a trace that somebody keeps.
+            at: Seconds since the epoch.
+        """
+        cell = self.cell(key)
+        with cell.lock:
+            if cell.exemplars is None:
+                cell.exemplars = self.home.exemplars(self, cell.key, len(self.spec.buckets) + 1)
+            cell.exemplars.put(bisect_left(self.spec.buckets, value), trace_id or "", value, at)
 
     def time(self, **labels: Any) -> Timer:
         """
@@ -299,6 +371,7 @@ class CountedHistogram(Histogram):
     def __init__(self, spec: Metric, counted: Metric) -> None:
         super().__init__(spec)
         self.counted = counted
+        self.stored = replace(spec, labels=(*spec.labels, counted.labels[-1]))
         self.forget: Callable[[], None] = _nothing
         self._shown: set[Labels] = set()
 
@@ -309,15 +382,19 @@ class CountedHistogram(Histogram):
         return shown in self._shown
 
     def _missing(self, key: tuple[Any, ...]) -> HistogramCell:
-        *shown, last = map(_text, key)
+        *shown, last = map(label_text, key)
         with self._lock:
             cut = tuple(shown)
             if cut not in self._shown:
                 if len(self._shown) >= self.max_label_sets:
                     cut = (cut[0], *(OVERFLOW for _ in cut[1:]))
-                    self.overflowed += 1
+                    self._overflow()
                 self._shown.add(cut)
-            return self._cells.setdefault((*cut, last), self._new_cell())
+            key = (*cut, last)
+            cell = self._cells.get(key)
+            if cell is None:
+                cell = self._cells[key] = self._make(key)
+            return cell
 
     def label_sets(self) -> int:
         """
@@ -333,20 +410,8 @@ class CountedHistogram(Histogram):
         self._shown = set()
         self.forget()
 
-    def merged(self) -> Iterator[tuple[Labels, list[int], float]]:
-        """
-        Add the cells up over the last label.
-        """
-        merged: dict[Labels, tuple[list[int], float]] = {}
-        for key, cell in self.items():
-            buckets, total = cell.read()
-            known, sum_ = merged.get(key[:-1], ([0] * len(buckets), 0.0))
-            merged[key[:-1]] = [a + b for a, b in zip(known, buckets, strict=True)], sum_ + total
-        for key, (buckets, total) in merged.items():
-            yield key, buckets, total
 
-
-def _text(value: object) -> str:
+def label_text(value: object) -> str:
     """
     Cut a label's value, and replace what UTF-8 cannot say: the names of odd files and variables hold surrogates.
     """
@@ -354,7 +419,7 @@ def _text(value: object) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _nothing() -> None:
+def _nothing(*given: object) -> None:
     return None
 
 

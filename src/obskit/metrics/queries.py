@@ -27,6 +27,13 @@ class Query:
     due: float = 0.0
     answered: Event = field(default_factory=Event)
 
+    def rest(self) -> None:
+        """
+        Leave it to another worker, this time.
+        """
+        self.due = time.monotonic() + self.every_seconds
+        self.answered.set()
+
     def run(self) -> None:
         """
         Ask once; an error keeps the last good answer and is counted.
@@ -59,6 +66,7 @@ class Queries:
         self._wake = Condition()
         self._thread: Thread | None = None
         self._running = False
+        self.lead: Callable[[], bool] = lambda: True  # whether this worker asks for all of them
 
     def add(self, query: Query) -> None:
         """
@@ -119,7 +127,10 @@ class Queries:
                     self._wake.wait(min(TIMEOUT_MAX, *(query.due - now for query in self._queries)))
                     continue
             for query in due:
-                query.run()
+                if self.lead():
+                    query.run()
+                else:
+                    query.rest()
 
 
 queries = Queries()

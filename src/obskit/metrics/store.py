@@ -1,38 +1,68 @@
 """
-Show families as one collector of a `prometheus_client` registry, under the names that a runtime gives them.
+Show families on the metrics page, and to a `prometheus_client` registry, under the names that a runtime gives them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import accumulate
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import add
 from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.core import Metric as Page
-from prometheus_client.utils import floatToGoString
 
-from obskit.catalogue import Metric
+from obskit.catalogue import Metric, process
+from obskit.catalogue import self as own
 from obskit.errors import MetricConflictError
-from obskit.metrics.family import CountedHistogram, Family, Histogram, Labels
+from obskit.metrics import processes
+from obskit.metrics.exposition import Exemplars, Figures, Layout, Section, negotiate, page
+from obskit.metrics.family import MEMORY, CountedHistogram, Counter, Family, Gauge, Labels, label_text
+from obskit.metrics.foreign import foreign, own_left_out
+from obskit.metrics.workers import Workers
 
 F = TypeVar("F", bound=Family[Any])
 _PAGES = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}
+# One metric's figures: label sets in order, and the exemplars of some.
+_Cells = Sequence[tuple[Labels, Figures]]
+_Marks = Mapping[Labels, Exemplars]
 
 
 class MetricStore:
     """
-    Take families up, name them, and answer the registry's scrapes.
+    Take families up, name them, and answer scrapes for all workers.
+
+    Args:
+        namespace: Prefix of the application's metrics.
+        renames: `metric_names`.
+        max_label_sets: The cap of each family.
+        workers: Where the figures lie.
     """
 
-    def __init__(self, namespace: str, renames: Mapping[str, str | None], max_label_sets: int) -> None:
+    def __init__(
+        self, namespace: str, renames: Mapping[str, str | None], max_label_sets: int, workers: Workers
+    ) -> None:
         self._namespace = namespace
         self._renames = renames
         self._max_label_sets = max_label_sets
+        self._workers = workers
         self._families: dict[str, Family[Any]] = {}
         self._pulled: list[tuple[Metric, Callable[[], Mapping[Labels, float]]]] = []
         self._registries: list[CollectorRegistry] = []
+        self._layouts: dict[tuple[Metric, str], Layout] = {}
+        # Called before a page is made: what is counted elsewhere is brought in.
+        self.refresh: list[Callable[[], None]] = []
+        overflowed = self.add(Counter(own.OVERFLOW))
+        self._overflow = lambda family: overflowed.cell((family.name,)).inc()
+        degraded, set_aside = self.add(Gauge(own.DEGRADED)).labels(), self.add(Counter(own.SET_ASIDE))
+
+        def refresh() -> None:
+            degraded.set(float(workers.degraded))
+            for reason, files in workers.set_aside.items():
+                set_aside.cell((reason,)).show(files)
+
+        self.refresh.append(refresh)
 
     def name_of(self, spec: Metric) -> str | None:
         """
@@ -57,12 +87,15 @@ class MetricStore:
                 raise _conflict(name, family.spec)
             self._claim(family, name)
             family.name = name
+            if family.spec is not own.OVERFLOW:
+                family.on_overflow = self._overflow
+            family.move(self._workers)
             self._families[name] = family
         return family
 
     def add_pulled(self, spec: Metric, read: Callable[[], Mapping[Labels, float]]) -> None:
         """
-        Show figures that are read when the page is asked for.
+        Show figures that are read when the page is asked for, and that are the same in every worker.
         """
         self._pulled.append((spec, read))
 
@@ -87,9 +120,9 @@ class MetricStore:
         Re-register with a name that comes after the registry was joined, so that the registry knows it.
         """
         for registry in self._registries:
-            page = _empty(family.spec, name)
+            names = _sample_names(_empty(family.spec, name))
             taken = getattr(registry, "_names_to_collectors", {})
-            if any(taken.get(sample, self) is not self for sample in _sample_names(page)):
+            if any(taken.get(sample, self) is not self for sample in names):
                 raise _conflict(name, family.spec)
             registry.unregister(self)
             self._families[name] = family
@@ -103,8 +136,10 @@ class MetricStore:
             registry.unregister(self)
         self._registries.clear()
         for family in self._families.values():
+            family.home = MEMORY
             family.clear()
         self._families.clear()
+        self._workers.close()
 
     def describe(self) -> Iterable[Page]:
         """
@@ -117,63 +152,128 @@ class MetricStore:
             yield family.spec, name
             if isinstance(family, CountedHistogram) and (counted := self.name_of(family.counted)):
                 yield family.counted, counted
-        for spec, _ in self._pulled:
+        for spec in (*(spec for spec, _ in self._pulled), own.LABEL_SETS, *process.METRICS):
             if pulled := self.name_of(spec):
                 yield spec, pulled
 
     def collect(self) -> Iterator[Page]:
         """
-        Answer a scrape.
+        Answer a registry.
         """
+        if not own_left_out():
+            for section in self.sections():
+                yield section.metric()
+
+    def page(
+        self, registry: CollectorRegistry, accept: str, names: list[str] | None, packed: bool
+    ) -> tuple[list[tuple[str, str]], bytes]:
+        """
+        Render the metrics page: own families, and what else the registry holds.
+
+        Args:
+            registry: The registry that was joined.
+            accept: The client's `Accept` header.
+            names: `name[]`; None is all.
+            packed: Whether to pack it with gzip.
+
+        Returns:
+            Headers that tell of the body, and the body.
+        """
+        openmetrics = negotiate(accept).openmetrics
+        self._workers.settle()
+        worker = self._workers.slot if self._workers.are_shared or self._workers.degraded else None
+        others = foreign(registry, worker, names)
+        headers, pieces = page(self.sections(openmetrics), others, accept=accept, names=names, packed=packed)
+        return headers, b"".join(pieces)
+
+    def sections(self, exemplars: bool = False) -> Iterator[Section]:
+        """
+        Give the figures of all workers.
+
+        Args:
+            exemplars: Give exemplars too; only OpenMetrics has room for them.
+        """
+        for refresh in self.refresh:
+            refresh()
+        snapshot = self._workers.snapshot(exemplars=exemplars)
+        found = dict(snapshot.families) if snapshot else {}
+        counts: dict[Labels, float] = {}
         for name, family in list(self._families.items()):
-            page = _empty(family.spec, name)
-            if isinstance(family, CountedHistogram):
-                for key, buckets, total in family.merged():
-                    _add_histogram(page, key, family.spec.buckets, buckets, total)
-                yield page
-                if counted := self.name_of(family.counted):
-                    yield _counts(family, counted)
+            if snapshot is None:
+                cells, marks = _own_cells(family), _own_exemplars(family) if exemplars else {}
+                stored = family.stored
             else:
-                for key, cell in family.items():
-                    if isinstance(family, Histogram):
-                        _add_histogram(page, key, family.spec.buckets, *cell.read())
-                    else:
-                        page.add_metric(key, cell.value)
-                yield page
-        for spec, read in self._pulled:
-            if pulled := self.name_of(spec):
-                page = _empty(spec, pulled)
-                for key, value in read().items():
-                    page.add_metric(key, value)
-                yield page
+                shared = found.pop(name, None)
+                cells = list(zip(shared.keys, shared.rows, strict=True)) if shared else []
+                stored, marks = (shared.spec, _marks(shared.exemplars)) if shared else (family.stored, {})
+                if not cells and not family.spec.labels:
+                    cells = [((), [0.0] * (len(family.spec.buckets) + 3))]
+            if isinstance(family, CountedHistogram) and stored.labels == family.stored.labels:
+                yield from self._counted(name, family, cells, marks, counts)
+            else:
+                counts[name,] = len(cells)
+                yield Section(self._layout(stored, name), _first_alone(stored, cells), marks)
+        for name, shared in found.items():  # which only other workers have declared
+            yield Section(self._layout(shared.spec, name), _first_alone(shared.spec, [*shared.cells.items()]))
+        pids = {str(worker.slot): worker.pid for worker in snapshot.workers} if snapshot else {}
+        yield from self._read_now(counts, pids or {self._workers.slot: os.getpid()})
 
-    def label_sets(self) -> dict[Labels, float]:
+    def _counted(
+        self, name: str, family: CountedHistogram, cells: _Cells, marks: _Marks, counts: dict[Labels, float]
+    ) -> Iterator[Section]:
         """
-        Count each family's label sets.
+        Give a histogram, which adds up over the last label, and the counter of its observations.
         """
-        return {(name,): family.label_sets() for name, family in self._families.items()}
+        merged: dict[Labels, Figures] = {}
+        for key, figures in cells:
+            known = merged.get(key[:-1])
+            merged[key[:-1]] = figures if known is None else [*map(add, known, figures)]
+        counts[name,] = len(merged)
+        shown = {key[:-1]: found for key, found in marks.items()}
+        yield Section(self._layout(family.spec, name), [*merged.items()], shown)
+        if counted := self.name_of(family.counted):
+            totals = [(key, [sum(figures[2:])]) for key, figures in cells]
+            yield Section(self._layout(family.counted, counted), totals)
 
-    def overflowed(self) -> dict[Labels, float]:
-        """
-        Count each family's updates beyond the cap.
-        """
-        return {(name,): family.overflowed for name, family in self._families.items() if family.overflowed}
+    def _read_now(self, counts: Mapping[Labels, float], pids: Mapping[str, int]) -> Iterator[Section]:
+        read = [(spec, pull()) for spec, pull in self._pulled]
+        read += [(own.LABEL_SETS, counts), *processes.figures(pids).items()]
+        for spec, figures in read:
+            if (name := self.name_of(spec)) and figures:
+                cells = [(tuple(map(label_text, key)), [figure]) for key, figure in figures.items()]
+                yield Section(self._layout(spec, name), cells)
+
+    def _layout(self, spec: Metric, name: str) -> Layout:
+        layout = self._layouts.get((spec, name))
+        if layout is None:
+            layout = self._layouts[spec, name] = Layout(name, spec.kind, spec.help, spec.labels, spec.buckets)
+        return layout
+
+
+def _own_cells(family: Family[Any]) -> _Cells:
+    return [(key, cell.figures()) for key, cell in family.items()]
+
+
+def _own_exemplars(family: Family[Any]) -> _Marks:
+    return {key: dict(cell.exemplars) for key, cell in family.items() if cell.exemplars}
+
+
+def _marks(shared: Mapping[Labels, Sequence[Any]]) -> _Marks:
+    return {
+        key: {index: tuple(slot) for index, slot in enumerate(slots) if slot is not None}
+        for key, slots in shared.items()
+    }
+
+
+def _first_alone(spec: Metric, cells: _Cells) -> _Cells:
+    """
+    Leave out when a gauge was set, which only adding up needs.
+    """
+    return cells if spec.kind == "histogram" else [(key, figures[:1]) for key, figures in cells]
 
 
 def _empty(spec: Metric, name: str) -> Any:
     return _PAGES[spec.kind](name, spec.help, labels=spec.labels)
-
-
-def _counts(family: CountedHistogram, name: str) -> Page:
-    page = CounterMetricFamily(name, family.counted.help, labels=family.counted.labels)
-    for key, cell in family.items():
-        page.add_metric(key, sum(cell.read()[0]))
-    return page
-
-
-def _add_histogram(page: Any, key: Labels, bounds: tuple[float, ...], buckets: list[int], total: float) -> None:
-    edges = [*map(floatToGoString, bounds), "+Inf"]
-    page.add_metric(key, buckets=list(zip(edges, accumulate(buckets), strict=True)), sum_value=total)
 
 
 def _sample_names(page: Page) -> list[str]:

@@ -10,14 +10,17 @@ from bisect import bisect_left
 from collections import Counter as Tally
 from collections.abc import Callable
 from dataclasses import replace
+from threading import Lock
+from typing import Any
 
 from obskit._version import __version__
 from obskit.catalogue import db, function, http
 from obskit.catalogue import self as own
 from obskit.db.operation import DbOperation
-from obskit.metrics.cells import HistogramCell
-from obskit.metrics.family import CountedHistogram, Counter, Histogram
+from obskit.metrics.cells import Values, edges_of
+from obskit.metrics.family import CountedHistogram, Counter, Gauge, Histogram
 from obskit.metrics.store import MetricStore
+from obskit.metrics.workers import Workers
 from obskit.observation import FunctionOperation
 from obskit.operation import OTHER, Event, HttpOperation, Operation
 from obskit.recorder import Recorder, Step
@@ -28,33 +31,45 @@ _STATUS = {status: str(status) for status in range(100, 600)}
 _sinks: weakref.WeakSet[MetricsSink] = weakref.WeakSet()
 
 
-def _by_method(live: set[HttpOperation], seen: set[str]) -> dict[tuple[str, ...], float]:
+class _HttpCells(dict[tuple[str, str, int], tuple[Lock, Values]]):
     """
-    Count the requests that have begun and not ended; a method that was seen once stays, at 0.
+    Find the figures of a request, and their lock, by what it has, status as a number.
 
-    A set's own copy is one step that no thread can come between.
-    """
-    tally = Tally(op.method for op in live.copy())
-    seen.update(tally)
-    return {(method,): float(tally[method]) for method in seen}
-
-
-class _HttpCells(dict[tuple[str, str, int], HistogramCell]):
-    """
-    Find the cell of a request by what it has, status as a number; only label sets within the cap are kept.
+    Only label sets within the cap are kept.
     """
 
-    def __init__(self, requests: CountedHistogram, seen: set[str]) -> None:
+    def __init__(self, requests: CountedHistogram) -> None:
         self._requests = requests
-        self._seen = seen
 
-    def __missing__(self, key: tuple[str, str, int]) -> HistogramCell:
+    def __missing__(self, key: tuple[str, str, int]) -> tuple[Lock, Values]:
         method, endpoint, status = key
-        self._seen.add(method)
         cell = self._requests.cell((method, endpoint, _STATUS.get(status, OTHER)))
+        with cell.lock:
+            found = cell.lock, cell.attach()
         if status in _STATUS and self._requests.holds(method, endpoint):
-            self[key] = cell
-        return cell
+            self[key] = found
+        return found
+
+
+class _Shown(Tally[Any]):
+    """
+    Count for the recorder, and show the counts on the page.
+    """
+
+    counter: Counter | None = None
+
+    def __setitem__(self, key: Any, count: int) -> None:
+        super().__setitem__(key, count)
+        if self.counter is not None:
+            self.counter.cell(key if isinstance(key, tuple) else (key,)).show(count)
+
+
+def _shown(counted: Tally[Any], counter: Counter) -> _Shown:
+    shown = _Shown()
+    shown.counter = counter
+    for key, count in counted.items():
+        shown[key] = count
+    return shown
 
 
 class MetricsSink:
@@ -65,11 +80,13 @@ class MetricsSink:
     name = "metrics"
     guards = True
 
-    def __init__(self, settings: Settings, store: MetricStore, recorder: Recorder) -> None:
+    def __init__(self, settings: Settings, store: MetricStore, workers: Workers, recorder: Recorder) -> None:
         self._settings = settings
         self._store = store
+        self._workers = workers
         self._recorder = recorder
         self._live: set[HttpOperation] = set()
+        self._http: tuple[CountedHistogram, Gauge, Step] | None = None
         self._binders: dict[type[Operation], Callable[[], tuple[Step | None, Step | None]]] = {
             HttpOperation: self._bind_http,
             FunctionOperation: self._bind_function,
@@ -77,10 +94,10 @@ class MetricsSink:
         }
         info = (settings.service, settings.version or "", settings.environment or "", __version__)
         store.add_pulled(own.BUILD_INFO, lambda: {info: 1.0})
-        store.add_pulled(own.ERRORS, lambda: {(part,): n for part, n in recorder.errors.copy().items()})
-        store.add_pulled(own.DROPPED, lambda: {key: n for key, n in recorder.dropped.copy().items()})
-        store.add_pulled(own.LABEL_SETS, store.label_sets)
-        store.add_pulled(own.OVERFLOW, store.overflowed)
+        recorder.errors = _shown(recorder.errors, store.add(Counter(own.ERRORS)))
+        recorder.dropped = _shown(recorder.dropped, store.add(Counter(own.DROPPED)))
+        # The first request settles whose worker this is; from then on each pays for what it needs alone.
+        workers.settled = lambda: recorder.rebind(HttpOperation)
         _sinks.add(self)
 
     def bind(self, kind: type[Operation]) -> tuple[Step | None, Step | None]:
@@ -91,72 +108,127 @@ class MetricsSink:
         return binder() if binder else (None, None)
 
     def _bind_http(self) -> tuple[Step, Step]:
+        """
+        Bind by what the first request settles: whether other workers read how many requests are in progress.
+        """
+        requests, in_progress, rest = self._http = self._http or self._http_families()
+        live, always = self._live, self._settings.size_metrics
+        cells = _HttpCells(requests)
+        requests.forget = cells.clear
+        failed, edges = self._recorder.failed, edges_of(requests.spec.buckets)
+
+        def first(op: HttpOperation) -> None:
+            self._workers.settle()
+            (begin if self._workers.are_shared else live.add)(op)
+
+        def begin(op: HttpOperation) -> None:
+            in_progress.cell((op.method,)).inc()
+
+        def leave(op: HttpOperation) -> None:
+            if op in live:  # it began before that was settled
+                live.discard(op)
+            else:
+                in_progress.cell((op.method,)).dec()
+
+        def bound(leave: Callable[[HttpOperation], object]) -> Callable[[HttpOperation], None]:
+            # Written out, since every request pays for it: each call that is saved here is a tenth of it.
+            def finish(op: HttpOperation) -> None:
+                try:
+                    leave(op)
+                    seconds = op.duration_seconds
+                    lock, values = cells[op.method, op.endpoint, op.status]
+                    index = bisect_left(edges, seconds)
+                    with lock:
+                        values[index] += 1.0
+                        values[1] += seconds
+                        values[0] += 1.0
+                    if always or op.rare is not None:
+                        rest(op)
+                except Exception as error:
+                    failed("metrics", error)
+
+            return finish
+
+        if not self._workers.is_settled:
+            return first, bound(leave)
+        return (begin, bound(leave)) if self._workers.are_shared else (live.add, bound(live.discard))
+
+    def _http_families(self) -> tuple[CountedHistogram, Gauge, Step]:
+        """
+        Make the families of requests, and the function that updates those that few requests have.
+        """
         add, bounds = self._store.add, self._settings.http_buckets
         requests = add(CountedHistogram(replace(http.DURATION, buckets=bounds), http.REQUESTS))
         first_byte = add(Histogram(replace(http.FIRST_BYTE, buckets=bounds)))
-        exceptions = add(Counter(http.EXCEPTIONS))
-        aborted = add(Counter(http.ABORTED))
-        live = self._live
-        seen: set[str] = set()
-        self._store.add_pulled(http.IN_PROGRESS, lambda: _by_method(live, seen))
-        cells = _HttpCells(requests, seen)
-        requests.forget = cells.clear
-        failed = self._recorder.failed
+        exceptions, aborted = add(Counter(http.EXCEPTIONS)), add(Counter(http.ABORTED))
+        in_progress, live = add(Gauge(http.IN_PROGRESS)), self._live
 
-        # Written out, since every request pays for it: each call that is saved here is a tenth of it.
-        def finish(op: HttpOperation) -> None:
-            try:
-                live.discard(op)
-                seconds = op.duration_seconds
-                cell = cells[op.method, op.endpoint, op.status]
-                index = bisect_left(bounds, seconds)
-                with cell.lock:
-                    cell.buckets[index] += 1
-                    cell.sum += seconds
-                if op.rare is not None:
-                    finish_rare(op)
-            except Exception as error:
-                failed("metrics", error)
-
-        def finish_rare(op: HttpOperation) -> None:
+        def rest(op: HttpOperation) -> None:
             if op.first_byte_seconds is not None:
                 first_byte.cell((op.method, op.endpoint)).observe(op.first_byte_seconds)
             if op.exception is not None:
                 exceptions.cell((op.endpoint, op.exception)).inc()
             if op.aborted:
                 aborted.cell((op.endpoint,)).inc()
+            if op.sampled:
+                key = (op.method, op.endpoint, _STATUS.get(op.status, OTHER))
+                requests.mark(key, op.duration_seconds, op.trace_id, self._recorder.wall_clock())
 
-        return live.add, self._with_sizes(finish) if self._settings.size_metrics else finish
+        def refresh() -> None:
+            """
+            Bring in the requests that have begun and not ended; a method that was seen once stays, at 0.
+            """
+            if not self._workers.are_shared:
+                tally = Tally(
+                    op.method for op in live.copy()
+                )  # a set's copy is one step, between which no thread comes
+                for method in tally.keys() | {key[0] for key, _ in requests.items()}:
+                    in_progress.cell((method,)).set(tally[method])
 
-    def _with_sizes(self, finish: Callable[[HttpOperation], None]) -> Callable[[HttpOperation], None]:
+        self._store.refresh.append(refresh)
+        return requests, in_progress, self._with_sizes(rest) if self._settings.size_metrics else rest
+
+    def _with_sizes(self, rest: Callable[[HttpOperation], None]) -> Callable[[HttpOperation], None]:
         request = self._store.add(Histogram(http.REQUEST_SIZE))
         response = self._store.add(Histogram(http.RESPONSE_SIZE))
 
-        def finish_with_sizes(op: HttpOperation) -> None:
-            finish(op)
+        def rest_with_sizes(op: HttpOperation) -> None:
+            rest(op)
             declared = op.header("content-length") or "0"
             request.cell((op.method, op.endpoint)).observe(int(declared) if declared.isdecimal() else 0)
             response.cell((op.method, op.endpoint)).observe(op.bytes_sent)
 
-        return finish_with_sizes
+        return rest_with_sizes
 
     def _bind_function(self) -> tuple[None, Step]:
-        duration = self._store.add(Histogram(function.DURATION))
+        duration, failed = self._store.add(Histogram(function.DURATION)), self._recorder.failed
 
         def finish(op: FunctionOperation) -> None:
-            duration.cell((op.function, op.outcome)).observe(op.duration_seconds)
+            try:
+                key = (op.function, op.outcome)
+                duration.cell(key).observe(op.duration_seconds)
+                if op.rare is not None and op.sampled:
+                    duration.mark(key, op.duration_seconds, op.trace_id, self._recorder.wall_clock())
+            except Exception as error:
+                failed("metrics", error)
 
         return None, finish
 
     def _bind_db(self) -> tuple[None, Step]:
         duration = self._store.add(Histogram(replace(db.DURATION, buckets=self._settings.db_buckets)))
-        errors = self._store.add(Counter(db.ERRORS))
+        errors, failed = self._store.add(Counter(db.ERRORS)), self._recorder.failed
 
         def finish(op: DbOperation) -> None:
-            key = (op.system, op.table, op.operation)
-            duration.cell(key).observe(op.duration_seconds)
-            if op.error is not None:
-                errors.cell((*key, op.error)).inc()
+            try:
+                key = (op.system, op.table, op.operation)
+                duration.cell(key).observe(op.duration_seconds)
+                if op.rare is not None:
+                    if op.error is not None:
+                        errors.cell((*key, op.error)).inc()
+                    if op.sampled:
+                        duration.mark(key, op.duration_seconds, op.trace_id, self._recorder.wall_clock())
+            except Exception as error:
+                failed("metrics", error)
 
         return None, finish
 
@@ -183,6 +255,7 @@ class MetricsSink:
         self._live.clear()
         self._recorder.errors.clear()
         self._recorder.dropped.clear()
+        self._recorder.rebind(HttpOperation)
 
 
 def _start_over_in_child() -> None:

@@ -335,6 +335,7 @@ def _take_ids(op: Operation, span: Span) -> None:
     if context.is_valid:
         op.trace_id = f"{context.trace_id:032x}"
         op.span_id = f"{context.span_id:016x}"
+        op.sampled = context.trace_flags.sampled
 
 
 def _free_attributes(op: Operation) -> dict[str, Any]:

@@ -4,13 +4,12 @@ Answer `/metrics` and the health routes, whatever the framework.
 
 from __future__ import annotations
 
-import gzip
 import hmac
 import ipaddress
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TypeAlias
 from urllib.parse import parse_qs
 
 from obskit.errors import ConfigurationError
@@ -18,8 +17,8 @@ from obskit.metrics.queries import queries
 from obskit.recorder import recorder
 from obskit.settings import Network, Settings
 
-if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
+# Renders the metrics page for an `Accept` header, packed with gzip or not, of all names or some: headers and body.
+Page: TypeAlias = Callable[[str, bool, list[str] | None], tuple[list[tuple[str, str]], bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +67,9 @@ class Routes:
     Know the paths that obskit answers itself; `paths` is what an adapter looks a request's path up in.
     """
 
-    def __init__(self, settings: Settings, registry: CollectorRegistry | None, now: Callable[[], str]) -> None:
+    def __init__(self, settings: Settings, page: Page | None, now: Callable[[], str]) -> None:
         self._settings = settings
-        self._registry = registry
+        self._page = page
         self._now = now
         self.paths: dict[str, Callable[[Request], Reply]] = {}
         health = settings.health_path
@@ -79,7 +78,7 @@ class Routes:
                 f"metrics_path={settings.metrics_path!r} is a route of health_path={health!r} too: give them "
                 "different paths, or None to mount one of them nowhere"
             )
-        if settings.metrics_path and registry is not None:
+        if settings.metrics_path and page is not None:
             self.paths[settings.metrics_path] = self._metrics
         if settings.health_path:
             self.paths[settings.health_path] = self._health
@@ -104,27 +103,13 @@ class Routes:
         queries.ensure_running()
         names = parse_qs(request.query).get("name[]")
         packed = _accepts_gzip(request.header("accept-encoding") or "")
+        assert self._page is not None
         try:
             headers, body = self._page(request.header("accept") or "", packed, names)
         except Exception as error:  # of a collector that is not ours: the server must not see it
             recorder.failed("metrics_page", error)
             return Reply(500, [_TEXT, _NO_STORE], b"a collector failed; the application's log says which\n")
         return Reply(200, [*headers, _NO_STORE, ("Vary", "Accept, Accept-Encoding")], body)
-
-    def _page(self, accept: str, packed: bool, names: list[str] | None) -> tuple[list[tuple[str, str]], bytes]:
-        """
-        Render what the registry holds: headers that tell of the body, and the body.
-        """
-        from prometheus_client.exposition import choose_encoder
-
-        registry = self._registry
-        assert registry is not None
-        encode, content_type = choose_encoder(accept)
-        headers = [("Content-Type", content_type)]
-        body = encode(registry.restricted_registry(names) if names else registry)
-        if not packed:
-            return headers, body
-        return [*headers, ("Content-Encoding", "gzip")], gzip.compress(body, compresslevel=1)
 
     def _refused(self, request: Request) -> Reply | None:
         token, networks = self._settings.metrics_token, self._settings.metrics_networks

@@ -1,0 +1,34 @@
+"""
+The metrics of the processes that serve: one label set a worker.
+"""
+
+from obskit.catalogue.spec import Metric
+
+_WORKER = ("worker",)
+
+CPU = Metric(
+    "obskit_process_cpu_seconds_total",
+    "counter",
+    "Processor time of the process, user and system.",
+    _WORKER,
+    prefixed=False,
+    note="`worker` is a small number that a new worker takes over from a dead one; likewise below",
+)
+MEMORY = Metric(
+    "obskit_process_resident_memory_bytes",
+    "gauge",
+    "Memory of the process that is in RAM; pages that workers share count for each.",
+    _WORKER,
+    prefixed=False,
+)
+START = Metric(
+    "obskit_process_start_time_seconds",
+    "gauge",
+    "When the process started, in seconds since the epoch.",
+    _WORKER,
+    prefixed=False,
+)
+THREADS = Metric("obskit_process_threads", "gauge", "Threads of the process.", _WORKER, prefixed=False)
+OPEN_FDS = Metric("obskit_process_open_fds", "gauge", "Open file descriptors of the process.", _WORKER, prefixed=False)
+
+METRICS = (CPU, MEMORY, START, THREADS, OPEN_FDS)

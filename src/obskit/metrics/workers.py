@@ -1,0 +1,173 @@
+"""
+Keep this process's figures where the other workers of its server read them, or in memory where there are none.
+
+Which it is is settled by the first update, or the first scrape, after the last fork: a process that a server forks
+does not know before that whom it works for.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable
+from threading import Lock, Thread
+from typing import TYPE_CHECKING, Any
+
+from obskit.metrics.cells import MemoryExemplars, Values, in_memory
+from obskit.metrics.family import Family, Labels
+from obskit.operation import Event
+from obskit.recorder import recorder
+
+if TYPE_CHECKING:
+    from obskit.metrics.directory import Directory, Snapshot
+    from obskit.metrics.files import CellFile, Exemplars
+
+
+class Workers:
+    """
+    Be the home of a store's figures.
+
+    Args:
+        service: Keeps apart what is served by one server.
+        path: `metrics_dir`, which names the directory by hand; None looks for the server.
+
+    Attributes:
+        is_settled: Whether it is known whose worker this is.
+        degraded: Whether this worker answers for itself alone, since the directory cannot be used.
+        settled: Called once it is known whether the figures are shared.
+    """
+
+    def __init__(self, service: str, path: str | None) -> None:
+        self._service = service
+        self._path = path
+        self.settled: Callable[[], None] = lambda: None
+        self.start_over()
+        _all.add(self)
+
+    def start_over(self) -> None:
+        """
+        Forget what a forked process's parent settled; its file lets go of itself.
+        """
+        self._lock = Lock()
+        self._directory: Directory | None = None
+        self._file: CellFile | None = None
+        self._leads = False
+        self.degraded = self.is_settled = False
+
+    def settle(self) -> None:
+        """
+        Find out, once, whose worker this is.
+        """
+        if self.is_settled:
+            return
+        with self._lock:
+            if self.is_settled:
+                return
+            try:
+                self._directory = self._find()
+                self._file = self._directory.join() if self._directory else None
+            except Exception as error:  # no right, no space, or a system like none that was thought of
+                self._degrade(error)
+            self.is_settled = True
+        self.settled()
+
+    def _find(self) -> Directory | None:
+        from obskit.metrics.directory import Directory
+        from obskit.metrics.instances import directory, instance
+
+        if self._path is not None:
+            return Directory(self._path)
+        found = instance()
+        return directory(self._service, found) if found else None
+
+    def _degrade(self, error: Exception) -> None:
+        if self.degraded:
+            return
+        self._directory, self.degraded = None, True
+        message = "the figures of several workers cannot be added up: each worker answers for itself alone"
+        event = Event("metrics.degraded", "WARNING", message, {"reason": str(error)})
+        # In a thread, since a lock is held that a sink may want too.
+        Thread(target=recorder.emit, args=(event,), name="obskit-warning", daemon=True).start()
+
+    @property
+    def are_shared(self) -> bool:
+        """
+        Tell whether other workers may read the figures; False before it is settled.
+        """
+        return self._directory is not None
+
+    @property
+    def slot(self) -> str:
+        """
+        Give the label `worker` of this process: a small number, which another may have once this one is dead.
+        """
+        return str(self._file.slot if self._file else 0)
+
+    @property
+    def set_aside(self) -> dict[str, int]:
+        """
+        Count the files that this process could not read, by reason.
+        """
+        return self._directory.set_aside if self._directory else {}
+
+    def allocate(self, family: Family[Any], key: Labels, size: int) -> Values:
+        """
+        Give so many zeros a place.
+        """
+        self.settle()
+        if self._directory is not None and self._file is not None:
+            try:
+                return self._file.allocate(self._file.family(family.stored, family.name), key, size)
+            except OSError as error:
+                self._degrade(error)
+        return in_memory(size)
+
+    def exemplars(self, family: Family[Any], key: Labels, slots: int) -> Exemplars | MemoryExemplars:
+        """
+        Give a cell's exemplars room beside it.
+        """
+        if self._directory is not None and self._file is not None:
+            try:
+                return self._file.exemplars(self._file.family(family.stored, family.name), key, slots)
+            except (OSError, KeyError):  # no space, or its figures are in memory
+                pass
+        return MemoryExemplars()
+
+    def snapshot(self, *, exemplars: bool = False) -> Snapshot | None:
+        """
+        Add the figures of all workers up; None where this process has its own alone.
+        """
+        self.settle()
+        return self._directory.snapshot(self._file, exemplars=exemplars) if self._directory else None
+
+    def lead(self) -> bool:
+        """
+        Tell whether this worker does what one of them does for all: the first that asks, until it dies.
+        """
+        self.settle()
+        with self._lock:
+            if self._directory is not None and self._file is not None and not self._leads:
+                self._leads = self._directory.lead(self._file)
+                return self._leads
+            return True
+
+    def close(self) -> None:
+        """
+        End this worker: others add its counters to what is left of the dead.
+        """
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+            self._directory = self._file = None
+            self._leads = False
+
+
+_all: weakref.WeakSet[Workers] = weakref.WeakSet()
+
+
+def _start_over_in_child() -> None:
+    for workers in list(_all):
+        workers.start_over()
+
+
+os.register_at_fork(after_in_child=_start_over_in_child)
