@@ -205,7 +205,7 @@ class MetricStore:
             else:
                 shared = found.pop(name, None)
                 cells = list(zip(shared.keys, shared.rows, strict=True)) if shared else []
-                stored, marks = (shared.spec, _marks(shared.exemplars)) if shared else (family.stored, {})
+                stored, marks = (shared.spec, shared.exemplars) if shared else (family.stored, {})
                 if not cells and not family.spec.labels:
                     cells = [((), [0.0] * (len(family.spec.buckets) + 3))]
             if isinstance(family, CountedHistogram) and stored.labels == family.stored.labels:
@@ -256,13 +256,6 @@ def _own_cells(family: Family[Any]) -> _Cells:
 
 def _own_exemplars(family: Family[Any]) -> _Marks:
     return {key: dict(cell.exemplars) for key, cell in family.items() if cell.exemplars}
-
-
-def _marks(shared: Mapping[Labels, Sequence[Any]]) -> _Marks:
-    return {
-        key: {index: tuple(slot) for index, slot in enumerate(slots) if slot is not None}
-        for key, slots in shared.items()
-    }
 
 
 def _first_alone(spec: Metric, cells: _Cells) -> _Cells:
