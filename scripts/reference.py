@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 import obskit
+import obskit.db
 import obskit.testing
 from obskit import catalogue, errors
 from obskit.catalogue import Metric
@@ -184,6 +185,10 @@ def api() -> str:
     text += "\n## What counter(), gauge() and histogram() give\n"
     for cls in (family.Counter, family.Gauge, family.Histogram):
         text += described(cls.__name__, cls, made_by_users=False)
+    text += "\n## obskit.db\n\n" + docstring(inspect.getdoc(obskit.db) or "")
+    for name in obskit.db.__all__:
+        thing = getattr(obskit.db, name)
+        text += described(f"obskit.db.{name}", thing, made_by_users=not inspect.isclass(thing))
     text += "\n## obskit.testing\n\n" + docstring(inspect.getdoc(obskit.testing) or "")
     for name, thing in vars(obskit.testing).items():
         if not name.startswith("_") and getattr(thing, "__module__", "") == "obskit.testing":

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from obskit._version import __version__
 
 if TYPE_CHECKING:
+    from obskit import db as db
     from obskit._instrument import instrument, instrument_sqlite3, uninstrument_sqlite3
     from obskit.context import bind, correlation_id, unbind
     from obskit.db.observe import observe_db
@@ -47,6 +48,9 @@ _HOME = {
     "uninstrument_sqlite3": "_instrument",
 }
 
+# Packages whose names are used as `obskit.db.summarize()`.
+_PARTS = ("db",)
+
 __all__ = [
     "ConfigurationError",
     "MissingExtraError",
@@ -72,6 +76,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in _PARTS:
+        return importlib.import_module(f"obskit.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'obskit' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"obskit.{_HOME[name]}"), name)

@@ -1,0 +1,222 @@
+"""
+Summarise statements, and keep the summaries of late.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from sys import getsizeof
+from threading import Lock
+from typing import NamedTuple
+
+from obskit.db.fingerprint import fingerprint, has_passing_name
+from obskit.db.literals import lexicon, mask
+from obskit.db.tables import read, scan
+from obskit.recorder import recorder
+
+# What one statement may cost: at 16 384 characters, one or two milliseconds. The longest of TPC-DS has 14 353.
+MAX_READ_LENGTH = 16_384
+# What the summaries of one dialect may hold in memory: some thousands of statements as an ORM writes them.
+MAX_KEPT_BYTES = 4 * 1024 * 1024
+CUT = "..."
+# Of dictionary slot, tuple and fingerprint, beside the strings.
+_ENTRY_BYTES = 400
+
+_word = re.compile(r"[\w$]*+").match
+
+# `db.system.name` of OpenTelemetry, and the names of SQLAlchemy and Django -> dialect; any other is `standard`.
+DIALECTS = {
+    **dict.fromkeys(("postgresql", "cockroachdb", "redshift", "aws.redshift"), "postgresql"),
+    **dict.fromkeys(("mysql", "mariadb"), "mysql"),
+    "sqlite": "sqlite",
+}
+
+
+class Statement(NamedTuple):
+    """
+    Say what a statement does, without any of its values. What is not known is empty.
+
+    Attributes:
+        operation: The verb of the first statement in lower case: `select`, also behind a WITH.
+        table: The main table without schema and quotes, for a label.
+        tables: Every table in its order, once, as written: `('app.devices', 'orders')`.
+        summary: Operations and targets as written, by the rules of OpenTelemetry's `db.query.summary`, at most 255
+            characters: `SELECT app.devices orders`.
+        text: The statement with `?` for each literal and without comments, by the rules of `db.query.text`. One that
+            was cut ends in `...`.
+        fingerprint: 16 hexadecimal digits, the same for statements that differ in values, the lengths of lists, case
+            and white space; the same in every process.
+    """
+
+    operation: str
+    table: str
+    tables: tuple[str, ...]
+    summary: str
+    text: str
+    fingerprint: str
+
+
+UNKNOWN = Statement("", "", (), "", "", fingerprint((), ""))
+
+
+class Statements(dict[object, Statement]):
+    """
+    Keep the statements of one dialect by their text: look one up with `[sql]`, which makes what is not kept yet.
+
+    Made by `statements()`. Anything that is no `str` and no `bytes` is `UNKNOWN`; what cannot be hashed raises the
+    `TypeError` of every dictionary. Safe in threads and across forks. Its size in bytes is bounded: when it is full,
+    statements with literals of their own go first, for they are the least likely to come again, and then the oldest.
+
+    Attributes:
+        dialect: `postgresql`, `sqlite`, `mysql` or `standard`.
+        max_bytes: The bound of `size_bytes`.
+        size_bytes: About what keys and statements take in memory.
+    """
+
+    def __init__(self, dialect: str, max_bytes: int = MAX_KEPT_BYTES) -> None:
+        super().__init__()
+        self.dialect = dialect
+        self.max_bytes = max_bytes
+        self.size_bytes = 0
+        self._lexicon = lexicon(dialect)
+        self.start_over()
+
+    def start_over(self) -> None:
+        """
+        Take a fresh lock, in a child whose parent may have held the old one when it forked.
+        """
+        self._lock = Lock()
+
+    def __missing__(self, sql: object) -> Statement:
+        """
+        Summarise a statement that is not kept, and keep it; never raises.
+        """
+        try:
+            if isinstance(sql, (bytes, bytearray)):
+                sql = bytes(sql[: MAX_READ_LENGTH + 1]).decode("utf-8", "replace")
+            if not isinstance(sql, str):
+                return UNKNOWN
+            # A subclass may bring methods of its own. Of a long text the part that is read is the key.
+            is_cut = str.__len__(sql) > MAX_READ_LENGTH
+            text = str.__getitem__(sql, slice(MAX_READ_LENGTH + 1)) if is_cut else str.__str__(sql)
+            return self.get(text) or self._make(text, is_cut)
+        except Exception as error:
+            recorder.failed("summary", error)
+            return UNKNOWN
+
+    def _make(self, sql: str, is_cut: bool) -> Statement:
+        if is_cut:
+            text = _without_long_list(mask(_without_part_of_word(sql[:MAX_READ_LENGTH]), self._lexicon))
+        else:
+            text = mask(sql, self._lexicon)
+            if text != sql and (kept := self.get(text)) is not None:
+                self._keep(sql, kept)
+                return kept
+        tokens = scan(text, self.dialect)
+        reading = read(tokens, self.dialect)
+        # A lone surrogate could be sent nowhere.
+        shown = text if text.isascii() else text.encode("utf-8", "replace").decode()
+        shown = shown + CUT if is_cut else sql if shown == sql else shown
+        statement = Statement(*reading, shown, fingerprint(tokens, reading.operation))
+        if not has_passing_name(tokens, reading.operation):
+            self._keep(sql, statement)
+            if shown == text != sql:
+                self._keep(text, statement)
+        return statement
+
+    def _keep(self, sql: str, statement: Statement) -> None:
+        size = _size_bytes(sql, statement)
+        if size > self.max_bytes // 4 or not self._lock.acquire(blocking=False):
+            return  # it is made again when it comes again
+        try:
+            if self.size_bytes + size > self.max_bytes:
+                self._make_room()
+            if sql not in self:
+                self[sql] = statement
+                self.size_bytes += size
+        finally:
+            self._lock.release()
+
+    def _make_room(self) -> None:
+        own_literals = [sql for sql, statement in self.items() if statement.text is not sql]
+        for sql in own_literals:
+            self._drop(sql)
+        for sql in list(self):
+            if self.size_bytes <= self.max_bytes // 2:
+                break
+            self._drop(sql)
+
+    def _drop(self, sql: object) -> None:
+        self.size_bytes -= _size_bytes(sql, self.pop(sql))
+
+
+def _size_bytes(sql: object, statement: Statement) -> int:
+    size = _ENTRY_BYTES + getsizeof(sql) + getsizeof(statement.summary) + 2 * sum(map(getsizeof, statement.tables))
+    return size if statement.text is sql else size + getsizeof(statement.text)
+
+
+def _without_part_of_word(sql: str) -> str:
+    # From the end: a search for a word at the end would read each word once for each of its letters.
+    found = _word(sql[::-1])
+    return sql[: len(sql) - found.end()] if found else sql
+
+
+def _without_long_list(text: str) -> str:
+    """
+    Take away the `?, ?, ?` of a list that the cut has left open.
+    """
+    rest = text.rstrip("?, \t\r\n")
+    if len(text) - len(rest) < 10:
+        return text
+    return rest + ("?" if rest.endswith("(") else " ?")
+
+
+_statements: dict[str, Statements] = {}
+
+
+def statements(dialect: str) -> Statements:
+    """
+    Give the kept statements of a dialect, for a hook that looks up many: `statements("sqlite")[sql].table`.
+
+    Args:
+        dialect: As for `summarize()`.
+    """
+    kept = _statements.get(dialect)
+    if kept is None:
+        own = DIALECTS.get(dialect, "standard")
+        kept = _statements.setdefault(own, Statements(own))
+        if dialect in DIALECTS:
+            _statements[dialect] = kept
+    return kept
+
+
+def summarize(sql: object, dialect: str = "postgresql") -> Statement:
+    """
+    Say what a statement does, and to which tables, without any of its values: operation, tables, summary, text.
+
+    Never raises, whatever it is given, and takes time linear in the length. The first 16 384 characters are read. The
+    summaries of late are kept, up to 4 MiB a dialect, so one that comes again costs a look-up. Safe in threads.
+
+    Args:
+        sql: The statement as `str` or `bytes`. Anything else, such as a driver's own composed object, is unknown: make
+            it a string by the driver's means first.
+        dialect: `postgresql`, `sqlite` or `mysql`, or the `db.system.name` of a relative of theirs; any other is read
+            by the rules that most databases share. What is a literal depends on it.
+    """
+    try:
+        return _statements[dialect][sql]
+    except Exception:  # the first of its dialect, or an object that cannot be hashed
+        try:
+            return statements(dialect).__missing__(sql)
+        except Exception as error:  # a dialect that cannot be hashed
+            recorder.failed("summary", error)
+            return UNKNOWN
+
+
+def _start_over_in_child() -> None:
+    for kept in _statements.values():
+        kept.start_over()
+
+
+os.register_at_fork(after_in_child=_start_over_in_child)

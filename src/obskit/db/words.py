@@ -1,0 +1,69 @@
+"""
+Hold the words of SQL that tell where the names of tables stand.
+"""
+
+from __future__ import annotations
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# Dialects where WITH a AS (SELECT ... FROM a) reads a table of that name; elsewhere it reads itself.
+SELF_IS_TABLE = ("postgresql", "mysql")
+
+# What is created, altered and dropped.
+KINDS = _words(
+    """
+    aggregate assembly cast catalog collation column conversion database domain event extension function group index
+    language login macro namespace operator package policy procedure publication role rule schema secret sequence
+    server stage statistics stream subscription synonym table tablespace tag task text trigger type user view warehouse
+    """
+)
+TABLE_KINDS = ("table", "view")
+# Kinds whose definition holds statements that are not carried out now.
+BODIES = ("event", "function", "macro", "package", "procedure", "rule", "trigger", "type")
+# What may stand between a kind and its name, and between a verb that writes and its table.
+CLAUSES = ("if", "not", "exists", "only", "concurrently")
+WRITES = _words(
+    """
+    abort delayed fail high_priority ignore into local low_priority only or overwrite quick replace rollback
+    """
+)
+SET_OPERATORS = ("union", "intersect", "except", "minus", "all", "distinct")
+# What may stand between a verb and the one table it is about.
+BEFORE_TABLE: dict[str, tuple[str, ...]] = {
+    "analyze": ("table", "tables", "verbose", "local", "no_write_to_binlog"),
+    "cache": ("lazy", "table"),
+    "cluster": ("verbose",),
+    "copy": ("into",),
+    "desc": ("extended", "formatted", "table"),
+    "describe": ("extended", "formatted", "table"),
+    "explain": ("analyze", "verbose", "query", "plan", "extended", "for"),
+    "lock": ("table", "tables", "only"),
+    "optimize": ("table", "local", "no_write_to_binlog"),
+    "refresh": ("materialized", "view", "table", "concurrently"),
+    "rename": ("table", "tables"),
+    "truncate": ("table", "only"),
+    "uncache": ("table", "if", "exists"),
+    "unlock": (),
+    "vacuum": ("full", "freeze", "verbose", "analyze"),
+}
+# Verbs that are functions too: replace(a, 'b', 'c').
+FUNCTIONS = ("insert", "replace", "truncate")
+# Verbs of a common table expression that writes.
+IN_PARENTHESES = ("insert", "update", "delete", "merge")
+# Hints behind a table in SQL Server; any other parenthesis makes a name a function.
+LOCKS = ("holdlock", "nolock", "readpast", "rowlock", "tablock", "tablockx", "updlock")
+# Verbs that another verb may follow.
+SHOWING = ("desc", "describe", "explain")
+# Verbs whose target is no table, and is in the summary; then those without a target.
+NAMED = ("call", "exec", "execute", "pragma", "use")
+PLAIN = _words(
+    """
+    attach begin checkpoint close commit deallocate declare detach discard do end flush import kill listen move
+    notify prepare reassign reindex release reset rollback savepoint security show start unlisten
+    """
+)
+# The clauses behind FROM: no comma in them is followed by a table.
+STOPS = _words("where group order having limit offset for window union intersect except minus returning qualify")
