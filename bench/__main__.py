@@ -11,6 +11,7 @@ SHORT = {
     "scrape": ["--rounds", "5"],
     "store": ["--rounds", "3"],
     "http": ["--replicas", "1", "--blocks", "60"],
+    "sql": ["--sizes", "1,10,100"],
     "memory": ["--requests", "20000", "--warm-up", "5000"],
 }
 
