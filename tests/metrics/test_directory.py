@@ -94,6 +94,19 @@ def test_a_directory_that_others_may_write_to_is_refused(path):
         Directory(path)
 
 
+def test_a_directory_that_anybody_may_replace_is_refused(path):
+    """
+    Whoever may rename the directory can put another in its place; the sticky bit, as of /tmp, keeps him from it.
+    """
+    path.mkdir()
+    path.chmod(0o777)
+    with pytest.raises(DirectoryError, match=f"by the mode of {path}: chmod o-w that"):
+        Directory(path / "deeper")
+    path.chmod(0o1777)
+
+    assert Directory(path / "deeper").path.is_dir()
+
+
 def test_a_link_is_refused(path, tmp_path):
     """
     A link may lead elsewhere tomorrow.
@@ -218,6 +231,21 @@ def test_restarts_leave_few_files(path, joined, scraped):
     assert len(names(path)) <= 1 + (1 if scraped else DEAD_LEFT + 1)
     assert 200 == hits(directory)
     assert [FOLDED] == names(path)
+
+
+def test_label_sets_of_the_dead_are_few(path, joined):
+    """
+    Workers that come and go with ever other labels leave so many label sets behind, and all that they counted.
+    """
+    for number in range(12):
+        joined(1, labels=(f"/{number}",)).kill()
+    directory = Directory(path, max_label_sets=5)
+    directory.snapshot()
+    cells = directory.snapshot().families["hits_total"].cells
+
+    assert 6 == len(cells)
+    assert 12 == sum(value for (value,) in cells.values())
+    assert (7.0,) == cells["_OVERFLOW",]
 
 
 def test_a_living_worker_is_never_folded(path, joined):

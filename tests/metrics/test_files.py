@@ -186,6 +186,8 @@ def test_a_closed_file_takes_nothing_more(file):
         counter(file, "/b")
     with pytest.raises(CellSpaceError, match="closed"):
         file.family(PLAIN, "plain_total")
+    with pytest.raises(CellSpaceError, match="closed"):
+        file.exemplars(0, ("/a",), 1)
 
     assert -1 == file.descriptor
 

@@ -124,7 +124,8 @@ def test_folding_keeps_counters_and_histograms_and_drops_gauges():
             part(SECONDS, {"/a": (1, 0.5, 0, 1, 0, 0)}),
             part(HITS, {"/b": 2, "/a": 4}),
             part(PLAIN, {}),
-        ]
+        ],
+        10,
     )
 
     assert [(HITS, [("/a",), ("/b",)]), (SECONDS, [("/a",)])] == [(one.spec, list(one.keys)) for one in folded]
@@ -149,7 +150,7 @@ def test_folding_never_changes_a_sum(seed):
                 figures.raws = [struct.pack("d", figures.rows[0][0] + amount)]
             case 2 if live:
                 dead.append(live.pop(chance.randrange(len(live))))
-                folded = fold([*folded, dead[-1]])
+                folded = fold([*folded, dead[-1]], 10)
         if live or folded:
             total = added(*live, *folded)["/a"]
 
@@ -162,10 +163,36 @@ def test_folding_infinities_keeps_them():
     """
     A sum that is infinite stays so, and one that is no number too.
     """
-    once = fold([part(HITS, {"/a": inf}), part(HITS, {"/a": 1.0})])
-    twice = fold([*once, part(HITS, {"/a": 2.0})])
-    odd = fold([part(SECONDS, {"/a": (1, inf, 0, 1, 0, 0)}), part(SECONDS, {"/a": (1, -inf, 0, 1, 0, 0)})])
+    once = fold([part(HITS, {"/a": inf}), part(HITS, {"/a": 1.0})], 10)
+    twice = fold([*once, part(HITS, {"/a": 2.0})], 10)
+    odd = fold([part(SECONDS, {"/a": (1, inf, 0, 1, 0, 0)}), part(SECONDS, {"/a": (1, -inf, 0, 1, 0, 0)})], 10)
 
     assert {"/a": inf} == added(*twice)
     assert isnan(added(*odd)["/a"][1])
     assert (2.0, 0.0, 2.0, 0.0, 0.0) == tuple(value for value in added(*odd)["/a"] if not isnan(value))
+
+
+@pytest.mark.parametrize("spec", [HITS, SECONDS])
+def test_folding_keeps_so_many_label_sets_and_all_that_was_counted(spec):
+    """
+    However many label sets come and go, so many stay with their figures; the rest is kept in one, to the last bit.
+    """
+
+    def row(value):
+        return (1, value, 0, 1, 0, 0) if spec is SECONDS else (value,)
+
+    chance, folded, counted = random.Random(1), [], []
+    for number in range(50):
+        values = {f"/{number}/{index}": chance.random() * 10 ** chance.randrange(9) for index in range(3)}
+        counted += values.values()
+        folded = fold([*folded, part(spec, {path: row(value) for path, value in values.items()})], 7)
+    [kept] = folded
+    shown = added(kept)
+    values = [row[1] if spec is SECONDS else row for row in shown.values()]
+
+    assert 8 == len(shown)
+    assert ["/0/0", "/0/1", "/0/2", "/1/0", "/1/1", "/1/2", "/2/0", "_OVERFLOW"] == list(shown)
+    assert counted[:7] == values[:7]
+    assert float(sum(map(Fraction, counted[7:]))) == values[7]
+    if spec is SECONDS:
+        assert (143.0, 143.0) == (shown["_OVERFLOW"][0], shown["_OVERFLOW"][3])

@@ -33,6 +33,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from threading import Lock
 
@@ -133,14 +134,17 @@ class Directory:
 
     Attributes:
         path: The directory; private to the user.
+        max_label_sets: Label sets of a metric that outlive their workers; the figures of those beyond are kept under
+            labels that are all `_OVERFLOW`. By default ten times what one worker may have.
         set_aside: Files that this process has set aside, by reason: truncated, foreign, newer, corrupt.
 
     Raises:
         DirectoryError: It is somebody else's, a link, or open to others; or it cannot be made.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, max_label_sets: int = 10_000) -> None:
         self.path = Path(path)
+        self.max_label_sets = max_label_sets
         self.set_aside: dict[str, int] = {}
         make(self.path)
         self.start_over()
@@ -372,10 +376,10 @@ class Directory:
         dead = [read for name in names if name not in taken and (read := self._read_dead(name))]
         if not dead:
             return
-        figures = fold(figures for read in [*folded, *dead] for figures in read.contents.families)
+        figures = chain.from_iterable(read.contents.families for read in [*folded, *dead])
         temporary = self.path / f"folded-{os.urandom(8).hex()}.tmp"
         try:
-            write(temporary, dump(figures, left | {read.name for read in dead}))
+            write(temporary, dump(fold(figures, self.max_label_sets), left | {read.name for read in dead}))
             os.rename(temporary, self.path / FOLDED)
         except OSError:
             _remove(temporary)
@@ -425,7 +429,7 @@ def make(path: Path) -> None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.mkdir(mode=0o700, exist_ok=True)
-        state = path.lstat()
+        state, above = path.lstat(), path.parent.stat()
     except OSError as error:
         raise _refused(path, f"it cannot be made: {error.strerror}", error.errno) from error
     if stat.S_ISLNK(state.st_mode):
@@ -434,6 +438,8 @@ def make(path: Path) -> None:
         raise _refused(path, f"it belongs to user {state.st_uid}, and this process is user {os.geteuid()}")
     if state.st_mode & 0o022:
         raise _refused(path, f"others may write there, mode {stat.S_IMODE(state.st_mode):o}: chmod 700 it")
+    if above.st_mode & 0o002 and not above.st_mode & stat.S_ISVTX:
+        raise _refused(path, f"anybody may replace it, by the mode of {path.parent}: chmod o-w that")
 
 
 def _refused(path: Path, why: str, number: int | None = None) -> DirectoryError:

@@ -185,16 +185,20 @@ class CellFile:
             CellSpaceError: There is no room for them; the file is as it was.
         """
         with self._lock:
+            self._check_open()
             at = self._append(exemplars_record(self._cells[family, labels][0], slots))
             start = at - self._chunk_start + RECORD.size + EXEMPLARS.size
             return Exemplars(self._chunk[start : start + SLOT.size * slots])
+
+    def _check_open(self) -> None:
+        if self._reading < 0:
+            raise CellSpaceError(errno.EBADF, "the file is closed", self.path)
 
     def _append(self, packed: bytes) -> int:
         """
         Write a record where no reader looks yet, then move `used` past it.
         """
-        if self._reading < 0:
-            raise CellSpaceError(errno.EBADF, "the file is closed", self.path)
+        self._check_open()
         at = self._used[0]
         left = self._size - at
         if len(packed) > left:

@@ -111,16 +111,19 @@ def base() -> Path:
     return Path(_SHARED_MEMORY if usable else tempfile.gettempdir()) / f"obskit-{os.geteuid()}"
 
 
-def directory(service: str, instance: Instance) -> Directory:
+def directory(service: str, instance: Instance, *, max_label_sets: int = 10_000) -> Directory:
     """
     Give the directory of an instance, made if it is not there; then those of servers that are gone are removed.
+
+    Args:
+        max_label_sets: As the directory has it.
 
     Raises:
         DirectoryError: It cannot be trusted or made.
     """
     path = place(service, instance)
     make(path.parent)
-    found = Directory(path)
+    found = Directory(path, max_label_sets=max_label_sets)
     if not (path / _WHOSE).exists():
         _sign(path, instance)
         remove_left_over(path.parent, path)

@@ -19,6 +19,7 @@ from typing import TypeAlias
 from obskit.catalogue import Metric
 from obskit.metrics.reader import BATCH
 from obskit.metrics.records import ABSENT, Figures, Labels, Row, Slots, is_absent, size_of, unpack
+from obskit.operation import OVERFLOW
 
 # Some cells of several files: for each file its figures, and the bytes of those cells in the common order.
 _Add: TypeAlias = Callable[[Sequence[Figures], Sequence[Sequence[bytes]]], Sequence[Row | None]]
@@ -170,9 +171,12 @@ def latest_exemplars(parts: Iterable[Figures]) -> dict[Labels, Slots]:
     return found
 
 
-def fold(figures: Iterable[Figures]) -> list[Figures]:
+def fold(figures: Iterable[Figures], most: int) -> list[Figures]:
     """
     Add up what outlives its workers: counters and histograms, each with its own labels and buckets.
+
+    Args:
+        most: Label sets of a metric; those beyond share one whose labels are all `_OVERFLOW`.
     """
     families: list[list[Figures]] = []
     for some in figures:
@@ -184,10 +188,27 @@ def fold(figures: Iterable[Figures]) -> list[Figures]:
                 break
         else:
             families.append([some])
-    return list(map(_folded, families))
+    return [_folded(parts, most) for parts in families]
 
 
-def _folded(parts: list[Figures]) -> Figures:
+def _folded(parts: list[Figures], most: int) -> Figures:
+    spec, width = parts[0].spec, size_of(parts[0].spec) + 1
     keys, rows = Sum(parts, _add_and_keep).update(parts)
-    width = size_of(parts[0].spec) + 1
-    return Figures(parts[0].spec, parts[0].name, width, keys, [struct.pack(f"={width}d", *row) for row in rows])
+    cells, overflow = dict(zip(keys, rows, strict=True)), (OVERFLOW,) * len(spec.labels)
+    if len(cells) > most:
+        beyond = [row for key in (*keys[most:], overflow) if (row := cells.pop(key, None))]
+        cells[overflow] = _joined(beyond, spec)
+    raws = [struct.pack(f"={width}d", *row) for row in cells.values()]
+    return Figures(spec, parts[0].name, width, list(cells), raws)
+
+
+def _joined(rows: list[Row], spec: Metric) -> Row:
+    """
+    Make one row of several that have the rest of their sum at their end.
+    """
+    place = _place_of_sum(spec)
+    parts = [row[index] for row in rows for index in (place, -1)]
+    total: list[float] = list(map(sum, zip(*rows, strict=True)))
+    total[place] = _exact(parts)
+    rest = _exact([-total[place], *parts])
+    return (*total[:-1], rest if isfinite(rest) else 0.0)
