@@ -360,56 +360,114 @@ def test_a_folder_who_is_stopped_holds_no_scrape_up(path, joined, fork):
     assert FOLDED in names(path)
 
 
-def test_figures_agree_and_never_go_back_while_workers_come_and_die(path, fork):
+def test_figures_agree_and_never_go_back_while_everybody_dies(path, fork):
     """
-    Workers count, start and are killed at random while others scrape and fold: no scraper sees a figure go backwards,
-    and in the end all that was counted is there, but for what a worker was counting when he was killed.
+    Workers count, and others scrape and fold, and all are killed at random: whoever scrapes sees no less than anybody
+    saw before he began, and in the end all is there but for what workers were counting when they were killed.
     """
-    truth = memoryview(mmap.mmap(-1, 8 * 400)).cast("Q")
+    workers, count, shared = 80, 3, memoryview(mmap.mmap(-1, 8 * 100)).cast("Q")
+    seen, observed, wrong, over = 96, 97, 98, 99
 
-    def count(index):
+    def count_up(index):
         def work(worker):
             file = Directory(path).join()
             hit = file.allocate(file.family(HITS, "hits_total"), ("/a",), 1)
             seconds = file.allocate(file.family(SECONDS, "request_seconds"), ("/a",), SIZE)
             worker.say("joined")
             while True:
-                truth[index] += 1
+                shared[index] += 1
                 hit[0] += 1
                 observe(seconds, 0.5)
 
-        worker = fork(work)
-        worker.hear()
-        return worker
+        return work
 
     def scrape(worker):
-        directory, before, observed, number = Directory(path), 0.0, 0.0, 0
-        while not truth[399]:
+        directory, number = Directory(path), 0
+        while not shared[over]:
+            before = shared[seen], shared[observed]
             families = directory.snapshot().families
-            total = families["hits_total"].cells[("/a",)][0] if families else 0.0
-            done, _, *buckets = families["request_seconds"].cells[("/a",)] if "request_seconds" in families else (0, 0)
-            if total < before or done < observed or done != sum(buckets):
-                worker.say(f"{total} after {before}, {done} of {buckets} after {observed}")
-                return
-            before, observed, number = total, done, number + 1
+            total = int(families["hits_total"].cells["/a",][0]) if "hits_total" in families else 0
+            row = families["request_seconds"].cells["/a",] if "request_seconds" in families else (0.0, 0.0)
+            if (total, row[0]) < before or row[0] < before[1] or row[0] != sum(row[2:]):
+                shared[wrong] += 1
+            shared[seen], shared[observed] = max(shared[seen], total), max(shared[observed], int(row[0]))
+            number += 1
         worker.say(number)
 
-    scrapers = [fork(scrape) for _ in range(3)]
-    chance, workers = random.Random(7), []
-    for index in range(80):
-        workers.append(count(index))
-        if len(workers) > 3:
-            workers.pop(chance.randrange(3)).kill()
-    for worker in workers:
+    chance, counting, scraping = random.Random(7), [], [fork(scrape) for _ in range(count)]
+    for index in range(workers):
+        counting.append(fork(count_up(index)))
+        counting[-1].hear()
+        if len(counting) > count:
+            counting.pop(chance.randrange(count)).kill()
+        if not index % 4:
+            scraping.pop(0).kill()
+            scraping.append(fork(scrape))
+    for worker in counting:
         worker.kill()
-    truth[399] = 1
-    said = [int(scraper.hear()) for scraper in scrapers]
-    counted, directory = sum(truth[:80]), Directory(path)
+    shared[over] = 1
+    numbers = [int(scraper.hear()) for scraper in scraping]
+    counted, directory = sum(shared[:workers]), Directory(path)
+
+    assert 0 == shared[wrong]
+    assert min(numbers) > 0
     for _ in range(3):
-        assert counted - 80 <= hits(directory) <= counted
-        assert counted - 160 <= directory.snapshot().families["request_seconds"].cells[("/a",)][0] <= counted
+        assert counted - workers <= hits(directory) <= counted
+        assert counted - 2 * workers <= directory.snapshot().families["request_seconds"].cells["/a",][0] <= counted
     assert [FOLDED] == names(path)
-    assert min(said) > 10
+
+
+def leave_one(path):
+    """
+    Be a worker who counts one and dies.
+    """
+    file = Directory(path).join()
+    file.allocate(file.family(HITS, "hits_total"), ("/a",), 1)[0] = 1
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_fold_around_the_listing_changes_nothing(path, joined, monkeypatch, moment):
+    """
+    Somebody who folds just before the files are listed, or just after, neither hides a worker nor shows him twice.
+    """
+    joined(1).kill()
+    joined(2)
+    listed = os.listdir
+
+    def fold_around(folder):
+        if moment == "before":
+            in_child(lambda: Directory(path).fold())
+        found = listed(folder)
+        if moment == "after":
+            in_child(lambda: Directory(path).fold())
+        return found
+
+    monkeypatch.setattr(os, "listdir", fold_around)
+    assert 3 == hits(Directory(path))
+    assert FOLDED in names(path)
+
+
+def test_a_snapshot_ends_although_others_fold_without_end(path):
+    """
+    When workers die and are folded again and again while files are read, the snapshot keeps others from folding.
+    """
+    folds = []
+
+    class Disturbed(Directory):
+        def _read_folded(self, snapshot):
+            found = super()._read_folded(snapshot)
+            folds.append(in_child(lambda: Directory(path).fold()))
+            if folds[-1] == "True":
+                in_child(lambda: leave_one(path))
+            return found
+
+    directory = Disturbed(path)
+    in_child(lambda: leave_one(path))
+
+    total = hits(directory)
+
+    assert ["True"] * 8 + ["False"] == folds
+    assert 9 == total
 
 
 def broken(path, content, number=0, name=None):
