@@ -56,8 +56,7 @@ class Operation:
         self.ended = False
 
     @property
-    def root(self) -> Operation:  # the outermost of this request or job; itself where there is none
-        # Never a slot that refers to itself: each request would be garbage for the collector.
+    def root(self) -> Operation:  # the outermost; never a slot of its own, or each request were cyclic garbage
         return self if self._root is None else self._root
 
     @property
@@ -83,8 +82,7 @@ class Operation:
         """
         parent = current.get()
         if parent is not None:
-            self.parent = parent
-            self._root = parent.root
+            self.parent, self._root = parent, parent.root
 
 
 class HttpOperation(Operation):

@@ -41,16 +41,16 @@ class Plan:
     Begin and end operations of one kind. Its steps never raise, so that hot code may run them itself.
     """
 
-    __slots__ = ("active", "clock", "finish", "start")
+    __slots__ = ("active", "clock", "finish", "finish_too", "start")
 
     active: bool  # False while no runtime stands
     clock: Callable[[], float]
-    start: Step | None
+    start: Step
     finish: Step
+    finish_too: Step | None  # metrics and lines are what most have
 
     def begin(self, operation: Any) -> None:
-        if self.start is not None:
-            self.start(operation)
+        self.start(operation)
         operation.started = self.clock()
 
     def end(self, operation: Any, at: float | None = None) -> None:
@@ -59,18 +59,19 @@ class Plan:
             operation.ended = True
             operation.duration_seconds = (self.clock() if at is None else at) - operation.started
             self.finish(operation)
+            if self.finish_too is not None:
+                self.finish_too(operation)
 
 
-def _in_turn(steps: Sequence[Step]) -> Step | None:
-    if len(steps) < 2:
-        return steps[0] if steps else None
-    first, then = steps[0], _in_turn(steps[1:])
+def _in_turn(steps: Sequence[Step]) -> Step:
+    if len(steps) == 1:
+        return steps[0]
 
-    def both(operation: Any) -> None:
-        first(operation)
-        then(operation)  # type: ignore[misc]
+    def all_of_them(operation: Any) -> None:
+        for step in steps:
+            step(operation)
 
-    return both
+    return all_of_them
 
 
 class Recorder:
@@ -117,7 +118,8 @@ class Recorder:
         plan.active, plan.clock = bool(asked), self.clock
         plan.start = _in_turn([self._guarded(sink, start) for sink, start, _ in asked if start])
         finishes = [self._guarded(sink, finish) for sink, _, finish in asked if finish]
-        plan.finish = _in_turn(finishes) or (lambda operation: None)
+        plan.finish = _in_turn(finishes[:1])
+        plan.finish_too = _in_turn(finishes[1:]) if len(finishes) > 1 else None
 
     def _guarded(self, sink: Sink, step: Step) -> Step:
         if getattr(sink, "guards", False):

@@ -4,6 +4,8 @@ The endpoint is the template that routing matched, in full, and nothing a client
 
 import pytest
 
+from obskit.context import current
+
 from .drivers import Request, call_asgi
 from .shop import Record
 from .stack import UNMATCHED
@@ -149,3 +151,14 @@ def test_redirect(shop):
 
     assert reply.header("location") == ["/items/7"]
     assert shop.records == [Record(endpoint="/moved", status=302, bytes_sent=0)]
+
+
+@stacks()
+def test_route_is_known_while_the_application_runs(shop):
+    """
+    Queries and AI calls are blamed on their route while it runs, before the operation's own endpoint is final.
+    """
+    shop.scene.inside = lambda: current.get().locate()
+    reply = shop.get("/inside")
+
+    assert [reply.body.decode()] == [record.endpoint for record in shop.records]

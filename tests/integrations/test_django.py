@@ -46,11 +46,11 @@ def ok(request, **parameters):
 
 
 async def async_ok(request):
-    return HttpResponse(current.get().endpoint)
+    return HttpResponse(current.get().locate())
 
 
 def endpoint(request):
-    return HttpResponse(current.get().endpoint)
+    return HttpResponse(current.get().locate())
 
 
 def identity(request):

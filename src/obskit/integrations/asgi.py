@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from obskit.context import current
 from obskit.integrations import _http
-from obskit.integrations._http import ID_HEADER_LOWER, MARK
+from obskit.integrations._http import ID_HEADER, ID_HEADER_LOWER, MARK
 from obskit.integrations._start import configure
 from obskit.operation import METHOD_LABELS, UNMATCHED, HttpOperation
 from obskit.rarely import Rarely
@@ -33,6 +33,7 @@ Result = TypeVar("Result")
 _plan = recorder.plan(HttpOperation)
 _enter, _leave = current.set, current.reset
 _ID = ID_HEADER_LOWER.encode()
+_SPELLINGS = frozenset({_ID, ID_HEADER.encode(), ID_HEADER.title().encode()})  # Django sends names as it has them
 # asyncio's transports take this much before they ask to wait (its high-water mark): such a reply is sent when given.
 _AT_ONCE = 64 * 1024
 
@@ -139,15 +140,19 @@ class AsgiOperation(HttpOperation):
             self.bytes_sent = size
             if self.endpoint is UNMATCHED:
                 known = self._known
-                template = known.templates.get(id(self.scope.get("route")))
-                if template is not None and len(known.table) == known.length:
-                    self.endpoint = template
-                else:
+                try:
+                    if len(known.table) == known.length:
+                        self.endpoint = known.templates[id(self.scope["route"])]
+                    else:
+                        self.locate()
+                except KeyError:
                     self.locate()
             if not self.ended:  # Plan.end(), without the call
                 self.ended = True
                 self.duration_seconds = _plan.clock() - self.started
                 _plan.finish(self)
+                if _plan.finish_too is not None:
+                    _plan.finish_too(self)
         elif kind == "http.response.start":
             server = getattr(self._send, "__self__", None)
             if server is not None and getattr(server, "disconnected", False) is True:  # uvicorn swallows what is sent
@@ -156,12 +161,10 @@ class AsgiOperation(HttpOperation):
                 self.status = status = message["status"]
                 self._late = status >= 500  # the exception behind it comes after its reply
             if self.correlation_id is not None:
-                headers = list(message.get("headers", ()))
-                for name, _ in headers:
-                    if len(name) == 16 and name.lower() == _ID:
-                        headers = [pair for pair in headers if pair[0].lower() != _ID]
-                        break
-                headers.append((_ID, self.correlation_id.encode("latin-1")))
+                headers = [*message.get("headers", ())]
+                if not _SPELLINGS.isdisjoint(dict(headers)):
+                    headers = [pair for pair in headers if pair[0] not in _SPELLINGS]
+                headers.append((_ID, self.correlation_id.encode()))
                 message = {**message, "headers": headers}  # a copy: the application may send the same message again
         elif kind == "http.response.pathsend":  # the server sends a whole file by itself
             return self._send_piece(message)
@@ -340,8 +343,7 @@ class ObskitMiddleware(_http.Follower):
                 else:
                     op.correlation_id = recorder.new_id()
         token = _enter(op)
-        if _plan.start is not None:  # Plan.begin(), without the call
-            _plan.start(op)
+        _plan.start(op)  # Plan.begin(), without the call
         op.started = _plan.clock()
         if op.span is not None:
             op.span.enter()

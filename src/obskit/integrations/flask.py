@@ -88,9 +88,10 @@ def _telling(process: Callable[[Response], Response]) -> Callable[[Response], Re
         if type(op) is not WsgiOperation:
             return response
         op.status = status = response.status_code
-        rule = op.environ["werkzeug.request"].url_rule
-        if rule is not None and op.endpoint is UNMATCHED:
-            op.endpoint = rule.rule  # `route_of()`, without the call
+        if op.endpoint is UNMATCHED:
+            rule = op.environ["werkzeug.request"].url_rule
+            if rule is not None:
+                op.endpoint = rule.rule  # `route_of()`, without the call
         body = response.response
         if (
             type(body) is list

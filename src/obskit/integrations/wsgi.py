@@ -34,10 +34,11 @@ class WsgiOperation(HttpOperation):
     """
 
     # Filled by `ObskitMiddleware.__call__()`: a constructor in Python would be a further call for every request.
-    __slots__ = ("_declared", "_front", "_start_response", "_write", "environ", "whole")
+    __slots__ = ("_declared", "_front", "_start_response", "_write", "environ", "request", "whole")
     __init__ = object.__init__
 
     environ: Environ
+    request: Any  # the framework's, while its integration keeps it here; unset, or None, else
     whole: int | None  # size of a reply that lies in memory and needs no watching; None: it is not known to
     _start_response: StartResponse
     _front: ObskitMiddleware
@@ -356,14 +357,15 @@ class ObskitMiddleware(_http.Follower):
         op.correlation_id = op.span = op.rare = op.whole = None
         op.ended = False
         op.method = METHOD_LABELS[environ["REQUEST_METHOD"]]
-        # PEP 3333: the path is bytes in disguise; where it is ASCII it needs no second look.
-        op.path = path if path.isascii() else path.encode("latin-1", "replace").decode("utf-8", "replace")
+        op.path = path
         op.endpoint = UNMATCHED
         op.status = op.bytes_sent = 0
         op.environ = environ
         op._front = self
         op._declared = _NO_LENGTH
         if self.heads:
+            if not path.isascii():  # PEP 3333: it is bytes in disguise
+                op.path = path.encode("latin-1", "replace").decode("utf-8", "replace")
             op.client = environ.get("REMOTE_ADDR")
             op.agent = environ.get("HTTP_USER_AGENT")
             if self.trusted:
@@ -378,8 +380,7 @@ class ObskitMiddleware(_http.Follower):
                 else:
                     op.correlation_id = recorder.new_id()
         token = _enter(op)
-        if _plan.start is not None:  # Plan.begin(), without the call
-            _plan.start(op)
+        _plan.start(op)  # Plan.begin(), without the call
         op.started = _plan.clock()
         if op.span is not None:
             op.span.enter()
@@ -403,6 +404,8 @@ class ObskitMiddleware(_http.Follower):
             op.ended = True
             op.duration_seconds = _plan.clock() - op.started
             _plan.finish(op)
+            if _plan.finish_too is not None:
+                _plan.finish_too(op)
         return body
 
     def _telling(self, environ: Environ, start_response: StartResponse) -> StartResponse:

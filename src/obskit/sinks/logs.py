@@ -43,19 +43,21 @@ _OWN = (
 _plain_path = re.compile(r"[ !#-\[\]-~]{0,2048}").fullmatch
 
 
-class _Templates(dict[tuple[str, str, str, int], str]):
+class _Templates(dict[tuple[bool, str, str, int], str]):
     """
-    Write what the lines of one route, status and level share once, with a place for each of `_OWN`.
+    Write what the lines of one route and status share once, with a place for each of `_OWN`.
+
+    The first part of the key is whether the request was slow.
     """
 
     def __init__(self, process: dict[str, Any], renames: Mapping[str, str | None]) -> None:
         self._process = process
         self._renames = renames
 
-    def __missing__(self, key: tuple[str, str, str, int]) -> str:
-        level, method, endpoint, status = key
+    def __missing__(self, key: tuple[bool, str, str, int]) -> str:
+        slow, method, endpoint, status = key
         shared = {
-            "level": level,
+            "level": "ERROR" if status >= 500 else "WARNING" if slow else "INFO",
             "logger": "obskit.access",
             "message": "request",
             **self._process,
@@ -125,16 +127,15 @@ class LogSink:
         def finish(op: HttpOperation) -> None:
             nonlocal moment
             try:
-                seconds, status, path = op.duration_seconds, op.status, op.path
+                seconds, path = op.duration_seconds, op.path
                 now = wall_clock()
                 second, day_and_time = moment
                 if not second <= now < second + 1:
                     second, day_and_time = moment = whole_second(now)
                 if with_query and op.query:
                     path = f"{path}?{op.query}"
-                level = "ERROR" if status >= 500 else "WARNING" if seconds > slow_seconds else "INFO"
                 whole = (
-                    templates[level, op.method, op.endpoint, status]
+                    templates[seconds > slow_seconds, op.method, op.endpoint, op.status]
                     % (
                         day_and_time,
                         (now - second) * 1e6,
@@ -148,8 +149,7 @@ class LogSink:
                 ).encode()
                 if op.rare is not None:
                     whole = with_rare(whole, op)
-                taken = stream.put(whole)
-                if taken != len(whole):
+                if (taken := stream.put(whole)) != len(whole):
                     stream.rest(whole, taken)
             except Exception as error:
                 unwritten(error)

@@ -17,8 +17,6 @@ from obskit.integrations.django.routes import note_route, template, templates
 from obskit.operation import UNMATCHED, HttpOperation
 from obskit.runtime import Runtime
 
-_SERVED = (wsgi.WsgiOperation, asgi.AsgiOperation)
-
 
 def instrument(handler: Any, runtime: Runtime) -> Any:
     """
@@ -29,9 +27,8 @@ def instrument(handler: Any, runtime: Runtime) -> Any:
         if "resolve_request" not in vars(handler):
             handler.resolve_request = _noting(handler.resolve_request)
         return asgi.ObskitMiddleware(handler)
-    middleware = wsgi.ObskitMiddleware(handler)
+    middleware = wsgi.ObskitMiddleware(handler, route=_route_of)
     if "get_response" not in vars(handler):
-        handler.resolve_request = _noting(handler.resolve_request)
         handler.get_response = _telling(handler.get_response)
         middleware.told = True
         middleware.follow(runtime)
@@ -44,10 +41,19 @@ def _telling(get_response: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """
 
     def telling(request: Any) -> Any:
-        response = get_response(request)
         op: Any = current.get()
         if type(op) is not wsgi.WsgiOperation:
+            response = get_response(request)
+            if request.resolver_match is not None:
+                note_route(request.resolver_match)
             return response
+        op.request = request
+        response = get_response(request)
+        op.request = None
+        if op.endpoint is UNMATCHED:
+            match = request.resolver_match
+            if match is not None:
+                op.endpoint = template(match.route)
         op.status = response.status_code
         if response.streaming:
             op.declare(response.headers.get("Content-Length"))
@@ -62,6 +68,16 @@ def _telling(get_response: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return telling
 
 
+def _route_of(environ: Any) -> str | None:
+    """
+    Read the route while the view runs, from the request that its operation has for that long.
+    """
+    operation: Any = current.get()
+    request = getattr(operation.root, "request", None) if operation is not None else None
+    match = request.resolver_match if request is not None else None
+    return None if match is None else template(match.route)
+
+
 def _noting(resolve: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """
     Note the route as soon as it is known, so that the view's own queries and AI calls can name it.
@@ -70,7 +86,7 @@ def _noting(resolve: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def resolve_request(request: Any) -> Any:
         match = resolve(request)
         op: Any = current.get()
-        if type(op) in _SERVED and op.endpoint is UNMATCHED:
+        if type(op) is asgi.AsgiOperation and op.endpoint is UNMATCHED:
             op.endpoint = template(match.route)  # what nearly every request needs of `note_route()`, without the call
         else:
             note_route(match)
