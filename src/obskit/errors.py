@@ -10,6 +10,7 @@ Name each mistake a user can make with a class of its own.
     |   +-- MetricNameError                    a name or label that Prometheus does not accept
     |   +-- MetricConflictError                the name is taken, by us or by the application
     +-- LabelError (ValueError)                an update named labels the metric does not have
+    +-- SqliteDoctorError                      the SQLite doctor could not do what it was asked to
     +-- MissingExtraError (ImportError)        an integration's library is not installed
 """
 
@@ -65,6 +66,14 @@ class MetricConflictError(ConfigurationError):
 class LabelError(ObskitError, ValueError):
     """
     Report an update whose labels are not the metric's labels.
+    """
+
+
+class SqliteDoctorError(ObskitError):
+    """
+    Report a backup or an optimisation that was not made, or an examination that was asked for in a request.
+
+    What is wrong with the file is no error: it is in the report.
     """
 
 

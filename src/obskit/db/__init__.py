@@ -1,5 +1,5 @@
 """
-Name and time database queries, whatever the driver.
+Name and time database queries, whatever the driver, and look after SQLite files.
 """
 
 from __future__ import annotations
@@ -8,11 +8,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from obskit.db.doctor import sqlite_doctor
+    from obskit.db.report import SqliteReport
     from obskit.db.statement import Statement, summarize
 
-_HOME = {"Statement": "statement", "summarize": "statement"}
+_HOME = {
+    "SqliteReport": "report",
+    "Statement": "statement",
+    "sqlite_doctor": "doctor",
+    "summarize": "statement",
+}
 
-__all__ = ["Statement", "summarize"]
+__all__ = ["SqliteReport", "Statement", "sqlite_doctor", "summarize"]
 
 
 def __getattr__(name: str) -> Any:
