@@ -135,7 +135,7 @@ class AsgiOperation(HttpOperation):
         kind = message["type"]
         if kind == "http.response.body":
             size = len(message.get("body", b""))
-            if self._late is not False or size > _AT_ONCE or message.get("more_body", False):
+            if self._late is not False or size > _AT_ONCE or message.get("more_body"):
                 return self._send_piece(message)
             self.bytes_sent = size
             if self.endpoint is UNMATCHED:

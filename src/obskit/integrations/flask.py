@@ -10,6 +10,7 @@ from typing import Any
 from obskit.context import current
 from obskit.errors import MissingExtraError
 from obskit.integrations import _http
+from obskit.integrations._http import ID_HEADER, ID_HEADER_LOWER
 from obskit.integrations._start import configure
 from obskit.integrations.wsgi import ObskitMiddleware, WsgiOperation
 from obskit.operation import UNMATCHED, HttpOperation
@@ -51,7 +52,6 @@ def instrument(app: Flask, runtime: Runtime) -> Flask:
         if getattr(middleware.app, "__func__", None) is Flask.wsgi_app and _untouched(type(app)):
             app.process_response = _telling(app.process_response)  # type: ignore[method-assign,assignment]
             middleware.told = True
-            middleware.follow(runtime)
         got_request_exception.connect(_unhandled, app)
     return app
 
@@ -88,6 +88,14 @@ def _telling(process: Callable[[Response], Response]) -> Callable[[Response], Re
         if type(op) is not WsgiOperation:
             return response
         op.status = status = response.status_code
+        if op.correlation_id is not None:
+            headers = response.headers
+            for name, _ in headers._list:
+                if len(name) == 16 and name.lower() == ID_HEADER_LOWER:
+                    headers[ID_HEADER] = op.correlation_id
+                    break
+            else:
+                headers._list.append((ID_HEADER, op.correlation_id))  # what `add()` does, but for its checks
         if op.endpoint is UNMATCHED:
             rule = op.environ["werkzeug.request"].url_rule
             if rule is not None:

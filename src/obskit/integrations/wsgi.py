@@ -85,13 +85,6 @@ class WsgiOperation(HttpOperation):
         """
         Pass the start of the reply on, and take its status, its length and the route that led to it.
         """
-        if self.whole is not None and self._front.told and exc_info is None:  # then the list is the framework's own
-            for name, _ in headers:
-                if len(name) == 16 and name.lower() == ID_HEADER_LOWER:
-                    headers = [pair for pair in headers if pair[0].lower() != ID_HEADER_LOWER]
-                    break
-            headers.append((ID_HEADER, self.correlation_id or ""))
-            return self._start_response(status, headers)
         if not self.bytes_sent:  # what comes after that is an exception's, and was never sent
             try:
                 self.status = int(status[:3])
@@ -327,19 +320,13 @@ class ObskitMiddleware(_http.Follower):
     """
 
     def __init__(self, app: Application, *, route: Route | None = None, **settings: Any) -> None:
-        self.told = False  # whether the framework's integration tells status, length and route of every reply
+        # Whether the framework's integration tells status, length, route and id, so that nothing need watch the start.
+        self.told = False
         super().__init__()
         self.app = app
         self.route = route or _http.no_route
         configure(**settings)
         follow(self)
-
-    def follow(self, runtime: Runtime | None) -> None:
-        """
-        Observe by this runtime from now on; None: pass everything through.
-        """
-        super().follow(runtime)
-        self.direct = self.told and not self.correlation  # whether nothing need watch the start of a reply
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """
@@ -385,7 +372,7 @@ class ObskitMiddleware(_http.Follower):
         if op.span is not None:
             op.span.enter()
         try:
-            if self.direct:
+            if self.told:
                 body = self.app(environ, start_response)
             else:
                 op._start_response = start_response
