@@ -60,6 +60,11 @@ TEXTS = {
         *(SINGLE, joined(SINGLE), line_comment("--"), block_comment),
         *(lambda text: f"= {DOUBLE(text)}", lambda text: f"IN ({DOUBLE(text)}, {DOUBLE(text)})"),
         *(lambda text: f"LIKE {DOUBLE(text)}", lambda text: f"VALUES ({DOUBLE(text)})"),
+        *(
+            lambda text: f"a || {DOUBLE(text)}",
+            lambda text: f"IS NOT {DOUBLE(text)}",
+            lambda text: f"lower({DOUBLE('@' + text)})",
+        ),
     ],
     "mysql": [
         *(SINGLE, DOUBLE, escaped("'"), escaped('"'), after("N", escaped("'")), after("_utf8mb4", escaped("'"))),
@@ -205,6 +210,11 @@ def test_a_backslash_that_mysql_does_not_take_for_an_escape():
         ("sqlite", "a = ?1 AND b = :b AND c = @c AND d = $d AND e = [f 1] AND g = `h 2`", None),
         ("sqlite", r"a = 'C:\' AND b = x'AB'", "a = ? AND b = ?"),
         ("sqlite", '"a" = "b"."c" AND "d" = "e" AND "f" IN ("g", 1)', '"a" = "b"."c" AND "d" = ? AND "f" IN (?, ?)'),
+        (
+            "sqlite",
+            'SELECT "a b" AS "c(*)", "d@e.org" FROM "f/g" JOIN h."i:j"',
+            'SELECT "a b" AS "c(*)", ? FROM "f/g" JOIN h."i:j"',
+        ),
         ("mysql", "a = @b AND c = @@d AND e = `f 1` AND \\N", "a = @b AND c = @@d AND e = `f 1` AND ?"),
         ("mysql", "a = 5--3 # it's\nAND b-- it's\nAND \"c\"", "a = ?-? \nAND b\nAND ?"),
         ("mysql", "SELECT /*!40001 SQL_NO_CACHE */ a /* it's */ FROM b", "SELECT   SQL_NO_CACHE   a  FROM b"),

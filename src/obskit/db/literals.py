@@ -126,13 +126,16 @@ _LEXICONS: dict[str, Callable[[], Lexicon]] = {
 _in_list = re.compile(r"(?<![\w$])[iI][nN]\s*\(\s*\Z").search
 _closes = re.compile(r"\s*\)").match
 _escaped_quote = re.compile(r"\\['\"]").search
-# A text in double quotes, where a name would rarely stand without its table: behind an operator, and in a list.
+# A text in double quotes, where a name would rarely stand without its table: behind an operator, and in a list; and
+# what is not written like a name anywhere but behind the words of _before_name.
 _lax_text = re.compile(
-    rf"""(?P<kept>(?:[=<>]|(?<![\w$])(?:like|glob|match|regexp))\s*+){_DOUBLE_QUOTED}(?!\s*\.)
+    rf"""(?P<kept>(?:[=<>]|\|\||(?<![\w$])(?:like|glob|match|regexp|is|not|between|then|else))\s*+){_DOUBLE_QUOTED}(?!\s*\.)
     |(?P<list>(?<![\w$])(?:in|values)\s*\(\s*+(?:{_DOUBLE_QUOTED}|\?)(?:\s*+,\s*+(?:{_DOUBLE_QUOTED}|[?]|\w++))*+\s*+\))
     |{_DOUBLE_QUOTED}""",
     re.VERBOSE | re.IGNORECASE,
 )
+_name_like = re.compile(r'"[^\W\d](?:[\w $#.-]|"")*+"').fullmatch
+_before_name = re.compile(r"(?:from|join|into|update|table|exists|as|\.)\s*\Z", re.IGNORECASE).search
 _lax_name = re.compile(rf"(?<!\.){_DOUBLE_QUOTED}(?!\s*\.)")
 
 
@@ -200,4 +203,5 @@ def _without_lax(found: re.Match[str]) -> str:
         return found["kept"] + "?"
     if found["list"] is not None:
         return _lax_name.sub("?", found["list"])
-    return found[0]
+    start = found.start()
+    return found[0] if _name_like(found[0]) or _before_name(found.string[max(0, start - 12) : start]) else "?"
