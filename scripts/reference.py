@@ -55,8 +55,8 @@ LOG_FIELDS = {
     "user_agent": ("access", "The client's `User-Agent`."),
     "db_queries": ("access, when not 0", "Queries that the request made."),
     "db_ms": ("access, when not 0", "Milliseconds that they took together."),
-    "ai_calls": ("reserved", "Kept for calls of AI services."),
-    "ai_cost_usd": ("reserved", "Kept for calls of AI services."),
+    "ai_calls": ("access, when not 0", "AI calls that the request made."),
+    "ai_cost_usd": ("access, with AI calls", "Dollars that they cost together, as far as that is known."),
 }
 
 # Methods of metrics that the store calls, and users do not.

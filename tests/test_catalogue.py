@@ -8,6 +8,8 @@ import re
 import pytest
 
 import obskit
+from obskit.ai.operation import AiOperation
+from obskit.ai.usage import Usage
 from obskit.catalogue import CATALOGUE, Metric
 from obskit.catalogue import db as db_rows
 from obskit.catalogue import function as function_rows
@@ -53,6 +55,14 @@ def everything_happens():
     query = DbOperation("sqlite", "plants", "select")
     query.error = "OperationalError"
     run(query)
+    call = AiOperation("planogram", "anthropic", "claude")
+    call.tokens, call.cost_usd, call.first_chunk_seconds = Usage(input=1, output=1), 0.5, 0.1
+    call.failed_attempts, call.retry_wait_seconds, call.savings_usd = ("429",), 0.1, 0.1
+    run(call)
+    call = AiOperation("planogram", "anthropic", "claude")
+    call.tokens, call.cost_usd, call.estimated, call.error = Usage(input=1), 0.5, True, "truncated"
+    run(call)
+    run(AiOperation("planogram", "anthropic", "claude"))
     with obskit.observe("job"):
         recorder.dropped["logs", "closed"] += 1
     recorder.errors["hook"] += 1

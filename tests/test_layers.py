@@ -30,7 +30,7 @@ ALSO = {
     **dict.fromkeys(LEVELS[0], LEVELS[0]),
     "observation": {"recorder"},
     "web": {"metrics", "health"},
-    "sinks": {"metrics", "db", "logs", "propagation"},
+    "sinks": {"metrics", "db", "ai", "logs", "propagation"},
 }
 # Below level 5, only these import the part.
 IMPORTERS = {"sinks": {"sinks", "runtime"}}

@@ -14,7 +14,16 @@ from obskit._version import __version__
 
 if TYPE_CHECKING:
     from obskit import db as db
-    from obskit._instrument import instrument, instrument_sqlite3, uninstrument_sqlite3
+    from obskit._instrument import (
+        instrument,
+        instrument_anthropic,
+        instrument_openai,
+        instrument_sqlite3,
+        uninstrument_anthropic,
+        uninstrument_openai,
+        uninstrument_sqlite3,
+    )
+    from obskit.ai.observe import observe_ai
     from obskit.context import bind, correlation_id, unbind
     from obskit.db.observe import observe_db
     from obskit.errors import ConfigurationError, MissingExtraError, ObskitError
@@ -38,13 +47,18 @@ _HOME = {
     "gauge": "metrics.declare",
     "histogram": "metrics.declare",
     "instrument": "_instrument",
+    "instrument_anthropic": "_instrument",
+    "instrument_openai": "_instrument",
     "instrument_sqlite3": "_instrument",
     "observe": "observation",
+    "observe_ai": "ai.observe",
     "observe_db": "db.observe",
     "outgoing_headers": "propagation",
     "set_route": "integrations._http",
     "shutdown": "runtime",
     "unbind": "context",
+    "uninstrument_anthropic": "_instrument",
+    "uninstrument_openai": "_instrument",
     "uninstrument_sqlite3": "_instrument",
 }
 
@@ -64,13 +78,18 @@ __all__ = [
     "gauge",
     "histogram",
     "instrument",
+    "instrument_anthropic",
+    "instrument_openai",
     "instrument_sqlite3",
     "observe",
+    "observe_ai",
     "observe_db",
     "outgoing_headers",
     "set_route",
     "shutdown",
     "unbind",
+    "uninstrument_anthropic",
+    "uninstrument_openai",
     "uninstrument_sqlite3",
 ]
 

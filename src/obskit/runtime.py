@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Protocol
 
+from obskit.ai import pricing
 from obskit.errors import AlreadyConfiguredError
 from obskit.logs.lines import timestamper
 from obskit.operation import Event, HttpOperation, Operation
@@ -77,6 +78,7 @@ class Runtime:
 
     def _build(self) -> None:
         settings = self.settings
+        pricing.use(settings.prices)
         if settings.request_hook is not None:
             self._sinks.append(_Hook(settings.request_hook))
         from obskit.sinks.spans import span_sink
@@ -169,6 +171,7 @@ class Runtime:
         Flush, and release everything.
         """
         recorder.bind(())
+        pricing.use({})
         if self._store is not None:
             from obskit.metrics.declare import listeners
             from obskit.metrics.queries import queries

@@ -27,6 +27,8 @@ Check: TypeAlias = Callable[[Any], Any]
 
 # The usual thresholds (0.1, 0.2, 0.5, 1, 2, 3, 5, 7, 10, 15 s) fall on a bound, and 15 s is covered.
 HTTP_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0)
+# OpenTelemetry GenAI conventions (2026-11), gen_ai.client.operation.duration.
+AI_BUCKETS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 # OpenTelemetry semantic conventions 1.44, db.client.operation.duration.
 DB_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)
 
@@ -123,6 +125,20 @@ def _metric_names(value: Any) -> dict[str, str | None]:
     what = "new names of letters, digits and underscores, such as {'http_requests_total': 'requests_total'}, or None"
     _expect(all(v is None or re.fullmatch(r"[a-zA-Z_:][a-zA-Z0-9_:]*", v) for v in names.values()), what)
     return names
+
+
+def _prices(value: Any) -> dict[str, Any]:
+    what = "a mapping of models to prices in dollars per million tokens, such as {'my-model': Price(input=1, output=4)}"
+    _expect(isinstance(value, Mapping), what)
+    kinds = ("input", "output", "cache_read", "cache_write", "cache_write_1h")
+    found = {}
+    for model, price in value.items():
+        rates = price if isinstance(price, Mapping) else {kind: getattr(price, kind, None) for kind in kinds}
+        known = {kind: rate for kind, rate in rates.items() if rate is not None}
+        _expect(isinstance(model, str) and {"input", "output"} <= known.keys() <= set(kinds), what)
+        _expect(all(type(rate) in (int, float) and 0 <= rate < float("inf") for rate in known.values()), what)
+        found[model] = known
+    return found
 
 
 def _exclude(value: Any) -> tuple[str | re.Pattern[str], ...]:
@@ -266,6 +282,19 @@ class Settings:
         _buckets,
         "Bucket bounds of the query histogram, in seconds; the default is OpenTelemetry's for databases.",
         env="list",
+    )
+    ai_buckets: tuple[float, ...] = _setting(
+        AI_BUCKETS,
+        _buckets,
+        "Bucket bounds of the AI histograms, in seconds; the default is OpenTelemetry's for AI calls.",
+        env="list",
+    )
+    prices: Mapping[str, Any] = _setting(
+        {},
+        _prices,
+        'Prices of models, asked before any other: `{"my-model": obskit.ai.pricing.Price(input=1, output=4)}`, in '
+        'dollars per million tokens; in the variable `{"my-model": {"input": 1, "output": 4}}`.',
+        env="json",
     )
     size_metrics: bool = _setting(False, _flag, "Record the histograms of request and response sizes.")
     exclude: tuple[str | re.Pattern[str], ...] = _setting(

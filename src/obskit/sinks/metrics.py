@@ -14,7 +14,8 @@ from threading import Lock
 from typing import Any
 
 from obskit._version import __version__
-from obskit.catalogue import db, function, http
+from obskit.ai.operation import AiOperation
+from obskit.catalogue import ai, db, function, http
 from obskit.catalogue import self as own
 from obskit.db.operation import DbOperation
 from obskit.metrics.cells import Values, edges_of
@@ -26,6 +27,9 @@ from obskit.operation import OTHER, Event, HttpOperation, Operation
 from obskit.recorder import Recorder, Step
 from obskit.settings import Settings
 
+# An application lets its users name models; every other label of AI calls is bounded by its own code.
+MAX_MODELS = 50
+_TOKEN_KINDS = ("input", "cache_read", "cache_write", "output")
 _STATUS = {status: str(status) for status in range(100, 600)}
 
 _sinks: weakref.WeakSet[MetricsSink] = weakref.WeakSet()
@@ -49,6 +53,18 @@ class _HttpCells(dict[tuple[str, str, int], tuple[Lock, Values]]):
         if status in _STATUS and self._requests.holds(method, endpoint):
             self[key] = found
         return found
+
+
+class _Models(dict[str, str]):
+    """
+    Give models their label: the first MAX_MODELS their own, all others one.
+    """
+
+    def __missing__(self, model: str) -> str:
+        if len(self) >= MAX_MODELS:
+            return OTHER
+        self[model] = model
+        return model
 
 
 class _Shown(Tally[Any]):
@@ -91,6 +107,7 @@ class MetricsSink:
             HttpOperation: self._bind_http,
             FunctionOperation: self._bind_function,
             DbOperation: self._bind_db,
+            AiOperation: self._bind_ai,
         }
         info = (settings.service, settings.version or "", settings.environment or "", __version__)
         store.add_pulled(own.BUILD_INFO, lambda: {info: 1.0})
@@ -231,6 +248,67 @@ class MetricsSink:
                 failed("metrics", error)
 
         return None, finish
+
+    def _bind_ai(self) -> tuple[None, Step]:
+        add, buckets = self._store.add, self._settings.ai_buckets
+        duration = add(Histogram(replace(ai.DURATION, buckets=buckets)))
+        first_chunk = add(Histogram(replace(ai.FIRST_CHUNK, buckets=buckets)))
+        requests, attempts = add(Counter(ai.REQUESTS)), add(Counter(ai.ATTEMPTS))
+        tokens, cost = add(Counter(ai.TOKENS)), add(Counter(ai.COST))
+        estimated_tokens, estimated_cost = add(Counter(ai.ESTIMATED_TOKENS)), add(Counter(ai.ESTIMATED_COST))
+        unknown, rest = add(Counter(ai.COST_UNKNOWN)), self._ai_rest(attempts)
+        failed, models = self._recorder.failed, _Models()
+
+        def finish(op: AiOperation) -> None:
+            try:
+                service, provider, model = key = (op.service, op.provider, models[op.model])
+                duration.cell(key).observe(op.duration_seconds)
+                requests.cell((*key, op.outcome)).inc()
+                used, estimated = op.tokens, op.rare is not None and op.estimated
+                if used is not None:
+                    family = estimated_tokens if estimated else tokens
+                    for kind, count in zip(_TOKEN_KINDS, used.tokens(), strict=True):
+                        if count:
+                            family.cell((*key, kind)).inc(count)
+                if op.cost_usd is None:
+                    unknown.cell((service, model, op.cost_reason or "unknown")).inc()
+                elif op.cost_usd:
+                    (estimated_cost if estimated else cost).cell((*key, op.endpoint)).inc(op.cost_usd)
+                if op.attempts and op.error is None:
+                    attempts.cell((service, provider, "ok")).inc()
+                if op.rare is not None:
+                    if op.first_chunk_seconds is not None:
+                        first_chunk.cell(key).observe(op.first_chunk_seconds)
+                    rest(op)
+                    if op.sampled:
+                        duration.mark(key, op.duration_seconds, op.trace_id, self._recorder.wall_clock())
+            except Exception as error:
+                failed("metrics", error)
+
+        return None, finish
+
+    def _ai_rest(self, attempts: Counter) -> Callable[[AiOperation], None]:
+        """
+        Make the families of what few calls have, and the function that updates them.
+        """
+        add = self._store.add
+        waited, wasted, saved = add(Counter(ai.RETRY_WAIT)), add(Counter(ai.WASTED)), add(Counter(ai.SAVINGS))
+
+        def rest(op: AiOperation) -> None:
+            key = (op.service, op.provider)
+            for status in op.failed_attempts:
+                attempts.cell((*key, status)).inc()
+            if op.error is not None and op.attempts:
+                code = op.status_code or 0
+                attempts.cell((*key, str(code) if code >= 400 else "error")).inc()
+            if op.retry_wait_seconds:
+                waited.cell(key).inc(op.retry_wait_seconds)
+            if op.savings_usd > 0:
+                saved.cell(key).inc(op.savings_usd)
+            if op.cost_usd and (op.error is not None or op.aborted is not None):
+                wasted.cell((*key, op.aborted or "error")).inc(op.cost_usd)
+
+        return rest
 
     def emit(self, event: Event) -> None:
         """

@@ -1,0 +1,3 @@
+"""
+Know what AI calls took, used and cost, whatever the client.
+"""

@@ -1,0 +1,248 @@
+"""
+Observe AI calls: those that a hook sees, and those that the application marks with `observe_ai`.
+
+Each is counted once. A hooked call inside an `observe_ai` is the observation and takes the labels from there; the
+`observe_ai` is one itself where no hooked call, and no further `observe_ai`, ran inside.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+from obskit.ai import pricing
+from obskit.ai.operation import UNKNOWN, AiOperation
+from obskit.ai.usage import Usage, read
+from obskit.context import current
+from obskit.observation import Observation
+from obskit.operation import Operation
+from obskit.recorder import recorder
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+CHARACTERS_PER_TOKEN = 4  # of English text, by both providers' rule of thumb
+plan = recorder.plan(AiOperation)
+
+
+class AiBlock(AiOperation):
+    """
+    Describe what one `observe_ai` encloses.
+
+    Attributes:
+        measured: True from the moment that something inside is the observation in its place.
+    """
+
+    __slots__ = ("measured",)
+
+    def __init__(self, service: str, provider: str, model: str) -> None:
+        super().__init__(service, provider, model)
+        self.measured = False
+
+    def usage(
+        self,
+        *,
+        input_tokens: int = 0,
+        output_tokens: int = 0,
+        cache_read_tokens: int = 0,
+        cache_write_tokens: int = 0,
+        reasoning_tokens: int = 0,
+        model: str | None = None,
+    ) -> None:
+        """
+        Tell what the call used, where its client is not hooked; the last word stands.
+
+        Args:
+            input_tokens: Without those that were read from, or written to, a cache.
+            output_tokens: Reasoning included.
+            cache_read_tokens: Input that was read from the provider's cache.
+            cache_write_tokens: Input that was written to it.
+            reasoning_tokens: The part of output that was reasoning.
+            model: The model that answered, where it is not the one that was asked.
+        """
+        self.tokens = Usage(
+            input=input_tokens,
+            output=output_tokens,
+            cache_read=cache_read_tokens,
+            cache_write=cache_write_tokens,
+            reasoning=reasoning_tokens,
+            model=model,
+        )
+
+    def reply(self, reply: object) -> None:
+        """
+        Read the usage from a reply, or from an event of a stream, of either SDK's form; anything else is passed over.
+        """
+        try:
+            found = read(reply)
+        except Exception as error:
+            recorder.failed("ai", error)
+            return
+        if found is not None:
+            self.tokens = found
+            if self.model == UNKNOWN and found.model:
+                self.model = found.model
+
+
+class _BlockPlan:
+    """
+    Begin and end blocks, and let only those be operations that measured for themselves.
+    """
+
+    def begin(self, block: AiBlock) -> None:
+        outer = _block_around(block.parent)
+        if outer is not None:
+            outer.measured = True
+            inherit(block, outer)
+        block.started = recorder.clock()
+
+    def end(self, block: AiBlock) -> None:
+        if block.measured or block.ended:
+            block.ended = True
+            return
+        at, started = recorder.clock(), block.started
+        plan.begin(block)
+        block.started = started
+        end(block, at)
+
+
+_block_plan = _BlockPlan()
+
+
+def _block_around(operation: Operation | None) -> AiBlock | None:
+    while operation is not None:
+        if type(operation) is AiBlock and not operation.ended:
+            return operation
+        operation = operation.parent
+    return None
+
+
+def inherit(op: AiOperation, block: AiBlock) -> None:
+    """
+    Take from an enclosing block what it was given.
+    """
+    op.service = op.service or block.service
+    if block.provider != UNKNOWN:
+        op.provider = block.provider
+    if block.model != UNKNOWN:
+        op.model = block.model
+
+
+def take_labels(op: AiOperation) -> None:
+    """
+    Give a hooked call the labels of the `observe_ai` around it, and its place.
+    """
+    block = _block_around(op.parent)
+    if block is not None:
+        block.measured = True
+        inherit(op, block)
+    while type(op.parent) is AiBlock:
+        op.parent = op.parent.parent
+
+
+def end(op: AiOperation, at: float | None = None) -> None:
+    """
+    End a call: price it, and hand it to the sinks.
+    """
+    if op.ended:
+        return
+    at = recorder.clock() if at is None else at
+    try:
+        price(op)
+    except Exception as error:
+        op.cost_reason = op.cost_reason or "failed"
+        recorder.failed("ai", error)
+    plan.end(op, at)
+
+
+def price(op: AiOperation) -> None:
+    """
+    Set the cost of a call, or why it has none. What was refused before it was answered costs nothing.
+    """
+    if op.cost_usd is not None:
+        return
+    tokens = op.tokens
+    if tokens is None:
+        op.cost_reason = op.cost_reason or "no_usage"
+        return
+    cost = pricing.cost(op.provider, op.model, tokens, recorder.wall_clock())
+    op.cost_usd, op.cost_reason = cost.usd, cost.reason
+    if cost.savings_usd:
+        op.savings_usd = cost.savings_usd
+
+
+def estimate(op: AiOperation, reply: dict[str, Any] | None, request_bytes: int, output_characters: int) -> None:
+    """
+    Estimate what a stream used that ended before it told: the input as it was told at its start, or by the size of
+    the request; the output by the characters that came.
+    """
+    told = None if reply is None else read(reply)
+    output = -(-output_characters // CHARACTERS_PER_TOKEN)
+    if told is None or not told.input + told.cache_read + told.cache_write:
+        model = reply.get("model") if reply else None
+        told = Usage(input=-(-request_bytes // CHARACTERS_PER_TOKEN), output=output, model=model)
+    elif output > told.output:
+        told.output = output
+    op.tokens = told
+    op.estimated = True
+
+
+class AiObservation(Observation):
+    """
+    Observe functions and blocks, and read usage from what the functions return or yield.
+    """
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        return super().__call__(_telling(function))
+
+
+def _tell(reply: object) -> None:
+    block = current.get()
+    if type(block) is AiBlock and not block.measured:
+        block.reply(reply)
+
+
+def _telling(function: Any) -> Any:
+    """
+    Wrap a function so that the block around it hears what it returns or yields.
+    """
+    if isinstance(function, (classmethod, staticmethod)):
+        return type(function)(_telling(function.__func__))
+    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function) or not callable(function):
+        return function
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def told(*args: Any, **kwargs: Any) -> Any:
+            reply = await function(*args, **kwargs)
+            _tell(reply)
+            return reply
+    else:
+
+        @functools.wraps(function)
+        def told(*args: Any, **kwargs: Any) -> Any:
+            reply = function(*args, **kwargs)
+            _tell(reply)
+            return reply
+
+    return told
+
+
+def observe_ai(service: str = "", provider: str = UNKNOWN, model: str = UNKNOWN) -> Observation:
+    """
+    Time a function or a block that calls a model, and read what it used: `@observe_ai(service="planogram")`.
+
+    Works on functions, coroutine functions, generators and asynchronous generators, and keeps their signature; it is
+    a context manager too. Where a hooked client makes the call, that call is counted, once, under these labels, and
+    `usage()` and `fail()` have nothing to add. Elsewhere the function or block is, and its usage is read from what
+    the function returns, where it looks like a reply of Anthropic's or OpenAI's API (an object or a dict), or told by
+    `call.usage(...)`. A generator tells by `call.usage(...)` on the block alone.
+
+    Args:
+        service: The label `service`: what the application calls the model for, one of a bounded set.
+        provider: The label `provider`; the hook's own where it is left out.
+        model: The label `model`; the request's or the reply's own where it is left out.
+    """
+    return AiObservation(lambda: AiBlock(service, provider, model), _block_plan)

@@ -1,0 +1,74 @@
+"""
+Describe one AI call.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from obskit.operation import Operation
+from obskit.rarely import Rarely
+
+if TYPE_CHECKING:
+    from obskit.ai.usage import Usage
+
+UNKNOWN = "unknown"
+
+
+class AiOperation(Operation):
+    """
+    Describe one call of a model: from the request, over its retries, to the end of the reply or of its stream.
+
+    Attributes:
+        service: What the application calls it for: the `service` of the `observe_ai` around it, or an empty string.
+        provider: Who is paid, by the names of OpenTelemetry's conventions (`anthropic`, `openai`, `azure.ai.openai`);
+            `unknown` where it cannot be told.
+        model: As the request names it; the reply's own is `tokens.model`.
+        operation: `chat`, `embeddings`, `text_completion`, `image` or `audio`.
+        tokens: What was used, by kind; None where nobody told.
+        cost_usd: Dollars; None where the tokens or their price are not known, and then `cost_reason` says which.
+        attempts: HTTP requests that the call took, retries included.
+    """
+
+    __slots__ = ("attempts", "cost_usd", "model", "operation", "provider", "service", "tokens")
+
+    service: str
+    provider: str
+    model: str
+    operation: str
+    tokens: Usage | None
+    cost_usd: float | None
+    attempts: int
+    cost_reason = Rarely[str | None](None)  # why there is no cost: one of a bounded set
+    savings_usd = Rarely(0.0)  # what cached reads saved, less what cached writes cost on top
+    estimated = Rarely(False)  # True where usage and cost are estimates: the stream ended before it told
+    retry_wait_seconds = Rarely(0.0)  # spent waiting between attempts
+    failed_attempts = Rarely[tuple[str, ...]](())  # HTTP status, or error's class, of each attempt that was retried
+    is_stream = Rarely(False)
+    first_chunk_seconds = Rarely[float | None](None)  # to the first event of a stream; None for all others
+    chunks = Rarely(0)
+    finish_reason = Rarely[str | None](None)  # as the provider calls it
+    aborted = Rarely[str | None](None)  # a stream that has no end: `closed`, `dropped`, `truncated` or `error`
+    max_tokens = Rarely[int | None](None)  # the request's own bound of output
+    output_characters = Rarely(0)  # of a stream that ended early, for its estimate; its text is not kept
+    host = Rarely[str | None](None)
+    port = Rarely[int | None](None)
+    request_id = Rarely[str | None](None)  # the provider's
+    response_id = Rarely[str | None](None)
+    status_code = Rarely[int | None](None)  # of the last HTTP response
+    has_own_span = Rarely(False)  # True where the SDK makes a span of it by itself
+
+    def __init__(self, service: str = "", provider: str = UNKNOWN, model: str = UNKNOWN, operation: str = "chat"):
+        super().__init__()
+        self.service = service
+        self.provider = provider
+        self.model = model
+        self.operation = operation
+        self.tokens = self.cost_usd = None
+        self.attempts = 1
+        self.nest()
+
+    @property
+    def endpoint(self) -> str:  # the route of the request that made it, or an empty string outside of one
+        locate = getattr(self.root, "locate", None)
+        return "" if locate is None else str(locate())

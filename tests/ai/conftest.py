@@ -1,0 +1,75 @@
+"""
+Serve a provider of the tests' own, and point the real SDKs at it.
+"""
+
+import pytest
+from tests.ai.provider import TARIFF, running
+
+import obskit
+from obskit.testing import RecordingSink, isolated_runtime
+
+
+@pytest.fixture
+def provider():
+    with running() as provider:
+        yield provider
+
+
+@pytest.fixture
+def sink():
+    return RecordingSink()
+
+
+@pytest.fixture
+def prices():
+    """
+    Give the provider's tariff as a price table.
+    """
+    from obskit.ai.pricing import Price
+
+    names = ("input", "cache_read", "cache_write", "output")
+    return {
+        model: Price(**dict(zip(names, map(float, rates), strict=True)))
+        for model, rates in TARIFF.items()
+        if any(rates)
+    }
+
+
+@pytest.fixture
+def runtime(sink, prices):
+    with isolated_runtime(sinks=[sink], prices=prices) as runtime:
+        yield runtime
+
+
+@pytest.fixture
+def anthropic(runtime, provider):
+    """
+    Give the hooked SDK's module.
+    """
+    sdk = pytest.importorskip("anthropic")
+    obskit.instrument_anthropic()
+    yield sdk
+    obskit.uninstrument_anthropic()
+
+
+@pytest.fixture
+def openai(runtime, provider):
+    sdk = pytest.importorskip("openai")
+    obskit.instrument_openai(providers={"127.0.0.1": "openai"})
+    yield sdk
+    obskit.uninstrument_openai()
+
+
+@pytest.fixture
+def claude(anthropic, provider):
+    """
+    Give a client.
+    """
+    with anthropic.Anthropic(api_key="none", base_url=provider.url) as client:
+        yield client
+
+
+@pytest.fixture
+def gpt(openai, provider):
+    with openai.OpenAI(api_key="none", base_url=f"{provider.url}/v1") as client:
+        yield client

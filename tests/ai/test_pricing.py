@@ -1,0 +1,124 @@
+"""
+Prices: the application's own first, then the package's, and unknown where neither knows.
+"""
+
+import sys
+from datetime import UTC, datetime
+
+import pytest
+
+from obskit.ai import pricing
+from obskit.ai.pricing import Cost, Price, cost
+from obskit.ai.usage import Usage
+from obskit.errors import ConfigurationError
+from obskit.testing import isolated_runtime
+
+AT = datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp()
+# Published prices on 2026-11-20, worked out by hand.
+REFERENCE = [
+    (
+        "anthropic",
+        "claude-sonnet-5-5",
+        Usage(input=2000, cache_read=8000, cache_write=2000, cache_write_1h=500, output=700),
+        0.01755,
+    ),
+    ("anthropic", "claude-haiku-5-5", Usage(input=50_000, cache_read=100_000, output=1000), 0.0325),
+    ("openai", "gpt-5.6-sol", Usage(input=2000, cache_read=8000, cache_write=2000, output=700, reasoning=200), 0.0352),
+    ("openai", "gpt-5.5", Usage(input=250_000, cache_read=50_000, output=2000, tier="flex"), 1.320),
+    ("anthropic", "claude-sonnet-5-5", Usage(input=12_000, output=700, tier="batch"), 0.0155),
+    ("anthropic", "claude-sonnet-5-5", Usage(input=12_000, output=700, web_searches=2), 0.051),
+    ("openai", "gpt-5.6-sol", Usage(input=1000, output=10, tier="priority"), 0.0084),
+]
+
+
+@pytest.mark.parametrize(("provider", "model", "usage", "usd"), REFERENCE)
+def test_reference_prices(provider, model, usage, usd):
+    """
+    Seven calls with caches, tiers of context and of service, a batch and searches cost what their price lists say.
+    """
+    pytest.importorskip("genai_prices")
+
+    assert cost(provider, model, usage, AT).usd == pytest.approx(usd, abs=1e-12)
+
+
+def test_rates_hold_on_both_sides_of_a_threshold():
+    """
+    Rates that were derived on one side of a model's context threshold are not used on the other.
+    """
+    package = pytest.importorskip("genai_prices")
+    for total in (10, 99_999, 100_000, 100_001, 150_000, 50_000):
+        usage = package.Usage(input_tokens=total, output_tokens=1000)
+        moment = datetime.fromtimestamp(AT, UTC)
+        expected = package.calc_price(
+            usage, "claude-haiku-5-5", provider_id="anthropic", genai_request_timestamp=moment
+        ).total_price
+        found = cost("anthropic", "claude-haiku-5-5", Usage(input=total, output=1000), AT)
+        assert found.usd == pytest.approx(float(expected), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "reason"),
+    [
+        ("openai", "gpt-5-foo", "no_price"),
+        ("anthropic", "claude-sonnet-5-9", "no_price"),
+        ("openai", "tts-1", "not_by_token"),
+        ("openai", "gpt-live-1", "not_by_token"),
+        ("unknown", "gpt-5.5", "unknown_provider"),
+        ("acme", "m-1", "no_price"),
+    ],
+)
+def test_unknown_is_unknown(provider, model, reason):
+    """
+    What has no price, or none by tokens, has no cost, and a reason; never 0.
+    """
+    pytest.importorskip("genai_prices")
+
+    assert cost(provider, model, Usage(input=1000, output=10), AT) == Cost(None, reason)
+
+
+def test_the_own_table_is_asked_first_and_needs_no_package(monkeypatch):
+    """
+    A price of the application's own holds whoever is paid, for the model that answered or the one that was asked.
+    """
+    monkeypatch.setitem(sys.modules, "genai_prices", None)
+    pricing._package.cache_clear()
+    usage = Usage(input=1000, cache_read=1000, cache_write=1000, output=1000, model="house-2026")
+    with isolated_runtime(
+        prices={"house": Price(input=1, output=4, cache_read=0.5), "gpt-5.5": Price(input=0, output=0)}
+    ):
+        found = cost("unknown", "house", usage, AT)
+        free = cost("openai", "gpt-5.5", Usage(input=9), AT)
+        other = cost("openai", "gpt-6", Usage(input=9), AT)
+    pricing._package.cache_clear()
+    pricing._rates.clear()
+
+    assert (found.usd, found.savings_usd) == (pytest.approx(0.0065), pytest.approx(0.0005))
+    assert (free, other) == (Cost(0.0), Cost(None, "no_price_data"))
+
+
+def test_parts_are_priced_by_their_own_model():
+    """
+    One part without a price makes the whole unknown; else the parts add up.
+    """
+    table = {"a": Price(input=1, output=1), "b": Price(input=10, output=10)}
+    with isolated_runtime(prices=table):
+        both = cost("unknown", "a", Usage(input=1000, parts=(Usage(input=1000, model="b"),)), AT)
+        half = cost("unknown", "a", Usage(input=1000, parts=(Usage(input=1000, model="c"),)), AT)
+
+    assert (both.usd, half) == (pytest.approx(0.011), Cost(None, "unknown_provider"))
+
+
+@pytest.mark.parametrize(
+    "rates", [{"input": -1, "output": 1}, {"input": 1, "output": float("nan")}, {"input": "1", "output": 1}]
+)
+def test_a_price_that_cannot_be_is_refused(rates):
+    """
+    A negative rate, or one that is no number, is refused when the price is made, and in the setting.
+    """
+    with pytest.raises(ConfigurationError, match="dollars per million tokens"):
+        Price(**rates)
+    with (
+        pytest.raises(ConfigurationError, match="expected a mapping of models to prices"),
+        isolated_runtime(prices={"m": rates}),
+    ):
+        pass
