@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from obskit._version import __version__
 
 if TYPE_CHECKING:
+    from obskit import ai as ai
     from obskit import db as db
     from obskit._instrument import (
         instrument,
@@ -63,7 +64,7 @@ _HOME = {
 }
 
 # Packages whose names are used as `obskit.db.summarize()`.
-_PARTS = ("db",)
+_PARTS = ("ai", "db")
 
 __all__ = [
     "ConfigurationError",

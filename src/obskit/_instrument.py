@@ -5,6 +5,7 @@ Carry out `obskit.instrument()`: find out what an application is, and put obskit
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -103,6 +104,47 @@ def _takes_nothing(function: Any) -> bool:
     except TypeError:
         return False
     return True
+
+
+def instrument_anthropic(providers: Mapping[str, str] | None = None) -> None:
+    """
+    Time the calls of the `anthropic` SDK, in every form. Undo: `uninstrument_anthropic()`.
+
+    Args:
+        providers: Hosts of your own gateways, and the provider behind each: `{"llm.internal": "anthropic"}`.
+
+    Raises:
+        MissingExtraError: The SDK is not installed.
+    """
+    import_module("obskit.integrations.anthropic").instrument(providers)
+
+
+def uninstrument_anthropic() -> None:
+    """
+    Leave the `anthropic` SDK as it was.
+    """
+    import_module("obskit.integrations.anthropic").uninstrument()
+
+
+def instrument_openai(providers: Mapping[str, str] | None = None) -> None:
+    """
+    Time the calls of the `openai` SDK, in every form. Undo: `uninstrument_openai()`.
+
+    Args:
+        providers: Hosts that speak this protocol, and who is paid for each: `{"llm.internal": "openai"}`. Without a
+            word on it, a host that is not known has the provider `unknown`, and its calls no cost.
+
+    Raises:
+        MissingExtraError: The SDK is not installed.
+    """
+    import_module("obskit.integrations.openai").instrument(providers)
+
+
+def uninstrument_openai() -> None:
+    """
+    Leave the `openai` SDK as it was.
+    """
+    import_module("obskit.integrations.openai").uninstrument()
 
 
 def instrument_sqlite3() -> None:

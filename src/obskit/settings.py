@@ -292,7 +292,7 @@ class Settings:
     prices: Mapping[str, Any] = _setting(
         {},
         _prices,
-        'Prices of models, asked before any other: `{"my-model": obskit.ai.pricing.Price(input=1, output=4)}`, in '
+        'Prices of models, asked before any other: `{"my-model": obskit.ai.Price(input=1, output=4)}`, in '
         'dollars per million tokens; in the variable `{"my-model": {"input": 1, "output": 4}}`.',
         env="json",
     )

@@ -1,0 +1,630 @@
+"""
+Time the calls of the two SDKs, which are generated alike: one description each, and the hooks they share.
+
+Every call form of an SDK passes through `request()`, every body and every event through `_process_response_data()`.
+The HTTP response ties the two together; it holds the operation, and never the other way round, so that a stream
+which is dropped ends its operation.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from threading import Lock
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from obskit.ai.observe import end, estimate, plan, take_labels
+from obskit.ai.operation import UNKNOWN, AiOperation
+from obskit.ai.stream import Fold, Progress, finish_reason_of
+from obskit.ai.usage import read
+from obskit.context import current
+from obskit.errors import MissingExtraError
+from obskit.observation import enter, leave
+from obskit.operation import Event
+from obskit.recorder import recorder
+
+KEY = "obskit.call"
+MAX_MODEL = 100  # characters; a model is a label
+
+
+class Path(NamedTuple):
+    """
+    Say what a URL of the API is for, and how its streams are read.
+    """
+
+    operation: str
+    fold: Fold
+
+
+@dataclass
+class Sdk:
+    """
+    Describe one SDK: where its choke points are, and what tells who is paid.
+
+    Attributes:
+        name: Of the package, and of the extra.
+        paths: The URLs that are inference, without their query.
+        hosts: Host, or its end after a dot, to provider.
+        default: The provider of a host that is not known.
+        request_id: The header that carries it.
+        stream_classes: Further classes with a `close()` that leaves a stream, as (module, class).
+        is_on: False once it is taken back; whoever has wrapped our functions still calls them.
+    """
+
+    name: str
+    paths: Mapping[str, Path]
+    hosts: Mapping[str, str]
+    default: str
+    request_id: str
+    stream_classes: tuple[tuple[str, str], ...] = ()
+    is_on: bool = False
+    mapped: dict[str, str] = field(default_factory=dict)
+    patches: list[tuple[Any, str, Any, Any]] = field(default_factory=list)
+    providers: dict[str, str] = field(default_factory=dict)
+    lock: Any = field(default_factory=Lock)
+
+    def provider_of(self, host: str) -> str:
+        """
+        Tell who answers at a host: as the application said, else as its name says.
+        """
+        found = self.providers.get(host)
+        if found is None:
+            ends = [host[at:] for at in range(len(host)) if at == 0 or host[at - 1] == "."]
+            known = {**self.hosts, **self.mapped}
+            found = next((known[end] for end in ends if end in known), self.default)
+            if len(self.providers) < 1000:
+                self.providers[host] = found
+        return found
+
+
+class Call(AiOperation):
+    """
+    Describe one call of a hooked SDK, and follow it to its end.
+
+    Attributes:
+        body: What a whole reply said, until it is read at the end.
+        stream: What a stream has told so far; None for whole replies.
+        is_open: True where the reply is still to be read when `request()` returns.
+    """
+
+    __slots__ = ("body", "fold", "is_open", "request_bytes", "stream")
+
+    body: Any
+    stream: Progress | None
+    fold: Fold
+    is_open: bool
+    request_bytes: int
+
+    def take(self, data: Any) -> None:
+        """
+        Take a body, or an event of a stream.
+        """
+        stream = self.stream
+        if stream is None:
+            self.body = data
+            if self.is_open:
+                self.finish()
+            elif self.span is not None:
+                self.tell_early()
+            return
+        stream.chunks += 1
+        if stream.chunks == 1:
+            self.first_chunk_seconds = plan.clock() - self.started
+        self.fold(stream, data)
+        if stream.is_told and self.span is not None:
+            self.tell_early()
+
+    def tell_early(self) -> None:
+        """
+        Tell a span that somebody else ends, before that happens.
+        """
+        tell = getattr(self.span, "tell", None)
+        if tell is not None:
+            if self.stream is not None:
+                self.tokens = read(self.stream.reply)
+            elif self.body is not None:
+                self.tokens = read(self.body)
+            tell(self)
+
+    def finish(self) -> None:
+        """
+        End a call whose reply came whole, or never.
+        """
+        body, self.body = self.body, None
+        try:
+            if body is not None:
+                self.tokens = read(body)
+                if isinstance(body, dict):
+                    self.finish_reason = finish_reason_of(body)
+                    self.response_id = body.get("id")
+        except Exception as error:
+            recorder.failed("ai", error)
+        end(self)
+
+    def complete(self) -> None:
+        """
+        End a stream that was read to its end; whether the provider had said that this was all is another matter.
+        """
+        stream = self.stream
+        if self.ended:
+            return
+        if stream is None:
+            self.finish()
+            return
+        if not stream.is_done:
+            self.aborted = self.error = "truncated"
+        self._settle(stream)
+
+    def close(self, how: str) -> None:
+        """
+        End a call that nobody reads any further.
+        """
+        if self.ended:
+            return
+        stream = self.stream
+        if stream is None:
+            if self.body is None and self.tokens is None:
+                self.cost_reason = "not_read"
+            self.finish()
+            return
+        if not stream.is_done:
+            self.aborted = how
+        self._settle(stream)
+
+    def raised(self, error: BaseException) -> None:
+        """
+        End a call by what it raised: before its reply, after it, or in the middle of a stream.
+        """
+        if self.ended:
+            return
+        self.error = name_of(error)
+        response = getattr(error, "response", None)
+        stream = self.stream
+        if response is not None and stream is None:
+            self.status_code = getattr(response, "status_code", None)
+        if stream is not None and stream.chunks:
+            self.aborted = "error"
+            self._settle(stream)
+            return
+        if self.body is None:
+            # An HTTP error is an answer, and not billed; a call that nobody answered may be.
+            status = getattr(error, "status_code", None)
+            if isinstance(status, int) and status >= 400:
+                self.cost_usd = 0.0
+            else:
+                self.cost_reason = "no_reply"
+        self.finish()
+
+    def _settle(self, stream: Progress) -> None:
+        at = recorder.clock()
+        try:
+            self.chunks = stream.chunks
+            self.finish_reason = stream.finish_reason
+            if stream.failure is not None:
+                self.error = self.error or stream.failure
+            if stream.reply is not None:
+                self.response_id = stream.reply.get("id")
+            if stream.is_told:
+                self.tokens = read(stream.reply)
+            elif not stream.chunks:
+                self.cost_reason = "no_reply"
+            elif stream.is_done and self.error is None:
+                self.cost_reason = "no_usage"
+            else:
+                self.output_characters = stream.characters
+                estimate(self, stream.reply, self.request_bytes, stream.characters)
+            stream.reply = None
+        except Exception as error:
+            recorder.failed("ai", error)
+        end(self, at)
+
+
+class Handle:
+    """
+    Be what a response knows of its call: a response that is dropped unread ends it.
+    """
+
+    __slots__ = ("call",)
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+
+    def __del__(self) -> None:
+        try:
+            if not self.call.ended and not sys.is_finalizing():
+                self.call.close("dropped")
+        except Exception as error:
+            recorder.failed("ai", error)
+
+
+def name_of(error: BaseException) -> str:
+    """
+    Name an error by its class; one that came inside of a stream, by the provider's own name for it.
+    """
+    kind = getattr(error, "type", None)
+    if isinstance(kind, str) and getattr(error, "status_code", None) == 200:
+        return kind
+    return type(error).__name__
+
+
+def _begin(sdk: Sdk, client: Any, options: Any, is_stream: bool) -> Call | None:
+    """
+    Make and begin the operation of a request, where it is inference.
+    """
+    path = sdk.paths.get(options.url.partition("?")[0])
+    if path is None or options.method != "post":
+        return None
+    asked = options.json_data if isinstance(options.json_data, dict) else {}
+    host = client.base_url.host
+    model = asked.get("model")
+    call = Call("", sdk.provider_of(host), model[:MAX_MODEL] if isinstance(model, str) else UNKNOWN, path.operation)
+    call.body = None
+    call.is_open = False
+    call.request_bytes = 0
+    call.fold = path.fold
+    call.stream = None
+    call.host = host
+    call.port = client.base_url.port
+    if is_stream:
+        count = asked.get("n")
+        call.stream = Progress(count if isinstance(count, int) else 1)
+        call.is_stream = True
+    bound = asked.get("max_tokens") or asked.get("max_completion_tokens") or asked.get("max_output_tokens")
+    if isinstance(bound, int):
+        call.max_tokens = bound
+    if call.parent is not None:
+        take_labels(call)
+    if getattr(client, "_tracer", None) is not None:
+        call.has_own_span = True
+    plan.begin(call)
+    return call
+
+
+def _begun(sdk: Sdk, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
+    if not (sdk.is_on and plan.active):
+        return None
+    try:
+        options = kwargs["options"] if "options" in kwargs else args[1]
+        return _begin(sdk, client, options, bool(kwargs.get("stream")))
+    except Exception as error:
+        recorder.failed(sdk.name, error)
+        return None
+
+
+def _returned(call: Call) -> None:
+    # A stream, or a body that is still to be read, ends when it is.
+    if not call.is_open and not call.ended:
+        call.finish()
+
+
+def _request(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def request(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+        call = _begun(sdk, self, args, kwargs)
+        if call is None:
+            return original(self, *args, **kwargs)
+        token = enter(call)
+        try:
+            reply = original(self, *args, **kwargs)
+        except BaseException as error:
+            call.raised(error)
+            raise
+        finally:
+            leave(call, token)
+        _returned(call)
+        return reply
+
+    return request
+
+
+def _async_request(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    async def request(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+        call = _begun(sdk, self, args, kwargs)
+        if call is None:
+            return await original(self, *args, **kwargs)
+        token = enter(call)
+        try:
+            reply = await original(self, *args, **kwargs)
+        except BaseException as error:
+            call.raised(error)
+            raise
+        finally:
+            leave(call, token)
+        _returned(call)
+        return reply
+
+    return request
+
+
+def _bind(sdk: Sdk, response: Any, options: Any) -> Call | None:
+    """
+    Tie a response to the call that is waiting for it, and note what its headers say.
+    """
+    call = current.get()
+    if type(call) is not Call or call.ended or options.url.partition("?")[0] not in sdk.paths:
+        return None
+    response.extensions[KEY] = Handle(call)
+    headers = response.headers
+    call.status_code = response.status_code
+    call.request_id = headers.get(sdk.request_id)
+    if call.attempts == 1:  # an SDK without _sleep_for_retry()
+        retries = response.request.headers.get("x-stainless-retry-count")
+        if retries and retries != "0" and retries.isdecimal():
+            call.attempts = int(retries) + 1
+    if call.stream is not None:
+        call.is_open = True
+        length = response.request.headers.get("content-length")
+        call.request_bytes = int(length) if length and length.isdecimal() else 0
+    return call
+
+
+def _unparsed(call: Call, response: Any) -> None:
+    """
+    Read the body of a raw response, where it is there; else leave the call open until somebody has read it.
+    """
+    if call.stream is not None or call.body is not None or call.ended:
+        return
+    if not response.is_closed:
+        call.is_open = True
+    elif "json" in response.headers.get("content-type", ""):
+        call.body = response.json()
+        call.tell_early()
+
+
+def _process_response(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def process(self: Any, /, **kwargs: Any) -> Any:
+        call = None
+        try:
+            call = _bind(sdk, kwargs["response"], kwargs["options"])
+        except Exception as error:
+            recorder.failed(sdk.name, error)
+        reply = original(self, **kwargs)
+        if call is not None and call.body is None:
+            try:
+                _unparsed(call, kwargs["response"])
+            except Exception as error:
+                recorder.failed(sdk.name, error)
+        return reply
+
+    return process
+
+
+def _async_process_response(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    async def process(self: Any, /, **kwargs: Any) -> Any:
+        call = None
+        try:
+            call = _bind(sdk, kwargs["response"], kwargs["options"])
+        except Exception as error:
+            recorder.failed(sdk.name, error)
+        reply = await original(self, **kwargs)
+        if call is not None and call.body is None:
+            try:
+                _unparsed(call, kwargs["response"])
+            except Exception as error:
+                recorder.failed(sdk.name, error)
+        return reply
+
+    return process
+
+
+def _process_data(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def process(self: Any, /, *, data: Any, cast_to: Any, response: Any) -> Any:
+        try:
+            handle = response.extensions.get(KEY)
+            if handle is not None and not handle.call.ended:
+                handle.call.take(data)
+        except Exception as error:
+            recorder.failed(sdk.name, error)
+        return original(self, data=data, cast_to=cast_to, response=response)
+
+    return process
+
+
+def _call_of(holder: Any) -> Call | None:
+    """
+    Find the call of a stream, or of a response that the SDK has wrapped.
+    """
+    for name in ("response", "_response", "http_response"):
+        response = getattr(holder, name, None)
+        extensions = getattr(response, "extensions", None)
+        if isinstance(extensions, dict):
+            handle = extensions.get(KEY)
+            return None if handle is None else handle.call
+    return None
+
+
+def _stream(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
+    def watched(call: Call, events: Any) -> Any:
+        try:
+            yield from events
+        except GeneratorExit:
+            call.close("dropped")
+            raise
+        except BaseException as error:
+            call.raised(error)
+            raise
+        call.complete()
+
+    @functools.wraps(original)
+    def stream(self: Any) -> Any:
+        call = _call_of(self)
+        return original(self) if call is None else watched(call, original(self))
+
+    return stream
+
+
+def _async_stream(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
+    async def watched(call: Call, events: Any) -> Any:
+        try:
+            async for event in events:
+                yield event
+        except GeneratorExit:
+            call.close("dropped")
+            raise
+        except BaseException as error:
+            call.raised(error)
+            raise
+        finally:
+            await events.aclose()
+        call.complete()
+
+    @functools.wraps(original)
+    def stream(self: Any) -> Any:
+        call = _call_of(self)
+        return original(self) if call is None else watched(call, original(self))
+
+    return stream
+
+
+def _left(holder: Any) -> None:
+    call = _call_of(holder)
+    if call is None or call.ended:
+        return
+    if call.stream is None and call.body is None:
+        response = getattr(holder, "http_response", None)
+        # Read by the application itself: `.json()`, `.read()`, `.text()`.
+        if (
+            response is not None
+            and "json" in response.headers.get("content-type", "")
+            and hasattr(response, "_content")
+        ):
+            call.body = response.json()
+    call.close("closed")
+
+
+def _close(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def close(self: Any) -> Any:
+        try:
+            _left(self)
+        except Exception as error:
+            recorder.failed(sdk.name, error)
+        return original(self)
+
+    return close
+
+
+def _waited(response: Any) -> Call | None:
+    call = current.get()
+    if type(call) is not Call or call.ended:
+        return None
+    call.attempts += 1
+    status = "error" if response is None else str(response.status_code)
+    call.failed_attempts = (*call.failed_attempts, status)
+    return call
+
+
+def _sleep(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def sleep(self: Any, /, **kwargs: Any) -> Any:
+        call, started = _waited(kwargs.get("response")), recorder.clock()
+        try:
+            return original(self, **kwargs)
+        finally:
+            if call is not None:
+                call.retry_wait_seconds += recorder.clock() - started
+
+    return sleep
+
+
+def _async_sleep(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    async def sleep(self: Any, /, **kwargs: Any) -> Any:
+        call, started = _waited(kwargs.get("response")), recorder.clock()
+        try:
+            return await original(self, **kwargs)
+        finally:
+            if call is not None:
+                call.retry_wait_seconds += recorder.clock() - started
+
+    return sleep
+
+
+Wrapper = Callable[[Sdk, Callable[..., Any]], Callable[..., Any]]
+# (module, class, attribute, wrapper): without these an SDK is left alone.
+_NEEDED: tuple[tuple[str, str, str, Wrapper], ...] = (
+    ("_base_client", "SyncAPIClient", "request", _request),
+    ("_base_client", "AsyncAPIClient", "request", _async_request),
+    ("_base_client", "SyncAPIClient", "_process_response", _process_response),
+    ("_base_client", "AsyncAPIClient", "_process_response", _async_process_response),
+    ("_base_client", "BaseClient", "_process_response_data", _process_data),
+    ("_streaming", "Stream", "__stream__", _stream),
+    ("_streaming", "AsyncStream", "__stream__", _async_stream),
+)
+# These have come and gone: where one is not there, what it tells is told later, or by a header.
+_WANTED: tuple[tuple[str, str, str, Wrapper], ...] = (
+    ("_base_client", "SyncAPIClient", "_sleep_for_retry", _sleep),
+    ("_base_client", "AsyncAPIClient", "_sleep_for_retry", _async_sleep),
+    ("_streaming", "Stream", "close", _close),
+    ("_streaming", "AsyncStream", "close", _close),
+    ("_response", "APIResponse", "close", _close),
+    ("_response", "AsyncAPIResponse", "close", _close),
+)
+
+
+def _module(name: str) -> ModuleType | None:
+    try:
+        return import_module(name)
+    except ImportError:
+        return None
+
+
+def install(sdk: Sdk, providers: Mapping[str, str]) -> None:
+    """
+    Put the hooks into an SDK, once.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    if _module(sdk.name) is None:
+        raise MissingExtraError(
+            f"instrument_{sdk.name}() needs the package {sdk.name}: pip install 'obskit[{sdk.name}]'"
+        )
+    with sdk.lock:
+        sdk.mapped.update(providers)
+        sdk.providers.clear()
+        if sdk.is_on:
+            return
+        needed = [_found(sdk, *hook) for hook in _NEEDED]
+        missing = [
+            f"{hook[0]}.{hook[1]}.{hook[2]}" for hook, found in zip(_NEEDED, needed, strict=True) if found is None
+        ]
+        if missing:
+            message = f"this version of {sdk.name} has no {', '.join(missing)}: its calls are not observed"
+            recorder.emit(Event("ai.unknown_sdk", "WARNING", message, {"sdk": sdk.name}))
+            return
+        further = tuple((module, cls, "close", _close) for module, cls in sdk.stream_classes)
+        wanted = [_found(sdk, *hook) for hook in (*_WANTED, *further)]
+        for owner, name, wrapper in (found for found in (*needed, *wanted) if found is not None):
+            original = getattr(owner, name)
+            ours = wrapper(sdk, original)
+            setattr(owner, name, ours)
+            sdk.patches.append((owner, name, original, ours))
+        sdk.is_on = True
+
+
+def _found(sdk: Sdk, module: str, cls: str, name: str, wrapper: Wrapper) -> tuple[Any, str, Wrapper] | None:
+    owner = getattr(_module(f"{sdk.name}.{module}"), cls, None)
+    return (owner, name, wrapper) if name in vars(owner or object) else None
+
+
+def remove(sdk: Sdk) -> None:
+    """
+    Take the hooks out, but for those that somebody else has wrapped meanwhile: these pass everything on.
+    """
+    with sdk.lock:
+        sdk.is_on = False
+        for owner, name, original, ours in sdk.patches:
+            if vars(owner).get(name) is ours:
+                setattr(owner, name, original)
+        sdk.patches.clear()
+        sdk.mapped.clear()
+        sdk.providers.clear()

@@ -1,0 +1,41 @@
+"""
+Time the calls of the `anthropic` SDK, from 0.76 on; it was tried with 2.11.
+
+Messages are observed in every form: plain, streamed, parsed, raw, beta, of the tool runner, of Bedrock's and Vertex's
+clients, of clients that were made before. `count_tokens`, and the making and reading of batches, are no inference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from obskit.ai.stream import fold_message, fold_whole
+from obskit.integrations._ai import Path, Sdk, install, remove
+
+SDK = Sdk(
+    name="anthropic",
+    paths={"/v1/messages": Path("chat", fold_message), "/v1/complete": Path("text_completion", fold_whole)},
+    # The names are `gen_ai.provider.name` of the OpenTelemetry GenAI conventions (2026-11).
+    hosts={
+        "api.anthropic.com": "anthropic",
+        "amazonaws.com": "aws.bedrock",
+        "aiplatform.googleapis.com": "gcp.vertex_ai",
+    },
+    # Whatever gateway stands before it, these models are sold by one.
+    default="anthropic",
+    request_id="request-id",
+)
+
+
+def instrument(providers: Mapping[str, str] | None = None) -> None:
+    """
+    Time the calls of every client, those that were made before included.
+    """
+    install(SDK, providers or {})
+
+
+def uninstrument() -> None:
+    """
+    Leave the SDK as it was.
+    """
+    remove(SDK)
