@@ -21,8 +21,11 @@ from obskit.metrics.exposition import Exemplars, Figures, Layout, Section, negot
 from obskit.metrics.family import MEMORY, CountedHistogram, Counter, Family, Gauge, Labels, label_text
 from obskit.metrics.foreign import foreign, own_left_out
 from obskit.metrics.workers import Workers
+from obskit.recorder import recorder
 
 F = TypeVar("F", bound=Family[Any])
+K = TypeVar("K")
+V = TypeVar("V")
 _PAGES = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}
 # One metric's figures: label sets in order, and the exemplars of some.
 _Cells = Sequence[tuple[Labels, Figures]]
@@ -236,8 +239,8 @@ class MetricStore:
             yield Section(self._layout(family.counted, counted), totals)
 
     def _read_now(self, counts: Mapping[Labels, float], pids: Mapping[str, int]) -> Iterator[Section]:
-        read = [(spec, pull()) for spec, pull in self._pulled]
-        read += [(own.LABEL_SETS, counts), *processes.figures(pids).items()]
+        read = [(spec, _guarded(pull)) for spec, pull in self._pulled]
+        read += [(own.LABEL_SETS, counts), *_guarded(lambda: processes.figures(pids)).items()]
         for spec, figures in read:
             if (name := self.name_of(spec)) and figures:
                 cells = [(tuple(map(label_text, key)), [figure]) for key, figure in figures.items()]
@@ -263,6 +266,17 @@ def _first_alone(spec: Metric, cells: _Cells) -> _Cells:
     Leave out when a gauge was set, which only adding up needs.
     """
     return cells if spec.kind == "histogram" else [(key, figures[:1]) for key, figures in cells]
+
+
+def _guarded(read: Callable[[], Mapping[K, V]]) -> Mapping[K, V]:
+    """
+    Read figures; where that fails the page is without them.
+    """
+    try:
+        return read()
+    except Exception as error:
+        recorder.failed("metrics_page", error)
+        return {}
 
 
 def _empty(spec: Metric, name: str) -> Any:

@@ -120,6 +120,7 @@ class Workers:
                 return self._file.allocate(self._file.family(family.stored, family.name), key, size)
             except OSError as error:
                 self._degrade(error)
+                self.settled()
         return in_memory(size)
 
     def exemplars(self, family: Family[Any], key: Labels, slots: int) -> Exemplars | MemoryExemplars:
@@ -138,7 +139,11 @@ class Workers:
         Add the figures of all workers up; None where this process has its own alone.
         """
         self.settle()
-        return self._directory.snapshot(self._file, exemplars=exemplars) if self._directory else None
+        try:
+            return self._directory.snapshot(self._file, exemplars=exemplars) if self._directory else None
+        except Exception as error:  # of a directory that somebody has taken away
+            recorder.failed("metrics", error)
+            return None
 
     def lead(self) -> bool:
         """
