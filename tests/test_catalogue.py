@@ -14,17 +14,26 @@ from obskit.catalogue import CATALOGUE, Metric
 from obskit.catalogue import db as db_rows
 from obskit.catalogue import function as function_rows
 from obskit.catalogue import http as http_rows
+from obskit.catalogue import pools as pool_rows
 from obskit.db.operation import DbOperation
+from obskit.db.pools import ConnectionUse, ConnectionWait, Size, begin_use, begin_wait, end_use, end_wait, pools
+from obskit.db.repeats import N_PLUS_ONE
 from obskit.errors import MetricNameError
 from obskit.observation import FunctionOperation
-from obskit.operation import HttpOperation
+from obskit.operation import Event, HttpOperation
 from obskit.rarely import Rarely
 from obskit.recorder import recorder
 from obskit.testing import isolated_runtime
 
 # Labels that are no field of the operation by the same name: the field they are read from.
 FIELDS = {("FunctionOperation", "status"): "outcome"}
-ROWS = {HttpOperation: http_rows.METRICS, FunctionOperation: function_rows.METRICS, DbOperation: db_rows.METRICS}
+ROWS = {
+    HttpOperation: http_rows.METRICS,
+    FunctionOperation: function_rows.METRICS,
+    DbOperation: (db_rows.DURATION, db_rows.ERRORS),
+    ConnectionWait: (pool_rows.WAIT, pool_rows.TIMEOUTS),
+    ConnectionUse: (pool_rows.USE,),
+}
 UNITS = ("_seconds", "_bytes", "_usd", "_ratio", "_percent")
 
 
@@ -63,15 +72,25 @@ def everything_happens():
     call.tokens, call.cost_usd, call.estimated, call.error = Usage(input=1), 0.5, True, "truncated"
     run(call)
     run(AiOperation("planogram", "anthropic", "claude"))
+    recorder.emit(Event(N_PLUS_ONE, "WARNING", "n+1 queries", {"route": "/boom"}))
+    end_use(begin_use("plants"))
+    end_wait(begin_wait("plants"), TimeoutError())
     with obskit.observe("job"):
         recorder.dropped["logs", "closed"] += 1
     recorder.errors["hook"] += 1
     recorder.plan(HttpOperation).begin(HttpOperation("GET", "/"))
 
 
+class Pool:
+    """
+    Be a pool that somebody holds.
+    """
+
+
 @pytest.fixture
 def page(tmp_path):
-    folder = tmp_path / "workers"
+    folder, pool = tmp_path / "workers", Pool()
+    pools.add(pool, "plants", lambda pool: Size(1, 2, 5))
     with isolated_runtime(namespace="shop", size_metrics=True, max_label_sets=5, metrics_dir=str(folder)) as isolated:
         everything_happens()
         (folder / "worker-9-1-0123456789abcdef.cells").write_bytes(b"nobody's")

@@ -12,6 +12,7 @@ from typing import Any
 
 from obskit.context import current
 from obskit.rarely import Rarely
+from obskit.totals import Totals as Totals
 
 UNMATCHED = "<unmatched>"
 OTHER = "_OTHER"
@@ -104,7 +105,7 @@ class HttpOperation(Operation):
     exception = Rarely[str | None](None)  # class name of an exception that left the application or became its 500
     aborted = Rarely(False)  # True where the reply was cut short after its status was sent
     first_byte_seconds = Rarely[float | None](None)  # to a streamed reply's first byte; None for all others
-    totals = Rarely["Totals | None"](None)  # what its own queries and AI calls add up to; None where it made none
+    totals = Rarely[Totals | None](None)  # what its own queries and AI calls add up to; None where it made none
 
     def __init__(self, method: str, path: str) -> None:
         self.correlation_id = self.span = self.rare = self.client = self.agent = None
@@ -132,18 +133,6 @@ class HttpOperation(Operation):
     @property
     def raw_method(self) -> str:  # as the client wrote it
         return self.method
-
-
-class Totals:
-    """
-    Add up the queries and AI calls that one request made.
-    """
-
-    __slots__ = ("ai_calls", "ai_cost_usd", "db_queries", "db_seconds")
-
-    def __init__(self) -> None:
-        self.db_queries = self.ai_calls = 0
-        self.db_seconds = self.ai_cost_usd = 0.0
 
 
 @dataclass(frozen=True, slots=True)

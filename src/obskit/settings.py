@@ -141,6 +141,12 @@ def _prices(value: Any) -> dict[str, Any]:
     return found
 
 
+def _call_sites(value: Any) -> tuple[str, ...]:
+    what = "files, lines or functions, such as ('shop/reports.py', 'shop/views.py:88', 'export')"
+    _expect(isinstance(value, (list, tuple)) and all(isinstance(item, str) and item for item in value), what)
+    return tuple(value)
+
+
 def _exclude(value: Any) -> tuple[str | re.Pattern[str], ...]:
     what = "path prefixes with a leading slash, or compiled patterns, such as ('/static', re.compile('^/probe'))"
     _expect(isinstance(value, (list, tuple)), what)
@@ -221,7 +227,9 @@ class Settings:
         True, _flag, "False makes everything a no-op: `instrument()` returns the application as it was."
     )
     auto: bool = _setting(
-        False, _flag, "Time every supported library that is installed (now: `sqlite3`), with no further call."
+        False,
+        _flag,
+        "Time each supported library when it is imported, with no further call: `psycopg`, `sqlalchemy`, `sqlite3`.",
     )
     metrics: bool = _setting(True, _flag, "Record metrics.")
     access_log: bool = _setting(True, _flag, "Write one JSON line a request.")
@@ -327,6 +335,30 @@ class Settings:
         _number(0, 86_400_000, "milliseconds from 0 to a day, or None for off"),
         "Requests slower than this are logged as WARNING. None: off.",
     )
+    slow_query_ms: float | None = _setting(
+        500.0,
+        _number(0, 86_400_000, "milliseconds from 0 to a day, or None for off"),
+        "Queries that take this long are logged as ERROR. None: off.",
+    )
+    slow_query_warning_ms: float | None = _setting(
+        100.0,
+        _number(0, 86_400_000, "milliseconds from 0 to a day, or None for off"),
+        "Queries that take this long are logged as WARNING. None: off.",
+    )
+    explain_slow_queries: bool = _setting(
+        False, _flag, "Ask SQLite and PostgreSQL how they run a slow query that reads; never one that writes."
+    )
+    n_plus_one: int | None = _setting(
+        5,
+        _number(1, 1_000_000, "a whole number from 1 to 1,000,000, or None for off", int),
+        "One request may make the same statement from the same line so often; more is told of. None: off.",
+    )
+    n_plus_one_allow: tuple[str, ...] = _setting(
+        (),
+        _call_sites,
+        "Call sites that may: a file (`shop/reports.py`), a line of it (`shop/reports.py:88`), a function (`export`).",
+        env="list",
+    )
     request_hook: Callable[[Any], None] | None = _setting(
         None,
         _hook,
@@ -401,7 +433,9 @@ def _parsed(setting: Field[Any], variable: str, text: str) -> Any:
     return text
 
 
-_OPTIONAL = frozenset({"metrics_path", "health_path", "slow_request_ms"})
+_OPTIONAL = frozenset(
+    {"metrics_path", "health_path", "n_plus_one", "slow_query_ms", "slow_query_warning_ms", "slow_request_ms"}
+)
 
 
 def _checked(setting: Field[Any], value: Any, asked: str) -> Any:

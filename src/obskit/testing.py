@@ -14,12 +14,17 @@ Test applications that use obskit, with what obskit is tested with itself.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from obskit import runtime as _runtime
-from obskit.errors import AlreadyConfiguredError
+from obskit.db.callsite import call_site
+from obskit.db.operation import DbOperation
+from obskit.db.repeats import is_allowed
+from obskit.db.watch import watching
+from obskit.errors import AlreadyConfiguredError, ConfigurationError
 from obskit.operation import Event, Operation
 from obskit.recorder import Sink, Step, recorder
 from obskit.runtime import Runtime
@@ -182,3 +187,94 @@ def isolated_runtime(
         finally:
             recorder.strict = False
             recorder.reset()
+
+
+class Queries:
+    """
+    Hold the queries that a block made, each as it began.
+    """
+
+    def __init__(self) -> None:
+        self._seen: list[tuple[str, str, str]] = []
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def add(self, op: DbOperation) -> None:
+        """
+        Take a query.
+        """
+        name = op.statement.summary or f"{op.operation} {op.table}".strip() or op.system
+        self._seen.append((op.statement.fingerprint, name, call_site() or "<unknown>"))
+
+    def repeated(self) -> list[tuple[int, str, str]]:
+        """
+        Count the queries of each statement and line: how many, summary and line, the most frequent first.
+        """
+        return [(times, name, where) for (_, name, where), times in Counter(self._seen).most_common()]
+
+    def render(self) -> str:
+        """
+        List them for people.
+        """
+        return "".join(f"\n  {times} x {name}  {where}" for times, name, where in self.repeated())
+
+
+@contextmanager
+def max_queries(limit: int) -> Iterator[Queries]:
+    """
+    Fail a test whose block makes more queries: `with max_queries(3): client.get("/devices")`.
+
+    Queries of all threads of this process count, those of hooked drivers and those of `observe_db`.
+
+    Args:
+        limit: How many it may make; 0 is none.
+
+    Raises:
+        AssertionError: It made more; the message lists them with the lines that asked.
+        ConfigurationError: No runtime stood at the end, so that nothing was counted.
+    """
+    queries = Queries()
+    with watching(queries.add):
+        yield queries
+    _refuse_without_runtime("max_queries()")
+    if len(queries) > limit:
+        raise AssertionError(f"{len(queries)} queries were made, and {limit} are allowed:{queries.render()}")
+
+
+@contextmanager
+def no_n_plus_one(limit: int | None = None, allow: Sequence[str] = ()) -> Iterator[Queries]:
+    """
+    Fail a test whose block makes the same statement from the same line again and again.
+
+    Args:
+        limit: How often it may. Default: the setting `n_plus_one`; 1 finds more with few rows.
+        allow: Call sites that may, as in the setting `n_plus_one_allow`, which holds too.
+
+    Raises:
+        AssertionError: It did; the message says how often, and which line.
+        ConfigurationError: No runtime stood at the end, so that nothing was counted.
+    """
+    queries = Queries()
+    with watching(queries.add):
+        yield queries
+    settings = _refuse_without_runtime("no_n_plus_one()").settings
+    most = limit if limit is not None else settings.n_plus_one
+    allowed = (*allow, *settings.n_plus_one_allow)
+    found = [
+        f"\n  {times} x {name}  {where}"
+        for times, name, where in queries.repeated()
+        if most is not None and times > most and not is_allowed(where, allowed)
+    ]
+    if found:
+        raise AssertionError(f"the same statement from the same line, more than {most} times:{''.join(found)}")
+
+
+def _refuse_without_runtime(asked: str) -> Runtime:
+    runtime = _runtime.standing()
+    if runtime is None or not runtime.settings.enabled:
+        raise ConfigurationError(
+            f"{asked} counts what obskit observes, and no runtime stands: call obskit.configure() or "
+            "obskit.instrument(app) before, or use it inside of isolated_runtime()"
+        )
+    return runtime

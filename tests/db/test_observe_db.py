@@ -14,11 +14,14 @@ import pytest
 
 import obskit
 from obskit.context import current
-from obskit.db.observe import plan, query
+from obskit.db.observe import begin, end
 from obskit.db.operation import DbOperation
+from obskit.db.source import Source
 from obskit.observation import FunctionOperation
 from obskit.operation import HttpOperation
 from obskit.testing import FakeClock, RecordingSink, isolated_runtime
+
+SQLITE = Source("sqlite")
 
 
 @pytest.fixture
@@ -52,11 +55,11 @@ def hooked(clock, seconds=1.0, sql="select * from plates", error=None):
     """
     Make a query as a hooked driver would.
     """
-    operation = query("sqlite", sql)
-    plan.begin(operation)
+    operation = begin(SQLITE, sql)
     clock.advance(seconds)
+    operation.duration_seconds = seconds
     operation.error = error
-    plan.end(operation)
+    end(operation)
     return operation
 
 
@@ -424,11 +427,13 @@ def test_queries_outside_of_a_request_have_no_totals_to_add_to(runtime, clock, s
 
 def test_a_hooked_query_has_every_field(runtime, clock):
     """
-    `query()` fills the same fields as the constructor, whatever fields there come to be.
+    `begin()` fills the same fields as the constructor, whatever fields there come to be.
     """
     names = {name for cls in DbOperation.__mro__ for name in getattr(cls, "__slots__", ())}
-    plain, ours = DbOperation("sqlite", "plates", "select"), query("sqlite", "select * from plates")
-    differing = {name for name in names - {"root"} if getattr(plain, name) != getattr(ours, name)}
+    plain, ours = DbOperation("sqlite", "plates", "select"), begin(SQLITE, "select * from plates")
+    differing = {
+        name for name in names - {"labels", "root", "source", "started"} if getattr(plain, name) != getattr(ours, name)
+    }
 
     assert (differing, ours.root) == (set(), ours)
 
@@ -438,7 +443,7 @@ def test_a_query_of_anything_is_no_error(runtime, sql):
     """
     What is no statement is for the driver to refuse.
     """
-    assert query("sqlite", sql).system == "sqlite"
+    assert begin(SQLITE, sql).system == "sqlite"
 
 
 def test_without_a_runtime_nothing_happens(clock):

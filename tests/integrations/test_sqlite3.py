@@ -2,6 +2,8 @@
 `sqlite3` with its queries timed, and everything else as it was.
 """
 
+import asyncio
+import gc
 import inspect
 import pickle
 import sqlite3
@@ -13,9 +15,12 @@ from contextlib import closing
 import pytest
 
 import obskit
+from forked import in_child
+from obskit.context import current
 from obskit.integrations import sqlite3 as integration
 from obskit.integrations.sqlite3 import TimedConnection
-from obskit.testing import RecordingSink, isolated_runtime
+from obskit.operation import HttpOperation
+from obskit.testing import FakeClock, RecordingSink, isolated_runtime
 
 PLAIN_CONNECT = sqlite3.connect
 
@@ -598,3 +603,266 @@ def test_nothing_is_kept_alive(both):
     del connection
 
     assert gone() is None
+
+
+# Rows are made while they are fetched.
+
+
+@pytest.fixture
+def clock():
+    return FakeClock()
+
+
+@pytest.fixture
+def slow_rows(sink, clock):
+    """
+    Give a connection whose query `select wait(1) from a` takes a second for each of three rows.
+
+    SQLite makes the first row in `execute()`, and with each fetch the row after it.
+    """
+    with isolated_runtime(sinks=[sink], clock=clock), opened(factory=TimedConnection) as connection:
+        connection.create_function("wait", 1, lambda seconds: clock.advance(seconds))
+        connection.executescript("create table a (b); insert into a values (1), (2), (3)")
+        sink.operations.clear()
+        yield connection
+
+
+def times(sink):
+    return [(op.duration_seconds, op.rows) for op in sink.operations]
+
+
+QUERY = "select wait(1) from a"
+
+
+@pytest.mark.parametrize("way", ["fetchall", "for", "list", "fetchmany", "unpacked"])
+def test_the_rows_that_are_fetched_are_timed(slow_rows, sink, clock, way):
+    """
+    A query takes what all of its rows take, without what the application does in between.
+    """
+    cursor = slow_rows.execute(QUERY)
+    clock.advance(100)
+    if way == "fetchall":
+        cursor.fetchall()
+    elif way == "list":
+        list(cursor)
+    elif way == "unpacked":
+        [_, _, _] = cursor
+    elif way == "fetchmany":
+        while cursor.fetchmany(2):
+            clock.advance(100)
+    else:
+        for _ in cursor:
+            clock.advance(100)
+
+    assert times(sink) == [(3.0, 3)]
+
+
+def test_fetchone_ends_a_query(slow_rows, sink):
+    """
+    A query ends with the first `fetchone()`: nobody knows whether another comes.
+    """
+    cursor = slow_rows.execute(QUERY)
+    cursor.fetchone()
+
+    assert times(sink) == [(2.0, 1)]
+
+
+def test_further_rows_of_fetchone_are_added_to_the_request(slow_rows, sink, request_operation):
+    """
+    What further calls of `fetchone()` take is not in the histogram any more, but in the request's totals.
+    """
+    cursor = slow_rows.execute(QUERY)
+    while cursor.fetchone():
+        pass
+
+    assert len(sink.operations) == 1
+    assert (request_operation.totals.db_queries, request_operation.totals.db_seconds) == (1, 3.0)
+
+
+@pytest.fixture
+def request_operation():
+    operation = HttpOperation("GET", "/plants")
+    token = current.set(operation)
+    yield operation
+    current.reset(token)
+
+
+@pytest.mark.parametrize("way", ["dropped", "closed", "executed", "executed many", "script"])
+def test_a_query_ends_with_its_cursor(slow_rows, sink, way):
+    """
+    A query whose rows are not all fetched ends when its cursor is dropped, closed, or executes something else.
+    """
+    cursor = slow_rows.execute(QUERY)
+    next(cursor)
+    assert times(sink) == []
+
+    if way == "dropped":
+        del cursor
+    elif way == "closed":
+        cursor.close()
+    elif way == "executed":
+        cursor.execute("select 1 where 0")
+    elif way == "executed many":
+        cursor.executemany("delete from a where b = ?", [(7,)])
+    else:
+        cursor.executescript("select 1")
+    assert times(sink)[0] == (2.0, 1)
+
+
+def test_a_query_that_a_collection_finds_ends_with_the_next(slow_rows, sink):
+    """
+    A cursor in a cycle is found by the garbage collector, perhaps while a sink's lock is held: its query ends later.
+    """
+    holder = [slow_rows.execute(QUERY)]
+    holder.append(holder)
+    del holder
+    gc.collect()
+    assert times(sink) == []
+
+    slow_rows.execute("delete from a where b = 7")
+    assert times(sink) == [(0.0, 0), (1.0, 0)]
+
+
+def test_a_query_without_rows_ends_at_once(slow_rows, sink):
+    """
+    A statement that gives no rows ends when it was executed, and tells how many it changed.
+    """
+    cursor = slow_rows.execute("update a set b = 7 where b > 1")
+
+    assert (times(sink), cursor.rowcount) == ([(0.0, 2)], 2)
+
+
+def test_an_exception_of_the_row_factory_is_no_failure_of_the_database(slow_rows, sink):
+    """
+    What a row factory raises leaves the fetch, the rows after it can be had, and the query counts as a good one.
+    """
+    cursor = slow_rows.execute(QUERY)
+    cursor.row_factory = lambda cursor, row: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        next(cursor)
+    cursor.row_factory = None
+    assert cursor.fetchall() == [(None,), (None,)]
+
+    assert [(op.error, op.duration_seconds) for op in sink.operations] == [(None, 3.0)]
+
+
+def test_an_error_of_a_fetch_is_the_queries(slow_rows, sink):
+    """
+    An error that SQLite finds with a later row is the query's, counted once.
+    """
+    slow_rows.create_function("fail", 1, lambda row: 1 / 0 if row == 3 else row)
+    cursor = slow_rows.execute("select fail(b) from a")
+    with pytest.raises(sqlite3.OperationalError):
+        cursor.fetchall()
+
+    assert [op.error for op in sink.operations] == ["OperationalError"]
+
+
+def test_a_connection_closed_in_mid_query(both, sink):
+    """
+    A fetch after the connection was closed raises what it did, and ends the query.
+    """
+    connection = sqlite3.connect(":memory:")
+    cursor = connection.execute("select 1 union select 2")
+    connection.close()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed database"):
+        cursor.fetchall()
+
+    assert [op.error for op in sink.operations] == (["ProgrammingError"] if both == "instrumented" else [])
+
+
+def test_a_cursor_used_in_another_thread(instrumented, sink):
+    """
+    A query that is executed in one thread and fetched in another is one observation.
+    """
+    with opened(check_same_thread=False) as connection:
+        cursor = connection.execute("select 1")
+        with ThreadPoolExecutor(1) as pool:
+            rows = pool.submit(cursor.fetchall).result()
+
+    assert (rows, seen(sink)) == ([(1,)], [("select", "")])
+
+
+def test_a_cursor_made_by_its_class(instrumented, sink):
+    """
+    A cursor that was made without `cursor()`, by the class of another, works, before and after its first query.
+    """
+    with opened() as connection:
+        cursor = type(connection.cursor())(connection)
+        assert (cursor.fetchone(), cursor.fetchall(), list(cursor)) == (None, [], [])
+        assert cursor.execute("select 1").fetchone() == (1,)
+        type(connection.cursor())(connection).close()
+
+    assert seen(sink) == [("select", "")]
+
+
+HOSTILE = {
+    "empty": "",
+    "white space": " \n\t",
+    "semicolon": ";",
+    "comment": "-- nothing",
+    "unclosed quote": "select 'abc",
+    "unclosed name": 'select "abc',
+    "unclosed comment": "select 1 /* abc",
+    "megabyte": "select " + ",".join(["1"] * 1900) + ", '" + "x" * 1_000_000 + "'",
+    "megabyte of quotes": "select '" + "'" * 1_000_000,
+    "bytes": b"select 1",
+    "bytearray": bytearray(b"select 1"),
+    "text of its own": type("Text", (str,), {"__hash__": None})("select 1"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_whatever_a_statement_is_gives_what_it_gave(runtime, sink, name):
+    """
+    Odd statements give the same rows, or the same exception, with and without timing.
+    """
+    outcomes = []
+    for factory in (sqlite3.Connection, TimedConnection):
+        with opened(factory=factory) as connection:
+            try:
+                outcomes.append(connection.execute(HOSTILE[name]).fetchall())
+            except Exception as error:
+                outcomes.append((type(error), error.args))
+
+    assert outcomes[0] == outcomes[1]
+    assert len(sink.operations) == 1
+
+
+def test_a_fork_counts_nothing_of_its_parent(instrumented, tmp_path):
+    """
+    A query that a cursor held open when the process forked is the parent's to count; the child counts its own.
+    """
+    with closing(sqlite3.connect(tmp_path / "app.db")) as connection:
+        connection.executescript("create table a (b); insert into a values (1), (2)")
+        cursor = connection.execute("select b from a")
+        next(cursor)
+
+        def child():
+            nonlocal cursor
+            del cursor
+            with closing(sqlite3.connect(tmp_path / "app.db")) as own:
+                own.execute("select * from a").fetchall()
+            labels = {"system": "sqlite", "table": "a", "operation": "select"}
+            return instrumented.value("database_query_duration_seconds_count", **labels)
+
+        assert in_child(child) == "1.0"
+
+
+def test_aiosqlite_is_timed_in_its_request(instrumented, sink, request_operation):
+    """
+    Queries of aiosqlite run in its thread, and count with the request that awaits them.
+    """
+    aiosqlite = pytest.importorskip("aiosqlite")
+
+    async def main():
+        async with aiosqlite.connect(":memory:") as connection:
+            await connection.execute("create table a (b)")
+            await connection.execute_insert("insert into a values (?)", (1,))
+            async with connection.execute("select b from a") as cursor:
+                return [row async for row in cursor]
+
+    assert asyncio.run(main()) == [(1,)]
+    assert seen(sink) == [("create", "a"), ("insert", "a"), ("select", ""), ("select", "a")]
+    assert request_operation.totals.db_queries == 4
+    assert all(op.root is request_operation for op in sink.operations)

@@ -11,7 +11,6 @@ import pytest
 
 import obskit
 from obskit.context import current
-from obskit.db.operation import DbOperation
 from obskit.errors import ConfigurationError
 from obskit.logs.lines import RESERVED, render
 from obskit.operation import Event, HttpOperation, Totals
@@ -476,15 +475,12 @@ def test_other_kinds_have_no_line():
     """
     A function or query is in metrics and spans; the request's line shows their sum.
     """
-    with isolated_runtime(ids=FakeIds(), clock=FakeClock()) as isolated:
+    with isolated_runtime(ids=FakeIds(), clock=FakeClock(), slow_query_warning_ms=None) as isolated:
         request = Request()
         plan, token = recorder.plan(HttpOperation), current.set(request)
         plan.begin(request)
-        with obskit.observe("job"):
-            query = DbOperation("sqlite", "plants", "select")
-            recorder.plan(DbOperation).begin(query)
+        with obskit.observe("job"), obskit.observe_db("plants", "select"):
             recorder.clock.advance(0.25)
-            recorder.plan(DbOperation).end(query)
         current.reset(token)
         plan.end(request)
         [line] = isolated.lines

@@ -2,16 +2,17 @@
 Hold every metric's name, type, labels and buckets: the one place where they are written.
 """
 
-from obskit.catalogue import ai, db, function, http, process, self
+from obskit.catalogue import ai, db, function, http, pools, process, self
 from obskit.catalogue.spec import Metric
 
 CATALOGUE: tuple[Metric, ...] = (
     *http.METRICS,
     *db.METRICS,
+    *pools.METRICS,
     *ai.METRICS,
     *function.METRICS,
     *process.METRICS,
     *self.METRICS,
 )
 
-__all__ = ["CATALOGUE", "Metric", "ai", "db", "function", "http", "process", "self"]
+__all__ = ["CATALOGUE", "Metric", "ai", "db", "function", "http", "pools", "process", "self"]

@@ -16,5 +16,11 @@ ERRORS = Metric(
     "Database queries that raised.",
     labels=("system", "table", "operation", "error"),
 )
+N_PLUS_ONE = Metric(
+    "database_n_plus_one_total",
+    "counter",
+    "Statements that one request made again and again from one line.",
+    labels=("endpoint",),
+)
 
-METRICS = (DURATION, ERRORS)
+METRICS = (DURATION, ERRORS, N_PLUS_ONE)

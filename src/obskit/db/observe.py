@@ -7,9 +7,16 @@ Each is counted once. A hooked query inside an `observe_db` is the observation a
 
 from __future__ import annotations
 
+from collections import deque
+from os import register_at_fork
+from sys import getrefcount
+from typing import Any
+
 from obskit.context import current
+from obskit.db import slow
 from obskit.db.operation import DbOperation
-from obskit.db.summary import known, summarize
+from obskit.db.source import Labels, Source
+from obskit.db.watch import limits, totals_of
 from obskit.observation import Observation
 from obskit.operation import Operation
 from obskit.recorder import recorder
@@ -51,10 +58,14 @@ class _BlockPlan:
         if block.measured or block.ended:
             block.ended = True
             return
-        at, started = recorder.clock(), block.started
+        block.duration_seconds, started = recorder.clock() - block.started, block.started
+        if block.parent is not None and plan.active:
+            block.totals = totals_of(block.root)
+            if block.totals is not None:
+                block.totals.db_queries += 1
         plan.begin(block)
         block.started = started
-        plan.end(block, at)
+        end(block)
 
 
 _block_plan = _BlockPlan()
@@ -68,40 +79,170 @@ def _block_around(operation: Operation | None) -> DbBlock | None:
     return None
 
 
-def query(system: str, sql: object) -> DbOperation:
+class _Alone:
     """
-    Make the operation of a hooked query: labels from the `observe_db` around it, else from its statement.
+    Find out how many references an object has while its `__del__` runs because the last one went.
+    """
 
-    The hook begins and ends it by `plan`. It is never current: what runs inside of it is the driver.
+    found = 0
+
+    def __del__(self) -> None:
+        _Alone.found = getrefcount(self)
+
+
+_Alone()
+ALONE = _Alone.found
+# Queries of cursors that a garbage collection found; the next query ends them.
+_collected: deque[DbOperation] = deque()
+_forked_at = float("-inf")
+
+
+def left(op: DbOperation, references: int) -> None:
+    """
+    End a query whose cursor goes, with rows left or not: to be called by the cursor's `__del__()`.
+
+    Args:
+        references: `getrefcount(self)`; what a garbage collection finds still has some.
+    """
+    if op.rare is not None:
+        op.explain = None  # its connection may be gone
+    if references > ALONE:
+        later(op)
+    elif op.started >= _forked_at:
+        end(op)
+
+
+def later(op: DbOperation) -> None:
+    """
+    End a query with the next one. A garbage collection may come while this thread holds a sink's lock.
+    """
+    if op.started >= _forked_at:
+        _collected.append(op)
+
+
+def _start_over_in_child() -> None:
+    global _forked_at
+    _forked_at = plan.clock()  # what was begun before the fork is the parent's to count
+    _collected.clear()
+
+
+register_at_fork(after_in_child=_start_over_in_child)
+
+
+def begin(source: Source, sql: object) -> DbOperation:
+    """
+    Make the operation of a hooked query, and start its clock. It is never current: what runs inside is the driver.
+
+    Its labels are those of the `observe_db` around it, else of its statement. The hook adds up in `duration_seconds`
+    what the driver takes, to the last row, and calls `end()`.
     """
     # Not DbOperation(...): two calls of __init__ and one of nest() are a sixth of what a hooked query costs.
     op = _new(DbOperation)
-    op.system = system
+    op.source = source
     try:
-        op.operation, op.table = known[sql]
-    except Exception:  # new, or an object that cannot be hashed
-        op.operation, op.table = summarize(sql)
-    op.started = op.duration_seconds = 0.0
-    op.correlation_id = op.span = op.rare = None
+        op.labels = source.known[sql]
+    except TypeError:  # it cannot be hashed
+        op.labels = source.unknown
+    op.correlation_id = op.span = op.rare = op.rows = None
+    op.duration_seconds = 0.0
     op.ended = False
     op.parent = parent = current.get()
     if parent is None:
-        op._root = None
-        return op
-    op._root = parent.root
+        op._root = op.totals = None
+    else:
+        inside(op, parent)
+    if plan.start is not None:  # Plan.begin(), without the call
+        plan.start(op)
+    op.started = plan.clock()
+    return op
+
+
+def inside(op: Any, parent: Any) -> None:
+    """
+    Place a hooked query under what runs here, and count it with its request.
+    """
+    op._root = parent._root or parent
+    rare = op._root.rare
+    op.totals = totals = totals_of(op._root) if rare is None or "totals" not in rare else rare["totals"]
+    if totals is not None:
+        totals.db_queries += 1
+        repeats = totals.repeats
+        if repeats is not None:
+            counts, labels = repeats.counts, op.labels
+            fingerprint = labels.fingerprint
+            counts[fingerprint] = times = counts.get(fingerprint, 0) + 1
+            if times > 1:
+                repeats.again(labels.statement, times)
     if parent.parent is not None or type(parent) is DbBlock:
         _take_labels(op, parent)
-    return op
+
+
+def end(op: DbOperation) -> None:
+    """
+    Hand a query to the sinks, once, with the seconds that were added up.
+    """
+    if not op.ended:
+        op.ended = True
+        seconds = op.duration_seconds
+        totals = op.totals
+        if totals is not None:
+            totals.db_seconds += seconds
+        plan.finish(op)
+        if seconds >= limits.slow_from:
+            _slow(op)
+    if _collected:
+        _end_collected()
+
+
+def _end_collected() -> None:
+    try:
+        op = _collected.popleft()
+    except IndexError:  # another thread was faster
+        return
+    end(op)
+
+
+def late(op: DbOperation, seconds: float) -> None:
+    """
+    Add to its request what the rows of a query took that has ended with its first one.
+    """
+    before = op.duration_seconds
+    op.duration_seconds += seconds
+    if op.totals is not None:
+        op.totals.db_seconds += seconds
+    if before < limits.slow_from <= op.duration_seconds:
+        _slow(op)
+
+
+def fail(op: DbOperation, error: BaseException) -> None:
+    """
+    End a query with what it raised; one that has ended already stays what it was.
+    """
+    if op.ended:
+        return
+    op.error = type(error).__name__
+    code = getattr(error, "sqlstate", None) or getattr(error, "sqlite_errorname", None)
+    if code is not None:
+        op.extra["db.response.status_code"] = code
+    op.duration_seconds = op.duration_seconds or plan.clock() - op.started
+    end(op)
+
+
+def _slow(op: DbOperation) -> None:
+    try:
+        slow.note(op, limits.error_from)
+    except Exception as error:
+        recorder.failed("slow_query", error)
 
 
 def _take_labels(op: DbOperation, parent: Operation) -> None:
     block = _block_around(parent)
     if block is not None:
         block.measured = True
-        op.table = block.table or op.table
-        op.operation = block.operation or op.operation
-        if block.system != UNKNOWN_SYSTEM:
-            op.system = block.system
+        mine = op.labels
+        system = mine.system if block.system == UNKNOWN_SYSTEM else block.system
+        table, operation = block.table or mine.table, block.operation or mine.operation
+        op.labels = Labels(system, table, operation, mine.statement, given=True)
     while type(op.parent) is DbBlock:
         op.parent = op.parent.parent
 

@@ -4,7 +4,12 @@ Describe one database query.
 
 from __future__ import annotations
 
-from obskit.operation import Operation
+from typing import Any
+
+from obskit.db.source import Labels, Source
+from obskit.db.statement import Statement
+from obskit.operation import Operation, Totals
+from obskit.rarely import Rarely
 
 
 class DbOperation(Operation):
@@ -12,16 +17,51 @@ class DbOperation(Operation):
     Describe one database query, or one function that makes a known one.
 
     Attributes:
-        system: The OpenTelemetry `db.system.name` (`sqlite`, `postgresql`, ...), or `unknown`.
-        table: The main table, or an empty string where it is not known.
-        operation: The statement's verb in lower case (`select`), or an empty string.
+        labels: Its labels, and its statement; other queries share the object.
+        source: The database that it went to; None where no hook saw it.
+        rows: Rows that it changed, or that were fetched of it; None where the driver does not tell.
+        totals: What it is added to; None outside of a request.
+        began_in: Where the span sink found it beginning.
+        explain: Called with its `SlowQuery`, asks the database how it runs it; None where nobody wants to know.
     """
 
-    __slots__ = ("operation", "system", "table")
+    __slots__ = ("labels", "rows", "source", "totals")
+
+    began_in = Rarely[Any](None)
+    explain = Rarely[Any](None)
 
     def __init__(self, system: str, table: str, operation: str) -> None:
         super().__init__()
-        self.system = system
-        self.table = table
-        self.operation = operation
+        self.labels = Labels(system, table, operation, given=True)
+        self.source: Source | None = None
+        self.rows: int | None = None
+        self.totals: Totals | None = None
         self.nest()
+
+    @property
+    def system(self) -> str:
+        """
+        Give the OpenTelemetry `db.system.name` (`sqlite`, `postgresql`, ...), or `unknown`.
+        """
+        return self.labels.system
+
+    @property
+    def table(self) -> str:
+        """
+        Give the main table, or an empty string where it is not known.
+        """
+        return self.labels.table
+
+    @property
+    def operation(self) -> str:
+        """
+        Give the statement's verb in lower case (`select`), or an empty string.
+        """
+        return self.labels.operation
+
+    @property
+    def statement(self) -> Statement:
+        """
+        Give what is known of the statement without its values; `UNKNOWN` where no hook saw one.
+        """
+        return self.labels.statement

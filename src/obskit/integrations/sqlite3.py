@@ -1,8 +1,9 @@
 """
 Time the queries of `sqlite3` connections.
 
-A query's time is that of `execute()`, `executemany()` or `executescript()`: to SQLite's first row, or to the end of a
-statement that gives none. SQLite makes the further rows while they are fetched, and that is not timed. `commit()` and
+SQLite makes rows while they are fetched, so a query's time is that of `execute()` and of its fetches, without what the
+application does in between. It ends with `fetchone()` or the last row, or when its cursor executes something else, is
+closed or is dropped. What further calls of `fetchone()` take is added to the request's totals alone. `commit()` and
 `rollback()` are no queries; a script is one, with the operation `script`.
 
 The application's own classes (`connect(factory=...)`, `cursor(factory=...)`) are derived from, with the timing beneath
@@ -13,70 +14,275 @@ them: what is timed is what reaches SQLite. Not seen are connections and cursors
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
-from functools import lru_cache, wraps
-from threading import Lock
+import sys
+from collections.abc import Awaitable, Callable
+from contextvars import copy_context
+from functools import lru_cache, partial, wraps
+from sys import getrefcount
 from types import new_class
 from typing import TYPE_CHECKING, Any
 
-from obskit.db.observe import plan, query
+from obskit.context import current
+from obskit.db.explain import may_explain
+from obskit.db.observe import begin, end, fail, inside, late, left, plan
 from obskit.db.operation import DbOperation
+from obskit.db.slow import SlowQuery
+from obskit.db.source import Labels, Source
+from obskit.db.watch import limits
+from obskit.integrations._patches import Patches
 from obskit.recorder import recorder
 
 # The `db.system.name` of the OpenTelemetry semantic conventions 1.44 (2026-08).
-SYSTEM = "sqlite"
+SOURCE = Source("sqlite")
+_SCRIPTS = Source("sqlite")
+_SCRIPTS.unknown = Labels("sqlite", "", "script")
 _FACTORY_POSITION = 5  # in connect()
 
-_modules: tuple[Any, ...] = (sqlite3, sqlite3.dbapi2)
+_new = DbOperation.__new__
+_known = SOURCE.known
 _execute = sqlite3.Cursor.execute
 _executemany = sqlite3.Cursor.executemany
 _executescript = sqlite3.Cursor.executescript
+_fetchone = sqlite3.Cursor.fetchone
+_fetchmany = sqlite3.Cursor.fetchmany
+_fetchall = sqlite3.Cursor.fetchall
+_next = sqlite3.Cursor.__next__
+_close = sqlite3.Cursor.close
 _cursor = sqlite3.Connection.cursor
 
 
 class TimedCursor(sqlite3.Cursor):
     """
-    Time what this cursor executes.
+    Time what this cursor executes, and its fetches until the last row.
     """
 
-    __slots__ = ()
+    __slots__ = ("_open",)
+
+    _obskit_timed = True
+    _open: DbOperation | None  # the query that has rows left
 
     if not TYPE_CHECKING:  # the types are those of the methods that are wrapped
-        # The one method with spelled-out arguments: passing them on as `*args` would cost a query 150 ns.
+        # With spelled-out arguments: passing them on as `*args` would cost a query 150 ns.
         @wraps(_execute)
         def execute(self, sql, parameters=(), /):
+            try:
+                if self._open is not None:
+                    _shut(self)
+            except AttributeError:  # made without `cursor()`
+                self._open = None
             if not plan.active:
                 return _execute(self, sql, parameters)
-            operation = query(SYSTEM, sql)
-            plan.begin(operation)
+            # begin(), without the call.
+            op = _new(DbOperation)
+            op.source = SOURCE
             try:
-                return _execute(self, sql, parameters)
+                op.labels = _known[sql]
+            except TypeError:
+                op.labels = SOURCE.unknown
+            op.correlation_id = op.span = op.rare = op.rows = None
+            op.duration_seconds = 0.0
+            op.ended = False
+            op.parent = parent = current.get()
+            if parent is None:
+                op._root = op.totals = None
+            else:
+                inside(op, parent)
+            if plan.start is not None:
+                plan.start(op)
+            if limits.explain:
+                op.explain = partial(_explain, self.connection, sql, parameters)
+            op.started = started = plan.clock()
+            try:
+                _execute(self, sql, parameters)
             except BaseException as error:
-                operation.error = type(error).__name__
+                fail(op, error)
                 raise
-            finally:
-                plan.end(operation)
+            op.duration_seconds = plan.clock() - started
+            if self.description is None:
+                op.rows = self.rowcount if self.rowcount >= 0 else None
+                end(op)
+            else:
+                op.rows = 0
+                self._open = op
+            return self
 
         @wraps(_executemany)
         def executemany(self, /, *args):
-            return _timed(query(SYSTEM, args[0] if args else None), _executemany, self, args)
+            return _whole(self, _executemany, args, args[0] if args else None)
 
         @wraps(_executescript)
         def executescript(self, /, *args):
-            operation = query(SYSTEM, None)
-            operation.operation = operation.operation or "script"
-            return _timed(operation, _executescript, self, args)
+            return _whole(self, _executescript, args, [])
+
+        @wraps(_fetchone)
+        def fetchone(self):
+            try:
+                op = self._open
+            except AttributeError:
+                op = None
+            if op is None:
+                return _fetchone(self)
+            started = plan.clock()
+            try:
+                row = _fetchone(self)
+            except BaseException as error:
+                _broke(self, op, started, error)
+                raise
+            seconds = plan.clock() - started
+            if op.ended:
+                late(op, seconds)
+            else:
+                op.duration_seconds += seconds
+                op.rows += row is not None
+                end(op)
+            return row
+
+        @wraps(_next)
+        def __next__(self):
+            try:
+                op = self._open
+            except AttributeError:
+                op = None
+            if op is None:
+                return _next(self)
+            started = plan.clock()
+            try:
+                row = _next(self)
+            except BaseException as error:
+                _broke(self, op, started, error)
+                raise
+            seconds = plan.clock() - started
+            if op.ended:
+                late(op, seconds)
+            else:
+                op.duration_seconds += seconds
+                op.rows += 1
+            return row
+
+        @wraps(_fetchmany)
+        def fetchmany(self, /, *args, **kwargs):
+            rows = _fetched(self, _fetchmany, args, kwargs)
+            wanted = args[0] if args else kwargs.get("size", self.arraysize)
+            if len(rows) < wanted:
+                _shut(self)
+            return rows
+
+        @wraps(_fetchall)
+        def fetchall(self):
+            try:
+                op = self._open
+            except AttributeError:
+                op = None
+            if op is None:
+                return _fetchall(self)
+            started = plan.clock()
+            try:
+                rows = _fetchall(self)
+            except BaseException as error:
+                _broke(self, op, started, error)
+                raise
+            seconds = plan.clock() - started
+            self._open = None
+            if op.ended:
+                late(op, seconds)
+            else:
+                op.duration_seconds += seconds
+                op.rows += len(rows)
+                end(op)
+            return rows
+
+        @wraps(_close)
+        def close(self):
+            _close(self)
+            _shut(self)
+
+        def __del__(self):
+            try:
+                op = self._open
+            except AttributeError:
+                return
+            if op is not None and not op.ended:
+                left(op, getrefcount(self))
 
 
-def _timed(operation: DbOperation, method: Callable[..., Any], cursor: TimedCursor, args: tuple[Any, ...]) -> Any:
-    plan.begin(operation)
-    try:
+def _whole(cursor: TimedCursor, method: Callable[..., Any], args: tuple[Any, ...], sql: object) -> Any:
+    """
+    Time what gives no rows: many statements, or a script.
+    """
+    _shut(cursor)
+    if not plan.active:
         return method(cursor, *args)
+    op = begin(_SCRIPTS if method is _executescript else SOURCE, sql)
+    try:
+        method(cursor, *args)
     except BaseException as error:
-        operation.error = type(error).__name__
+        fail(op, error)
         raise
-    finally:
-        plan.end(operation)
+    op.duration_seconds = plan.clock() - op.started
+    op.rows = cursor.rowcount if cursor.rowcount >= 0 else None
+    end(op)
+    return cursor
+
+
+def _fetched(cursor: TimedCursor, method: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    op = getattr(cursor, "_open", None)
+    if op is None:
+        return method(cursor, *args, **kwargs)
+    started = plan.clock()
+    try:
+        rows = method(cursor, *args, **kwargs)
+    except BaseException as error:
+        _broke(cursor, op, started, error)
+        raise
+    seconds = plan.clock() - started
+    if op.ended:
+        late(op, seconds)
+    else:
+        op.duration_seconds += seconds
+        op.rows += len(rows)
+    return rows
+
+
+def _broke(cursor: TimedCursor, op: DbOperation, started: float, error: BaseException) -> None:
+    """
+    Take what a fetch raised: the end of the rows, or SQLite's error. Others are of the application's row factory.
+    """
+    seconds = plan.clock() - started
+    if op.ended:
+        late(op, seconds)
+    else:
+        op.duration_seconds += seconds
+    if isinstance(error, StopIteration):
+        _shut(cursor)
+    elif isinstance(error, sqlite3.Error):
+        cursor._open = None
+        fail(op, error)
+
+
+def _explain(connection: sqlite3.Connection, sql: str, parameters: Any, found: SlowQuery) -> None:
+    """
+    Ask for the plan on the same connection, which holds what is not committed yet. Nothing is run.
+    """
+    if may_explain(SOURCE.known[sql].statement):
+        asking = sqlite3.Cursor(connection)
+        try:
+            asking.row_factory = None
+            _execute(asking, "EXPLAIN QUERY PLAN " + sql, parameters)
+            details = [row[3] for row in _fetchall(asking)]  # bytes, where the connection's text factory says so
+            found.plan = "\n".join(text.decode() if isinstance(text, bytes) else str(text) for text in details)
+        finally:
+            _close(asking)
+
+
+def _shut(cursor: TimedCursor) -> None:
+    """
+    End the query that has rows left, if there is one.
+    """
+    op = getattr(cursor, "_open", None)
+    if op is not None:
+        cursor._open = None
+        if not op.ended:
+            end(op)
 
 
 class TimedConnection(sqlite3.Connection):
@@ -86,16 +292,23 @@ class TimedConnection(sqlite3.Connection):
 
     __slots__ = ()
 
+    _obskit_timed = True
+
     if not TYPE_CHECKING:
 
         @wraps(_cursor)
         def cursor(self, factory=TimedCursor):
-            return _cursor(self, _timed_class(factory, sqlite3.Cursor, TimedCursor))
+            cursor = _cursor(self, timed_class(factory, sqlite3.Cursor, TimedCursor))
+            if isinstance(cursor, TimedCursor):
+                cursor._open = None
+            return cursor
 
         # As in C: on a cursor of the connection's own, whatever `cursor()` a class above gives.
         @wraps(sqlite3.Connection.execute)
         def execute(self, sql, parameters=(), /):
-            return _cursor(self, TimedCursor).execute(sql, parameters)
+            cursor = _cursor(self, TimedCursor)
+            cursor._open = None
+            return cursor.execute(sql, parameters)
 
         @wraps(sqlite3.Connection.executemany)
         def executemany(self, /, *args):
@@ -106,7 +319,7 @@ class TimedConnection(sqlite3.Connection):
             return _cursor(self, TimedCursor).executescript(*args)
 
 
-def _timed_class(factory: Any, plain: type, timed: type) -> Any:
+def timed_class(factory: Any, plain: type, timed: type) -> Any:
     """
     Give the class to make in place of this one; what is no class of this kind is left to SQLite to judge.
     """
@@ -126,46 +339,49 @@ def _derived(cls: Any, timed: type) -> Any:
         return cls
 
 
-_lock = Lock()
-# Module -> (the function that stood there, ours).
-_patches: dict[Any, tuple[Any, Any]] = {}
+_patches = Patches()
+_modules: tuple[Any, ...] = (sqlite3, sqlite3.dbapi2)
 
 
 @lru_cache(4)
 def _patched(original: Callable[..., sqlite3.Connection]) -> Callable[..., sqlite3.Connection]:
-    @wraps(original)
     def connect(*args: Any, **kwargs: Any) -> sqlite3.Connection:
-        if not _patches:  # taken back, yet still called by whoever patched after us
+        if not _patches.on:  # taken back, yet still called by whoever patched after us
             return original(*args, **kwargs)
+        if "aiosqlite" in sys.modules:
+            _patches.put(sys.modules["aiosqlite"].Connection, "_execute", _in_context)
         if len(args) > _FACTORY_POSITION:
-            factory = _timed_class(args[_FACTORY_POSITION], sqlite3.Connection, TimedConnection)
+            factory = timed_class(args[_FACTORY_POSITION], sqlite3.Connection, TimedConnection)
             args = (*args[:_FACTORY_POSITION], factory, *args[_FACTORY_POSITION + 1 :])
         else:
             factory = kwargs.get("factory", sqlite3.Connection)
-            kwargs["factory"] = _timed_class(factory, sqlite3.Connection, TimedConnection)
+            kwargs["factory"] = timed_class(factory, sqlite3.Connection, TimedConnection)
         return original(*args, **kwargs)
 
     return connect
 
 
+def _in_context(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """
+    Let aiosqlite's thread know which request it works for.
+    """
+
+    async def execute(self: Any, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return await original(self, copy_context().run, fn, *args, **kwargs)
+
+    return execute
+
+
 def instrument() -> None:
     """
-    Time the queries of every connection that `sqlite3.connect()` opens from now on.
+    Time the queries of every connection that `sqlite3.connect()` opens from now on, aiosqlite's too.
     """
-    with _lock:
-        for module in _modules:
-            if module not in _patches:
-                original = module.connect
-                module.connect = _patched(original)
-                _patches[module] = original, module.connect
+    for module in _modules:
+        _patches.put(module, "connect", _patched)
 
 
 def uninstrument() -> None:
     """
     Open plain connections again; those that are open stay as they are.
     """
-    with _lock:
-        for module, (original, ours) in _patches.items():
-            if module.connect is ours:
-                module.connect = original
-        _patches.clear()
+    _patches.take_back()

@@ -16,8 +16,12 @@ from typing import Any
 from obskit._version import __version__
 from obskit.ai.operation import AiOperation
 from obskit.catalogue import ai, db, function, http
+from obskit.catalogue import pools as pool_rows
 from obskit.catalogue import self as own
 from obskit.db.operation import DbOperation
+from obskit.db.pools import TIMEOUT, ConnectionUse, ConnectionWait, pools
+from obskit.db.repeats import N_PLUS_ONE
+from obskit.db.source import Labels
 from obskit.metrics.cells import Values, edges_of
 from obskit.metrics.family import CountedHistogram, Counter, Gauge, Histogram
 from obskit.metrics.store import MetricStore
@@ -108,7 +112,10 @@ class MetricsSink:
             FunctionOperation: self._bind_function,
             DbOperation: self._bind_db,
             AiOperation: self._bind_ai,
+            ConnectionWait: self._bind_waits,
+            ConnectionUse: self._bind_uses,
         }
+        self._n_plus_one = store.add(Counter(db.N_PLUS_ONE))
         info = (settings.service, settings.version or "", settings.environment or "", __version__)
         store.add_pulled(own.BUILD_INFO, lambda: {info: 1.0})
         recorder.errors = _shown(recorder.errors, store.add(Counter(own.ERRORS)))
@@ -234,16 +241,50 @@ class MetricsSink:
     def _bind_db(self) -> tuple[None, Step]:
         duration = self._store.add(Histogram(replace(db.DURATION, buckets=self._settings.db_buckets)))
         errors, failed = self._store.add(Counter(db.ERRORS)), self._recorder.failed
+        edges = edges_of(duration.spec.buckets)
 
+        # Written out, as that of requests. The labels keep the figures: a look-up is a fifth of all this.
         def finish(op: DbOperation) -> None:
             try:
-                key = (op.system, op.table, op.operation)
-                duration.cell(key).observe(op.duration_seconds)
+                seconds = op.duration_seconds
+                labels = op.labels
+                lock, values = labels.figures if labels.owner is duration._cells else find(labels)
+                index = bisect_left(edges, seconds)
+                with lock:
+                    values[index] += 1.0
+                    values[1] += seconds
+                    values[0] += 1.0
                 if op.rare is not None:
-                    if op.error is not None:
-                        errors.cell((*key, op.error)).inc()
-                    if op.sampled:
-                        duration.mark(key, op.duration_seconds, op.trace_id, self._recorder.wall_clock())
+                    rest(op, (labels.system, labels.table, labels.operation))
+            except Exception as error:
+                failed("metrics", error)
+
+        def find(labels: Labels) -> tuple[Lock, Values]:
+            key = (labels.system, labels.table, labels.operation)
+            cell = duration.cell(key)
+            with cell.lock:
+                found = cell.lock, cell.attach()
+            if key in duration._cells:  # else it is beyond the cap, and each such update is counted
+                labels.figures, labels.owner = found, duration._cells
+            return found
+
+        def rest(op: DbOperation, key: tuple[str, str, str]) -> None:
+            if op.error is not None:
+                errors.cell((*key, op.error)).inc()
+            if op.sampled:
+                duration.mark(key, op.duration_seconds, op.trace_id, self._recorder.wall_clock())
+
+        return None, finish
+
+    def _bind_waits(self) -> tuple[None, Step]:
+        seconds = self._store.add(Histogram(replace(pool_rows.WAIT, buckets=self._settings.db_buckets)))
+        timeouts, failed = self._store.add(Counter(pool_rows.TIMEOUTS)), self._recorder.failed
+
+        def finish(op: ConnectionWait) -> None:
+            try:
+                seconds.cell((op.pool,)).observe(op.duration_seconds)
+                if op.error == TIMEOUT:
+                    timeouts.cell((op.pool,)).inc()
             except Exception as error:
                 failed("metrics", error)
 
@@ -310,10 +351,50 @@ class MetricsSink:
 
         return rest
 
+    def _bind_uses(self) -> tuple[Step, Step]:
+        """
+        Bind so that a pool's gauges follow what becomes of its connections: another worker's page may read them.
+        """
+        add, failed = self._store.add, self._recorder.failed
+        seconds = add(Histogram(replace(pool_rows.USE, buckets=self._settings.db_buckets)))
+        gauges = [add(Gauge(spec)) for spec in (pool_rows.ACTIVE, pool_rows.IDLE, pool_rows.MAX)]
+
+        def show(op: ConnectionUse, given_back: int = 0) -> None:
+            size = pools.size_of(op.pool)
+            if size is not None:
+                size = size._replace(active=size.active - given_back, idle=size.idle + given_back)
+                for gauge, figure in zip(gauges, size, strict=True):
+                    if figure is not None:
+                        gauge.cell((op.pool,)).set(figure)
+
+        def start(op: ConnectionUse) -> None:
+            try:
+                show(op)
+            except Exception as error:
+                failed("metrics", error)
+
+        def finish(op: ConnectionUse) -> None:
+            try:
+                seconds.cell((op.pool,)).observe(op.duration_seconds)
+                show(op, given_back=1)  # the pool has it a moment later
+            except Exception as error:
+                failed("metrics", error)
+
+        def refresh() -> None:
+            sizes = dict(pools.sizes())
+            for index, gauge in enumerate(gauges):
+                figures = {(name,): size[index] for name, size in sizes.items()}
+                gauge.replace({key: float(figure) for key, figure in figures.items() if figure is not None})
+
+        self._store.refresh.append(refresh)
+        return start, finish
+
     def emit(self, event: Event) -> None:
         """
-        Count nothing: events that have a metric keep it themselves.
+        Count the statements that requests repeat; other events that have a metric keep it themselves.
         """
+        if event.name == N_PLUS_ONE:
+            self._n_plus_one.cell((event.fields["route"],)).inc()
 
     def flush(self) -> None:
         """

@@ -123,7 +123,7 @@ class SpanSink:
         if kind is FunctionOperation:
             return self._function_start(), self._function_finish()
         if kind is DbOperation:
-            return None, self._query_finish()
+            return self._query_start(), self._query_finish()
         return None, None
 
     def _now_ns(self) -> Callable[[], int]:
@@ -218,6 +218,9 @@ class SpanSink:
                     span.update_name(f"{_method_of(op)} {op.endpoint}")
                 if op.aborted:
                     attributes["obskit.aborted"] = True
+                if op.totals is not None and op.totals.db_queries:
+                    attributes["obskit.db_queries"] = op.totals.db_queries
+                    attributes["obskit.db_ms"] = int(op.totals.db_seconds * 1e6 + 0.5) / 1000
                 error = op.exception or op.error
                 if error is None and op.status >= 500:
                     error = str(op.status)
@@ -260,32 +263,35 @@ class SpanSink:
 
         return finish
 
+    def _query_start(self) -> Callable[[DbOperation], None]:
+        """
+        Keep where a query began: it may end elsewhere, when its cursor is dropped.
+        """
+        get_current = self._context.get_current
+
+        def start(op: DbOperation) -> None:
+            op.began_in = get_current()
+
+        return start
+
     def _query_finish(self) -> Callable[[DbOperation], None]:
         """
         Make the whole span of a query at its end: nothing of the application's runs inside of one.
+
+        Its length is what the driver took, without what the application did between two fetches.
         """
         tracer, now_ns, trace = self._tracer, self._now_ns(), self._trace
-        client, failed = trace.SpanKind.CLIENT, trace.StatusCode.ERROR
+        client, failed, clock = trace.SpanKind.CLIENT, trace.StatusCode.ERROR, self._recorder.clock
 
         def finish(op: DbOperation) -> None:
-            ended = now_ns()
+            started = now_ns() - int((clock() - op.started) * 1e9)
             attributes = _free_attributes(op)
-            if op.system != "unknown":
-                attributes["db.system.name"] = op.system
-            if op.operation:
-                attributes["db.operation.name"] = op.operation
-            if op.table:
-                attributes["db.collection.name"] = op.table
-            if op.error is not None:
-                attributes["error.type"] = op.error
-            name = f"{op.operation} {op.table}".strip() or op.system
-            span = tracer.start_span(
-                name, kind=client, attributes=attributes, start_time=ended - int(op.duration_seconds * 1e9)
-            )
+            attributes.update(_query_attributes(op))
+            span = tracer.start_span(_query_name(op), op.began_in, client, attributes, start_time=started)
             _take_ids(op, span)
             if op.error is not None:
                 span.set_status(failed)
-            span.end(ended)
+            span.end(started + int(op.duration_seconds * 1e9))
 
         return finish
 
@@ -328,6 +334,37 @@ def _silence_fastapi(op: HttpOperation) -> None:
 
 def _method_of(op: HttpOperation) -> str:
     return "HTTP" if op.method == OTHER else op.method
+
+
+def _query_name(op: DbOperation) -> str:
+    if op.statement.summary and not op.labels.given:
+        return op.statement.summary
+    return f"{op.operation} {op.table}".strip() or op.system
+
+
+def _query_attributes(op: DbOperation) -> dict[str, Any]:
+    """
+    Tell what a hook knows of the statement, and as operation and collection only what the application has said: the
+    conventions want nothing there that was read out of a statement.
+    """
+    labels, statement = op.labels, op.statement
+    found: dict[str, Any] = {}
+    if op.system != "unknown":
+        found["db.system.name"] = op.system
+    if op.source is not None:
+        found.update(op.source.attributes, **found)
+    if labels.given and op.operation:
+        found["db.operation.name"] = op.operation
+    if labels.given and op.table:
+        found["db.collection.name"] = op.table
+    if statement.summary:
+        found["db.query.summary"] = statement.summary
+        found["db.query.text"] = statement.text
+    if op.rows is not None and statement.operation == "select":
+        found["db.response.returned_rows"] = op.rows
+    if op.error is not None:
+        found["error.type"] = op.error
+    return found
 
 
 def _take_ids(op: Operation, span: Span) -> None:

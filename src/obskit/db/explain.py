@@ -1,0 +1,126 @@
+"""
+Ask databases how they run a slow query: which may be asked, when, and what of the answer may be shown.
+
+Only statements that read are asked about, each once in ten minutes. SQLite is asked at once, on the same connection: it
+only prepares. PostgreSQL is asked in a thread, on a connection of its own that is read-only: an EXPLAIN that fails
+would end the application's transaction.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import deque
+from collections.abc import Callable
+from threading import Condition, Thread
+from typing import Any
+
+from obskit.db.statement import Statement, summarize
+from obskit.recorder import recorder
+
+EVERY_SECONDS = 600.0
+MAX_WAITING = 10
+MAX_KEPT = 1000
+MAX_PLAN_LENGTH = 4096
+
+# In a statement without its literals; a writing CTE, a locking SELECT and a SELECT INTO have one of these.
+_writes = re.compile(
+    r"\b(?:alter|call|copy|create|delete|do|drop|grant|insert|into|lock|merge|replace|truncate|update|vacuum)\b|;\s*\S",
+    re.IGNORECASE,
+).search
+_asked: dict[str, float] = {}
+
+
+def may_explain(statement: Statement) -> bool:
+    """
+    Tell whether a statement only reads, and was not asked about of late.
+    """
+    if statement.operation not in ("select", "values") or statement.text.endswith("...") or _writes(statement.text):
+        return False
+    now = recorder.clock()
+    before = _asked.get(statement.fingerprint)
+    if before is not None and 0 <= now - before < EVERY_SECONDS:
+        return False
+    if len(_asked) >= MAX_KEPT:
+        _asked.clear()
+    _asked[statement.fingerprint] = now
+    return True
+
+
+def postgresql_plan(answer: str | list[Any]) -> str:
+    """
+    Write what EXPLAIN (FORMAT JSON) answers as an indented tree, with `?` for each literal.
+    """
+    plans = json.loads(answer) if isinstance(answer, str) else answer
+    lines: list[str] = []
+    _write(plans[0]["Plan"], 0, lines)
+    return "\n".join(lines)[:MAX_PLAN_LENGTH]
+
+
+def _write(node: dict[str, Any], depth: int, lines: list[str]) -> None:
+    on = " on " + node["Relation Name"] if "Relation Name" in node else ""
+    using = " using " + node["Index Name"] if "Index Name" in node else ""
+    figures = f"(cost {node.get('Total Cost', 0):.0f}, rows {node.get('Plan Rows', 0):.0f})"
+    conditions = [f"{key}: {_masked(node[key])}" for key in node if key.endswith(("Cond", "Filter"))]
+    lines.append("  " * depth + " ".join([node["Node Type"] + using + on, figures, *conditions]))
+    for inner in node.get("Plans", ()):
+        _write(inner, depth + 1, lines)
+
+
+def _masked(condition: object) -> str:
+    return summarize(f"SELECT {condition}", "postgresql").text.removeprefix("SELECT ")
+
+
+class Explainer:
+    """
+    Ask in a thread of its own, which starts with the first question and ends with the last.
+    """
+
+    def __init__(self) -> None:
+        self.start_over()
+
+    def start_over(self) -> None:
+        """
+        Forget what is waiting, and the thread that a fork did not take along.
+        """
+        self._changed = Condition()
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._thread: Thread | None = None
+
+    def ask(self, question: Callable[[], None]) -> None:
+        """
+        Have a question asked soon; where too many wait already, it is dropped and counted.
+        """
+        with self._changed:
+            if len(self._waiting) >= MAX_WAITING:
+                recorder.dropped["explain", "too_many"] += 1
+                return
+            self._waiting.append(question)
+            if self._thread is None:
+                self._thread = Thread(target=self._work, name="obskit-explain", daemon=True)
+                self._thread.start()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                if not self._waiting:
+                    self._thread = None
+                    self._changed.notify_all()
+                    return
+                question = self._waiting.popleft()
+            try:
+                question()
+            except Exception as error:
+                recorder.failed("explain", error)
+
+    def wait(self, seconds: float) -> bool:
+        """
+        Wait until every question is answered, for so long at most; tell whether they are.
+        """
+        with self._changed:
+            return self._changed.wait_for(lambda: self._thread is None, seconds)
+
+
+explainer = Explainer()
+os.register_at_fork(after_in_child=explainer.start_over)

@@ -1,0 +1,100 @@
+"""
+Notice statements that one request makes again and again from one place: the N+1 of object-relational mappers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from obskit.db.callsite import calling_frame, written
+from obskit.db.statement import Statement
+from obskit.operation import Event
+
+# A request with more different statements than this is no page, and must not grow without bound.
+MAX_STATEMENTS = 1000
+# The name of the event.
+N_PLUS_ONE = "performance.n_plus_one"
+UNKNOWN_SITE = "<unknown>"
+
+
+class Repeats:
+    """
+    Count the statements of one request by fingerprint, and those that come again by the line that asks for them.
+
+    The line is looked for from the second time on only. The first is counted with the second: it came from the same
+    place, or there is one more or one less to tell of.
+    """
+
+    __slots__ = ("counts", "sites")
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self.sites: dict[tuple[str, str, int], Site] = {}
+
+    def again(self, statement: Statement, times: int) -> None:
+        """
+        Note a statement that the request has made before.
+        """
+        if not statement.operation:
+            return  # what was not understood may be anything
+        frame = calling_frame(4)  # below again(), inside(), begin() and a hook
+        filename, line = (frame.f_code.co_filename, frame.f_lineno) if frame is not None else ("", 0)
+        key = statement.fingerprint, filename, line
+        site = self.sites.get(key)
+        if site is None:
+            if len(self.sites) >= MAX_STATEMENTS:
+                return
+            where = written(filename, line, frame.f_code.co_name) if frame is not None else UNKNOWN_SITE
+            site = self.sites[key] = Site(statement, where)
+            site.count = 1 if times == 2 else 0
+        site.count += 1
+
+    def above(self, limit: int, allowed: Sequence[str]) -> list[Site]:
+        """
+        Give the places with more than so many, without those that are allowed.
+        """
+        return [site for site in self.sites.values() if site.count > limit and not is_allowed(site.where, allowed)]
+
+
+class Site:
+    """
+    Count what one line asks for again and again.
+    """
+
+    __slots__ = ("count", "statement", "where")
+
+    def __init__(self, statement: Statement, where: str) -> None:
+        self.statement = statement
+        self.where = where
+        self.count = 0
+
+
+def is_allowed(where: str, allowed: Sequence[str]) -> bool:
+    """
+    Tell whether a call site is on the list: by its file, by file and line, or by its function.
+    """
+    place, _, function = where.rpartition(" ")
+    path = place.rpartition(":")[0]
+    return any(entry == function or _is_same(entry, path) or _is_same(entry, place) for entry in allowed)
+
+
+def _is_same(one: str, other: str) -> bool:
+    """
+    Compare two paths of which one may begin further outside: `src/shop/views.py`, `shop/views.py`.
+    """
+    return one == other or one.endswith("/" + other) or other.endswith("/" + one)
+
+
+def event_of(site: Site, endpoint: str) -> Event:
+    """
+    Tell of one place.
+    """
+    fields = {
+        "route": endpoint,
+        "call_site": site.where,
+        "count": site.count,
+        "query_summary": site.statement.summary,
+        "query_text": site.statement.text,
+        "query_fingerprint": site.statement.fingerprint,
+    }
+    return Event(N_PLUS_ONE, "WARNING", "n+1 queries", fields)

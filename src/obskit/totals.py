@@ -1,0 +1,20 @@
+"""
+Add up what a request causes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Totals:
+    """
+    Add up the queries and AI calls that one request made.
+    """
+
+    __slots__ = ("ai_calls", "ai_cost_usd", "db_queries", "db_seconds", "repeats")
+
+    def __init__(self) -> None:
+        self.db_queries = self.ai_calls = 0
+        self.db_seconds = self.ai_cost_usd = 0.0
+        self.repeats: Any = None  # statements that come again, where they are counted
