@@ -1,0 +1,219 @@
+"""
+Time the statements of SQLAlchemy's engines: Core, ORM and asyncio, of 2.0 and 2.1.
+
+What is timed is the call of the driver: `do_execute()` and its sisters, which each dialect has for just that. Nothing
+is listened to, since one event around a statement costs more than the whole of this. Where the driver below is timed
+by a hook of its own, that one measures. An engine of `sqlite3` gets connections whose fetches are timed too; what
+further fetches from a server-side cursor take is seen with `obskit.instrument_psycopg()` beside it.
+"""
+
+from __future__ import annotations
+
+import gc
+import sqlite3
+from collections.abc import Callable
+from functools import partial, wraps
+from pathlib import Path
+from typing import Any
+from weakref import WeakSet
+
+from obskit.db.observe import begin, end, fail, plan
+from obskit.db.pools import Size, begin_use, begin_wait, end_use, end_wait, pools
+from obskit.db.source import Source
+from obskit.errors import ConfigurationError, MissingExtraError
+from obskit.integrations._patches import Patches
+from obskit.integrations.dbapi import is_timed, rows_of
+from obskit.integrations.sqlite3 import TimedConnection, timed_class
+from obskit.recorder import recorder
+
+try:
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+    from sqlalchemy.engine.base import OptionEngine
+except ImportError as error:
+    raise MissingExtraError(
+        "obskit.integrations.sqlalchemy needs SQLAlchemy: pip install 'obskit[sqlalchemy]'"
+    ) from error
+
+# SQLAlchemy's names -> `db.system.name` of the OpenTelemetry semantic conventions 1.44 (2026-08).
+SYSTEMS = {"mssql": "microsoft.sql_server", "oracle": "oracle.db"}
+_METHODS = ("do_execute", "do_execute_no_params", "do_executemany")
+
+_patches = Patches()
+_KEY = "obskit"  # in the dialect's attributes, and in a connection record's info
+
+
+class _Hook:
+    """
+    Hold what is known of one engine, and whether its statements are timed.
+    """
+
+    def __init__(self, engine: Any) -> None:
+        dialect, url = engine.dialect, engine.url
+        system = SYSTEMS.get(dialect.name, dialect.name)
+        self.on = False
+        self.file = system == "sqlite"
+        self.source = Source(system, database=None if self.file else url.database, host=url.host, port=url.port)
+        self.pool: str | None = None
+
+
+# Of the engines that are hooked; each dialect belongs to one engine, and to what `execution_options()` made of it.
+_dialects: WeakSet[Any] = WeakSet()
+
+
+def instrument(engine: Any = None, *, pool: str | None = None) -> None:
+    """
+    Time the statements of one engine, or of every engine: those that are there, and those that will be made.
+
+    Args:
+        engine: What `create_engine()` or `create_async_engine()` gave; None is every engine.
+        pool: The label `pool` of its connections. Default: the name of its database.
+
+    Raises:
+        ConfigurationError: It is no engine.
+    """
+    if engine is not None:
+        _hook(_sync_engine(engine), pool)
+        return
+    _patches.put(Engine, "__init__", _hooking)
+    for found in gc.get_objects():
+        if isinstance(found, Engine):
+            _hook(found)
+
+
+def uninstrument(engine: Any = None) -> None:
+    """
+    Leave one engine to itself again, or every engine, also those that were instrumented one by one.
+    """
+    if engine is not None:
+        _unhook(_sync_engine(engine).dialect)
+        return
+    for dialect in list(_dialects):
+        _unhook(dialect)
+    _patches.take_back()
+
+
+def _sync_engine(engine: Any) -> Any:
+    found = getattr(engine, "sync_engine", engine)
+    if not isinstance(found, Engine):
+        raise ConfigurationError(
+            f"instrument_sqlalchemy() was given a {type(engine).__name__}; pass what create_engine() or "
+            "create_async_engine() gave, or nothing for every engine"
+        )
+    return found
+
+
+def _hooking(original: Callable[..., None]) -> Callable[..., None]:
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        try:
+            _hook(self)
+        except Exception as error:
+            recorder.failed("sqlalchemy", error)
+
+    return __init__
+
+
+def _hook(engine: Any, pool: str | None = None) -> None:
+    dialect = engine.dialect
+    hook = vars(dialect).get(_KEY)
+    if hook is None:
+        hook = dialect.obskit = _Hook(engine)
+        for name in _METHODS:
+            setattr(dialect, name, wraps(getattr(dialect, name))(_timed(hook, getattr(dialect, name))))
+        if getattr(dialect, "dbapi", None) in (sqlite3, sqlite3.dbapi2):
+            dialect.connect = wraps(dialect.connect)(_timed_connect(hook, dialect.connect))
+        event.listen(engine, "checkout", partial(_checked_out, hook))
+        event.listen(engine, "checkin", partial(_checked_in, hook))
+    hook.on = True
+    _patches.put(Engine, "raw_connection", _waiting)
+    _dialects.add(dialect)
+    if not isinstance(engine, OptionEngine):
+        hook.pool = pools.add(engine, pool or _name_of(engine), _size_of)
+
+
+def _unhook(dialect: Any) -> None:
+    hook = vars(dialect).get(_KEY)
+    if hook is not None:
+        hook.on = False
+    _dialects.discard(dialect)
+
+
+def _timed(hook: _Hook, original: Callable[..., Any]) -> Callable[..., Any]:
+    source = hook.source
+
+    def execute(cursor: Any, statement: Any, *args: Any, **kwargs: Any) -> Any:
+        if not hook.on or not plan.active or is_timed(cursor):
+            return original(cursor, statement, *args, **kwargs)
+        op = begin(source, statement)
+        try:
+            result = original(cursor, statement, *args, **kwargs)
+        except BaseException as error:
+            fail(op, error)
+            raise
+        op.duration_seconds = plan.clock() - op.started
+        op.rows = rows_of(cursor)
+        end(op)
+        return result
+
+    return execute
+
+
+def _timed_connect(hook: _Hook, original: Callable[..., Any]) -> Callable[..., Any]:
+    """
+    Open connections whose fetches are timed as well, of the application's own class where it gives one.
+    """
+
+    def connect(*args: Any, **kwargs: Any) -> Any:
+        if hook.on:
+            factory = kwargs.get("factory", sqlite3.Connection)
+            kwargs["factory"] = timed_class(factory, sqlite3.Connection, TimedConnection)
+        return original(*args, **kwargs)
+
+    return connect
+
+
+# Pools.
+
+
+def _name_of(engine: Any) -> str:
+    database = engine.url.database
+    if not database:
+        return str(engine.dialect.name)
+    return Path(database).name if vars(engine.dialect)[_KEY].file else str(database)
+
+
+def _size_of(engine: Any) -> Size | None:
+    pool = engine.pool
+    if not hasattr(pool, "checkedout"):  # neither NullPool nor StaticPool counts
+        return None
+    overflow = getattr(pool, "_max_overflow", 0)
+    return Size(pool.checkedout(), pool.checkedin(), pool.size() + overflow if overflow >= 0 else None)
+
+
+def _waiting(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def raw_connection(self: Any) -> Any:
+        hook = vars(self.dialect).get(_KEY)
+        if hook is None or not hook.on or hook.pool is None:
+            return original(self)
+        op = begin_wait(hook.pool)
+        try:
+            connection = original(self)
+        except BaseException as error:
+            end_wait(op, error)
+            raise
+        end_wait(op)
+        return connection
+
+    return raw_connection
+
+
+def _checked_out(hook: _Hook, connection: Any, record: Any, proxy: Any) -> None:
+    if hook.on and hook.pool is not None:
+        record.info[_KEY] = begin_use(hook.pool)
+
+
+def _checked_in(hook: _Hook, connection: Any, record: Any) -> None:
+    op = record.info.pop(_KEY, None)
+    if op is not None:
+        end_use(op)
