@@ -17,6 +17,8 @@ NEEDS = {
     "integrations/*fastapi*": ("fastapi",),
     "integrations/*django*": ("django",),
     "integrations/*trio*": ("trio", "starlette"),
+    "integrations/*psycopg*": ("psycopg",),
+    "integrations/*sqlalchemy*": ("sqlalchemy",),
     "examples/*flask*": ("flask", "gunicorn", "httpx"),
     "examples/*django*": ("django", "gunicorn", "httpx"),
     "examples/*fastapi*": ("fastapi", "uvicorn", "httpx"),

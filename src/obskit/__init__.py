@@ -19,9 +19,13 @@ if TYPE_CHECKING:
         instrument,
         instrument_anthropic,
         instrument_openai,
+        instrument_psycopg,
+        instrument_sqlalchemy,
         instrument_sqlite3,
         uninstrument_anthropic,
         uninstrument_openai,
+        uninstrument_psycopg,
+        uninstrument_sqlalchemy,
         uninstrument_sqlite3,
     )
     from obskit.ai.observe import observe_ai
@@ -50,6 +54,8 @@ _HOME = {
     "instrument": "_instrument",
     "instrument_anthropic": "_instrument",
     "instrument_openai": "_instrument",
+    "instrument_psycopg": "_instrument",
+    "instrument_sqlalchemy": "_instrument",
     "instrument_sqlite3": "_instrument",
     "observe": "observation",
     "observe_ai": "ai.observe",
@@ -60,6 +66,8 @@ _HOME = {
     "unbind": "context",
     "uninstrument_anthropic": "_instrument",
     "uninstrument_openai": "_instrument",
+    "uninstrument_psycopg": "_instrument",
+    "uninstrument_sqlalchemy": "_instrument",
     "uninstrument_sqlite3": "_instrument",
 }
 
@@ -81,6 +89,8 @@ __all__ = [
     "instrument",
     "instrument_anthropic",
     "instrument_openai",
+    "instrument_psycopg",
+    "instrument_sqlalchemy",
     "instrument_sqlite3",
     "observe",
     "observe_ai",
@@ -91,6 +101,8 @@ __all__ = [
     "unbind",
     "uninstrument_anthropic",
     "uninstrument_openai",
+    "uninstrument_psycopg",
+    "uninstrument_sqlalchemy",
     "uninstrument_sqlite3",
 ]
 

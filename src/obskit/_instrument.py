@@ -159,3 +159,44 @@ def uninstrument_sqlite3() -> None:
     Open plain `sqlite3` connections again.
     """
     import_module("obskit.integrations.sqlite3").uninstrument()
+
+
+def instrument_psycopg() -> None:
+    """
+    Time the queries of every psycopg 3 connection, and watch the pools of psycopg_pool. Undo: `uninstrument_psycopg()`.
+
+    Raises:
+        MissingExtraError: psycopg 3 is not installed.
+    """
+    import_module("obskit.integrations.psycopg").instrument()
+
+
+def uninstrument_psycopg() -> None:
+    """
+    Leave psycopg and its pools to themselves again.
+    """
+    import_module("obskit.integrations.psycopg").uninstrument()
+
+
+def instrument_sqlalchemy(engine: Any = None, *, pool: str | None = None) -> None:
+    """
+    Time the statements of one engine of SQLAlchemy, or of every engine: those that are there, and those to come.
+
+    Undo: `uninstrument_sqlalchemy()`.
+
+    Args:
+        engine: What `create_engine()` or `create_async_engine()` gave. Default: every engine.
+        pool: The label `pool` of its connections. Default: the name of its database.
+
+    Raises:
+        MissingExtraError: SQLAlchemy is not installed.
+        ConfigurationError: It is no engine.
+    """
+    import_module("obskit.integrations.sqlalchemy").instrument(engine, pool=pool)
+
+
+def uninstrument_sqlalchemy(engine: Any = None) -> None:
+    """
+    Leave one engine to itself again, or every engine.
+    """
+    import_module("obskit.integrations.sqlalchemy").uninstrument(engine)

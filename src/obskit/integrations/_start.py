@@ -4,14 +4,16 @@ Configure, and carry out `auto`: what every way into obskit begins with.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
-from obskit.runtime import Runtime
+from obskit.runtime import Runtime, standing
 from obskit.runtime import configure as configure_runtime
 
-# Integrations that `auto=True` turns on where their library is installed.
-AUTO = ("sqlite3",)
+# Integrations that `auto=True` turns on when the library of that name is imported: one that nobody uses stays unread.
+AUTO = ("psycopg", "sqlalchemy", "sqlite3")
 
 
 def configure(**settings: Any) -> Runtime:
@@ -30,7 +32,25 @@ def configure(**settings: Any) -> Runtime:
     runtime = configure_runtime(**settings)
     if runtime.settings.enabled and runtime.settings.auto:
         for name in AUTO:
-            if name not in runtime.hooks:
-                import_module(f"obskit.integrations.{name}").instrument()
+            if name not in runtime.hooks and find_spec(name) is not None:
+                _instrument_when_imported(name)
                 runtime.hooks.append(name)
     return runtime
+
+
+def _instrument_when_imported(name: str) -> None:
+    def instrument(module: object) -> None:
+        runtime = standing()
+        if runtime is not None and name in runtime.hooks:
+            import_module(f"obskit.integrations.{name}").instrument()
+
+    if name in sys.modules or name == "sqlite3":
+        import_module(f"obskit.integrations.{name}").instrument()
+    elif name not in _awaited:
+        from wrapt import register_post_import_hook  # 20 ms, which only `auto` pays
+
+        _awaited.add(name)
+        register_post_import_hook(instrument, name)
+
+
+_awaited: set[str] = set()

