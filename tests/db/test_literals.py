@@ -3,7 +3,7 @@ No literal survives in what is made of a statement, in any form of any dialect.
 """
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from obskit.db import summarize
@@ -142,6 +142,7 @@ def test_no_text_survives(dialect):
 
     rests = st.sampled_from(["", " || b", "-- '\n"])
 
+    @settings(deadline=None)  # the first example compiles a dialect
     @given(texts(), st.sampled_from(TEXTS[dialect]), st.sampled_from(TEMPLATES), rests)
     @example(f"{WORD}\\", SINGLE, TEMPLATES[0], "")
     def check(text, form, template, rest):
@@ -258,6 +259,7 @@ FRAGMENTS = st.sampled_from(
 STATEMENTS = st.lists(FRAGMENTS | st.text(max_size=5), max_size=30).map("".join)
 
 
+@settings(deadline=None)  # the first example compiles a dialect
 @given(STATEMENTS, st.sampled_from(["postgresql", "sqlite", "standard"]))
 def test_masking_again_changes_nothing(sql, dialect):
     """

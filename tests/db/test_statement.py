@@ -8,7 +8,7 @@ import sys
 import threading
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from obskit.db import Statement, statement, summarize
@@ -306,6 +306,7 @@ def test_no_text_raises(dialect):
     Whatever text comes, a statement of printable names comes back, and its text has nothing that cannot be encoded.
     """
 
+    @settings(deadline=None)  # the first example compiles a dialect
     @given(st.lists(SQL | st.text(max_size=4), max_size=40).map("".join))
     def check(sql):
         found = summarize(sql, dialect)
