@@ -3,12 +3,14 @@ Read and add up the figures of four workers, beside `prometheus_client`'s `Multi
 
 Four processes keep each series twice, in obskit's files and in `prometheus_client`'s, and live while both are read.
 Both say the same, or the benchmark fails. A reading of obskit's costs by what has changed since the one before, so
-between two readings the workers update none of the label sets, a tenth of them, or all.
+between two readings the workers update none of the label sets, a tenth of them, or all. Who has to wait is watched as
+`scrape` does it.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import statistics
@@ -22,6 +24,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import IO
 
+from bench.scrape import stalls
 from obskit.catalogue.http import DURATION
 from obskit.metrics.directory import Directory, Snapshot
 from obskit.metrics.exposition import Layout, Section, page
@@ -131,9 +134,20 @@ def compare(path: Path, count: int, rounds: int) -> None:
                 f"{whole:10.1f}{others:11.1f}{others / whole:10.1f}",
                 flush=True,
             )
+
+        def scrape() -> bytes:
+            workers.update(1)
+            return pages(directory.snapshot())
+
+        nothing, waits = (asyncio.run(stalls(call, rounds)) for call in (None, scrape))
         for stdin, _ in workers.pipes:
             stdin.close()
-    print(f"{count:10}  {'fold':8}{'':10}{seconds(directory.fold) * 1e3:10.1f}", flush=True)
+    print(f"{count:10}  {'fold':8}{'':10}{seconds(directory.fold) * 1e3:10.1f}")
+    print(
+        f"{count:10}  all changed: another task waits {statistics.median(waits) * 1e3:.1f} ms, {max(waits) * 1e3:.1f} "
+        f"at most; with nothing to wait for {statistics.median(nothing) * 1e3:.1f}, {max(nothing) * 1e3:.1f} at most",
+        flush=True,
+    )
 
 
 def main(arguments: list[str]) -> None:

@@ -28,10 +28,10 @@ import struct
 import sys
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, compress
-from operator import itemgetter, ne
+from operator import ne, sub
 from struct import iter_unpack
 
 from obskit.catalogue import Metric
@@ -60,8 +60,9 @@ from obskit.metrics.records import (
     unpack,
 )
 
-# Cells that are taken in one go: enough to pay, and short enough that other threads hardly wait for them.
+# Cells that are taken in one go, which is less than a millisecond; then other threads may have the interpreter.
 BATCH = 512
+_REST_SECONDS = 0.00005
 # Where the byte with the sign is in a double, and the most that a double counts by ones.
 _SIGN = 7 if sys.byteorder == "little" else 0
 _MOST = 2.0**53
@@ -105,7 +106,7 @@ class Reader:
         self._identity: tuple[int, ...] | None = None
         self._parsed = HEADER.size
         self._families: list[_Family] = []
-        self._cells: dict[int, tuple[_Family, int]] = {}
+        self._cells: dict[int, int] = {}  # a cell's index among its metric's, and its metric's below
         self._folded: frozenset[str] = frozenset()
 
     def read(self, descriptor: int, *, final: bool = False, exemplars: bool = False) -> Contents:
@@ -166,14 +167,17 @@ class Reader:
                 if end != start + 8 * width or zlib.crc32(view[text - 12 : text + length]) != checksum:
                     raise CellFileError("corrupt", f"a cell at {at}")
                 family = self._families[number]
-                self._cells[at] = family, family.add(start, width)
+                self._cells[at] = family.add(start, width) << 32 | number
                 families.append(family)
                 texts.append(content[text : text + length])
             else:
                 self._take(kind, content, at, end)
             at = end
-        for family, key in zip(families, _labels(texts), strict=True):
-            family.name_next(key)
+            if len(texts) == BATCH or at == used:
+                for family, key in zip(families, _labels(texts), strict=True):
+                    family.name_next(key)
+                families, texts = [], []
+                time.sleep(_REST_SECONDS)
         self._parsed = at
 
     def _take(self, kind: bytes, content: bytes, at: int, end: int) -> None:
@@ -185,8 +189,8 @@ class Reader:
             start += EXEMPLARS.size
             if end != start + slots * SLOT.size or checksum != zlib.crc32(content[start - 12 : start]):
                 raise CellFileError("corrupt", f"exemplars at {at}")
-            family, index = self._cells[cell]
-            family.exemplars[index] = slice(start, end)
+            index, number = divmod(self._cells[cell], 1 << 32)
+            self._families[number].exemplars[index] = slice(start, end)
         elif kind == FOLDED:
             names = read_text(content, start, end)
             if type(names) is not list or not set(map(type, names)) <= {str}:
@@ -216,22 +220,22 @@ class _Family:
         self.name = name
         self.size = self.width = size_of(spec)
         self.keys: list[Labels] = []
-        self.places: list[slice] = []
+        self.starts: list[int] = []
         self.exemplars: dict[int, slice] = {}
         self._raws: list[bytes] = []
-        self._pick = _picker([])
+        self._pick = _picker([], 0)
         self._slots: dict[int, tuple[bytes, Slots]] = {}
 
     def add(self, start: int, width: int) -> int:
         """
         Take a cell up; give its index.
         """
-        if not self.places:
+        if not self.starts:
             self.width = width
         if width != self.width or width - self.size not in (0, 1):
             raise CellFileError("corrupt", f"a cell of {self.name} has {width} doubles")
-        self.places.append(slice(start, start + 8 * width))
-        return len(self.places) - 1
+        self.starts.append(start)
+        return len(self.starts) - 1
 
     def name_next(self, key: Labels) -> None:
         """
@@ -245,9 +249,9 @@ class _Family:
         """
         Take the cells that have changed.
         """
-        if len(self._raws) < len(self.places):
-            self._raws += [b""] * (len(self.places) - len(self._raws))
-            self._pick = _picker(self.places)
+        if len(self._raws) < len(self.starts):
+            self._raws += [b""] * (len(self.starts) - len(self._raws))
+            self._pick = _picker(self.starts, 8 * self.width)
         raws = self._pick(passes.third)
         if changed := list(compress(range(len(raws)), map(ne, raws, self._raws))):
             take = self._take_histograms if self.spec.kind == "histogram" else self._take_values
@@ -256,16 +260,15 @@ class _Family:
         return Figures(self.spec, self.name, self.width, self.keys, self._raws, found)
 
     def _take_values(self, changed: list[int], raws: Sequence[bytes], passes: _Passes) -> None:
-        for index in changed:
+        for index in chain.from_iterable(batches(changed)):
             value = unpack(raws[index])[0]
             if self.spec.kind == "counter" and not value >= 0:
                 raise CellFileError("corrupt", f"{self.name}{list(self.keys[index])} counts {value}")
             self._raws[index] = raws[index]
 
     def _take_histograms(self, changed: list[int], raws: Sequence[bytes], passes: _Passes) -> None:
-        for first in range(0, len(changed), BATCH):
-            batch = changed[first : first + BATCH]
-            done, sums = passes.before([self.places[index].start for index in batch])
+        for batch in batches(changed):
+            done, sums = passes.before([self.starts[index] for index in batch])
             if self._are_whole([raws[index] for index in batch], done, sums):
                 for index in batch:
                     self._raws[index] = raws[index]
@@ -310,13 +313,22 @@ class _Family:
         return {index: slots for index, (_, slots) in self._slots.items() if slots}
 
 
-def _picker(places: Sequence[slice]) -> Callable[[bytes], Sequence[bytes]]:
+def batches(items: list[int]) -> Iterator[list[int]]:
     """
-    Make a function that cuts all these places out in one call.
+    Cut a list into pieces, and rest before each where there are several.
     """
-    if len(places) > 1:
-        return itemgetter(*places)
-    return lambda content: [content[place] for place in places]
+    for first in range(0, len(items), BATCH):
+        if len(items) > BATCH:
+            time.sleep(_REST_SECONDS)
+        yield items[first : first + BATCH]
+
+
+def _picker(starts: list[int], size: int) -> Callable[[bytes], Sequence[bytes]]:
+    """
+    Make a function that cuts so many bytes out at each of these places, in one call.
+    """
+    gaps = map(sub, starts, (0, *(start + size for start in starts)))
+    return struct.Struct("=" + "".join([f"{gap}x{size}s" for gap in gaps])).unpack_from
 
 
 class _Passes:
@@ -350,7 +362,7 @@ class _Passes:
         """
         Read one histogram until it is whole, or repair it.
         """
-        start, size, pause = family.places[index].start, 8 * family.width, _PAUSE
+        start, size, pause = family.starts[index], 8 * family.width, _PAUSE
         while True:
             raw = b"".join([self._read(*part) for part in ((8, start), (8, start + 8), (size - 16, start + 16))])
             row = unpack(raw)

@@ -17,7 +17,7 @@ from struct import iter_unpack
 from typing import TypeAlias
 
 from obskit.catalogue import Metric
-from obskit.metrics.reader import BATCH
+from obskit.metrics.reader import batches
 from obskit.metrics.records import ABSENT, Figures, Labels, Row, Slots, is_absent, size_of, unpack
 from obskit.operation import OVERFLOW
 
@@ -67,8 +67,7 @@ class Sum:
         ordered = [pick([*part.raws, _nothing(part)]) for pick, part in zip(self._picks, parts, strict=True)]
         groups = list(zip(*ordered, strict=True))
         changed = list(compress(range(len(groups)), map(ne, groups, self._groups)))
-        for first in range(0, len(changed), BATCH):
-            batch = changed[first : first + BATCH]
+        for batch in batches(changed):
             added = self._add(parts, [[raws[index] for index in batch] for raws in ordered])
             for index, row in zip(batch, added, strict=True):
                 self._rows[index] = row
