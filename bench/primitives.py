@@ -11,6 +11,9 @@ import os
 import random
 import sqlite3
 import statistics
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from itertools import repeat
 from time import perf_counter, perf_counter_ns
@@ -35,6 +38,7 @@ LABELS = ("method", "endpoint", "status")
 VALUES = ("GET", "/items/{item_id}", "200")
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 SECONDS = 0.02
+THEIRS = "their bound observe() + inc()"
 
 
 class Row(NamedTuple):
@@ -56,13 +60,15 @@ def _nothing() -> None:
     return None
 
 
-def _rows(nowhere: BinaryIO) -> Iterator[Row]:
+def _rows(nowhere: BinaryIO, shared: bool) -> Iterator[Row]:
     registry = CollectorRegistry()
     theirs = Histogram("their_seconds", "d", LABELS, buckets=BOUNDS, registry=registry)
     their_counter = Counter("their_count", "c", LABELS, registry=registry)
     observe_theirs, inc_theirs = theirs.labels(*VALUES).observe, their_counter.labels(*VALUES).inc
     ours = obskit.histogram("bench_seconds", "Seconds.", LABELS, buckets=BOUNDS)
-    bound, named = ours.labels(*VALUES).observe, dict(zip(LABELS, VALUES, strict=True))
+    bound, cell, named = ours.labels(*VALUES).observe, ours.cell, dict(zip(LABELS, VALUES, strict=True))
+    request, finish = HttpOperation("GET", "/items/7"), _request_step()
+    request.endpoint, request.status, request.duration_seconds = VALUES[1], 200, SECONDS
 
     def observe_and_inc() -> None:
         observe_theirs(SECONDS)
@@ -77,7 +83,11 @@ def _rows(nowhere: BinaryIO) -> Iterator[Row]:
         observe_theirs(perf_counter() - started)
         inc_theirs()
 
-    yield Row("bound observe()", lambda: bound(SECONDS), "their bound observe() + inc()", observe_and_inc)
+    yield Row("bound observe()", lambda: bound(SECONDS), THEIRS, observe_and_inc)
+    yield Row("look-up and observe()", lambda: cell(VALUES).observe(SECONDS), THEIRS, observe_and_inc)
+    yield Row("a request's figures", lambda: finish(request), THEIRS, observe_and_inc)
+    if shared:
+        return
     yield Row(
         "observe(**labels)",
         lambda: ours.observe(SECONDS, **named),
@@ -98,6 +108,19 @@ def _rows(nowhere: BinaryIO) -> Iterator[Row]:
         timed,
         lambda: plain.execute(query, (7,)),
     )
+
+
+def _request_step() -> Callable[[HttpOperation], None]:
+    """
+    Give what the end of a request does to the metrics, once it is settled where they lie.
+    """
+    (sink,) = [sink for sink in recorder._sinks if sink.name == "metrics"]
+    for _ in range(2):  # the first request settles it
+        start, finish = sink.bind(HttpOperation)
+        assert start is not None
+        assert finish is not None
+        start(HttpOperation("GET", "/"))
+    return finish
 
 
 def _access_line() -> Call:
@@ -177,13 +200,22 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--blocks", type=int, default=60)
     parser.add_argument("--block", type=int, default=2000)
     parser.add_argument("--pin", type=int, default=0)
+    parser.add_argument("--shared", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {options.pin})
+    where = {"metrics_dir": options.shared} if options.shared else {}
     print(f"{'piece':26}{'floor':32}{'piece ns':>10}{'floor ns':>10}{'x floor':>9}")
     with open(os.devnull, "wb") as nowhere:
-        obskit.configure(service="bench", registry=CollectorRegistry(), log_stream=nowhere)
-        for row in _rows(nowhere):
+        obskit.configure(service="bench", registry=CollectorRegistry(), log_stream=nowhere, **where)
+        for row in _rows(nowhere, bool(where)):
             piece, floor = measure(row, options.blocks, options.block)
             print(f"{row.piece:26}{row.floor:32}{piece:10.0f}{floor:10.0f}{piece / floor:9.2f}", flush=True)
         obskit.shutdown()
+    if not where:
+        print("\nwith the figures of several workers in files, as prometheus_client's multiprocess mode has them")
+        with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:
+            os.mkdir(f"{folder}/theirs")
+            environ = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": f"{folder}/theirs"}
+            command = [sys.executable, "-m", "bench", "primitives", *arguments, "--shared", f"{folder}/ours"]
+            subprocess.run(command, env=environ, check=True)

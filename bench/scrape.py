@@ -1,71 +1,82 @@
 """
 Render the metrics page beside `prometheus_client`, over the same series, and watch who has to wait meanwhile.
 
-Both print the same bytes, or the benchmark fails. What waits is a task of an asyncio application that wants to run
-every millisecond, while a thread renders; how long it waits with nothing else to do is of the same run.
+Both print the same lines, or the benchmark fails. Who waits is a task of an application under uvicorn that wants to
+run every millisecond, while another process scrapes; how long it waits with nobody scraping is of the same run.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import socket
 import statistics
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from time import perf_counter
+from typing import Any
 
 import prometheus_client
-from prometheus_client import CollectorRegistry, disable_created_metrics
+from prometheus_client import CollectorRegistry, disable_created_metrics, make_asgi_app
 from prometheus_client.exposition import choose_encoder
 
-from obskit.catalogue.http import DURATION
-from obskit.metrics.cells import HistogramCell
-from obskit.metrics.exposition import Layout, Section, page
-from obskit.metrics.family import Histogram
+import obskit
+from obskit.catalogue.http import DURATION, REQUESTS
+from obskit.metrics.family import CountedHistogram
+from obskit.metrics.store import MetricStore
+from obskit.metrics.workers import Workers
 from obskit.settings import HTTP_BUCKETS
 
 FORMATS = {"text": "", "OpenMetrics": "application/openmetrics-text; version=1.0.0"}
-LINES = len(HTTP_BUCKETS) + 3  # +Inf, sum, count
+LINES = len(HTTP_BUCKETS) + 4  # +Inf, sum, count, and the counter
 OBSERVED = (0.003, 0.03, 0.03, 0.3, 30.0)
 TICK = 0.001
+SPEC = replace(DURATION, buckets=HTTP_BUCKETS)
+# Scrapes one after another, each on its own connection, and says so after each.
+_SCRAPER = """
+import sys, urllib.request
+for _ in range(int(sys.argv[2])):
+    request = urllib.request.Request(sys.argv[1], headers={"Accept-Encoding": sys.argv[3], "Accept": sys.argv[4]})
+    print(len(urllib.request.urlopen(request).read()), flush=True)
+    sys.stdin.readline()
+"""
 
 Render = Callable[[], bytes]
+App = Callable[..., Any]
 
 
 class Series:
     """
-    Hold a histogram of so many label sets twice: in obskit's cells, and in `prometheus_client`'s.
+    Hold histograms of so many label sets, and their counters, twice: in obskit's store, and in `prometheus_client`'s.
     """
 
     def __init__(self, count: int) -> None:
-        spec = replace(DURATION, buckets=HTTP_BUCKETS)
-        self.layout = Layout(spec.name, "histogram", spec.help, spec.labels, spec.buckets)
-        ours = Histogram(spec)
-        ours.max_label_sets = count
-        self.handles: dict[tuple[str, ...], HistogramCell] = {}
-        self.registry = CollectorRegistry()
+        self.count = count
+        self.own, self.registry = CollectorRegistry(), CollectorRegistry()
+        self.store = MetricStore("", {}, count, Workers("bench", None))
+        ours = self.store.add(CountedHistogram(SPEC, REQUESTS))
+        self.store.register(self.own)
         theirs = prometheus_client.Histogram(
-            spec.name, spec.help, spec.labels, buckets=spec.buckets, registry=self.registry
+            SPEC.name, SPEC.help, SPEC.labels, buckets=SPEC.buckets, registry=self.registry
         )
+        counters = prometheus_client.Counter(REQUESTS.name, REQUESTS.help, REQUESTS.labels, registry=self.registry)
         for number in range(count):
             labels = ("GET", f"/things/{{thing_id}}/parts/{number}")
-            self.handles[labels] = ours.labels(*labels)
+            cell = ours.cell((*labels, "200"))
             for index, seconds in enumerate(OBSERVED):
                 for _ in range(1 + (number + index) % 3):
-                    self.handles[labels].observe(seconds)
+                    cell.observe(seconds)
                     theirs.labels(*labels).observe(seconds)
+                    counters.labels(*labels, "200").inc()
 
-    def render(self, accept: str, packed: bool = False) -> bytes:
+    def render(self, accept: str) -> bytes:
         """
         Render with obskit.
         """
-        return b"".join(page([Section(self.layout, self._cells())], accept=accept, packed=packed)[1])
-
-    def _cells(self) -> Iterator[tuple[tuple[str, ...], list[float]]]:
-        for labels, cell in self.handles.items():
-            buckets, total = cell.read()
-            yield labels, [0, total, *buckets]
+        return self.store.page(self.own, accept, None, False)[1]
 
     def render_theirs(self, accept: str) -> bytes:
         """
@@ -83,6 +94,13 @@ def seconds(render: Render) -> float:
     return perf_counter() - started
 
 
+def shared_lines(page: bytes) -> list[bytes]:
+    """
+    Take the samples that both have; obskit's page has figures of its own besides.
+    """
+    return [line for line in page.splitlines() if line.startswith((SPEC.name.encode(), REQUESTS.name.encode()))]
+
+
 def compare(series: Series, rounds: int) -> None:
     """
     Print a line for each format: medians of rounds in which both take turns.
@@ -90,22 +108,51 @@ def compare(series: Series, rounds: int) -> None:
     for name, accept in FORMATS.items():
         ours, theirs = partial(series.render, accept), partial(series.render_theirs, accept)
         first = seconds(ours)
-        if ours() != theirs():
+        if shared_lines(ours()) != shared_lines(theirs()):
             raise SystemExit("the pages differ")
         spent = [(seconds(ours), seconds(theirs)) for _ in range(rounds)]
         own, other = (statistics.median(column) for column in zip(*spent, strict=True))
-        count = len(series.handles)
         print(
-            f"{count:10}  {name:14}{first * 1e3:10.1f}{own * 1e3:10.1f}{other * 1e3:10.1f}"
-            f"{own / count / LINES * 1e6:10.2f}{other / own:10.1f}",
+            f"{series.count:10}  {name:14}{first * 1e3:10.1f}{own * 1e3:10.1f}{other * 1e3:10.1f}"
+            f"{own / series.count / LINES * 1e6:10.2f}{other / own:10.1f}",
             flush=True,
         )
 
 
-async def stalls(render: Render | None, rounds: int) -> list[float]:
+async def _empty(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+@contextmanager
+def _own_app(count: int) -> Iterator[App]:
+    """
+    Be an application that obskit observes, after so many label sets were used.
+    """
+    runtime = obskit.configure(
+        service="bench", registry=CollectorRegistry(), access_log=False, max_label_sets=count, log_stream=sys.stderr
+    )
+    app: App = obskit.instrument(_empty)
+    histogram = obskit.histogram("parts_seconds", "Seconds.", SPEC.labels, buckets=SPEC.buckets)
+    for number in range(count):
+        for duration in OBSERVED:
+            histogram.observe(duration, method="GET", endpoint=f"/things/{{thing_id}}/parts/{number}")
+    try:
+        yield app
+    finally:
+        assert runtime.registry is not None
+        obskit.shutdown()
+
+
+async def stalls(app: App, rounds: int, scrape: tuple[str, str] | None) -> list[float]:
     """
     Give the longest wait of the task, beyond its millisecond, in each round.
     """
+    import uvicorn
+
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
     waits: list[float] = []
 
     async def tick() -> None:
@@ -114,21 +161,43 @@ async def stalls(render: Render | None, rounds: int) -> list[float]:
             await asyncio.sleep(TICK)
             waits.append(perf_counter() - due)
 
-    longest = []
-    ticker = asyncio.create_task(tick())
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}/metrics"
+    command = [sys.executable, "-c", _SCRAPER, url, str(rounds + 1), *(scrape or ("identity", ""))]
+    pipe = asyncio.subprocess.PIPE
+    scraper = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
+    assert scraper.stdin is not None
+    assert scraper.stdout is not None
+    await scraper.stdout.readline()  # the first page writes all texts, and is not counted
+    ticker, longest = asyncio.create_task(tick()), []
     for _ in range(rounds):
         await asyncio.sleep(10 * TICK)
         waits.clear()
-        await (asyncio.sleep(0.05) if render is None else asyncio.to_thread(render))
+        if scrape is None:
+            await asyncio.sleep(0.05)
+        else:
+            scraper.stdin.write(b"\n")
+            await scraper.stdout.readline()
         await asyncio.sleep(5 * TICK)  # so that a wait that is not over yet is seen
         longest.append(max(waits))
     ticker.cancel()
+    if scrape is None:
+        scraper.kill()
+    else:
+        scraper.stdin.write(b"\n")
+    await scraper.wait()
+    server.should_exit = True
+    await serving
+    listening.close()
     return longest
+
+
+def _print_stalls(name: str, longest: list[float]) -> None:
+    print(f"{name:34}{statistics.median(longest) * 1e3:18.2f}{max(longest) * 1e3:10.2f}", flush=True)
 
 
 def main(arguments: list[str]) -> None:
     """
-    Print two tables: what a page takes, and how long others wait for it.
+    Print two tables: how long others wait for a page, and what it takes.
     """
     parser = argparse.ArgumentParser(prog="python -m bench scrape")
     parser.add_argument("--label-sets", type=int, action="append")
@@ -136,21 +205,27 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     disable_created_metrics()  # the only series that obskit has none of
     counts = options.label_sets or [500, 5000]
+    watch(counts[-1], options.rounds)
     print(
-        f"{'label sets':>10}  {'format':14}{'first ms':>10}{'ms':>10}{'theirs ms':>10}{'us/line':>10}{'x faster':>10}"
+        f"\n{'label sets':>10}  {'format':14}{'first ms':>10}{'ms':>10}{'theirs ms':>10}{'us/line':>10}{'x faster':>10}"
     )
     for count in counts:
-        series = Series(count)
-        compare(series, options.rounds)
-    openmetrics = FORMATS["OpenMetrics"]
-    watched: dict[str, Render | None] = {
-        "nothing": None,
-        "text": partial(series.render, ""),
-        "text, gzip": partial(series.render, "", packed=True),
-        "OpenMetrics, gzip": partial(series.render, openmetrics, packed=True),
-        "prometheus_client, text": partial(series.render_theirs, ""),
+        compare(Series(count), options.rounds)
+
+
+def watch(count: int, rounds: int) -> None:
+    """
+    Print who waits how long; obskit's first, while nothing of `prometheus_client`'s fills the memory.
+    """
+    print(f"{f'while uvicorn shows {count} label sets':34}{'stall ms, median':>18}{'longest':>10}")
+    watched: dict[str, tuple[str, str] | None] = {
+        "nobody scrapes": None,
+        "text": ("identity", ""),
+        "text, gzip": ("gzip", ""),
+        "OpenMetrics, gzip": ("gzip", FORMATS["OpenMetrics"]),
     }
-    print(f"\n{f'while rendering {count} label sets':34}{'stall ms, median':>18}{'longest':>10}")
-    for name, render in watched.items():
-        longest = asyncio.run(stalls(render, options.rounds))
-        print(f"{name:34}{statistics.median(longest) * 1e3:18.2f}{max(longest) * 1e3:10.2f}", flush=True)
+    with _own_app(count) as app:
+        for name, scrape in watched.items():
+            _print_stalls(name, asyncio.run(stalls(app, rounds, scrape)))
+    theirs: App = make_asgi_app(Series(count).registry)
+    _print_stalls("prometheus_client, text", asyncio.run(stalls(theirs, min(rounds, 5), ("identity", ""))))

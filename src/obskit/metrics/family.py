@@ -187,6 +187,13 @@ class Family(Generic[C]):
         with self._lock:
             return list(self._cells.items())
 
+    def listed(self) -> tuple[list[Labels], list[C]]:
+        """
+        List label sets, and cells in the same order.
+        """
+        with self._lock:
+            return list(self._cells), list(self._cells.values())
+
     def clear(self) -> None:
         """
         Zero the handles that were given out, and forget every other label set.

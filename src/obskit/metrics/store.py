@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from operator import add
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry
@@ -17,6 +17,7 @@ from obskit.catalogue import Metric, process
 from obskit.catalogue import self as own
 from obskit.errors import MetricConflictError
 from obskit.metrics import processes
+from obskit.metrics.cells import Cell
 from obskit.metrics.exposition import Exemplars, Figures, Layout, Section, negotiate, page
 from obskit.metrics.family import MEMORY, CountedHistogram, Counter, Family, Gauge, Labels, label_text
 from obskit.metrics.foreign import foreign, own_left_out
@@ -27,9 +28,57 @@ F = TypeVar("F", bound=Family[Any])
 K = TypeVar("K")
 V = TypeVar("V")
 _PAGES = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}
-# One metric's figures: label sets in order, and the exemplars of some.
-_Cells = Sequence[tuple[Labels, Figures]]
 _Marks = Mapping[Labels, Exemplars]
+
+
+@dataclass(frozen=True, slots=True)
+class _Cells:
+    """
+    Hold one metric's label sets, and what their figures are read from, in the same order.
+
+    Two plain lists, since thousands of pairs that live together would set off the garbage collector.
+    """
+
+    keys: Sequence[Labels]
+    places: Sequence[Any]
+    read: Callable[[Any], Figures]
+
+    def shown(self, spec: Metric) -> Iterable[tuple[Labels, Figures]]:
+        """
+        Give label sets and figures one by one; of a gauge without the time it was set, which only adding up needs.
+        """
+        if spec.kind == "histogram":
+            return zip(self.keys, map(self.read, self.places), strict=True)
+        return zip(self.keys, zip([self.read(place)[0] for place in self.places], strict=True), strict=True)
+
+
+class _Groups:
+    """
+    Know which label sets of a counted histogram are one on the page; kept from page to page while they are the same.
+    """
+
+    def __init__(self, keys: Sequence[Labels]) -> None:
+        self.keys = keys
+        self.members: dict[Labels, list[int]] = {}
+        for index, key in enumerate(keys):
+            self.members.setdefault(key[:-1], []).append(index)
+
+    def histograms(self, cells: _Cells, totals: list[float | None]) -> Iterator[tuple[Labels, Figures]]:
+        """
+        Give the histograms one by one, and note how many observations each label set has.
+        """
+        for key, members in self.members.items():
+            rows = [cells.read(cells.places[index]) for index in members]
+            for index, row in zip(members, rows, strict=True):
+                totals[index] = sum(row[2:])
+            yield key, rows[0] if len(rows) == 1 else [*map(sum, zip(*rows, strict=True))]
+
+    def counters(self, cells: _Cells, totals: list[float | None]) -> Iterator[tuple[Labels, Figures]]:
+        """
+        Give the counts as the histograms had them, so that both agree; read now where those are not on the page.
+        """
+        for key, place, total in zip(cells.keys, cells.places, totals, strict=True):
+            yield key, (sum(cells.read(place)[2:]) if total is None else total,)
 
 
 class MetricStore:
@@ -54,6 +103,7 @@ class MetricStore:
         self._pulled: list[tuple[Metric, Callable[[], Mapping[Labels, float]]]] = []
         self._registries: list[CollectorRegistry] = []
         self._layouts: dict[tuple[Metric, str], Layout] = {}
+        self._groups: dict[str, _Groups] = {}
         # Called before a page is made: what is counted elsewhere is brought in.
         self.refresh: list[Callable[[], None]] = []
         overflowed = self.add(Counter(own.OVERFLOW))
@@ -142,6 +192,7 @@ class MetricStore:
             family.home = MEMORY
             family.clear()
         self._families.clear()
+        self._groups.clear()
         self._workers.close()
 
     def describe(self) -> Iterable[Page]:
@@ -207,17 +258,18 @@ class MetricStore:
                 stored = family.stored
             else:
                 shared = found.pop(name, None)
-                cells = list(zip(shared.keys, shared.rows, strict=True)) if shared else []
+                cells = _Cells(shared.keys, shared.rows, _as_it_is) if shared else _NO_CELLS
                 stored, marks = (shared.spec, shared.exemplars) if shared else (family.stored, {})
-                if not cells and not family.spec.labels:
-                    cells = [((), [0.0] * (len(family.spec.buckets) + 3))]
+                if not cells.keys and not family.spec.labels:
+                    cells = _Cells([()], [[0.0] * (len(family.spec.buckets) + 3)], _as_it_is)
             if isinstance(family, CountedHistogram) and stored.labels == family.stored.labels:
                 yield from self._counted(name, family, cells, marks, counts)
             else:
-                counts[name,] = len(cells)
-                yield Section(self._layout(stored, name), _first_alone(stored, cells), marks)
+                counts[name,] = len(cells.keys)
+                yield Section(self._layout(stored, name), cells.shown(stored), marks)
         for name, shared in found.items():  # which only other workers have declared
-            yield Section(self._layout(shared.spec, name), _first_alone(shared.spec, [*shared.cells.items()]))
+            cells = _Cells(shared.keys, shared.rows, _as_it_is)
+            yield Section(self._layout(shared.spec, name), cells.shown(shared.spec), shared.exemplars)
         pids = {str(worker.slot): worker.pid for worker in snapshot.workers} if snapshot else {}
         yield from self._read_now(counts, pids or {self._workers.slot: os.getpid()})
 
@@ -227,16 +279,15 @@ class MetricStore:
         """
         Give a histogram, which adds up over the last label, and the counter of its observations.
         """
-        merged: dict[Labels, Figures] = {}
-        for key, figures in cells:
-            known = merged.get(key[:-1])
-            merged[key[:-1]] = figures if known is None else [*map(add, known, figures)]
-        counts[name,] = len(merged)
+        groups = self._groups.get(name)
+        if groups is None or groups.keys != cells.keys:
+            groups = self._groups[name] = _Groups(cells.keys)
+        counts[name,] = len(groups.members)
+        totals: list[float | None] = [None] * len(cells.keys)
         shown = {key[:-1]: found for key, found in marks.items()}
-        yield Section(self._layout(family.spec, name), [*merged.items()], shown)
+        yield Section(self._layout(family.spec, name), groups.histograms(cells, totals), shown)
         if counted := self.name_of(family.counted):
-            totals = [(key, [sum(figures[2:])]) for key, figures in cells]
-            yield Section(self._layout(family.counted, counted), totals)
+            yield Section(self._layout(family.counted, counted), groups.counters(cells, totals))
 
     def _read_now(self, counts: Mapping[Labels, float], pids: Mapping[str, int]) -> Iterator[Section]:
         read = [(spec, _guarded(pull)) for spec, pull in self._pulled]
@@ -254,18 +305,19 @@ class MetricStore:
 
 
 def _own_cells(family: Family[Any]) -> _Cells:
-    return [(key, cell.figures()) for key, cell in family.items()]
+    keys, cells = family.listed()
+    return _Cells(keys, cells, Cell.figures)
+
+
+def _as_it_is(row: Figures) -> Figures:
+    return row
+
+
+_NO_CELLS = _Cells([], [], _as_it_is)
 
 
 def _own_exemplars(family: Family[Any]) -> _Marks:
     return {key: dict(cell.exemplars) for key, cell in family.items() if cell.exemplars}
-
-
-def _first_alone(spec: Metric, cells: _Cells) -> _Cells:
-    """
-    Leave out when a gauge was set, which only adding up needs.
-    """
-    return cells if spec.kind == "histogram" else [(key, figures[:1]) for key, figures in cells]
 
 
 def _guarded(read: Callable[[], Mapping[K, V]]) -> Mapping[K, V]:
