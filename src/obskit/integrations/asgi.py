@@ -332,8 +332,10 @@ class ObskitMiddleware(_http.Follower):
         op._known = known
         if self.heads:
             headers = dict(scope["headers"])
-            peer = scope.get("client")
-            op.client = peer[0] if peer else None
+            try:
+                op.client = scope["client"][0]
+            except (KeyError, TypeError, IndexError):  # a server on a Unix socket tells none
+                op.client = None
             if self.trusted:
                 op.client = _http.client_address(op.client, op.header("x-forwarded-for"), self.trusted)
             op.agent = _text(headers.get(b"user-agent"))

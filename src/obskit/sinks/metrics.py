@@ -106,7 +106,7 @@ class MetricsSink:
         self._workers = workers
         self._recorder = recorder
         self._live: set[HttpOperation] = set()
-        self._http: tuple[CountedHistogram, Gauge, Step] | None = None
+        self._http: tuple[CountedHistogram, Gauge, Step, Callable[[Step], Step]] | None = None
         self._binders: dict[type[Operation], Callable[[], tuple[Step | None, Step | None]]] = {
             HttpOperation: self._bind_http,
             FunctionOperation: self._bind_function,
@@ -135,8 +135,8 @@ class MetricsSink:
         """
         Bind by what the first request settles: whether other workers read how many requests are in progress.
         """
-        requests, in_progress, rest = self._http = self._http or self._http_families()
-        live, always = self._live, self._settings.size_metrics
+        requests, in_progress, rest, with_sizes = self._http = self._http or self._http_families()
+        live, discard = self._live, self._live.discard
         cells = _HttpCells(requests)
         requests.forget = cells.clear
         failed, edges = self._recorder.failed, edges_of(requests.spec.buckets)
@@ -154,32 +154,43 @@ class MetricsSink:
             else:
                 in_progress.cell((op.method,)).dec()
 
-        def bound(leave: Callable[[HttpOperation], object]) -> Callable[[HttpOperation], None]:
-            # Written out, since every request pays for it: each call that is saved here is a tenth of it.
-            def finish(op: HttpOperation) -> None:
-                try:
-                    leave(op)
-                    seconds = op.duration_seconds
-                    lock, values = cells[op.method, op.endpoint, op.status]
-                    index = bisect_left(edges, seconds)
-                    with lock:
-                        values[index] += 1.0
-                        values[1] += seconds
-                        values[0] += 1.0
-                    if always or op.rare is not None:
-                        rest(op)
-                except Exception as error:
-                    failed("metrics", error)
+        # Written out, and twice, since every request pays for it: each call that is saved here is a tenth of it.
+        def finish(op: HttpOperation) -> None:
+            try:
+                discard(op)
+                seconds = op.duration_seconds
+                lock, values = cells[op.method, op.endpoint, op.status]
+                index = bisect_left(edges, seconds)
+                with lock:
+                    values[index] += 1.0
+                    values[1] += seconds
+                if op.rare is not None:
+                    rest(op)
+            except Exception as error:
+                failed("metrics", error)
 
-            return finish
+        def finish_shared(op: HttpOperation) -> None:
+            try:
+                leave(op)
+                seconds = op.duration_seconds
+                lock, values = cells[op.method, op.endpoint, op.status]
+                index = bisect_left(edges, seconds)
+                with lock:
+                    values[index] += 1.0
+                    values[1] += seconds
+                    values[0] += 1.0  # other processes read it: see `metrics/reader.py`
+                if op.rare is not None:
+                    rest(op)
+            except Exception as error:
+                failed("metrics", error)
 
         if not self._workers.is_settled:
-            return first, bound(leave)
-        return (begin, bound(leave)) if self._workers.are_shared else (live.add, bound(live.discard))
+            return first, with_sizes(finish_shared)
+        return (begin, with_sizes(finish_shared)) if self._workers.are_shared else (live.add, with_sizes(finish))
 
-    def _http_families(self) -> tuple[CountedHistogram, Gauge, Step]:
+    def _http_families(self) -> tuple[CountedHistogram, Gauge, Step, Callable[[Step], Step]]:
         """
-        Make the families of requests, and the function that updates those that few requests have.
+        Make the families of requests, and the functions that update those that few requests, or settings, have.
         """
         add, bounds = self._store.add, self._settings.http_buckets
         requests = add(CountedHistogram(replace(http.DURATION, buckets=bounds), http.REQUESTS))
@@ -210,19 +221,25 @@ class MetricsSink:
                     in_progress.cell((method,)).set(tally[method])
 
         self._store.refresh.append(refresh)
-        return requests, in_progress, self._with_sizes(rest) if self._settings.size_metrics else rest
+        return requests, in_progress, rest, self._sizes() if self._settings.size_metrics else lambda finish: finish
 
-    def _with_sizes(self, rest: Callable[[HttpOperation], None]) -> Callable[[HttpOperation], None]:
+    def _sizes(self) -> Callable[[Step], Step]:
         request = self._store.add(Histogram(http.REQUEST_SIZE))
         response = self._store.add(Histogram(http.RESPONSE_SIZE))
 
-        def rest_with_sizes(op: HttpOperation) -> None:
-            rest(op)
-            declared = op.header("content-length") or "0"
-            request.cell((op.method, op.endpoint)).observe(int(declared) if declared.isdecimal() else 0)
-            response.cell((op.method, op.endpoint)).observe(op.bytes_sent)
+        def with_sizes(finish: Step) -> Step:
+            def finish_with_sizes(op: HttpOperation) -> None:
+                finish(op)
+                try:
+                    declared = op.header("content-length") or "0"
+                    request.cell((op.method, op.endpoint)).observe(int(declared) if declared.isdecimal() else 0)
+                    response.cell((op.method, op.endpoint)).observe(op.bytes_sent)
+                except Exception as error:
+                    self._recorder.failed("metrics", error)
 
-        return rest_with_sizes
+            return finish_with_sizes
+
+        return with_sizes
 
     def _bind_function(self) -> tuple[None, Step]:
         duration, failed = self._store.add(Histogram(function.DURATION)), self._recorder.failed
