@@ -10,15 +10,18 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
 import obskit
+from forked import in_child
 from obskit.logs.stream import LineStream
 from obskit.operation import HttpOperation
 from obskit.recorder import recorder
 from obskit.testing import isolated_runtime
 
+ROOT = Path(__file__).parents[2]
 LINE = b'{"message": "request"}\n'
 
 
@@ -227,41 +230,84 @@ def test_a_line_that_was_lost_to_any_error_is_counted(caplog):
     assert unharmed(Own(), "RuntimeError", caplog)
 
 
-def test_a_line_that_was_taken_in_part_does_not_spoil_the_next(pipe):
+class Narrow(io.FileIO):
     """
-    A pipe that takes the start of a line and then no more has the next line on a line of its own.
+    Be a file that takes at most so many bytes at once, as on a full disk, and then none for a while.
     """
+
+    takes = (10, None)
+
+    def write(self, line):
+        size, *self.takes = self.takes or (None,)
+        return None if size == 0 else super().write(line[:size])
+
+
+def test_a_line_that_was_taken_in_part_does_not_spoil_the_next(tmp_path):
+    """
+    A file that takes the start of a line and then no more has the next line on a line of its own.
+    """
+    with Narrow(tmp_path / "app.log", "w") as file:
+        file.takes = (10, 0)
+        write = LineStream(file).write
+        with pytest.raises(BlockingIOError):
+            write(LINE)
+        write(LINE)
+        write(LINE)
+
+    assert LINE[:10] + b"\n" + LINE + LINE == (tmp_path / "app.log").read_bytes()
+
+
+def test_a_line_that_is_taken_in_pieces_is_whole(tmp_path):
+    """
+    A file that takes a line in pieces gets all of it.
+    """
+    with Narrow(tmp_path / "app.log", "w") as file:
+        file.takes = (3, 4, 5)
+        LineStream(file).write(LINE)
+
+    assert LINE == (tmp_path / "app.log").read_bytes()
+
+
+def test_a_line_longer_than_a_pipe_takes_at_once_is_cut(pipe):
+    """
+    A pipe gets a line in one piece, as an object that says where it was cut; one that just fits is whole.
+    """
+    os.set_blocking(pipe.reader, True)
     write = LineStream(pipe.stream).write
-    long = b'{"message": "' + b"x" * 8000 + b'"}\n'
+    fits = b'{"message": "' + b"x" * (4096 - 16) + b'"}\n'
+    write(fits)
+    got = pipe.read()
+    write(fits.replace(b"x", b"xx"))
+    cut = pipe.read()
+
+    assert fits == got
+    assert len(cut) <= 4096
+    assert json.loads(cut)["message"].endswith(" characters cut]")
+
+
+def test_a_line_for_a_full_pipe_is_refused_whole(pipe):
+    """
+    A pipe that must not block and has no room for a long line takes nothing of it, and the next one when it has.
+    """
+    pipe.fill(leave=100)
+    write = LineStream(pipe.stream).write
     with pytest.raises(BlockingIOError):
-        write(long)
-    torn = pipe.read()
+        write(b'{"message": "' + b"x" * 8000 + b'"}\n')
+    pipe.read()
     write(LINE)
 
-    assert long.startswith(torn)
-    assert b"\n" + LINE == pipe.read()
-    write(LINE)
     assert LINE == pipe.read()
 
 
-def test_a_line_longer_than_the_pipe_is_whole(pipe):
+def test_a_child_writes_while_a_thread_of_its_parent_does():
     """
-    A pipe that blocks takes a line in pieces, while its reader reads, and gets all of it.
+    A fork while another thread writes to an object leaves the child able to write.
     """
-    os.set_blocking(pipe.stream.fileno(), True)
-    os.set_blocking(pipe.reader, True)
-    long, got = b"x" * 100_000 + b"\n", []
+    write = LineStream(io.BytesIO()).write
+    with write.__self__._write._lock:
+        told = in_child(lambda: write(LINE))
 
-    def read():
-        while sum(map(len, got)) < len(long):
-            got.append(os.read(pipe.reader, 1000))
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    LineStream(pipe.stream).write(long)
-    reader.join(30)
-
-    assert long == b"".join(got)
+    assert "None" == told
 
 
 def program(source, **options):
@@ -299,10 +345,36 @@ def test_a_closed_standard_output(before, reason):
     assert 1 == done.stderr.count("Traceback")
 
 
-def test_standard_output_is_the_default():
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_standard_output_is_the_default(unbuffered):
     """
-    Without `log_stream` each line is on standard output, one JSON object a line.
+    Without `log_stream` each line is on standard output, one JSON object a line, whether Python buffers or not.
     """
-    done = program(SERVE.format(before="", reason="closed"), stdout=subprocess.PIPE)
+    environ = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    done = program(SERVE.format(before="", reason="closed"), stdout=subprocess.PIPE, env=environ)
 
     assert ["obskit is on", "request"] == [json.loads(line)["message"] for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_lines_to_standard_output_go_past_its_buffer(unbuffered):
+    """
+    A line on a pipe is one write of the file itself, with Python's buffer and without.
+    """
+    source = "import sys; from obskit.logs.stream import LineStream; LineStream(None).write(b'x' * 9000 + b'\\n')"
+    environ = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    done = program(source, stdout=subprocess.PIPE, env=environ)
+
+    assert "x" * (4096 - 7) + " [cut]\n" == done.stdout
+
+
+@pytest.mark.parametrize("longest", ["2000", "65536"])
+def test_four_processes_on_one_pipe_lose_and_tear_nothing(longest):
+    """
+    Four processes, 2,000 lines each up to 64 kB, through one pipe: none is lost, torn or there twice.
+    """
+    command = [sys.executable, "-m", "bench", "whole_lines", "--runs", "1", "--lines", "2000", "--to", "pipe"]
+    done = subprocess.run([*command, "--longest", longest], cwd=ROOT, capture_output=True, text=True, check=True)
+    row = dict(zip(*(line.split() for line in done.stdout.splitlines()), strict=True))
+
+    assert ("8000", "0", "0", "0") == (row["lines"], row["lost"], row["torn"], row["doubled"])

@@ -1,0 +1,243 @@
+"""
+Keep a slow output out of the application's way: lines wait in a queue, and a thread writes them.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import weakref
+from collections import deque
+from queue import Empty, SimpleQueue
+from typing import TypeAlias
+
+from obskit.logs.stream import Target, reason_of
+from obskit.recorder import recorder
+
+WARNING = 30
+# How long the end of the process waits for what is queued, in seconds: servers kill a worker that takes 10 to 30.
+DRAIN_SECONDS = 8.0
+# How long a caller waits for a line that is written through. It is written later when the output takes longer.
+THROUGH_SECONDS = 5.0
+# How long a fork waits for the line that is being written.
+FORK_SECONDS = 1.0
+
+_Item: TypeAlias = "bytes | _Wish"
+
+
+class _Wish:
+    """
+    Ask the thread for something, and wait for it: for a line at once, or for everything that was queued before.
+    """
+
+    __slots__ = ("_granted", "line")
+
+    def __init__(self, line: bytes | None = None) -> None:
+        self.line = line
+        self._granted = threading.Lock()
+        self._granted.acquire()
+
+    def grant(self) -> None:
+        self._granted.release()
+
+    def wait(self, seconds: float) -> bool:
+        return self._granted.acquire(timeout=seconds)
+
+
+class QueuedTarget:
+    """
+    Take lines for a slow target. One thread writes to it, and starts with the first line.
+
+    Lines of WARNING and above are written through: before those that wait, and whoever logs them waits. The others
+    are lost with a process that is killed. A forked child starts with an empty queue, since its parent writes what
+    was in it.
+
+    Args:
+        target: Where lines go.
+        size: Lines that may wait; those beyond are dropped, and counted as `queue_full`.
+    """
+
+    def __init__(self, target: Target, size: int = 10_000) -> None:
+        self._target, self._size = target, size
+        self._through = _Through(self)
+        self._start_over()
+        _queues.add(self)
+
+    def _start_over(self) -> None:
+        # Both may be put to in a signal's handler that interrupts a put.
+        self._queue: SimpleQueue[_Item] = SimpleQueue()
+        self._urgent: deque[_Wish] = deque()
+        self._starting, self._writing = threading.Lock(), threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def at(self, level: int) -> Target:
+        """
+        Give what takes the lines of a level: the queue below WARNING, else what writes through it.
+        """
+        return self if level < WARNING else self._through
+
+    def put(self, line: bytes) -> int:
+        """
+        Queue a line. One that finds no place is counted, and is no error.
+        """
+        if self._queue.qsize() >= self._size:
+            recorder.dropped["logs", "queue_full"] += 1
+        elif self._is_running():
+            self._queue.put(line)
+        else:
+            self._target.write(line)
+        return len(line)
+
+    def put_through(self, line: bytes) -> int:
+        """
+        Write a line before all that wait.
+        """
+        if self._is_running() and threading.current_thread() is not self._thread:
+            wish = _Wish(line)
+            self._urgent.append(wish)
+            self._queue.put(_NUDGE)
+            wish.wait(THROUGH_SECONDS)
+        else:
+            self._target.write(line)
+        return len(line)
+
+    def rest(self, line: bytes, taken: int | None) -> None:
+        """
+        Have nothing to go on with: `put()` takes whole lines.
+        """
+
+    def write(self, line: bytes) -> None:
+        """
+        Queue one line.
+        """
+        self.put(line)
+
+    def flush(self) -> bool:
+        """
+        Wait until what was queued before is written; False: it took longer than `DRAIN_SECONDS`.
+        """
+        if self._thread is not None and self._thread is not threading.current_thread():
+            wish = _Wish()
+            self._queue.put(wish)
+            if not wish.wait(DRAIN_SECONDS):
+                return False
+        self._target.flush()
+        return True
+
+    def close(self) -> None:
+        """
+        Write what is queued, and end the thread. Lines that come later are written at once.
+        """
+        if self._closed:
+            return
+        drained = self.flush()
+        self._closed = True
+        if not drained:
+            self._give_up()
+        if self._thread is not None:
+            self._queue.put(_STOP)
+            self._thread.join(THROUGH_SECONDS if drained else 0)
+        self._target.close()
+
+    def _give_up(self) -> None:
+        """
+        Count the lines that nobody has the time to write.
+        """
+        try:
+            while True:
+                item = self._queue.get_nowait()
+                if isinstance(item, bytes):
+                    recorder.dropped["logs", "flush_timeout"] += 1
+        except Empty:
+            pass
+
+    def _is_running(self) -> bool:
+        if self._thread is not None:
+            return True
+        if self._closed or not self._starting.acquire(blocking=False):
+            return not self._closed  # another thread, or the code that this signal interrupts, is starting it
+        try:
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name="obskit-log-queue", daemon=True)
+                thread.start()
+                self._thread = thread
+        except RuntimeError:
+            return False  # no thread can be started: the interpreter is ending, or there are too many
+        finally:
+            self._starting.release()
+        return True
+
+    def _run(self) -> None:
+        try:
+            while (item := self._queue.get()) is not _STOP:
+                while self._urgent:
+                    self._grant(self._urgent.popleft())
+                if isinstance(item, bytes):
+                    self._write(item)
+                elif item is not _NUDGE:
+                    self._grant(item)
+        finally:
+            self._thread = None
+
+    def _grant(self, wish: _Wish) -> None:
+        try:
+            if wish.line is not None:
+                self._write(wish.line)
+        finally:
+            wish.grant()
+
+    def _write(self, line: bytes) -> None:
+        with self._writing:
+            try:
+                self._target.write(line)
+            except Exception as error:
+                recorder.dropped["logs", reason_of(error)] += 1
+                recorder.failed("logs", error)
+
+
+class _Through:
+    """
+    Be the target for the lines that are written through.
+    """
+
+    def __init__(self, queued: QueuedTarget) -> None:
+        self.put = queued.put_through
+        self.at, self.rest, self.flush, self.close = queued.at, queued.rest, queued.flush, queued.close
+
+    def write(self, line: bytes) -> None:
+        self.put(line)
+
+
+_NUDGE, _STOP = _Wish(), _Wish()
+_queues: weakref.WeakSet[QueuedTarget] = weakref.WeakSet()
+_held: list[threading.Lock] = []
+
+
+def _before_fork() -> None:
+    """
+    Let each queue finish its line, so that no child has a target that is held in the middle of one.
+    """
+    _held[:] = [queued._writing for queued in list(_queues) if queued._writing.acquire(timeout=FORK_SECONDS)]
+
+
+def _after_in_parent() -> None:
+    for lock in _held:
+        lock.release()
+
+
+def _after_in_child() -> None:
+    for queued in list(_queues):
+        closed = queued._closed
+        queued._start_over()
+        queued._closed = closed
+
+
+def _at_exit() -> None:
+    for queued in list(_queues):
+        queued.close()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
+atexit.register(_at_exit)

@@ -1,0 +1,212 @@
+"""
+Take secrets out of fields, messages, tracebacks and query strings.
+
+What is taken out leaves a marker in its place that names the rule and never the value: `[redacted:password]`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterable, Mapping, Set
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from operator import is_ as _is
+from typing import Any
+from urllib.parse import unquote_plus
+from uuid import UUID
+
+from obskit.logs.driver_errors import without_values
+from obskit.logs.secret_keys import SecretKeys, Verdicts
+from obskit.logs.secret_values import CARD_FROM, SHORTEST, SecretValues, is_marker, marker, rule_in
+
+# What lies deeper is looked at as text, as lines show it.
+MAX_DEPTH = 8
+# Nothing is inside of these; what is in a string or in a number is looked at.
+_PLAIN = frozenset([bool, type(None), float, datetime, date, time, timedelta, UUID, Decimal])
+# A frame of a traceback: its place, and its source, which is indented further.
+_frame = re.compile(r'(?m)^([ |+]*)File "[^\n]*", line \d+[^\n]*\n(?:\1  [^\n]*\n?)*')
+
+
+class Redactor:
+    """
+    Redact by the names of fields, and by what values look like.
+
+    Nothing here raises, whatever it is given. Where there is nothing to hide, each method gives the very object back
+    that it was given. What was redacted stays as it is when it is redacted again. Thread-safe.
+
+    Args:
+        keys: Names of fields that are secret beside the default list, in any spelling: `birth_date` is found as
+            `birthDate` too.
+        values: False: look at names only; `text()` then gives everything back.
+
+    Attributes:
+        text: Redacts a message or another text by value.
+    """
+
+    text: Callable[[str], str]
+
+    def __init__(self, keys: Iterable[str] = (), values: bool = True) -> None:
+        keys = tuple(keys)
+        self._known = Verdicts(SecretKeys(keys))
+        self._in_query = Verdicts(SecretKeys(keys, query=True))
+        look = SecretValues(self._known, self._in_query)
+        self.text, self._code = (look.text, look.quoted) if values else (_unchanged, _unchanged)
+        self._known.text = self._in_query.text = self.text
+
+    def secret(self, name: str) -> str | None:
+        """
+        Name the rule that a field's name falls under; None where what it names is no secret. The answer is kept.
+        """
+        return self._known[name]
+
+    def fields(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """
+        Redact the fields of a line, and whatever is inside of them.
+        """
+        text, harmless = self.text, self._known.harmless
+        for name, value in given.items():
+            if name not in harmless:
+                break
+            kind = type(value)
+            if kind is str:
+                if len(value) >= SHORTEST and text(value) is not value:
+                    break
+            elif kind is int:
+                if value >= CARD_FROM:
+                    break
+            elif kind not in _PLAIN:
+                break
+        else:
+            return given
+        fields: Mapping[str, Any] = self.value(given)
+        return fields
+
+    def value(self, value: Any) -> Any:
+        """
+        Redact any value, and whatever is inside of it.
+        """
+        return _Walk(self).value(value, MAX_DEPTH)
+
+    def traceback(self, text: str) -> str:
+        """
+        Redact an exception's message or a traceback: what drivers quote of the data is cut, then by value.
+
+        Lines of source code are spared the names that are assigned to names: `password=form.password` says nothing.
+        """
+        text = without_values(text)
+        pieces, done = [], 0
+        for frame in _frame.finditer(text):
+            pieces += [self.text(text[done : frame.start()]), self._code(frame[0])]
+            done = frame.end()
+        return "".join([*pieces, self.text(text[done:])]) if pieces else self.text(text)
+
+    def query(self, text: str) -> str:
+        """
+        Redact the query string of a URL, by the names of its parameters and by their values.
+        """
+        return "&".join([self._parameter(part) for part in text.split("&")]) if text else text
+
+    def _parameter(self, part: str) -> str:
+        name, sign, value = part.partition("=")
+        plain_name, plain_value = unquote_plus(name), unquote_plus(value)
+        rule = rule_in(self.text(plain_name))
+        if rule is not None and not is_marker(plain_name):
+            name = marker(rule)
+        rule = self._in_query[plain_name] or rule_in(self.text(plain_value))
+        if value and rule is not None and not is_marker(plain_value):
+            value = marker(rule)
+        return name + sign + value
+
+
+def _unchanged(text: str) -> str:
+    return text
+
+
+class _Walk:
+    """
+    Go through one value and what is inside of it, each container once.
+    """
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+        # By identity: the container, kept alive so that no other takes its number, and what becomes of it.
+        self._seen: dict[int, tuple[Any, Any]] = {}
+
+    def value(self, value: Any, depth: int) -> Any:
+        kind = type(value)
+        if kind is str:
+            return self._redactor.text(value)
+        if kind in _PLAIN:
+            return value
+        if kind is int:
+            return value if -CARD_FROM < value < CARD_FROM else self._shown(value)
+        known = self._seen.get(id(value))
+        if known is not None:
+            return known[1]
+        self._seen[id(value)] = value, f"<{kind.__name__} inside of itself>"
+        try:
+            result = self._inside(value, depth)
+        except Exception:
+            result = f"<{kind.__name__} that cannot be shown>"
+        self._seen[id(value)] = value, result
+        return result
+
+    def _inside(self, value: Any, depth: int) -> Any:
+        if isinstance(value, str) or not depth:
+            return self._shown(value)
+        if isinstance(value, Mapping):
+            return self._named(value, list(value.items()), depth)
+        if isinstance(value, tuple) and hasattr(value, "_fields"):
+            return self._named(value, list(zip(value._fields, value, strict=True)), depth)
+        if isinstance(value, (list, tuple, Set)):
+            items = list(value)
+            shown = [self._item(item, depth - 1) for item in items]
+            return value if all(map(_is, shown, items)) else shown
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            names = [field.name for field in dataclasses.fields(value) if field.repr]
+            return self._named(value, [(name, getattr(value, name)) for name in names], depth)
+        return self._shown(value)
+
+    def _named(self, value: Any, pairs: list[tuple[Any, Any]], depth: int) -> Any:
+        shown = [(self._name(name), self._field(name, inner, depth - 1)) for name, inner in pairs]
+        same = all(new[0] is old[0] and new[1] is old[1] for new, old in zip(shown, pairs, strict=True))
+        return value if same else dict(shown)
+
+    def _name(self, name: Any) -> Any:
+        if isinstance(name, str) and name not in self._redactor._known.harmless:
+            return self._redactor.text(name)
+        return name
+
+    def _field(self, name: Any, value: Any, depth: int) -> Any:
+        rule = self._rule(name)
+        if rule is None:
+            return self.value(value, depth)
+        return value if value is None or value is True or value is False or value == "" else marker(rule)
+
+    def _rule(self, name: Any) -> str | None:
+        if isinstance(name, bytes):
+            name = name.decode("latin-1")
+        return self._redactor.secret(name) if isinstance(name, str) else None
+
+    def _item(self, value: Any, depth: int) -> Any:
+        """
+        Redact an item of a list; a pair whose first is a name is a field, as in lists of headers.
+        """
+        if type(value) in (tuple, list) and len(value) == 2 and self._rule(value[0]) is not None:
+            name, inner = value
+            shown = [self._name(name), self._field(name, inner, depth)]
+            return value if shown[0] is name and shown[1] is inner else shown
+        return self.value(value, depth)
+
+    def _shown(self, value: Any) -> Any:
+        """
+        Redact what a line would show of a value that JSON does not know.
+        """
+        if isinstance(value, BaseException):
+            text = f"{type(value).__name__}: {value}"
+            shown = self._redactor.traceback(text)
+        else:
+            text = str(value)
+            shown = self._redactor.text(text)
+        return value if shown is text else shown

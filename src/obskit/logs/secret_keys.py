@@ -1,0 +1,162 @@
+"""
+Decide by its name whether a field holds a secret.
+
+A name is split into segments: `apiKey`, `API_KEY` and `x-api-key` have the same last two. An entry of the list is
+found where its segments stand side by side, so `author` is no `auth`, and `secretary` no `secret`. Names that tell
+about a secret without holding it, such as `password_changed_at` and `token_count`, are left alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+
+# Secret wherever they stand in a name: `password`, `db_password`, `password_confirmation`.
+ANYWHERE = (
+    *("password", "passwd", "passphrase", "passcode", "pwd", "secret", "secrets", "credential", "credentials"),
+    *("authorization", "api_key", "api_keys", "private_key", "access_key", "secret_key", "signing_key"),
+    *("encryption_key", "master_key", "account_key", "shared_key", "storage_key", "session_key", "session_id"),
+    *("connection_string", "seed_phrase", "recovery_codes", "phpsessid", "jsessionid"),
+    *("card_number", "card_no", "credit_card", "card_pin", "cvv", "cvc", "cvv2", "ssn", "social_security"),
+    *(f"{of}_pass" for of in ("admin", "database", "db", "ftp", "mail", "mysql", "redis", "smtp", "user")),
+)
+# Secret at the end of a name only: `access_token` but not `token_type`, `set-cookie` but not `cookie_consent`.
+AT_END = (
+    *("token", "access_tokens", "refresh_tokens", "bearer", "jwt", "otp", "otp_code", "totp", "csrf", "xsrf"),
+    *("cookie", "cookies", "auth_key", "ssh_key", "hmac_key", "subscription_key", "functions_key"),
+)
+# Secret as the whole name only: short words that mean something else in company.
+WHOLE = ("auth", "sid", "proxy_auth", "http_auth", "basic_auth")
+# Secret in the query of a URL, beside all others: what signs it, or is traded for a token.
+IN_QUERY = ("code", "key", "pass", "sig", "signature", "hmac", "x_amz_signature", "x_goog_signature")
+
+# What tells about a secret: there is nothing to hide where it ends a name, ...
+_TELLS_ABOUT = frozenset(
+    [
+        *(
+            "count",
+            "counts",
+            "total",
+            "used",
+            "usage",
+            "limit",
+            "limits",
+            "remaining",
+            "length",
+            "len",
+            "size",
+            "bytes",
+        ),
+        *("at", "date", "time", "age", "ttl", "expires", "expiry", "expiration", "expired", "expire", "timeout"),
+        *("type", "kind", "id", "ids", "name", "names", "version", "arn", "algorithm", "alg", "format", "scheme"),
+        *("enabled", "disabled", "required", "valid", "invalid", "verified", "changed", "present", "missing", "set"),
+        *("policy", "strength", "score", "min", "max", "rotation", "rotated", "status", "state", "error", "errors"),
+        *("path", "file", "filename", "dir", "url", "uri", "endpoint", "domain", "samesite", "secure", "httponly"),
+        *("field", "label", "hint", "brand", "provider", "manager", "store", "backend", "class", "index", "prefix"),
+        *("ms", "seconds", "duration", "hits", "failures", "attempts", "requests", "window", "source", "scope"),
+        *("check", "result", "results", "reason", "bytes"),
+    ]
+)
+# ... and where it starts one.
+_ASKS = frozenset(["is", "has", "had", "use", "uses", "num", "n", "max", "min", "needs", "requires", "allow", "count"])
+# Tokens of language models: `time_to_first_token`, `cost_per_token`, `eos_token`.
+_OF_A_MODEL = frozenset(["per", "first", "last", "eos", "bos", "pad", "unk", "stop", "mask"])
+# A name that ends like this is several words in one: `userpassword`, `AUTHTOKEN`.
+_LONG = re.compile(r"(?:password|passwd|passphrase|secret|token|apikey|privatekey|accesskey|secretkey|sessionid)\Z")
+_segments = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W0-9A-Za-z_]+")
+
+# Longer names are judged by their end; no name that people chose is so long.
+_MAX_NAME = 256
+# Names whose verdict is kept, since an application may make names up; longer ones are judged each time.
+MAX_KNOWN = 4096
+_MAX_KNOWN_NAME = 64
+
+
+def segments(name: str) -> tuple[str, ...]:
+    """
+    Split a name into lower-case words: at punctuation, at digits, and where capitals start a word.
+    """
+    return tuple(part.lower() for part in _segments.findall(name[-_MAX_NAME:]))
+
+
+class SecretKeys:
+    """
+    Find the rule for a field's name. Thread-safe: it is never changed.
+    """
+
+    def __init__(self, added: Iterable[str] = (), *, query: bool = False) -> None:
+        self._anywhere = _table([*ANYWHERE, *added])
+        self._at_end = _table(AT_END)
+        self._whole = _table([*WHOLE, *(IN_QUERY if query else ())])
+        self._longest = max(map(len, self._anywhere))
+
+    def rule(self, name: str) -> str | None:
+        """
+        Give the entry of the list that a name falls under; None: what it names is no secret.
+        """
+        parts = segments(name)
+        if not parts:
+            return None
+        found = self._whole.get(parts) or self._anywhere.get(parts)
+        if found is not None or parts[0] in _ASKS or (parts[-1] in _TELLS_ABOUT and not self._ends(parts)):
+            return found
+        return self._inside(parts) or self._ending(parts)
+
+    def _ends(self, parts: tuple[str, ...]) -> bool:
+        # `user_session_id` ends in a word that elsewhere tells about a secret.
+        return any(parts[-length:] in self._anywhere for length in range(2, self._longest + 1))
+
+    def _inside(self, parts: tuple[str, ...]) -> str | None:
+        for length in range(min(self._longest, len(parts)), 0, -1):
+            for start in range(len(parts) - length + 1):
+                if (found := self._anywhere.get(parts[start : start + length])) is not None:
+                    return found
+        return None
+
+    def _ending(self, parts: tuple[str, ...]) -> str | None:
+        if len(parts) > 1 and parts[-2] in _OF_A_MODEL:
+            return None
+        for start in range(len(parts)):
+            if (found := self._at_end.get(parts[start:])) is not None:
+                return found
+        long = _LONG.search(parts[-1])
+        return long[0] if long else None
+
+
+class Verdicts(dict[str, str | None]):
+    """
+    Keep the rule of each name: a table, since it is asked for every field of every line.
+
+    Attributes:
+        harmless: Names without a rule, and without a secret in themselves.
+        text: Redacts a name by value.
+    """
+
+    text: Callable[[str], str]
+
+    def __init__(self, keys: SecretKeys) -> None:
+        self._keys = keys
+        self.harmless: set[str] = set()
+
+    def __missing__(self, name: str) -> str | None:
+        rule = None if "[redacted:" in name else self._keys.rule(name)
+        if len(name) <= _MAX_KNOWN_NAME:
+            if len(self) >= MAX_KNOWN:
+                self.clear()
+                self.harmless.clear()
+            self[name] = rule
+            if rule is None and self.text(name) is name:
+                self.harmless.add(name)
+        return rule
+
+
+def _table(names: Iterable[str]) -> dict[tuple[str, ...], str]:
+    """
+    Key each entry by its segments, and by all of them as one word: `api_key` is found as `apikey` too.
+    """
+    table = {}
+    for name in names:
+        parts = segments(name)
+        if parts:
+            table["".join(parts),] = table[parts] = "_".join(parts)
+    return table

@@ -1,0 +1,268 @@
+"""
+Find secrets by what they look like, in any text.
+
+A look costs time in every line, so a text is sieved first: one pass leaves the few characters that a secret cannot do
+without, and what is left says which rules may apply. Most texts end there. No rule looks at one character more often
+than a fixed number of times, whatever the text.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+
+from obskit.logs.secret_keys import Verdicts
+
+# Shorter text cannot hold a secret together with what gives it away: `pwd=abc`.
+SHORTEST = 7
+# A card number has at least so many digits.
+_CARD_DIGITS = 13
+CARD_FROM = 10 ** (_CARD_DIGITS - 1)
+_DIGITS = b"0123456789"
+_SIGNS = b"=:@_-IJB"
+_SIEVED = bytes(set(range(256)) - set(_DIGITS + _SIGNS))
+
+
+def marker(rule: str) -> str:
+    """
+    Give what stands in a secret's place: the name of the rule, never the value.
+    """
+    return f"[redacted:{rule}]"
+
+
+_marked = re.compile(r"\W{0,2}\[redacted:([\w-]+)\]")
+
+
+def is_marker(text: str) -> bool:
+    """
+    Tell whether a value was redacted already.
+    """
+    return _marked.match(text) is not None
+
+
+def rule_in(text: str) -> str | None:
+    """
+    Name the rule of the first marker in a text, if there is one.
+    """
+    found = _marked.search(text)
+    return found[1] if found else None
+
+
+# Tokens that say what they are: first a cheap look at what stands before a sign, then their patterns.
+_dashed = re.compile(r"-(?:(?<=sk-)|(?<=xox[a-z]-)|(?<=xapp-)|(?<=glpat-)|(?<=GOCSPX-)|(?<=----))").search
+_underlined = re.compile(r"_(?:(?<=gh[pousr]_)|(?<=github_pat_)|(?<=[sr]k_)|(?<=whsec_)|(?<=hf_)|(?<=npm_))").search
+
+
+def _tokens(*patterns: tuple[str, str]) -> tuple[tuple[str, re.Pattern[str]], ...]:
+    return tuple((marker(rule), re.compile(pattern)) for rule, pattern in patterns)
+
+
+_WITH_J = _tokens(("jwt", r"eyJ[\w-]{5,}(?:\.{1,2}[\w-]+){1,4}"))
+_WITH_I = _tokens(("aws", r"A[KS]IA[A-Z0-9]{16}"), ("google", r"AIza[\w-]{35}"))
+_WITH_UNDERLINE = _tokens(
+    ("github", r"gh[pousr]_\w{20,}|github_pat_\w{20,}"),
+    ("stripe", r"[sr]k_(?:live|test)_\w{10,}|whsec_[\w+/=]{16,}"),
+    ("hugging_face", r"(?<![A-Za-z0-9])hf_[A-Za-z0-9]{30,}"),
+    ("npm", r"(?<![A-Za-z0-9])npm_[A-Za-z0-9]{36}"),
+)
+_KEY_NAME = "[A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,10}-----"
+_WITH_DASH = _tokens(
+    ("private_key", rf"-----BEGIN {_KEY_NAME}(?s:.)*?(?:-----END {_KEY_NAME}|\Z)"),
+    ("slack", r"(?:xox[a-z]|xapp)-[\w-]{10,}"),
+    ("gitlab", r"glpat-[\w-]{20,}"),
+    ("google", r"GOCSPX-[\w-]{20,}"),
+    # OpenAI, Anthropic and those that follow them; no `task-` or `desk-`.
+    ("api_key", r"(?<![A-Za-z0-9_-])sk-(?=[\w-]{0,60}\d)[\w-]{20,}"),
+)
+# After these words; others than a token's follow them in prose.
+_bearer = re.compile(r"(?i)\b(bearer\s+)(?!\[redacted:)((?=[\w.~+/=-]{0,200}\d)[\w.~+/=-]{6,}|[\w.~+/=-]{16,})")
+_AFTER_BEARER = r"\1[redacted:bearer]"
+_basic = re.compile(r"(?i)\b(basic\s+)([a-z0-9+/_-]{8,}={0,2})")
+# Passwords of web addresses hold no slash; those of other services may, and then are bounded.
+_web = re.compile(r"(://[^\s:/?#@\"'<>]{0,256}:)(?!\[redacted:)[^\s/?#\"'<>]{1,1024}@")
+_service = re.compile(
+    r"(?i)\b((?!https?:|wss?:)[a-z][a-z0-9+.-]{1,30}://[^\s:/@\"'<>]{0,256}:)(?!\[redacted:)[^\s\"'<>]{1,256}@"
+)
+_IN_URL = r"\1[redacted:url_password]@"
+# What touches a token that has become a marker may show itself only then.
+_PASSES = 4
+# In one piece, or in the groups that are printed on cards.
+_card = re.compile(
+    r"[2-6](?<![\w.-].)(?<!\d .)"
+    r"(?:\d{12,18}|\d{3}([ -])\d{4}\1\d{4}\1\d{4}(?:\1\d{1,3})?|\d{3}([ -])\d{6}\2\d{4,5})"
+    r"(?![\w-]|\.\d| \d)"
+)
+
+# Where something is said to be something, and what is said: `password=x`, `"password": "x"`, `Password: x`.
+_FAR = 72  # a name ends within so many characters before the sign
+_already = re.compile(r"=|(?<=:)//|>?[ \t]*[\"'\\\[{]{0,4}\[redacted:")
+_name_backwards = re.compile(r"[ \t]?[\"'\]\\]{0,4}(\d{0,3}[^\W\d][\w.-]{1,63})").match
+_quoted = re.compile(
+    r""">?[ \t]*[bu]?(?:(\\{1,3}["'])((?s:.)*?)(?:\1|\Z)|"((?:[^"\\\n]|\\.)*+)|'((?:[^'\\\n]|\\.)*+))"""
+)
+_listed = re.compile(r">?[ \t]*[\[{]([^\[\]{}\n]+)(?=[\]}])")
+_bare = re.compile(r">?[ \t]*((?:[^\s,;&\"'<>]*[^\s,;&\"'<>{}()\[\].])?)")
+_rest_of_line = re.compile(r">?[ \t]*([^\r\n\"']*[^\r\n\"'\s]|)")
+_option = re.compile(r"(?<!\S)--([A-Za-z][\w-]{1,40})[ \t]++(?!-)([^\s\"']+)")
+# These have several words as their value.
+_HEADERS = frozenset(["authorization", "cookie", "cookies"])
+# What stands where a secret would, and is none.
+_NOTHING = frozenset(
+    ["none", "null", "nil", "true", "false", "undefined", "str", "bytes", "int", "bool", "optional", "secretstr", "any"]
+)
+_placeholder = re.compile(r"[*.•]+|x{3,}|%[sr]|%\(\w+\)s|\$\{?\w+\}?|:\w+|\{\w*\}?|\W{1,2}|-+")
+_like_a_secret = re.compile(r"(?=.*\d)(?=.*[^\W\d]).{6,}|(?=.*[a-z])(?=.*[A-Z]).{8,}|.{20,}|.*[^\w.,:;!?()'\"-].*")
+
+
+class SecretValues:
+    """
+    Redact what looks like a secret. Thread-safe.
+
+    Args:
+        known: The rule for each name, None for names of what is no secret.
+        in_query: The same for names in the query of a URL.
+    """
+
+    def __init__(self, known: Verdicts, in_query: Verdicts) -> None:
+        self._known = known
+        self._in_query = in_query
+
+    def text(self, text: str) -> str:
+        """
+        Put a marker for each secret; a text without any comes back as it is.
+        """
+        if len(text) < SHORTEST:
+            return text
+        try:
+            sieved = text.encode().translate(None, _SIEVED)
+        except UnicodeEncodeError:  # half of a surrogate pair
+            sieved = text.encode("ascii", "ignore").translate(None, _SIEVED)
+        if sieved and (len(sieved) >= _CARD_DIGITS or not sieved.isdigit()):
+            return self._look(text, sieved)
+        return _bearer.sub(_AFTER_BEARER, text) if "bearer " in text else text
+
+    def _look(self, text: str, sieved: bytes, bare: bool = True) -> str:
+        for _ in range(_PASSES):
+            shown = self._look_once(text, sieved, bare)
+            if shown == text:
+                break
+            text = shown
+        return text
+
+    def _look_once(self, text: str, sieved: bytes, bare: bool) -> str:
+        if "@" in text and "://" in text:
+            text = _service.sub(_IN_URL, _web.sub(_IN_URL, text))
+        if "=" in text or ":" in text:
+            text = self._said(text, bare)
+        if "earer" in text or "EARER" in text or "asic" in text:
+            text = _basic.sub(_basic_marker, _bearer.sub(_AFTER_BEARER, text))
+        if "eyJ" in text:
+            text = _without(_WITH_J, text)
+        if "IA" in text or "AIza" in text:
+            text = _without(_WITH_I, text)
+        if "_" in text and _underlined(text) is not None:
+            text = _without(_WITH_UNDERLINE, text)
+        if len(sieved) >= _CARD_DIGITS and len(sieved.translate(None, _SIGNS)) >= _CARD_DIGITS:
+            text = _card.sub(_card_marker, text)
+        if "-" in text:
+            if "--" in text:
+                text = _option.sub(self._option, text)
+            if _dashed(text) is not None:
+                text = _without(_WITH_DASH, text)
+        return text
+
+    def quoted(self, text: str) -> str:
+        """
+        The same for source code, where a name that is assigned another name is no secret: `password = form.password`.
+        """
+        return self._look(text, text.encode("ascii", "ignore").translate(None, _SIEVED), bare=False)
+
+    def _said(self, text: str, bare: bool) -> str:
+        """
+        Redact what is said of a secret's name.
+        """
+        shown: list[str] = []
+        done, at, rules = 0, -1, self._in_query
+        harmless = rules.harmless
+        parts = text.replace(":", "=").split("=")
+        parts.pop()
+        for part in parts:
+            at += len(part) + 1
+            word = part.rpartition(" ")[2]
+            if word in harmless or word.isdigit():
+                continue  # most are, and have no need of the following
+            name = _name_backwards(part[:-_FAR:-1])
+            if name is not None and (rule := rules[name[1][::-1]]) is not None and at >= done:
+                span = _value_at(text, at, rule, bare)
+                if span is not None and self._is_secret_here(text, at, name):
+                    shown += [text[done : span[0]], marker(rule)]
+                    done = span[1]
+        return "".join([*shown, text[done:]]) if shown else text
+
+    def _is_secret_here(self, text: str, at: int, name: re.Match[str]) -> bool:
+        start = at - name.end()
+        if self._known[name[1][::-1]] is None:
+            return text.endswith(("?", "&"), 0, start)  # it is secret in a query string only
+        return not text.endswith("[redacted:", 0, start)
+
+    def _option(self, found: re.Match[str]) -> str:
+        rule = self._known[found[1]]
+        if rule is None or is_marker(found[2]):
+            return found[0]
+        return found[0][: found.start(2) - found.start()] + marker(rule)
+
+
+def _value_at(text: str, at: int, rule: str, bare: bool) -> tuple[int, int] | None:
+    """
+    Give where the value begins and ends that follows the sign at `at`; None: there is nothing to hide.
+    """
+    start = at + 1
+    if _already.match(text, start):
+        return None  # a marker, a comparison, a URL
+    quoted = _quoted.match(text, start) or _listed.match(text, start)
+    if quoted is not None:
+        index = quoted.lastindex or 0
+        # The last group is the value, but for `\"`, whose first is the quote.
+        value = quoted[index]
+        return quoted.span(index) if value and not _is_nothing(value) else None
+    if not bare:
+        return None
+    found = (_rest_of_line if rule in _HEADERS else _bare).match(text, start)
+    if found is None or not found[1] or _is_nothing(found[1]):
+        return None
+    if text[at] == ":" and rule not in _HEADERS and not _is_said_in_data(text, found):
+        return None
+    return found.span(1)
+
+
+def _is_nothing(value: str) -> bool:
+    return value.lower() in _NOTHING or _placeholder.fullmatch(value) is not None
+
+
+def _is_said_in_data(text: str, found: re.Match[str]) -> bool:
+    """
+    Tell `password: hunter2` from prose such as `password: must be longer`.
+    """
+    after = text[found.end() : found.end() + 2].lstrip(" \t")
+    return not after or after[0] in "\r\n,;})]" or _like_a_secret.fullmatch(found[1]) is not None
+
+
+def _without(tokens: tuple[tuple[str, re.Pattern[str]], ...], text: str) -> str:
+    for put, pattern in tokens:
+        text = pattern.sub(put, text)
+    return text
+
+
+def _basic_marker(found: re.Match[str]) -> str:
+    encoded = found[2].rstrip("=")
+    try:
+        decoded = binascii.a2b_base64(encoded + "=" * (-len(encoded) % 4)).decode()
+    except ValueError:
+        return found[0]
+    return found[1] + marker("basic") if ":" in decoded and decoded.isprintable() else found[0]
+
+
+def _card_marker(found: re.Match[str]) -> str:
+    digits = [int(digit) for digit in found[0] if digit.isdigit()]
+    doubled = [sum(divmod(2 * digit, 10)) for digit in digits[-2::-2]]
+    return marker("card") if len(digits) <= 19 and (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0 else found[0]

@@ -1,0 +1,75 @@
+"""
+Give what takes the lines of a process, by its settings.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from typing import IO, Any
+
+from obskit.errors import ConfigurationError
+from obskit.logs.files import LogFile
+from obskit.logs.queued import QueuedTarget
+from obskit.logs.stream import LineStream, Target
+from obskit.settings import Settings
+
+
+def target_for(settings: Settings) -> Target:
+    """
+    Give what takes every line: `log_file`, else `log_stream`, else standard output; behind a queue with `log_queue`.
+
+    Raises:
+        ConfigurationError: The file cannot be written.
+    """
+    target = LineStream(settings.log_stream) if settings.log_file is None else file_for(settings, settings.log_file)
+    return target if settings.log_queue is None else QueuedTarget(target, settings.log_queue)
+
+
+def error_target_for(settings: Settings) -> Target | None:
+    """
+    Give what takes the lines of ERROR and CRITICAL a second time: `error_file`.
+    """
+    return None if settings.error_file is None else file_for(settings, settings.error_file)
+
+
+def channel_target_for(settings: Settings, channel: Mapping[str, Any]) -> Target:
+    """
+    Give the file of one of `log_channels`; what it does not say is as for `log_file`.
+
+    A channel that says for how many days it is kept is kept for all of them, however many files that makes.
+    """
+    given = {name: value for name, value in channel.items() if name != "file"}
+    if "keep_days" in given:
+        given.setdefault("keep_files", None)
+    return file_for(settings, channel["file"], **given)
+
+
+def file_for(settings: Settings, path: str, **given: Any) -> Target:
+    """
+    Give the target for a path: a file that is rotated, or whatever else is there, such as `/dev/stderr` or a FIFO.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        mode = stat.S_IFREG  # LogFile makes it, or says why not
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        return LineStream(_device(path), owned=True)
+    rotation = {
+        name: getattr(settings, f"log_{name}")
+        for name in ("rotate_bytes", "rotate_daily", "keep_files", "keep_days", "gzip")
+    }
+    return LogFile(path, **{**rotation, **given})
+
+
+def _device(path: str) -> IO[bytes]:
+    try:
+        # A FIFO that nobody reads would hold the process here; what is opened then waits for its reader as usual.
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError as error:
+        raise ConfigurationError(
+            f"log file {path!r} cannot be opened: {error.strerror}; is somebody reading?"
+        ) from error
+    os.set_blocking(descriptor, True)
+    return open(descriptor, "ab", buffering=0)

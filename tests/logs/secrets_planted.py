@@ -1,0 +1,244 @@
+"""
+Hold secrets to be found, and what looks like them and is none.
+
+Tokens are put together from pieces, so that no scanner of repositories takes them for real ones. None of them is.
+"""
+
+from base64 import b64encode
+
+SECRET = "hunter2-s3cr3t"
+JWT = ".".join(["eyJ" + "hbGciOiJIUzI1NiJ9", "eyJ" + "zdWIiOiI0MiJ9", "abc_DEF-123"])
+OPAQUE = "9f86d081884c7d659a2feaa0c55ad015"
+CARDS = (
+    *("4111111111111111", "4111 1111 1111 1111", "4111-1111-1111-1111", "5500005555555559", "2223003122003222"),
+    *("378282246310005", "3782 822463 10005", "6011111111111117", "3530111333300000", "4000056655665556"),
+    "4222222222222",
+)
+KEY_BLOCK = "\n".join(
+    ["-----BEGIN RSA " + "PRIVATE KEY-----", "MIIEpAIBAAKCAQEA" + OPAQUE, "-----END RSA " + "PRIVATE KEY-----"]
+)
+TOKENS = {
+    "jwt": JWT,
+    "aws": "AKIA" + "IOSFODNN7EXAMPLE",
+    "aws session": "ASIA" + "IOSFODNN7EXAMPLE",
+    "google": "AIza" + "SyA" + "1234567890abcdefghijklmnopqrstuv",
+    "google client": "GOCSPX" + "-1mVwFTjGIXgs2BC2uHzks",
+    "github": "ghp" + "_" + "16C7e42F292c6912E7710c838347Ae178B4a",
+    "github app": "ghs" + "_" + "16C7e42F292c6912E7710c838347Ae178B4a",
+    "github fine": "github" + "_pat_" + "11ABCDEFG0123456789_abcdefghijklmnop",
+    "gitlab": "glpat" + "-abcdefghij0123456789",
+    "slack": "xoxb" + "-123456789012-abcdefABCDEF",
+    "slack app": "xapp" + "-1-A012345678-0123456789-abcdef",
+    "stripe": "sk" + "_live_" + "4eC39HqLyjWDarjtT1zdp7dc",
+    "stripe test": "rk" + "_test_" + "4eC39HqLyjWDarjtT1zdp7dc",
+    "stripe webhook": "whsec" + "_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+    "openai": "sk" + "-abcdefghijklmnopqrst1234567890",
+    "openai project": "sk" + "-proj-Abc123_def456-ghi789jkl012",
+    "anthropic": "sk" + "-ant-api03-Abc123_def456-ghi789jkl012",
+    "npm": "npm" + "_abcdefghijklmnopqrstuvwxyz0123456789",
+    "hugging face": "hf" + "_abcdefghijklmnopqrstuvwxyzABCDEFGH",
+    "key block": KEY_BLOCK,
+    "key of pgp": KEY_BLOCK.replace("RSA PRIVATE KEY", "PGP PRIVATE KEY BLOCK"),
+    "half a key block": KEY_BLOCK[:60],
+}
+
+# Keys whose values are secret, as people write them.
+KEYS = (
+    *("password", "Password", "PASSWORD", "passwd", "pwd", "user_password", "userPassword", "password_confirmation"),
+    *("new_password", "old-password", "DB_PASSWORD", "spring.datasource.password", "password1", "userpassword"),
+    *("passphrase", "passcode", "secret", "client_secret", "clientSecret", "CLIENT-SECRET", "app.secret", "secrets"),
+    *("SECRET_KEY", "secretKey", "secret_key_base", "webhook_secret", "api_key", "apiKey", "APIKey", "apikey"),
+    *("x-api-key", "X-Api-Key", "X_API_KEY", "openai_api_key", "ANTHROPIC_API_KEY", "api-keys", "private_key"),
+    *(
+        "privateKey",
+        "private_key_pem",
+        "ssh_key",
+        "signing_key",
+        "encryptionKey",
+        "access_key",
+        "aws_secret_access_key",
+    ),
+    *("AccountKey", "SharedAccessKey", "storage_key", "Ocp-Apim-Subscription-Key", "x-functions-key", "master_key"),
+    *("token", "Token", "access_token", "accessToken", "refresh_token", "id_token", "auth_token", "X-Auth-Token"),
+    *("csrf_token", "csrfmiddlewaretoken", "X-CSRFToken", "xsrf-token", "_csrf", "jwt", "bearer", "AUTHTOKEN"),
+    *("authorization", "Authorization", "HTTP_AUTHORIZATION", "proxy-authorization", "cookie", "Cookie", "set-cookie"),
+    *("Set-Cookie", "HTTP_COOKIE", "cookies", "session_cookie", "session_id", "sessionId", "sessionid", "SESSION_ID"),
+    *("session_key", "session_token", "user_session_id", "PHPSESSID", "JSESSIONID", "sid", "auth", "basic_auth"),
+    *("credential", "credentials", "aws_credentials", "connection_string", "connectionString", "smtp_pass", "DB_PASS"),
+    *("card_number", "cardNumber", "cardnumber", "credit_card", "creditCardNumber", "cvv", "cvc", "cvv2", "card_cvv"),
+    *("ssn", "SSN", "user_ssn", "social_security_number", "otp", "otp_code", "totp", "totp_secret", "seed_phrase"),
+    *("recovery_codes", "oauth_token", "oauthToken", "OAuthToken", "bot_token", "deviceToken", "app_secret_2"),
+)
+# Keys whose values are not.
+INNOCENT_KEYS = (
+    *("session_count", "sessions", "session_duration", "session", "author", "authors", "authority", "authorized"),
+    *("authenticated", "authentication_method", "auth_type", "auth_method", "oauth_provider", "tokens_used", "tokens"),
+    *("token_count", "tokenCount", "max_tokens", "maxTokens", "input_tokens", "output_tokens", "total_tokens"),
+    *("token_type", "token_expires_at", "tokenizer", "tokenized", "token_limit", "prompt_tokens_details", "n_tokens"),
+    *("time_to_first_token", "cost_per_token", "eos_token", "tokens_per_second", "token_budget_used", "token_usage"),
+    *("secretary", "secretariat", "passenger", "passengers", "pass_rate", "passed", "bypass", "compass", "passport"),
+    *("cardinal", "cardinality", "card", "cards", "card_type", "card_brand", "card_count", "dashboard", "discard"),
+    *("password_changed_at", "password_length", "password_policy", "has_password", "is_secret", "use_cookies"),
+    *("password_required", "password_min_length", "requires_password", "secret_name", "secretArn", "secret_version"),
+    *("api_key_id", "apiKeyName", "access_key_id", "key", "keys", "key_id", "keyboard", "monkey", "primary_key"),
+    *("public_key", "foreign_key", "cache_key", "sort_key", "private_key_path", "private", "credential_type"),
+    *("cookie_consent", "cookie_name", "cookies_enabled", "cookie_policy", "csrf_exempt", "csrf_failure_reason"),
+    *("jwt_algorithm", "authorization_url", "authorization_endpoint", "connection", "connections", "string"),
+    *("user", "username", "user_id", "email", "id", "ids", "name", "status", "path", "code", "signature", "sig"),
+    *("pin", "pan", "pinned", "span", "company", "panel", "spin", "hash", "salt", "state", "nonce", "assassin"),
+    *("credit", "credits", "card_number_valid", "cvv_check", "ssn_verified", "social", "security", "secure"),
+    *("secret_count", "num_secrets", "session_id_count", "max_sessions", "otp_enabled", "totp_required", ""),
+    *("description", "microsecond", "timestamp", "duration_ms", "bearing", "forbearance", "pwd_changed", "__class__"),
+)
+
+# Text with a secret in it: `{}` is where the secret stands.
+AROUND = (
+    *("password={}", "password = {}", "password: {}", "Password:{}", "PASSWORD={}", "user=ada password={} host=db"),
+    *('{{"password": "{}"}}', "{{'password': '{}'}}", '{{\\"password\\": \\"{}\\"}}', 'password="{}"', "password='{}'"),
+    *('"apiKey":"{}"', "api_key={}", "x-api-key: {}", "X-Api-Key: {}\r\nHost: shop.example", "client_secret={}&a=b"),
+    *(
+        "https://shop.example/?token={}",
+        "/callback?code={}&state=1",
+        "/x?a=1&access_token={}",
+        "/x?sig={}",
+        "/x?key={}",
+    ),
+    *("GET /items?api_key={} HTTP/1.1", "wss://x.example/s?auth_token={}&v=2", "next=/login?session_id={}#top"),
+    *(
+        "postgresql://shop:{}@db.internal:5432/shop",
+        "postgresql+psycopg2://shop:{}@db/shop",
+        "redis://:{}@cache:6379/0",
+    ),
+    *("mongodb+srv://u:{}@cluster0.example/db", "amqp://guest:{}@mq//", "https://ada:{}@shop.example/repo.git"),
+    *(
+        "mysql://root:{}@localhost",
+        "smtp://user%40x:{}@mail.example:587",
+        "could not reach ftp://u:{}@files.example/a.",
+    ),
+    *("host=db user=shop password={} dbname=shop", "Server=db;User Id=sa;Password={};Encrypt=yes", "PWD={};"),
+    *("AccountName=shop;AccountKey={};EndpointSuffix=core.windows.net", "SharedAccessKey={}", "export DB_PASSWORD={}"),
+    *(
+        "Authorization: {}",
+        "authorization: Token {}",
+        "-H 'Authorization: Bearer {}' https://x",
+        '"Authorization": "{}"',
+    ),
+    *("Authorization: Bearer {}", "proxy-authorization: Digest {}", "('authorization', 'x') authorization={}"),
+    *("Cookie: theme=dark; sessionid={}", "Set-Cookie: sid={}; HttpOnly; Path=/", "cookie: {}; a=b\nAccept: */*"),
+    *(
+        "login --password {} --user ada",
+        "tool --api-key={} run",
+        "mysql --password={}",
+        "curl --oauth2-bearer-token {}",
+    ),
+    *("the password: {}", "login failed, password={}, attempts=3", "User(name='ada', password='{}')", "token={}."),
+    *("Login(password=SecretStr('x'), token='{}')", "secret => {}", '"secret" => "{}"', "secrets: [{}]", "secret:\t{}"),
+    *("user[password]={}", "form.password={}&form.name=ada", "SECRET_KEY = '{}'", 'password:"{}"', "password=b'{}'"),
+    *("retry with client-secret: {}", "ssn={}", "cvv={}", "passphrase={}", "card_number={}", 'password="{} and more"'),
+)
+AROUND_OPAQUE = ("Bearer {}", "bearer {}", "BEARER {}", "sent 'Bearer {}' to it", "header was Bearer\t{}, refused")
+BASIC = "Basic " + b64encode(f"ada:{SECRET}".encode()).decode()
+
+# What drivers and validators say, with a value of the application in it.
+ERRORS = (
+    'duplicate key value violates unique constraint "users_email_key"\nDETAIL:  Key (email)=({}) already exists.',
+    'null value in column "name" of relation "users" violates not-null constraint\n'
+    "DETAIL:  Failing row contains (17, null, {}, 2026-11-03).\n",
+    'duplicate key value violates "k"\nDETAIL:  Key (note)=(two\nlines {}) already exists.\nHINT:  None.',
+    "invalid input syntax for type integer: \"{}\"\nLINE 1: INSERT INTO users VALUES ('{}')\n                        ^",
+    'invalid input syntax for type integer: "{}"\nCONTEXT:  COPY users, line 3, column age: "{}"',
+    'invalid input value for enum mood: "{}"',
+    "invalid input for query argument $1: '{}' (an integer is required (got type str))",
+    "(psycopg.errors.UniqueViolation) duplicate key value\nDETAIL:  Key (email)=({}) already exists.\n"
+    "[SQL: INSERT INTO users (email) VALUES (%(email)s)]\n[parameters: {{'email': '{}'}}]\n"
+    "(Background on this error at: https://sqlalche.me/e/20/gkpj)",
+    "(sqlite3.IntegrityError) UNIQUE constraint failed: users.email\n[SQL: INSERT INTO users VALUES (?)]\n"
+    "[parameters: [('{}',), ('x]y',)  ... displaying 10 of 99 total bound parameter sets ...  ('{}',)]]",
+    "(1062, \"Duplicate entry '{}' for key 'users.email'\")",
+    "(1366, \"Incorrect integer value: '{}' for column 'age' at row 1\")",
+    "(1292, \"Truncated incorrect DOUBLE value: '{}'\")",
+    "(1064, \"You have an error in your SQL syntax; check the manual for the syntax to use near '{}')' at line 1\")",
+    "Violation of UNIQUE KEY constraint 'UQ'. Cannot insert duplicate key in object 'dbo.users'. "
+    "The duplicate key value is ({}).",
+    'E11000 duplicate key error collection: shop.users index: email_1 dup key: {{ email: "{}" }}',
+    "1 validation error for User\nage\n  Input should be a valid integer "
+    "[type=int_parsing, input_value='{}', input_type=str]",
+)
+
+# Text without a secret.
+INNOCENT = (
+    *("order paid", "request", "GET /items/7 200 12ms", "session_count=5", "tokens_used: 7", "author=Ada Lovelace"),
+    *("Invalid token: unexpected end of input", "password: must be longer than 8 characters", "secret: not found here"),
+    *(
+        "Unexpected token: '}' at position 12",
+        "wrong password",
+        "no password given",
+        "the password is wrong",
+        "token expired",
+    ),
+    *("Bearer token missing", "bearer authentication is required", "Basic authentication failed", "use Basic auth"),
+    *("password=None", "token=null", "password=''", 'password=""', "password=***", "secret=<missing>", "token=%s"),
+    *(
+        "password=${DB_PASSWORD}",
+        "password: str",
+        "password: str = None",
+        "INSERT INTO t VALUES (:password)",
+        "token=?",
+    ),
+    *("https://host:8080/path?email=ada@shop.example", "http://shop.example:80/", "mailto:ada@shop.example", "a:b@c"),
+    *(
+        "postgresql://db.internal:5432/shop",
+        "postgresql://shop@db.internal/shop",
+        "redis://cache:6379/0",
+        "user@host:path",
+    ),
+    *("2026-11-03T12:30:11.123456Z", "12:30:11", "10.0.0.1:5432", "fe80::1", "/srv/shop/app.py:17", "C:\\Users\\ada"),
+    *("550e8400-e29b-41d4-a716-446655440000", "1700000000000", "1700000000000000000", "3.4111111111111111", OPAQUE),
+    *("4111111111111112", "41111111111111111111111", "id4111111111111111", "0.4111111111111111", "4111 1111 1111 1112"),
+    *("tel. 4111 111 111", "9111111111111111", "1234567890123", "order 5105105105105101", "x-4111111111111111-y"),
+    *("key=value", "code=200", "state=open", "sig=ok", "GET /?code_page=7", "signature=def f(x)", "a=1&b=2", "hmac=1"),
+    *(
+        "sk-learn",
+        "task-1234567890abcdefghijk",
+        "desk-abcdefghijklmnopqrst1234",
+        "risk-free-and-long-words-1",
+        "xoxo-hugs",
+    ),
+    *(
+        "eyJ is not enough",
+        "AKIA",
+        "AKIAshort",
+        "AIza",
+        "ghp_",
+        "github_pattern",
+        "sk_live",
+        "hf_model",
+        "npm_config_x",
+    ),
+    *(
+        "-----BEGIN CERTIFICATE-----\nMIIC\n-----END CERTIFICATE-----",
+        "-----",
+        "--verbose --token-count 7",
+        "-- a comment",
+    ),
+    *("passenger: Ada", "secretary=Bob", "cardinal: 7", "compass=north", "monkey=1", "keyboard: qwerty", "author: x"),
+    *(
+        "max_tokens=4096",
+        "token_type=bearer",
+        "password_changed_at=2026-11-03",
+        "cookie_consent=accepted",
+        "auth_type: oidc",
+    ),
+    *(
+        "SELECT password FROM users WHERE id = 7",
+        "UPDATE users SET token_count = token_count + 1",
+        "if token == other:",
+    ),
+    *("x" * 5000, "ä" * 100, "=" * 100, ":" * 100, "@" * 100, "://@:" * 20, "", " ", "\n", "\x00", "…"),
+    *("ValueError: invalid literal for int() with base 10: 'x'", "KeyError: 'password'", "[redacted:password]"),
+    *(
+        "password=[redacted:password]",
+        "Authorization: [redacted:authorization]",
+        "postgres://u:[redacted:url_password]@h",
+    ),
+)

@@ -1,0 +1,265 @@
+"""
+Old files are compressed and deleted beside whoever writes, and whoever does it may be killed at any moment.
+"""
+
+import fcntl
+import gzip
+import os
+import stat
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from obskit.logs.files import LogFile
+from obskit.logs.old_files import ABANDONED, OldFiles
+from obskit.testing import FakeClock
+
+NOON = 1_793_707_200.0  # 2026-11-03T12:00:00Z
+DAY = 86_400
+TEXT = b"".join(b'{"number": %d}\n' % number for number in range(500))
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "app.jsonl"
+
+
+def keeper(path, keep_files=None, keep_days=None, compress=False, clock=None):
+    return OldFiles(str(path), keep_files, keep_days, compress, clock or FakeClock(NOON))
+
+
+def put_aside(path, *days):
+    """
+    Leave an old file for each day, counted back from now.
+    """
+    keep = keeper(path)
+    for back in days:
+        with open(keep.path_for(NOON - back * DAY), "wb") as file:
+            file.write(TEXT)
+
+
+def names(path):
+    return sorted(os.listdir(path.parent))
+
+
+def text_of(file):
+    return gzip.decompress(file.read_bytes())
+
+
+def wait_for_tidying():
+    for thread in threading.enumerate():
+        if thread.name == "obskit-old-files":
+            thread.join(30)
+
+
+def name(day, ending=""):
+    return f"app.jsonl.202611{day:02}T120000.000000Z{ending}"
+
+
+def test_only_the_newest_are_kept(path):
+    """
+    Of five old files the two newest stay, whether they are compressed or not; what is no old file is not touched.
+    """
+    put_aside(path, 4, 3, 2, 1, 0)
+    for other in ("app.jsonl", "app.jsonl.1", "app.jsonl.bak", "other.jsonl", name(3).replace("app", "apq")):
+        (path.parent / other).touch()
+    os.rename(path.parent / name(2), path.parent / name(2, ".gz"))
+    left = keeper(path, keep_files=2).pass_over()
+
+    assert not left
+    others = ["app.jsonl", "app.jsonl.1", "app.jsonl.bak", "other.jsonl", name(3).replace("app", "apq")]
+
+    assert sorted([*others, name(3), name(2, ".gz")]) == names(path)
+
+
+def test_files_are_deleted_after_so_many_days(path):
+    """
+    A file goes when its last line is older than that, and one that is as old stays.
+    """
+    put_aside(path, 2, 1, 0)
+    clock = FakeClock(NOON + DAY)
+    keeper(path, keep_days=2, clock=clock).pass_over()
+    on_the_day = names(path)
+    clock.advance(1)
+    keeper(path, keep_days=2, clock=clock).pass_over()
+
+    assert ([name(2), name(3)], [name(3)]) == (on_the_day, names(path))
+
+
+def test_old_files_are_compressed(path):
+    """
+    The compressed file has the same bytes, rights and time, and its place is the old one's, with `.gz`.
+    """
+    put_aside(path, 0)
+    plain = path.parent / name(3)
+    plain.chmod(0o604)
+    os.utime(plain, (NOON, NOON))
+    keeper(path, compress=True).pass_over()
+    packed = path.parent / name(3, ".gz")
+
+    assert [packed.name] == names(path)
+    assert (TEXT, 0o604, NOON) == (text_of(packed), stat.S_IMODE(packed.stat().st_mode), packed.stat().st_mtime)
+    assert packed.stat().st_size < len(TEXT) / 3
+
+
+@pytest.mark.parametrize("given", [{"compress": True}, {"keep_files": 1}, {"keep_days": 1}])
+def test_what_somebody_may_write_to_is_left_alone(path, given):
+    """
+    A file whose writer has not moved on yet waits for him, and is dealt with when he has.
+    """
+    put_aside(path, 2, 0)
+    with open(path.parent / name(1)) as writer:
+        fcntl.flock(writer, fcntl.LOCK_SH)
+        left = keeper(path, **given).pass_over()
+        waiting = name(1) in names(path)
+    then = keeper(path, **given).pass_over()
+
+    assert (True, True, False) == (left, waiting, then)
+    assert name(1) not in names(path)
+
+
+def test_a_writer_that_says_nothing_does_not_hold_a_file_for_ever(path):
+    """
+    A process that has been silent since the file was put aside looks before it writes: after an hour its lock is of
+    no matter.
+    """
+    put_aside(path, 0)
+    old = path.parent / name(3)
+    clock = FakeClock(old.stat().st_ctime + ABANDONED)
+    with open(old) as writer:
+        fcntl.flock(writer, fcntl.LOCK_SH)
+        before = keeper(path, compress=True, clock=clock).pass_over()
+        clock.advance(1)
+        after = keeper(path, compress=True, clock=clock).pass_over()
+
+    assert (True, False, [name(3, ".gz")]) == (before, after, names(path))
+
+
+def test_two_that_compress_at_once_do_it_once(path):
+    """
+    Who finds another at work on a file leaves it to him.
+    """
+    put_aside(path, 0)
+    part = path.parent / f".{name(3)}.gz.part"
+    with open(part, "wb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        left = keeper(path, compress=True).pass_over()
+        untouched = (path.parent / name(3)).read_bytes()
+
+    assert (True, TEXT) == (left, untouched)
+
+
+def test_what_a_killed_process_has_half_compressed_is_done_anew(path):
+    """
+    The rest of an attempt is overwritten, and is deleted with its file.
+    """
+    put_aside(path, 1, 0)
+    for day in (2, 3):
+        (path.parent / f".{name(day)}.gz.part").write_bytes(b"\x1f\x8b half of it")
+    keeper(path, compress=True, keep_files=1).pass_over()
+
+    assert ([name(3, ".gz")], TEXT) == (names(path), text_of(path.parent / name(3, ".gz")))
+
+
+def test_what_a_killed_process_has_not_renamed_gets_its_name(path):
+    """
+    A compressed file that has its plain name still is named, and not compressed again.
+    """
+    put_aside(path, 0)
+    old = path.parent / name(3)
+    old.write_bytes(gzip.compress(TEXT))
+    keeper(path, compress=True).pass_over()
+
+    assert ([name(3, ".gz")], TEXT) == (names(path), text_of(path.parent / name(3, ".gz")))
+
+
+def test_a_disk_that_is_full_leaves_the_file_as_it_was(path):
+    """
+    A file that cannot be compressed stays, and nothing of the attempt.
+    """
+    put_aside(path, 0)
+    source = """
+import resource, sys
+from obskit.logs.old_files import OldFiles
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+OldFiles(sys.argv[1], None, None, True, lambda: 0.0).pass_over()
+"""
+    done = subprocess.run([sys.executable, "-c", source, str(path)], capture_output=True, text=True, timeout=60)
+
+    assert "File too large" in done.stderr
+    assert ([name(3)], TEXT) == (names(path), (path.parent / name(3)).read_bytes())
+
+
+COMPRESS = """
+import sys
+from obskit.logs.old_files import OldFiles
+print(flush=True)
+OldFiles(sys.argv[1], None, None, True, lambda: 0.0).pass_over()
+"""
+
+
+def test_who_compresses_may_be_killed_at_any_moment(path):
+    """
+    However often it is killed, each file is there once at each moment, with all its lines, and is compressed at last.
+    """
+    put_aside(path, 5, 4, 3, 2, 1, 0)
+    read = []
+    for attempt in range(15):
+        with subprocess.Popen([sys.executable, "-c", COMPRESS, str(path)], stdout=subprocess.PIPE) as process:
+            process.stdout.readline()
+            threading.Event().wait(attempt / 500)  # nothing to wait for: it is at some point of its work
+            process.kill()
+        files = [path.parent / file for file in names(path) if not file.startswith(".")]
+        read.append(
+            [
+                text if text[:2] != b"\x1f\x8b" else gzip.decompress(text)
+                for text in (file.read_bytes() for file in files)
+            ]
+        )
+    keeper(path, compress=True).pass_over()
+
+    assert [[TEXT] * 6] * 15 == read
+    assert [True] * 6 == [file.endswith(".gz") for file in names(path)]
+
+
+def test_a_log_file_has_its_old_files_tidied(path):
+    """
+    A file that starts anew has a thread compress the last one and delete the surplus; the thread then ends.
+    """
+    file = LogFile(path, rotate_bytes=10_000, keep_files=3, gzip=True)
+    for _ in range(20):
+        file.write(TEXT)
+    wait_for_tidying()
+    file.close()
+
+    assert [".gz"] * 3 == [found[-3:] for found in names(path) if found != "app.jsonl"]
+
+
+def test_a_restart_tidies_what_the_last_run_left(path):
+    """
+    Old files are dealt with when a log file is opened, not only when one starts anew.
+    """
+    put_aside(path, 1, 0)
+    file = LogFile(path, keep_files=1, gzip=True)
+    wait_for_tidying()
+    file.close()
+
+    assert ["app.jsonl", name(3, ".gz")] == names(path)
+
+
+def test_a_day_without_a_new_file_has_them_tidied_too(path):
+    """
+    Files that grow too old while the present one is not full are deleted on the next day.
+    """
+    clock = FakeClock(NOON)
+    put_aside(path, 1)
+    file = LogFile(path, keep_files=None, keep_days=2, clock=clock)
+    file.write(TEXT)
+    clock.advance(2 * DAY)
+    file.write(TEXT)
+    wait_for_tidying()
+    file.close()
+
+    assert ["app.jsonl"] == names(path)

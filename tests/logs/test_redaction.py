@@ -1,0 +1,524 @@
+"""
+Secrets are found wherever they stand, and nothing else is touched.
+"""
+
+import dataclasses
+import json
+import re
+import traceback
+from collections import OrderedDict, namedtuple
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from uuid import UUID
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from logs.secrets_planted import (
+    AROUND,
+    AROUND_OPAQUE,
+    BASIC,
+    CARDS,
+    ERRORS,
+    INNOCENT,
+    INNOCENT_KEYS,
+    JWT,
+    KEYS,
+    OPAQUE,
+    SECRET,
+    TOKENS,
+)
+from obskit.logs.redaction import Redactor
+from obskit.logs.secret_keys import MAX_KNOWN
+
+redactor = Redactor()
+MARKER = re.compile(r"\[redacted:([\w-]+)\]")
+
+
+# By key
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_secret_key_hides_its_value(key):
+    """
+    The value of a secret key is hidden, at the top and inside, and the marker says nothing of it.
+    """
+    shown = redactor.fields({"ok": 1, key: SECRET, "inside": [{key: [SECRET]}]})
+
+    assert 1 == shown["ok"]
+    assert MARKER.fullmatch(shown[key])
+    assert [{key: shown[key]}] == shown["inside"]
+
+
+@pytest.mark.parametrize("key", INNOCENT_KEYS)
+def test_an_innocent_key_shows_its_value(key):
+    """
+    A key that only looks like a secret one is left alone: the very object comes back.
+    """
+    fields = {key: "value", "inside": {key: 17}}
+
+    assert redactor.fields(fields) is fields
+
+
+def test_the_marker_names_the_rule():
+    """
+    It is the entry of the list, in one spelling.
+    """
+    shown = redactor.fields({"dbPassword": "x", "X-API-KEY": "x", "OAuthToken": "x", "JSESSIONID": "x"})
+
+    assert ["password", "api_key", "token", "jsessionid"] == [MARKER.fullmatch(text)[1] for text in shown.values()]
+
+
+@pytest.mark.parametrize("key", ["birth_date", "birthDate", "BIRTH-DATE", "user.birthdate", "birth_date_text"])
+def test_keys_can_be_added(key):
+    """
+    A key that is added is found in any spelling, whatever its value is; the default list still holds.
+    """
+    shown = Redactor(["birth_date", "max price", "naïveté", "имя"]).fields({key: date(1815, 12, 10), "pwd": "x"})
+
+    assert {key: "[redacted:birth_date]", "pwd": "[redacted:pwd]"} == shown
+
+
+@pytest.mark.parametrize("key", ["max_price", "naïveté", "имя", "имя_клиента"])
+def test_keys_that_are_added_are_what_they_are(key):
+    """
+    No word is kept from being added, in no alphabet.
+    """
+    assert MARKER.fullmatch(Redactor(["max price", "naïveté", "имя"]).fields({key: 1})[key])
+
+
+@pytest.mark.parametrize("value", [None, True, False, ""])
+def test_what_hides_nothing_is_shown(value):
+    """
+    That there is no password is no secret.
+    """
+    fields = {"password": value}
+
+    assert redactor.fields(fields) is fields
+
+
+@pytest.mark.parametrize("value", [0, 1234, 1.5, b"x", [], {}, object(), ["x"], {"a": 1}, "0", Decimal(1)])
+def test_any_other_value_of_a_secret_key_is_hidden(value):
+    """
+    Whatever it is, the marker stands in its place.
+    """
+    assert {"password": "[redacted:password]"} == redactor.fields({"password": value})
+
+
+def test_names_that_an_application_makes_up_cost_no_memory():
+    """
+    The verdicts that are kept are bounded, and so are those on long names.
+    """
+    own = Redactor()
+    for number in range(3 * MAX_KNOWN):
+        own.fields({f"field_{number}": 1, f"{number}{'x' * 100}": 1})
+
+    assert len(own._known) <= MAX_KNOWN
+    assert len(own._known.harmless) <= MAX_KNOWN
+
+
+# By value
+
+
+@pytest.mark.parametrize("token", TOKENS.values(), ids=TOKENS)
+@pytest.mark.parametrize("around", ["{}", "sent {} to it", "'{}'", "x={};", "{}.", "/reset/{}?x", "a\n{}\nb", "({})"])
+def test_a_token_that_says_what_it_is_is_hidden(token, around):
+    """
+    The tokens of well-known services are found wherever they stand, and what is around them stays.
+    """
+    shown = redactor.text(around.format(token))
+    before, after = around.split("{}")
+
+    assert shown.startswith(before)
+    assert "half" in token or "-----BEGIN" in token or shown.endswith(after)
+    assert len(MARKER.findall(shown)) == 1
+    assert token[-8:] not in shown
+
+
+@pytest.mark.parametrize("around", AROUND)
+@pytest.mark.parametrize(
+    "secret", [SECRET, OPAQUE, "swordfish", "p%40ss", "pässwörd", "1234567", JWT, "p{a}s[s](1)x", "a=b=c"]
+)
+def test_what_is_said_to_be_secret_is_hidden(around, secret):
+    """
+    In assignments, JSON, headers, URLs, command lines and connection strings no part of the secret stays.
+    """
+    shown = redactor.text(around.format(secret))
+
+    assert MARKER.search(shown)
+    assert secret not in shown
+    assert redactor.text(shown) == shown
+
+
+@pytest.mark.parametrize("around", AROUND_OPAQUE)
+@pytest.mark.parametrize("secret", [OPAQUE, JWT, "abcdefghijklmnopqrst", "mF_9.B5f-4.1JqM"])
+def test_a_bearer_token_is_hidden(around, secret):
+    """
+    After the word the token goes, whatever it looks like, and the word stays.
+    """
+    shown = redactor.text(around.format(secret))
+
+    assert secret not in shown
+    assert "bearer" in shown.lower()
+
+
+def test_a_password_of_basic_authentication_is_hidden():
+    """
+    What is encoded behind the word goes, when it is a name and a password.
+    """
+    assert "sent Basic [redacted:basic] twice" == redactor.text(f"sent {BASIC} twice")
+
+
+@pytest.mark.parametrize("card", CARDS)
+@pytest.mark.parametrize("around", ["{}", "card {} declined", "[{}]", "'{}',", "{}.", "n:{}", "/cards/{}"])
+def test_a_card_number_is_hidden(card, around):
+    """
+    Numbers with the checksum and the first digits of cards are found, in one piece or in groups.
+    """
+    assert around.format("[redacted:card]") == redactor.text(around.format(card))
+
+
+def test_a_card_number_that_is_a_number_is_hidden():
+    """
+    It need not be text.
+    """
+    assert {"value": "[redacted:card]"} == redactor.fields({"value": 4111111111111111})
+    assert {"inside": ["[redacted:card]"]} == redactor.fields({"inside": [4111111111111111]})
+
+
+@pytest.mark.parametrize("text", INNOCENT)
+def test_innocent_text_is_untouched(text):
+    """
+    The very string comes back, so who has it can tell without a comparison.
+    """
+    fields = {"message": text, "inside": [text, {"text": text}]}
+
+    assert redactor.text(text) is text
+    assert redactor.traceback(text) == text
+    assert redactor.fields(fields) is fields
+
+
+def test_values_can_be_left_unread():
+    """
+    With `values=False` names still count, and no text is looked at.
+    """
+    own = Redactor(values=False)
+    fields = {"message": f"password={SECRET} {JWT}", "number": 4111111111111111}
+
+    assert own.fields(fields) is fields
+    assert {"password": "[redacted:password]"} == own.fields({"password": "x"})
+    assert "a=b&token=[redacted:token]" == own.query("a=b&token=x")
+    assert own.text(JWT) is JWT
+
+
+# Inside of other values
+
+Point = namedtuple("Point", "x password")
+
+
+@dataclasses.dataclass
+class Login:
+    name: str
+    password: str
+    hidden: str = dataclasses.field(default="", repr=False)
+
+
+class Shown:
+    def __init__(self, text):
+        self.text = text
+
+    def __str__(self):
+        return self.text
+
+
+HOLDERS = {
+    "list": lambda: [1, [f"password={SECRET}"]],
+    "tuple": lambda: (1, (f"password={SECRET}",)),
+    "set": lambda: {f"password={SECRET}"},
+    "dict": lambda: {"a": {"b": {"password": SECRET}}},
+    "ordered dict": lambda: OrderedDict(password=SECRET),
+    "key of bytes": lambda: {b"authorization": SECRET},
+    "dataclass": lambda: Login("ada", SECRET),
+    "dataclass in a list": lambda: [Login("ada", SECRET)],
+    "namedtuple": lambda: Point(1, SECRET),
+    "headers": lambda: [("accept", "*/*"), ("authorization", SECRET)],
+    "headers of ASGI": lambda: [(b"accept", b"*/*"), (b"cookie", SECRET.encode())],
+    "bytes": lambda: f"password={SECRET}".encode(),
+    "an object": lambda: Shown(f"User(password='{SECRET}')"),
+    "an object in a list": lambda: [Shown(f"User(password='{SECRET}')")],
+    "an exception": lambda: ValueError(f"password={SECRET}"),
+    "a driver's exception": lambda: ValueError(f"DETAIL:  Key (email)=({SECRET}) already exists."),
+    "a string of its own class": lambda: type("Text", (str,), {})(f"password={SECRET}"),
+    "very deep": lambda: [[[[[[[[[[{"password": SECRET}]]]]]]]]]],
+}
+
+
+@pytest.mark.parametrize("make", HOLDERS.values(), ids=HOLDERS)
+def test_a_secret_is_found_inside(make):
+    """
+    Wherever it is, what comes back shows a marker and no secret, and the value itself is not changed.
+    """
+    value = make()
+    before = repr(value)
+    shown = str(redactor.fields({"value": value})["value"])
+
+    assert MARKER.search(shown)
+    assert SECRET not in shown
+    assert isinstance(value, (Shown, BaseException)) or repr(value) == before
+
+
+def test_a_name_that_is_a_secret_is_hidden():
+    """
+    Where tokens are the keys of a table, they are found as in any text; so they are in the names of a line's fields.
+    """
+    fields = {JWT: 1, "by_key": {JWT: {"user": 7}, f"password={SECRET}": 2}}
+    expected = {"[redacted:jwt]": 1, "by_key": {"[redacted:jwt]": {"user": 7}, "password=[redacted:password]": "x"}}
+    expected["by_key"]["password=[redacted:password]"] = "[redacted:password]"
+
+    assert expected == redactor.fields(fields)
+    assert expected == redactor.fields(fields)
+
+
+def test_what_holds_no_secret_comes_back_as_it_is():
+    """
+    Nothing is copied without a reason.
+    """
+    fields = {
+        "list": [1, (2, {3}), {"a": Login("ada", "")}],
+        "point": Point(1, None),
+        "when": datetime.now(UTC),
+        "price": Decimal("1.50"),
+        "id": UUID(int=7),
+        "object": Shown("plain"),
+        "bytes": b"plain",
+        5: "five",
+        None: [("token", "count")],
+    }
+    del fields[None]
+
+    assert redactor.fields(fields) is fields
+
+
+def test_a_list_that_holds_itself_is_said_to():
+    """
+    A cycle ends, and hides nothing that is beside it.
+    """
+    cycle = [f"password={SECRET}", 1]
+    cycle.append(cycle)
+    named = {"password": SECRET}
+    named["self"] = named
+    shown = redactor.fields({"cycle": cycle, "named": named})
+
+    assert ["password=[redacted:password]", 1, "<list inside of itself>"] == shown["cycle"]
+    assert {"password": "[redacted:password]", "self": "<dict inside of itself>"} == shown["named"]
+
+
+def test_what_is_shared_is_gone_through_once():
+    """
+    A small value that unfolds to a hundred million leaves takes no time.
+    """
+    value = ["x"]
+    for _ in range(8):
+        value = [value] * 10
+    fields = {"value": value}
+
+    assert redactor.fields(fields) is fields
+
+
+def test_an_object_that_raises_is_said_to():
+    """
+    Nothing of the application's own code gets out.
+    """
+
+    class Broken(dict):
+        def items(self):
+            raise RuntimeError("no")
+
+    class Mute:
+        def __str__(self):
+            raise RuntimeError("no")
+
+    shown = redactor.fields({"broken": Broken(a=1), "mute": Mute()})
+
+    assert {"broken": "<Broken that cannot be shown>", "mute": "<Mute that cannot be shown>"} == shown
+
+
+# Exceptions
+
+
+QUOTED = [(text, secret) for text in ERRORS for secret in ("ada@shop.example", "O'Brien", "a (b) [c]", 'say "x"')]
+# Others quote a value as Python writes it, in one line.
+QUOTED += [(text, "line\nbreak") for text in ERRORS if re.search("DETAIL:|uplicate entry|key value is|dup key", text)]
+
+
+@pytest.mark.parametrize(("text", "secret"), QUOTED)
+def test_what_drivers_quote_is_cut(text, secret):
+    """
+    The value is gone from the message and from a traceback, and what the driver says of the mistake stays.
+    """
+    message = text.format(*[secret] * text.count("{}"))
+    shown = redactor.traceback(message)
+    in_traceback = redactor.traceback(f'Traceback (most recent call last):\n  File "x", line 1, in f\nE: {message}\n')
+
+    assert secret not in shown + in_traceback
+    assert not re.search("O'|ada@|break", shown)
+    assert shown[:12] == message[:12]
+    assert redactor.traceback(shown) == shown
+
+
+def test_what_follows_a_drivers_message_stays():
+    """
+    Only the value is cut: hints, statements and the next exception of a chain are all there.
+    """
+    shown = redactor.traceback(
+        "IntegrityError: duplicate key\nDETAIL:  Key (email)=(ada) already exists.\nHINT:  Use another.\n"
+        "[SQL: INSERT INTO users (email) VALUES (%s)]\n[parameters: ('ada',)]\n\n"
+        "During handling of the above exception, another exception occurred:\n\nKeyError: 'x'\n"
+    )
+
+    assert (
+        "IntegrityError: duplicate key\nDETAIL:  [redacted:detail]\nHINT:  Use another.\n"
+        "[SQL: INSERT INTO users (email) VALUES (%s)]\n[parameters: [redacted:parameters]]\n\n"
+        "During handling of the above exception, another exception occurred:\n\nKeyError: 'x'\n"
+    ) == shown
+
+
+def test_source_code_in_a_traceback_stays_readable():
+    """
+    Names that are assigned to names are no secrets, in the lines of source; literals and messages are.
+    """
+    text = (
+        "Traceback (most recent call last):\n"
+        '  File "/srv/shop/login.py", line 7, in login\n'
+        "    session = connect(user=form.user, password=form.password, token=get_token(request))\n"
+        "              ^^^^^^^^^^^^^^^^^^^^^^^^^^\n"
+        '  File "/srv/shop/login.py", line 9, in connect\n'
+        '    raise Refused(f"password={password}", api_key="hunter2-s3cr3t")\n'
+        "shop.Refused: password=hunter2-s3cr3t\n"
+    )
+    shown = redactor.traceback(text)
+
+    assert text.splitlines()[:5] == shown.splitlines()[:5]
+    assert 'api_key="[redacted:api_key]")' in shown
+    assert shown.endswith("shop.Refused: password=[redacted:password]\n")
+
+
+def test_real_tracebacks_are_redacted():
+    """
+    What Python writes for a group of exceptions, with notes and a cause, holds no secret afterwards.
+    """
+
+    def fail():
+        try:
+            raise ValueError(f"token={SECRET}")
+        except ValueError as error:
+            error.add_note(f"Authorization: Bearer {SECRET}")
+            raise ExceptionGroup("two", [KeyError(f"password={SECRET}"), ValueError(JWT)]) from error
+
+    try:
+        fail()
+    except ExceptionGroup:
+        text = traceback.format_exc()
+    shown = redactor.traceback(text)
+
+    assert SECRET not in shown
+    assert JWT not in shown
+    assert [line for line in text.splitlines() if "File" in line] == [
+        line for line in shown.splitlines() if "File" in line
+    ]
+
+
+# Query strings
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("a=1&token=x&b=2", "a=1&token=[redacted:token]&b=2"),
+        ("code=4711&state=1&key=x&sig=y", "code=[redacted:code]&state=1&key=[redacted:key]&sig=[redacted:sig]"),
+        ("api%5Fkey=x", "api%5Fkey=[redacted:api_key]"),
+        ("user%5Bpassword%5D=x", "user%5Bpassword%5D=[redacted:password]"),
+        ("next=https%3A%2F%2Fu%3Ap%40h%2F", "next=[redacted:url_password]"),
+        ("next=%2Flogin%3Ftoken%3Dabc123", "next=[redacted:token]"),
+        ("card=4111+1111+1111+1111", "card=[redacted:card]"),
+        (f"q={JWT}", "q=[redacted:jwt]"),
+        (f"{JWT}", "[redacted:jwt]"),
+        ("X-Amz-Signature=ab&a=1", "X-Amz-Signature=[redacted:x_amz_signature]&a=1"),
+        ("a=1;token=abc", "a=[redacted:token]"),
+        ("token=&token", "token=&token"),
+        ("q=author&page=2&session_count=5", "q=author&page=2&session_count=5"),
+        ("", ""),
+        ("&&=&=x", "&&=&=x"),
+        ("q=%zz%ff%00", "q=%zz%ff%00"),
+    ],
+)  # fmt: skip
+def test_a_query_string_is_redacted_by_name_and_value(query, expected):
+    """
+    Parameters are decoded to be judged, and shown as they came; a redacted query stays as it is.
+    """
+    assert expected == redactor.query(query)
+    assert expected == redactor.query(expected)
+
+
+# Whatever comes
+
+noise = st.text(max_size=60) | st.sampled_from(
+    [
+        *INNOCENT[:60],
+        *TOKENS.values(),
+        *CARDS,
+        *(text.format(SECRET) for text in AROUND),
+        "=",
+        ":",
+        '"',
+        "\\",
+        "\n",
+        "[",
+    ]
+)
+texts = st.lists(noise, max_size=8).map("".join)
+
+
+@settings(deadline=None)
+@given(texts)
+@example("password=[redacted:password]password=x")
+@example("token: 'a")
+@example('password="\\')
+@example("\ud800password=\udfff")
+def test_redacting_twice_is_redacting_once(text):
+    """
+    What was redacted stays as it is, as message, traceback and query; nothing raises on any text.
+    """
+    for redact in (redactor.text, redactor.traceback, redactor.query):
+        once = redact(text)
+
+        assert redact(once) == once
+
+
+things = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | noise | st.binary(max_size=20) | st.dates(),
+    lambda inner: st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(noise | st.integers(), inner),
+    max_leaves=20,
+)
+
+
+@settings(deadline=None)
+@given(st.dictionaries(noise, things, max_size=6))
+def test_whatever_the_fields_they_are_redacted_once(fields):
+    """
+    Any nested value goes through, and a second time changes nothing.
+    """
+    once = redactor.fields(fields)
+
+    assert str(redactor.fields(once)) == str(once)
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.sampled_from(INNOCENT_KEYS), st.sampled_from(INNOCENT) | st.integers(0, 10**9)))
+def test_innocent_fields_are_the_same_object(fields):
+    """
+    However innocent fields are put together, they come back as they are.
+    """
+    assert redactor.fields(fields) is fields
+    assert json.dumps(fields)
