@@ -18,6 +18,23 @@ from obskit.settings import Settings, default_of
 PROBE = re.compile("^/probe")
 
 
+CHANNELS = (
+    "a mapping of logger names to files, such as {'security': {'file': 'logs/security.jsonl', 'keep_days': 365}}; "
+    "beside the file: rotate_bytes, rotate_daily, keep_files, keep_days, gzip, found dict"
+)
+BAD_CHANNELS = (
+    {"a": {}},
+    {"a": "a.jsonl"},
+    {"a": {"file": ""}},
+    {"a": {"file": "a", "keep_days": 0}},
+    {"a": {"file": "a", "keep": 1}},
+)
+HOSTS = (
+    "host names such as ('stock.internal', '*.shop.example', 'localhost:8080'), without a scheme or a path, found list"
+)
+BAD_HOSTS = ("http://a", "a/b", "a*", "*", "a:port", "a b", "", "a@b", "::1")
+
+
 def read(environ=None, **given):
     return Settings.read(given, environ or {})
 
@@ -91,6 +108,21 @@ def test_settings_never_change():
         ("EXCLUDE", "/static, /assets,", ("/static", "/assets")),
         ("HTTP_BUCKETS", "0.1,1,inf", (0.1, 1.0)),
         ("METRIC_NAMES", '{"http_requests_total": null}', {"http_requests_total": None}),
+        ("LOG_LEVEL", "warning", "WARNING"),
+        ("LOG_LEVELS", '{"shop": "debug"}', {"shop": "DEBUG"}),
+        ("LOG_ROTATE_BYTES", "none", None),
+        ("LOG_KEEP_DAYS", "none", None),
+        ("LOG_KEEP_FILES", "3", 3),
+        ("LOG_SAMPLE_FIRST", "none", None),
+        ("LOG_QUEUE", "1000", 1000),
+        (
+            "LOG_CHANNELS",
+            '{"security": {"file": "s.jsonl", "gzip": "yes"}}',
+            {"security": {"file": "s.jsonl", "gzip": True}},
+        ),
+        ("ACCESS_LOG_SAMPLE", '{"/poll": 100}', {"/poll": 100}),
+        ("REDACT_KEYS", "iban, birth_date", ("iban", "birth_date")),
+        ("PROPAGATE_TO", "Stock.Internal,*.shop.example,[::1]:80", ("stock.internal", "*.shop.example", "[::1]:80")),
         ("TRUSTED_PROXIES", "10.0.0.0/8,::1", (ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("::1"))),
     ],
 )
@@ -110,6 +142,37 @@ def test_variables_are_text_lists_or_json(variable, text, expected):
         ("enabled", "maybe", "enabled='maybe': expected true or false (1/0, yes/no, on/off), found str"),
         ("trace_ratio", 1.5, "trace_ratio=1.5: expected a ratio from 0 to 1, found float"),
         ("trace_ratio", float("nan"), "trace_ratio=nan: expected a ratio from 0 to 1, found float"),
+        (
+            "log_level",
+            "loud",
+            "log_level='loud': expected one of 'DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL', found str",
+        ),
+        (
+            "log_levels",
+            {"shop": 10},
+            "log_levels={'shop': 10}: expected a mapping of logger names to levels, such as "
+            "{'sqlalchemy.engine': 'WARNING'}, found dict",
+        ),
+        ("log_format", "xml", "log_format='xml': expected one of 'json', 'console', found str"),
+        ("log_schema", "gelf", "log_schema='gelf': expected one of 'obskit', 'ecs', 'otel', found str"),
+        (
+            "log_rotate_bytes",
+            10,
+            "log_rotate_bytes=10: expected a size in bytes from 1 KiB to 1 TiB, or None for no limit, found int",
+        ),
+        *(("log_channels", value, f"log_channels={value!r}: expected {CHANNELS}") for value in BAD_CHANNELS),
+        *(("propagate_to", [value], f"propagate_to=[{value!r}]: expected {HOSTS}") for value in BAD_HOSTS),
+        (
+            "access_log_sample",
+            {"/poll": 0},
+            "access_log_sample={'/poll': 0}: expected a mapping of route templates to how many lines one stands for, "
+            "such as {'/poll/{device_id}': 100}, found dict",
+        ),
+        (
+            "redact_keys",
+            "iban",
+            "redact_keys='iban': expected names of fields such as ('iban', 'birth_date'), found str",
+        ),
         ("max_label_sets", 0, "max_label_sets=0: expected a whole number from 1 to 1,000,000, found int"),
         ("max_label_sets", 1.5, "max_label_sets=1.5: expected a whole number from 1 to 1,000,000, found float"),
         (

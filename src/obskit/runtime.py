@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from obskit.ai import pricing
 from obskit.errors import AlreadyConfiguredError
+from obskit.logs import writer as logs
 from obskit.logs.lines import timestamper
 from obskit.operation import Event, HttpOperation, Operation
 from obskit.recorder import Sink, Step, recorder
@@ -52,6 +53,7 @@ class Runtime:
         settings: The frozen settings.
         registry: The `prometheus_client` registry it joined; None with `metrics=False`.
         routes: What it answers itself.
+        writer: What writes its lines, and those of loggers.
     """
 
     def __init__(self, settings: Settings, extra_sinks: Sequence[Sink] = ()) -> None:
@@ -62,6 +64,7 @@ class Runtime:
         self.lines = settings.access_log  # whether anything asks who a request's client is
         self._store: Any = None
         self._sinks: list[Sink] = []
+        self.writer = logs.Writer(settings, recorder)
         try:
             self._build()
             self._sinks += extra_sinks
@@ -69,7 +72,7 @@ class Runtime:
             recorder.bind(self._sinks)
             self.routes = Routes(settings, self._page if settings.metrics else None, timestamper(recorder.wall_clock))
         except BaseException:
-            self.close()
+            self.give_up()
             raise
         if settings.metrics:
             from obskit.metrics.queries import queries
@@ -89,13 +92,15 @@ class Runtime:
         spans = span_sink(settings, recorder)
         if spans is not None:
             self._sinks.append(spans)
+            self.writer.follow_spans()
+        if spans is not None or settings.log_queue is not None:
             _drain_on_sigterm()
         if settings.metrics:
             self._add_metrics()
         if settings.access_log:
             from obskit.sinks.logs import LogSink
 
-            self._sinks.append(LogSink(settings, recorder))
+            self._sinks.append(LogSink(self.writer))
 
     def _add_metrics(self) -> None:
         from prometheus_client import REGISTRY
@@ -166,10 +171,11 @@ class Runtime:
                 sink.flush()
             except Exception as error:
                 recorder.failed(sink.name, error)
+        self.writer.flush()
 
     def close(self) -> None:
         """
-        Flush, and release everything.
+        Flush, and release everything but the writer, which loggers use until they have another.
         """
         recorder.bind(())
         pricing.use({})
@@ -185,6 +191,13 @@ class Runtime:
                 sink.close()
             except Exception as error:
                 recorder.failed(sink.name, error)
+
+    def give_up(self) -> None:
+        """
+        Release what was built by now.
+        """
+        self.close()
+        self.writer.close()
 
 
 _lock = threading.RLock()
@@ -213,6 +226,13 @@ def follow(follower: Follower) -> None:
     follower.follow(_runtime)
 
 
+def is_followed() -> bool:
+    """
+    Tell whether any application is observed.
+    """
+    return len(_followers) > 0
+
+
 def standing() -> Runtime | None:
     """
     Give the runtime that stands, or None.
@@ -234,6 +254,7 @@ def stand(given: Mapping[str, Any], extra_sinks: Sequence[Sink] = ()) -> Runtime
     """
     global _runtime
     _runtime = _start(given, extra_sinks)
+    logs.stand(_runtime.writer)
     for follower in list(_followers):
         follower.follow(_runtime)
     return _runtime
@@ -247,7 +268,7 @@ def _start(given: Mapping[str, Any], extra_sinks: Sequence[Sink]) -> Runtime:
     try:
         runtime.register()
     except BaseException:
-        runtime.close()
+        runtime.give_up()
         raise
     return runtime
 
@@ -255,6 +276,7 @@ def _start(given: Mapping[str, Any], extra_sinks: Sequence[Sink]) -> Runtime:
 def _disabled(settings: Settings) -> Runtime:
     runtime = Runtime.__new__(Runtime)
     runtime.settings, runtime.registry, runtime.hooks = settings, None, []
+    runtime.writer = logs.Writer(settings, recorder)  # its loggers' lines are the application's
     runtime._store, runtime._sinks, runtime.lines = None, [], False
     runtime.routes = Routes(Settings(metrics_path=None, health_path=None), None, str)
     return runtime
@@ -282,6 +304,8 @@ def shutdown() -> None:
         runtime, _runtime = _runtime, None
         if runtime is not None:
             runtime.close()
+            logs.stand_alone(runtime.settings)
+            runtime.writer.close()
             recorder.reset()
         for follower in list(_followers):
             follower.follow(None)

@@ -147,6 +147,53 @@ def _call_sites(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _level(value: Any) -> str:
+    what = "one of " + ", ".join(repr(name) for name in LEVELS)
+    _expect(isinstance(value, str) and value.upper() in LEVELS, what)
+    return str(value).upper()
+
+
+def _levels(value: Any) -> dict[str, str]:
+    what = "a mapping of logger names to levels, such as {'sqlalchemy.engine': 'WARNING'}"
+    _expect(isinstance(value, Mapping) and all(isinstance(name, str) and name for name in value), what)
+    return {name: _described(_level, what)(level) for name, level in value.items()}
+
+
+def _channels(value: Any) -> dict[str, dict[str, Any]]:
+    what = (
+        "a mapping of logger names to files, such as {'security': {'file': 'logs/security.jsonl', 'keep_days': 365}}; "
+        "beside the file: rotate_bytes, rotate_daily, keep_files, keep_days, gzip"
+    )
+    _expect(isinstance(value, Mapping) and all(isinstance(name, str) and name for name in value), what)
+    _expect(all(isinstance(given, Mapping) and "file" in given for given in value.values()), what)
+    return {name: {key: _of_file(key, v, what) for key, v in given.items()} for name, given in value.items()}
+
+
+def _of_file(key: str, value: Any, what: str) -> Any:
+    _expect(key in _FILE_CHECKS, what)
+    return None if value is None and key in ("keep_files", "keep_days") else _described(_FILE_CHECKS[key], what)(value)
+
+
+def _sampled(value: Any) -> dict[str, int]:
+    what = "a mapping of route templates to how many lines one stands for, such as {'/poll/{device_id}': 100}"
+    _expect(isinstance(value, Mapping) and all(isinstance(route, str) for route in value), what)
+    every = _number(1, 1_000_000, what, int)
+    return {route: every(count) for route, count in value.items()}
+
+
+def _hosts(value: Any) -> tuple[str, ...]:
+    what = "host names such as ('stock.internal', '*.shop.example', 'localhost:8080'), without a scheme or a path"
+    _expect(isinstance(value, (list, tuple)) and all(isinstance(host, str) for host in value), what)
+    _expect(all(re.fullmatch(r"(\*\.)?([^\s/:*@?#]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?", host) for host in value), what)
+    return tuple(host.lower() for host in value)
+
+
+def _key_names(value: Any) -> tuple[str, ...]:
+    what = "names of fields such as ('iban', 'birth_date')"
+    _expect(isinstance(value, (list, tuple)) and all(isinstance(name, str) and name for name in value), what)
+    return tuple(value)
+
+
 def _exclude(value: Any) -> tuple[str | re.Pattern[str], ...]:
     what = "path prefixes with a leading slash, or compiled patterns, such as ('/static', re.compile('^/probe'))"
     _expect(isinstance(value, (list, tuple)), what)
@@ -183,6 +230,19 @@ def _stream(value: Any) -> Any:
 def _hook(value: Any) -> Any:
     _expect(callable(value), "a function that takes the finished HttpOperation")
     return value
+
+
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+_rotate_bytes = _number(1024, 2**40, "a size in bytes from 1 KiB to 1 TiB, or None for no limit", int)
+_keep = _number(1, 100_000, "a whole number from 1 to 100,000, or None for no limit", int)
+_FILE_CHECKS: dict[str, Check] = {
+    "file": _text,
+    "rotate_bytes": _rotate_bytes,
+    "rotate_daily": _flag,
+    "keep_files": _keep,
+    "keep_days": _keep,
+    "gzip": _flag,
+}
 
 
 def _setting(
@@ -229,7 +289,8 @@ class Settings:
     auto: bool = _setting(
         False,
         _flag,
-        "Time each supported library when it is imported, with no further call: `psycopg`, `sqlalchemy`, `sqlite3`.",
+        "Instrument whatever supported library is installed, with no further call: `psycopg`, `sqlalchemy`, `sqlite3`, "
+        "the standard library's loggers, `httpx`, `requests` and Celery.",
     )
     metrics: bool = _setting(True, _flag, "Record metrics.")
     access_log: bool = _setting(True, _flag, "Write one JSON line a request.")
@@ -320,7 +381,91 @@ class Settings:
         "Networks of proxies whose `X-Forwarded-For` is believed. Empty: the header is ignored.",
         env="list",
     )
+    propagate_to: tuple[str, ...] = _setting(
+        (),
+        _hosts,
+        "Hosts that outgoing calls carry the ids to, such as `stock.internal`, `*.shop.example` (what is below it) or "
+        "`localhost:8080`. Empty: none.",
+        env="list",
+    )
+    log_level: str = _setting(
+        "INFO", _level, "Lines below this level are not written: `DEBUG`, `INFO`, `WARNING`, `ERROR` or `CRITICAL`."
+    )
+    log_levels: Mapping[str, str] = _setting(
+        {},
+        _levels,
+        'Levels for single loggers and those below them: `{"sqlalchemy.engine": "WARNING"}`.',
+        env="json",
+    )
+    log_format: str = _setting(
+        "json", _choice("json", "console"), "`json`, or `console` for the eyes of developers, coloured on a terminal."
+    )
+    log_schema: str = _setting(
+        "obskit",
+        _choice("obskit", "ecs", "otel"),
+        "Names of the fields: obskit's own, those of the Elastic Common Schema, or OpenTelemetry's log data model.",
+    )
+    log_server: bool = _setting(
+        True,
+        _flag,
+        "Write the server's own lines (uvicorn, gunicorn, hypercorn, granian) as obskit's, and leave its access lines "
+        "out where obskit writes them. False: leave its loggers alone.",
+    )
+    log_callsite: bool = _setting(
+        False, _flag, "Add `module`, `function`, `line`, `thread` and `process` to the lines of loggers."
+    )
     log_stream: IO[Any] | None = _setting(None, _stream, "Where lines go. Default: standard output.", env=None)
+    log_file: str | None = _setting(None, _text, "Write lines to this file in place of `log_stream`.")
+    log_rotate_bytes: int | None = _setting(
+        50_000_000, _rotate_bytes, "Start a new file when `log_file` has this size. None: no limit."
+    )
+    log_rotate_daily: bool = _setting(False, _flag, "Start a new file each day, in UTC.")
+    log_keep_files: int | None = _setting(10, _keep, "Keep this many old files. None: all.")
+    log_keep_days: int | None = _setting(None, _keep, "Delete old files after so many days. None: never.")
+    log_gzip: bool = _setting(False, _flag, "Compress old files.")
+    log_queue: int | None = _setting(
+        None,
+        _number(1, 10_000_000, "a whole number of lines from 1 to 10,000,000, or None for no queue", int),
+        "Let so many lines wait for an output that is slow, such as a stream to another machine; `WARNING` and above "
+        "are written at once. What finds no place is dropped and counted. None: each line is written when it is made.",
+    )
+    log_channels: Mapping[str, Mapping[str, Any]] = _setting(
+        {},
+        _channels,
+        "Files of their own for single loggers and those below them: "
+        '`{"security": {"file": "logs/security.jsonl", "keep_days": 365}}`. '
+        "Beside `file` it takes `rotate_bytes`, `rotate_daily`, `keep_files`, `keep_days` and `gzip`; what is not "
+        "given is as for `log_file`.",
+        env="json",
+    )
+    error_file: str | None = _setting(
+        None, _text, "Write lines of `ERROR` and `CRITICAL` to this file too; it is rotated as `log_file` is."
+    )
+    redact_keys: tuple[str, ...] = _setting(
+        (), _key_names, "Names of fields whose values are secret, added to the default list.", env="list"
+    )
+    redact_values: bool = _setting(
+        True,
+        _flag,
+        "Look for secrets in values too: bearer tokens, JWTs, card numbers, passwords in URLs, keys of clouds.",
+    )
+    log_sample_first: int | None = _setting(
+        None,
+        _number(1, 1_000_000, "a whole number from 1 to 1,000,000, or None for off", int),
+        "Write so many lines of one logger, level and message a second, then every `log_sample_every`-th. None: all.",
+    )
+    log_sample_every: int = _setting(
+        100,
+        _number(1, 1_000_000, "a whole number from 1 to 1,000,000", int),
+        "Of the lines beyond `log_sample_first`, write every so-many-th; it says how many were `left_out`.",
+    )
+    access_log_sample: Mapping[str, int] = _setting(
+        {},
+        _sampled,
+        'Write every so-many-th line of a route: `{"/poll/{device_id}": 100}`; it says how many were `left_out`. '
+        "Errors and slow requests are always written.",
+        env="json",
+    )
     log_client: str = _setting(
         "masked",
         _choice("masked", "full", "none"),
@@ -434,7 +579,10 @@ def _parsed(setting: Field[Any], variable: str, text: str) -> Any:
 
 
 _OPTIONAL = frozenset(
-    {"metrics_path", "health_path", "n_plus_one", "slow_query_ms", "slow_query_warning_ms", "slow_request_ms"}
+    [
+        *("metrics_path", "health_path", "slow_request_ms", "log_rotate_bytes", "log_keep_files", "log_keep_days"),
+        *("log_queue", "log_sample_first", "n_plus_one", "slow_query_ms", "slow_query_warning_ms"),
+    ]
 )
 
 

@@ -25,6 +25,7 @@ from obskit.db.operation import DbOperation
 from obskit.db.repeats import is_allowed
 from obskit.db.watch import watching
 from obskit.errors import AlreadyConfiguredError, ConfigurationError
+from obskit.logs import writer as logs
 from obskit.operation import Event, Operation
 from obskit.recorder import Sink, Step, recorder
 from obskit.runtime import Runtime
@@ -187,6 +188,7 @@ def isolated_runtime(
         finally:
             recorder.strict = False
             recorder.reset()
+            logs.stand(None)
 
 
 class Queries:

@@ -1,3 +1,8 @@
 """
-Write JSON lines: rendering that never fails, and a stream that takes whole lines.
+Write JSON lines: of requests, of the application's loggers, and of the standard library's.
 """
+
+from obskit.logs.records import JsonFormatter, JsonHandler
+from obskit.logs.setups import dict_config, structlog_processor
+
+__all__ = ["JsonFormatter", "JsonHandler", "dict_config", "structlog_processor"]

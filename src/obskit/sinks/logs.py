@@ -4,26 +4,19 @@ Write one JSON line for each request, and for each event.
 
 from __future__ import annotations
 
-import errno
-import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from obskit.context import current
-from obskit.logs.lines import (
-    render,
-    reserved_names,
-    timestamper,
-    whole_second,
-    with_callers_fields,
-)
-from obskit.logs.stream import LineStream
+from obskit.logs.clients import shown_client
+from obskit.logs.lines import render, whole_second
+from obskit.logs.sampling import LEFT_OUT, EveryNth
+from obskit.logs.writer import NUMBERS, Writer
 from obskit.operation import Event, HttpOperation, Operation, Totals
-from obskit.recorder import Recorder, Step
-from obskit.settings import Settings
+from obskit.recorder import Step
 
+ACCESS = "obskit.access"
 # What a header may add to every line of a log that is kept for months.
 MAX_PATH = 2048
 MAX_USER_AGENT = 256
@@ -41,6 +34,11 @@ _OWN = (
 )
 # A path that stands in JSON as it is, and is no longer than MAX_PATH.
 _plain_path = re.compile(r"[ !#-\[\]-~]{0,2048}").fullmatch
+# The same, and too plain to hold a secret: short or lower-case segments, and UUIDs.
+_harmless_path = re.compile(
+    r"(?:/(?:[a-z]{0,64}+|[\w.~!$&'()*+,;-]{1,12}+|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?![^/])){0,30}+",
+    re.ASCII,
+).fullmatch
 
 
 class _Templates(dict[tuple[bool, str, str, int], str]):
@@ -50,7 +48,7 @@ class _Templates(dict[tuple[bool, str, str, int], str]):
     The first part of the key is whether the request was slow.
     """
 
-    def __init__(self, process: dict[str, Any], renames: Mapping[str, str | None]) -> None:
+    def __init__(self, process: Mapping[str, Any], renames: Mapping[str, str | None]) -> None:
         self._process = process
         self._renames = renames
 
@@ -58,7 +56,7 @@ class _Templates(dict[tuple[bool, str, str, int], str]):
         slow, method, endpoint, status = key
         shared = {
             "level": "ERROR" if status >= 500 else "WARNING" if slow else "INFO",
-            "logger": "obskit.access",
+            "logger": ACCESS,
             "message": "request",
             **self._process,
             "method": method,
@@ -89,18 +87,9 @@ class LogSink:
     name = "logs"
     guards = True
 
-    def __init__(self, settings: Settings, recorder: Recorder) -> None:
-        self._settings = settings
-        self._recorder = recorder
-        self._stream = LineStream(settings.log_stream)
-        self._timestamp = timestamper(recorder.wall_clock)
-        self._render = _renderer(dict(settings.log_names))
-        self._reserved = reserved_names(settings.log_names)
-        self._process = {
-            name: value
-            for name in ("service", "version", "environment")
-            if (value := getattr(settings, name)) is not None
-        }
+    def __init__(self, writer: Writer) -> None:
+        self._settings = writer.settings
+        self._writer = writer
 
     def bind(self, kind: type[Operation]) -> tuple[Step | None, Step | None]:
         """
@@ -108,19 +97,30 @@ class LogSink:
         """
         if kind is not HttpOperation or not self._settings.access_log:
             return None, None
-        return None, self._access_line()
+        return None, self._usual_line() if self._is_usual() else self._any_line()
 
-    def _access_line(self) -> Callable[[HttpOperation], None]:
-        settings, stream = self._settings, self._stream
-        wall_clock, unwritten, failed = self._recorder.wall_clock, self._unwritten, self._recorder.failed
-        slow_ms = settings.slow_request_ms
-        slow_seconds = float("inf") if slow_ms is None else slow_ms / 1000
+    def _is_usual(self) -> bool:
+        """
+        Tell whether every line is written, in one form and to one place: then nothing need be asked for each.
+        """
+        writer = self._writer
+        first, *others = [writer.target_of(ACCESS, NUMBERS[level]) for level in ("INFO", "WARNING", "ERROR")]
+        has_one_place = all(other is first for other in others)
+        is_written = writer.level_of(ACCESS) <= NUMBERS["INFO"] and not self._settings.access_log_sample
+        return writer.is_flat and has_one_place and is_written
+
+    def _usual_line(self) -> Callable[[HttpOperation], None]:
+        settings, slow_seconds = self._settings, self._slow_seconds()
+        writer = self._writer
+        stream, wall_clock, failed = writer.target_of(ACCESS, NUMBERS["INFO"]), writer.wall_clock, writer.failed
         show_client = shown_client(settings.log_client)
         client_of = lru_cache(4096)(lambda client: _json(show_client(client)))
         agent_of = lru_cache(4096)(lambda agent: _json(None if agent is None else agent[:MAX_USER_AGENT]))
-        with_query, with_rare = settings.log_query_string, self._with_rare
+        with_query, with_rare, query_of = settings.log_query_string, self._with_rare, writer.redactor.query
+        is_plain = _harmless_path if settings.redact_values else _plain_path
+        hidden = writer.redactor.text
         renames = dict(settings.log_names) if settings.correlation else {**settings.log_names, "correlation_id": None}
-        templates = _Templates(self._process, renames)
+        templates = _Templates(writer.process, renames)
         moment = whole_second(0)  # one tuple, read once: threads without the GIL never see half of it
 
         # Written out, since every request pays for it; what few have is added by a function.
@@ -133,14 +133,14 @@ class LogSink:
                 if not second <= now < second + 1:
                     second, day_and_time = moment = whole_second(now)
                 if with_query and op.query:
-                    path = f"{path}?{op.query}"
+                    path = f"{path}?{query_of(op.query)}"
                 whole = (
                     templates[seconds > slow_seconds, op.method, op.endpoint, op.status]
                     % (
                         day_and_time,
                         (now - second) * 1e6,
                         op.correlation_id,
-                        path if _plain_path(path) else _escaped(path),
+                        path if is_plain(path) else _escaped(hidden(path)),
                         seconds * 1e3,
                         op.bytes_sent,
                         client_of(op.client),
@@ -152,8 +152,7 @@ class LogSink:
                 if (taken := stream.put(whole)) != len(whole):
                     stream.rest(whole, taken)
             except Exception as error:
-                unwritten(error)
-                failed("logs", error)
+                failed(error)
 
         return finish
 
@@ -166,58 +165,89 @@ class LogSink:
         if op.totals is not None:
             _add_totals(line, op.totals)
         if op.fields:
-            with_callers_fields(line, op.fields, self._reserved)
+            self._writer.add(line, op.fields)
         if op._extra:
-            with_callers_fields(line, op._extra, self._reserved)
-        more = self._render(line)
+            self._writer.add(line, op._extra)
+        more = self._writer.form(line)
         return whole if more == b"{}\n" else b"%b%b%b" % (whole[:-2], b"," if len(whole) > 3 else b"", more[1:])
 
-    def _unwritten(self, error: Exception) -> None:
-        code = getattr(error, "errno", None)
-        reason = "closed" if isinstance(error, ValueError) else type(error).__name__
-        self._recorder.dropped["logs", errno.errorcode.get(code, reason) if code else reason] += 1
+    def _slow_seconds(self) -> float:
+        slow_ms = self._settings.slow_request_ms
+        return float("inf") if slow_ms is None else slow_ms / 1000
+
+    def _any_line(self) -> Callable[[HttpOperation], None]:
+        """
+        Write lines of other forms and levels, or some of them only. What is on them is the same.
+        """
+        writer, settings, wall_clock = self._writer, self._settings, self._writer.wall_clock
+        slow_seconds, threshold = self._slow_seconds(), writer.level_of(ACCESS)
+        emitters = {level: writer.emitter(ACCESS, NUMBERS[level]) for level in ("INFO", "WARNING", "ERROR")}
+        samplers = {route: EveryNth(every, writer.left_out) for route, every in settings.access_log_sample.items()}
+        fields_of = self._fields()
+
+        def finish(op: HttpOperation) -> None:
+            level = "ERROR" if op.status >= 500 else "WARNING" if op.duration_seconds > slow_seconds else "INFO"
+            if NUMBERS[level] < threshold:
+                return
+            left_out = 0
+            if (sampler := samplers.get(op.endpoint)) is not None:
+                left_out = sampler.admit(level != "INFO" or op.exception is not None)
+                if left_out == LEFT_OUT:
+                    return
+            line = fields_of(op)
+            if left_out:
+                line["left_out"] = left_out
+            emitters[level](wall_clock(), line)
+
+        return finish
+
+    def _fields(self) -> Callable[[HttpOperation], dict[str, Any]]:
+        settings, add = self._settings, self._writer.add
+        show_client, with_query = shown_client(settings.log_client), settings.log_query_string
+        hidden, query_of = self._writer.redactor.text, self._writer.redactor.query
+
+        def fields_of(op: HttpOperation) -> dict[str, Any]:
+            line: dict[str, Any] = {"message": "request"}
+            if op.correlation_id is not None:
+                line["correlation_id"] = op.correlation_id
+            path = hidden(op.path)
+            if with_query and op.query:
+                path += f"?{query_of(op.query)}"
+            line |= {"method": op.method, "path": path[:MAX_PATH], "endpoint": op.endpoint, "status": op.status}
+            line["duration_ms"] = _milliseconds(op.duration_seconds)
+            line["bytes_sent"] = op.bytes_sent
+            line["client"] = show_client(op.client)
+            line["user_agent"] = None if op.agent is None else op.agent[:MAX_USER_AGENT]
+            _add_rare(line, op)
+            if op.totals is not None:
+                _add_totals(line, op.totals)
+            for given in (op.fields, op._extra):
+                if given:
+                    add(line, given)
+            return line
+
+        return fields_of
 
     def emit(self, event: Event) -> None:
         """
         Write an event's line.
         """
-        line: dict[str, Any] = {
-            "timestamp": self._timestamp(),
-            "level": event.severity,
-            "logger": "obskit." + event.name.partition(".")[0],
-            "message": event.message,
-            **self._process,
-        }
-        operation = current.get()
-        if operation is not None:
-            root = operation.root
-            _add_ids(line, root)
-            if root.fields:
-                with_callers_fields(line, root.fields, self._reserved)
-        with_callers_fields(line, event.fields, self._reserved)
-        try:
-            self._stream.write(self._render(line))
-        except Exception as error:
-            self._unwritten(error)
-            raise
+        writer, logger = self._writer, "obskit." + event.name.partition(".")[0]
+        level = NUMBERS[event.severity]
+        if level >= writer.level_of(logger):
+            line = writer.begin(event.message)
+            writer.add(line, event.fields)
+            writer.emitter(logger, level)(writer.wall_clock(), line)
 
     def flush(self) -> None:
         """
-        Have nothing queued: each line is written when it is made.
+        Leave it to the runtime, which has the writer.
         """
 
     def close(self) -> None:
         """
-        Leave the stream open; it belongs to whoever opened it.
+        Leave the writer open: loggers use it too.
         """
-
-
-def _renderer(renames: dict[str, str | None]) -> Callable[[dict[str, Any]], bytes]:
-    if not renames:
-        return render
-    return lambda line: render(
-        {new: value for name, value in line.items() if (new := renames.get(name, name)) is not None}
-    )
 
 
 def _milliseconds(seconds: float) -> float:
@@ -225,12 +255,6 @@ def _milliseconds(seconds: float) -> float:
     Round to whole microseconds; `round()` costs five times as much.
     """
     return int(seconds * 1e6 + 0.5) / 1000
-
-
-def _add_ids(line: dict[str, Any], root: Operation) -> None:
-    for name in ("correlation_id", "trace_id", "span_id"):
-        if (value := getattr(root, name)) is not None:
-            line[name] = value
 
 
 def _add_rare(line: dict[str, Any], op: HttpOperation) -> None:
@@ -253,30 +277,6 @@ def _add_totals(line: dict[str, Any], totals: Totals) -> None:
     if totals.ai_calls:
         line["ai_calls"] = totals.ai_calls
         line["ai_cost_usd"] = totals.ai_cost_usd
-
-
-def masked(client: str | None) -> str | None:
-    """
-    Keep the network of an address: /24 of IPv4, /48 of IPv6, as the usual anonymisation does.
-    """
-    if client is None:
-        return None
-    try:
-        address = ipaddress.ip_address(client)
-    except ValueError:
-        return None
-    address = getattr(address, "ipv4_mapped", None) or address  # as sockets for both versions write IPv4
-    bits = 24 if address.version == 4 else 48
-    return str(ipaddress.ip_network((int(address), bits), strict=False).network_address)
-
-
-def shown_client(setting: str) -> Callable[[str | None], str | None]:
-    """
-    Build what shows a client's address as `log_client` has it; it keeps what it gave, since clients come again.
-    """
-    if setting == "masked":
-        return lru_cache(4096)(masked)
-    return (lambda client: client) if setting == "full" else (lambda client: None)
 
 
 def _json(value: Any) -> str:

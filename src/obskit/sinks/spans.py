@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from obskit._version import __version__
 from obskit.db.operation import DbOperation
+from obskit.logs.clients import shown_client
 from obskit.observation import FunctionOperation
 from obskit.operation import OTHER, UNMATCHED, Event, HttpOperation, Operation
 from obskit.propagation import trace_headers
 from obskit.recorder import Recorder, Sink, Step
 from obskit.settings import Settings
-from obskit.sinks.logs import MAX_PATH, MAX_USER_AGENT, shown_client
+from obskit.sinks.logs import MAX_PATH, MAX_USER_AGENT
 from obskit.sinks.provider import Provider, imported, provider_of
 
 if TYPE_CHECKING:

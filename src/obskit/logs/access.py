@@ -1,0 +1,124 @@
+"""
+Read the access records of servers: fields of the contract, and no text that holds a query string.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import unquote
+
+from obskit.logs.clients import shown_client
+from obskit.logs.redaction import Redactor
+from obskit.settings import Settings
+
+# Of what the server passes as arguments: its text would have to be parsed, and may be formatted anyhow.
+Reader = Callable[[logging.LogRecord], dict[str, Any]]
+
+
+def _uvicorn(record: logging.LogRecord) -> dict[str, Any]:
+    args: Any = record.args
+    client, method, target, _, status = args
+    path, _, query = target.partition("?")
+    return {
+        "client": _without_port(client),
+        "method": method,
+        "path": unquote(path),
+        "query": query,
+        "status": int(status),
+    }
+
+
+def _gunicorn(record: logging.LogRecord) -> dict[str, Any]:
+    atoms: Any = record.args
+    # PEP 3333: the path is bytes in disguise.
+    path = atoms["U"].encode("latin-1", "replace").decode("utf-8", "replace")
+    return {"client": atoms["h"], "path": path, "bytes_sent": atoms["B"], **_timed_atoms(atoms)}
+
+
+def _hypercorn(record: logging.LogRecord) -> dict[str, Any]:
+    atoms: Any = record.args
+    return {"client": _without_port(atoms["h"]), "path": atoms["U"], **_timed_atoms(atoms)}
+
+
+def _timed_atoms(atoms: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "method": atoms["m"],
+        "query": atoms["q"],
+        "status": int(atoms["s"]),
+        "duration_ms": int(atoms["D"]) / 1000,
+        "user_agent": None if atoms["a"] == "-" else atoms["a"],
+    }
+
+
+def _granian(record: logging.LogRecord) -> dict[str, Any]:
+    told: Any = record.args
+    return {
+        "client": told["addr"],
+        "method": told["method"],
+        "path": told["path"],
+        "query": told["query_string"],
+        "status": int(told["status"]),
+        "duration_ms": round(told["dt_ms"], 3),
+    }
+
+
+def _development(record: logging.LogRecord) -> dict[str, Any]:
+    """
+    Read what Flask's and Django's development servers say: request line, status and size; werkzeug's with colours.
+    """
+    args: Any = record.args
+    request, status, _ = args
+    method, target, _ = _colours.sub("", request).split(" ", 2)
+    path, _, query = target.partition("?")
+    client, sign, _ = record.msg.partition(" - - [")
+    return {
+        "client": client if sign else None,
+        "method": method,
+        "path": unquote(path),
+        "query": query,
+        "status": int(status),
+    }
+
+
+_colours = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def _without_port(address: str | None) -> str | None:
+    return address.rpartition(":")[0] if address else None
+
+
+# By logger.
+READERS: Mapping[str, Reader] = {
+    "uvicorn.access": _uvicorn,
+    "gunicorn.access": _gunicorn,
+    "hypercorn.access": _hypercorn,
+    "granian.access": _granian,
+    "django.server": _development,
+    "werkzeug": _development,
+}
+
+
+def read(record: logging.LogRecord) -> dict[str, Any] | None:
+    """
+    Give what an access record says: method, path, query, status, client and what else there is; None of all others.
+    """
+    reader = READERS.get(record.name)
+    try:
+        return reader(record) if reader is not None else None
+    except (TypeError, ValueError, KeyError, AttributeError):
+        return None  # something else that was logged there
+
+
+def fields_of(said: Mapping[str, Any], settings: Settings, redactor: Redactor) -> dict[str, Any]:
+    """
+    Give the fields of an access line, as the settings have them.
+    """
+    fields = {name: value for name, value in said.items() if name != "query" and value is not None}
+    fields["path"] = redactor.text(said["path"])
+    if settings.log_query_string and said["query"]:
+        fields["path"] += f"?{redactor.query(said['query'])}"
+    fields["client"] = shown_client(settings.log_client)(said["client"])
+    return fields

@@ -1,0 +1,33 @@
+"""
+Show as much of a client's address as the settings say.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from functools import lru_cache
+
+
+def masked(client: str | None) -> str | None:
+    """
+    Keep the network of an address: /24 of IPv4, /48 of IPv6, as the usual anonymisation does.
+    """
+    if client is None:
+        return None
+    try:
+        address = ipaddress.ip_address(client)
+    except ValueError:
+        return None
+    address = getattr(address, "ipv4_mapped", None) or address  # as sockets for both versions write IPv4
+    bits = 24 if address.version == 4 else 48
+    return str(ipaddress.ip_network((int(address), bits), strict=False).network_address)
+
+
+def shown_client(setting: str) -> Callable[[str | None], str | None]:
+    """
+    Build what shows a client's address as `log_client` has it; it keeps what it gave, since clients come again.
+    """
+    if setting == "masked":
+        return lru_cache(4096)(masked)
+    return (lambda client: client) if setting == "full" else (lambda client: None)

@@ -1,0 +1,104 @@
+"""
+Render lines for people: short, coloured on a terminal, and as hard to forge as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+_COLOURS = {
+    "DEBUG": "\x1b[2m",
+    "INFO": "\x1b[32m",
+    "WARNING": "\x1b[33m",
+    "ERROR": "\x1b[31m",
+    "CRITICAL": "\x1b[1;31m",
+}
+_FAINT, _BOLD, _PLAIN = "\x1b[2m", "\x1b[1m", "\x1b[0m"
+# Controls, line separators, marks that turn the direction of writing, and halves of characters.
+_unsafe = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# What stands without quotes; an equals sign or a space would let a value look like a field.
+_bare = re.compile(r"[^\s=\"'\\{}\[\],]+").fullmatch
+_SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+# Shown in the head, or not at all: whoever looks at a console knows what runs there.
+_SPOKEN_FOR = frozenset(
+    [
+        *("timestamp", "level", "logger", "message", "service", "version", "environment", "correlation_id"),
+        *("trace_id", "span_id", "exception", "stack"),
+    ]
+)
+_OF_ACCESS = frozenset(["method", "path", "status", "duration_ms"])
+
+
+def safe(text: str) -> str:
+    """
+    Write controls as escapes, so that no text ends its line or gives the terminal a command.
+    """
+    return _unsafe.sub(lambda found: _SHORT.get(found[0]) or _escape(ord(found[0])), text)
+
+
+def _escape(code: int) -> str:
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+
+def console(coloured: bool) -> Callable[[Mapping[str, Any]], bytes]:
+    """
+    Build the renderer of whole lines, under their names in the contract.
+    """
+    faint, bold, plain = (_FAINT, _BOLD, _PLAIN) if coloured else ("", "", "")
+    colours = _COLOURS if coloured else {}
+
+    def render(line: Mapping[str, Any]) -> bytes:
+        level, message, left = line["level"], safe(line["message"]), _SPOKEN_FOR
+        if message == "request" and line.keys() >= _OF_ACCESS:
+            left = _SPOKEN_FOR | _OF_ACCESS
+            message = f"{safe(line['method'])} {safe(line['path'])} {line['status']} {line['duration_ms']}ms"
+        moment = datetime.fromisoformat(line["timestamp"]).astimezone().strftime("%H:%M:%S.%f")[:-3]
+        head = f"{faint}{moment}{plain} {colours.get(level, '')}{level:<8}{plain}"
+        text = f"{head} {bold}{message}{plain} {faint}{safe(line['logger'])}"
+        for name, value in line.items():
+            if name not in left and value is not None:
+                text += f" {_shown(name)}={_shown(value)}"
+        if (identity := line.get("correlation_id")) is not None:
+            text += f" [{safe(identity)}]"
+        text += plain
+        if (error := line.get("exception")) is not None:
+            text += _below(error.get("traceback") or f"{error.get('type')}: {error.get('message', '')}")
+        if (stack := line.get("stack")) is not None:
+            text += _below(str(stack))
+        return (text + "\n").encode("utf-8", "backslashreplace")
+
+    return render
+
+
+def _shown(value: Any) -> str:
+    if not isinstance(value, str):
+        value = json.dumps(value, ensure_ascii=False, default=str)
+        return safe(value)
+    return value if _bare(value) and not _unsafe.search(value) else safe(json.dumps(value, ensure_ascii=False))
+
+
+def _below(text: str) -> str:
+    """
+    Put a text of several lines under its line, each behind a bar: none of them can pass for a line of its own.
+    """
+    return "".join(f"\n    | {safe(row)}" for row in text.rstrip().split("\n"))
+
+
+def wants_colour(stream: Any) -> bool:
+    """
+    Tell whether a stream is a terminal; `NO_COLOR` and `FORCE_COLOR` have the last word (https://no-color.org).
+    """
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    isatty = getattr(stream, "isatty", None)
+    try:
+        return isatty is not None and bool(isatty())
+    except (OSError, ValueError):
+        return False

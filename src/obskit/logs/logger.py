@@ -1,0 +1,231 @@
+"""
+Give the application loggers with structlog's methods that write obskit's lines.
+
+structlog's own way from a call to a line is a chain of processors; here one function does their work. Each logger name
+has a class, whose methods are made anew by every `configure()`: a logger that is kept, or bound, follows without a
+look at a setting in any call. structlog's global configuration is neither read nor changed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from threading import Lock
+from typing import Any, cast
+
+from structlog import BoundLoggerBase
+from structlog.typing import FilteringBoundLogger
+
+from obskit.logs.lines import as_text, opened
+from obskit.logs.sampling import LEFT_OUT
+from obskit.logs.writer import NUMBERS, Writer, follow, level_name, standing
+
+Method = Callable[..., Any]
+
+_METHODS = {
+    "debug": "DEBUG",
+    "info": "INFO",
+    "msg": "INFO",
+    "warning": "WARNING",
+    "warn": "WARNING",
+    "error": "ERROR",
+    "critical": "CRITICAL",
+    "fatal": "CRITICAL",
+}
+
+
+class Named:
+    """
+    Be what structlog calls the wrapped logger: it has a name, and nothing is written through it.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class BoundLogger(BoundLoggerBase):
+    """
+    Hold the fields that are bound to a logger. The classes of single names, which have the methods, derive from it.
+    """
+
+    def new(self, **new_values: Any) -> BoundLogger:
+        """
+        Give a logger with these fields and no others; this one keeps its own.
+        """
+        return type(self)(self._logger, self._processors, new_values)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _revived, (self._logger.name, dict(self._context))
+
+
+def _revived(name: str, context: dict[str, Any]) -> BoundLogger:
+    return _class_of(name)(Named(name), (), context)
+
+
+def get_logger(name: str | None = None, **initial_values: Any) -> FilteringBoundLogger:
+    """
+    Give a logger with structlog's methods, whose lines are obskit's: `log.info("paid", order=17)`.
+
+    It may be made at import. Before `configure()` its lines go to standard output, with the settings of the
+    environment; from then on with those of `configure()`, and after `shutdown()` in the same form to standard output
+    again. It writes with `enabled=False` too, since its lines are the application's. It never raises: what cannot be
+    written is counted in `obskit_dropped_total`.
+
+    Args:
+        name: In the line's `logger`, with dots from the general to the special; it chooses the level (`log_levels`)
+            and the file (`log_channels`). Default: the name of the calling module. Each name keeps a few kilobytes,
+            so it must not be made from data.
+        **initial_values: Fields of every line of this logger.
+    """
+    if name is None:
+        name = str(sys._getframe(1).f_globals.get("__name__", "root"))
+    return cast(FilteringBoundLogger, _class_of(name)(Named(name), (), initial_values))
+
+
+_lock = Lock()
+_classes: dict[str, type[BoundLogger]] = {}
+_writer: Writer | None = None
+
+
+def _class_of(name: str) -> type[BoundLogger]:
+    found = _classes.get(name)
+    if found is not None:
+        return found
+    with _lock:
+        if name not in _classes:
+            made = type("BoundLogger", (BoundLogger,), {"__module__": __name__})
+            _equip(made, name)
+            _classes[name] = made
+        return _classes[name]
+
+
+def _follow(writer: Writer | None) -> None:
+    """
+    Make every logger write by this writer from now on.
+    """
+    global _writer
+    with _lock:
+        _writer = writer
+        for name, cls in _classes.items():
+            _equip(cls, name)
+
+
+def _equip(cls: type[BoundLogger], name: str) -> None:
+    methods = _late_methods() if _writer is None else _methods(_writer, name)
+    for method, function in methods.items():
+        setattr(cls, method, function)
+
+
+def _methods(writer: Writer, name: str) -> dict[str, Method]:
+    threshold = writer.level_of(name)
+    levels = {
+        level: _method(writer, name, level) if number >= threshold else _nothing for level, number in NUMBERS.items()
+    }
+    methods: dict[str, Method] = {method: levels[level] for method, level in _METHODS.items()}
+    methods["exception"] = _exception(levels["ERROR"])
+    methods["log"] = _log(levels)
+    methods |= {"a" + method: _asynchronous(function) for method, function in methods.items()}
+    methods["is_enabled_for"] = lambda self, level: level >= threshold
+    methods["get_effective_level"] = lambda self: threshold
+    return methods
+
+
+def _late_methods() -> dict[str, Method]:
+    """
+    Give methods for as long as nobody has asked for a line: what they need is read with the first one.
+    """
+    names = [*_METHODS, "exception", "log"]
+    return {
+        name: _late(name) for name in [*names, *("a" + name for name in names), "is_enabled_for", "get_effective_level"]
+    }
+
+
+def _late(name: str) -> Method:
+    def late(self: BoundLogger, /, *args: Any, **kw: Any) -> Any:
+        standing()
+        return getattr(self, name)(*args, **kw)
+
+    return late
+
+
+def _nothing(self: BoundLogger, event: object = None, /, *args: object, **kw: object) -> None:
+    """
+    Write nothing: the level is off.
+    """
+
+
+def _method(writer: Writer, name: str, level: str) -> Method:
+    begin, add, clock, (make, target) = writer.begin, writer.add, writer.wall_clock, writer.outlet(name, NUMBERS[level])
+    sampler, callsite, failed = writer.sampler, writer.callsite, writer.failed
+    special = sampler is not None or callsite is not None
+
+    def write(self: BoundLogger, event: Any = None, /, *args: Any, **kw: Any) -> None:
+        try:
+            now, left_out = clock(), 0
+            if event is None and "event" in kw:
+                event = kw.pop("event")
+            if sampler is not None:
+                left_out = sampler.admit((name, level, event if type(event) is str else as_text(event)), now)
+                if left_out == LEFT_OUT:
+                    return
+            if args:
+                event = _interpolated(event, args, kw)
+            body = begin(event if type(event) is str else as_text(event))
+            if self._context:
+                add(body, self._context)
+            if kw:
+                add(body, kw)
+            if special:
+                if left_out:
+                    body["left_out"] = left_out
+                if callsite is not None:
+                    callsite(body)
+            line = make(now, body)
+            taken = target.put(line)
+            if taken != len(line):
+                target.rest(line, taken)
+        except Exception as error:
+            failed(error)
+
+    return write
+
+
+def _interpolated(event: Any, args: tuple[Any, ...], kw: dict[str, Any]) -> Any:
+    """
+    Put arguments into a message as structlog does; where they do not fit they become a field.
+    """
+    try:
+        return event % (args[0] if len(args) == 1 and isinstance(args[0], Mapping) and args[0] else args)
+    except Exception:
+        kw["args"] = opened(args)
+        return event
+
+
+def _exception(error: Method) -> Method:
+    def exception(self: BoundLogger, event: Any = None, /, *args: Any, **kw: Any) -> None:
+        kw.setdefault("exc_info", True)
+        error(self, event, *args, **kw)
+
+    return exception
+
+
+def _log(levels: Mapping[str, Method]) -> Method:
+    def log(self: BoundLogger, level: int | str, event: Any = None, /, *args: Any, **kw: Any) -> None:
+        name = level.upper() if isinstance(level, str) else level_name(level)
+        levels.get(name, _nothing)(self, event, *args, **kw)
+
+    return log
+
+
+def _asynchronous(method: Method) -> Method:
+    """
+    Give the method that structlog has for coroutines; one write needs no thread.
+    """
+
+    async def asynchronous(self: BoundLogger, /, *args: Any, **kw: Any) -> None:
+        method(self, *args, **kw)
+
+    return asynchronous
+
+
+follow(_follow)

@@ -1,0 +1,83 @@
+"""
+Leave lines out where one would say what the last hundred said, and count them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from threading import Lock
+
+# Messages that are counted apart in one second; what comes beyond that is written.
+MAX_KEYS = 4096
+LEFT_OUT = -1
+
+
+class Sampler:
+    """
+    Let the first lines of a kind through in each second, and then every so-many-th.
+
+    It is exact under threads. Each process counts for itself.
+
+    Args:
+        first: Lines of one key a second that are all written.
+        every: Of those beyond, one in so many is written.
+        dropped: Is told of each line that is left out.
+    """
+
+    def __init__(self, first: int, every: int, dropped: Callable[[], None]) -> None:
+        self._first = first
+        self._every = every
+        self._dropped = dropped
+        self._lock = Lock()
+        self._second = 0
+        self._counts: dict[Hashable, list[int]] = {}  # key -> lines in this second, lines left out since the last one
+
+    def admit(self, key: Hashable, now: float) -> int:
+        """
+        Tell how many lines of a key were left out since the last one that was written; LEFT_OUT: this one is, too.
+        """
+        second = int(now)
+        with self._lock:
+            if second != self._second:
+                self._second = second
+                self._counts = {key: [0, counts[1]] for key, counts in self._counts.items() if counts[1]}
+            counts = self._counts.get(key)
+            if counts is None:
+                if len(self._counts) < MAX_KEYS:
+                    self._counts[key] = [1, 0]
+                return 0
+            counts[0] += 1
+            beyond = counts[0] - self._first
+            if beyond <= 0 or beyond % self._every == 0:
+                left_out, counts[1] = counts[1], 0
+                return left_out
+            counts[1] += 1
+        self._dropped()
+        return LEFT_OUT
+
+
+class EveryNth:
+    """
+    Let one line in so many through, whatever the time: for the access lines of one route.
+    """
+
+    def __init__(self, every: int, dropped: Callable[[], None]) -> None:
+        self._every = every
+        self._dropped = dropped
+        self._lock = Lock()
+        self._seen = 0
+        self._left_out = 0
+
+    def admit(self, always: bool) -> int:
+        """
+        Tell how many were left out since the last one; LEFT_OUT: this one is, too. One that is always written counts.
+        """
+        with self._lock:
+            turn = self._seen % self._every == 0
+            self._seen += 1
+            if turn or always:
+                left_out, self._left_out = self._left_out, 0
+                return left_out
+            self._left_out += 1
+        self._dropped()
+        return LEFT_OUT

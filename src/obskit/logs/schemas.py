@@ -1,0 +1,151 @@
+"""
+Name a line's fields as the log store that reads them does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from obskit.settings import Settings
+
+Line: TypeAlias = dict[str, Any]
+Shape: TypeAlias = Callable[[Line], Line]
+
+# What neither has a name for stays ours, in a namespace of its own.
+_OWN = {
+    name: f"obskit.{name}" for name in ("first_byte_ms", "aborted", "db_queries", "db_ms", "ai_calls", "ai_cost_usd")
+}
+# Elastic Common Schema 8.17, https://www.elastic.co/guide/en/ecs/8.17/; the dots are part of the names.
+ECS_VERSION = "8.17.0"
+_ECS: dict[str, str | None] = {
+    **_OWN,
+    "timestamp": "@timestamp",
+    "level": "log.level",
+    "logger": "log.logger",
+    "service": "service.name",
+    "version": "service.version",
+    "environment": "service.environment",
+    "correlation_id": "http.request.id",
+    "trace_id": "trace.id",
+    "span_id": "span.id",
+    "exception": "error",
+    "method": "http.request.method",
+    "path": "url.path",
+    "endpoint": "obskit.endpoint",
+    "status": "http.response.status_code",
+    "duration_ms": "event.duration",
+    "bytes_sent": "http.response.body.bytes",
+    "client": "client.address",
+    "user_agent": "user_agent.original",
+    "module": "log.origin.file.name",
+    "function": "log.origin.function",
+    "line": "log.origin.file.line",
+    "thread": "process.thread.name",
+    "process": "process.pid",
+}
+# OpenTelemetry's log data model, https://opentelemetry.io/docs/specs/otel/logs/data-model/, and the attributes of its
+# semantic conventions 1.44.
+_OTEL: dict[str, str | None] = {
+    **_OWN,
+    "timestamp": "Timestamp",
+    "level": "SeverityText",
+    "message": "Body",
+    "trace_id": "TraceId",
+    "span_id": "SpanId",
+    "logger": "Name",
+    "service": "service.name",
+    "version": "service.version",
+    "environment": "deployment.environment.name",
+    "correlation_id": "obskit.correlation_id",
+    "exception": "exception",
+    "method": "http.request.method",
+    "path": "url.path",
+    "endpoint": "http.route",
+    "status": "http.response.status_code",
+    "duration_ms": "obskit.duration_ms",
+    "bytes_sent": "http.response.body.size",
+    "client": "client.address",
+    "user_agent": "user_agent.original",
+    "module": "obskit.module",
+    "function": "code.function.name",
+    "line": "code.line.number",
+    "thread": "thread.name",
+    "process": "process.pid",
+}
+_SCHEMAS: dict[str, dict[str, str | None]] = {"obskit": {}, "ecs": _ECS, "otel": _OTEL}
+# Where in the data model a field is; all others are attributes.
+_TOP = ("timestamp", "level", "message", "trace_id", "span_id")
+_RESOURCE = ("service", "version", "environment")
+_SEVERITY = {"DEBUG": 5, "INFO": 9, "WARNING": 13, "ERROR": 17, "CRITICAL": 21}
+_TRACEBACK = {"ecs": "stack_trace", "otel": "stacktrace"}
+
+
+def renames_of(settings: Settings) -> dict[str, str | None]:
+    """
+    Give the new names of fields: the schema's, and over them those of `log_names`.
+    """
+    return {**_SCHEMAS[settings.log_schema], **settings.log_names}
+
+
+def roots_of(settings: Settings) -> frozenset[str]:
+    """
+    Give the names that Elasticsearch has objects for: it refuses a text called `url` where it has seen `url.path`.
+    """
+    schema = _ECS if settings.log_schema == "ecs" else {}
+    names = (name for name in schema.values() if name is not None and (name == "error" or "." in name))
+    return frozenset(name.partition(".")[0] for name in names)
+
+
+def shape_of(settings: Settings) -> Shape | None:
+    """
+    Build what gives a line its final names; None where the contract's stay.
+    """
+    names = renames_of(settings)
+    if not names:
+        return None
+    if settings.log_schema == "obskit":
+        return lambda line: _renamed(line, names)
+    return _ecs(names) if settings.log_schema == "ecs" else _otel(names)
+
+
+def _renamed(line: Line, names: Mapping[str, str | None]) -> Line:
+    return {new: value for name, value in line.items() if (new := names.get(name, name)) is not None}
+
+
+def _flat(line: Line, name: str | None, schema: str) -> None:
+    """
+    Replace a line's exception by one field for each of its parts.
+    """
+    parts = line.pop("exception", None)
+    if name is not None and isinstance(parts, Mapping):
+        for part, value in parts.items():
+            line[f"{name}.{_TRACEBACK[schema] if part == 'traceback' else part}"] = value
+
+
+def _ecs(names: Mapping[str, str | None]) -> Shape:
+    def shape(line: Line) -> Line:
+        _flat(line, names["exception"], "ecs")
+        if "duration_ms" in line:
+            line["duration_ms"] = round(line["duration_ms"] * 1e6)  # the schema's unit is the nanosecond
+        return {**_renamed(line, names), "ecs.version": ECS_VERSION}
+
+    return shape
+
+
+def _otel(names: Mapping[str, str | None]) -> Shape:
+    def shape(line: Line) -> Line:
+        _flat(line, names["exception"], "otel")
+        severity = _SEVERITY[line["level"]]
+        top = {name: line.pop(name) for name in _TOP if name in line}
+        resource = {name: line.pop(name) for name in _RESOURCE if name in line}
+        scope = {"logger": line.pop("logger")}
+        return {
+            **_renamed(top, names),
+            "SeverityNumber": severity,
+            "Resource": _renamed(resource, names),
+            "InstrumentationScope": _renamed(scope, names),
+            "Attributes": _renamed(line, names),
+        }
+
+    return shape

@@ -1,0 +1,63 @@
+"""
+Give those who set up logging by themselves what they need for obskit's lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from typing import Any, NoReturn
+
+from obskit.logs.lines import as_text
+from obskit.logs.writer import NUMBERS, standing
+
+_SERVERS = ("uvicorn", "uvicorn.access", "gunicorn.error", "gunicorn.access", "_granian", "granian.access")
+_HYPERCORN = ("hypercorn.error", "hypercorn.access")
+_LEVELS = {"msg": "INFO", "warn": "WARNING", "exception": "ERROR", "fatal": "CRITICAL", "err": "ERROR"}
+
+
+def dict_config(level: str = "INFO") -> dict[str, Any]:
+    """
+    Give a configuration for `logging.config.dictConfig()` that writes every record as obskit's line.
+
+    Servers take it too, and then their main process, which never imports the application, writes such lines as well:
+    uvicorn as `log_config`, gunicorn and hypercorn as `logconfig_dict`, granian as `log_dictconfig`.
+
+    Args:
+        level: Of the root logger.
+    """
+    logger = {"handlers": ["obskit"], "level": "INFO", "propagate": False}
+    # uvicorn writes its `use_colors` into these two.
+    formatters = {name: {"()": "obskit.logs.JsonFormatter"} for name in ("default", "access")}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": formatters,
+        "handlers": {"obskit": {"class": "obskit.logs.JsonHandler"}},
+        "loggers": {name: dict(logger) for name in (*_SERVERS, *_HYPERCORN)},
+        "root": {"handlers": ["obskit"], "level": level},
+    }
+
+
+def structlog_processor(logger: Any, method_name: str, event_dict: MutableMapping[str, Any]) -> NoReturn:
+    """
+    Write obskit's line, as the last processor of an application's own structlog configuration.
+
+    What the processors before have put into the event are fields of the line. It drops the event when it has written
+    it, so no logger factory is asked to.
+
+    Raises:
+        structlog.DropEvent: Always; structlog ends the call with it.
+    """
+    from structlog import DropEvent
+
+    event = event_dict.pop("event", None)
+    name = event_dict.pop("logger", None) or getattr(logger, "name", None) or "structlog"
+    event_dict.pop("timestamp", None)
+    level = str(event_dict.pop("level", method_name))
+    number = NUMBERS.get(_LEVELS.get(level, level).upper(), NUMBERS["INFO"])
+    writer = standing()
+    if number >= writer.level_of(str(name)):
+        body = writer.begin(event if type(event) is str else as_text(event))
+        writer.add(body, event_dict)
+        writer.emitter(str(name), number)(writer.wall_clock(), body)
+    raise DropEvent

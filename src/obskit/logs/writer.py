@@ -1,0 +1,566 @@
+"""
+Make lines out of what happened, and put them where the settings say: one writer for every kind of line.
+
+What a line costs is decided when the writer is made. A line's `body` is its message, ids and fields; `outlet()` gives
+what turns the bodies of one logger and level into bytes, and where these go.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import PurePath
+from types import FrameType
+from typing import IO, Any, TypeAlias, TypeVar, cast
+
+from obskit.context import current
+from obskit.errors import ConfigurationError
+from obskit.logs.console import console, wants_colour
+from obskit.logs.lines import (
+    CALLSITE,
+    OPTIONS,
+    RESERVED,
+    SIMPLE,
+    UNSAYABLE,
+    as_text,
+    dumps,
+    escaped,
+    opened,
+    render,
+    reserved_names,
+    rfc3339,
+    whole_second,
+)
+from obskit.logs.redaction import Redactor
+from obskit.logs.sampling import Sampler
+from obskit.logs.schemas import renames_of, roots_of, shape_of
+from obskit.logs.secret_values import CARD_FROM, SHORTEST, marker
+from obskit.logs.stream import Target, reason_of
+from obskit.logs.targets import channel_target_for, error_target_for, target_for
+from obskit.operation import Operation
+from obskit.recorder import Recorder, recorder
+from obskit.settings import Settings
+
+T = TypeVar("T")
+Body: TypeAlias = dict[str, Any]
+Make: TypeAlias = Callable[[float, Body], bytes]
+Add: TypeAlias = Callable[[Body, Mapping[str, Any]], None]
+Emit: TypeAlias = Callable[[float, Body], None]
+Outlet: TypeAlias = tuple[Make, Target]
+
+# Where an exception that left a request has the request's id.
+ID_OF_REQUEST = "_obskit_id_of_request"
+# Names of callers' fields that need no second look; an application may make names up.
+MAX_KNOWN = 4096
+# Messages without a secret that are kept, and their longest: most come again, word for word.
+MAX_MESSAGES = 4096
+MAX_MESSAGE = 256
+NUMBERS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
+_LARGE = 2**63  # orjson says no greater number
+_NAMES = {number: name for name, number in NUMBERS.items()}
+
+
+def level_name(number: int) -> str:
+    """
+    Name a level; one that an application made counts as the next below it of the five.
+    """
+    return _NAMES.get(number) or _NAMES[min(max(number // 10 * 10, 10), 50)]
+
+
+class Writer:
+    """
+    Write the lines of one runtime.
+
+    Attributes:
+        settings: What it was made from.
+        reserved: Names that callers' fields must not have.
+        process: The fields that every line has.
+        is_flat: Whether a line is one JSON object of single fields, under the contract's names or those of `log_names`.
+        form: Renders fields under their final names; on the console whole lines only.
+        traced: Whether spans are on.
+        add: Adds a caller's fields to a body; those with a reserved name become `extra_<name>`.
+        redactor: Hides secrets.
+        clean: Messages that hold no secret.
+        known: Names of callers' fields that `add` has let through.
+        sampler: Decides which lines of loggers are left out; None where all are written.
+        callsite: Adds where the application logged; None where nobody asked.
+    """
+
+    def __init__(self, settings: Settings, recorder: Recorder) -> None:
+        self.settings = settings
+        self.wall_clock = recorder.wall_clock
+        self._recorder = recorder
+        self._outlets: dict[tuple[str, int], Outlet] = {}
+        contract = RESERVED | CALLSITE if settings.log_callsite else RESERVED
+        self.reserved = reserved_names(renames_of(settings), contract) | roots_of(settings)
+        self.process = {
+            name: value
+            for name in ("service", "version", "environment")
+            if (value := getattr(settings, name)) is not None
+        }
+        self.is_flat = settings.log_format == "json" and settings.log_schema == "obskit"
+        self.form = self._form_of(settings)
+        self.traced = False
+        self._add_ids: Callable[[Body, Operation | None], None] = _add_ids_of_request
+        self.redactor = Redactor(settings.redact_keys, settings.redact_values)
+        self.known: set[str] = set()
+        self.clean: set[str] = set()
+        self.add = self._adder()
+        self.sampler = self._sampler_of(settings)
+        self.callsite = _add_callsite if settings.log_callsite else None
+        self._targets: list[Target] = []
+        try:
+            self._open(settings)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, settings: Settings) -> None:
+        self._main = self._opened(target_for(settings))
+        self._channels = {
+            name: self._opened(channel_target_for(settings, channel)) for name, channel in settings.log_channels.items()
+        }
+        errors = error_target_for(settings)
+        self._errors = None if errors is None else self._opened(errors)
+
+    def _opened(self, target: Target) -> Target:
+        self._targets.append(target)
+        return target
+
+    def target_of(self, logger: str, level: int) -> Target:
+        """
+        Give where the lines of a logger and a level go: to the file of its channel, else to where all go; from ERROR
+        on to `error_file` too. obskit's own loggers belong to the channel without their prefix.
+        """
+        channel = nearest(self._channels, logger) or nearest(self._channels, logger.removeprefix("obskit."))
+        target = (channel or self._main).at(level)
+        return target if self._errors is None or level < NUMBERS["ERROR"] else _Both(target, self._errors)
+
+    def follow_spans(self) -> None:
+        """
+        Put the ids of the span that is current on each line.
+        """
+        self.traced = True
+        self._add_ids = _ids_of_span()
+
+    def _form_of(self, settings: Settings) -> Callable[[Body], bytes]:
+        if settings.log_format == "console":
+            return console(wants_colour(sys.stdout if settings.log_stream is None else settings.log_stream))
+        shape = shape_of(settings)
+        return render if shape is None else lambda line: render(shape(line))
+
+    def _sampler_of(self, settings: Settings) -> Sampler | None:
+        if settings.log_sample_first is None:
+            return None
+        return Sampler(settings.log_sample_first, settings.log_sample_every, self.left_out)
+
+    def left_out(self) -> None:
+        """
+        Count a line that sampling left out.
+        """
+        self._recorder.dropped["logs", "sampled"] += 1
+
+    def level_of(self, logger: str) -> int:
+        """
+        Give the level of a logger: that of its name in `log_levels`, else of the next name above it, else `log_level`.
+        """
+        return NUMBERS[nearest(self.settings.log_levels, logger) or self.settings.log_level]
+
+    # Bodies
+
+    def begin(self, message: str) -> Body:
+        """
+        Start a body: the message, and the ids and bound fields of the request that runs here.
+        """
+        body: Body = {"message": message if message in self.clean else self.redacted(message)}
+        operation = current.get()
+        if operation is not None:
+            root = operation._root or operation  # the property, without its call
+            if root.correlation_id is not None:
+                body["correlation_id"] = root.correlation_id
+            if self.traced or root.rare is not None:
+                self.add_rest(body, operation)
+        elif self.traced:
+            self.add_rest(body, None)
+        return body
+
+    def redacted(self, message: str) -> str:
+        """
+        Redact a message; one without secrets is kept among the `clean`.
+        """
+        shown = self.redactor.text(message)
+        if shown is message and len(message) <= MAX_MESSAGE:
+            if len(self.clean) >= MAX_MESSAGES:
+                self.clean.clear()
+            self.clean.add(message)
+        return shown
+
+    def add_rest(self, body: Body, operation: Operation | None) -> None:
+        """
+        Add what only some requests have: a trace's ids, bound fields.
+        """
+        self._add_ids(body, operation)
+        if operation is not None and (fields := operation.root.fields):
+            self.add(body, fields)
+
+    def _adder(self) -> Add:
+        all_known, all_simple = self.known.issuperset, SIMPLE.issuperset
+
+        def add(body: Body, given: Mapping[str, Any]) -> None:
+            if all_known(given) and all_simple(map(type, given.values())):
+                body.update(given)
+            else:
+                self._add_slowly(body, given)
+
+        return self._add_each if self.settings.redact_values else add
+
+    def _add_each(self, body: Body, given: Mapping[str, Any]) -> None:
+        known, text = self.known, self.redactor.text
+        for name, value in given.items():
+            if name not in known:
+                self._add_slowly(body, {name: value})
+            elif (kind := type(value)) is str:
+                body[name] = value if len(value) < SHORTEST else text(value)
+            elif kind in SIMPLE and (kind is not int or value < CARD_FROM):
+                body[name] = value
+            else:
+                self.add_one(body, name, value)
+
+    def _add_slowly(self, body: Body, given: Mapping[Any, Any]) -> None:
+        for key, value in given.items():
+            if key == "exc_info":
+                self.add_exception(body, value)
+            elif key == "stack_info":
+                if value:
+                    self.add_stack(body, value if isinstance(value, str) else _stack())
+            else:
+                self.add_one(body, key, value)
+
+    def add_one(self, body: Body, key: Any, value: Any) -> None:
+        """
+        Add a caller's field, whatever its name and its value are.
+        """
+        name = key if type(key) is str else as_text(key)
+        while name in self.reserved:
+            name = f"extra_{name}"
+        rule = self.redactor.secret(name)
+        if rule is not None:
+            is_empty = value is None or value is True or value is False or (type(value) is str and not value)
+            body[name] = value if is_empty else marker(rule)
+            return
+        shown = self.redactor.value(opened(value) if type(value) is int and abs(value) >= _LARGE else value)
+        body[name] = shown if type(shown) in SIMPLE else opened(shown)
+        if name is key and len(self.known) < MAX_KNOWN:
+            self.known.add(name)
+
+    def add_exception(self, body: Body, given: Any) -> None:
+        """
+        Add an exception, where there is one.
+
+        Args:
+            body: What it is added to.
+            given: The exception, what `sys.exc_info()` gives, or something true for the one that is being handled.
+        """
+        error = _exception_in(given)
+        if error is None:
+            return
+        hide = self.redactor.traceback
+        said, trace = hide(_message_of(error)), hide(_traceback_of(error))
+        body["exception"] = {"type": type(error).__name__, "message": said, "traceback": trace}
+        identity = getattr(error, ID_OF_REQUEST, None)
+        if identity is not None:  # a server logs it when the request is over
+            body.setdefault("correlation_id", identity)
+
+    def add_stack(self, body: Body, stack: str) -> None:
+        """
+        Add where the application logged, frame by frame.
+        """
+        body["stack"] = self.redactor.traceback(stack)
+
+    # Lines
+
+    def outlet(self, logger: str, level: int) -> Outlet:
+        """
+        Give what renders the lines of one logger and level, and where they go; always the same.
+        """
+        key = logger, level
+        found = self._outlets.get(key)
+        if found is None:
+            build = self._fused if self.is_flat and not self.settings.log_names else self._formed
+            shared: Body = {"level": level_name(level), "logger": logger}
+            if level not in _NAMES:
+                shared["level_name"] = logging.getLevelName(level)
+            found = self._outlets[key] = build(shared), self.target_of(logger, level)
+        return found
+
+    def _fused(self, shared: Body) -> Make:
+        """
+        Render what the lines of one logger share once: the start of the line, and its end.
+        """
+        head = b'Z",' + render(shared)[1:-2] + b","
+        tail = b"," + render(self.process)[1:] if self.process else b"}\n"
+        moment = _stamped(0)  # one tuple, read once: threads without the GIL never see half of it
+
+        def make(now: float, body: Body) -> bytes:
+            nonlocal moment
+            second, stamp = moment
+            if not second <= now < second + 1:
+                second, stamp = moment = _stamped(now)
+            try:
+                own = dumps(body, opened, OPTIONS)
+            except UNSAYABLE:
+                own = render(body)[:-1]
+            if not own.isascii():
+                own = escaped(own)
+            return b"%b%06d%b%b%b" % (stamp, (now - second) * 1e6, head, own[1:-1], tail)
+
+        return make
+
+    def _formed(self, shared: Body) -> Make:
+        process, form = self.process, self.form
+
+        def make(now: float, body: Body) -> bytes:
+            return form({"timestamp": rfc3339(now), **shared, **body, **process})
+
+        return make
+
+    def emitter(self, logger: str, level: int) -> Emit:
+        """
+        Give what writes the lines of one logger and level; it never raises, and counts what it could not write.
+        """
+        (make, target), failed = self.outlet(logger, level), self.failed
+
+        def emit(now: float, body: Body) -> None:
+            try:
+                target.write(make(now, body))
+            except Exception as error:
+                failed(error)
+
+        return emit
+
+    def failed(self, error: Exception) -> None:
+        """
+        Count a line that was not written.
+        """
+        self._recorder.dropped["logs", reason_of(error)] += 1
+        self._recorder.failed("logs", error)
+
+    def flush(self) -> None:
+        """
+        Wait for the lines that are queued.
+        """
+        for target in self._targets:
+            target.flush()
+
+    def close(self) -> None:
+        """
+        Flush, and close the files; a stream belongs to whoever opened it.
+        """
+        for target in self._targets:
+            try:
+                target.close()
+            except Exception as error:
+                self._recorder.failed("logs", error)
+
+
+class _Both:
+    """
+    Put a line into two places; the second never costs the first.
+    """
+
+    def __init__(self, target: Target, errors: Target) -> None:
+        self._target, self._errors = target, errors
+        self.rest, self.flush, self.close = target.rest, target.flush, target.close
+
+    def put(self, line: bytes) -> int | None:
+        try:
+            self._errors.write(line)
+        finally:
+            taken = self._target.put(line)
+        return taken
+
+    def write(self, line: bytes) -> None:
+        taken = self.put(line)
+        if taken != len(line):
+            self.rest(line, taken)
+
+    def at(self, level: int) -> Target:
+        return self
+
+
+def _stamped(now: float) -> tuple[int, bytes]:
+    """
+    Give the whole second, and the start of every line in it.
+    """
+    second, text = whole_second(now)
+    return second, b'{"timestamp":"%b.' % text.encode()
+
+
+def nearest(given: Mapping[str, T], logger: str) -> T | None:
+    """
+    Find what is given for a logger, or for the nearest name above it: `a.b` before `a` for `a.b.c`.
+    """
+    while logger and logger not in given:
+        logger = logger.rpartition(".")[0]
+    return given.get(logger)
+
+
+def _ids_of_span() -> Callable[[Body, Operation | None], None]:
+    """
+    Give what adds the ids of the span that is current, or those that the request came with.
+    """
+    from opentelemetry.trace import get_current_span
+
+    def add_ids(body: Body, operation: Operation | None) -> None:
+        context = get_current_span().get_span_context()
+        if context.is_valid:
+            body["trace_id"] = f"{context.trace_id:032x}"
+            body["span_id"] = f"{context.span_id:016x}"
+        else:
+            _add_ids_of_request(body, operation)
+
+    return add_ids
+
+
+def _add_ids_of_request(body: Body, operation: Operation | None) -> None:
+    if operation is not None:
+        root = operation._root or operation
+        if root.trace_id is not None:
+            body["trace_id"] = root.trace_id
+            if root.span_id is not None:
+                body["span_id"] = root.span_id
+
+
+def _exception_in(given: Any) -> BaseException | None:
+    if isinstance(given, BaseException):
+        return given
+    found = given if isinstance(given, tuple) else sys.exc_info() if given else ()
+    return next((part for part in found if isinstance(part, BaseException)), None)
+
+
+def _traceback_of(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(error))
+    except Exception:
+        return "<a traceback that cannot be shown>"
+
+
+def _message_of(error: BaseException) -> str:
+    try:
+        return str.__str__(str(error))
+    except Exception:
+        return "<a message that cannot be shown>"
+
+
+def _stack() -> str:
+    return "".join(traceback.format_stack(_callers_frame()))
+
+
+def _add_callsite(body: Body) -> None:
+    frame = _callers_frame()
+    if frame is not None:
+        code = frame.f_code
+        body.update(callsite(PurePath(code.co_filename).stem, code.co_name, frame.f_lineno))
+
+
+def callsite(module: str, function: str, line: int) -> Body:
+    """
+    Give the fields that `log_callsite` adds.
+    """
+    thread, process = threading.current_thread().name, os.getpid()
+    return {"module": module, "function": function, "line": line, "thread": thread, "process": process}
+
+
+def _callers_frame() -> FrameType | None:
+    """
+    Find the frame that logs: the innermost one outside of this folder.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith(_HERE):
+        frame = frame.f_back
+    return frame
+
+
+_HERE = os.path.dirname(__file__) + os.sep
+
+
+# The writer that stands
+
+_standing: Writer | None = None
+_followers: list[Callable[[Writer | None], None]] = []
+
+
+class _StandardOutput:
+    """
+    Write to whatever standard output is at the moment.
+    """
+
+    def write(self, text: str) -> int:
+        return cast(IO[str], sys.stdout).write(text)
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+    def isatty(self) -> bool:
+        return sys.stdout is not None and sys.stdout.isatty()
+
+
+def standing() -> Writer:
+    """
+    Give the writer of the runtime that stands; where none has stood yet, one to standard output, by the environment.
+    """
+    if _standing is None:
+        stand(_to_standard_output(_from_environment()))
+    assert _standing is not None
+    return _standing
+
+
+def settings() -> Settings:
+    """
+    Give the settings of the writer that stands, or those of the one that the next line makes.
+    """
+    return _from_environment() if _standing is None else _standing.settings
+
+
+def stand(writer: Writer | None) -> None:
+    """
+    Make every logger write by this writer from now on; None: by the one that the next line makes.
+    """
+    global _standing
+    _standing = writer
+    for take in _followers:
+        take(writer)
+
+
+def stand_alone(settings: Settings) -> None:
+    """
+    Go on without the runtime that had these settings: in the same form, to standard output.
+    """
+    stand(_to_standard_output(settings))
+
+
+def _to_standard_output(settings: Settings) -> Writer:
+    stream = cast(IO[Any], _StandardOutput())
+    without_files = dataclasses.replace(settings, log_stream=stream, log_file=None, log_channels={}, error_file=None)
+    return Writer(without_files, recorder)
+
+
+def _from_environment() -> Settings:
+    known = {"OBSKIT_" + field.name.upper() for field in dataclasses.fields(Settings)} | {"OTEL_SERVICE_NAME"}
+    try:
+        return Settings.read({}, {name: text for name, text in os.environ.items() if name in known})
+    except ConfigurationError:  # configure() says what is wrong
+        return Settings.read({}, {})
+
+
+def follow(take: Callable[[Writer | None], None]) -> None:
+    """
+    Tell of the writer that stands, and of each that takes its place.
+    """
+    _followers.append(take)
+    take(_standing)
