@@ -37,7 +37,7 @@ IMPORTERS = {"sinks": {"sinks", "runtime"}}
 STDLIB_ONLY = LEVELS[0]
 FRAMEWORKS = {
     *("flask", "werkzeug", "starlette", "fastapi", "django", "asgiref"),
-    *("sqlalchemy", "psycopg", "anthropic", "openai", "httpx", "requests"),
+    *("sqlalchemy", "psycopg", "anthropic", "openai", "httpx", "httpx2", "requests", "celery"),
 }
 FRAMEWORKS_ONLY_IN = "integrations"
 CORE = ("context.py", "operation.py", "recorder.py")

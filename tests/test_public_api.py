@@ -97,7 +97,17 @@ def test_the_import_is_light():
     assert ["obskit", "obskit._version"] == of(modules, "obskit")
 
 
-@pytest.mark.parametrize("use", ["obskit.observe", "obskit.bind", "obskit.counter", "obskit.observe_db"])
+@pytest.mark.parametrize(
+    "use",
+    [
+        "obskit.observe",
+        "obskit.bind",
+        "obskit.counter",
+        "obskit.observe_db",
+        "obskit.get_logger('x')",
+        "obskit.with_context(print)",
+    ],
+)
 def test_decorating_is_light(use):
     """
     What modules use at import brings no framework and no SDK.

@@ -18,15 +18,25 @@ if TYPE_CHECKING:
     from obskit._instrument import (
         instrument,
         instrument_anthropic,
+        instrument_celery,
+        instrument_httpx,
+        instrument_logging,
         instrument_openai,
         instrument_psycopg,
+        instrument_requests,
         instrument_sqlalchemy,
         instrument_sqlite3,
+        instrument_threads,
         uninstrument_anthropic,
+        uninstrument_celery,
+        uninstrument_httpx,
+        uninstrument_logging,
         uninstrument_openai,
         uninstrument_psycopg,
+        uninstrument_requests,
         uninstrument_sqlalchemy,
         uninstrument_sqlite3,
+        uninstrument_threads,
     )
     from obskit.ai.observe import observe_ai
     from obskit.context import bind, correlation_id, unbind
@@ -34,9 +44,10 @@ if TYPE_CHECKING:
     from obskit.errors import ConfigurationError, MissingExtraError, ObskitError
     from obskit.integrations._http import set_route
     from obskit.integrations._start import configure
+    from obskit.logs.logger import get_logger
     from obskit.metrics.declare import counter, gauge, histogram
     from obskit.observation import observe
-    from obskit.propagation import outgoing_headers
+    from obskit.propagation import outgoing_headers, with_context
     from obskit.runtime import shutdown
     from obskit.settings import Settings
 
@@ -50,13 +61,19 @@ _HOME = {
     "correlation_id": "context",
     "counter": "metrics.declare",
     "gauge": "metrics.declare",
+    "get_logger": "logs.logger",
     "histogram": "metrics.declare",
     "instrument": "_instrument",
     "instrument_anthropic": "_instrument",
+    "instrument_celery": "_instrument",
+    "instrument_httpx": "_instrument",
+    "instrument_logging": "_instrument",
     "instrument_openai": "_instrument",
     "instrument_psycopg": "_instrument",
+    "instrument_requests": "_instrument",
     "instrument_sqlalchemy": "_instrument",
     "instrument_sqlite3": "_instrument",
+    "instrument_threads": "_instrument",
     "observe": "observation",
     "observe_ai": "ai.observe",
     "observe_db": "db.observe",
@@ -65,10 +82,16 @@ _HOME = {
     "shutdown": "runtime",
     "unbind": "context",
     "uninstrument_anthropic": "_instrument",
+    "uninstrument_celery": "_instrument",
+    "uninstrument_httpx": "_instrument",
+    "uninstrument_logging": "_instrument",
     "uninstrument_openai": "_instrument",
     "uninstrument_psycopg": "_instrument",
+    "uninstrument_requests": "_instrument",
     "uninstrument_sqlalchemy": "_instrument",
     "uninstrument_sqlite3": "_instrument",
+    "uninstrument_threads": "_instrument",
+    "with_context": "propagation",
 }
 
 # Packages whose names are used as `obskit.db.summarize()`.
@@ -85,13 +108,19 @@ __all__ = [
     "correlation_id",
     "counter",
     "gauge",
+    "get_logger",
     "histogram",
     "instrument",
     "instrument_anthropic",
+    "instrument_celery",
+    "instrument_httpx",
+    "instrument_logging",
     "instrument_openai",
     "instrument_psycopg",
+    "instrument_requests",
     "instrument_sqlalchemy",
     "instrument_sqlite3",
+    "instrument_threads",
     "observe",
     "observe_ai",
     "observe_db",
@@ -100,10 +129,16 @@ __all__ = [
     "shutdown",
     "unbind",
     "uninstrument_anthropic",
+    "uninstrument_celery",
+    "uninstrument_httpx",
+    "uninstrument_logging",
     "uninstrument_openai",
     "uninstrument_psycopg",
+    "uninstrument_requests",
     "uninstrument_sqlalchemy",
     "uninstrument_sqlite3",
+    "uninstrument_threads",
+    "with_context",
 ]
 
 

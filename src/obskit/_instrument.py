@@ -53,6 +53,7 @@ def instrument(app: App, **settings: Any) -> App:
         if made_here:
             shutdown()
         raise
+    import_module("obskit.integrations.logging").heal()  # the server's access lines are duplicates from now on
     runtime.announce()
     return wrapped
 
@@ -200,3 +201,97 @@ def uninstrument_sqlalchemy(engine: Any = None) -> None:
     Leave one engine to itself again, or every engine.
     """
     import_module("obskit.integrations.sqlalchemy").uninstrument(engine)
+
+
+def instrument_logging() -> None:
+    """
+    Write what the standard library's loggers, `warnings` and the server say as obskit's lines, each once.
+
+    Handlers that write to the console are muted, also such as are set up later with `dictConfig()`; files and other
+    handlers stay as they are. The levels become those of `log_level` and `log_levels`. It may come before or after
+    `configure()`, and lasts beyond `shutdown()`. Undo: `uninstrument_logging()`.
+    """
+    import_module("obskit.integrations.logging").instrument()
+
+
+def uninstrument_logging() -> None:
+    """
+    Leave loggers, levels and `warnings` as they were.
+    """
+    import_module("obskit.integrations.logging").uninstrument()
+
+
+def instrument_threads() -> None:
+    """
+    Let threads and pools work with the ids of the request that starts them, or that submits to them.
+
+    It changes `threading.Thread.start()` and `ThreadPoolExecutor.submit()`, for all of the process: so a thread that
+    a request starts and that outlives it keeps the request's id. `obskit.with_context()` does the same for single
+    calls. Undo: `uninstrument_threads()`.
+    """
+    import_module("obskit.integrations.threads").instrument()
+
+
+def uninstrument_threads() -> None:
+    """
+    Start threads with nothing again.
+    """
+    import_module("obskit.integrations.threads").uninstrument()
+
+
+def instrument_httpx() -> None:
+    """
+    Let calls of `httpx` and `httpx2` to the hosts of `propagate_to` carry the ids. Undo: `uninstrument_httpx()`.
+
+    Each hop of a redirect is judged by its own host, and headers that the application sets itself stay.
+
+    Raises:
+        MissingExtraError: Neither library is installed.
+    """
+    import_module("obskit.integrations.httpx").instrument()
+
+
+def uninstrument_httpx() -> None:
+    """
+    Make calls as they are again.
+    """
+    import_module("obskit.integrations.httpx").uninstrument()
+
+
+def instrument_requests() -> None:
+    """
+    Let calls of `requests` to the hosts of `propagate_to` carry the ids. Undo: `uninstrument_requests()`.
+
+    Each hop of a redirect is judged by its own host, and headers that the application sets itself stay.
+
+    Raises:
+        MissingExtraError: `requests` is not installed.
+    """
+    import_module("obskit.integrations.requests").instrument()
+
+
+def uninstrument_requests() -> None:
+    """
+    Make calls as they are again.
+    """
+    import_module("obskit.integrations.requests").uninstrument()
+
+
+def instrument_celery() -> None:
+    """
+    Let Celery tasks work with the ids of the request that sent them, in all processes that call this.
+
+    The ids travel as headers of the message. In a worker the lines of a task have its name and id as `task` and
+    `task_id`; a task that came without an id gets a fresh one. Undo: `uninstrument_celery()`.
+
+    Raises:
+        MissingExtraError: Celery is not installed.
+    """
+    import_module("obskit.integrations.celery").instrument()
+
+
+def uninstrument_celery() -> None:
+    """
+    Send and run tasks as before.
+    """
+    import_module("obskit.integrations.celery").uninstrument()

@@ -1,12 +1,18 @@
 """
-Carry a request's ids on to the services that it calls.
+Carry a request's ids on: to the services that it calls, and to the threads that work for it.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
 from obskit.context import correlation_id, current, trace_id_of
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 ID_HEADER = "X-Correlation-ID"
 # OpenTelemetry reads no more of either, and warns of more: a client could fill the log with it.
@@ -54,3 +60,33 @@ def trace_headers(request: object) -> dict[str, str]:
     if not state or len(state) > MAX_TRACE_HEADER:
         return {"traceparent": parent}
     return {"traceparent": parent, "tracestate": state}
+
+
+def with_context(function: Callable[P, R]) -> Callable[P, R]:
+    """
+    Give a function that runs anywhere as a part of the request that is current here: with its ids and bound fields.
+
+    It is for threads, which begin with nothing: `pool.submit(obskit.with_context(resize), image)`,
+    `Thread(target=obskit.with_context(resize))`. Tasks and `asyncio.to_thread()` need none. What it gives may be called
+    often, by several threads at once, and after the request's end. `obskit.instrument_threads()` does it everywhere.
+
+    Args:
+        function: A plain function; of a coroutine function it would carry no more than its call.
+    """
+    operation = current.get()
+    # Where nobody has imported it, no span can be current.
+    trace = sys.modules.get("opentelemetry.context")
+    spans = trace.get_current() if trace is not None else None
+
+    @wraps(function)
+    def within(*args: P.args, **kwargs: P.kwargs) -> R:
+        token = current.set(operation)
+        attached = trace.attach(spans) if trace is not None else None
+        try:
+            return function(*args, **kwargs)
+        finally:
+            if trace is not None:
+                trace.detach(attached)
+            current.reset(token)
+
+    return within

@@ -4,14 +4,18 @@ Use the public API as applications do; never run, only checked by `mypy --strict
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, MutableMapping
 from typing import Any, assert_type
 
+from structlog.typing import FilteringBoundLogger
+
 import obskit
 from obskit.context import current
 from obskit.errors import MetricConflictError
+from obskit.logs import JsonFormatter, JsonHandler, dict_config
 from obskit.metrics.cells import CounterCell, HistogramCell
 from obskit.metrics.family import Counter, Gauge, Histogram
 from obskit.operation import Event, HttpOperation, Operation
@@ -181,6 +185,22 @@ assert_type(obskit.outgoing_headers(), dict[str, str])
 obskit.bind(user="u-7", attempts=3)
 obskit.unbind("user")
 assert_type(current.get(), Operation | None)
+
+carried = obskit.with_context(named)
+assert_type(carried("XY-1"), int)
+carried(5)  # type: ignore[arg-type]
+
+# Loggers.
+
+log = obskit.get_logger("shop.cart", part="till")
+assert_type(log, FilteringBoundLogger)
+log.bind(user="u-7").info("paid %s", 17, order=17)
+assert_type(log.unbind("part"), FilteringBoundLogger)
+assert_type(obskit.get_logger().is_enabled_for(20), bool)
+obskit.instrument_logging()
+logging.getLogger("shop").addHandler(JsonHandler())
+formatter: logging.Formatter = JsonFormatter()
+assert_type(dict_config("DEBUG"), dict[str, Any])
 
 # Errors.
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from obskit import context
 from obskit.errors import RouteTakenError
+from obskit.logs.writer import ID_OF_REQUEST
 from obskit.operation import UNMATCHED, Event, HttpOperation
 from obskit.recorder import recorder
 from obskit.runtime import Runtime, standing
@@ -46,6 +47,16 @@ def identify(op: HttpOperation, trust: bool) -> None:
             op.correlation_id = op.trace_id
             return
     op.correlation_id = recorder.new_id()
+
+
+def mark(error: BaseException, op: HttpOperation) -> None:
+    """
+    Leave the request's id with an exception that leaves it: the server logs it when the request is over.
+    """
+    try:
+        setattr(error, ID_OF_REQUEST, op.correlation_id)
+    except Exception:
+        pass  # it takes no attributes
 
 
 def locate(op: HttpOperation, route: Callable[[Any], str | None], request: Any) -> None:

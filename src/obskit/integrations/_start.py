@@ -9,11 +9,19 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+from obskit.integrations import logging
 from obskit.runtime import Runtime, standing
 from obskit.runtime import configure as configure_runtime
 
-# Integrations that `auto=True` turns on when the library of that name is imported: one that nobody uses stays unread.
-AUTO = ("psycopg", "sqlalchemy", "sqlite3")
+# What `auto=True` turns on: integrations, each when one of its libraries is imported; what nobody uses stays unread.
+AUTO = {
+    "sqlite3": ("sqlite3",),
+    "psycopg": ("psycopg",),
+    "sqlalchemy": ("sqlalchemy",),
+    "httpx": ("httpx", "httpx2"),
+    "requests": ("requests",),
+    "celery": ("celery",),
+}
 
 
 def configure(**settings: Any) -> Runtime:
@@ -30,27 +38,33 @@ def configure(**settings: Any) -> Runtime:
         MetricConflictError: The application's own code registered a metric of the same name.
     """
     runtime = configure_runtime(**settings)
-    if runtime.settings.enabled and runtime.settings.auto:
-        for name in AUTO:
-            if name not in runtime.hooks and find_spec(name) is not None:
-                _instrument_when_imported(name)
+    wanted = runtime.settings
+    if wanted.enabled and (wanted.auto or wanted.log_server):
+        logging.instrument(kept=False, everything=wanted.auto)
+    if wanted.enabled and wanted.auto:
+        if "logging" not in runtime.hooks:
+            runtime.hooks.append("logging")
+        for name, libraries in AUTO.items():
+            if name not in runtime.hooks and any(map(find_spec, libraries)):
+                _instrument_when_imported(name, libraries)
                 runtime.hooks.append(name)
     return runtime
 
 
-def _instrument_when_imported(name: str) -> None:
+def _instrument_when_imported(name: str, libraries: tuple[str, ...]) -> None:
     def instrument(module: object) -> None:
         runtime = standing()
         if runtime is not None and name in runtime.hooks:
             import_module(f"obskit.integrations.{name}").instrument()
 
-    if name in sys.modules or name == "sqlite3":
+    if name == "sqlite3" or any(library in sys.modules for library in libraries):
         import_module(f"obskit.integrations.{name}").instrument()
-    elif name not in _awaited:
-        from wrapt import register_post_import_hook  # 20 ms, which only `auto` pays
+    for library in libraries:
+        if library not in sys.modules and library != "sqlite3" and library not in _awaited:
+            from wrapt import register_post_import_hook  # 20 ms, which only `auto` pays
 
-        _awaited.add(name)
-        register_post_import_hook(instrument, name)
+            _awaited.add(library)
+            register_post_import_hook(instrument, library)
 
 
 _awaited: set[str] = set()

@@ -224,6 +224,7 @@ class AsgiOperation(HttpOperation):
         """
         Take what left the application: an exception, the client's leaving, or a cancellation.
         """
+        _http.mark(error, self)
         if self.ended:
             return
         refused = isinstance(error, Exception) and self._refused(error)

@@ -172,6 +172,7 @@ class WsgiOperation(HttpOperation):
         """
         End with an exception; before the first byte the server answers 500 in place of what was started.
         """
+        _http.mark(error, self)
         if self.ended:
             return
         if isinstance(error, Exception):

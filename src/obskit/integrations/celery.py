@@ -1,0 +1,92 @@
+"""
+Let Celery tasks work with the ids of the request that sent them.
+
+The ids travel as headers of the message. In the worker each task has a holder of its own, as a request has: what is
+bound in a task is on its later lines, and what it sends carries the same id.
+"""
+
+from __future__ import annotations
+
+from contextvars import Token
+from typing import Any
+
+from obskit import context
+from obskit.context import current
+from obskit.errors import MissingExtraError
+from obskit.integrations import logging
+from obskit.operation import Operation
+from obskit.propagation import ID_HEADER, outgoing_headers
+from obskit.recorder import recorder
+
+try:
+    from celery import signals
+except ImportError as error:
+    raise MissingExtraError("obskit.instrument_celery() needs Celery: pip install 'obskit[celery]'") from error
+
+# Task id -> the holder's token; a task that was taken over from another process has none.
+_running: dict[str, Token[Operation | None]] = {}
+
+
+def _publish(headers: Any = None, **signal: Any) -> None:
+    try:
+        for name, value in outgoing_headers().items():
+            headers.setdefault(name, value)
+    except Exception as error:
+        recorder.failed("celery", error)
+
+
+def _begin(task_id: str = "", task: Any = None, **signal: Any) -> None:
+    try:
+        request = task.request
+        if request.is_eager and current.get() is not None:
+            return  # it runs inside of the request
+        given = {str(name).lower(): value for name, value in (request.headers or {}).items()}
+        holder = Operation()
+        sent, parent = given.get(ID_HEADER.lower()), given.get("traceparent")
+        is_valid = isinstance(sent, str) and context.valid_id(sent)
+        holder.correlation_id = sent if is_valid else recorder.new_id()
+        if isinstance(parent, str) and (trace_id := context.trace_id_of(parent)) is not None:
+            holder.trace_id = trace_id
+        holder.fields = {"task": task.name, "task_id": task_id}
+        _running[task_id] = current.set(holder)
+    except Exception as error:
+        recorder.failed("celery", error)
+
+
+def _end(task_id: str = "", **signal: Any) -> None:
+    token = _running.pop(task_id, None)
+    if token is not None:
+        try:
+            current.reset(token)
+        except ValueError:  # a pool of greenlets ends it in another context
+            current.set(None)
+
+
+def _set_up_loggers(**signal: Any) -> None:
+    logging.heal()
+
+
+_RECEIVERS = (
+    (signals.before_task_publish, _publish),
+    (signals.task_prerun, _begin),
+    (signals.task_postrun, _end),
+    # Celery takes the root logger's handlers away and adds its own.
+    (signals.after_setup_logger, _set_up_loggers),
+    (signals.after_setup_task_logger, _set_up_loggers),
+)
+
+
+def instrument() -> None:
+    """
+    Carry the ids from now on; where a process sends tasks, and where it runs them.
+    """
+    for signal, receiver in _RECEIVERS:
+        signal.connect(receiver, weak=False, dispatch_uid=f"obskit{receiver.__name__}")
+
+
+def uninstrument() -> None:
+    """
+    Send and run tasks as before.
+    """
+    for signal, receiver in _RECEIVERS:
+        signal.disconnect(receiver, dispatch_uid=f"obskit{receiver.__name__}")

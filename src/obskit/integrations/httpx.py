@@ -1,0 +1,91 @@
+"""
+Let calls of `httpx`, and of its successor `httpx2`, carry the request's ids.
+
+The hook sits at the transports, which see every call by itself: a redirect to another host is a call of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from importlib.util import find_spec
+from threading import Lock
+from typing import Any
+
+from wrapt import register_post_import_hook
+
+from obskit.errors import MissingExtraError
+from obskit.integrations._outgoing import headers_for, with_headers
+
+LIBRARIES = ("httpx", "httpx2")
+_TRANSPORTS = ("HTTPTransport", "AsyncHTTPTransport", "MockTransport", "ASGITransport", "WSGITransport")
+
+_lock = Lock()
+_on = False
+# (class, method) -> (what stood there, ours).
+_patches: dict[tuple[Any, str], tuple[Any, Any]] = {}
+
+
+def _with_ids(request: Any) -> Any:
+    url = request.url
+    added = headers_for(url.scheme, url.host, url.port, request.headers) if _on else None
+    return with_headers(request, added) if added else request
+
+
+def _sync(send: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    @wraps(send)
+    def handle_request(self: Any, request: Any) -> Any:
+        return send(self, _with_ids(request))
+
+    return handle_request
+
+
+def _async(send: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
+    @wraps(send)
+    async def handle_async_request(self: Any, request: Any) -> Any:
+        return await send(self, _with_ids(request))
+
+    return handle_async_request
+
+
+_METHODS: dict[str, Callable[[Any], Any]] = {"handle_request": _sync, "handle_async_request": _async}
+
+
+def instrument() -> None:
+    """
+    Carry the ids from now on, whatever client makes the call; each library is patched when it is imported.
+
+    Raises:
+        MissingExtraError: Neither library is installed.
+    """
+    global _on
+    found = [name for name in LIBRARIES if find_spec(name) is not None]
+    if not found:
+        raise MissingExtraError("obskit.instrument_httpx() needs httpx: pip install httpx")
+    _on = True
+    for name in found:
+        register_post_import_hook(_patch, name)
+
+
+def _patch(library: Any) -> None:
+    with _lock:
+        for transport in filter(None, (getattr(library, name, None) for name in _TRANSPORTS)):
+            for method, wrapped in _METHODS.items():
+                if _on and method in vars(transport) and (transport, method) not in _patches:
+                    original = vars(transport)[method]
+                    ours = wrapped(original)
+                    setattr(transport, method, ours)
+                    _patches[transport, method] = original, ours
+
+
+def uninstrument() -> None:
+    """
+    Send calls as they are made again.
+    """
+    global _on
+    with _lock:
+        _on = False
+        for (transport, method), (original, ours) in _patches.items():
+            if vars(transport).get(method) is ours:
+                setattr(transport, method, original)
+        _patches.clear()

@@ -1,0 +1,566 @@
+"""
+`instrument_logging()` takes over the loggers there are and those that come, and leaves everything as it was.
+"""
+
+import io
+import json
+import logging
+import logging.config
+import sys
+import warnings
+from types import SimpleNamespace
+
+import pytest
+
+import obskit
+from obskit.integrations import logging as takeover
+from obskit.logs import JsonHandler, dict_config, structlog_processor
+from obskit.testing import isolated_runtime
+
+CONSOLE = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"console": {"class": "logging.StreamHandler", "stream": "ext://sys.__stderr__"}},
+}
+
+
+@pytest.fixture(autouse=True)
+def console(monkeypatch):
+    """
+    Give a standard error of our own, and take back whatever a test did to loggers.
+    """
+    before = {
+        logger: (list(logger.handlers), logger.level, logger.propagate, list(logger.filters))
+        for logger in takeover._loggers()
+    }
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "__stderr__", stream)  # pytest changes the other one between set-up and test
+    yield stream
+    obskit.uninstrument_logging()
+    for logger in takeover._loggers():
+        handlers, level, propagate, filters = before.get(logger, ([], logging.NOTSET, True, []))
+        logger.handlers[:], logger.propagate, logger.filters[:] = handlers, propagate, filters
+        logger.setLevel(level)
+
+
+def with_console(name, propagate=True):
+    logger = logging.getLogger(name)
+    logger.addHandler(logging.StreamHandler(sys.__stderr__))
+    logger.propagate = propagate
+    return logger
+
+
+def messages(isolated):
+    return [line["message"] for line in isolated.lines]
+
+
+def test_each_record_is_one_line(console):
+    """
+    Records of the root, of loggers with handlers of their own, and of such as do not propagate are one line each, and
+    the console has none.
+    """
+    root, inner, alone = (
+        with_console(None),
+        with_console("shop.inner"),
+        with_console("shop.alone", propagate=False),
+    )
+    with isolated_runtime() as isolated:
+        obskit.instrument_logging()
+        for logger in (root, inner, alone, logging.getLogger("shop.plain"), logging.getLogger("shop.alone.below")):
+            logger.info("from %s", logger.name)
+
+        assert ["from root", "from shop.inner", "from shop.alone", "from shop.plain", "from shop.alone.below"] == (
+            messages(isolated)
+        )
+    assert "" == console.getvalue()
+
+
+def test_files_and_other_handlers_stay(tmp_path, console):
+    """
+    What was logged to a file, or to a handler of a tool's, still is.
+    """
+    seen = []
+
+    class Tool(logging.Handler):
+        def emit(self, record):
+            seen.append(record.getMessage())
+
+    logger = with_console("shop.filed")
+    file, text = logging.FileHandler(tmp_path / "app.log"), io.StringIO()
+    handlers = [Tool(), file, logging.StreamHandler(text)]
+    for handler in handlers:
+        logger.addHandler(handler)
+    with isolated_runtime() as isolated:
+        obskit.instrument_logging()
+        logger.info("x")
+
+        assert ["x"] == messages(isolated) == seen
+    file.close()
+
+    assert "x\n" == (tmp_path / "app.log").read_text() == text.getvalue()
+
+
+def test_levels_are_those_of_the_settings():
+    """
+    The root's level is `log_level`, and those of `log_levels` are set; afterwards they are what they were.
+    """
+    logging.getLogger("shop.loud").setLevel(logging.ERROR)
+    before = logging.root.level
+    with isolated_runtime(log_level="DEBUG", log_levels={"shop.quiet": "ERROR", "shop.loud": "INFO"}) as isolated:
+        obskit.instrument_logging()
+        for name in ("shop.any", "shop.quiet", "shop.loud"):
+            logging.getLogger(name).debug(f"{name} debug")
+            logging.getLogger(name).info(f"{name} info")
+        told = messages(isolated)
+        obskit.uninstrument_logging()
+
+    assert ["shop.any debug", "shop.any info", "shop.loud info"] == told
+    assert (before, logging.NOTSET, logging.ERROR) == (
+        logging.root.level,
+        logging.getLogger("shop.quiet").level,
+        logging.getLogger("shop.loud").level,
+    )
+
+
+def state():
+    """
+    Describe the logging module: loggers, handlers, filters and hooks.
+    """
+    return (
+        {
+            logger.name: (logger.level, logger.propagate, list(logger.handlers), list(logger.filters))
+            for logger in takeover._loggers()
+            if logger.handlers or logger.filters or logger.level
+        },
+        [list(handler.filters) for logger in takeover._loggers() for handler in logger.handlers],
+        logging.config.dictConfigClass,
+        warnings.showwarning,
+    )
+
+
+def test_it_can_be_undone(console):
+    """
+    After `uninstrument_logging()` loggers, handlers, levels, `dictConfig()` and `warnings` are as they were, whatever
+    was done twice.
+    """
+    logger = with_console("shop.undone")
+    with_console("uvicorn.error")
+    before = state()
+    with isolated_runtime(log_levels={"shop.undone": "DEBUG"}) as isolated:
+        obskit.instrument_logging()
+        obskit.instrument_logging()
+        obskit.uninstrument_logging()
+        obskit.uninstrument_logging()
+
+        assert before == state()
+        logger.warning("plain")
+
+        assert [] == isolated.lines
+    assert "plain\n" == console.getvalue()
+
+
+def test_it_may_come_before_configure_and_lasts_beyond_shutdown(capsys):
+    """
+    It follows each `configure()`, and writes to standard output where no runtime stands.
+    """
+    obskit.instrument_logging()
+    logger = logging.getLogger("shop.lasting")
+    logger.warning("early")
+    with isolated_runtime(service="shop", log_level="ERROR") as isolated:
+        logger.warning("no")
+        logger.error("standing")
+        told = messages(isolated)
+    logger.warning("late")
+    printed = [json.loads(line)["message"] for line in capsys.readouterr().out.splitlines()]
+
+    assert (["standing"], ["early", "late"]) == (told, printed)
+
+
+def test_what_dict_config_sets_up_later_is_taken_over(console):
+    """
+    An application that configures logging after `instrument_logging()`, as Django and uvicorn do, changes nothing.
+    """
+    with isolated_runtime() as isolated:
+        obskit.instrument_logging()
+        logging.config.dictConfig(
+            CONSOLE
+            | {
+                "loggers": {"shop.late": {"handlers": ["console"], "propagate": False}},
+                "root": {"handlers": ["console"], "level": "INFO"},
+            }
+        )
+        logging.getLogger("shop.late").info("late")
+        logging.getLogger("shop.other").info("other")
+
+        assert ["late", "other"] == messages(isolated)
+    assert "" == console.getvalue()
+
+
+def test_warnings_are_lines(monkeypatch):
+    """
+    What `warnings` would print is a line with its place; what is shown to a file goes where it went, and what is raised
+    is raised.
+    """
+    shown = []
+    with warnings.catch_warnings():
+        monkeypatch.setattr(warnings, "showwarning", lambda *args: shown.append(args))
+        warnings.simplefilter("always")
+        with isolated_runtime() as isolated:
+            obskit.instrument_logging()
+            warnings.warn_explicit("old way", DeprecationWarning, "shop/cart.py", 12)
+            warnings.showwarning("to a file", UserWarning, "shop/cart.py", 13, "file")
+            (line,) = isolated.lines
+            obskit.uninstrument_logging()
+        warnings.warn_explicit("afterwards", UserWarning, "shop/cart.py", 14)
+
+    assert ("WARNING", "py.warnings", "DeprecationWarning: old way", "shop/cart.py:12") == tuple(
+        line[name] for name in ("level", "logger", "message", "file")
+    )
+    assert ["to a file", "afterwards"] == [str(args[0]) for args in shown]
+
+
+def wsgi(environ, start_response):
+    start_response("200 OK", [])
+    return []
+
+
+served = []
+
+
+def instrument():
+    """
+    Observe an application, and hold it as a server would.
+    """
+    served[:] = [obskit.instrument(wsgi)]
+    return served[0]
+
+
+def test_instrument_takes_over_the_servers_loggers_alone(console):
+    """
+    `instrument()` writes the server's lines and leaves the application's loggers alone; `shutdown()` undoes it.
+    """
+    server, other = with_console("gunicorn.error", propagate=False), with_console("shop.mine")
+    before = state()
+    with isolated_runtime() as isolated:
+        instrument()
+        server.warning("server")
+        other.warning("mine")
+
+        assert ["obskit is on", "server"] == messages(isolated)
+    server.warning("after")
+
+    assert before == state()
+    assert "mine\nafter\n" == console.getvalue()
+
+
+def test_log_server_leaves_the_server_alone(console):
+    """
+    With `log_server=False` the server's lines stay as they are.
+    """
+    server = with_console("gunicorn.error", propagate=False)
+    with isolated_runtime(log_server=False) as isolated:
+        instrument()
+        server.warning("server")
+
+        assert ["obskit is on"] == messages(isolated)
+    assert "server\n" == console.getvalue()
+
+
+def test_a_servers_lines_do_not_reach_the_roots_console_too(console):
+    """
+    Where a server's logger propagates to a root with a console, its lines are obskit's, and the others stay there.
+    """
+    with_console(None)
+    server = logging.getLogger("uvicorn.error")
+    with isolated_runtime() as isolated:
+        instrument()
+        server.error("server")
+        logging.getLogger("shop.mine").error("mine")
+
+        assert ["obskit is on", "server"] == messages(isolated)
+    assert "mine\n" == console.getvalue()
+
+
+@pytest.mark.parametrize("name", ["uvicorn.error", "hypercorn.error", "gunicorn.error"])
+def test_a_server_that_sets_up_its_loggers_later(console, name):
+    """
+    A server that replaces its handlers after `instrument()`, by whatever way, is found at its next line.
+    """
+    with isolated_runtime() as isolated:
+        instrument()
+        logger = logging.getLogger(name)
+        logger.handlers = [logging.StreamHandler(sys.__stderr__)]
+        logger.propagate = False
+        logger.error("first")
+        logger.handlers.append(logging.StreamHandler(sys.__stderr__))
+        logger.error("second")
+
+        assert ["obskit is on", "first", "second"] == messages(isolated)
+    assert "" == console.getvalue()
+
+
+def access_args(name):
+    """
+    Give what a server's access record says of one request, as the server passes it.
+    """
+    atoms = {"h": "203.0.113.77", "m": "GET", "U": "/plants/7", "q": "token=s3cret&page=2", "s": "200", "D": 12_500}
+    atoms |= {"a": "curl/8", "B": 5, "r": "GET /plants/7?token=s3cret HTTP/1.1"}
+    return {
+        "uvicorn.access": ("203.0.113.77:5678", "GET", "/plants/7?token=s3cret&page=2", "1.1", 200),
+        "gunicorn.access": (atoms,),
+        "hypercorn.access": ({**atoms, "h": "203.0.113.77:5678"},),
+        "granian.access": (
+            {
+                "addr": "203.0.113.77",
+                "method": "GET",
+                "path": "/plants/7",
+                "query_string": "token=s3cret&page=2",
+                "status": 200,
+                "dt_ms": 12.5,
+            },
+        ),
+        "django.server": ("GET /plants/7?token=s3cret&page=2 HTTP/1.1", "200", "5"),
+        "werkzeug": ("\x1b[33mGET /plants/7?token=s3cret&page=2 HTTP/1.1\x1b[0m", "200", "5"),
+    }[name]
+
+
+FORMATS = {
+    "uvicorn.access": '%s - "%s %s HTTP/%s" %d',
+    "gunicorn.access": "%(r)s",
+    "hypercorn.access": "%(r)s",
+    "granian.access": "%(path)s?%(query_string)s",
+    "django.server": '"%s" %s %s',
+    "werkzeug": '203.0.113.77 - - [21/Nov/2026 06:00:00] "%s" %s %s',
+}
+
+
+def serve(app):
+    app({"REQUEST_METHOD": "GET", "PATH_INFO": "/"}, lambda status, headers, exc_info=None: None)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_access_lines_of_servers_are_dropped(console, name):
+    """
+    Where obskit writes the access line, the server's is left out.
+    """
+    logger = with_console(name, propagate=False)
+    logger.setLevel(logging.INFO)
+    with isolated_runtime() as isolated:
+        serve(instrument())
+        args = access_args(name)
+        if name == "gunicorn.access":  # it has the environ, and obskit's mark in it
+            args[0]["{obskit.observed}e"] = True
+        logger.info(FORMATS[name], *args)
+
+        assert ["obskit is on", "request"] == messages(isolated)
+    assert "" == console.getvalue()
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("with_query", [False, True])
+def test_access_lines_of_servers_are_access_lines(console, name, with_query):
+    """
+    Where obskit writes none, the server's has the contract's fields: a masked client, and a query when it is asked for.
+    """
+    logger = with_console(name, propagate=False)
+    logger.setLevel(logging.INFO)
+    with isolated_runtime(access_log=False, log_query_string=with_query) as isolated:
+        instrument()
+        logger.info(FORMATS[name], *access_args(name))
+        line = isolated.lines[0]
+    path = "/plants/7?token=[redacted:token]&page=2" if with_query else "/plants/7"
+
+    assert ("request", name, "INFO", "GET", path, 200) == tuple(
+        line[field] for field in ("message", "logger", "level", "method", "path", "status")
+    )
+    assert (None if name == "django.server" else "203.0.113.0") == line["client"]
+    assert (12.5 if name in ("gunicorn.access", "hypercorn.access", "granian.access") else None) == (
+        line.get("duration_ms")
+    )
+    assert "s3cret" not in json.dumps(line)
+    assert "" == console.getvalue()
+
+
+def test_what_never_reached_the_application_is_kept(console):
+    """
+    Gunicorn's line of a request that it refused itself is no duplicate; those of excluded paths and of obskit's own
+    routes are left out.
+    """
+    logger = with_console("gunicorn.access", propagate=False)
+    logger.setLevel(logging.INFO)
+    with isolated_runtime(exclude=["/static"]) as isolated:
+        instrument()
+        for path in ("/refused", "/static/x", "/metrics", "/health/live"):
+            (atoms,) = access_args("gunicorn.access")
+            logger.info("%(r)s", atoms | {"U": path})
+        kept = [line["path"] for line in isolated.lines[1:]]
+
+    assert ["/refused"] == kept
+
+
+def test_a_websockets_line_is_kept(console):
+    """
+    Obskit does not observe WebSockets, so the server's line of one is no duplicate.
+    """
+    logger = with_console("granian.access", propagate=False)
+    logger.setLevel(logging.INFO)
+    with isolated_runtime() as isolated:
+        instrument()
+        (told,) = access_args("granian.access")
+        logger.info("%(path)s", told | {"status": 101})
+
+        assert 101 == isolated.lines[-1]["status"]
+
+
+def test_another_record_of_an_access_logger_is_a_plain_line(console):
+    """
+    What is no access record is written as it is.
+    """
+    logger = with_console("uvicorn.access", propagate=False)
+    with isolated_runtime(access_log=False) as isolated:
+        instrument()
+        logger.warning("something else")
+
+        assert ["something else"] == messages(isolated)
+
+
+def test_uvicorn_need_not_make_the_records(console):
+    """
+    Uvicorn asks its access logger before it makes a record: where nobody wants them, it is off.
+    """
+    logger = with_console("uvicorn.access", propagate=False)
+    logger.setLevel(logging.INFO)
+    with isolated_runtime():
+        instrument()
+        assert not logger.isEnabledFor(logging.INFO)
+    assert logger.isEnabledFor(logging.INFO)
+
+
+def test_an_access_file_that_the_operator_asked_for_stays(tmp_path, console):
+    """
+    A server that was told to write its access lines to a file still does.
+    """
+    logger = with_console("uvicorn.access", propagate=False)
+    logger.setLevel(logging.INFO)
+    file = logging.FileHandler(tmp_path / "access.log")
+    logger.addHandler(file)
+    with isolated_runtime() as isolated:
+        instrument()
+        logger.info(FORMATS["uvicorn.access"], *access_args("uvicorn.access"))
+
+        assert ["obskit is on"] == messages(isolated)
+    file.close()
+
+    assert "/plants/7?token=s3cret" in (tmp_path / "access.log").read_text()
+
+
+def test_a_server_without_access_lines_gets_none(console):
+    """
+    Where the server was told to write no access lines, none appear.
+    """
+    logger = logging.getLogger("uvicorn.access")
+    logger.propagate = False
+    with isolated_runtime(access_log=False):
+        instrument()
+        ours = [handler for handler in logger.handlers if isinstance(handler, JsonHandler)]
+
+        assert [] == ours
+
+
+def test_auto_includes_it(console):
+    """
+    `auto=True` takes over all loggers, for as long as the runtime stands, and the start-up line says so.
+    """
+    logger = with_console("shop.auto")
+    with isolated_runtime(auto=True) as isolated:
+        instrument()
+        logger.warning("x")
+
+        assert ["obskit is on", "x"] == messages(isolated)
+        assert "logging" in isolated.lines[0]["hooks"]
+    logger.warning("after")
+    obskit.uninstrument_sqlite3()
+    obskit.uninstrument_httpx()
+
+    assert "after\n" == console.getvalue()
+
+
+def test_flasks_logger(capsys):
+    """
+    Flask's own handler, which writes to standard error through a proxy, is muted as others are.
+    """
+    flask = pytest.importorskip("flask")
+    app = flask.Flask("shop.flask")
+    app.logger.addHandler(flask.logging.default_handler)  # as Flask does where nobody else has one
+    app.logger.warning("before")
+    with isolated_runtime() as isolated:
+        obskit.instrument_logging()
+        app.logger.warning("x")
+
+        assert ["x"] == messages(isolated)
+    assert 1 == len(capsys.readouterr().err.splitlines())
+
+
+def test_dict_config_for_servers(console):
+    """
+    `obskit.logs.dict_config()` gives every logger, those of servers too, one line a record; uvicorn may put its colours
+    into it.
+    """
+    config = dict_config("DEBUG")
+    for name in ("default", "access"):
+        config["formatters"][name]["use_colors"] = True
+    with isolated_runtime(log_level="DEBUG") as isolated:
+        logging.config.dictConfig(config)
+        for name in ("uvicorn.error", "gunicorn.error", "hypercorn.error", "_granian", "shop.any"):
+            logging.getLogger(name).info(name)
+        logging.getLogger("shop.any").debug("debug")
+
+        assert ["uvicorn.error", "gunicorn.error", "hypercorn.error", "_granian", "shop.any", "debug"] == (
+            messages(isolated)
+        )
+    assert "" == console.getvalue()
+
+
+def test_structlogs_own_chain():
+    """
+    An application that keeps its own structlog configuration ends its chain with our processor.
+    """
+    import structlog
+
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.stdlib.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog_processor,
+        ]
+    )
+    try:
+        with (
+            isolated_runtime(log_levels={"shop.noisy": "ERROR"}) as isolated,
+            structlog.contextvars.bound_contextvars(tenant="t-1"),
+        ):
+            structlog.get_logger().bind(user="u-7").warning("paid", order=17, status="x")
+            structlog.get_logger().bind(logger="shop.named").exception("failed", exc_info=ValueError("no"))
+            structlog.get_logger().bind(logger="shop.noisy").info("no")
+            first, second = isolated.lines
+    finally:
+        structlog.reset_defaults()
+
+    assert ("WARNING", "structlog", "paid", "t-1", "u-7", 17, "x") == tuple(
+        first[name] for name in ("level", "logger", "message", "tenant", "user", "order", "extra_status")
+    )
+    assert ("ERROR", "shop.named", "ValueError") == (second["level"], second["logger"], second["exception"]["type"])
+
+
+def test_the_complaint_about_the_log(capsys):
+    """
+    Where lines cannot be written, the complaint about it reaches standard error all the same, once.
+    """
+    broken = SimpleNamespace(write=lambda text: 1 / 0)
+    with isolated_runtime(strict=False, log_stream=broken):
+        obskit.instrument_logging()
+        for _ in range(3):
+            logging.getLogger("shop.broken").warning("x")
+
+    assert 1 == capsys.readouterr().err.count("logs failed; obskit_errors_total counts on")
