@@ -8,6 +8,8 @@ from importlib import import_module
 SHORT = {
     "imports": ["--replicas", "5"],
     "primitives": ["--blocks", "20"],
+    "logs": ["--rounds", "30"],
+    "whole_lines": ["--runs", "1"],
     "scrape": ["--rounds", "5"],
     "store": ["--rounds", "3"],
     "http": ["--replicas", "1", "--blocks", "60"],

@@ -29,7 +29,6 @@ from obskit.context import new_id
 from obskit.integrations.sqlite3 import TimedConnection
 from obskit.observation import observe
 from obskit.operation import HttpOperation
-from obskit.recorder import recorder
 from obskit.runtime import standing
 from obskit.sinks.logs import LogSink
 
@@ -126,7 +125,7 @@ def _request_step() -> Callable[[HttpOperation], None]:
 def _access_line() -> Call:
     runtime = standing()
     assert runtime is not None
-    write: Any = LogSink(runtime.settings, recorder).bind(HttpOperation)[1]
+    write: Any = LogSink(runtime.writer).bind(HttpOperation)[1]
     operation = HttpOperation("GET", "/items/7")
     operation.endpoint, operation.status, operation.duration_seconds = "/items/{item_id}", 200, SECONDS
     operation.correlation_id, operation.bytes_sent = new_id(), 18

@@ -19,6 +19,7 @@ from typing import Any
 
 import obskit
 import obskit.db
+import obskit.logs
 import obskit.testing
 from obskit import catalogue, errors
 from obskit.catalogue import Metric
@@ -34,15 +35,18 @@ NOTICE = f"<!-- Written by `{COMMAND}` from the code. Do not edit. -->\n"
 LOG_FIELDS = {
     "timestamp": ("every", "When the line was made: RFC 3339, UTC, microseconds, `Z`."),
     "level": ("every", "`DEBUG`, `INFO`, `WARNING`, `ERROR` or `CRITICAL`."),
-    "logger": ("every", "Which part wrote it: `obskit.access` for access lines."),
-    "message": ("every", "One line for people; `request` on access lines."),
+    "logger": ("every", "Which logger wrote it: `obskit.access` for access lines."),
+    "message": ("every", "What happened; `request` on access lines."),
     "service": ("every", "The setting `service`."),
     "version": ("every, where set", "The setting `version`."),
     "environment": ("every, where set", "The setting `environment`."),
-    "correlation_id": ("access", "The request's id, as in the `X-Correlation-ID` header of its reply."),
-    "trace_id": ("access, in a trace", "The W3C trace id: 32 hexadecimal digits."),
-    "span_id": ("access, with a span", "The id of the request's span: 16 hexadecimal digits."),
-    "exception": ("access, after one", "The exception behind the reply; `type` is its class."),
+    "correlation_id": ("every, in a request or task", "Its id, as in the `X-Correlation-ID` header of the reply."),
+    "trace_id": ("every, in a trace", "The W3C trace id: 32 hexadecimal digits."),
+    "span_id": ("every, with a span", "The id of the current span, on access lines of the request's: 16 digits."),
+    "exception": (
+        "every, with one",
+        "`type` is its class, `message` what it says, `traceback` its text; access lines have the `type` alone.",
+    ),
     "method": ("access", "The HTTP method; `_OTHER` for those that no RFC knows."),
     "path": ("access", "The path as it came, without query string, cut at 2048 characters."),
     "endpoint": ("access", "The route template, or `<unmatched>`."),
@@ -51,6 +55,7 @@ LOG_FIELDS = {
     "first_byte_ms": ("access, streamed", "Milliseconds to the first byte of a streamed reply."),
     "bytes_sent": ("access", "Bytes of body handed to the server."),
     "aborted": ("access, when true", "The reply was cut short after its status was sent."),
+    "left_out": ("where sampling is on", "How many like it were left out since the last one."),
     "client": ("access", "The client's address; masked to its network unless `log_client` says otherwise."),
     "user_agent": ("access", "The client's `User-Agent`."),
     "db_queries": ("access, when not 0", "Queries that the request made."),
@@ -172,7 +177,12 @@ def log_fields() -> str:
         "[`log_names`](settings.md) renames a field, or leaves it out.\n\n"
         + table(("field", "lines", "meaning"), rows)
         + "\nAn access line is `ERROR` from status 500 up, else `WARNING` where it took longer than `slow_request_ms`, "
-        "else `INFO`.\n"
+        "else `INFO`.\n\n"
+        "Some lines have more, under names that are not reserved: `stack` where a logger was asked for it, "
+        "`level_name` where the level is an application's own, `file` on a warning, `task` and `task_id` in a Celery "
+        "task.\n"
+        "`log_callsite` adds `module`, `function`, `line`, `thread` and `process`, which are reserved then.\n"
+        "[`log_schema`](settings.md) writes them all under the names of another schema.\n"
     )
 
 
@@ -185,6 +195,9 @@ def api() -> str:
     text += "\n## What counter(), gauge() and histogram() give\n"
     for cls in (family.Counter, family.Gauge, family.Histogram):
         text += described(cls.__name__, cls, made_by_users=False)
+    text += "\n## obskit.logs\n\n" + docstring(inspect.getdoc(obskit.logs) or "")
+    for name in obskit.logs.__all__:
+        text += f"\n### obskit.logs.{name}\n\n" + docstring(inspect.getdoc(getattr(obskit.logs, name)) or "")
     text += "\n## obskit.db\n\n" + docstring(inspect.getdoc(obskit.db) or "")
     for name in obskit.db.__all__:
         thing = getattr(obskit.db, name)
