@@ -202,6 +202,11 @@ def api() -> str:
     for name in obskit.db.__all__:
         thing = getattr(obskit.db, name)
         text += described(f"obskit.db.{name}", thing, made_by_users=not inspect.isclass(thing))
+    text += "\n## obskit.health\n\n" + docstring(inspect.getdoc(obskit.health) or "")
+    for name in sorted(obskit.health.__all__, key=str.lower):
+        thing = getattr(obskit.health, name)
+        text += described(f"obskit.health.{name}", thing, made_by_users=name != "Heartbeat")
+    text += "\n## obskit.system\n" + described("obskit.system.snapshot", obskit.system.snapshot)
     text += "\n## obskit.testing\n\n" + docstring(inspect.getdoc(obskit.testing) or "")
     for name, thing in vars(obskit.testing).items():
         if not name.startswith("_") and getattr(thing, "__module__", "") == "obskit.testing":

@@ -2,23 +2,29 @@
 The catalogue holds every metric, by Prometheus' rules, and the page shows nothing else.
 """
 
+import asyncio
 import math
 import re
+from types import SimpleNamespace
 
 import pytest
 
 import obskit
+from obskit import system
 from obskit.ai.operation import AiOperation
 from obskit.ai.usage import Usage
 from obskit.catalogue import CATALOGUE, Metric
 from obskit.catalogue import db as db_rows
 from obskit.catalogue import function as function_rows
+from obskit.catalogue import health as health_rows
 from obskit.catalogue import http as http_rows
 from obskit.catalogue import pools as pool_rows
 from obskit.db.operation import DbOperation
 from obskit.db.pools import ConnectionUse, ConnectionWait, Size, begin_use, begin_wait, end_use, end_wait, pools
 from obskit.db.repeats import N_PLUS_ONE
 from obskit.errors import MetricNameError
+from obskit.health.loops import lag
+from obskit.health.operation import CheckOperation
 from obskit.observation import FunctionOperation
 from obskit.operation import Event, HttpOperation
 from obskit.rarely import Rarely
@@ -33,6 +39,7 @@ ROWS = {
     DbOperation: (db_rows.DURATION, db_rows.ERRORS),
     ConnectionWait: (pool_rows.WAIT, pool_rows.TIMEOUTS),
     ConnectionUse: (pool_rows.USE,),
+    CheckOperation: health_rows.METRICS,
 }
 UNITS = ("_seconds", "_bytes", "_usd", "_ratio", "_percent")
 
@@ -78,6 +85,9 @@ def everything_happens():
     with obskit.observe("job"):
         recorder.dropped["logs", "closed"] += 1
     recorder.errors["hook"] += 1
+    check = CheckOperation("database")
+    check.timed_out = True
+    run(check)
     recorder.plan(HttpOperation).begin(HttpOperation("GET", "/"))
 
 
@@ -87,15 +97,49 @@ class Pool:
     """
 
 
+class Container:
+    """
+    Be a container that is limited, on a machine that has swap: where every figure of the system is told.
+    """
+
+    seconds = 0.0
+
+    def cpus(self):
+        return 0.5
+
+    def cpu_seconds(self):
+        self.seconds += 0.1
+        return self.seconds
+
+    def memory(self):
+        return 1000, 2000
+
+
 @pytest.fixture
-def page(tmp_path):
+def told(monkeypatch):
+    monkeypatch.setattr(system.sampler, "_limits", Container())
+    monkeypatch.setattr(system, "WINDOW_SECONDS", 0.0)
+    monkeypatch.setattr("psutil.swap_memory", lambda: SimpleNamespace(used=1, total=2))
+
+
+async def scraped(registry):
+    """
+    Scrape on an event loop that is watched, twice: what is a difference needs two looks.
+    """
+    lag.watch(asyncio.get_running_loop())
+    list(registry.collect())
+    return {family.name: family for family in registry.collect()}
+
+
+@pytest.fixture
+def page(tmp_path, told):
     folder, pool = tmp_path / "workers", Pool()
     pools.add(pool, "plants", lambda pool: Size(1, 2, 5))
     with isolated_runtime(namespace="shop", size_metrics=True, max_label_sets=5, metrics_dir=str(folder)) as isolated:
         everything_happens()
         (folder / "worker-9-1-0123456789abcdef.cells").write_bytes(b"nobody's")
         list(isolated.registry.collect())  # sets it aside
-        yield {family.name: family for family in isolated.registry.collect()}
+        yield asyncio.run(scraped(isolated.registry))
 
 
 def name_on_page(row):

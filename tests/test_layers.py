@@ -29,8 +29,9 @@ TOP = max(LEVELS)
 ALSO = {
     **dict.fromkeys(LEVELS[0], LEVELS[0]),
     "observation": {"recorder"},
+    "health": {"system"},
     "web": {"metrics", "health"},
-    "sinks": {"metrics", "db", "ai", "logs", "propagation"},
+    "sinks": {"metrics", "db", "ai", "health", "system", "logs", "propagation"},
 }
 # Below level 5, only these import the part.
 IMPORTERS = {"sinks": {"sinks", "runtime"}}

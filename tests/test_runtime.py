@@ -291,11 +291,31 @@ def test_an_application_is_wrapped_once(given):
 @pytest.mark.parametrize(
     ("settings", "routes", "access"),
     [
-        ({}, ["/health", "/health/live", "/metrics"], "everyone (set metrics_token or metrics_networks)"),
-        ({"metrics_token": "t"}, ["/health", "/health/live", "/metrics"], "restricted"),
-        ({"metrics_networks": ["::1"]}, ["/health", "/health/live", "/metrics"], "restricted"),
-        ({"metrics_path": None}, ["/health", "/health/live"], None),
-        ({"metrics": False, "health_path": "/up"}, ["/up", "/up/live"], None),
+        (
+            {},
+            ["/health", "/health/detailed", "/health/live", "/health/ready", "/health/startup", "/metrics"],
+            "everyone (set metrics_token or metrics_networks)",
+        ),
+        (
+            {"metrics_token": "t"},
+            ["/health", "/health/detailed", "/health/live", "/health/ready", "/health/startup", "/metrics"],
+            "restricted",
+        ),
+        (
+            {"metrics_networks": ["::1"]},
+            ["/health", "/health/detailed", "/health/live", "/health/ready", "/health/startup", "/metrics"],
+            "restricted",
+        ),
+        (
+            {"metrics_path": None},
+            ["/health", "/health/detailed", "/health/live", "/health/ready", "/health/startup"],
+            None,
+        ),
+        (
+            {"metrics": False, "health_path": "/up"},
+            ["/up", "/up/detailed", "/up/live", "/up/ready", "/up/startup"],
+            None,
+        ),
     ],
 )
 def test_the_start_up_line(settings, routes, access):

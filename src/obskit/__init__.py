@@ -15,6 +15,8 @@ from obskit._version import __version__
 if TYPE_CHECKING:
     from obskit import ai as ai
     from obskit import db as db
+    from obskit import health as health
+    from obskit import system as system
     from obskit._instrument import (
         instrument,
         instrument_anthropic,
@@ -95,7 +97,7 @@ _HOME = {
 }
 
 # Packages whose names are used as `obskit.db.summarize()`.
-_PARTS = ("ai", "db")
+_PARTS = ("ai", "db", "health", "system")
 
 __all__ = [
     "ConfigurationError",

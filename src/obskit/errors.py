@@ -9,6 +9,8 @@ Name each mistake a user can make with a class of its own.
     |   +-- RouteTakenError                    the application has a route at metrics_path or health_path
     |   +-- MetricNameError                    a name or label that Prometheus does not accept
     |   +-- MetricConflictError                the name is taken, by us or by the application
+    |   +-- HealthCheckError                   a health check cannot be declared so, or is declared twice
+    |   +-- UnknownGroupError                  a health check is in a group that nobody declared
     +-- LabelError (ValueError)                an update named labels the metric does not have
     +-- SqliteDoctorError                      the SQLite doctor could not do what it was asked to
     +-- MissingExtraError (ImportError)        an integration's library is not installed
@@ -60,6 +62,19 @@ class MetricNameError(ConfigurationError):
 class MetricConflictError(ConfigurationError):
     """
     Report two different metrics under one name.
+    """
+
+
+class HealthCheckError(ConfigurationError):
+    """
+    Report a health check that cannot be declared so: a wrong argument, a name that another one has, a need that no
+    check meets.
+    """
+
+
+class UnknownGroupError(ConfigurationError):
+    """
+    Report a health check in a group that is neither built in nor one of `health_groups`.
     """
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from obskit.ai import pricing
 from obskit.errors import AlreadyConfiguredError
+from obskit.health.registry import registry as health
 from obskit.logs import writer as logs
 from obskit.logs.lines import timestamper
 from obskit.operation import Event, HttpOperation, Operation
@@ -71,6 +72,9 @@ class Runtime:
             self.lines = any(sink.name not in ("metrics", "queries", "totals") for sink in self._sinks)
             recorder.bind(self._sinks)
             self.routes = Routes(settings, self._page if settings.metrics else None, timestamper(recorder.wall_clock))
+            health.bind(settings.health_groups, self.routes.mount)
+            for component in health.checks:
+                self.routes.mount(component)
         except BaseException:
             self.give_up()
             raise
@@ -179,6 +183,7 @@ class Runtime:
         """
         recorder.bind(())
         pricing.use({})
+        health.unbind()
         if self._store is not None:
             from obskit.metrics.declare import listeners
             from obskit.metrics.queries import queries

@@ -245,6 +245,26 @@ _FILE_CHECKS: dict[str, Check] = {
 }
 
 
+def _expose(value: Any) -> Any:
+    what = "'never', 'authorised', 'always', or a function that takes the request and answers True for who may see"
+    _expect(value in ("never", "authorised", "always") or callable(value), what)
+    return value
+
+
+def _groups(value: Any) -> tuple[str, ...]:
+    what = "names of further groups of checks, such as ('deep',): letters, digits, '_', '.' and '-'"
+    _expect(isinstance(value, (list, tuple)), what)
+    _expect(all(isinstance(n, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", n) for n in value), what)
+    return tuple(value)
+
+
+def _disk_paths(value: Any) -> dict[str, str]:
+    what = "a mapping of labels to paths, such as {'/': '/', 'database': 'app.db'}"
+    _expect(isinstance(value, Mapping), what)
+    _expect(all(isinstance(k, str) and k and isinstance(v, (str, os.PathLike)) for k, v in value.items()), what)
+    return {label: os.fspath(path) for label, path in value.items()}
+
+
 def _setting(
     default: Any,
     check: Check,
@@ -317,6 +337,40 @@ class Settings:
         "Networks that may read `/metrics` without a token. "
         "With neither token nor network everyone may, and the start-up line says so.",
         env="list",
+    )
+    health_groups: tuple[str, ...] = _setting(
+        (),
+        _groups,
+        "Groups of checks beside `live`, `ready` and `startup`; each has a route below `health_path`.",
+        env="list",
+    )
+    health_fail_status: int = _setting(
+        503,
+        _number(400, 599, "a status from 400 to 599", int),
+        "What a health route answers when something critical fails.",
+    )
+    expose_details: str | Callable[[Any], bool] = _setting(
+        "authorised",
+        _expose,
+        "Who sees more of the health routes than one word: `never` nobody, `authorised` whom `details_token` or "
+        "`details_networks` lets, `always` everyone; or a function that takes the request (`method`, `path`, `query`, "
+        "`client`, `header(name)`) and answers True.",
+    )
+    details_token: str | None = _setting(
+        None, _text, "Bearer token that shows health details; probes need none.", secret=True
+    )
+    details_networks: tuple[Network, ...] = _setting(
+        (),
+        _networks,
+        "Networks that see health details without a token. With neither token nor network nobody does.",
+        env="list",
+    )
+    disk_paths: Mapping[str, str] = _setting(
+        {"/": "/"},
+        _disk_paths,
+        'Whose use is on the metrics page, by the label `path`: `{"data": "/var/lib/shop", "database": "app.db"}`. '
+        "Of a directory it is its disk's, of a file its own size.",
+        env="json",
     )
     metric_names: Mapping[str, str | None] = _setting(
         {},

@@ -25,6 +25,7 @@ from obskit.db.operation import DbOperation
 from obskit.db.repeats import is_allowed
 from obskit.db.watch import watching
 from obskit.errors import AlreadyConfiguredError, ConfigurationError
+from obskit.health.registry import registry as health
 from obskit.logs import writer as logs
 from obskit.operation import Event, Operation
 from obskit.recorder import Sink, Step, recorder
@@ -180,12 +181,15 @@ def isolated_runtime(
     recorder.clock = clock or recorder.clock
     recorder.wall_clock = wall_clock or recorder.wall_clock
     recorder.new_id = ids or recorder.new_id
+    checks = dict(health.checks)
     try:
         yield IsolatedRuntime(_runtime.stand(given, sinks), stream)
     finally:
         try:
             _runtime.shutdown()
         finally:
+            for name in health.checks.keys() - checks.keys():
+                health.remove(name)
             recorder.strict = False
             recorder.reset()
             logs.stand(None)

@@ -762,7 +762,10 @@ def test_check_of_the_urls(site, given, middleware, route, expected):
         warnings = check_urls(None)
 
     assert [warning.id for warning in warnings] == expected
-    assert all("/health, /health/live, /metrics" in warning.msg for warning in warnings)
+    assert all(
+        "/health, /health/detailed, /health/live, /health/ready, /health/startup, /metrics" in warning.msg
+        for warning in warnings
+    )
     assert all('include("obskit.integrations.django.urls")' in warning.hint for warning in warnings)
 
 

@@ -2,7 +2,7 @@
 Hold every metric's name, type, labels and buckets: the one place where they are written.
 """
 
-from obskit.catalogue import ai, db, function, http, pools, process, self
+from obskit.catalogue import ai, db, function, health, http, pools, process, self, system
 from obskit.catalogue.spec import Metric
 
 CATALOGUE: tuple[Metric, ...] = (
@@ -11,8 +11,10 @@ CATALOGUE: tuple[Metric, ...] = (
     *pools.METRICS,
     *ai.METRICS,
     *function.METRICS,
+    *health.METRICS,
+    *system.METRICS,
     *process.METRICS,
     *self.METRICS,
 )
 
-__all__ = ["CATALOGUE", "Metric", "ai", "db", "function", "http", "pools", "process", "self"]
+__all__ = ["CATALOGUE", "Metric", "ai", "db", "function", "health", "http", "pools", "process", "self", "system"]

@@ -31,4 +31,21 @@ START = Metric(
 THREADS = Metric("obskit_process_threads", "gauge", "Threads of the process.", _WORKER, prefixed=False)
 OPEN_FDS = Metric("obskit_process_open_fds", "gauge", "Open file descriptors of the process.", _WORKER, prefixed=False)
 
-METRICS = (CPU, MEMORY, START, THREADS, OPEN_FDS)
+GC = Metric(
+    "obskit_process_gc_collections_total",
+    "counter",
+    "Rounds of the garbage collector, of all generations.",
+    _WORKER,
+    prefixed=False,
+    note="of the workers that have been asked for the page",
+)
+LOOP_LAG = Metric(
+    "obskit_process_event_loop_lag_seconds",
+    "gauge",
+    "How late the event loop came to what was due, at worst in ten seconds.",
+    _WORKER,
+    prefixed=False,
+    note="under asyncio servers, of the workers that have been asked for the page",
+)
+
+METRICS = (CPU, MEMORY, START, THREADS, OPEN_FDS, GC, LOOP_LAG)

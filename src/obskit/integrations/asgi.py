@@ -386,7 +386,12 @@ class ObskitMiddleware(_http.Follower):
         peer = scope.get("client")
         client = _http.client_address(peer[0] if peer else None, op.header("x-forwarded-for"), self.trusted)
         request = Request(scope["method"], path, op.query, op.header, client)
-        reply = await _in_thread(self.routes.answer, request)
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:  # Trio's, where the health routes wait in a thread
+            reply = await _in_thread(self.routes.answer, request)
+        else:
+            reply = await self.routes.answer_async(request)
         headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in reply.headers]
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})

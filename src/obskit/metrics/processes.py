@@ -10,7 +10,7 @@ from typing import Any
 from obskit.catalogue import Metric, process
 from obskit.metrics.family import Labels
 
-_READ: dict[Metric, Callable[[Any], float]] = {
+READ: dict[Metric, Callable[[Any], float]] = {
     process.CPU: lambda it: sum(it.cpu_times()[:2]),
     process.MEMORY: lambda it: it.memory_info().rss,
     process.START: lambda it: it.create_time(),
@@ -28,12 +28,12 @@ def figures(workers: Mapping[str, int]) -> dict[Metric, dict[Labels, float]]:
     """
     import psutil
 
-    found: dict[Metric, dict[Labels, float]] = {spec: {} for spec in _READ}
+    found: dict[Metric, dict[Labels, float]] = {spec: {} for spec in READ}
     for worker, pid in workers.items():
         try:
             it = psutil.Process(pid)
             with it.oneshot():
-                for spec, read in _READ.items():
+                for spec, read in READ.items():
                     try:
                         found[spec][worker,] = float(read(it))
                     except (psutil.AccessDenied, AttributeError, NotImplementedError):

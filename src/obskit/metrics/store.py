@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.core import Metric as Page
 
-from obskit.catalogue import Metric, process
+from obskit.catalogue import Metric
 from obskit.catalogue import self as own
 from obskit.errors import MetricConflictError
 from obskit.metrics import processes
@@ -206,7 +206,7 @@ class MetricStore:
             yield family.spec, name
             if isinstance(family, CountedHistogram) and (counted := self.name_of(family.counted)):
                 yield family.counted, counted
-        for spec in (*(spec for spec, _ in self._pulled), own.LABEL_SETS, *process.METRICS):
+        for spec in (*(spec for spec, _ in self._pulled), own.LABEL_SETS, *processes.READ):
             if pulled := self.name_of(spec):
                 yield spec, pulled
 

@@ -15,13 +15,14 @@ from typing import Any
 
 from obskit._version import __version__
 from obskit.ai.operation import AiOperation
-from obskit.catalogue import ai, db, function, http
+from obskit.catalogue import ai, db, function, health, http
 from obskit.catalogue import pools as pool_rows
 from obskit.catalogue import self as own
 from obskit.db.operation import DbOperation
 from obskit.db.pools import TIMEOUT, ConnectionUse, ConnectionWait, pools
 from obskit.db.repeats import N_PLUS_ONE
 from obskit.db.source import Labels
+from obskit.health.operation import CheckOperation
 from obskit.metrics.cells import Values, edges_of
 from obskit.metrics.family import CountedHistogram, Counter, Gauge, Histogram
 from obskit.metrics.store import MetricStore
@@ -30,10 +31,12 @@ from obskit.observation import FunctionOperation
 from obskit.operation import OTHER, Event, HttpOperation, Operation
 from obskit.recorder import Recorder, Step
 from obskit.settings import Settings
+from obskit.sinks.pulled import add_pulled
 
 # An application lets its users name models; every other label of AI calls is bounded by its own code.
 MAX_MODELS = 50
 _TOKEN_KINDS = ("input", "cache_read", "cache_write", "output")
+_HEALTH = {"pass": 1.0, "warn": 0.5, "fail": 0.0}
 _STATUS = {status: str(status) for status in range(100, 600)}
 
 _sinks: weakref.WeakSet[MetricsSink] = weakref.WeakSet()
@@ -107,6 +110,7 @@ class MetricsSink:
         self._recorder = recorder
         self._live: set[HttpOperation] = set()
         self._http: tuple[CountedHistogram, Gauge, Step, Callable[[Step], Step]] | None = None
+        self._health_status: Gauge | None = None
         self._binders: dict[type[Operation], Callable[[], tuple[Step | None, Step | None]]] = {
             HttpOperation: self._bind_http,
             FunctionOperation: self._bind_function,
@@ -114,10 +118,12 @@ class MetricsSink:
             AiOperation: self._bind_ai,
             ConnectionWait: self._bind_waits,
             ConnectionUse: self._bind_uses,
+            CheckOperation: self._bind_check,
         }
         self._n_plus_one = store.add(Counter(db.N_PLUS_ONE))
         info = (settings.service, settings.version or "", settings.environment or "", __version__)
         store.add_pulled(own.BUILD_INFO, lambda: {info: 1.0})
+        add_pulled(settings, store, workers)
         recorder.errors = _shown(recorder.errors, store.add(Counter(own.ERRORS)))
         recorder.dropped = _shown(recorder.dropped, store.add(Counter(own.DROPPED)))
         # The first request settles whose worker this is; from then on each pays for what it needs alone.
@@ -345,6 +351,26 @@ class MetricsSink:
 
         return None, finish
 
+    def _bind_check(self) -> tuple[None, Step]:
+        add = self._store.add
+        status, duration = add(Gauge(health.STATUS)), add(Histogram(health.DURATION))
+        self._health_status = status
+        timeouts, last_run = add(Counter(health.TIMEOUTS)), add(Gauge(health.LAST_RUN))
+        failed = self._recorder.failed
+
+        def finish(op: CheckOperation) -> None:
+            try:
+                key = (op.component,)
+                status.cell(key).set(_HEALTH[op.status])
+                duration.cell(key).observe(op.duration_seconds)
+                last_run.cell(key).set(self._recorder.wall_clock())
+                if op.timed_out:
+                    timeouts.cell(key).inc()
+            except Exception as error:
+                failed("metrics", error)
+
+        return None, finish
+
     def _ai_rest(self, attempts: Counter) -> Callable[[AiOperation], None]:
         """
         Make the families of what few calls have, and the function that updates them.
@@ -408,10 +434,13 @@ class MetricsSink:
 
     def emit(self, event: Event) -> None:
         """
-        Count the statements that requests repeat; other events that have a metric keep it themselves.
+        Count the statements that requests repeat, and take over a component's new status, which may change while its
+        run hangs; other events that have a metric keep it themselves.
         """
         if event.name == N_PLUS_ONE:
             self._n_plus_one.cell((event.fields["route"],)).inc()
+        elif event.name == "health.transition" and self._health_status is not None:
+            self._health_status.cell((event.fields["component"],)).set(_HEALTH[event.fields["health"]])
 
     def flush(self) -> None:
         """

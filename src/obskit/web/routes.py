@@ -4,62 +4,24 @@ Answer `/metrics` and the health routes, whatever the framework.
 
 from __future__ import annotations
 
-import hmac
-import ipaddress
-import json
+import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeAlias
 from urllib.parse import parse_qs
 
 from obskit.errors import ConfigurationError
+from obskit.health.loops import lag
+from obskit.health.registry import registry
 from obskit.metrics.queries import queries
 from obskit.recorder import recorder
-from obskit.settings import Network, Settings
+from obskit.settings import Settings
+from obskit.web.health import HealthRoutes
+from obskit.web.replies import NO_STORE, TEXT, Reply, Request, has_token, is_in, status_line
 
 # Renders the metrics page for an `Accept` header, packed with gzip or not, of all names or some: headers and body.
 Page: TypeAlias = Callable[[str, bool, list[str] | None], tuple[list[tuple[str, str]], bytes]]
 
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """
-    Hold what a route may look at.
-
-    Attributes:
-        method, path, query: As the client wrote them; the path without the deployment's prefix.
-        header: Reads a header by its lower-case name.
-        client: The client's address, or None where it is unknown.
-    """
-
-    method: str
-    path: str
-    query: str
-    header: Callable[[str], str | None]
-    client: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """
-    Hold what a route answers.
-    """
-
-    status: int
-    headers: list[tuple[str, str]]
-    body: bytes
-
-
-_NO_STORE = ("Cache-Control", "no-store")
-_TEXT = ("Content-Type", "text/plain; charset=utf-8")
-_NOT_ALLOWED = Reply(405, [("Allow", "GET, HEAD"), _TEXT, _NO_STORE], b"method not allowed\n")
-_REASONS = {
-    200: "200 OK",
-    401: "401 Unauthorized",
-    403: "403 Forbidden",
-    405: "405 Method Not Allowed",
-    500: "500 Internal Server Error",
-}
+_NOT_ALLOWED = Reply(405, [("Allow", "GET, HEAD"), TEXT, NO_STORE], b"method not allowed\n")
 
 
 class Routes:
@@ -70,37 +32,49 @@ class Routes:
     def __init__(self, settings: Settings, page: Page | None, now: Callable[[], str]) -> None:
         self._settings = settings
         self._page = page
-        self._now = now
         self.paths: dict[str, Callable[[Request], Reply]] = {}
-        health = settings.health_path
-        if health and settings.metrics_path in (health, health + "/live"):
+        self._health = HealthRoutes(settings, now)
+        if settings.metrics_path in self._health.paths:
             raise ConfigurationError(
-                f"metrics_path={settings.metrics_path!r} is a route of health_path={health!r} too: give them "
-                "different paths, or None to mount one of them nowhere"
+                f"metrics_path={settings.metrics_path!r} is a route of health_path={settings.health_path!r} too: give "
+                "them different paths, or None to mount one of them nowhere"
             )
         if settings.metrics_path and page is not None:
             self.paths[settings.metrics_path] = self._metrics
-        if settings.health_path:
-            self.paths[settings.health_path] = self._health
-            self.paths[settings.health_path + "/live"] = self._health
+        for path in self._health.paths:
+            self.paths[path] = self._health.answer
+
+    def mount(self, component: str) -> None:
+        """
+        Answer for a component of the health registry, too.
+        """
+        path = self._health.mount(component)
+        if path is not None and path != self._settings.metrics_path:
+            self.paths[path] = self._health.answer
 
     def answer(self, request: Request) -> Reply:
         """
         Answer a request for one of `paths`; HEAD as GET without the body.
         """
         reply = self.paths[request.path](request) if request.method in ("GET", "HEAD") else _NOT_ALLOWED
-        length = ("Content-Length", str(len(reply.body)))
-        return Reply(reply.status, [*reply.headers, length], b"" if request.method == "HEAD" else reply.body)
+        return _finished(request, reply)
 
-    def _health(self, request: Request) -> Reply:
-        body = json.dumps({"status": "pass", "timestamp": self._now()}).encode()
-        return Reply(200, [("Content-Type", "application/json"), _NO_STORE], body)
+    async def answer_async(self, request: Request) -> Reply:
+        """
+        Answer on asyncio's event loop: the health routes there, the page in a thread.
+        """
+        registry.loop = loop = asyncio.get_running_loop()
+        lag.watch(loop)
+        if request.method not in ("GET", "HEAD") or request.path not in self._health.paths:
+            return await asyncio.to_thread(self.answer, request)
+        return _finished(request, await self._health.answer_async(request))
 
     def _metrics(self, request: Request) -> Reply:
         refused = self._refused(request)
         if refused is not None:
             return refused
         queries.ensure_running()
+        registry.ensure_running()
         names = parse_qs(request.query).get("name[]")
         packed = _accepts_gzip(request.header("accept-encoding") or "")
         assert self._page is not None
@@ -108,8 +82,8 @@ class Routes:
             headers, body = self._page(request.header("accept") or "", packed, names)
         except Exception as error:  # of a collector that is not ours: the server must not see it
             recorder.failed("metrics_page", error)
-            return Reply(500, [_TEXT, _NO_STORE], b"a collector failed; the application's log says which\n")
-        return Reply(200, [*headers, _NO_STORE, ("Vary", "Accept, Accept-Encoding")], body)
+            return Reply(500, [TEXT, NO_STORE], b"a collector failed; the application's log says which\n")
+        return Reply(200, [*headers, NO_STORE, ("Vary", "Accept, Accept-Encoding")], body)
 
     def _refused(self, request: Request) -> Reply | None:
         token, networks = self._settings.metrics_token, self._settings.metrics_networks
@@ -118,30 +92,15 @@ class Routes:
         if networks and is_in(request.client, networks):
             return None
         if token is None:
-            return Reply(403, [_TEXT, _NO_STORE], b"this address may not read the metrics\n")
-        given = (request.header("authorization") or "").encode("latin-1", "replace")
-        if hmac.compare_digest(given, b"Bearer " + token.encode()):
+            return Reply(403, [TEXT, NO_STORE], b"this address may not read the metrics\n")
+        if has_token(request, token):
             return None
-        return Reply(401, [("WWW-Authenticate", "Bearer"), _TEXT, _NO_STORE], b"a bearer token is needed\n")
+        return Reply(401, [("WWW-Authenticate", "Bearer"), TEXT, NO_STORE], b"a bearer token is needed\n")
 
 
-def status_line(status: int) -> str:
-    """
-    Give the status as WSGI wants it.
-    """
-    return _REASONS.get(status, str(status) + " ")
-
-
-def is_in(client: str | None, networks: tuple[Network, ...]) -> bool:
-    """
-    Tell whether an address is in one of the networks; what is no address is in none.
-    """
-    try:
-        address = ipaddress.ip_address(client or "")
-    except ValueError:
-        return False
-    address = getattr(address, "ipv4_mapped", None) or address  # as sockets for both versions write IPv4
-    return any(address in network for network in networks)
+def _finished(request: Request, reply: Reply) -> Reply:
+    length = ("Content-Length", str(len(reply.body)))
+    return Reply(reply.status, [*reply.headers, length], b"" if request.method == "HEAD" else reply.body)
 
 
 def _accepts_gzip(accept: str) -> bool:
@@ -154,3 +113,6 @@ def _accepts_gzip(accept: str) -> bool:
         offered[coding.strip()] = parameters.replace(" ", "").removeprefix("q=")
     quality = offered.get("gzip", offered.get("*", "0"))
     return quality == "" or quality.strip("0.") != ""
+
+
+__all__ = ["Page", "Reply", "Request", "Routes", "is_in", "status_line"]

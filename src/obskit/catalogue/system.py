@@ -1,0 +1,40 @@
+"""
+The metrics of the machine, or of the container where it is limited: read when the page is asked for.
+
+What the platform does not tell is not on the page.
+"""
+
+from obskit.catalogue.spec import Metric
+
+CPU = Metric(
+    "system_cpu_usage_percent",
+    "gauge",
+    "How busy the processors were since the page was last asked for, from 0 to 100.",
+    note="from the second scrape on; in a container that is limited, 100 is its share",
+)
+CPU_LIMIT = Metric(
+    "system_cpu_limit_cores",
+    "gauge",
+    "Processors that the container may keep busy.",
+    note="in a container that is limited",
+)
+MEMORY = Metric("system_memory_usage_bytes", "gauge", "Memory in use that cannot be dropped.")
+MEMORY_TOTAL = Metric("system_memory_total_bytes", "gauge", "Memory there is, or that the container may use.")
+SWAP = Metric("system_swap_usage_bytes", "gauge", "Swap in use.", note="where there is swap")
+SWAP_TOTAL = Metric("system_swap_total_bytes", "gauge", "Swap there is.", note="where there is swap")
+DISK = Metric(
+    "system_disk_usage_bytes",
+    "gauge",
+    "Bytes used of the disk that a path is on, or by the file that it is.",
+    ("path",),
+    note="`path` is a label of the setting `disk_paths`",
+)
+DISK_TOTAL = Metric(
+    "system_disk_total_bytes", "gauge", "Size of the disk that a path is on.", ("path",), note="not for files"
+)
+LOAD = Metric("system_load_average", "gauge", "Load average by window: 1m, 5m, 15m.", ("window",))
+NETWORK_ERRORS = Metric(
+    "system_network_errors_total", "counter", "Packets that interfaces received or sent with errors."
+)
+
+METRICS = (CPU, CPU_LIMIT, MEMORY, MEMORY_TOTAL, SWAP, SWAP_TOTAL, DISK, DISK_TOTAL, LOAD, NETWORK_ERRORS)

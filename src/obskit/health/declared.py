@@ -1,0 +1,113 @@
+"""
+Write a check down: what is asked, how often, how long it may take, and what its failure means.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from obskit.errors import HealthCheckError
+
+LIVE, READY, STARTUP = GROUPS = ("live", "ready", "startup")
+# Paths below `health_path` that are no component's.
+TAKEN = frozenset({*GROUPS, "detailed"})
+
+_valid_name = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}").fullmatch
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """
+    Hold a check as it was declared; two that are equal are one.
+
+    Attributes:
+        name: What probes and metrics call it.
+        function: Asks, and answers or raises.
+        groups: Whose probes it counts for.
+        timeout_seconds: How long a run may take.
+        every_seconds: How long an answer holds.
+        critical: Whether its failure fails the group; otherwise it is a warning there.
+        failures, successes: Runs in a row that take it down, and up again.
+        needs: The check without which this one is not run.
+        background: Whether it also runs while nobody asks.
+    """
+
+    name: str
+    function: Callable[[], Any]
+    groups: frozenset[str]
+    timeout_seconds: float
+    every_seconds: float
+    critical: bool
+    failures: int
+    successes: int
+    needs: str | None
+    background: bool
+
+    @property
+    def is_async(self) -> bool:
+        """
+        Tell whether asking gives something to await.
+        """
+        function = self.function
+        return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+
+
+def declare(
+    name: str,
+    function: Callable[[], Any],
+    *,
+    groups: Iterable[str],
+    timeout: float,
+    every: float,
+    critical: bool,
+    failures: int,
+    successes: int,
+    needs: str | None,
+    background: bool,
+) -> Declared:
+    """
+    Check what was given, and write it down.
+
+    Raises:
+        HealthCheckError: It says which argument, what was found, and what is expected.
+    """
+    if not isinstance(name, str) or not _valid_name(name) or name in TAKEN:
+        raise HealthCheckError(
+            f"{name!r} is no name for a check: use up to 64 letters, digits, '_', '.' and '-', and none of "
+            f"{', '.join(sorted(TAKEN))}, which are routes"
+        )
+    if not callable(function):
+        raise HealthCheckError(
+            f"the check {name!r} was given {type(function).__name__}, which cannot be called: give a function "
+            "without arguments, or a ready-made check such as obskit.health.sqlite('app.db')"
+        )
+    if isinstance(groups, str):
+        raise HealthCheckError(f"groups={groups!r} of the check {name!r} is one string: give a list, [{groups!r}]")
+    chosen = frozenset(groups)
+    if LIVE in chosen and getattr(function, "is_dependency", False):
+        raise HealthCheckError(
+            f"the check {name!r} asks a dependency, and is in the group 'live': a server that is restarted for a "
+            "database that is down comes back to a database that is down. Put it into 'ready'"
+        )
+    for argument, value, low in (("timeout", timeout, 0.001), ("every", every, 0.0)):
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not low <= value <= 86_400:
+            raise HealthCheckError(f"{argument}={value!r} of the check {name!r}: expected seconds, {low:g} to 86400")
+    for argument, count in (("failures", failures), ("successes", successes)):
+        if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= 1000:
+            raise HealthCheckError(f"{argument}={count!r} of the check {name!r}: expected a whole number, 1 to 1000")
+    return Declared(
+        name,
+        function,
+        chosen,
+        float(timeout),
+        float(every),
+        bool(critical),
+        failures,
+        successes,
+        needs,
+        bool(background),
+    )

@@ -1,0 +1,98 @@
+"""
+Measure how late asyncio's event loop comes to what is due: time in which something held it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import deque
+
+from obskit.health.outcome import Outcome, limited, passed
+
+# Seconds between two looks: at most so long after its begin a blockage is counted, for 2 wake-ups a second.
+TICK = 0.5
+_KEPT = 20  # looks: the figure is the worst of the last ten seconds
+
+
+class LoopLag:
+    """
+    Look at one event loop, from inside, twice a second.
+    """
+
+    def __init__(self) -> None:
+        self._lags: deque[float] = deque(maxlen=_KEPT)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._due = 0.0
+
+    def watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """
+        Look at this loop from now on; called on it, and as often as you like.
+        """
+        if self._loop is loop:
+            return
+        self._loop = loop
+        self._lags.clear()
+        self._next(loop)
+
+    def _next(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._due = time.monotonic() + TICK
+        loop.call_later(TICK, self._look, loop)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._loop is loop:
+            self._lags.append(max(0.0, time.monotonic() - self._due))
+            self._next(loop)
+
+    def seconds(self) -> float | None:
+        """
+        Give the worst lag of the last ten seconds, one that still goes on included; None: no loop is watched.
+        """
+        loop = self._loop
+        if loop is None or not loop.is_running():
+            return None
+        return max(max(self._lags.copy(), default=0.0), time.monotonic() - self._due, 0.0)
+
+    def start_over(self) -> None:
+        """
+        Forget the loop.
+        """
+        self._loop = None
+        self._lags.clear()
+
+
+lag = LoopLag()
+os.register_at_fork(after_in_child=lag.start_over)
+
+
+def event_loop(*, warn: float = 0.1, fail: float | None = 5.0) -> EventLoop:
+    """
+    Check that the server's event loop comes to its work in time; this one belongs into `live`.
+
+    Args:
+        warn, fail: Seconds of lag: the worst of the last ten seconds.
+    """
+    return EventLoop(warn, fail)
+
+
+class EventLoop:
+    """
+    Be the check of the event loop that is watched.
+    """
+
+    def __init__(self, warn: float | None, fail: float | None) -> None:
+        self.warn = warn
+        self.fail = fail
+
+    def __call__(self) -> Outcome:
+        seconds = lag.seconds()
+        if seconds is None:
+            return passed(note="no event loop is watched")
+        return limited(round(seconds, 4), self.warn, self.fail, "event-loop lag, seconds,", lag_s=round(seconds, 4))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, EventLoop) and (self.warn, self.fail) == (other.warn, other.fail)
+
+    def __hash__(self) -> int:
+        return hash((self.warn, self.fail))

