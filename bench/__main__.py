@@ -12,6 +12,7 @@ SHORT = {
     "whole_lines": ["--runs", "1"],
     "scrape": ["--rounds", "5"],
     "store": ["--rounds", "3"],
+    "health": ["--rounds", "40"],
     "http": ["--replicas", "1", "--blocks", "60"],
     "sql": ["--sizes", "1,10,100"],
     "memory": ["--requests", "20000", "--warm-up", "5000"],

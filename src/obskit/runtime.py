@@ -16,7 +16,6 @@ from obskit.ai import pricing
 from obskit.errors import AlreadyConfiguredError
 from obskit.health.registry import registry as health
 from obskit.logs import writer as logs
-from obskit.logs.lines import timestamper
 from obskit.operation import Event, HttpOperation, Operation
 from obskit.recorder import Sink, Step, recorder
 from obskit.settings import Settings, shown
@@ -71,7 +70,7 @@ class Runtime:
             self._sinks += extra_sinks
             self.lines = any(sink.name not in ("metrics", "queries", "totals") for sink in self._sinks)
             recorder.bind(self._sinks)
-            self.routes = Routes(settings, self._page if settings.metrics else None, timestamper(recorder.wall_clock))
+            self.routes = Routes(settings, self._page if settings.metrics else None)
             health.bind(settings.health_groups, self.routes.mount)
             for component in health.checks:
                 self.routes.mount(component)
@@ -283,7 +282,7 @@ def _disabled(settings: Settings) -> Runtime:
     runtime.settings, runtime.registry, runtime.hooks = settings, None, []
     runtime.writer = logs.Writer(settings, recorder)  # its loggers' lines are the application's
     runtime._store, runtime._sinks, runtime.lines = None, [], False
-    runtime.routes = Routes(Settings(metrics_path=None, health_path=None), None, str)
+    runtime.routes = Routes(Settings(metrics_path=None, health_path=None), None)
     return runtime
 
 

@@ -8,10 +8,10 @@ import socket
 import subprocess
 import threading
 import time
-from contextlib import closing
 from pathlib import Path
 
 import pytest
+from health_servers import free_port
 
 from obskit.health.registry import registry
 from obskit.testing import isolated_runtime
@@ -83,11 +83,6 @@ def gate():
     gate = Gate()
     yield gate
     gate.open.set()
-
-
-def free_port():
-    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
-        return taken.getsockname()[1]
 
 
 class RedisServer:

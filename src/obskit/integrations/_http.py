@@ -154,7 +154,7 @@ class Follower:
         """
         settings = runtime.settings if runtime is not None else Settings(enabled=False)
         self.active = settings.enabled
-        self.routes = runtime.routes if runtime is not None else Routes(settings, None, str)
+        self.routes = runtime.routes if runtime is not None else Routes(settings, None)
         self.paths = self.routes.paths
         self.skip = skipper(settings)
         self.trusted = settings.trusted_proxies

@@ -42,7 +42,7 @@ def _load() -> Figures:
     return {(window,): figure for window, figure in (sampler.load() or {}).items()}
 
 
-_READ: dict[Metric, Callable[[], Figures]] = {
+READ: dict[Metric, Callable[[], Figures]] = {
     rows.CPU: _one(sampler.cpu_percent),
     rows.CPU_LIMIT: _one(lambda: sampler.limits.cpus()),
     rows.MEMORY: _key(sampler.memory, "used_bytes"),
@@ -61,7 +61,7 @@ def add_pulled(settings: Settings, store: MetricStore, workers: Workers) -> None
     Put the machine's figures on the page, and what only a process itself knows of itself.
     """
     sampler.disk_paths = settings.disk_paths
-    for spec, read in _READ.items():
+    for spec, read in READ.items():
         if store.name_of(spec) is not None:
             store.add_pulled(spec, _guarded(read))
     collections, delay = store.add(Counter(process.GC)), store.add(Gauge(process.LOOP_LAG))

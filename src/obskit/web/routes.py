@@ -29,11 +29,11 @@ class Routes:
     Know the paths that obskit answers itself; `paths` is what an adapter looks a request's path up in.
     """
 
-    def __init__(self, settings: Settings, page: Page | None, now: Callable[[], str]) -> None:
+    def __init__(self, settings: Settings, page: Page | None) -> None:
         self._settings = settings
         self._page = page
         self.paths: dict[str, Callable[[Request], Reply]] = {}
-        self._health = HealthRoutes(settings, now)
+        self._health = HealthRoutes(settings)
         if settings.metrics_path in self._health.paths:
             raise ConfigurationError(
                 f"metrics_path={settings.metrics_path!r} is a route of health_path={settings.health_path!r} too: give "
