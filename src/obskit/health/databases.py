@@ -5,16 +5,18 @@ Ask databases and caches, through what the application itself uses.
 from __future__ import annotations
 
 import os
-import sqlite3
 import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from obskit.health.outcome import Outcome, failed, passed, warned
+
+if TYPE_CHECKING:
+    import sqlite3
 
 _MEGABYTE = 1_000_000
 
@@ -47,6 +49,8 @@ class Sqlite:
     is_dependency = True
 
     def __call__(self) -> Outcome:
+        import sqlite3  # with the first run: most processes that have obskit have no SQLite
+
         if not os.path.isfile(self.path):
             return failed("missing")
         # `mode=rw` never creates; a connection of its own, since the application's may be in a transaction.
@@ -54,12 +58,9 @@ class Sqlite:
         try:
             with closing(sqlite3.Connection(uri, timeout=0.0, isolation_level=None, uri=True)) as connection:
                 return self._ask(connection)
-        except sqlite3.OperationalError as error:
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                return warned("locked")
-            return failed(_sqlite_reason(error))
         except sqlite3.DatabaseError as error:
-            return failed(_sqlite_reason(error))
+            reason = _sqlite_reason(error)
+            return warned(reason) if reason == "locked" else failed(reason)
 
     def _ask(self, connection: sqlite3.Connection) -> Outcome:
         began = time.perf_counter()
@@ -75,11 +76,7 @@ class Sqlite:
         except OSError:
             pass  # no write-ahead log
         if self.write:
-            try:
-                self._try_to_write(connection)
-            except sqlite3.OperationalError as error:
-                reason = _sqlite_reason(error)
-                return warned(reason, **details) if reason == "locked" else failed(reason, **details)
+            self._try_to_write(connection)
         if details.get("wal_bytes", 0) >= self.wal_warn_bytes:
             return warned("the write-ahead log is large", **details)
         return passed(**details)
@@ -97,20 +94,21 @@ class Sqlite:
 
 
 _SQLITE_REASONS = {
-    sqlite3.SQLITE_BUSY: "locked",
-    sqlite3.SQLITE_LOCKED: "locked",
-    sqlite3.SQLITE_READONLY: "read-only",
-    sqlite3.SQLITE_CORRUPT: "corrupt",
-    sqlite3.SQLITE_NOTADB: "corrupt",
-    sqlite3.SQLITE_FULL: "disk full",
-    sqlite3.SQLITE_CANTOPEN: "cannot be opened",
-    sqlite3.SQLITE_IOERR: "I/O error",
-    sqlite3.SQLITE_PERM: "no permission",
+    "SQLITE_BUSY": "locked",
+    "SQLITE_LOCKED": "locked",
+    "SQLITE_READONLY": "read-only",
+    "SQLITE_CORRUPT": "corrupt",
+    "SQLITE_NOTADB": "corrupt",
+    "SQLITE_FULL": "disk full",
+    "SQLITE_CANTOPEN": "cannot be opened",
+    "SQLITE_IOERR": "I/O error",
+    "SQLITE_PERM": "no permission",
 }
 
 
 def _sqlite_reason(error: sqlite3.Error) -> str:
-    return _SQLITE_REASONS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, type(error).__name__)
+    name = getattr(error, "sqlite_errorname", "")  # a main code, and often a detail: SQLITE_READONLY_DIRECTORY
+    return _SQLITE_REASONS.get("_".join(name.split("_")[:2]), type(error).__name__)
 
 
 def sqlalchemy(engine: Any) -> Sqlalchemy:

@@ -4,12 +4,15 @@ Measure how late asyncio's event loop comes to what is due: time in which someth
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from collections import deque
+from typing import TYPE_CHECKING
 
 from obskit.health.outcome import Outcome, limited, passed
+
+if TYPE_CHECKING:
+    import asyncio
 
 # Seconds between two looks: at most so long after its begin a blockage is counted, for 2 wake-ups a second.
 TICK = 0.5

@@ -4,12 +4,11 @@ Know every check of the process, and answer what a probe asks.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from threading import Condition, Thread, current_thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from obskit.errors import HealthCheckError, UnknownGroupError
 from obskit.health.declared import GROUPS, STARTUP, TAKEN, Declared
@@ -18,6 +17,9 @@ from obskit.health.outcome import Status, worst
 from obskit.health.runs import Check, Run, Transition
 from obskit.operation import Event
 from obskit.recorder import recorder
+
+if TYPE_CHECKING:
+    import asyncio
 
 KEPT_TRANSITIONS = 100
 _BACKGROUND = "\0background"  # no group's name

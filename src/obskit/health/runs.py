@@ -7,7 +7,6 @@ once for each interval that passes, and probes are answered from what is known, 
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import random
 from collections.abc import Awaitable, Callable, Generator
@@ -15,7 +14,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from threading import Lock, Thread, Timer
 from time import monotonic as _steady
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from obskit.health.declared import Declared
 from obskit.health.operation import CheckOperation
@@ -23,6 +22,9 @@ from obskit.health.outcome import Outcome, Status, judged
 from obskit.health.secrets import redacted, without_secrets
 from obskit.operation import Event
 from obskit.recorder import recorder
+
+if TYPE_CHECKING:
+    import asyncio
 
 # Shares of an interval, between which the next run is drawn: workers and replicas must not ask in step.
 JITTER = (0.9, 1.1)
@@ -113,6 +115,8 @@ class Run:
         """
         Wait in the same way on asyncio's event loop, which is not held.
         """
+        import asyncio  # here and below: servers without an event loop do not pay for it
+
         over = asyncio.wrap_future(self._over)
         await asyncio.wait([over], timeout=self._remaining())
         if not self._over.done():
@@ -262,11 +266,15 @@ class Check:
         """
         Run to its end on an event loop that this check keeps, for clients that stay bound to one.
         """
+        import asyncio
+
         if self._own_loop is None:
             self._own_loop = asyncio.new_event_loop()
         return self._own_loop.run_until_complete(self._bounded(run))
 
     async def _bounded(self, run: Run) -> Any:
+        import asyncio
+
         task = asyncio.ensure_future(_to_await(self.declared.function))
         done, _ = await asyncio.wait({task}, timeout=self.declared.timeout_seconds)
         if not done:

@@ -4,7 +4,6 @@ Answer `/metrics` and the health routes, whatever the framework.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import TypeAlias
 from urllib.parse import parse_qs
@@ -63,6 +62,8 @@ class Routes:
         """
         Answer on asyncio's event loop: the health routes there, the page in a thread.
         """
+        import asyncio  # servers without an event loop do not pay for it
+
         registry.loop = loop = asyncio.get_running_loop()
         lag.watch(loop)
         if request.method not in ("GET", "HEAD") or request.path not in self._health.paths:
