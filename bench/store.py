@@ -135,11 +135,10 @@ def compare(path: Path, count: int, rounds: int) -> None:
                 flush=True,
             )
 
-        def scrape() -> bytes:
+        nothing, waits = asyncio.run(stalls(None, rounds)), []
+        for _ in range(rounds):
             workers.update(1)
-            return pages(directory.snapshot())
-
-        nothing, waits = (asyncio.run(stalls(call, rounds)) for call in (None, scrape))
+            waits += asyncio.run(stalls(lambda: pages(directory.snapshot()), 1))
         for stdin, _ in workers.pipes:
             stdin.close()
     print(f"{count:10}  {'fold':8}{'':10}{seconds(directory.fold) * 1e3:10.1f}")
