@@ -6,6 +6,7 @@ import sys
 from importlib import import_module
 
 SHORT = {
+    "ai": ["--blocks", "10"],
     "imports": ["--replicas", "5"],
     "primitives": ["--blocks", "20"],
     "logs": ["--rounds", "30"],

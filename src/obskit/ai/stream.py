@@ -39,7 +39,8 @@ def fold_message(stream: Progress, data: Any) -> None:
     """
     Take an event of Anthropic's messages. Their usage is cumulative: what comes later stands.
     """
-    kind = data.get("type")
+    stream.chunks += 1
+    kind = data["type"]
     if kind == "content_block_delta":
         delta = data["delta"]
         text = delta.get("text") or delta.get("partial_json") or delta.get("thinking")
@@ -63,13 +64,17 @@ def fold_chat(stream: Progress, data: Any) -> None:
     """
     Take a chunk of OpenAI's chat completions, or of the older completions. Usage comes last, and only if asked for.
     """
+    stream.chunks += 1
     for choice in data.get("choices") or ():
         delta = choice.get("delta")
-        text = choice.get("text") if delta is None else delta.get("content") or delta.get("refusal")
-        if text:
-            stream.characters += len(text)
-        elif delta is not None and delta.get("tool_calls"):
-            stream.characters += sum(_length_of_call(call) for call in delta["tool_calls"])
+        if delta:
+            text = delta.get("content")
+            if text:
+                stream.characters += len(text)
+            elif len(delta) > 1 or "role" not in delta:
+                stream.characters += _length_of(delta)
+        elif "text" in choice:
+            stream.characters += len(choice["text"])
         if choice.get("finish_reason"):
             stream.finish_reason = choice["finish_reason"]
             stream.unfinished -= 1
@@ -81,14 +86,16 @@ def fold_chat(stream: Progress, data: Any) -> None:
         stream.is_told = True
 
 
-def _length_of_call(call: Mapping[str, Any]) -> int:
-    return len((call.get("function") or {}).get("arguments") or "")
+def _length_of(delta: Mapping[str, Any]) -> int:
+    calls = (call.get("function") or {} for call in delta.get("tool_calls") or ())
+    return len(delta.get("refusal") or "") + sum(len(call.get("arguments") or "") for call in calls)
 
 
 def fold_response(stream: Progress, data: Any) -> None:
     """
     Take an event of OpenAI's responses: the last one carries the whole reply.
     """
+    stream.chunks += 1
     delta = data.get("delta")
     if delta is not None:
         if isinstance(delta, str):
@@ -116,6 +123,7 @@ def fold_whole(stream: Progress, data: Any) -> None:
     """
     Take events of a kind that is not known: whichever carries usage is the reply.
     """
+    stream.chunks += 1
     if data.get("usage"):
         stream.reply = _without_text(data)
         stream.is_told = stream.is_done = True

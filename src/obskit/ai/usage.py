@@ -7,6 +7,7 @@ images, audio), read 2026-11-20.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 # More than any model's context; what is above was not read from a provider.
@@ -99,99 +100,126 @@ class Unreadable(ValueError):
     """
 
 
+class _Fields:
+    """
+    Read an SDK's object as the JSON that it was made from.
+    """
+
+    __slots__ = ("_thing",)
+
+    def __init__(self, thing: Any) -> None:
+        self._thing = thing
+
+    def get(self, name: str) -> Any:
+        value = getattr(self._thing, name, None)
+        return value if value is None or isinstance(value, (str, int, float, list, dict)) else _Fields(value)
+
+
+_Mapping = dict[str, Any] | _Fields
+
+
 def read(reply: Any) -> Usage | None:
     """
     Read a reply; None where it has no usage, or figures that cannot be right: negative, absurd, or no numbers.
     """
-    usage = _get(reply, "usage")
-    if usage is None:
+    whole = reply if isinstance(reply, dict) else _Fields(reply)
+    usage = whole.get("usage")
+    if not isinstance(usage, (dict, _Fields)):
         return None
     try:
-        found = _read(reply, usage)
+        found = _read(whole, usage)
     except Unreadable:
         return None
     if found is not None:
-        model = _get(reply, "model")
-        found.model = model if isinstance(model, str) else None
-        tier = _get(reply, "service_tier") or _get(usage, "service_tier")
-        found.tier = tier if isinstance(tier, str) else None
-        speed = _get(usage, "speed")
-        found.speed = speed if isinstance(speed, str) else None
+        model = whole.get("model")
+        if isinstance(model, str):
+            found.model = model
+        tier = whole.get("service_tier") or usage.get("service_tier")
+        if isinstance(tier, str):
+            found.tier = tier
     return found
 
 
-def _read(reply: Any, usage: Any) -> Usage | None:
-    if _get(usage, "prompt_tokens") is not None:
-        return _openai(usage, "prompt", "completion")
-    if _get(usage, "input_tokens") is None:
+def _read(whole: _Mapping, usage: _Mapping) -> Usage | None:
+    if usage.get("prompt_tokens") is not None:
+        return _openai(usage, "prompt_tokens", "completion_tokens")
+    if usage.get("input_tokens") is None:
         return None
-    is_openai = _get(usage, "total_tokens") is not None or _get(usage, "input_tokens_details") is not None
-    if is_openai:
-        found = _openai(usage, "input", "output")
-        tools = _get(reply, "tool_usage")
-        found.web_searches = _count(_get(tools, "web_search"), "num_requests")
-        return found
-    return _anthropic(usage)
+    if usage.get("total_tokens") is None and usage.get("input_tokens_details") is None:
+        return _anthropic(usage)
+    found = _openai(usage, "input_tokens", "output_tokens")
+    tools = whole.get("tool_usage")
+    searches = tools.get("web_search") if isinstance(tools, (dict, _Fields)) else None
+    if searches:
+        found.web_searches = _count(searches.get("num_requests"))
+    return found
 
 
-def _openai(usage: Any, taken: str, given: str) -> Usage:
+def _openai(usage: _Mapping, taken: str, given: str) -> Usage:
     """
     Read OpenAI's form: caches are a part of the input.
     """
-    ins, outs = _get(usage, f"{taken}_tokens_details"), _get(usage, f"{given}_tokens_details")
-    read, write = _count(ins, "cached_tokens"), _count(ins, "cache_write_tokens")
-    whole, output = _count(usage, f"{taken}_tokens"), _count(usage, f"{given}_tokens")
-    if read + write > whole:
-        raise Unreadable("more cached than there was")
-    return Usage(
-        input=whole - read - write,
-        cache_read=read,
-        cache_write=write,
-        output=output,
-        reasoning=_count(outs, "reasoning_tokens"),
-        audio_input=_count(ins, "audio_tokens"),
-        audio_output=_count(outs, "audio_tokens"),
-    )
+    found = Usage(input=_count(usage.get(taken)), output=_count(usage.get(given)))
+    details = usage.get(f"{taken}_details")
+    if details:
+        found.cache_read, found.cache_write = (
+            _count(details.get("cached_tokens")),
+            _count(details.get("cache_write_tokens")),
+        )
+        found.audio_input = _count(details.get("audio_tokens"))
+        found.input -= found.cache_read + found.cache_write
+        if found.input < 0:
+            raise Unreadable("more cached than there was")
+    details = usage.get(f"{given}_details")
+    if details:
+        found.reasoning = _count(details.get("reasoning_tokens"))
+        found.audio_output = _count(details.get("audio_tokens"))
+    return found
 
 
-def _anthropic(usage: Any) -> Usage:
+def _anthropic(usage: _Mapping) -> Usage:
     """
     Read Anthropic's form: caches stand beside the input, and some iterations beside all of it.
     """
     found = _anthropic_figures(usage)
-    parts = []
-    for step in _get(usage, "iterations") or ():
-        kind, model = _get(step, "type"), _get(step, "model")
-        if kind in ("compaction", "advisor_message"):
-            part = _anthropic_figures(step)
-            part.model = model if isinstance(model, str) else None
-            parts.append(part)
-    found.parts = tuple(parts)
+    speed = usage.get("speed")
+    if isinstance(speed, str):
+        found.speed = speed
+    steps = usage.get("iterations")
+    if isinstance(steps, list):
+        found.parts = tuple(_parts(steps))
     return found
 
 
-def _anthropic_figures(usage: Any) -> Usage:
-    return Usage(
-        input=_count(usage, "input_tokens"),
-        cache_read=_count(usage, "cache_read_input_tokens"),
-        cache_write=_count(usage, "cache_creation_input_tokens"),
-        cache_write_1h=_count(_get(usage, "cache_creation"), "ephemeral_1h_input_tokens"),
-        output=_count(usage, "output_tokens"),
-        reasoning=_count(_get(usage, "output_tokens_details"), "thinking_tokens"),
-        web_searches=_count(_get(usage, "server_tool_use"), "web_search_requests"),
+def _parts(steps: list[Any]) -> Iterator[Usage]:
+    for step in steps:
+        read = step if isinstance(step, dict) else _Fields(step)
+        if read.get("type") in ("compaction", "advisor_message"):
+            part = _anthropic_figures(read)
+            model = read.get("model")
+            part.model = model if isinstance(model, str) else None
+            yield part
+
+
+def _anthropic_figures(usage: _Mapping) -> Usage:
+    found = Usage(
+        input=_count(usage.get("input_tokens")),
+        cache_read=_count(usage.get("cache_read_input_tokens")),
+        cache_write=_count(usage.get("cache_creation_input_tokens")),
+        output=_count(usage.get("output_tokens")),
     )
+    if found.cache_write and (split := usage.get("cache_creation")):
+        found.cache_write_1h = _count(split.get("ephemeral_1h_input_tokens"))
+    if details := usage.get("output_tokens_details"):
+        found.reasoning = _count(details.get("thinking_tokens"))
+    if tools := usage.get("server_tool_use"):
+        found.web_searches = _count(tools.get("web_search_requests"))
+    return found
 
 
-def _get(thing: Any, name: str) -> Any:
-    if thing is None:
-        return None
-    return thing.get(name) if isinstance(thing, dict) else getattr(thing, name, None)
-
-
-def _count(thing: Any, name: str) -> int:
-    value = _get(thing, name)
+def _count(value: Any) -> int:
+    if type(value) is int and 0 <= value <= MAX_TOKENS:
+        return value
     if value is None:
         return 0
-    if type(value) is not int or not 0 <= value <= MAX_TOKENS:
-        raise Unreadable(name)
-    return value
+    raise Unreadable(value)

@@ -17,7 +17,7 @@ from threading import Lock
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from obskit.ai.observe import end, estimate, plan, take_labels
+from obskit.ai.observe import end, estimate, plan, price, take_labels
 from obskit.ai.operation import UNKNOWN, AiOperation
 from obskit.ai.stream import Fold, Progress, finish_reason_of
 from obskit.ai.usage import read
@@ -101,21 +101,22 @@ class Call(AiOperation):
 
     def take(self, data: Any) -> None:
         """
-        Take a body, or an event of a stream.
+        Take a body.
         """
-        stream = self.stream
-        if stream is None:
-            self.body = data
-            if self.is_open:
-                self.finish()
-            elif self.span is not None:
-                self.tell_early()
+        if self.ended:
             return
-        stream.chunks += 1
-        if stream.chunks == 1:
-            self.first_chunk_seconds = plan.clock() - self.started
+        self.body = data
+        if self.is_open:
+            self.finish()
+        elif self.span is not None:
+            self.tell_early()
+
+    def take_event(self, stream: Progress, data: Any) -> None:
+        """
+        Take an event of a stream whose span somebody else ends.
+        """
         self.fold(stream, data)
-        if stream.is_told and self.span is not None:
+        if stream.is_told:
             self.tell_early()
 
     def tell_early(self) -> None:
@@ -123,11 +124,10 @@ class Call(AiOperation):
         Tell a span that somebody else ends, before that happens.
         """
         tell = getattr(self.span, "tell", None)
-        if tell is not None:
-            if self.stream is not None:
-                self.tokens = read(self.stream.reply)
-            elif self.body is not None:
-                self.tokens = read(self.body)
+        reply = self.body if self.stream is None else self.stream.reply
+        if tell is not None and reply is not None:
+            self.tokens = read(reply)
+            price(self)
             tell(self)
 
     def finish(self) -> None:
@@ -228,15 +228,30 @@ class Handle:
     Be what a response knows of its call: a response that is dropped unread ends it.
     """
 
-    __slots__ = ("call",)
+    __slots__ = ("call", "take")
+
+    take: Callable[[Any], None]  # what is done with a body, or with each event
 
     def __init__(self, call: Call) -> None:
         self.call = call
+        self.take = call.take if call.stream is None else self.first
+
+    def first(self, event: Any) -> None:
+        """
+        Take the first event of a stream; the others go where they are read without a detour.
+        """
+        call, stream = self.call, self.call.stream
+        assert stream is not None
+        call.first_chunk_seconds = plan.clock() - call.started
+        read = call.take_event if hasattr(call.span, "tell") else call.fold
+        self.take = functools.partial(read, stream)
+        self.take(event)
 
     def __del__(self) -> None:
         try:
-            if not self.call.ended and not sys.is_finalizing():
-                self.call.close("dropped")
+            call = self.call
+            if call.is_open and not call.ended and not sys.is_finalizing():
+                call.close("dropped")
         except Exception as error:
             recorder.failed("ai", error)
 
@@ -249,6 +264,14 @@ def name_of(error: BaseException) -> str:
     if isinstance(kind, str) and getattr(error, "status_code", None) == 200:
         return kind
     return type(error).__name__
+
+
+def _records(tracer: Any) -> bool:
+    """
+    Tell whether an SDK's own tracer makes spans: OpenTelemetry gives one that makes none where no provider is set.
+    """
+    real = getattr(tracer, "_tracer", tracer)
+    return real is not None and type(real).__name__ != "NoOpTracer"
 
 
 def _begin(sdk: Sdk, client: Any, options: Any, is_stream: bool) -> Call | None:
@@ -278,7 +301,7 @@ def _begin(sdk: Sdk, client: Any, options: Any, is_stream: bool) -> Call | None:
         call.max_tokens = bound
     if call.parent is not None:
         take_labels(call)
-    if getattr(client, "_tracer", None) is not None:
+    if _records(getattr(client, "_tracer", None)):
         call.has_own_span = True
     plan.begin(call)
     return call
@@ -349,6 +372,8 @@ def _bind(sdk: Sdk, response: Any, options: Any) -> Call | None:
     if type(call) is not Call or call.ended or options.url.partition("?")[0] not in sdk.paths:
         return None
     response.extensions[KEY] = Handle(call)
+    if call.has_own_span and call.span is not None:
+        call.span.adopt()
     headers = response.headers
     call.status_code = response.status_code
     call.request_id = headers.get(sdk.request_id)
@@ -419,8 +444,8 @@ def _process_data(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
     def process(self: Any, /, *, data: Any, cast_to: Any, response: Any) -> Any:
         try:
             handle = response.extensions.get(KEY)
-            if handle is not None and not handle.call.ended:
-                handle.call.take(data)
+            if handle is not None:
+                handle.take(data)
         except Exception as error:
             recorder.failed(sdk.name, error)
         return original(self, data=data, cast_to=cast_to, response=response)

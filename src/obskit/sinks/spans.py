@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from obskit._version import __version__
+from obskit.ai.operation import AiOperation
 from obskit.db.operation import DbOperation
 from obskit.logs.clients import shown_client
 from obskit.observation import FunctionOperation
@@ -21,6 +22,7 @@ from obskit.operation import OTHER, UNMATCHED, Event, HttpOperation, Operation
 from obskit.propagation import trace_headers
 from obskit.recorder import Recorder, Sink, Step
 from obskit.settings import Settings
+from obskit.sinks import genai
 from obskit.sinks.logs import MAX_PATH, MAX_USER_AGENT
 from obskit.sinks.provider import Provider, imported, provider_of
 
@@ -94,7 +96,7 @@ class SpanScope:
 
 class SpanSink:
     """
-    Turn requests into server spans, functions into internal spans and queries into client spans.
+    Turn requests into server spans, functions into internal spans, queries and AI calls into client spans.
 
     Attributes:
         records: False where the provider makes spans that are nothing, as `OTEL_SDK_DISABLED` asks for.
@@ -125,6 +127,8 @@ class SpanSink:
             return self._function_start(), self._function_finish()
         if kind is DbOperation:
             return self._query_start(), self._query_finish()
+        if kind is AiOperation:
+            return self._call_start(), self._call_finish()
         return None, None
 
     def _now_ns(self) -> Callable[[], int]:
@@ -296,6 +300,52 @@ class SpanSink:
 
         return finish
 
+    def _call_start(self) -> Callable[[AiOperation], None]:
+        api, trace, tracer, now_ns = self._context, self._trace, self._tracer, self._now_ns()
+        with_span, current_span, client = trace.set_span_in_context, trace.get_current_span, trace.SpanKind.CLIENT
+
+        def start(op: AiOperation) -> None:
+            context = api.get_current()
+            outer = current_span(context)
+            if op.has_own_span:
+                op.span = genai.BorrowedSpan(None, current_span)
+            elif genai.is_call_of_others(outer, SCOPE):
+                op.span = genai.BorrowedSpan(outer, current_span)
+                _take_ids(op, outer)
+            else:
+                started = now_ns()
+                if op.started:  # a block, of which it is known only now that it is the call
+                    started -= int((self._recorder.clock() - op.started) * 1e9)
+                span = tracer.start_span(
+                    genai.name_of(op), context, client, genai.start_attributes(op), start_time=started
+                )
+                op.span = SpanScope(api, with_span(span, context), span, started)
+                _take_ids(op, span)
+
+        return start
+
+    def _call_finish(self) -> Callable[[AiOperation], None]:
+        failed = self._trace.StatusCode.ERROR
+
+        def finish(op: AiOperation) -> None:
+            scope = op.span
+            if scope is None or scope.span is None or not scope.span.is_recording():
+                return
+            if scope.started_ns is None:
+                scope.tell(op)
+                return
+            try:
+                attributes = _bound_attributes(op.root)
+                attributes.update(_free_attributes(op))
+                attributes.update(genai.end_attributes(op))
+                if op.error is not None:
+                    scope.span.set_status(failed)
+                scope.span.set_attributes(attributes)
+            finally:
+                _end(scope, op)
+
+        return finish
+
     def emit(self, event: Event) -> None:
         """
         Put out nothing: events have no duration, and their lines carry the ids.
@@ -380,13 +430,17 @@ def _free_attributes(op: Operation) -> dict[str, Any]:
     """
     Take the bound fields that are plain values, and all extras.
     """
-    found: dict[str, Any] = {}
-    if op.fields:
-        found.update((name, value) for name, value in op.fields.items() if isinstance(value, _PRIMITIVES))
+    found = _bound_attributes(op)
     if op.extra:
         for name, value in op.extra.items():
             found[name] = value if isinstance(value, _PRIMITIVES) else str(value)
     return found
+
+
+def _bound_attributes(root: Operation) -> dict[str, Any]:
+    if not root.fields:
+        return {}
+    return {name: value for name, value in root.fields.items() if isinstance(value, _PRIMITIVES)}
 
 
 def _end(scope: SpanScope, op: Operation) -> None:

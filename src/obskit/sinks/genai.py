@@ -1,0 +1,168 @@
+"""
+Turn AI calls into client spans, by OpenTelemetry's conventions for generative AI.
+
+One call has one span: where the SDK traces itself, or somebody else's instrumentation stands around it, theirs is
+it, and only what obskit alone knows is added. No prompt and no completion is on any.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from obskit.ai.operation import UNKNOWN, AiOperation
+
+# The names of the GenAI conventions (repository semantic-conventions-genai, 2026-11), each written here alone: the
+# constants of OpenTelemetry's Python package are marked as moved, and have an older name for cache writes.
+OPERATION = "gen_ai.operation.name"
+PROVIDER = "gen_ai.provider.name"
+REQUEST_MODEL = "gen_ai.request.model"
+MAX_TOKENS = "gen_ai.request.max_tokens"
+STREAM = "gen_ai.request.stream"
+RESPONSE_ID = "gen_ai.response.id"
+RESPONSE_MODEL = "gen_ai.response.model"
+FINISH_REASONS = "gen_ai.response.finish_reasons"
+FIRST_CHUNK = "gen_ai.response.time_to_first_chunk"
+INPUT = "gen_ai.usage.input_tokens"  # with caches
+OUTPUT = "gen_ai.usage.output_tokens"
+CACHE_READ = "gen_ai.usage.cache_read.input_tokens"
+CACHE_WRITE = "gen_ai.usage.cache_write.input_tokens"
+REASONING = "gen_ai.usage.reasoning.output_tokens"
+HOST = "server.address"
+PORT = "server.port"
+ERROR = "error.type"
+RESENDS = "http.request.resend_count"
+# They have no name for these.
+COST = "obskit.ai.cost.usd"
+COST_STATUS = "obskit.ai.cost.status"
+SERVICE = "obskit.ai.service"
+ABORTED = "obskit.ai.aborted"
+ESTIMATED_INPUT = "obskit.ai.estimated.input_tokens"
+ESTIMATED_OUTPUT = "obskit.ai.estimated.output_tokens"
+
+_OPERATIONS = {"image": "generate_content", "audio": "generate_content"}
+# Spans around a call that are another thing: an agent's turn, a tool.
+_AROUND = ("invoke_agent", "create_agent", "execute_tool", "invoke_workflow")
+_is_theirs = re.compile(r"openai|anthropic|genai|gen_ai|openlit|langfuse", re.IGNORECASE).search
+
+
+def is_call_of_others(span: Any, own_scope: str) -> bool:
+    """
+    Tell whether the current span is another instrumentation's, of the call that begins here.
+    """
+    if not span.is_recording():
+        return False
+    scope = getattr(getattr(span, "instrumentation_scope", None), "name", "") or ""
+    attributes = getattr(span, "attributes", None) or {}
+    if scope == own_scope or attributes.get(OPERATION) in _AROUND:
+        return False
+    return OPERATION in attributes or _is_theirs(scope) is not None
+
+
+class BorrowedSpan:
+    """
+    Add to a span that is not ours to end what only obskit knows. An SDK's own is current from its request on alone.
+    """
+
+    __slots__ = ("_current_span", "span", "started_ns")
+
+    def __init__(self, span: Any, current_span: Callable[[], Any]) -> None:
+        self.span = span
+        self.started_ns: int | None = None
+        self._current_span = current_span
+
+    def enter(self) -> None:
+        """
+        Leave it to its owner to make it current.
+        """
+
+    def leave(self) -> None:
+        """
+        Leave that to its owner too.
+        """
+
+    def adopt(self) -> None:
+        """
+        Take the span that is current inside of the SDK's request.
+        """
+        if self.span is None:
+            self.span = self._current_span()
+
+    def tell(self, op: AiOperation) -> None:
+        """
+        Add what is known by now, before its owner ends it.
+        """
+        if self.span is not None and self.span.is_recording():
+            self.span.set_attributes(own_attributes(op))
+
+
+def start_attributes(op: AiOperation) -> dict[str, Any]:
+    """
+    Give what a sampler may decide by.
+    """
+    found: dict[str, Any] = {OPERATION: _OPERATIONS.get(op.operation, op.operation)}
+    if op.provider != UNKNOWN:
+        found[PROVIDER] = op.provider
+    if op.model != UNKNOWN:
+        found[REQUEST_MODEL] = op.model
+    if op.rare is not None:
+        for name, value in ((HOST, op.host), (PORT, op.port), (MAX_TOKENS, op.max_tokens)):
+            if value is not None:
+                found[name] = value
+        if op.is_stream:
+            found[STREAM] = True
+    return found
+
+
+def own_attributes(op: AiOperation) -> dict[str, Any]:
+    """
+    Give what the conventions have no name for.
+    """
+    found: dict[str, Any] = {}
+    if op.service:
+        found[SERVICE] = op.service
+    if op.cost_usd is None:
+        found[COST_STATUS] = op.cost_reason or UNKNOWN
+    else:
+        found[COST] = op.cost_usd
+        found[COST_STATUS] = "estimate" if op.estimated else "exact"
+    if op.aborted is not None:
+        found[ABORTED] = op.aborted
+    return found
+
+
+def end_attributes(op: AiOperation) -> dict[str, Any]:
+    """
+    Give what is known once a call has ended.
+    """
+    found = own_attributes(op)
+    tokens = op.tokens
+    if tokens is not None:
+        plain, read, write, output = tokens.tokens()
+        if op.estimated:
+            found[ESTIMATED_INPUT], found[ESTIMATED_OUTPUT] = plain + read + write, output
+        else:
+            found[INPUT], found[OUTPUT] = plain + read + write, output
+            for name, count in ((CACHE_READ, read), (CACHE_WRITE, write), (REASONING, tokens.reasoning)):
+                if count:
+                    found[name] = count
+        if tokens.model:
+            found[RESPONSE_MODEL] = tokens.model
+    if op.attempts > 1:
+        found[RESENDS] = op.attempts - 1
+    if op.rare is not None:
+        if op.finish_reason is not None:
+            found[FINISH_REASONS] = (op.finish_reason,)
+        for name, value in ((RESPONSE_ID, op.response_id), (FIRST_CHUNK, op.first_chunk_seconds), (ERROR, op.error)):
+            if value is not None:
+                found[name] = value
+    return found
+
+
+def name_of(op: AiOperation) -> str:
+    """
+    Name a span by operation and requested model.
+    """
+    operation = _OPERATIONS.get(op.operation, op.operation)
+    return operation if op.model == UNKNOWN else f"{operation} {op.model}"
