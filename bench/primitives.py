@@ -29,6 +29,7 @@ from obskit.context import new_id
 from obskit.integrations.sqlite3 import TimedConnection
 from obskit.observation import observe
 from obskit.operation import HttpOperation
+from obskit.recorder import recorder
 from obskit.runtime import standing
 from obskit.sinks.logs import LogSink
 
