@@ -295,3 +295,20 @@ def uninstrument_celery() -> None:
     Send and run tasks as before.
     """
     import_module("obskit.integrations.celery").uninstrument()
+
+
+def instrument_django_orm() -> None:
+    """
+    Time the queries of Django's databases; what `obskit.integrations.django` in `INSTALLED_APPS` does by itself.
+
+    Raises:
+        MissingExtraError: Django is not installed.
+    """
+    import_module("obskit.integrations.django.databases").instrument()
+
+
+def uninstrument_django_orm() -> None:
+    """
+    Leave Django's cursors to themselves again.
+    """
+    import_module("obskit.integrations.django.databases").uninstrument()

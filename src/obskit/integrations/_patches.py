@@ -33,14 +33,15 @@ class Patches:
 
     def put(self, owner: Any, name: str, around: Callable[[Any], Any]) -> None:
         """
-        Put `around(what stands there)` into an attribute of a module, class or object, once.
+        Put `around(what stands there)` into an attribute of a module, class or object, once; None stands for nothing.
         """
         with self._lock:
             if (id(owner), name) in self._made:
                 return
-            original = getattr(owner, name)
+            original = getattr(owner, name, None)
             ours = around(original)
-            wraps(original)(ours)
+            if original is not None:
+                wraps(original)(ours)
             self._made[id(owner), name] = owner, vars(owner).get(name, _ABSENT), ours
             setattr(owner, name, ours)
 

@@ -77,7 +77,7 @@ def instrument(engine: Any = None, *, pool: str | None = None) -> None:
         return
     _patches.put(Engine, "__init__", _hooking)
     for found in gc.get_objects():
-        if isinstance(found, Engine):
+        if issubclass(type(found), Engine):  # isinstance() would ask lazy objects what they are, and wake them
             _hook(found)
 
 

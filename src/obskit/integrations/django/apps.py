@@ -10,6 +10,7 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
 
+from obskit.integrations.django import databases
 from obskit.integrations.django.middleware import configure_from_settings
 from obskit.integrations.django.routes import own_prefixes
 from obskit.runtime import standing
@@ -28,9 +29,10 @@ class ObskitConfig(AppConfig):
 
     def ready(self) -> None:
         """
-        Configure obskit, in every process that starts Django: servers, commands and tests.
+        Configure obskit, in every process that starts Django: servers, commands and tests; time the databases.
         """
-        configure_from_settings()
+        if configure_from_settings().settings.enabled:
+            databases.instrument()
         checks.register(check_middleware)
         checks.register(check_urls)
 

@@ -1,0 +1,259 @@
+"""
+Time the queries of Django's databases: every alias and backend, in synchronous and asynchronous views.
+
+What is timed is Django's own cursor, `django.db.backends.utils.CursorWrapper`, so that connections that are open
+already are timed too. Where the driver below is timed by a hook of its own, that one measures. SQLite makes rows while
+they are fetched, and so does a server-side cursor (`iterator()`): their fetches are timed, and the query ends with
+its last row, with `fetchone()`, or with its cursor. Queries of other backends end with `execute()`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from sys import getrefcount
+from typing import Any
+
+from django.db.backends.utils import CursorWrapper
+
+from obskit.db.observe import begin, end, fail, late, left, plan
+from obskit.db.operation import DbOperation
+from obskit.db.source import Source
+from obskit.errors import MissingExtraError
+from obskit.integrations._patches import Patches
+from obskit.integrations.dbapi import is_timed, rows_of
+
+# Django's vendors -> `db.system.name` of the OpenTelemetry semantic conventions 1.44 (2026-08).
+SYSTEMS = {"microsoft": "microsoft.sql_server", "oracle": "oracle.db"}
+
+_patches = Patches()
+Around = Callable[..., Any]
+
+
+class _Open:
+    """
+    Keep the query of a cursor that has rows left, for as long as the cursor lives.
+    """
+
+    __slots__ = ("op",)
+
+    def __init__(self, op: DbOperation) -> None:
+        self.op = op
+
+    def __del__(self) -> None:
+        if not self.op.ended:
+            left(self.op, getrefcount(self))
+
+
+def instrument() -> None:
+    """
+    Time the queries of every database, and watch the pools of those that have one.
+    """
+    CursorWrapper._obskit_open = None
+    for name, around in _METHODS.items():
+        _patches.put(CursorWrapper, name, around)
+    try:
+        from obskit.integrations import psycopg
+    except MissingExtraError:
+        return
+    psycopg.instrument_pools()
+    if _alias_of not in psycopg.namers:
+        psycopg.namers.append(_alias_of)
+
+
+def uninstrument() -> None:
+    """
+    Leave Django's cursors to themselves again.
+    """
+    _patches.take_back()
+    if "_obskit_open" in vars(CursorWrapper):
+        del CursorWrapper._obskit_open
+
+
+def _alias_of(pool: Any) -> str | None:
+    backend: Any = sys.modules.get("django.db.backends.postgresql.base")
+    pools = getattr(getattr(backend, "DatabaseWrapper", None), "_connection_pools", {})
+    return next((alias for alias, known in pools.items() if known is pool), None)
+
+
+def _source_of(database: Any) -> Source:
+    """
+    Describe the database of an alias, once a connection.
+    """
+    try:
+        source: Source = database._obskit_source
+    except AttributeError:
+        given, system = database.settings_dict, SYSTEMS.get(database.vendor, database.vendor)
+        name = None if system == "sqlite" else str(given.get("NAME") or "")
+        source = Source(system, database=name, host=given.get("HOST") or None, port=given.get("PORT") or None)
+        database._obskit_source = source
+    return source
+
+
+def _text_of(query: Any, cursor: Any) -> Any:
+    if isinstance(query, (str, bytes)):
+        return query
+    try:
+        return query.as_string(cursor)
+    except Exception:  # it is the backend's to refuse
+        return None
+
+
+def _executed(original: Around) -> Around:
+    def execute(self: Any, query: Any, params: Any, *rest: Any) -> Any:
+        cursor = self.cursor
+        if not plan.active or is_timed(cursor):
+            return original(self, query, params, *rest)
+        self._obskit_open = None
+        source = _source_of(self.db)
+        op = begin(source, query if type(query) is str else _text_of(query, cursor))
+        try:
+            result = original(self, query, params, *rest)
+        except BaseException as error:
+            fail(op, error)
+            raise
+        op.duration_seconds = plan.clock() - op.started
+        if source.attributes["db.system.name"] == "sqlite":
+            has_rows = cursor.description is not None
+        else:
+            has_rows = bool(getattr(cursor, "name", None))  # of a server-side cursor
+        if has_rows:
+            op.rows = 0
+            self._obskit_open = _Open(op)
+        else:
+            op.rows = rows_of(cursor)
+            end(op)
+        return result
+
+    return execute
+
+
+def _called(original: Around) -> Around:
+    def callproc(self: Any, procname: Any, *args: Any, **kwargs: Any) -> Any:
+        if not plan.active or is_timed(self.cursor):
+            return original(self, procname, *args, **kwargs)
+        op = begin(_source_of(self.db), f"CALL {procname}")
+        try:
+            result = original(self, procname, *args, **kwargs)
+        except BaseException as error:
+            fail(op, error)
+            raise
+        op.duration_seconds = plan.clock() - op.started
+        end(op)
+        return result
+
+    return callproc
+
+
+def _fetched(name: str) -> Callable[[Any], Around]:
+    """
+    Make a fetch that stands on Django's class, where there was none: it is asked for by its name of the driver's.
+    """
+
+    def around(original: Any) -> Around:
+        def fetch(self: Any, *args: Any, **kwargs: Any) -> Any:
+            held = self._obskit_open
+            with self.db.wrap_database_errors:
+                if held is None:
+                    return getattr(self.cursor, name)(*args, **kwargs)
+                op, started = held.op, plan.clock()
+                try:
+                    rows = getattr(self.cursor, name)(*args, **kwargs)
+                except BaseException as error:
+                    _broke(self, op, started, error)
+                    raise
+                seconds = plan.clock() - started
+                _add(self, op, seconds, rows, name, args, kwargs)
+                return rows
+
+        fetch.__name__ = name
+        return fetch
+
+    return around
+
+
+def _add(
+    wrapper: Any, op: DbOperation, seconds: float, rows: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    if op.ended:
+        late(op, seconds)
+        return
+    op.duration_seconds += seconds
+    if name == "fetchone":
+        op.rows = (op.rows or 0) + (rows is not None)
+        end(op)
+        return
+    op.rows = (op.rows or 0) + len(rows)
+    wanted = args[0] if args else kwargs.get("size", getattr(wrapper.cursor, "arraysize", 1))
+    if name == "fetchall" or len(rows) < wanted:
+        _shut(wrapper)
+
+
+def _iterated(original: Around) -> Around:
+    def __iter__(self: Any) -> Iterator[Any]:
+        held = self._obskit_open
+        if held is None:
+            yield from original(self)
+            return
+        op = held.op
+        with self.db.wrap_database_errors:
+            rows = iter(self.cursor)
+            while True:
+                started = plan.clock()
+                try:
+                    row = next(rows)
+                except StopIteration:
+                    op.duration_seconds += plan.clock() - started
+                    _shut(self)
+                    return
+                except BaseException as error:
+                    _broke(self, op, started, error)
+                    raise
+                op.duration_seconds += plan.clock() - started
+                op.rows = (op.rows or 0) + 1
+                yield row
+
+    return __iter__
+
+
+def _closed(original: Any) -> Around:
+    def close(self: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return self.cursor.close(*args, **kwargs)
+        finally:
+            _shut(self)
+
+    return close
+
+
+def _broke(wrapper: Any, op: DbOperation, started: float, error: BaseException) -> None:
+    """
+    Take what a fetch raised. What is no error of a database is of the application's, and rows are left.
+    """
+    seconds = plan.clock() - started
+    if op.ended:
+        late(op, seconds)
+        return
+    op.duration_seconds += seconds
+    if isinstance(error, wrapper.db.Database.Error):
+        wrapper._obskit_open = None
+        fail(op, error)
+
+
+def _shut(wrapper: Any) -> None:
+    held = vars(wrapper).get("_obskit_open")
+    if held is not None:
+        wrapper._obskit_open = None
+        end(held.op)
+
+
+_METHODS = {
+    "_execute": _executed,
+    "_executemany": _executed,
+    "callproc": _called,
+    "fetchone": _fetched("fetchone"),
+    "fetchmany": _fetched("fetchmany"),
+    "fetchall": _fetched("fetchall"),
+    "__iter__": _iterated,
+    "close": _closed,
+}

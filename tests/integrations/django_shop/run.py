@@ -1,0 +1,180 @@
+"""
+Use Django's databases, plain and timed, and print what came out as JSON: `python -m django_shop.run sqlite|<address>`.
+"""
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+from urllib.parse import parse_qs, urlsplit
+
+import django
+from django.conf import settings
+
+
+def database(address, name):
+    if address == "sqlite":
+        return {"ENGINE": "django.db.backends.sqlite3", "NAME": os.path.join(tempfile.mkdtemp(), name)}
+    url = urlsplit(address)
+    host = parse_qs(url.query)["host"][0]
+    return {"ENGINE": "django.db.backends.postgresql", "NAME": "postgres", "USER": url.username, "HOST": host}
+
+
+address = sys.argv[1]
+settings.configure(
+    DATABASES={"default": database(address, "a.db"), "reports": database("sqlite", "b.db")},
+    DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+    INSTALLED_APPS=["obskit.integrations.django", "django_shop"],
+    LOGGING_CONFIG=None,
+    MIDDLEWARE=["obskit.integrations.django.ObskitMiddleware"],
+    OBSKIT={"access_log": False, "metrics": False},
+    SECRET_KEY="shop",
+    USE_TZ=True,
+)
+django.setup()
+
+from django.db import IntegrityError, connection, connections, transaction  # noqa: E402
+from django.db.models import Count, F  # noqa: E402
+from django.db.models.functions import Upper  # noqa: E402
+from django.db.utils import DatabaseError  # noqa: E402
+from django.test.utils import CaptureQueriesContext  # noqa: E402
+
+import obskit  # noqa: E402
+from django_shop.models import Leaf, Plant  # noqa: E402
+from obskit.context import current  # noqa: E402
+from obskit.db.operation import DbOperation  # noqa: E402
+from obskit.integrations.django import databases  # noqa: E402
+from obskit.operation import HttpOperation  # noqa: E402
+from obskit.testing import RecordingSink, isolated_runtime  # noqa: E402
+
+
+def use():
+    """
+    Use transactions, savepoints, bulk operations, iterators, raw cursors, wrappers and errors.
+    """
+    told = []
+    Plant.objects.bulk_create([Plant(name=f"plant {n}") for n in range(250)])
+    fern = Plant.objects.create(name="fern")
+    Leaf.objects.bulk_create([Leaf(plant=fern, colour=c) for c in "ab"])
+    told.append(Plant.objects.filter(name__startswith="plant 1").count())
+    told.append([plant.name for plant in Plant.objects.order_by("id").iterator(chunk_size=40)])
+    told.append(len(Plant.objects.order_by("id")[:30]))
+    told.append(Plant.objects.filter(name="plant 3").update(name=Upper(F("name"))))
+    told.append(sorted(Plant.objects.annotate(n=Count("leaves")).filter(n__gt=0).values_list("name", "n")))
+    told.append(Plant.objects.filter(name="nobody").first())
+    told.append([leaf.colour for leaf in Leaf.objects.select_related("plant").order_by("id")])
+    told.append([len(p.leaves.all()) for p in Plant.objects.prefetch_related("leaves").filter(name="fern")])
+    with transaction.atomic():
+        Plant.objects.create(name="kept")
+        try:
+            with transaction.atomic():
+                Plant.objects.create(name="kept")
+        except IntegrityError as error:
+            told.append((type(error).__name__, type(error.__cause__).__name__))
+        told.append(Plant.objects.filter(name="kept").exists())
+    try:
+        with transaction.atomic():
+            Plant.objects.filter(name="kept").delete()
+            raise KeyError("rolled back")
+    except KeyError as error:
+        told.append(str(error))
+    told.append(Plant.objects.filter(name="kept").count())
+    Plant.objects.bulk_update([Plant(id=fern.id, name="moss")], ["name"])
+    told.append(Plant.objects.get(id=fern.id).name)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT name FROM django_shop_plant WHERE name LIKE %s ORDER BY id", ["plant 2%"])
+        told.append((cursor.fetchone(), cursor.fetchmany(2), len(cursor.fetchall()), cursor.fetchone()))
+        cursor.execute("SELECT name FROM django_shop_plant ORDER BY id")
+        told.append([row[0] for row in cursor][:3])
+        cursor.executemany("UPDATE django_shop_plant SET name = %s WHERE id = %s", [("x", 1), ("y", 2)])
+        told.append(cursor.rowcount)
+        for wrong in ("SELEC", "SELECT * FROM nowhere", "SELECT 'abc", "SELECT %s"):
+            try:
+                with transaction.atomic():
+                    cursor.execute(wrong, ["a", "b"] if "%s" in wrong else None)
+            except Exception as error:
+                told.append((wrong, type(error).__name__, isinstance(error, DatabaseError)))
+    with CaptureQueriesContext(connection) as captured:
+        Plant.objects.count()
+    told.append(len(captured))
+    with connection.execute_wrapper(lambda execute, *given: execute(*given)):
+        told.append(Plant.objects.filter(name="x").count())
+    with connections["reports"].cursor() as cursor:
+        cursor.execute("SELECT 1 UNION SELECT 2")
+        told.append(cursor.fetchall())
+    try:
+        cursor.execute("SELECT 1")
+    except Exception as error:
+        told.append(type(error).__name__)
+    return told
+
+
+async def use_async():
+    """
+    Use the asynchronous ORM.
+    """
+    told = [(await Plant.objects.aget(name="moss")).name, await Plant.objects.acount()]
+    told.append([plant.name async for plant in Plant.objects.order_by("id")[:3]])
+    await Plant.objects.acreate(name="ivy")
+    return told
+
+
+def fresh(work):
+    with connection.schema_editor() as editor:
+        for model in (Plant, Leaf):
+            editor.create_model(model)
+    try:
+        return work()
+    finally:
+        with connection.schema_editor() as editor:
+            for model in (Leaf, Plant):
+                editor.delete_model(model)
+
+
+def both():
+    return [use(), asyncio.run(use_async())]
+
+
+def main():
+    timed_at_start = databases._patches.on
+    obskit.shutdown()
+    obskit.uninstrument_django_orm()
+    plain = fresh(both)
+    obskit.instrument_django_orm()
+    sink = RecordingSink()
+    request = HttpOperation("GET", "/plants")
+    with isolated_runtime(sinks=[sink]):
+        token = current.set(request)
+        timed = fresh(both)
+        current.reset(token)
+        queries = [op for op in sink.operations if isinstance(op, DbOperation)]
+        named = [(op.system, op.operation, op.table, op.error, op.rows) for op in queries]
+        made = request.totals.db_queries
+        sink.operations.clear()
+        driver = obskit.instrument_sqlite3 if address == "sqlite" else obskit.instrument_psycopg
+        driver()
+        connection.close()
+        fresh(lambda: Plant.objects.count())
+        asked = [(op.operation, op.table) for op in sink.operations if isinstance(op, DbOperation)]
+        once = asked.count(("select", "django_shop_plant"))
+        attributes = sorted(queries[-1].source.attributes)
+        obskit.uninstrument_sqlite3()
+        obskit.uninstrument_psycopg()
+    obskit.uninstrument_django_orm()
+    after = fresh(both)
+    connections.close_all()
+    said = {
+        "timed_at_start": timed_at_start,
+        "same": plain == timed == after,
+        "differing": [pair for pair in zip(plain, timed, strict=True) if pair[0] != pair[1]],
+        "named": named,
+        "queries": made,
+        "once": once,
+        "open": len([op for op in sink.begun if not op.ended]),
+        "attributes": attributes,
+    }
+    print(json.dumps(said, default=str))
+
+
+main()
