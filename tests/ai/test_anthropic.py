@@ -101,16 +101,20 @@ def test_retries_are_attempts_of_one_call(form, claude, provider, runtime, sink)
     assert runtime.value("ai_retry_wait_seconds_total", **labels) == op.retry_wait_seconds
 
 
-def test_a_refusal_costs_nothing(claude, anthropic, provider, runtime, sink):
+@pytest.mark.parametrize("more", [{}, {"stream": True}], ids=["plain", "stream"])
+def test_a_refusal_costs_nothing(more, claude, anthropic, provider, runtime, sink):
     """
     An HTTP error as the last answer is a failed call of no cost.
     """
+    refused = headers(fail=(529, 429))
     with pytest.raises(anthropic.RateLimitError):
-        claude.with_options(max_retries=1).messages.create(**forms.CLAUDE, extra_headers=headers(fail=(529, 429)))
+        claude.with_options(max_retries=1).messages.create(**forms.CLAUDE, **more, extra_headers=refused)
 
     [op] = sink.operations
     assert (op.error, op.cost_usd, op.tokens, op.attempts) == ("RateLimitError", 0.0, None, 2)
-    assert (provider.bill, unknown(runtime)) == ([], 0)
+    assert (provider.bill, unknown(runtime), op.status_code) == ([], 0, 429)
+    labels = {"service": "", "provider": "anthropic"}
+    assert [runtime.value("ai_attempts_total", status=status, **labels) for status in ("529", "429")] == [1, 1]
 
 
 def test_a_call_that_nobody_answered_has_no_known_cost(claude, anthropic, runtime, sink):

@@ -14,8 +14,7 @@ from uuid import UUID
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-
-from logs.secrets_planted import (
+from secrets_planted import (
     AROUND,
     AROUND_OPAQUE,
     BASIC,
@@ -29,6 +28,7 @@ from logs.secrets_planted import (
     SECRET,
     TOKENS,
 )
+
 from obskit.logs.redaction import Redactor
 from obskit.logs.secret_keys import MAX_KNOWN
 

@@ -28,7 +28,7 @@ from obskit.operation import Event
 from obskit.recorder import recorder
 
 KEY = "obskit.call"
-MAX_MODEL = 100  # characters; a model is a label
+MAX_NAME = 100  # characters, of what a request or a provider names
 
 
 class Path(NamedTuple):
@@ -184,7 +184,7 @@ class Call(AiOperation):
         self.error = name_of(error)
         response = getattr(error, "response", None)
         stream = self.stream
-        if response is not None and stream is None:
+        if response is not None and (stream is None or not stream.chunks):
             self.status_code = getattr(response, "status_code", None)
         if stream is not None and stream.chunks:
             self.aborted = "error"
@@ -260,9 +260,12 @@ def name_of(error: BaseException) -> str:
     """
     Name an error by its class; one that came inside of a stream, by the provider's own name for it.
     """
-    kind = getattr(error, "type", None)
-    if isinstance(kind, str) and getattr(error, "status_code", None) == 200:
-        return kind
+    if getattr(error, "status_code", None) == 200:
+        body = getattr(error, "body", None)
+        told = body.get("error") if isinstance(body, dict) else None
+        kind = told.get("type") if isinstance(told, dict) else None
+        if isinstance(kind, str) and len(kind) <= MAX_NAME:
+            return kind
     return type(error).__name__
 
 
@@ -284,7 +287,7 @@ def _begin(sdk: Sdk, client: Any, options: Any, is_stream: bool) -> Call | None:
     asked = options.json_data if isinstance(options.json_data, dict) else {}
     host = client.base_url.host
     model = asked.get("model")
-    call = Call("", sdk.provider_of(host), model[:MAX_MODEL] if isinstance(model, str) else UNKNOWN, path.operation)
+    call = Call("", sdk.provider_of(host), model[:MAX_NAME] if isinstance(model, str) else UNKNOWN, path.operation)
     call.body = None
     call.is_open = False
     call.request_bytes = 0

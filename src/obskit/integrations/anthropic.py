@@ -1,5 +1,5 @@
 """
-Time the calls of the `anthropic` SDK, from 0.76 on; it was tried with 2.11.
+Time the calls of the `anthropic` SDK, from 0.76 on; it was tried with 0.76 and 2.11.
 
 Messages are observed in every form: plain, streamed, parsed, raw, beta, of the tool runner, of Bedrock's and Vertex's
 clients, of clients that were made before. `count_tokens`, and the making and reading of batches, are no inference.

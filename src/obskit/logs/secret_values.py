@@ -57,7 +57,7 @@ def _tokens(*patterns: tuple[str, str]) -> tuple[tuple[str, re.Pattern[str]], ..
     return tuple((marker(rule), re.compile(pattern)) for rule, pattern in patterns)
 
 
-_WITH_J = _tokens(("jwt", r"eyJ[\w-]{5,}(?:\.{1,2}[\w-]+){1,4}"))
+_WITH_J = _tokens(("jwt", r"(?<![A-Za-z0-9_-])eyJ[\w-]{5,}(?:\.{1,2}[\w-]+){1,4}"))
 _WITH_I = _tokens(("aws", r"A[KS]IA[A-Z0-9]{16}"), ("google", r"AIza[\w-]{35}"))
 _WITH_UNDERLINE = _tokens(
     ("github", r"gh[pousr]_\w{20,}|github_pat_\w{20,}"),
