@@ -72,6 +72,7 @@ def clock():
 @pytest.fixture
 def runtime(sink):
     with isolated_runtime(sinks=[sink]) as runtime:
+        obskit.uninstrument_sqlite3()  # what SQLAlchemy asks the driver when it connects is none of these tests'
         yield runtime
         obskit.uninstrument_sqlalchemy()
         obskit.uninstrument_sqlite3()

@@ -188,6 +188,8 @@ def end(op: DbOperation) -> None:
         if totals is not None:
             totals.db_seconds += seconds
         plan.finish(op)
+        if plan.finish_too is not None:
+            plan.finish_too(op)
         if seconds >= limits.slow_from:
             _slow(op)
     if _collected:

@@ -54,8 +54,10 @@ def configure(**settings: Any) -> Runtime:
 def _instrument_when_imported(name: str, libraries: tuple[str, ...]) -> None:
     def instrument(module: object) -> None:
         runtime = standing()
-        if runtime is not None and name in runtime.hooks:
-            import_module(f"obskit.integrations.{name}").instrument()
+        integration = import_module(f"obskit.integrations.{name}")
+        # It is half there where it is what imports the library; whoever imports it by name turns it on by name.
+        if runtime is not None and name in runtime.hooks and hasattr(integration, "instrument"):
+            integration.instrument()
 
     if name == "sqlite3" or any(library in sys.modules for library in libraries):
         import_module(f"obskit.integrations.{name}").instrument()

@@ -440,7 +440,9 @@ class MetricsSink:
         if event.name == N_PLUS_ONE:
             self._n_plus_one.cell((event.fields["route"],)).inc()
         elif event.name == "health.transition" and self._health_status is not None:
-            self._health_status.cell((event.fields["component"],)).set(_HEALTH[event.fields["health"]])
+            status = _HEALTH.get(event.fields.get("health", ""))
+            if status is not None:
+                self._health_status.cell((event.fields["component"],)).set(status)
 
     def flush(self) -> None:
         """

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from sys import getrefcount
 from typing import Any
 
+from django.db import connections
 from django.db.backends.utils import CursorWrapper
 
 from obskit.db.observe import begin, end, fail, late, left, plan
@@ -52,9 +53,13 @@ def instrument() -> None:
     CursorWrapper._obskit_open = None
     for name, around in _METHODS.items():
         _patches.put(CursorWrapper, name, around)
+    if not any("postg" in str(given.get("ENGINE", "")) for given in connections.settings.values()):
+        return  # psycopg takes its time to import
     try:
+        import psycopg as _  # noqa: F401  # before its integration, which `auto` turns on when this is imported
+
         from obskit.integrations import psycopg
-    except MissingExtraError:
+    except (ImportError, MissingExtraError):
         return
     psycopg.instrument_pools()
     if _alias_of not in psycopg.namers:
