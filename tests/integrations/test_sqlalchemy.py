@@ -72,7 +72,9 @@ def clock():
 @pytest.fixture
 def runtime(sink):
     with isolated_runtime(sinks=[sink]) as runtime:
-        obskit.uninstrument_sqlite3()  # what SQLAlchemy asks the driver when it connects is none of these tests'
+        # What `auto` has turned on in another test sees what SQLAlchemy asks when it connects.
+        obskit.uninstrument_sqlalchemy()
+        obskit.uninstrument_sqlite3()
         yield runtime
         obskit.uninstrument_sqlalchemy()
         obskit.uninstrument_sqlite3()
