@@ -2,7 +2,7 @@
 Read what the metrics page says, to hold it against the provider's bill.
 """
 
-from tests.ai.provider import KINDS
+from .provider import KINDS
 
 
 def _sum(runtime, sample, **labels):

@@ -3,10 +3,11 @@ Serve a provider of the tests' own, and point the real SDKs at it.
 """
 
 import pytest
-from tests.ai.provider import TARIFF, running
 
 import obskit
 from obskit.testing import RecordingSink, isolated_runtime
+
+from .provider import TARIFF, running
 
 
 @pytest.fixture

@@ -7,15 +7,16 @@ import gc
 import threading
 
 import pytest
-from tests.ai.bill import counted, estimated, unknown
-from tests.ai.provider import headers
 
 import obskit
 from obskit.testing import RecordingSink, isolated_runtime
 
+from .bill import counted, estimated, unknown
+from .provider import headers
+
 pytest.importorskip("anthropic")
 
-from tests.ai import forms
+from . import forms
 
 FULL = {"input": 120, "cache_read": 800, "cache_write": 200, "cache_write_1h": 50, "output": 70, "reasoning": 30}
 

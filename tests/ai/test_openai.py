@@ -7,14 +7,15 @@ import gc
 import threading
 
 import pytest
-from tests.ai.bill import counted, estimated, unknown
-from tests.ai.provider import headers
 
 import obskit
 
+from .bill import counted, estimated, unknown
+from .provider import headers
+
 pytest.importorskip("openai")
 
-from tests.ai import forms
+from . import forms
 
 FULL = {"input": 120, "cache_read": 800, "cache_write": 200, "output": 70, "reasoning": 30}
 

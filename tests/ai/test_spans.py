@@ -10,15 +10,16 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
-from tests.ai.provider import headers
 
 import obskit
 from obskit.testing import isolated_runtime
 
+from .provider import headers
+
 pytest.importorskip("anthropic")
 pytest.importorskip("openai")
 
-from tests.ai import forms
+from . import forms
 
 FULL = {"input": 120, "cache_read": 800, "cache_write": 200, "output": 70, "reasoning": 30}
 

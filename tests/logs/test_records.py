@@ -114,14 +114,14 @@ def test_messages(ways, message, args, shown):
     assert {"level": "INFO", "message": shown} == ways.said
 
 
-@pytest.mark.parametrize(("number", "name"), [(10, "DEBUG"), (25, "INFO"), (5, "DEBUG"), (70, "CRITICAL")])
+@pytest.mark.parametrize(("number", "name"), [(10, "DEBUG"), (25, "INFO"), (3, "DEBUG"), (70, "CRITICAL")])
 def test_levels_are_the_five(ways, number, name):
     """
     A level of the application's own counts as the next below it, and its name stands beside.
     """
     logging.addLevelName(25, "NOTICE")
     ways.logger.log(number, "x")
-    own = {25: "NOTICE", 5: "Level 5", 70: "Level 70"}.get(number)
+    own = {25: "NOTICE", 3: "Level 3", 70: "Level 70"}.get(number)
 
     assert name == ways.said["level"]
     assert own == ways.said.get("level_name")
