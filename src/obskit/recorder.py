@@ -25,6 +25,7 @@ class Sink(Protocol):
     Turn operations and events into one kind of output.
 
     One whose steps every request pays for says `guards = True`: they catch what they raise, and tell `failed()`.
+    One that ends only operations whose `rare` is set says `rarely = True`.
     """
 
     name: str
@@ -41,13 +42,14 @@ class Plan:
     Begin and end operations of one kind. Its steps never raise, so that hot code may run them itself.
     """
 
-    __slots__ = ("active", "clock", "finish", "finish_too", "start")
+    __slots__ = ("active", "clock", "finish", "finish_rare", "finish_too", "start")
 
     active: bool  # False while no runtime stands
     clock: Callable[[], float]
     start: Step
     finish: Step
     finish_too: Step | None  # metrics and lines are what most have
+    finish_rare: Step | None  # before the others, and only where the operation's `rare` is set
 
     def begin(self, operation: Any) -> None:
         self.start(operation)
@@ -58,6 +60,8 @@ class Plan:
         if not operation.ended:
             operation.ended = True
             operation.duration_seconds = (self.clock() if at is None else at) - operation.started
+            if operation.rare is not None and self.finish_rare is not None:
+                self.finish_rare(operation)
             self.finish(operation)
             if self.finish_too is not None:
                 self.finish_too(operation)
@@ -117,7 +121,11 @@ class Recorder:
         plan = self._plans[kind]
         plan.active, plan.clock = bool(asked), self.clock
         plan.start = _in_turn([self._guarded(sink, start) for sink, start, _ in asked if start])
-        finishes = [self._guarded(sink, finish) for sink, _, finish in asked if finish]
+        rare = [self._guarded(sink, finish) for sink, _, finish in asked if finish and getattr(sink, "rarely", False)]
+        finishes = [
+            self._guarded(sink, finish) for sink, _, finish in asked if finish and not getattr(sink, "rarely", False)
+        ]
+        plan.finish_rare = _in_turn(rare) if rare else None
         plan.finish = _in_turn(finishes[:1])
         plan.finish_too = _in_turn(finishes[1:]) if len(finishes) > 1 else None
 

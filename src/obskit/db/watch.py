@@ -108,6 +108,7 @@ class QueryWatch:
     """
 
     name = "queries"
+    rarely = True
     guards = True
 
     def __init__(self, settings: Settings) -> None:

@@ -150,6 +150,8 @@ class AsgiOperation(HttpOperation):
             if not self.ended:  # Plan.end(), without the call
                 self.ended = True
                 self.duration_seconds = _plan.clock() - self.started
+                if self.rare is not None and _plan.finish_rare is not None:
+                    _plan.finish_rare(self)
                 _plan.finish(self)
                 if _plan.finish_too is not None:
                     _plan.finish_too(self)

@@ -391,6 +391,8 @@ class ObskitMiddleware(_http.Follower):
         if not op.ended:  # Plan.end(), without the call
             op.ended = True
             op.duration_seconds = _plan.clock() - op.started
+            if op.rare is not None and _plan.finish_rare is not None:
+                _plan.finish_rare(op)
             _plan.finish(op)
             if _plan.finish_too is not None:
                 _plan.finish_too(op)
