@@ -94,14 +94,14 @@ def invented(count):
 
 def series(shop):
     """
-    List every series of the registry but the system's, some of which need two looks: name and labels.
+    List every series of the registry, name and labels, but those that no request makes: the system's and the pools'.
     """
     assert shop.runtime.registry is not None
     return {
         (sample.name, *sample.labels.items())
         for family in shop.runtime.registry.collect()
         for sample in family.samples
-        if not sample.name.startswith("system_")
+        if not sample.name.startswith(("system_", "database_connections_"))
     }
 
 
