@@ -589,20 +589,20 @@ def test_a_pool_is_watched(instrumented, postgres):
     """
     psycopg_pool = pytest.importorskip("psycopg_pool")
     value = instrumented.value
-    with psycopg_pool.ConnectionPool(postgres, min_size=1, max_size=2, name="plants", timeout=0.05) as pool:
+    with psycopg_pool.ConnectionPool(postgres, min_size=1, max_size=2, name="nursery", timeout=0.05) as pool:
         with pool.connection() as one, pool.connection() as other:
             one.execute("select 1")
             other.execute("select 1")
-            assert value("database_connections_active", pool="plants") == 2.0
+            assert value("database_connections_active", pool="nursery") == 2.0
             with pytest.raises(psycopg_pool.PoolTimeout):
                 pool.getconn()
-        assert value("database_connections_active", pool="plants") == 0.0
-        assert value("database_connections_idle", pool="plants") == 2.0
-        assert value("database_connections_max", pool="plants") == 2.0
-    assert value("database_connection_wait_seconds_count", pool="plants") == 3.0
-    assert value("database_connection_use_seconds_count", pool="plants") == 2.0
-    assert value("database_connection_timeouts_total", pool="plants") == 1.0
-    assert value("database_connections_active", pool="plants") is None
+        assert value("database_connections_active", pool="nursery") == 0.0
+        assert value("database_connections_idle", pool="nursery") == 2.0
+        assert value("database_connections_max", pool="nursery") == 2.0
+    assert value("database_connection_wait_seconds_count", pool="nursery") == 3.0
+    assert value("database_connection_use_seconds_count", pool="nursery") == 2.0
+    assert value("database_connection_timeouts_total", pool="nursery") == 1.0
+    assert value("database_connections_active", pool="nursery") is None
 
 
 def test_an_async_pool_is_watched(instrumented, postgres):
