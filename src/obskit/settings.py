@@ -310,7 +310,8 @@ class Settings:
         False,
         _flag,
         "Instrument whatever supported library is installed, with no further call: `psycopg`, `sqlalchemy`, `sqlite3`, "
-        "the standard library's loggers, `httpx`, `requests` and Celery.",
+        "`anthropic`, `openai`, the standard library's loggers, `httpx`, `requests` and Celery; none of them is "
+        "imported for it.",
     )
     metrics: bool = _setting(True, _flag, "Record metrics.")
     access_log: bool = _setting(True, _flag, "Write one JSON line a request.")

@@ -479,8 +479,8 @@ def test_auto_includes_it(console):
         assert ["obskit is on", "x"] == messages(isolated)
         assert "logging" in isolated.lines[0]["hooks"]
     logger.warning("after")
-    obskit.uninstrument_sqlite3()
-    obskit.uninstrument_httpx()
+    for undo in ("sqlite3", "httpx", "anthropic", "openai"):
+        getattr(obskit, f"uninstrument_{undo}")()
 
     assert "after\n" == console.getvalue()
 

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
+from importlib.util import find_spec
 from threading import Lock
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -52,6 +53,7 @@ class Sdk:
         default: The provider of a host that is not known.
         request_id: The header that carries it.
         stream_classes: Further classes with a `close()` that leaves a stream, as (module, class).
+        is_wanted: True between `install()` and `remove()`, whether the SDK has been imported by then or not.
         is_on: False once it is taken back; whoever has wrapped our functions still calls them.
     """
 
@@ -61,6 +63,8 @@ class Sdk:
     default: str
     request_id: str
     stream_classes: tuple[tuple[str, str], ...] = ()
+    is_wanted: bool = False
+    is_awaited: bool = False
     is_on: bool = False
     mapped: dict[str, str] = field(default_factory=dict)
     patches: list[tuple[Any, str, Any, Any]] = field(default_factory=list)
@@ -607,19 +611,39 @@ def _module(name: str) -> ModuleType | None:
 
 def install(sdk: Sdk, providers: Mapping[str, str]) -> None:
     """
-    Put the hooks into an SDK, once.
+    Put the hooks into an SDK, once: now, or as soon as the application imports it, which takes up to a second.
 
     Raises:
         MissingExtraError: It is not installed.
     """
-    if _module(sdk.name) is None:
+    if sys.modules.get(sdk.name) is None and find_spec(sdk.name) is None:
         raise MissingExtraError(
             f"instrument_{sdk.name}() needs the package {sdk.name}: pip install 'obskit[{sdk.name}]'"
         )
     with sdk.lock:
         sdk.mapped.update(providers)
         sdk.providers.clear()
-        if sdk.is_on:
+        sdk.is_wanted = True
+        is_awaited, sdk.is_awaited = sdk.is_awaited, True
+    if sdk.name in sys.modules:
+        _module(sdk.name)  # another thread may be importing it: wait, and hold no lock that its hook asks for
+        _put(sdk)
+    elif not is_awaited:
+        from wrapt import register_post_import_hook  # 20 ms
+
+        register_post_import_hook(lambda module: _imported(sdk), sdk.name)
+
+
+def _imported(sdk: Sdk) -> None:
+    try:
+        _put(sdk)
+    except Exception as error:  # it would be the application's `import` that fails
+        recorder.failed(sdk.name, error)
+
+
+def _put(sdk: Sdk) -> None:
+    with sdk.lock:
+        if sdk.is_on or not sdk.is_wanted:
             return
         needed = [_found(sdk, *hook) for hook in _NEEDED]
         missing = [
@@ -649,7 +673,7 @@ def remove(sdk: Sdk) -> None:
     Take the hooks out, but for those that somebody else has wrapped meanwhile: these pass everything on.
     """
     with sdk.lock:
-        sdk.is_on = False
+        sdk.is_wanted = sdk.is_on = False
         for owner, name, original, ours in sdk.patches:
             if vars(owner).get(name) is ours:
                 setattr(owner, name, original)

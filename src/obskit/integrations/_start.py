@@ -16,12 +16,15 @@ from obskit.runtime import configure as configure_runtime
 # What `auto=True` turns on: integrations, each when one of its libraries is imported; what nobody uses stays unread.
 AUTO = {
     "sqlite3": ("sqlite3",),
+    "anthropic": ("anthropic",),
+    "openai": ("openai",),
     "psycopg": ("psycopg",),
     "sqlalchemy": ("sqlalchemy",),
     "httpx": ("httpx", "httpx2"),
     "requests": ("requests",),
     "celery": ("celery",),
 }
+_WAIT_THEMSELVES = {"sqlite3", "anthropic", "openai"}
 
 
 def configure(**settings: Any) -> Runtime:
@@ -45,7 +48,8 @@ def configure(**settings: Any) -> Runtime:
         if "logging" not in runtime.hooks:
             runtime.hooks.append("logging")
         for name, libraries in AUTO.items():
-            if name not in runtime.hooks and any(map(find_spec, libraries)):
+            is_there = any(sys.modules.get(library) or find_spec(library) for library in libraries)
+            if is_there and name not in runtime.hooks:
                 _instrument_when_imported(name, libraries)
                 runtime.hooks.append(name)
     return runtime
@@ -59,10 +63,10 @@ def _instrument_when_imported(name: str, libraries: tuple[str, ...]) -> None:
         if runtime is not None and name in runtime.hooks and hasattr(integration, "instrument"):
             integration.instrument()
 
-    if name == "sqlite3" or any(library in sys.modules for library in libraries):
+    if name in _WAIT_THEMSELVES or any(library in sys.modules for library in libraries):
         import_module(f"obskit.integrations.{name}").instrument()
     for library in libraries:
-        if library not in sys.modules and library != "sqlite3" and library not in _awaited:
+        if library not in sys.modules and name not in _WAIT_THEMSELVES and library not in _awaited:
             from wrapt import register_post_import_hook  # 20 ms, which only `auto` pays
 
             _awaited.add(library)
