@@ -30,6 +30,14 @@ from obskit.integrations import anthropic as claude_hooks
 from obskit.integrations import openai as gpt_hooks
 
 CHUNKS = 200
+HEADERS = {
+    **{"content-type": "application/json", "request-id": "r", "date": "Fri, 20 Nov 2026 09:00:00 GMT"},
+    **{f"anthropic-ratelimit-{kind}-limit": "4000" for kind in ("requests", "input-tokens", "output-tokens")},
+    **{f"anthropic-ratelimit-{kind}-remaining": "3999" for kind in ("requests", "input-tokens", "output-tokens")},
+    **{f"x-ratelimit-limit-{kind}": "4000" for kind in ("requests", "tokens")},
+    **{f"x-ratelimit-remaining-{kind}": "3999" for kind in ("requests", "tokens")},
+    **{f"x-ratelimit-reset-{kind}": "1m30s" for kind in ("requests", "tokens")},
+}
 PRICES = {"m": {"input": 2.0, "output": 10.0}}
 USAGE = {"input_tokens": 100, "output_tokens": 20, "cache_read_input_tokens": 50, "cache_creation_input_tokens": 0}
 MESSAGE = {
@@ -70,7 +78,7 @@ def _transport(whole: dict[str, Any], stream: bytes) -> httpx2.MockTransport:
     def answer(request: httpx2.Request) -> httpx2.Response:
         if b'"stream":true' in request.content:
             return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=stream)
-        return httpx2.Response(200, headers={"content-type": "application/json", "request-id": "r"}, content=body)
+        return httpx2.Response(200, headers=HEADERS, content=body)
 
     return httpx2.MockTransport(answer)
 

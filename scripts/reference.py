@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 import obskit
+import obskit.ai
 import obskit.db
 import obskit.logs
 import obskit.testing
@@ -198,6 +199,10 @@ def api() -> str:
     text += "\n## obskit.logs\n\n" + docstring(inspect.getdoc(obskit.logs) or "")
     for name in obskit.logs.__all__:
         text += f"\n### obskit.logs.{name}\n\n" + docstring(inspect.getdoc(getattr(obskit.logs, name)) or "")
+    text += "\n## obskit.ai\n\n" + docstring(inspect.getdoc(obskit.ai) or "")
+    for name in obskit.ai.__all__:
+        thing = getattr(obskit.ai, name)
+        text += described(f"obskit.ai.{name}", thing, made_by_users=name == "Price" or not inspect.isclass(thing))
     text += "\n## obskit.db\n\n" + docstring(inspect.getdoc(obskit.db) or "")
     for name in obskit.db.__all__:
         thing = getattr(obskit.db, name)

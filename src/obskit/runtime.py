@@ -13,6 +13,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Protocol
 
 from obskit.ai import pricing
+from obskit.ai.limits import limits
 from obskit.errors import AlreadyConfiguredError
 from obskit.health.registry import registry as health
 from obskit.logs import writer as logs
@@ -182,6 +183,7 @@ class Runtime:
         """
         recorder.bind(())
         pricing.use({})
+        limits.clear()
         health.unbind()
         if self._store is not None:
             from obskit.metrics.declare import listeners

@@ -9,6 +9,7 @@ What it does with a request stands in the request's header `x-scene`, as JSON, s
     events     how many deltas of a stream to send before that end
     hold       send only so many deltas, and the rest when the test says `provider.go()`
     iterations further rows of Anthropic's beta `usage.iterations`
+    limits     headers of rate limits that are sent in place of the usual ones
 """
 
 import json
@@ -16,6 +17,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -97,6 +99,7 @@ class Scene:
     hold: int | None = None
     iterations: tuple[dict[str, Any], ...] = ()
     usage: Any = "given"  # anything else is sent as it is
+    limits: dict[str, str] = field(default_factory=dict)
 
     @property
     def tokens(self) -> tuple[int, int, int, int]:
@@ -109,6 +112,23 @@ def headers(**scene: Any) -> dict[str, str]:
     """
     Scene(**scene)
     return {"x-scene": json.dumps(scene)}
+
+
+def usual_limits() -> dict[str, str]:
+    soon = datetime.now(UTC) + timedelta(seconds=60)
+    return {
+        "anthropic-ratelimit-requests-limit": "50",
+        "anthropic-ratelimit-requests-remaining": "49",
+        "anthropic-ratelimit-requests-reset": soon.isoformat(timespec="seconds"),
+        "anthropic-ratelimit-input-tokens-limit": "40000",
+        "anthropic-ratelimit-input-tokens-remaining": "39000",
+        "x-ratelimit-limit-requests": "500",
+        "x-ratelimit-remaining-requests": "499",
+        "x-ratelimit-reset-requests": "1m30s",
+        "x-ratelimit-limit-tokens": "90000",
+        "x-ratelimit-remaining-tokens": "89000",
+        "x-ratelimit-reset-tokens": "500ms",
+    }
 
 
 def anthropic_usage(scene: Scene, output: int) -> Any:
@@ -237,7 +257,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.provider.attempts.append(self.path)
-        self.reply(200, response("gpt-test", Scene(), "completed"))
+        self.reply(200, response("gpt-test", Scene(), "completed"), Scene())
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
@@ -249,16 +269,16 @@ class Handler(BaseHTTPRequestHandler):
         scene = Scene(**json.loads(self.headers.get("x-scene") or "{}"))
         attempt = int(self.headers.get("x-stainless-retry-count") or 0)
         if attempt < len(scene.fail):
-            self.refuse(scene.fail[attempt])
+            self.refuse(scene.fail[attempt], scene)
             return
         path = self.path.partition("?")[0].removeprefix("/v1")
         if path.endswith("count_tokens"):
-            self.reply(200, {"input_tokens": scene.input})
+            self.reply(200, {"input_tokens": scene.input}, scene)
         elif asked.get("stream"):
             self.stream(path, asked, scene)
         else:
             self.charge(asked["model"], scene)
-            self.reply(200, self.whole(path, asked, scene))
+            self.reply(200, self.whole(path, asked, scene), scene)
 
     def whole(self, path: str, asked: dict[str, Any], scene: Scene) -> dict[str, Any]:
         model = asked["model"]
@@ -295,7 +315,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
         self.send_header("transfer-encoding", "chunked")
-        self.common_headers()
+        self.common_headers(scene)
         self.end_headers()
         try:
             self.send_events(events, scene, named=not is_chat)
@@ -341,41 +361,26 @@ class Handler(BaseHTTPRequestHandler):
         with self.provider.lock:
             self.provider.bill += rows
 
-    def refuse(self, status: Any) -> None:
+    def refuse(self, status: Any, scene: Scene) -> None:
         if status == "drop":
             self.close_connection = True
             return
         error = {"type": "rate_limit_error" if status == 429 else "overloaded_error", "message": "not now"}
-        self.reply(status, {"type": "error", "error": error}, {"retry-after-ms": "1", "retry-after": "0.001"})
+        self.reply(status, {"type": "error", "error": error}, scene, {"retry-after-ms": "1", "retry-after": "0.001"})
 
-    def reply(self, status: int, body: Any, more: dict[str, str] | None = None) -> None:
+    def reply(self, status: int, body: Any, scene: Scene, more: dict[str, str] | None = None) -> None:
         data = json.dumps(body).encode()
         self.send_response(status)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(data)))
         for name, value in (more or {}).items():
             self.send_header(name, value)
-        self.common_headers()
+        self.common_headers(scene)
         self.end_headers()
         self.wfile.write(data)
 
-    def common_headers(self) -> None:
-        for name, value in (
-            ("request-id", "req_1"),
-            ("x-request-id", "req_1"),
-            ("anthropic-ratelimit-requests-limit", "50"),
-            ("anthropic-ratelimit-requests-remaining", "49"),
-            ("anthropic-ratelimit-requests-reset", "2026-11-21T00:01:00Z"),
-            ("anthropic-ratelimit-input-tokens-limit", "40000"),
-            ("anthropic-ratelimit-input-tokens-remaining", "39000"),
-            ("anthropic-ratelimit-input-tokens-reset", "2026-11-21T00:01:00Z"),
-            ("x-ratelimit-limit-requests", "500"),
-            ("x-ratelimit-remaining-requests", "499"),
-            ("x-ratelimit-reset-requests", "1m30s"),
-            ("x-ratelimit-limit-tokens", "90000"),
-            ("x-ratelimit-remaining-tokens", "89000"),
-            ("x-ratelimit-reset-tokens", "500ms"),
-        ):
+    def common_headers(self, scene: Scene) -> None:
+        for name, value in {"request-id": "req_1", "x-request-id": "req_1", **(scene.limits or usual_limits())}.items():
             self.send_header(name, value)
 
 

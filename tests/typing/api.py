@@ -202,6 +202,12 @@ logging.getLogger("shop").addHandler(JsonHandler())
 formatter: logging.Formatter = JsonFormatter()
 assert_type(dict_config("DEBUG"), dict[str, Any])
 
+# AI calls.
+
+price: obskit.ai.Price = obskit.ai.Price(input=2.0, output=10, cache_read=None)
+assert_type(obskit.ai.rate_limits("anthropic"), tuple[obskit.ai.RateLimit, ...])
+assert_type(obskit.ai.rate_limits()[0].headroom, float | None)
+
 # Errors.
 
 try:

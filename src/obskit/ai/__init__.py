@@ -8,15 +8,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from obskit.ai.limits import RateLimit, rate_limits
     from obskit.ai.pricing import Price
     from obskit.ai.usage import Usage
 
 _HOME = {
     "Price": "pricing",
+    "RateLimit": "limits",
     "Usage": "usage",
+    "rate_limits": "limits",
 }
 
-__all__ = ["Price", "Usage"]
+__all__ = ["Price", "RateLimit", "Usage", "rate_limits"]
 
 
 def __getattr__(name: str) -> Any:

@@ -77,6 +77,40 @@ SAVINGS = Metric(
     "to 0.",
     labels=("service", "provider"),
 )
+_LIMIT = ("provider", "kind")
+_LIMIT_NOTE = "Where the provider's replies say it."
+RATELIMIT_LIMIT = Metric(
+    "ai_ratelimit_limit",
+    "gauge",
+    "What a provider's latest reply allows in a period, by kind: requests, tokens, input_tokens, output_tokens.",
+    labels=_LIMIT,
+    workers="latest",
+    note=_LIMIT_NOTE,
+)
+RATELIMIT_REMAINING = Metric(
+    "ai_ratelimit_remaining",
+    "gauge",
+    "What was left of it when the provider answered.",
+    labels=_LIMIT,
+    workers="latest",
+    note=_LIMIT_NOTE,
+)
+RATELIMIT_RESET = Metric(
+    "ai_ratelimit_reset_seconds",
+    "gauge",
+    "Seconds from then until all of it is there again.",
+    labels=_LIMIT,
+    workers="latest",
+    note=_LIMIT_NOTE,
+)
+RATELIMIT_READ = Metric(
+    "ai_ratelimit_timestamp_seconds",
+    "gauge",
+    "When the provider answered, in seconds since the epoch: how old the other figures are.",
+    labels=_LIMIT,
+    workers="latest",
+    note=_LIMIT_NOTE,
+)
 
 METRICS = (
     REQUESTS,
@@ -91,4 +125,8 @@ METRICS = (
     RETRY_WAIT,
     WASTED,
     SAVINGS,
+    RATELIMIT_LIMIT,
+    RATELIMIT_REMAINING,
+    RATELIMIT_RESET,
+    RATELIMIT_READ,
 )

@@ -18,6 +18,7 @@ from threading import Lock
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from obskit.ai.limits import limits
 from obskit.ai.observe import end, estimate, plan, price, take_labels
 from obskit.ai.operation import UNKNOWN, AiOperation
 from obskit.ai.stream import Fold, Progress, finish_reason_of
@@ -149,6 +150,15 @@ class Call(AiOperation):
             recorder.failed("ai", error)
         end(self)
 
+    def note_limits(self, response: Any) -> None:
+        """
+        Take what a response's headers say of the provider's rate limits.
+        """
+        try:
+            limits.read(self.provider, self.model, response.headers.raw)
+        except Exception as error:
+            recorder.failed("ai", error)
+
     def complete(self) -> None:
         """
         End a stream that was read to its end; whether the provider had said that this was all is another matter.
@@ -190,6 +200,7 @@ class Call(AiOperation):
         stream = self.stream
         if response is not None and (stream is None or not stream.chunks):
             self.status_code = getattr(response, "status_code", None)
+            self.note_limits(response)
         if stream is not None and stream.chunks:
             self.aborted = "error"
             self._settle(stream)
@@ -384,6 +395,7 @@ def _bind(sdk: Sdk, response: Any, options: Any) -> Call | None:
     headers = response.headers
     call.status_code = response.status_code
     call.request_id = headers.get(sdk.request_id)
+    call.note_limits(response)
     if call.attempts == 1:  # an SDK without _sleep_for_retry()
         retries = response.request.headers.get("x-stainless-retry-count")
         if retries and retries != "0" and retries.isdecimal():
@@ -550,6 +562,8 @@ def _waited(response: Any) -> Call | None:
         return None
     call.attempts += 1
     status = "error" if response is None else str(response.status_code)
+    if response is not None:
+        call.note_limits(response)
     call.failed_attempts = (*call.failed_attempts, status)
     return call
 

@@ -14,6 +14,7 @@ from threading import Lock
 from typing import Any
 
 from obskit._version import __version__
+from obskit.ai.limits import Figures, limits
 from obskit.ai.operation import AiOperation
 from obskit.catalogue import ai, db, function, health, http
 from obskit.catalogue import pools as pool_rows
@@ -322,6 +323,7 @@ class MetricsSink:
         estimated_tokens, estimated_cost = add(Counter(ai.ESTIMATED_TOKENS)), add(Counter(ai.ESTIMATED_COST))
         unknown, rest = add(Counter(ai.COST_UNKNOWN)), self._ai_rest(attempts)
         failed, models = self._recorder.failed, _Models()
+        limits.told = self._rate_limits()
 
         def finish(op: AiOperation) -> None:
             try:
@@ -350,6 +352,24 @@ class MetricsSink:
                 failed("metrics", error)
 
         return None, finish
+
+    def _rate_limits(self) -> Callable[[str, str, Figures, float], None]:
+        add = self._store.add
+        limit, remaining = add(Gauge(ai.RATELIMIT_LIMIT)), add(Gauge(ai.RATELIMIT_REMAINING))
+        reset, read = add(Gauge(ai.RATELIMIT_RESET)), add(Gauge(ai.RATELIMIT_READ))
+
+        def told(provider: str, kind: str, figures: Figures, at: float) -> None:
+            key = (provider, kind)
+            allowed, left, moment = figures
+            if allowed is not None:
+                limit.cell(key).set(allowed)
+            if left is not None:
+                remaining.cell(key).set(left)
+            if moment is not None:
+                reset.cell(key).set(max(moment - at, 0.0))
+            read.cell(key).set(at)
+
+        return told
 
     def _bind_check(self) -> tuple[None, Step]:
         add = self._store.add
@@ -453,6 +473,7 @@ class MetricsSink:
         """
         Leave the registry.
         """
+        limits.told = None
         self._store.close()
 
     def start_over(self) -> None:

@@ -1,0 +1,230 @@
+"""
+Keep what providers say of their rate limits, in the headers of every reply, refusals included.
+
+Sources: Anthropic's and OpenAI's pages on rate limits, read 2026-11-20. Other providers that speak OpenAI's protocol
+send its headers too.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from threading import Lock
+from typing import Any
+
+from obskit.recorder import recorder
+
+KINDS = ("requests", "tokens", "input_tokens", "output_tokens")
+MAX_KEPT = 200  # pairs of provider and model: an application may let its users name models
+MAX_FIGURE = 10**12  # of requests or tokens; no provider sells as many in a period
+MAX_RESET_SECONDS = 31 * 86_400  # the longest period is a month
+CURRENT_SECONDS = 60.0  # the usual period, where a reply does not say when it ends
+_LIMIT, _REMAINING, _RESET = range(3)
+
+_valid_duration = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?").fullmatch
+_SECONDS = (86_400.0, 3600.0, 60.0, 1.0, 0.001)
+
+Figures = tuple[float | None, float | None, float | None]  # limit, remaining, moment of the reset
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """
+    Describe one limit, as the latest reply told it. What it did not tell is None.
+
+    Attributes:
+        provider: As in the metrics.
+        model: That was asked: providers limit models apart, or in groups.
+        kind: `requests`, `tokens`, `input_tokens` or `output_tokens`.
+        limit: Of one period, which is most often a minute.
+        remaining: When the provider answered.
+        resets_at: When all of `limit` is there again; UTC.
+        read_at: When the provider answered; UTC.
+        age_seconds: Since then.
+        is_current: False once the limit has been reset since, or, where the reply did not say when that is, after a
+            minute: then nobody knows what remains now.
+    """
+
+    provider: str
+    model: str
+    kind: str
+    limit: int | None
+    remaining: int | None
+    resets_at: datetime | None
+    read_at: datetime
+    age_seconds: float
+    is_current: bool
+
+    @property
+    def headroom(self) -> float | None:
+        """
+        Tell which share of the limit is left, 0 to 1; None where that is not known, or not any more.
+        """
+        if not self.limit or self.remaining is None or not self.is_current:
+            return None
+        return min(self.remaining / self.limit, 1.0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """
+        Give the fields ready for JSON, moments in ISO 8601.
+        """
+        resets_at = None if self.resets_at is None else self.resets_at.isoformat()
+        return {**asdict(self), "resets_at": resets_at, "read_at": self.read_at.isoformat(), "headroom": self.headroom}
+
+
+def _names() -> Iterator[tuple[bytes, tuple[int, int]]]:
+    for kind, name in enumerate(KINDS):
+        words = name.replace("_", "-")
+        for field, word in enumerate(("limit", "remaining", "reset")):
+            yield f"anthropic-ratelimit-{words}-{word}".encode(), (kind, field)
+            if kind < 2:
+                yield f"x-ratelimit-{word}-{words}".encode(), (kind, field)
+
+
+_find = dict(_names()).get
+
+
+class Limits:
+    """
+    Hold the latest figures of each provider and model. Thread-safe.
+
+    Attributes:
+        told: Is told provider, kind, limit, remaining, seconds to the reset and the moment of each reply: the gauges.
+    """
+
+    def __init__(self) -> None:
+        self._latest: dict[tuple[str, str], tuple[float, dict[int, Figures]]] = {}
+        self._lock = Lock()
+        self.told: Callable[[str, str, Figures, float], None] | None = None
+
+    def read(self, provider: str, model: str, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """
+        Take the headers of a reply; what cannot be right is left out, and counted as dropped.
+        """
+        at = 0.0
+        found: dict[int, list[float | None]] = {}
+        for name, value in headers:
+            place = _find(name.lower())
+            if place is not None:
+                at = at or recorder.wall_clock()
+                kind, field = place
+                figure = _moment(value, at) if field == _RESET else _count(value)
+                if figure is None:
+                    recorder.dropped["ai", "rate_limit_header"] += 1
+                else:
+                    found.setdefault(kind, [None, None, None])[field] = figure
+        if found:
+            self._keep(provider, model, at, {kind: (row[0], row[1], row[2]) for kind, row in found.items()})
+
+    def _keep(self, provider: str, model: str, at: float, figures: dict[int, Figures]) -> None:
+        key = (provider, model)
+        with self._lock:
+            # The latest at the end: the first is the one to go.
+            self._latest.pop(key, None)
+            self._latest[key] = at, figures
+            if len(self._latest) > MAX_KEPT:
+                del self._latest[next(iter(self._latest))]
+        if self.told is not None:
+            for kind, row in figures.items():
+                self.told(provider, KINDS[kind], row, at)
+
+    def known(self) -> tuple[RateLimit, ...]:
+        """
+        List what is known, by provider, model and kind.
+        """
+        now = recorder.wall_clock()
+        with self._lock:
+            latest = sorted(self._latest.items())
+        return tuple(
+            _described(provider, model, KINDS[kind], figures[kind], at, now)
+            for (provider, model), (at, figures) in latest
+            for kind in sorted(figures)
+        )
+
+    def start_over(self) -> None:
+        """
+        Have a lock that nobody holds, in a forked child.
+        """
+        self._lock = Lock()
+
+    def clear(self) -> None:
+        """
+        Forget everything.
+        """
+        with self._lock:
+            self._latest.clear()
+
+
+def _described(provider: str, model: str, kind: str, row: Figures, at: float, now: float) -> RateLimit:
+    limit, remaining, reset = row
+    return RateLimit(
+        provider,
+        model,
+        kind,
+        None if limit is None else int(limit),
+        None if remaining is None else int(remaining),
+        None if reset is None else datetime.fromtimestamp(reset, UTC),
+        datetime.fromtimestamp(at, UTC),
+        max(now - at, 0.0),
+        now < (at + CURRENT_SECONDS if reset is None else reset),
+    )
+
+
+def _count(value: bytes) -> float | None:
+    if not value.isdigit() or len(value) > 13:
+        return None
+    figure = int(value)
+    return figure if figure <= MAX_FIGURE else None
+
+
+def _moment(value: bytes, now: float) -> float | None:
+    """
+    Read when a limit is reset, as seconds since the epoch: from a moment in RFC 3339, or from a duration.
+    """
+    text = value.decode("latin-1").strip()
+    try:
+        if "T" in text:
+            moment = datetime.fromisoformat(text)
+            if moment.tzinfo is None:
+                return None
+            reset = moment.timestamp()
+        else:
+            reset = now + _duration(text)
+    except (ValueError, OverflowError):
+        return None
+    # One that has just passed is a clock that goes differently, or a long way.
+    return reset if -3600 <= reset - now <= MAX_RESET_SECONDS else None
+
+
+@lru_cache(256)
+def _duration(text: str) -> float:
+    if text.replace(".", "", 1).isdecimal():
+        return float(text)
+    match = _valid_duration(text)
+    if not match or not text:
+        raise ValueError(text)
+    return sum(float(figure) * seconds for figure, seconds in zip(match.groups(), _SECONDS, strict=True) if figure)
+
+
+limits = Limits()
+os.register_at_fork(after_in_child=limits.start_over)
+
+
+def rate_limits(provider: str | None = None) -> tuple[RateLimit, ...]:
+    """
+    List the rate limits that providers told in their latest replies to this process, refusals included.
+
+    They come from the headers of calls of the hooked SDKs, plain and streamed; a provider that has not answered yet
+    is not in the list.
+
+    Args:
+        provider: Only this one's.
+
+    Returns:
+        One a provider, model and kind, in that order, for the 200 pairs of provider and model that were asked last.
+    """
+    return tuple(limit for limit in limits.known() if provider in (None, limit.provider))
