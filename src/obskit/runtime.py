@@ -69,7 +69,7 @@ class Runtime:
         try:
             self._build()
             self._sinks += extra_sinks
-            self.lines = any(sink.name not in ("metrics", "queries", "totals") for sink in self._sinks)
+            self.lines = any(sink.name not in ("metrics", "queries", "totals", "ai_report") for sink in self._sinks)
             recorder.bind(self._sinks)
             self.routes = Routes(settings, self._page if settings.metrics else None)
             health.bind(settings.health_groups, self.routes.mount)
@@ -89,10 +89,11 @@ class Runtime:
         if settings.request_hook is not None:
             self._sinks.append(_Hook(settings.request_hook))
         from obskit.db.watch import QueryWatch
+        from obskit.sinks.calls import CallsSink
         from obskit.sinks.spans import span_sink
         from obskit.sinks.totals import TotalsSink
 
-        self._sinks += [QueryWatch(settings), TotalsSink()]
+        self._sinks += [QueryWatch(settings), TotalsSink(), CallsSink()]
         spans = span_sink(settings, recorder)
         if spans is not None:
             self._sinks.append(spans)

@@ -207,6 +207,10 @@ assert_type(dict_config("DEBUG"), dict[str, Any])
 price: obskit.ai.Price = obskit.ai.Price(input=2.0, output=10, cache_read=None)
 assert_type(obskit.ai.rate_limits("anthropic"), tuple[obskit.ai.RateLimit, ...])
 assert_type(obskit.ai.rate_limits()[0].headroom, float | None)
+assert_type(obskit.ai.report(), obskit.ai.AiReport)
+assert_type(obskit.ai.report(hours=1.5).by_model, tuple[obskit.ai.CallGroup, ...])
+assert_type(obskit.ai.report().total.cost_usd, float | None)
+assert_type(obskit.ai.report().to_json(indent=2), str)
 
 # Errors.
 

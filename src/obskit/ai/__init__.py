@@ -8,18 +8,39 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from obskit.ai.advice import Recommendation
     from obskit.ai.limits import RateLimit, rate_limits
     from obskit.ai.pricing import Price
+    from obskit.ai.reporting import AiReport, CallGroup, FailedCall, Projection, Quantiles, report
     from obskit.ai.usage import Usage
 
 _HOME = {
+    "AiReport": "reporting",
+    "CallGroup": "reporting",
+    "FailedCall": "reporting",
     "Price": "pricing",
+    "Projection": "reporting",
+    "Quantiles": "reporting",
     "RateLimit": "limits",
+    "Recommendation": "advice",
     "Usage": "usage",
     "rate_limits": "limits",
+    "report": "reporting",
 }
 
-__all__ = ["Price", "RateLimit", "Usage", "rate_limits"]
+__all__ = [
+    "AiReport",
+    "CallGroup",
+    "FailedCall",
+    "Price",
+    "Projection",
+    "Quantiles",
+    "RateLimit",
+    "Recommendation",
+    "Usage",
+    "rate_limits",
+    "report",
+]
 
 
 def __getattr__(name: str) -> Any:

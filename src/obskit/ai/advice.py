@@ -1,0 +1,188 @@
+"""
+Recommend what to look at, from the calls themselves. Each recommendation quotes the figures it rests on.
+
+The thresholds are this library's own: where a look has been worth its while, and none with so few calls that chance
+could have made it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from obskit.ai.calls import Row
+from obskit.ai.limits import RateLimit
+
+MIN_CALLS = 20
+ERROR_SHARE = 0.05
+WASTE_SHARE = 0.05
+RETRY_SHARE = 0.10
+COST_SHARE = 0.50
+NAMELESS_SHARE = 0.50
+HEADROOM = 0.10
+CACHED_SHARE = 0.10
+CACHEABLE_TOKENS = 2048  # of input a call: most models cache from 1,024 on, some from 2,048 or 4,096 (2026-11)
+CACHING = ("anthropic", "openai", "azure.ai.openai", "aws.bedrock", "gcp.vertex_ai")
+_FOR_REASON = {
+    "no_usage": 'a streamed chat completion tells its usage only with stream_options={"include_usage": True}',
+    "no_price": "add their models to `prices`, or update genai-prices",
+    "no_price_data": "pip install 'obskit[ai]', or fill `prices`",
+    "unknown_provider": "name their host in `providers` of instrument_openai(), or their models in `prices`",
+    "not_by_token": "they are not billed by the token",
+    "no_reply": "they broke before their answer, and may have been billed",
+    "not_read": "the application took their raw bodies and never parsed them",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """
+    Recommend one thing.
+
+    Attributes:
+        code: A short name that stays the same, to filter by: `wasted-cost`.
+        text: What was found, with its figures, and what to do.
+    """
+
+    code: str
+    text: str
+
+
+def advise(rows: Sequence[Row], limits: Sequence[RateLimit]) -> tuple[Recommendation, ...]:
+    """
+    List what these calls, and what is left of the limits, give cause for; the most pressing first.
+    """
+    parts = (_headroom(limits), _errors(rows), _waste(rows), _unknown(rows), _retries(rows))
+    others = (_uncached(rows), _written(rows), _expensive(rows), _nameless(rows))
+    return tuple(found for part in (*parts, *others) for found in part)
+
+
+def dollars(usd: float) -> str:
+    """
+    Write dollars for people, small sums with as many places as they need.
+    """
+    return f"${usd:,.2f}" if abs(usd) >= 1 or not usd else f"${usd:.{max(2, 2 - math.floor(math.log10(abs(usd))))}f}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _usd(rows: Sequence[Row]) -> float:
+    return math.fsum(row.usd or 0.0 for row in rows)
+
+
+def _headroom(limits: Sequence[RateLimit]) -> Iterator[Recommendation]:
+    for limit in limits:
+        if limit.headroom is not None and limit.headroom < HEADROOM:
+            kind = limit.kind.replace("_", " ")
+            yield Recommendation(
+                "rate-limit",
+                f"{limit.remaining:,} of {limit.limit:,} {kind} were left at {limit.provider} for {limit.model} "
+                f"{limit.age_seconds:.0f} s ago: spread the calls, or ask for a higher limit",
+            )
+
+
+def _errors(rows: Sequence[Row]) -> Iterator[Recommendation]:
+    failed = Counter(row.names.error for row in rows if row.is_error)
+    count = failed.total()
+    if len(rows) >= MIN_CALLS and count >= ERROR_SHARE * len(rows):
+        [(most, times)] = failed.most_common(1)
+        share = _percent(count / len(rows))
+        yield Recommendation(
+            "errors", f"{count:,} of {len(rows):,} calls failed, {share}; {times:,} of them with {most}"
+        )
+
+
+def _waste(rows: Sequence[Row]) -> Iterator[Recommendation]:
+    wasted, usd = [row for row in rows if row.is_wasted], _usd(rows)
+    lost = _usd(wasted)
+    if usd and len(rows) >= MIN_CALLS and lost >= WASTE_SHARE * usd:
+        [(most, times)] = Counter(row.names.aborted or row.names.error for row in wasted).most_common(1)
+        yield Recommendation(
+            "wasted-cost",
+            f"{dollars(lost)} of {dollars(usd)}, {_percent(lost / usd)}, went into {len(wasted):,} calls that failed "
+            f"or were cut short, {times:,} of them by {most!r}: raise max_tokens or timeouts, and close streams that "
+            "nobody reads",
+        )
+
+
+def _unknown(rows: Sequence[Row]) -> Iterator[Recommendation]:
+    reasons = Counter(row.names.reason for row in rows if row.usd is None and row.names.reason != "no_reply")
+    for reason, count in reasons.most_common(3):
+        hint = _FOR_REASON.get(reason, "see the counter ai_cost_unknown_total")
+        yield Recommendation(
+            "unknown-cost", f"the cost of {count:,} of {len(rows):,} calls is not known ({reason}): {hint}"
+        )
+
+
+def _retries(rows: Sequence[Row]) -> Iterator[Recommendation]:
+    retries = sum(max(row.attempts - 1, 0) for row in rows)
+    if len(rows) >= MIN_CALLS and retries >= RETRY_SHARE * len(rows):
+        waited = math.fsum(row.waited_seconds for row in rows)
+        yield Recommendation(
+            "retries",
+            f"{len(rows):,} calls took {retries:,} retries and waited {waited:,.1f} s for them: limit how many run at "
+            "once, or ask for a higher limit",
+        )
+
+
+def _by_model(rows: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
+    found: defaultdict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        found[row.names.provider, row.names.model].append(row)
+    return found
+
+
+def _uncached(rows: Sequence[Row]) -> Iterator[Recommendation]:
+    for (provider, model), some in _by_model(rows).items():
+        told = [row.tokens for row in some if row.tokens is not None and not row.is_estimated]
+        taken = sum(sum(tokens[:3]) for tokens in told)
+        read = sum(tokens[1] for tokens in told)
+        if provider not in CACHING or len(told) < MIN_CALLS or taken < CACHEABLE_TOKENS * len(told):
+            continue
+        if read < CACHED_SHARE * taken:
+            yield Recommendation(
+                "cache",
+                f"{len(told):,} calls of {model} took {taken // len(told):,} tokens of input each, and "
+                f"{_percent(read / taken)} of them came from the provider's cache: where prompts begin alike, put what "
+                "they share first, and mark it for the cache where the provider wants that",
+            )
+
+
+def _written(rows: Sequence[Row]) -> Iterator[Recommendation]:
+    for (_, model), some in _by_model(rows).items():
+        saved = math.fsum(row.saved_usd for row in some)
+        if len(some) >= MIN_CALLS and saved < 0:
+            yield Recommendation(
+                "cache-writes",
+                f"the cache made {len(some):,} calls of {model} {dollars(-saved)} dearer: what is written to it is "
+                "read too rarely",
+            )
+
+
+def _expensive(rows: Sequence[Row]) -> Iterator[Recommendation]:
+    usd = _usd(rows)
+    models = _by_model(rows)
+    if not usd or len(rows) < MIN_CALLS or len(models) < 2:
+        return
+    (_, model), some = max(models.items(), key=lambda item: _usd(item[1]))
+    share, of_calls = _usd(some) / usd, len(some) / len(rows)
+    if share >= COST_SHARE and of_calls < share:
+        yield Recommendation(
+            "expensive-model",
+            f"{model} makes {_percent(share)} of the cost ({dollars(_usd(some))} of {dollars(usd)}) with "
+            f"{_percent(of_calls)} of the calls: see whether a smaller one does for some of them",
+        )
+
+
+def _nameless(rows: Sequence[Row]) -> Iterator[Recommendation]:
+    count = sum(not row.names.service for row in rows)
+    if len(rows) >= MIN_CALLS and count >= NAMELESS_SHARE * len(rows):
+        yield Recommendation(
+            "no-service",
+            f"{count:,} of {len(rows):,} calls have no service: put them into `with obskit.observe_ai(service=...)` to "
+            "see what they are for",
+        )

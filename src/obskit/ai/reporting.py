@@ -1,0 +1,333 @@
+"""
+Report what AI calls took, used and cost: as an object, as JSON, as a table.
+"""
+
+from __future__ import annotations
+
+import calendar
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from obskit.ai.advice import Recommendation, advise
+from obskit.ai.calls import Row, calls
+from obskit.ai.limits import rate_limits
+from obskit.errors import ConfigurationError
+from obskit.recorder import recorder
+
+HOUR, DAY = 3600.0, 86_400.0
+MAX_GROUPS = 20  # of a kind; the others are one group
+MAX_ERRORS = 10
+RATE_DAYS = 7  # of which the projection takes the rate
+REST, NONE = "(others)", "(none)"
+KINDS = ("input", "cache_read", "cache_write", "output")
+
+
+@dataclass(frozen=True, slots=True)
+class CallGroup:
+    """
+    Add up calls that have something in common.
+
+    Attributes:
+        name: What they have in common; `(none)` for those that have none of it, `(others)` for the groups that are
+            not listed.
+        calls: How many.
+        errors: Of them.
+        success_rate: 0 to 1.
+        tokens: As the providers told, by `input`, `cache_read`, `cache_write` and `output`, which add up.
+        estimated_tokens: Likewise, of streams that ended before they told.
+        cost_usd: Dollars, without estimates; None where not one call's is known.
+        estimated_cost_usd: Dollars, of streams that ended before they told.
+        unknown_cost_calls: Calls that are in neither.
+    """
+
+    name: str
+    calls: int
+    errors: int
+    success_rate: float
+    tokens: dict[str, int]
+    estimated_tokens: dict[str, int]
+    cost_usd: float | None
+    estimated_cost_usd: float
+    unknown_cost_calls: int
+
+    @property
+    def all_tokens(self) -> int:
+        """
+        Add up the tokens that providers told.
+        """
+        return sum(self.tokens.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Quantiles:
+    """
+    Hold quantiles, in seconds. They are exact: of the calls themselves.
+    """
+
+    p50: float
+    p95: float
+    p99: float
+
+
+@dataclass(frozen=True, slots=True)
+class FailedCall:
+    """
+    Describe one call that failed; no message is kept.
+
+    Attributes:
+        at: UTC, ISO 8601.
+        error: Class of the exception, or the provider's name for what ended a stream.
+        status: HTTP status of the last answer; None where there was none.
+        cost_usd: That was billed all the same, estimates included; None where that is not known.
+    """
+
+    at: str
+    service: str
+    provider: str
+    model: str
+    endpoint: str
+    error: str
+    status: int | None
+    cost_usd: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """
+    Say what this calendar month (UTC) will cost, estimates included.
+
+    Attributes:
+        month_usd: What was counted of this month, and for the rest of it, and for what this process did not see, the
+            rate of the last 7 days. None where `status` is not `ok`.
+        per_day_usd: That rate.
+        days: Of how many days it is the rate.
+        status: `ok`; `too early` with less than a day of data; `unknown` where the cost of no call is known.
+    """
+
+    month_usd: float | None
+    per_day_usd: float | None
+    days: float
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class AiReport:
+    """
+    Hold what the calls of this process were. What is not known is None, never zero, and estimates stand apart.
+
+    Attributes:
+        made_at: UTC, ISO 8601.
+        hours: That were asked for.
+        known_since: UTC, ISO 8601. This process alone is in the report: other workers have theirs, and all of them
+            are in the metrics. It knows its own calls from its start, and the last 100,000.
+        is_complete: Whether all of `hours` is known.
+        total: All calls.
+        by_service, by_model, by_route, by_feature, by_user: The most expensive first, 20 of each. Models are named
+            `provider/model`; features and users are those of `obskit.bind(feature=..., user=...)`.
+        by_day: UTC days, the oldest first.
+        seconds: Quantiles of how long calls took, failed ones included; None where there were none.
+        first_chunk_seconds: Quantiles of the time to the first event of a stream.
+        output_tokens_per_second: Of successful calls that told their usage.
+        cache_savings_usd: What reads from providers' caches saved, less what writes cost on top; may be negative.
+        wasted_usd: Billed, or by estimate billed, for calls that failed or were cut short; by `error`, or how.
+        unknown_cost: Calls of unknown cost, by reason.
+        retries: HTTP requests beyond one a call.
+        retry_wait_seconds: Between them.
+        projection: Of the month.
+        recent_errors: The last 10, the latest first.
+        recommendations: What to look at, with the figures that say so.
+    """
+
+    made_at: str
+    hours: float
+    known_since: str
+    is_complete: bool
+    total: CallGroup
+    by_service: tuple[CallGroup, ...]
+    by_model: tuple[CallGroup, ...]
+    by_route: tuple[CallGroup, ...]
+    by_feature: tuple[CallGroup, ...]
+    by_user: tuple[CallGroup, ...]
+    by_day: tuple[CallGroup, ...]
+    seconds: Quantiles | None
+    first_chunk_seconds: Quantiles | None
+    output_tokens_per_second: float | None
+    cache_savings_usd: float
+    wasted_usd: dict[str, float]
+    unknown_cost: dict[str, int]
+    retries: int
+    retry_wait_seconds: float
+    projection: Projection
+    recent_errors: tuple[FailedCall, ...]
+    recommendations: tuple[Recommendation, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """
+        Give the fields, as dictionaries and lists that are ready for JSON.
+        """
+        return asdict(self)
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """
+        Give the fields as one JSON object.
+        """
+        return json.dumps(self.to_dict(), indent=indent)
+
+    def render(self) -> str:
+        """
+        Give tables for people. `~` marks an estimate, and `?` what is not known.
+        """
+        from obskit.ai.tables import lines
+
+        return "\n".join(lines(self)) + "\n"
+
+
+def report(hours: float = 24) -> AiReport:
+    """
+    Report the AI calls of this process: success, time, tokens, dollars by service, model, route, feature, user and day.
+
+    Everything that `/metrics` counts is in it, estimates and unknown costs each apart. It is made from the calls that
+    are kept in memory, the last 100,000 since the start: with so many it takes a second, so ask for it in a thread
+    rather than in an event loop. Thread-safe.
+
+    Args:
+        hours: How far back.
+
+    Raises:
+        ConfigurationError: `hours` is no number above 0.
+    """
+    if isinstance(hours, bool) or not isinstance(hours, (int, float)) or not 0 < hours < math.inf:
+        raise ConfigurationError(f"report(hours={hours!r}): expected a number above 0")
+    now = recorder.wall_clock()
+    every = list(calls.rows())
+    since = min((row.at for row in every), default=calls.since) if calls.forgotten else calls.since
+    begin = now - hours * HOUR
+    rows = sorted((row for row in every if row.at >= begin), key=lambda row: row.at)
+    total = _group("all", rows)
+    by_model = _groups(rows, lambda row: f"{row.names.provider}/{row.names.model}")
+    wasted: defaultdict[str, float] = defaultdict(float)
+    for row in rows:
+        if row.is_wasted:
+            wasted[row.names.aborted or "error"] += row.usd or 0.0
+    return AiReport(
+        made_at=moment(now),
+        hours=hours,
+        known_since=moment(since),
+        is_complete=since <= begin,
+        total=total,
+        by_service=_groups(rows, lambda row: row.names.service),
+        by_model=by_model,
+        by_route=_groups(rows, lambda row: row.names.endpoint),
+        by_feature=_groups(rows, lambda row: row.names.feature),
+        by_user=_groups(rows, lambda row: row.names.user),
+        by_day=tuple(sorted(_groups(rows, lambda row: moment(row.at)[:10], limit=None), key=lambda day: day.name)),
+        seconds=_quantiles(row.seconds for row in rows),
+        first_chunk_seconds=_quantiles(row.first_chunk_seconds for row in rows if row.first_chunk_seconds is not None),
+        output_tokens_per_second=_speed(rows),
+        cache_savings_usd=math.fsum(row.saved_usd for row in rows),
+        wasted_usd=dict(wasted),
+        unknown_cost=dict(Counter(row.names.reason for row in rows if row.usd is None).most_common()),
+        retries=sum(max(row.attempts - 1, 0) for row in rows),
+        retry_wait_seconds=math.fsum(row.waited_seconds for row in rows),
+        projection=_projection(every, since, now),
+        recent_errors=tuple(_failure(row) for row in reversed(rows) if row.is_error)[:MAX_ERRORS],
+        recommendations=advise(rows, rate_limits()),
+    )
+
+
+def moment(timestamp: float) -> str:
+    """
+    Write seconds since the epoch as UTC in ISO 8601, to the second.
+    """
+    return datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _groups(rows: Iterable[Row], name: Callable[[Row], str], limit: int | None = MAX_GROUPS) -> tuple[CallGroup, ...]:
+    """
+    CallGroup calls, the most expensive first, and what is beyond the limit together.
+    """
+    members: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        members[name(row)].append(row)
+    groups = [_group(found or NONE, some) for found, some in members.items()]
+    groups.sort(key=lambda group: (-(group.cost_usd or 0.0) - group.estimated_cost_usd, -group.calls, group.name))
+    if limit is None or len(groups) <= limit:
+        return tuple(groups)
+    kept = groups[: limit - 1]
+    listed = {group.name for group in kept}
+    rest = [row for found, some in members.items() if (found or NONE) not in listed for row in some]
+    return (*kept, _group(REST, rest))
+
+
+def _group(name: str, rows: Sequence[Row]) -> CallGroup:
+    errors = sum(row.is_error for row in rows)
+    known = [row.usd for row in rows if row.usd is not None and not row.is_estimated]
+    unknown = sum(row.usd is None for row in rows)
+    return CallGroup(
+        name=name,
+        calls=len(rows),
+        errors=errors,
+        success_rate=1 - errors / len(rows) if rows else 1.0,
+        tokens=_tokens(row for row in rows if not row.is_estimated),
+        estimated_tokens=_tokens(row for row in rows if row.is_estimated),
+        cost_usd=math.fsum(known) if known or not unknown else None,
+        estimated_cost_usd=math.fsum(row.usd or 0.0 for row in rows if row.is_estimated),
+        unknown_cost_calls=unknown,
+    )
+
+
+def _tokens(rows: Iterable[Row]) -> dict[str, int]:
+    found = [row.tokens for row in rows if row.tokens is not None]
+    return {kind: sum(tokens[at] for tokens in found) for at, kind in enumerate(KINDS)}
+
+
+def _quantiles(figures: Iterable[float]) -> Quantiles | None:
+    """
+    Give the smallest figures that 50, 95 and 99 % of them do not exceed.
+    """
+    ordered = sorted(figures)
+    if not ordered:
+        return None
+    return Quantiles(*(ordered[math.ceil(share * len(ordered)) - 1] for share in (0.5, 0.95, 0.99)))
+
+
+def _speed(rows: Iterable[Row]) -> float | None:
+    output, seconds = 0, 0.0
+    for row in rows:
+        if row.tokens is not None and row.tokens[3] and not row.is_error and not row.is_estimated:
+            output, seconds = output + row.tokens[3], seconds + row.seconds
+    return output / seconds if seconds > 0 else None
+
+
+def _projection(rows: Sequence[Row], since: float, now: float) -> Projection:
+    """
+    Take the rate of the last days for all of the month that was not seen.
+    """
+    days = (now - since) / DAY
+    if days < 1:
+        return Projection(None, None, max(days, 0.0), "too early")
+    days = min(days, RATE_DAYS)
+    recent = [row.usd for row in rows if row.at >= now - days * DAY]
+    known = [usd for usd in recent if usd is not None]
+    if recent and not known:
+        return Projection(None, None, days, "unknown")
+    per_day = math.fsum(known) / days
+    today = datetime.fromtimestamp(now, UTC)
+    first = datetime(today.year, today.month, 1, tzinfo=UTC).timestamp()
+    seen = math.fsum(row.usd or 0.0 for row in rows if row.at >= first)
+    length = calendar.monthrange(today.year, today.month)[1]
+    unseen = length - (now - max(since, first)) / DAY
+    return Projection(seen + per_day * unseen, per_day, days, "ok")
+
+
+def _failure(row: Row) -> FailedCall:
+    names = row.names
+    return FailedCall(
+        *(moment(row.at), names.service, names.provider, names.model, names.endpoint),
+        *(names.error, row.status or None, row.usd),
+    )
