@@ -29,7 +29,7 @@ TOP = max(LEVELS)
 ALSO = {
     **dict.fromkeys(LEVELS[0], LEVELS[0]),
     "observation": {"recorder"},
-    "health": {"system"},
+    "health": {"system", "ai"},
     "web": {"metrics", "health"},
     "sinks": {"metrics", "db", "ai", "health", "system", "logs", "propagation"},
 }

@@ -452,3 +452,18 @@ def test_a_new_runtime_begins_anew(call, clock, runtime):
         anew = obskit.ai.report(10**6).total.calls
 
     assert (after, anew) == (1, 0)
+
+
+@pytest.mark.parametrize("made", [4, 10, 13, 20])
+@pytest.mark.parametrize("last", [1, 3, 7, 10, 99])
+def test_the_latest_calls_come_in_their_order(made, last, monkeypatch, runtime):
+    """
+    However full the ring is, its latest calls are read the oldest first.
+    """
+    monkeypatch.setattr(ring, "MAX_CALLS", 10)
+    kept = Calls()
+    for number in range(made):
+        kept.add(op_of(service=str(number)))
+
+    expected = [str(number) for number in range(made)][-10:][-last:]
+    assert [row.names.service for row in kept.rows(last)] == expected

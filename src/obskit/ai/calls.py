@@ -179,12 +179,20 @@ class Calls:
         self._free = [place for place in range(len(self._names)) if place not in used]
         return bool(self._free)
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self, last: int = MAX_CALLS) -> Iterator[Row]:
         """
-        Read what is kept, in no order that matters.
+        Read what is kept, the oldest first.
+
+        Args:
+            last: At most so many, the latest.
         """
         with self._lock:
-            kept, places, names = bytes(self._rows), self._places[:], list(self._names)
+            size, count = _ROW.size, len(self._places)
+            # In a full ring, the oldest is where the next will be; until then, the next is the end.
+            begin, end = max(self._next - last, 0), self._next
+            tail = max(count - max(last - end, 0), end)
+            kept = bytes(self._rows[tail * size :] + self._rows[begin * size : end * size])
+            places, names = self._places[tail:] + self._places[begin:end], list(self._names)
         for place, row in zip(places, _ROW.iter_unpack(kept), strict=True):
             at, seconds, usd, saved, first, waited, i, r, w, o, status, attempts, flags = row
             yield Row(
@@ -204,5 +212,5 @@ class Calls:
             )
 
 
-calls = Calls()
+calls = Calls()  # of this process
 os.register_at_fork(after_in_child=calls.start_over)
