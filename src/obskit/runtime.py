@@ -118,7 +118,7 @@ class Runtime:
 
         settings = self.settings
         self.registry = settings.registry if settings.registry is not None else REGISTRY
-        workers = Workers(settings.service, settings.metrics_dir)
+        workers = Workers(settings.service, settings.metrics_dir, settings.max_label_sets)
         store = self._store = MetricStore(settings.namespace, settings.metric_names, settings.max_label_sets, workers)
         queries.lead = workers.lead
         self._sinks.append(MetricsSink(settings, store, workers, recorder))

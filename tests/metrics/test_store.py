@@ -2,12 +2,19 @@
 A store shows its families to registries, under the names that the settings give them.
 """
 
+import os
+from dataclasses import replace
+from itertools import permutations
+from wsgiref.util import setup_testing_defaults
+
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 import obskit
 from obskit.catalogue import Metric
+from obskit.catalogue.http import DURATION, REQUESTS
 from obskit.errors import MetricConflictError
 from obskit.metrics import family
 from obskit.metrics.store import MetricStore
@@ -29,6 +36,18 @@ def serve(endpoint="/plants/<int:plant_id>", status=200, seconds=0.0):
 
 def page(registry):
     return generate_latest(registry).decode()
+
+
+@pytest.fixture
+def counted():
+    """
+    Give a store, its registry, and a histogram in it that adds up over the status.
+    """
+    store, registry = MetricStore("", {}, 1000, Workers("shop", None)), CollectorRegistry()
+    histogram = store.add(family.CountedHistogram(replace(DURATION, buckets=(0.1, 1.0)), REQUESTS))
+    store.register(registry)
+    yield store, registry, histogram
+    store.close()
 
 
 def test_the_page_is_what_prometheus_client_makes_of_it():
@@ -264,3 +283,73 @@ def test_a_closed_runtime_leaves_no_figures():
 
     assert "plant_id" in first
     assert "plant_id" not in second
+
+
+@pytest.mark.parametrize("statuses", [*permutations(["200", "301", "404"])])
+def test_a_sum_over_statuses_does_not_depend_on_their_order(counted, statuses):
+    """
+    The seconds of all statuses are added up in one go: added one by one, some orders give 0.6000000000000001.
+    """
+    _, registry, histogram = counted
+    seconds = {"200": 0.1, "301": 0.2, "404": 0.3}
+    for status in statuses:
+        histogram.cell(("GET", "/", status)).observe(seconds[status])
+
+    labels = {"method": "GET", "endpoint": "/"}
+    assert 0.6 == registry.get_sample_value("http_request_duration_seconds_sum", labels)
+
+
+def test_an_infinite_duration_costs_no_page(counted):
+    """
+    Seconds without end make the sum infinite, and the page is there.
+    """
+    _, registry, histogram = counted
+    for status, seconds in (("200", float("inf")), ("404", 1.0)):
+        histogram.cell(("GET", "/", status)).observe(seconds)
+
+    labels = {"method": "GET", "endpoint": "/"}
+    assert float("inf") == registry.get_sample_value("http_request_duration_seconds_sum", labels)
+
+
+def test_exemplars_of_all_statuses_are_shown(counted):
+    """
+    Each bucket of a histogram that adds up over the status has the latest exemplar of any status.
+    """
+    store, registry, histogram = counted
+    for status, seconds, trace, at in (("200", 0.3, "a", 1.0), ("404", 0.3, "b", 2.0), ("404", 0.004, "c", 3.0)):
+        histogram.cell(("GET", "/", status)).observe(seconds)
+        histogram.mark(("GET", "/", status), seconds, trace * 32, at)
+    _, body = store.page(registry, "application/openmetrics-text; version=1.0.0", None, False)
+
+    told = [
+        (sample.exemplar.labels["trace_id"][0], sample.exemplar.value)
+        for shown in parse_openmetrics(body.decode())
+        for sample in shown.samples
+        if sample.exemplar
+    ]
+    assert [("c", 0.004), ("b", 0.3)] == told
+
+
+def test_bytes_that_are_no_text_cost_no_page(monkeypatch):
+    """
+    Variables and paths may hold bytes that are no UTF-8: the page has question marks for them, in both formats.
+    """
+    for name in ("service", "version", "environment"):
+        monkeypatch.setenv(f"OBSKIT_{name.upper()}", os.fsdecode(b"a\xffb"))
+    accepts = {"text/plain": text_string_to_metric_families, "application/openmetrics-text": parse_openmetrics}
+    told = []
+    with isolated_runtime(disk_paths={os.fsdecode(b"\xfe"): "/"}):
+        app = obskit.instrument(lambda environ, start_response: [])
+
+        def start_response(status, headers):
+            told.append(status)
+
+        for accept, parse in accepts.items():
+            environ = {"PATH_INFO": "/metrics", "HTTP_ACCEPT": accept}
+            setup_testing_defaults(environ)
+            text = b"".join(app(environ, start_response)).decode()
+            samples = {sample.name: sample.labels for shown in parse(text) for sample in shown.samples}
+            told += [samples["obskit_build_info"], samples["system_disk_total_bytes"]]
+
+    labels = {"service": "a?b", "version": "a?b", "environment": "a?b", "obskit": obskit.__version__}
+    assert ["200 OK", labels, {"path": "?"}] * 2 == told

@@ -30,6 +30,10 @@ def served(op):
     plan.end(op)
 
 
+def samples(name, isolated):
+    return [sample for shown in isolated.registry.collect() for sample in shown.samples if sample.name == name]
+
+
 def no_space(*given):
     raise CellSpaceError(errno.ENOSPC, "no space", "nowhere")
 
@@ -79,6 +83,23 @@ def test_figures_of_before_go_where_the_others_are(tmp_path):
 
     assert {("seed",): (6.0,)} == workers.snapshot().families["sold_total"].cells
     workers.close()
+
+
+def test_what_dead_workers_leave_is_bounded_by_the_setting(tmp_path):
+    """
+    Of workers that are gone ten times `max_label_sets` are kept, the counts of all others under one.
+    """
+    for number in range(30):
+        workers, counter = Workers("shop", str(tmp_path / "workers"), 1), Counter(SOLD)
+        counter.move(workers)
+        counter.inc(kind=f"seed {number}")
+        workers.close()
+    with isolated_runtime(metrics_dir=str(tmp_path / "workers"), max_label_sets=1) as isolated:
+        pages = [{s.labels["kind"]: s.value for s in samples("sold_total", isolated)} for _ in range(2)]
+
+    assert [30.0, 30.0] == [sum(page.values()) for page in pages]
+    assert 11 == len(pages[1])
+    assert 20.0 == pages[1]["_OVERFLOW"]
 
 
 def test_a_directory_that_cannot_be_made_is_told_once(tmp_path):

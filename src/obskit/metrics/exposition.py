@@ -392,7 +392,7 @@ def _marked(text: bytes, exemplars: Exemplars) -> bytes:
     Add exemplars to the lines that their indexes name.
     """
     lines = text.split(b"\n")
-    for index, (trace_id, value, at) in exemplars.items():
+    for index, (trace_id, value, at) in dict(exemplars).items():  # in one step, since a request may add one now
         if (exemplar := _theirs((trace_id, value, at))) is not None:
             trace = _escaped(exemplar.labels["trace_id"])
             lines[index] += f' # {{trace_id="{trace}"}} {_go(value)} {at}'.encode()

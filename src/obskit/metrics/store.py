@@ -21,6 +21,7 @@ from obskit.metrics.cells import Cell
 from obskit.metrics.exposition import Exemplars, Figures, Layout, Section, negotiate, page
 from obskit.metrics.family import MEMORY, CountedHistogram, Counter, Family, Gauge, Labels, label_text
 from obskit.metrics.foreign import foreign, own_left_out
+from obskit.metrics.sums import exact, latest
 from obskit.metrics.workers import Workers
 from obskit.recorder import recorder
 
@@ -71,7 +72,7 @@ class _Groups:
             rows = [cells.read(cells.places[index]) for index in members]
             for index, row in zip(members, rows, strict=True):
                 totals[index] = sum(row[2:])
-            yield key, rows[0] if len(rows) == 1 else [*map(sum, zip(*rows, strict=True))]
+            yield key, rows[0] if len(rows) == 1 else _joined(rows)
 
     def counters(self, cells: _Cells, totals: list[float | None]) -> Iterator[tuple[Labels, Figures]]:
         """
@@ -284,7 +285,10 @@ class MetricStore:
             groups = self._groups[name] = _Groups(cells.keys)
         counts[name,] = len(groups.members)
         totals: list[float | None] = [None] * len(cells.keys)
-        shown = {key[:-1]: found for key, found in marks.items()}
+        shown: dict[Labels, Exemplars] = {}
+        for key, found in marks.items():
+            known = shown.get(key[:-1])
+            shown[key[:-1]] = found if known is None else latest(known, found)
         yield Section(self._layout(family.spec, name), groups.histograms(cells, totals), shown)
         if counted := self.name_of(family.counted):
             yield Section(self._layout(family.counted, counted), groups.counters(cells, totals))
@@ -304,6 +308,16 @@ class MetricStore:
         return layout
 
 
+def _joined(rows: list[Figures]) -> Figures:
+    """
+    Make one histogram of several. A page may have them in another order than the one before, and the sum may not go
+    backwards for that.
+    """
+    joined: list[float] = [*map(sum, zip(*rows, strict=True))]
+    joined[1] = exact([row[1] for row in rows])
+    return joined
+
+
 def _own_cells(family: Family[Any]) -> _Cells:
     keys, cells = family.listed()
     return _Cells(keys, cells, Cell.figures)
@@ -317,7 +331,7 @@ _NO_CELLS = _Cells([], [], _as_it_is)
 
 
 def _own_exemplars(family: Family[Any]) -> _Marks:
-    return {key: dict(cell.exemplars) for key, cell in family.items() if cell.exemplars}
+    return {key: cell.exemplars for key, cell in family.items() if cell.exemplars}
 
 
 def _guarded(read: Callable[[], Mapping[K, V]]) -> Mapping[K, V]:

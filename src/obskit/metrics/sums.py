@@ -9,18 +9,20 @@ in one go, correctly rounded, and a folded file keeps what rounding took away.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain, compress
 from math import fsum, isfinite
 from operator import itemgetter, ne
 from struct import iter_unpack
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from obskit.catalogue import Metric
 from obskit.metrics.reader import batches
 from obskit.metrics.records import ABSENT, Figures, Labels, Row, Slots, is_absent, size_of, unpack
 from obskit.operation import OVERFLOW
 
+# Trace id, observed value, seconds since the epoch.
+E = TypeVar("E", bound=tuple[str, float, float])
 # Some cells of several files: for each file its figures, and the bytes of those cells in the common order.
 _Add: TypeAlias = Callable[[Sequence[Figures], Sequence[Sequence[bytes]]], Sequence[Row | None]]
 _NOT_THERE = struct.pack("=d", ABSENT)
@@ -105,7 +107,7 @@ def _add_and_keep(parts: Sequence[Figures], raws: Sequence[Sequence[bytes]]) -> 
     """
     rows, columns = _totals(parts, raws)
     place = _place_of_sum(parts[0].spec)
-    rests = map(_exact, zip([-row[place] for row in rows], *columns, strict=True))
+    rests = map(exact, zip([-row[place] for row in rows], *columns, strict=True))
     return [(*row, rest if isfinite(rest) else 0.0) for row, rest in zip(rows, rests, strict=True)]
 
 
@@ -125,7 +127,7 @@ def _totals(parts: Sequence[Figures], raws: Sequence[Sequence[bytes]]) -> tuple[
             rests.append(list(chain.from_iterable(iter_unpack(f"={8 * size}xd", packed))))
     columns = [*(flat[place::size] for flat in flats), *rests]
     total: list[float] = list(map(sum, zip(*flats, strict=True)))
-    total[place::size] = map(_exact, zip(*columns, strict=True))
+    total[place::size] = map(exact, zip(*columns, strict=True))
     return list(zip(*[iter(total)] * size, strict=True)), columns
 
 
@@ -133,7 +135,10 @@ def _place_of_sum(spec: Metric) -> int:
     return 1 if spec.kind == "histogram" else 0
 
 
-def _exact(parts: Sequence[float]) -> float:
+def exact(parts: Sequence[float]) -> float:
+    """
+    Add up in one go, rounded once: the result does not depend on the order.
+    """
     try:
         return fsum(parts)
     except (OverflowError, ValueError):  # infinities
@@ -149,7 +154,7 @@ def _gauges(choose: Callable[[list[Row]], Row]) -> _Add:
 
 
 _GAUGES = {
-    "sum": _gauges(lambda rows: (_exact([row[0] for row in rows]),)),
+    "sum": _gauges(lambda rows: (exact([row[0] for row in rows]),)),
     "min": _gauges(min),
     "max": _gauges(max),
     "latest": _gauges(lambda rows: max(rows, key=itemgetter(1))[:1]),
@@ -163,10 +168,19 @@ def latest_exemplars(parts: Iterable[Figures]) -> dict[Labels, Slots]:
     found: dict[Labels, Slots] = {}
     for part in parts:
         for cell, slots in part.exemplars.items():
-            known = found.setdefault(part.keys[cell], {})
-            for index, exemplar in slots.items():
-                if index not in known or exemplar.timestamp > known[index].timestamp:
-                    known[index] = exemplar
+            known = found.get(part.keys[cell])
+            found[part.keys[cell]] = slots if known is None else latest(known, slots)
+    return found
+
+
+def latest(one: Mapping[int, E], other: Mapping[int, E]) -> dict[int, E]:
+    """
+    Give the latest exemplar of each bucket that either has.
+    """
+    found = dict(one)
+    for index, exemplar in dict(other).items():
+        if index not in found or exemplar[2] > found[index][2]:
+            found[index] = exemplar
     return found
 
 
@@ -208,6 +222,6 @@ def _joined(rows: list[Row], spec: Metric) -> Row:
     place = _place_of_sum(spec)
     parts = [row[index] for row in rows for index in (place, -1)]
     total: list[float] = list(map(sum, zip(*rows, strict=True)))
-    total[place] = _exact(parts)
-    rest = _exact([-total[place], *parts])
+    total[place] = exact(parts)
+    rest = exact([-total[place], *parts])
     return (*total[:-1], rest if isfinite(rest) else 0.0)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from obskit.metrics.directory import Directory, Snapshot
     from obskit.metrics.files import CellFile, Exemplars
 
+# Workers that come and go see different label sets; so many times the cap of one is kept of those that are gone.
+_KEPT = 10
+
 
 class Workers:
     """
@@ -30,6 +33,7 @@ class Workers:
     Args:
         service: Keeps apart what is served by one server.
         path: `metrics_dir`, which names the directory by hand; None looks for the server.
+        max_label_sets: The cap of a metric in one worker. Of workers that are dead, ten times as many are kept.
 
     Attributes:
         is_settled: Whether it is known whose worker this is.
@@ -37,9 +41,10 @@ class Workers:
         settled: Called once it is known whether the figures are shared.
     """
 
-    def __init__(self, service: str, path: str | None) -> None:
+    def __init__(self, service: str, path: str | None, max_label_sets: int = 1000) -> None:
         self._service = service
         self._path = path
+        self._most = _KEPT * max_label_sets
         self.settled: Callable[[], None] = lambda: None
         self.start_over()
         _all.add(self)
@@ -76,9 +81,9 @@ class Workers:
         from obskit.metrics.instances import directory, instance
 
         if self._path is not None:
-            return Directory(self._path)
+            return Directory(self._path, max_label_sets=self._most)
         found = instance()
-        return directory(self._service, found) if found else None
+        return directory(self._service, found, max_label_sets=self._most) if found else None
 
     def _degrade(self, error: Exception) -> None:
         if self.degraded:
