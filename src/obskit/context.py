@@ -8,12 +8,13 @@ in a worker thread is seen by the middleware that made the holder.
 
 from __future__ import annotations
 
-import os
 import random
 import re
 from contextvars import ContextVar
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
+
+from obskit.forks import at_fork
 
 if TYPE_CHECKING:
     from obskit.operation import Operation
@@ -29,7 +30,7 @@ _valid_traceparent = re.compile(
 
 # An own generator: an application that seeds `random` must not make ids repeat, nor two forked workers.
 _random = random.Random()
-os.register_at_fork(after_in_child=_random.seed)
+at_fork(after_in_child=_random.seed)
 # Makes 32 hexadecimal digits, not a secret. A chain of C iterators: a Python function costs three times as much.
 new_id = map("%032x".__mod__, map(_random.getrandbits, repeat(128))).__next__
 

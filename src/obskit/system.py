@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from obskit.forks import at_fork
+
 T = TypeVar("T")
 
 # Seconds that a processor share is taken over at least; who asks more often gets the same figure.
@@ -210,13 +212,14 @@ class Sampler:
         """
         Give bytes used, and in total for directories, by the labels of `disk_paths`. What is not there is left out.
         """
+        from shutil import disk_usage
+
         found = {}
         for label, path in self.disk_paths.items():
             try:
                 if os.path.isdir(path):
-                    volume = os.statvfs(path)
-                    total = volume.f_blocks * volume.f_frsize
-                    found[label] = {"used_bytes": total - volume.f_bfree * volume.f_frsize, "total_bytes": total}
+                    volume = disk_usage(path)
+                    found[label] = {"used_bytes": volume.used, "total_bytes": volume.total}
                 else:
                     found[label] = {"used_bytes": os.path.getsize(path)}
             except OSError:
@@ -289,7 +292,7 @@ def _told(ask: Callable[[], T]) -> T | None:
 
 
 sampler = Sampler()
-os.register_at_fork(after_in_child=sampler.start_over)
+at_fork(after_in_child=sampler.start_over)
 
 
 def snapshot() -> dict[str, Any]:

@@ -21,7 +21,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from obskit.metrics.instances import instance_of, place
+from obskit.metrics.instances import instance_of
+from obskit.metrics.places import place
 
 HERE = Path(__file__).parent
 PATIENCE_SECONDS = 40

@@ -9,7 +9,6 @@ would end the application's transaction.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections import deque
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from threading import Condition, Thread
 from typing import Any
 
 from obskit.db.statement import Statement, summarize
+from obskit.forks import at_fork
 from obskit.recorder import recorder
 
 EVERY_SECONDS = 600.0
@@ -123,4 +123,4 @@ class Explainer:
 
 
 explainer = Explainer()
-os.register_at_fork(after_in_child=explainer.start_over)
+at_fork(after_in_child=explainer.start_over)

@@ -8,7 +8,6 @@ Each is counted once. A hooked query inside an `observe_db` is the observation a
 from __future__ import annotations
 
 from collections import deque
-from os import register_at_fork
 from sys import getrefcount
 from typing import Any
 
@@ -17,6 +16,7 @@ from obskit.db import slow
 from obskit.db.operation import DbOperation
 from obskit.db.source import Labels, Source
 from obskit.db.watch import limits, totals_of
+from obskit.forks import at_fork
 from obskit.observation import Observation
 from obskit.operation import Operation
 from obskit.recorder import recorder
@@ -126,7 +126,7 @@ def _start_over_in_child() -> None:
     _collected.clear()
 
 
-register_at_fork(after_in_child=_start_over_in_child)
+at_fork(after_in_child=_start_over_in_child)
 
 
 def begin(source: Source, sql: object) -> DbOperation:

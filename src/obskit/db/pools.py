@@ -7,12 +7,12 @@ the hooks of SQLAlchemy and psycopg_pool.
 
 from __future__ import annotations
 
-import os
 import weakref
 from collections.abc import Callable, Iterator
 from threading import Lock
 from typing import Any, NamedTuple
 
+from obskit.forks import at_fork
 from obskit.operation import Operation
 from obskit.recorder import recorder
 
@@ -142,7 +142,7 @@ class Pools:
 
 
 pools = Pools()
-os.register_at_fork(after_in_child=pools.start_over)
+at_fork(after_in_child=pools.start_over)
 
 
 def begin_wait(pool: str) -> ConnectionWait:

@@ -4,7 +4,6 @@ Summarise statements, and keep the summaries of late.
 
 from __future__ import annotations
 
-import os
 import re
 from sys import getsizeof
 from threading import Lock
@@ -13,6 +12,7 @@ from typing import NamedTuple
 from obskit.db.fingerprint import fingerprint, has_passing_name
 from obskit.db.literals import lexicon, mask
 from obskit.db.tables import read, scan
+from obskit.forks import at_fork
 from obskit.recorder import recorder
 
 # What one statement may cost: at 16 384 characters, one or two milliseconds. The longest of TPC-DS has 14 353.
@@ -219,4 +219,4 @@ def _start_over_in_child() -> None:
         kept.start_over()
 
 
-os.register_at_fork(after_in_child=_start_over_in_child)
+at_fork(after_in_child=_start_over_in_child)

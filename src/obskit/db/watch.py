@@ -7,7 +7,6 @@ slow ones at once.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
@@ -15,6 +14,7 @@ from threading import Lock
 from obskit.db import repeats, slow
 from obskit.db.operation import DbOperation
 from obskit.db.repeats import Repeats
+from obskit.forks import at_fork
 from obskit.operation import Event, HttpOperation, Operation, Totals
 from obskit.recorder import Step, recorder
 from obskit.settings import Settings
@@ -161,4 +161,4 @@ def _start_over_in_child() -> None:
     slow.forget()
 
 
-os.register_at_fork(after_in_child=_start_over_in_child)
+at_fork(after_in_child=_start_over_in_child)

@@ -4,11 +4,11 @@ Measure how late asyncio's event loop comes to what is due: time in which someth
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from obskit.forks import at_fork
 from obskit.health.outcome import Outcome, limited, passed
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class LoopLag:
 
 
 lag = LoopLag()
-os.register_at_fork(after_in_child=lag.start_over)
+at_fork(after_in_child=lag.start_over)
 
 
 def event_loop(*, warn: float = 0.1, fail: float | None = 5.0) -> EventLoop:

@@ -4,13 +4,13 @@ Know every check of the process, and answer what a probe asks.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from threading import Condition, Thread, current_thread
 from typing import TYPE_CHECKING, Any
 
 from obskit.errors import HealthCheckError, UnknownGroupError
+from obskit.forks import at_fork
 from obskit.health.declared import GROUPS, STARTUP, TAKEN, Declared
 from obskit.health.loops import lag
 from obskit.health.outcome import Status, worst
@@ -262,4 +262,4 @@ def _nothing(name: str) -> None:
 
 
 registry = Registry()
-os.register_at_fork(after_in_child=registry.start_over)
+at_fork(after_in_child=registry.start_over)

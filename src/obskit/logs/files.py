@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from obskit.errors import ConfigurationError
+from obskit.forks import at_fork
 from obskit.logs.old_files import OldFiles
 from obskit.recorder import recorder
 
@@ -319,4 +320,4 @@ def _start_over_in_child() -> None:
             file._let_go()
 
 
-os.register_at_fork(after_in_child=_start_over_in_child)
+at_fork(after_in_child=_start_over_in_child)

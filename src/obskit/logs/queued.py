@@ -5,13 +5,13 @@ Keep a slow output out of the application's way: lines wait in a queue, and a th
 from __future__ import annotations
 
 import atexit
-import os
 import threading
 import weakref
 from collections import deque
 from queue import Empty, SimpleQueue
 from typing import TypeAlias
 
+from obskit.forks import at_fork
 from obskit.logs.stream import Target, reason_of
 from obskit.recorder import recorder
 
@@ -239,5 +239,5 @@ def _at_exit() -> None:
         queued.close()
 
 
-os.register_at_fork(before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
+at_fork(before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
 atexit.register(_at_exit)

@@ -15,10 +15,12 @@ from collections.abc import Callable
 from threading import Lock
 from typing import IO, Any, Protocol
 
+from obskit.forks import at_fork
 from obskit.logs.cut import cut
 
-# What a pipe takes in one piece, in bytes. Systems that promise less have one developer, not several workers.
-PIPE_BYTES = max(select.PIPE_BUF, 4096)
+# What a pipe takes in one piece, in bytes. Systems that promise less have one developer, not several workers, and
+# Windows, which promises none.
+PIPE_BYTES = max(getattr(select, "PIPE_BUF", 0), 4096)
 
 
 class Target(Protocol):
@@ -180,4 +182,4 @@ def _unlock_in_child() -> None:
         target._lock = Lock()
 
 
-os.register_at_fork(after_in_child=_unlock_in_child)
+at_fork(after_in_child=_unlock_in_child)

@@ -7,10 +7,10 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import IO, Any
 
 from obskit.errors import ConfigurationError
-from obskit.logs.files import LogFile
 from obskit.logs.queued import QueuedTarget
 from obskit.logs.stream import LineStream, Target
 from obskit.settings import Settings
@@ -60,6 +60,13 @@ def file_for(settings: Settings, path: str, **given: Any) -> Target:
         name: getattr(settings, f"log_{name}")
         for name in ("rotate_bytes", "rotate_daily", "keep_files", "keep_days", "gzip")
     }
+    if find_spec("fcntl") is None:
+        raise ConfigurationError(
+            f"log file {path!r} cannot be written: this system has no locks of the kind that rotation needs (fcntl); "
+            "write to standard output, and let what runs the service keep it"
+        )
+    from obskit.logs.files import LogFile
+
     return LogFile(path, **{**rotation, **given})
 
 

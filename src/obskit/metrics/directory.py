@@ -38,6 +38,7 @@ from pathlib import Path
 from threading import Lock
 
 from obskit.catalogue import Metric
+from obskit.forks import at_fork
 from obskit.metrics.files import CellFile, CellSpaceError
 from obskit.metrics.reader import Contents, Reader
 from obskit.metrics.records import CellFileError, Figures, Labels, Row, Slots, dump
@@ -416,7 +417,7 @@ def _start_over_in_child() -> None:
         directory.start_over()
 
 
-os.register_at_fork(after_in_child=_start_over_in_child)
+at_fork(after_in_child=_start_over_in_child)
 
 
 def make(path: Path) -> None:

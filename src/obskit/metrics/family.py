@@ -5,7 +5,6 @@ Give a metric its label sets: the look-up that updates take, the cap on its miss
 from __future__ import annotations
 
 import inspect
-import os
 import weakref
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
@@ -17,6 +16,7 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
 
 from obskit.catalogue import Metric
 from obskit.errors import LabelError
+from obskit.forks import at_fork
 from obskit.metrics.cells import CounterCell, GaugeCell, HistogramCell, MemoryExemplars, Values, in_memory
 from obskit.operation import OVERFLOW
 from obskit.recorder import recorder
@@ -435,4 +435,4 @@ def _start_over_in_child() -> None:
         family.clear()
 
 
-os.register_at_fork(after_in_child=_start_over_in_child)
+at_fork(after_in_child=_start_over_in_child)

@@ -21,6 +21,7 @@ from threading import Lock
 from typing import Any
 
 from obskit.catalogue import Metric
+from obskit.forks import at_fork
 from obskit.metrics.records import (
     ABSENT,
     EXEMPLARS,
@@ -263,7 +264,7 @@ def _abandon_in_child() -> None:
         file.abandon()
 
 
-os.register_at_fork(after_in_child=_abandon_in_child)
+at_fork(after_in_child=_abandon_in_child)
 
 
 def _reserve(descriptor: int, start: int, size: int) -> None:

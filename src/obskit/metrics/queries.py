@@ -4,13 +4,13 @@ Ask slow gauges in a background thread, so that no request and no scrape waits f
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from threading import TIMEOUT_MAX, Condition, Event, Thread, current_thread
 from typing import Any
 
+from obskit.forks import at_fork
 from obskit.metrics.family import Gauge, Labels
 from obskit.recorder import recorder
 
@@ -134,4 +134,4 @@ class Queries:
 
 
 queries = Queries()
-os.register_at_fork(after_in_child=queries.start_over)
+at_fork(after_in_child=queries.start_over)

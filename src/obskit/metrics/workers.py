@@ -7,12 +7,14 @@ does not know before that whom it works for.
 
 from __future__ import annotations
 
-import os
+import errno
 import weakref
 from collections.abc import Callable
+from importlib.util import find_spec
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
 
+from obskit.forks import at_fork
 from obskit.metrics.cells import MemoryExemplars, Values, in_memory
 from obskit.metrics.family import Family, Labels
 from obskit.operation import Event
@@ -77,13 +79,19 @@ class Workers:
         self.settled()
 
     def _find(self) -> Directory | None:
-        from obskit.metrics.directory import Directory
-        from obskit.metrics.instances import directory, instance
+        from obskit.metrics.instances import instance
 
-        if self._path is not None:
-            return Directory(self._path, max_label_sets=self._most)
-        found = instance()
-        return directory(self._service, found, max_label_sets=self._most) if found else None
+        found = instance() if self._path is None else None
+        if self._path is None and found is None:
+            return None
+        if find_spec("fcntl") is None:
+            raise OSError(errno.ENOTSUP, "this system has no locks that end with their process (fcntl)")
+        from obskit.metrics.directory import Directory
+        from obskit.metrics.places import directory
+
+        if found is not None:
+            return directory(self._service, found, max_label_sets=self._most)
+        return Directory(self._path or "", max_label_sets=self._most)
 
     def _degrade(self, error: Exception) -> None:
         if self.degraded:
@@ -180,4 +188,4 @@ def _start_over_in_child() -> None:
         workers.start_over()
 
 
-os.register_at_fork(after_in_child=_start_over_in_child)
+at_fork(after_in_child=_start_over_in_child)

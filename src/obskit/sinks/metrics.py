@@ -4,7 +4,6 @@ Count operations: labels come from their fields, families from the catalogue.
 
 from __future__ import annotations
 
-import os
 import weakref
 from bisect import bisect_left
 from collections import Counter as Tally
@@ -23,6 +22,7 @@ from obskit.db.operation import DbOperation
 from obskit.db.pools import TIMEOUT, ConnectionUse, ConnectionWait, pools
 from obskit.db.repeats import N_PLUS_ONE
 from obskit.db.source import Labels
+from obskit.forks import at_fork
 from obskit.health.operation import CheckOperation
 from obskit.metrics.cells import Values, edges_of
 from obskit.metrics.family import CountedHistogram, Counter, Gauge, Histogram
@@ -491,4 +491,4 @@ def _start_over_in_child() -> None:
         sink.start_over()
 
 
-os.register_at_fork(after_in_child=_start_over_in_child)
+at_fork(after_in_child=_start_over_in_child)
