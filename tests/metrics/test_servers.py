@@ -358,12 +358,12 @@ def test_without_a_directory_each_worker_answers_for_itself(tmp_path, two_worker
     if trouble == "it is full":
         given["SHOP_FILE_SIZE"] = "4096"
     with serving(two_workers, tmp_path, **given) as server:
-        pids = Counter(server.visit()["pid"] for _ in range(20))
+        pids = Counter()
+        server.until(lambda: pids.update([server.visit()["pid"]]) or len(pids) == 2)  # a page may make one warn, too
         page = server.page()
         warning = "each worker answers for itself alone"
         server.until(lambda: server.output.read_text().count(warning) == len(pids))
 
-    assert 20 == pids.total()
     assert 1 == page.total("obskit_metrics_degraded")
     assert page.total("http_requests_total") in pids.values()
 
