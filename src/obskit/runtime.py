@@ -69,7 +69,8 @@ class Runtime:
         try:
             self._build()
             self._sinks += extra_sinks
-            self.lines = any(sink.name not in ("metrics", "queries", "totals", "ai_report") for sink in self._sinks)
+            nobody = {"metrics", "queries", "totals", "ai_report", "logs" if not settings.access_log else ""}
+            self.lines = any(sink.name not in nobody for sink in self._sinks)
             recorder.bind(self._sinks)
             self.routes = Routes(settings, self._page if settings.metrics else None)
             health.bind(settings.health_groups, self.routes.mount)
@@ -102,10 +103,9 @@ class Runtime:
             _drain_on_sigterm()
         if settings.metrics:
             self._add_metrics()
-        if settings.access_log:
-            from obskit.sinks.logs import LogSink
+        from obskit.sinks.logs import LogSink
 
-            self._sinks.append(LogSink(self.writer))
+        self._sinks.append(LogSink(self.writer))
 
     def _add_metrics(self) -> None:
         from prometheus_client import REGISTRY

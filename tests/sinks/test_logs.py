@@ -464,6 +464,18 @@ def test_a_hostile_client_leaves_a_line_that_parses(field):
     assert "INFO" == line["level"]
 
 
+def test_events_have_lines_without_access_lines():
+    """
+    With `access_log=False` what operators must know is still told.
+    """
+    with isolated_runtime(access_log=False) as isolated:
+        recorder.emit(Event("metrics.degraded", "WARNING", "each worker answers for itself alone", {}))
+
+    assert [("WARNING", "each worker answers for itself alone")] == [
+        (line["level"], line["message"]) for line in isolated.lines
+    ]
+
+
 def test_access_lines_can_be_off():
     """
     With `access_log=False` requests have no line.
