@@ -5,10 +5,12 @@ The library works where the system has no forks, no POSIX locks and no user ids:
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from obskit import forks
 from obskit.forks import at_fork
 
 # Takes away what Windows has not, before anything else is imported; `random` asks for `fork` itself.
@@ -118,6 +120,16 @@ def test_a_log_file_is_refused(tmp_path):
     told, _ = run(LOGGED, arguments=[tmp_path / "shop.jsonl"])
 
     assert "this system has no locks of the kind that rotation needs (fcntl); write to standard output" in told
+
+
+def test_one_function_asks_the_system_for_forks():
+    """
+    What is to be done at a fork is registered by `at_fork()` alone, so that every module can be imported anywhere.
+    """
+    package = Path(forks.__file__).parent
+    asking = [path.name for path in package.rglob("*.py") if "register_at_fork(" in path.read_text("utf-8")]
+
+    assert ["forks.py"] == asking
 
 
 def test_nothing_is_registered_without_forks(monkeypatch):

@@ -7,7 +7,6 @@ send its headers too.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -16,6 +15,7 @@ from functools import lru_cache
 from threading import Lock
 from typing import Any
 
+from obskit.forks import at_fork
 from obskit.recorder import recorder
 
 KINDS = ("requests", "tokens", "input_tokens", "output_tokens")
@@ -211,7 +211,7 @@ def _duration(text: str) -> float:
 
 
 limits = Limits()
-os.register_at_fork(after_in_child=limits.start_over)
+at_fork(after_in_child=limits.start_over)
 
 
 def rate_limits(provider: str | None = None) -> tuple[RateLimit, ...]:
