@@ -4,7 +4,6 @@ Keep the calls that this process made, as the report needs them: in a ring of so
 
 from __future__ import annotations
 
-import os
 from array import array
 from collections.abc import Iterator
 from math import nan
@@ -13,6 +12,7 @@ from threading import Lock
 from typing import Any, NamedTuple
 
 from obskit.ai.operation import AiOperation
+from obskit.forks import at_fork
 from obskit.recorder import recorder
 
 # With the names, at most about 14 MB, reached after as many calls; an application that makes none pays nothing.
@@ -213,4 +213,4 @@ class Calls:
 
 
 calls = Calls()  # of this process
-os.register_at_fork(after_in_child=calls.start_over)
+at_fork(after_in_child=calls.start_over)
