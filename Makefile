@@ -44,7 +44,7 @@ $(VENV)/.stamp: $(REQUIREMENTS)
 
 $(DEMO_VENV)/.stamp: $(REQUIREMENTS)
 	$(call new_venv,$(DEMO_VENV))
-	$(call install,$(DEMO_VENV),hatchling fastapi uvicorn httpx)
+	$(call install,$(DEMO_VENV),hatchling fastapi uvicorn httpx anthropic genai-prices)
 
 # Try to run each interpreter: a pyenv shim may be on the path and run nothing.
 define new_venv

@@ -21,8 +21,8 @@ NEEDS = {
     "integrations/*sqlalchemy*": ("sqlalchemy",),
     "examples/*flask*": ("flask", "gunicorn", "httpx"),
     "examples/*django*": ("django", "gunicorn", "httpx"),
-    "examples/*fastapi*": ("fastapi", "uvicorn", "httpx"),
-    "examples/*demo*": ("fastapi", "uvicorn", "httpx"),
+    "examples/*fastapi*": ("fastapi", "uvicorn", "httpx", "anthropic"),
+    "examples/*demo*": ("fastapi", "uvicorn", "httpx", "anthropic", "genai_prices"),
 }
 collect_ignore_glob = [tests for tests, libraries in NEEDS.items() if not all(map(find_spec, libraries))]
 # Pools that belong to asgiref, anyio and asyncio, and outlive a test by design.

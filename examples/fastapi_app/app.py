@@ -7,9 +7,11 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import anthropic
 from fastapi import APIRouter, FastAPI, HTTPException
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
@@ -18,6 +20,7 @@ import obskit
 
 DATABASE = os.environ.get("VENDING_DATABASE", f"{tempfile.gettempdir()}/vending-fastapi.db")
 CARD_LIMIT_CENTS = 1000
+MODEL = "claude-sonnet-5-5"
 
 app = FastAPI(title="Vending machines")
 device = APIRouter(prefix="/devices/{device_id}")
@@ -91,6 +94,29 @@ def sell(device_id: int, sale: Sale) -> dict[str, Any]:
         db.execute("INSERT INTO sales (device_id, product, cents) VALUES (?, ?, ?)", [device_id, sale.product, cents])
     sales.inc(sale.quantity, product=sale.product)
     return {"product": sale.product, "cents": cents}
+
+
+@cache
+def claude() -> anthropic.Anthropic:
+    return anthropic.Anthropic()  # its key from ANTHROPIC_API_KEY
+
+
+@device.post("/advice")
+def advise(device_id: int) -> dict[str, str]:
+    with database() as db:
+        stock = db.execute("SELECT product, quantity FROM stock WHERE device_id = ?", [device_id]).fetchall()
+    if not stock:
+        raise HTTPException(404, "no stock to speak of")
+    prompt = "What should be refilled first?\n" + ", ".join(f"{row['product']} ({row['quantity']})" for row in stock)
+    obskit.bind(feature="refill advice")  # what the report groups by, never a label
+    with obskit.observe_ai(service="restocking"):
+        message = claude().messages.create(model=MODEL, max_tokens=100, messages=[{"role": "user", "content": prompt}])
+    return {"advice": "".join(block.text for block in message.content if block.type == "text")}
+
+
+@reports.get("/ai")
+def ai() -> dict[str, Any]:
+    return obskit.ai.report().to_dict()
 
 
 @reports.get("/devices/{device_id}")

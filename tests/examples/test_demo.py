@@ -31,7 +31,8 @@ def test_summary_has_a_row_for_each_endpoint(shown):
     Each endpoint has a row, and the rows add up to the requests: failed, streamed and unmatched ones too.
     """
     text, _ = shown
-    rows = re.findall(r"^([A-Z]+ \S+) +([\d,]+) +([\d.]+) +([\d.]+) +(\d+) +(\d+) +([\d,]+) +([\d.]+)$", text, re.M)
+    row = r"^([A-Z]+ \S+) +([\d,]+) +([\d.]+) +([\d.]+) +(\d+) +(\d+) +([\d,]+) +([\d.]+)(?: +\d+ +[\d,]+ +\$.*)?$"
+    rows = re.findall(row, text, re.M)
     requests, failed = re.search(r"^([\d,]+) requests, ([\d,]+) failed", text, re.M).groups()
     by_endpoint = {row[0]: row for row in rows}
 
@@ -39,6 +40,8 @@ def test_summary_has_a_row_for_each_endpoint(shown):
         "GET /devices",
         "GET /devices/{device_id}",
         "POST /devices/{device_id}/sales",
+        "POST /devices/{device_id}/advice",
+        "GET /reports/ai",
         "GET /reports/sales.csv",
         "GET /reports/devices/{device_id}",
         "GET /boom",
@@ -64,6 +67,24 @@ def test_summary_agrees_with_the_metrics_page(shown):
     assert number(counted[2]) == sold > 0
 
 
+def test_summary_has_the_ai_calls_of_each_endpoint(shown):
+    """
+    The endpoint that asks a model has its calls, tokens and dollars, as the lines of its requests tell them.
+    """
+    text, output = shown
+    lines = [json.loads(line) for line in (output / "lines.jsonl").read_text("utf-8").splitlines()]
+    asked = [line for line in lines if "ai_calls" in line]
+    [(endpoint, calls, tokens, dollars)] = re.findall(r"^[A-Z]+ (\S+) .* (\d+) +([\d,]+) +\$([\d.]+)$", text, re.M)
+    total = re.search(r"^([\d,]+) AI calls of a local stand-in .*: ([\d,]+) tokens, \$([\d.]+)\.$", text, re.M).groups()
+
+    assert {line["endpoint"] for line in asked} == {endpoint} == {"/devices/{device_id}/advice"}
+    assert sum(line["ai_calls"] for line in asked) == number(calls) > 0
+    assert sum(line["ai_cost_usd"] for line in asked) == pytest.approx(float(dollars), abs=0.0001)
+    assert float(dollars) > 0
+    assert total == (calls, tokens, dollars)
+    assert number(tokens) > 3000 * number(calls)
+
+
 def test_summary_says_where_to_look(shown):
     """
     It shows a line, says where the lines are, and gives the addresses.
@@ -73,6 +94,7 @@ def test_summary_says_where_to_look(shown):
     assert f"{output / 'lines.jsonl'}:" in text
     assert '"correlation_id": "' in text
     assert re.search(r"^metrics +http://127\.0\.0\.1:\d+/metrics$", text, re.M)
+    assert re.search(r"^AI report +http://127\.0\.0\.1:\d+/reports/ai$", text, re.M)
     assert re.search(r"^health +http://127\.0\.0\.1:\d+/health$", text, re.M)
 
 
