@@ -1,0 +1,7 @@
+"""
+Be what uvicorn imports.
+"""
+
+from lossy import asgi, network_app
+
+app = network_app(asgi)

@@ -1,0 +1,7 @@
+"""
+Be what gunicorn imports.
+"""
+
+from lossy import network_app, wsgi
+
+app = network_app(wsgi)
