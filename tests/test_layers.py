@@ -15,7 +15,10 @@ PACKAGE = Path(__file__).parents[1] / "src" / "obskit"
 # A part is a name directly under src/obskit: a module or a folder.
 # It imports itself, whatever lies on a lower level, and what ALSO adds. Level 5 imports anything.
 LEVELS = {
-    0: {"settings", "errors", "context", "catalogue", "operation", "rarely", "totals", "forks", "_version"},
+    0: {
+        *("settings", "errors", "context", "catalogue", "operation", "rarely", "totals"),
+        *("forks", "redaction", "_version"),
+    },
     1: {"recorder", "observation"},
     2: {
         *("metrics", "sinks", "db", "ai", "logs", "health", "system", "audit"),

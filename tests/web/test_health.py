@@ -124,23 +124,33 @@ def test_the_log_has_the_reason_and_no_secret():
         line["health"],
         line["reason"],
     )
-    assert line["error"].startswith("could not connect to [redacted] password=[")
+    assert line["error"].startswith(
+        "could not connect to [redacted] password='[redacted:password]' key [redacted:api_key] in "
+    )
     assert [] == [word for word in SECRETS if word in json.dumps(line)]
 
 
 def test_details_are_redacted_by_key():
     """
-    What a check tells under a name that says secret is hidden, however deep.
+    What a check tells is redacted as lines are, however deep, by the names of `redact_keys` too, and by value even
+    where lines are not; and the place of a database goes with its user.
     """
     details = {"api_key": "abc", "pool": {"password": "abc", "size": 5}, "hosts": [f"x {DSN}"], "when": object}
+    details |= {"iban": "DE02", "tokens_used": 7, "author": "ada", "deep": {"a": [{"token": "abc"}]}}
+    details["said"] = "DETAIL:  Key (email)=(ada@shop.example) already exists."
     health.add("queue", lambda: details)
-    with isolated_runtime(expose_details="always") as isolated:
+    with isolated_runtime(expose_details="always", redact_keys=["iban"], redact_values=False) as isolated:
         found = json.loads(ask(isolated, "/health/queue").body)["checks"]["queue"]["details"]
 
     assert {
-        "api_key": "[redacted]",
-        "pool": {"password": "[redacted]", "size": 5},
+        "api_key": "[redacted:api_key]",
+        "pool": {"password": "[redacted:password]", "size": 5},
         "hosts": ["x [redacted]"],
+        "iban": "[redacted:iban]",
+        "tokens_used": 7,
+        "author": "ada",
+        "deep": {"a": [{"token": "[redacted:token]"}]},
+        "said": "DETAIL:  [redacted:detail]",
         "when": "<class 'object'>",
     } == found
 

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from obskit.logs.clients import shown_client
-from obskit.logs.redaction import Redactor
+from obskit.redaction.redactor import Redactor
 from obskit.settings import Settings
 
 # Of what the server passes as arguments: its text would have to be parsed, and may be formatted anyhow.

@@ -7,9 +7,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Mapping, Set
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from datetime import UTC, date, datetime
-from math import floor
+from math import floor, isfinite
 from typing import Any
 from uuid import UUID
 
@@ -50,13 +51,21 @@ RESERVED = frozenset(
 )
 # What `log_callsite` adds; reserved where it is on.
 CALLSITE = frozenset(["module", "function", "line", "thread", "process"])
-# Deeper is shown as text; a list may hold itself.
-MAX_DEPTH = 8
+# What lies deeper is cut; a list may hold itself, and log stores take about 20 levels.
+MAX_DEPTH = 16
+# What the values of a line may take when they are laid open, in characters: log stores refuse lines of a megabyte, and
+# 16,000 values take a few milliseconds.
+MAX_OPENED = 1_000_000
+PER_VALUE = 64
 # Of these no part can hide a secret from redaction by key, and none has code of the application's to run.
 SIMPLE = frozenset([str, int, float, bool, type(None), datetime, date, UUID])
 # orjson would show what a dataclass keeps out of its `repr()`.
 OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_PASSTHROUGH_DATACLASS
 WITH_END = OPTIONS | orjson.OPT_APPEND_NEWLINE
+# Beyond it a reader that has floats alone would round.
+_EXACT = 2**53
+_ITEMS = (list, tuple, Set, deque)
+_HOLDERS = (Mapping, *_ITEMS)
 # Line ends and terminal commands that JSON lets through: C1 controls, the Unicode line and paragraph separators, and
 # what turns the direction of writing.
 _unsafe = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -69,7 +78,7 @@ def render(fields: Any) -> bytes:
     try:
         line = dumps(fields, opened, WITH_END)
     except UNSAYABLE:
-        return json.dumps(opened(fields), separators=(",", ":")).encode("ascii") + b"\n"
+        return json.dumps(_opened_line(fields), separators=(",", ":")).encode("ascii") + b"\n"
     return line if line.isascii() else escaped(line)
 
 
@@ -80,25 +89,91 @@ def escaped(line: bytes) -> bytes:
     return _unsafe.sub(lambda found: f"\\u{ord(found[0]):04x}", line.decode("utf-8")).encode("utf-8")
 
 
-def opened(value: Any, depth: int = MAX_DEPTH) -> Any:
+class Room:
+    """
+    Say how much the values of one line may still take when they are laid open: what is shared by many may unfold to
+    more than any memory holds.
+
+    Attributes:
+        left: In characters; each value takes `PER_VALUE` beside its text.
+    """
+
+    __slots__ = ("left",)
+
+    def __init__(self, left: int = MAX_OPENED) -> None:
+        self.left = left
+
+
+def opened(value: Any, depth: int = MAX_DEPTH, room: Room | None = None) -> Any:
     """
     Lay a value open: keep what JSON can say, go into what holds other values, and say the rest as text.
+
+    What finds no room is cut, and a mark says how much: `"[7 items cut]"`, `"cut": "[2 fields cut]"`.
     """
+    room = Room() if room is None else room
+    kind = type(value)
+    if kind is str:
+        return _said(value, room)
+    room.left -= PER_VALUE
+    if (kind is int and -_EXACT < value < _EXACT) or value is None or kind is bool:
+        return value
     try:
-        if value is None or isinstance(value, bool) or (isinstance(value, (int, float)) and abs(value) < 2**53):
-            return value
         if isinstance(value, float):
-            return None  # NaN and the infinities, as orjson has it; beyond 2**53 a reader would round
-        if depth and isinstance(value, Mapping):
-            return {as_text(name): opened(inner, depth - 1) for name, inner in value.items()}
-        if depth and isinstance(value, (list, tuple, Set)):
-            return [opened(inner, depth - 1) for inner in value]
-        if depth and dataclasses.is_dataclass(value) and not isinstance(value, type):
-            shown = [field.name for field in dataclasses.fields(value) if field.repr]
-            return {name: opened(getattr(value, name), depth - 1) for name in shown}
+            return value if isfinite(value) else None  # as orjson has it
+        if isinstance(value, int) and abs(value) < _EXACT:
+            return value
+        if isinstance(value, Mapping):
+            return _fields(value.items(), len(value), depth, room)
+        if isinstance(value, _ITEMS):
+            return _items(value, depth, room)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            names = [field.name for field in dataclasses.fields(value) if field.repr]
+            return _fields([(name, getattr(value, name)) for name in names], len(names), depth, room)
     except Exception:
         pass  # its own methods raise; as_text() says what it is
-    return as_text(value)
+    return _said(as_text(value), room)
+
+
+def _said(text: str, room: Room) -> str:
+    if not text.isascii():
+        text = as_text(text)
+    left, room.left = max(room.left - PER_VALUE, 0), room.left - PER_VALUE - len(text)
+    return text if len(text) <= left else f"{text[:left]} [{len(text) - left} characters cut]"
+
+
+def _items(values: Collection[Any], depth: int, room: Room) -> list[Any]:
+    shown: list[Any] = []
+    for value in values:
+        if room.left <= 0 or not depth:
+            shown.append(f"[{len(values) - len(shown)} items cut]")
+            room.left = min(room.left, 0)
+            break
+        shown.append(opened(value, depth - 1, room))
+    return shown
+
+
+def _fields(pairs: Iterable[tuple[Any, Any]], count: int, depth: int, room: Room) -> dict[str, Any]:
+    shown: dict[str, Any] = {}
+    for number, (name, value) in enumerate(pairs):
+        if room.left <= 0 or not depth:
+            shown["cut"] = f"[{count - number} fields cut]"
+            room.left = min(room.left, 0)
+            break
+        shown[_said(name if type(name) is str else as_text(name), room)] = opened(value, depth - 1, room)
+    return shown
+
+
+def _opened_line(fields: Any) -> Any:
+    """
+    Lay a line open: its own texts are as long as they are, and what they hold shares one room.
+    """
+    if not isinstance(fields, Mapping):
+        return opened(fields)
+    room = Room()
+    return {
+        as_text(name): as_text(value) if type(value) is str else opened(value, MAX_DEPTH, room)
+        for name, value in fields.items()
+    }
 
 
 def as_text(value: Any) -> str:
@@ -108,6 +183,10 @@ def as_text(value: Any) -> str:
     try:
         if isinstance(value, datetime):
             return value.isoformat().replace("+00:00", "Z")
+        if isinstance(value, _HOLDERS):
+            room = Room()
+            flat = opened(value, MAX_DEPTH, room)
+            value = flat if room.left <= 0 else value
         text = f"{type(value).__name__}: {value}" if isinstance(value, BaseException) else str(value)
         return str.encode(text, "utf-8", "backslashreplace").decode("utf-8")
     except Exception:

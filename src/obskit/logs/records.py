@@ -11,11 +11,11 @@ from typing import Any
 
 from obskit.context import current
 from obskit.logs.access import READERS, fields_of, read
-from obskit.logs.lines import SIMPLE, as_text, opened
+from obskit.logs.lines import SIMPLE, Room, as_text, opened
 from obskit.logs.sampling import LEFT_OUT
-from obskit.logs.secret_values import CARD_FROM, SHORTEST
 from obskit.logs.stream import Target
 from obskit.logs.writer import Body, Make, Writer, callsite, follow, standing
+from obskit.redaction.values import CARD_FROM, SHORTEST
 
 # What every record has comes first in its dict, in one order; what came with `extra` follows.
 _OF_RECORDS = tuple(logging.makeLogRecord({}).__dict__)
@@ -124,16 +124,17 @@ def _handling(writer: Writer) -> Callable[[JsonHandler, logging.LogRecord], bool
                 elif traced:
                     add_rest(body, None)
                 if len(fields) > _COUNT:
+                    room = None
                     extra = islice(fields.items(), _COUNT, None) if type(record) is _Record else _extra_of(record)
                     for name, value in extra:
                         if name not in known:
-                            _add_extra(body, name, value, writer)
+                            _add_extra(body, name, value, writer, room := room or Room())
                         elif (kind := type(value)) is str:
                             body[name] = value if len(value) < SHORTEST else text(value)
                         elif kind in SIMPLE and (kind is not int or value < CARD_FROM):
                             body[name] = value
                         else:
-                            add_one(body, name, value)
+                            add_one(body, name, value, room := room or Room())
                 if record.exc_info or record.stack_info:
                     _add_trace(body, record, writer)
             line = make(record.created, body)
@@ -189,9 +190,9 @@ def _extra_of(record: logging.LogRecord) -> Iterable[tuple[Any, Any]]:
     return [pair for pair in record.__dict__.items() if pair[0] not in _OF_RECORDS]
 
 
-def _add_extra(body: Body, name: Any, value: Any, writer: Writer) -> None:
+def _add_extra(body: Body, name: Any, value: Any, writer: Writer, room: Room) -> None:
     if name not in _LEFT_BEHIND:
-        writer.add_one(body, name, value)
+        writer.add_one(body, name, value, room)
 
 
 def _add_trace(body: Body, record: logging.LogRecord, writer: Writer) -> None:

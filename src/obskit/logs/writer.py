@@ -23,10 +23,12 @@ from obskit.errors import ConfigurationError
 from obskit.logs.console import console, wants_colour
 from obskit.logs.lines import (
     CALLSITE,
+    MAX_DEPTH,
     OPTIONS,
     RESERVED,
     SIMPLE,
     UNSAYABLE,
+    Room,
     as_text,
     dumps,
     escaped,
@@ -36,14 +38,14 @@ from obskit.logs.lines import (
     rfc3339,
     whole_second,
 )
-from obskit.logs.redaction import Redactor
 from obskit.logs.sampling import Sampler
 from obskit.logs.schemas import renames_of, roots_of, shape_of
-from obskit.logs.secret_values import CARD_FROM, SHORTEST, marker
 from obskit.logs.stream import Target, reason_of
 from obskit.logs.targets import channel_target_for, error_target_for, target_for
 from obskit.operation import Operation
 from obskit.recorder import Recorder, recorder
+from obskit.redaction.redactor import Redactor
+from obskit.redaction.values import CARD_FROM, SHORTEST, marker
 from obskit.settings import Settings
 
 T = TypeVar("T")
@@ -220,18 +222,19 @@ class Writer:
         return self._add_each if self.settings.redact_values else add
 
     def _add_each(self, body: Body, given: Mapping[str, Any]) -> None:
-        known, text = self.known, self.redactor.text
+        known, text, room = self.known, self.redactor.text, None
         for name, value in given.items():
             if name not in known:
-                self._add_slowly(body, {name: value})
+                self._add_slowly(body, {name: value}, room := room or Room())
             elif (kind := type(value)) is str:
                 body[name] = value if len(value) < SHORTEST else text(value)
             elif kind in SIMPLE and (kind is not int or value < CARD_FROM):
                 body[name] = value
             else:
-                self.add_one(body, name, value)
+                self.add_one(body, name, value, room := room or Room())
 
-    def _add_slowly(self, body: Body, given: Mapping[Any, Any]) -> None:
+    def _add_slowly(self, body: Body, given: Mapping[Any, Any], room: Room | None = None) -> None:
+        room = room or Room()
         for key, value in given.items():
             if key == "exc_info":
                 self.add_exception(body, value)
@@ -239,11 +242,11 @@ class Writer:
                 if value:
                     self.add_stack(body, value if isinstance(value, str) else _stack())
             else:
-                self.add_one(body, key, value)
+                self.add_one(body, key, value, room)
 
-    def add_one(self, body: Body, key: Any, value: Any) -> None:
+    def add_one(self, body: Body, key: Any, value: Any, room: Room) -> None:
         """
-        Add a caller's field, whatever its name and its value are.
+        Add a caller's field, whatever its name and its value are; what it holds shares the room of the line.
         """
         name = key if type(key) is str else as_text(key)
         while name in self.reserved:
@@ -254,7 +257,7 @@ class Writer:
             body[name] = value if is_empty else marker(rule)
             return
         shown = self.redactor.value(opened(value) if type(value) is int and abs(value) >= _LARGE else value)
-        body[name] = shown if type(shown) in SIMPLE else opened(shown)
+        body[name] = shown if type(shown) in SIMPLE else opened(shown, MAX_DEPTH, room)
         if name is key and len(self.known) < MAX_KNOWN:
             self.known.add(name)
 

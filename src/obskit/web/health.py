@@ -18,6 +18,7 @@ from obskit.health.registry import registry
 from obskit.health.runs import Answer, Check, Run
 from obskit.health.secrets import redacted, without_secrets
 from obskit.recorder import recorder
+from obskit.redaction.redactor import Redactor
 from obskit.settings import Settings
 from obskit.web.replies import NO_STORE, TEXT, Reply, Request, has_token, is_in
 
@@ -40,6 +41,7 @@ class HealthRoutes:
         self._moment = (0, "")  # one tuple, read once: the whole second that was last written
         self._prefix = settings.health_path
         self._fail_status = settings.health_fail_status
+        self._redactor = Redactor(settings.redact_keys)  # by value, too, whatever lines do
         self._nobody = settings.expose_details == "never" or (
             settings.expose_details == "authorised" and settings.details_token is None and not settings.details_networks
         )
@@ -137,7 +139,7 @@ class HealthRoutes:
     def _own(self, status: Status, now: str, checks: Iterable[Check], whole: bool) -> dict[str, Any]:
         body: dict[str, Any] = {"status": status, "timestamp": now, "checks": {}}
         for check in checks:
-            body["checks"][check.declared.name] = _shown(check, recorder.clock())
+            body["checks"][check.declared.name] = _shown(check, recorder.clock(), self._redactor)
         if whole:
             body["transitions"] = [
                 {
@@ -160,7 +162,7 @@ class HealthRoutes:
         if settings.version:
             body["releaseId"] = settings.version
         for check in checks:
-            shown, name = _shown(check, now), check.declared.name
+            shown, name = _shown(check, now, self._redactor), check.declared.name
             entry: dict[str, Any] = {"componentId": name, "status": shown["status"]}
             if "response_time_ms" in shown:
                 entry |= {"observedValue": shown["response_time_ms"], "observedUnit": "ms"}
@@ -172,7 +174,7 @@ class HealthRoutes:
         return body
 
 
-def _shown(check: Check, now: float) -> dict[str, Any]:
+def _shown(check: Check, now: float, redactor: Redactor) -> dict[str, Any]:
     """
     Write what is known of a check, for the authorised.
     """
@@ -183,14 +185,14 @@ def _shown(check: Check, now: float) -> dict[str, Any]:
     if answer.outcome.status != answer.status:
         shown["last_run"] = answer.outcome.status  # which hysteresis has not let through yet
     if answer.outcome.reason:
-        shown["reason"] = redacted(answer.outcome.reason)
+        shown["reason"] = redacted(answer.outcome.reason, redactor)
     if answer.seconds is not None:
         shown["response_time_ms"] = round(answer.seconds * 1000, 3)
     if answer.answered_at is not None:
         shown["age_s"] = round(max(0.0, now - answer.answered_at), 3)
     shown["stale"] = _is_stale(check, answer, now)
     if answer.outcome.details:
-        shown["details"] = without_secrets(answer.outcome.details)
+        shown["details"] = without_secrets(answer.outcome.details, redactor)
     return shown
 
 

@@ -16,13 +16,19 @@ ANYWHERE = (
     *("password", "passwd", "passphrase", "passcode", "pwd", "secret", "secrets", "credential", "credentials"),
     *("authorization", "api_key", "api_keys", "private_key", "access_key", "secret_key", "signing_key"),
     *("encryption_key", "master_key", "account_key", "shared_key", "storage_key", "session_key", "session_id"),
-    *("connection_string", "seed_phrase", "recovery_codes", "phpsessid", "jsessionid"),
+    *("connection_string", "seed_phrase", "recovery_codes", "backup_codes", "phpsessid", "jsessionid", "sessid"),
+    *("shared_access_signature", "passwort", "kennwort", "contraseña", "senha", "security_code", "cc_number"),
     *("card_number", "card_no", "credit_card", "card_pin", "cvv", "cvc", "cvv2", "ssn", "social_security"),
     *(f"{of}_pass" for of in ("admin", "database", "db", "ftp", "mail", "mysql", "redis", "smtp", "user")),
 )
 # Secret at the end of a name only: `access_token` but not `token_type`, `set-cookie` but not `cookie_consent`.
 AT_END = (
     *("token", "access_tokens", "refresh_tokens", "bearer", "jwt", "otp", "otp_code", "totp", "csrf", "xsrf"),
+    *(
+        f"{of}_key"
+        for of in ("openai", "anthropic", "azure", "gemini", "mailgun", "sendgrid", "stripe", "deploy", "license")
+    ),
+    *("auth_header", "mfa_code", "two_factor_code"),
     *("cookie", "cookies", "auth_key", "ssh_key", "hmac_key", "subscription_key", "functions_key"),
 )
 # Secret as the whole name only: short words that mean something else in company.

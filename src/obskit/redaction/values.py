@@ -11,13 +11,13 @@ from __future__ import annotations
 import binascii
 import re
 
-from obskit.logs.secret_keys import Verdicts
+from obskit.redaction.keys import Verdicts
 
 # Shorter text cannot hold a secret together with what gives it away: `pwd=abc`.
 SHORTEST = 7
-# A card number has at least so many digits.
+# A card number has 13 digits to 19.
 _CARD_DIGITS = 13
-CARD_FROM = 10 ** (_CARD_DIGITS - 1)
+CARD_FROM, CARD_TO = 10 ** (_CARD_DIGITS - 1), 10**19
 _DIGITS = b"0123456789"
 _SIGNS = b"=:@_-IJB"
 _SIEVED = bytes(set(range(256)) - set(_DIGITS + _SIGNS))
@@ -48,9 +48,16 @@ def rule_in(text: str) -> str | None:
     return found[1] if found else None
 
 
-# Tokens that say what they are: first a cheap look at what stands before a sign, then their patterns.
-_dashed = re.compile(r"-(?:(?<=sk-)|(?<=xox[a-z]-)|(?<=xapp-)|(?<=glpat-)|(?<=GOCSPX-)|(?<=----))").search
-_underlined = re.compile(r"_(?:(?<=gh[pousr]_)|(?<=github_pat_)|(?<=[sr]k_)|(?<=whsec_)|(?<=hf_)|(?<=npm_))").search
+# Tokens that say what they are: first a cheap look at what stands before a sign, then their patterns. Most signs have
+# something else before them, and end the look at the first letter.
+_dashed = re.compile(
+    r"-(?:(?<=[ikptxXY-]-)(?:(?<=sk-)|(?<=xapp-)|(?<=GOCSPX-)|(?<=----)|(?<=(?:xai|pat|ptt)-)|(?<=gl[dr]t-)|(?<=glcbt-)"
+    r"|(?<=glsoat-)|(?<=pplx-)|(?<=pypi-)|(?<=SECRET-KEY-))|(?<=xox[a-z]-))"
+).search
+_underlined = re.compile(
+    r"_(?:(?<=gh[pousr]_)|(?<=pat_)|(?<=[sr]k_)|(?<=whsec_)|(?<=hf_)|(?<=(?:npm|ntn|sbp)_)|(?<=r8_)|(?<=dop_v1_)"
+    r"|(?<=lin_api_)|(?<=sntry[su]_))"
+).search
 
 
 def _tokens(*patterns: tuple[str, str]) -> tuple[tuple[str, re.Pattern[str]], ...]:
@@ -61,19 +68,48 @@ _WITH_J = _tokens(("jwt", r"(?<![A-Za-z0-9_-])eyJ[\w-]{5,}(?:\.{1,2}[\w-]+){1,4}
 _WITH_I = _tokens(("aws", r"A[KS]IA[A-Z0-9]{16}"), ("google", r"AIza[\w-]{35}"))
 _WITH_UNDERLINE = _tokens(
     ("github", r"gh[pousr]_\w{20,}|github_pat_\w{20,}"),
-    ("stripe", r"[sr]k_(?:live|test)_\w{10,}|whsec_[\w+/=]{16,}"),
+    ("stripe", r"(?<![A-Za-z0-9])[sr]k_(?:live|test)_\w{10,}|whsec_[\w+/=]{16,}"),
     ("hugging_face", r"(?<![A-Za-z0-9])hf_[A-Za-z0-9]{30,}"),
     ("npm", r"(?<![A-Za-z0-9])npm_[A-Za-z0-9]{36}"),
+    # Groq, Replicate
+    ("api_key", r"(?<![A-Za-z0-9])(?:gsk_[A-Za-z0-9]{40,}|r8_[A-Za-z0-9]{37})"),
+    # DigitalOcean, Docker, Linear, Notion, Sentry, Shopify, Supabase
+    (
+        "token",
+        r"(?<![A-Za-z0-9])(?:dop_v1_[0-9a-f]{64}|dckr_pat_[\w-]{20,}|lin_api_\w{30,}|ntn_[A-Za-z0-9]{40,}"
+        r"|sntry[su]_[\w+/=]{40,}|shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}|sbp_[0-9a-f]{40})",
+    ),
 )
 _KEY_NAME = "[A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,10}-----"
 _WITH_DASH = _tokens(
-    ("private_key", rf"-----BEGIN {_KEY_NAME}(?s:.)*?(?:-----END {_KEY_NAME}|\Z)"),
-    ("slack", r"(?:xox[a-z]|xapp)-[\w-]{10,}"),
-    ("gitlab", r"glpat-[\w-]{20,}"),
+    ("private_key", rf"-----BEGIN {_KEY_NAME}(?s:.)*?(?:-----END {_KEY_NAME}|\Z)|AGE-SECRET-KEY-1[A-Z0-9]{{40,}}"),
+    ("slack", r"(?:xoxe\.)?xox[a-z]-[\w-]{10,}|xapp-[\w-]{10,}"),
+    ("gitlab", r"gl(?:pat|ptt|dt|rt|cbt|soat)-[\w-]{20,}"),
     ("google", r"GOCSPX-[\w-]{20,}"),
-    # OpenAI, Anthropic and those that follow them; no `task-` or `desk-`.
-    ("api_key", r"(?<![A-Za-z0-9_-])sk-(?=[\w-]{0,60}\d)[\w-]{20,}"),
+    # OpenAI, Anthropic and those that follow them, with no `task-` or `desk-`; xAI, Perplexity
+    (
+        "api_key",
+        r"(?<![A-Za-z0-9_-])(?:sk-ant-[\w-]{6,}|sk-(?=[\w-]{0,60}\d)[\w-]{20,}|(?:xai|pplx)-[A-Za-z0-9]{40,})",
+    ),
+    ("pypi", r"pypi-[\w-]{50,}"),
 )
+# These have a full stop or a slash where others have a sign. All texts have such, so it does not pass the sieve; what
+# does is a digit or two with one of the other signs, which tokens of this length have.
+_WITH_STOP = _tokens(
+    ("google", r"(?<![A-Za-z0-9])ya29\.[\w-]{20,}"),
+    ("sendgrid", r"(?<![A-Za-z0-9])SG\.[\w-]{16,}\.[\w-]{30,}"),
+    ("vault", r"(?<![A-Za-z0-9])hvs\.[\w-]{24,}"),
+)
+_refresh = re.compile(r"(?<!\w)1//0[\w-]{30,}")
+_AS_REFRESH = marker("google")
+# URLs and names that hold a token in their path.
+_hook = re.compile(
+    r"(hooks\.slack\.com/(?:services|workflows|triggers)/|discord(?:app)?\.com/api/webhooks/\d{5,25}/)"
+    r"[\w/-]{20,}"
+)
+_IN_HOOK = r"\1[redacted:webhook]"
+_telegram = re.compile(r"(?<!\d)(\d{8,12}:)AA[\w-]{30,}")
+_AS_TELEGRAM = r"\1[redacted:telegram]"
 # After these words; others than a token's follow them in prose.
 _bearer = re.compile(r"(?i)\b(bearer\s+)(?!\[redacted:)((?=[\w.~+/=-]{0,200}\d)[\w.~+/=-]{6,}|[\w.~+/=-]{16,})")
 _AFTER_BEARER = r"\1[redacted:bearer]"
@@ -152,7 +188,13 @@ class SecretValues:
     def _look_once(self, text: str, sieved: bytes, bare: bool) -> str:
         if "@" in text and "://" in text:
             text = _service.sub(_IN_URL, _web.sub(_IN_URL, text))
-        if "=" in text or ":" in text:
+        if ":" in text:
+            if "ook" in text:
+                text = _hook.sub(_IN_HOOK, text)
+            if ":AA" in text:
+                text = _telegram.sub(_AS_TELEGRAM, text)
+            text = self._said(text, bare)
+        elif "=" in text:
             text = self._said(text, bare)
         if "earer" in text or "EARER" in text or "asic" in text:
             text = _basic.sub(_basic_marker, _bearer.sub(_AFTER_BEARER, text))
@@ -164,6 +206,10 @@ class SecretValues:
             text = _without(_WITH_UNDERLINE, text)
         if len(sieved) >= _CARD_DIGITS and len(sieved.translate(None, _SIGNS)) >= _CARD_DIGITS:
             text = _card.sub(_card_marker, text)
+        if "." in text and ("ya29." in text or "hvs." in text or "SG." in text):
+            text = _without(_WITH_STOP, text)
+        if "1//0" in text:
+            text = _refresh.sub(_AS_REFRESH, text)
         if "-" in text:
             if "--" in text:
                 text = _option.sub(self._option, text)
@@ -262,7 +308,14 @@ def _basic_marker(found: re.Match[str]) -> str:
     return found[1] + marker("basic") if ":" in decoded and decoded.isprintable() else found[0]
 
 
+# Shorter and longer numbers than 16 digits are of few issuers; so an IMEI is no card.
+_STARTS = {13: ("4",), 14: ("30", "36", "38", "39"), 15: ("34", "37"), 17: ("5", "6"), 18: ("5", "6")}
+
+
 def _card_marker(found: re.Match[str]) -> str:
     digits = [int(digit) for digit in found[0] if digit.isdigit()]
+    starts = _STARTS.get(len(digits))
+    if len(digits) > 19 or (starts is not None and not found[0].startswith(starts)):
+        return found[0]
     doubled = [sum(divmod(2 * digit, 10)) for digit in digits[-2::-2]]
-    return marker("card") if len(digits) <= 19 and (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0 else found[0]
+    return marker("card") if (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0 else found[0]

@@ -9,10 +9,13 @@ from base64 import b64encode
 SECRET = "hunter2-s3cr3t"
 JWT = ".".join(["eyJ" + "hbGciOiJIUzI1NiJ9", "eyJ" + "zdWIiOiI0MiJ9", "abc_DEF-123"])
 OPAQUE = "9f86d081884c7d659a2feaa0c55ad015"
+LONG = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+MIXED = "Abc123_def456-ghi789jkl012mno345pqr"
 CARDS = (
     *("4111111111111111", "4111 1111 1111 1111", "4111-1111-1111-1111", "5500005555555559", "2223003122003222"),
     *("378282246310005", "3782 822463 10005", "6011111111111117", "3530111333300000", "4000056655665556"),
-    "4222222222222",
+    *("4222222222222", "5105105105105100", "5105-1051-0510-5100", "5105 1051 0510 5100", "371449635398431"),
+    *("3714-496353-98431", "38520000023237", "30569309025904", "6011000990139424", "6205500000000000004"),
 )
 KEY_BLOCK = "\n".join(
     ["-----BEGIN RSA " + "PRIVATE KEY-----", "MIIEpAIBAAKCAQEA" + OPAQUE, "-----END RSA " + "PRIVATE KEY-----"]
@@ -40,7 +43,82 @@ TOKENS = {
     "key block": KEY_BLOCK,
     "key of pgp": KEY_BLOCK.replace("RSA PRIVATE KEY", "PGP PRIVATE KEY BLOCK"),
     "half a key block": KEY_BLOCK[:60],
+    "key of a service account": KEY_BLOCK.replace("RSA ", "").replace("\n", "\\n"),
+    "encrypted key": KEY_BLOCK.replace("RSA", "ENCRYPTED"),
+    "key of ssh": KEY_BLOCK.replace("RSA", "OPENSSH"),
+    "key of age": "AGE-SECRET" + "-KEY-1" + "QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L" * 2,
+    "github oauth": "gho" + "_" + LONG[:36],
+    "github user": "ghu" + "_" + LONG[:36],
+    "github refresh": "ghr" + "_" + LONG[:40],
+    "gitlab trigger": "glptt" + "-" + OPAQUE,
+    "gitlab deploy": "gldt" + "-" + LONG[:20],
+    "gitlab runner": "glrt" + "-" + LONG[:20],
+    "gitlab job": "glcbt" + "-64_" + LONG[:20],
+    "gitlab application": "glsoat" + "-" + LONG[:20],
+    "slack user": "xoxp" + "-123456789012-123456789012-" + OPAQUE,
+    "slack configuration": "xoxe" + ".xoxp-1-" + MIXED,
+    "slack hook": "https://hooks.slack" + ".com/services/T00000000/B00000000/" + LONG[:24],
+    "discord hook": "https://discord" + ".com/api/webhooks/123456789012345678/" + MIXED,
+    "telegram bot": "123456789" + ":AA" + LONG[:33],
+    "stripe secret test": "sk" + "_test_" + LONG[:24],
+    "openai service account": "sk" + "-svcacct-" + MIXED,
+    "openai admin": "sk" + "-admin-" + MIXED,
+    "openrouter": "sk" + "-or-v1-" + OPAQUE * 2,
+    "anthropic admin": "sk" + "-ant-admin01-" + MIXED,
+    "anthropic short": "sk" + "-ant-abcdefgh",
+    "groq": "gsk" + "_" + LONG[:52],
+    "xai": "xai" + "-" + LONG,
+    "perplexity": "pplx" + "-" + LONG[:48],
+    "replicate": "r8" + "_" + LONG[:37],
+    "google access": "ya29" + ".a0AfH6SMBx-" + MIXED,
+    "google refresh": "1/" + "/0" + MIXED,
+    "sendgrid": "SG" + "." + MIXED[:22] + "." + MIXED + MIXED,
+    "vault": "hvs" + ".CAESI" + MIXED,
+    "pypi": "pypi" + "-AgEIcHlwaS5vcmc" + LONG,
+    "digitalocean": "dop" + "_v1_" + OPAQUE * 2,
+    "docker": "dckr" + "_pat_" + LONG[:27],
+    "linear": "lin" + "_api_" + LONG[:40],
+    "notion": "ntn" + "_" + LONG[:46],
+    "sentry": "sntrys" + "_" + LONG[:60],
+    "shopify": "shpat" + "_" + OPAQUE,
+    "supabase": "sbp" + "_" + OPAQUE + OPAQUE[:8],
 }
+# Where there is a user's name and a password, or only the latter: each of `{}`.
+DSNS = (
+    *("postgresql://u:{}@h/d", "postgres://u:{}@h:5432/d?sslmode=require", "postgresql+psycopg://u:{}@h/d"),
+    *("postgresql+asyncpg://u:{}@h/d", "postgresql+pg8000://u:{}@h/d", "cockroachdb://u:{}@h:26257/d"),
+    *("mysql+pymysql://u:{}@h/d", "mysql+aiomysql://u:{}@h/d", "mysql+mysqldb://u:{}@h/d", "jdbc:mysql://u:{}@h/d"),
+    *("mariadb+mariadbconnector://u:{}@h/d", "oracle+oracledb://u:{}@h:1521/?service_name=x"),
+    *("mssql+pyodbc://sa:{}@h/d?driver=ODBC+Driver+18", "mssql+pymssql://sa:{}@h/d", "redshift+psycopg2://u:{}@h/d"),
+    *("mongodb://u:{}@h1:27017,h2:27017/d?replicaSet=rs", "mongodb+srv://u:{}@h/d", "redis://default:{}@h:6379/0"),
+    *("rediss://:{}@h:6380", "redis+sentinel://:{}@h:26379", "clickhouse+native://u:{}@h/d", "trino://u:{}@h/c"),
+    *("snowflake://u:{}@acct/d", "couchbase://u:{}@h", "cassandra://u:{}@h", "neo4j+s://u:{}@h", "bolt://u:{}@h"),
+    *("amqp://u:{}@h", "amqps://u:{}@h/v", "nats://u:{}@h", "ldap://cn=admin:{}@h", "ldaps://u:{}@h", "imap://u:{}@h"),
+    *("smtps://u:{}@h", "sftp://u:{}@h/x", "ssh://u:{}@h", "libsql://u:{}@h", "sqlserver://sa:{}@h?database=d"),
+    *("jdbc:postgresql://h/d?user=ada&password={}", "jdbc:sqlserver://h;user=sa;password={};encrypt=true"),
+    *("Driver={{ODBC Driver 18}};Server=h;UID=sa;PWD={};", "host=h user=u password='{}' dbname=d"),
+    *(
+        "Endpoint=sb://x.servicebus.windows.net/;SharedAccessKeyName=k;SharedAccessKey={}",
+        "create_engine('mysql://u:{}@h')",
+    ),
+    *(
+        "DefaultEndpointsProtocol=https;AccountName=n;AccountKey={};",
+        "https://x.blob.example/c?sv=2021-01-01&sig={}&se=2",
+    ),
+    *("BlobEndpoint=https://x.blob.example/;SharedAccessSignature=sv=2021&sig={}",),
+)
+HEADERS = (
+    *(
+        "Authorization: Basic {}",
+        "Proxy-Authorization: Basic {}",
+        "Authorization: ApiKey {}",
+        "authorization: token {}",
+    ),
+    *("{{'Authorization': 'Basic {}'}}", "{{'Set-Cookie': 'sid={}; Path=/'}}", "Cookie: a=b; sessionid={}; c=d"),
+    *("Set-Cookie: sessionid={}; Path=/; HttpOnly", "X-Amz-Security-Token: {}", "x-goog-api-key: {}", "api-key: {}"),
+    *("X-Vault-Token: {}", "PRIVATE-TOKEN: {}", "X-Shopify-Access-Token: {}", "X-Amz-Credential={}"),
+    "authorization=AWS4-HMAC-SHA256 Credential=A/2026/us-east-1/s3/aws4_request, SignedHeaders=host, Signature={}",
+)
 
 # Keys whose values are secret, as people write them.
 KEYS = (
@@ -67,6 +145,17 @@ KEYS = (
     *("credential", "credentials", "aws_credentials", "connection_string", "connectionString", "smtp_pass", "DB_PASS"),
     *("card_number", "cardNumber", "cardnumber", "credit_card", "creditCardNumber", "cvv", "cvc", "cvv2", "card_cvv"),
     *("ssn", "SSN", "user_ssn", "social_security_number", "otp", "otp_code", "totp", "totp_secret", "seed_phrase"),
+    *(
+        "aws_session_token",
+        "AWS_SESSION_TOKEN",
+        "X-Amz-Security-Token",
+        "x-goog-api-key",
+        "GITHUB_TOKEN",
+        "PRIVATE-TOKEN",
+    ),
+    *("AZURE_CLIENT_SECRET", "SharedAccessSignature", "sas_token", "openai_key", "ANTHROPIC_KEY", "google_credentials"),
+    *("stripe_secret", "service_account_key", "refreshtoken", "session_secret", "auth_header", "keystore_password"),
+    *("security_code", "cc_number", "mfa_code", "two_factor_code", "backup_codes", "Passwort", "contraseña", "sessid"),
     *("recovery_codes", "oauth_token", "oauthToken", "OAuthToken", "bot_token", "deviceToken", "app_secret_2"),
 )
 # Keys whose values are not.
@@ -88,6 +177,11 @@ INNOCENT_KEYS = (
     *("pin", "pan", "pinned", "span", "company", "panel", "spin", "hash", "salt", "state", "nonce", "assassin"),
     *("credit", "credits", "card_number_valid", "cvv_check", "ssn_verified", "social", "security", "secure"),
     *("secret_count", "num_secrets", "session_id_count", "max_sessions", "otp_enabled", "totp_required", ""),
+    *("tokens_remaining", "token_id", "token_prefix", "cost_per_1k_tokens", "tokenization", "passing", "bypass_rate"),
+    *("session_length", "session_start", "session_state", "cookie_count", "cookies_accepted", "secretion", "keynote"),
+    *("co_author", "author_id", "authorized_by", "auth_time", "auth_provider", "oauth_scope", "oauth_state", "keyword"),
+    *("credential_id", "cardholder", "card_last4", "last4", "expiry", "bearer_type", "jwt_issuer", "api_version"),
+    *("iban", "imei", "isbn", "phone", "order_number", "commit", "git_sha", "uuid", "hotkey", "passport_country"),
     *("description", "microsecond", "timestamp", "duration_ms", "bearing", "forbearance", "pwd_changed", "__class__"),
 )
 
@@ -167,6 +261,31 @@ ERRORS = (
 
 # Text without a secret.
 INNOCENT = (
+    *("da39a3ee5e6b4b0d3255bfef95601890afd80709", "commit 6ab31e7", "merge 4bf92f3577b34da6a3ce929d0e0e4736 into main"),
+    *(
+        "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        "hash=da39a3ee5e6b4b0d3255bfef95601890",
+    ),
+    *(
+        "traceparent=00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        'ETag: "33a64df551425fcc55e4d42a148795d9"',
+    ),
+    *("order 2026-1103-0007-1234", "PO-2026-0001234567890", "order_id=5105105105105101", "invoice 20261103-000123"),
+    *("1730635811123", "2026-11-03 12:30:11.123456", "20261103123011123", "1730635811123456789", "2026-W45-3"),
+    *("+49 30 1234567890", "+1 (555) 123-4567", "555-123-4567-8901", "tel:+442071838750", "0049 30 4111 1111"),
+    *("DE89 3704 0044 0532 0130 00", "DE89370400440532013000", "GB29 NWBK 6016 1331 9268 19", "NO93 8601 1117 947"),
+    *("GB29NWBK60161331926819", "FR14 2004 1010 0505 0001 3M02 606", "NL91 ABNA 0417 1643 00", "BIC COBADEFFXXX"),
+    *("isbn 978-3-16-148410-0", "ean 4006381333931", "imei 490154203237518", "snowflake 175928847299117063"),
+    *("pk_live_abcdefghijklmnopqrst1234", "pk_test_abcdefghijklmnopqrst1234", "arn:aws:iam::123456789012:user/ada"),
+    *("ami-0abcdef1234567890", "i-0abcdef1234567890", "projects/shop/secrets/db/versions/3", "secretmanager.example"),
+    *("ask-the-experts-2026-session-notes-v2", "risk-adjusted-returns-2026-q4-report", "mask-token-count"),
+    *("https://hooks.slack.com/docs", "https://discord.com/api/v10/users", "bot 12345678:AA", "1//0", "1//2", "ya29"),
+    *("SG. 7", "hvs.", "gsk_engine", "xai-labs", "pplx score", "r8_model", "dop_v1_", "shpat_", "lin_api_v2", "ntn_x"),
+    *("sntrys_", "pypi-server-2.1", "glrt-", "gldt-x", "AGE-SECRET-KEY-1", "xoxe.", "pat_answer_17", "sbp_1", "AIzaac"),
+    *("token_type: Bearer", "max_tokens: 4096", "tokens_used=812", "session_count: 7", "compass=n", "secretary: Bob"),
+    *("input_tokens=5 output_tokens=9 total_tokens=14", "tokens/s: 41.5", "stop_token: </s>", "cost_per_token=0.001"),
+    *("basic research", "bearer bonds", "passed=12 failed=0", "passport=required", "bypass: true", "cache_key=a:b:c"),
+    *("lat=52.5200 lon=13.4050", "mac=00:1A:2B:3C:4D:5E", "2001:db8::ff00:42:8329", "v=1.2.3-rc.1+build.5"),
     *("order paid", "request", "GET /items/7 200 12ms", "session_count=5", "tokens_used: 7", "author=Ada Lovelace"),
     *("Invalid token: unexpected end of input", "password: must be longer than 8 characters", "secret: not found here"),
     *(

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Set
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from itertools import islice
 from operator import is_ as _is
 from typing import Any
 from urllib.parse import unquote_plus
 from uuid import UUID
 
-from obskit.logs.driver_errors import without_values
-from obskit.logs.secret_keys import SecretKeys, Verdicts
-from obskit.logs.secret_values import CARD_FROM, SHORTEST, SecretValues, is_marker, marker, rule_in
+from obskit.redaction.driver_errors import without_values
+from obskit.redaction.keys import SecretKeys, Verdicts
+from obskit.redaction.values import CARD_FROM, CARD_TO, SHORTEST, SecretValues, is_marker, marker, rule_in
 
-# What lies deeper is looked at as text, as lines show it.
-MAX_DEPTH = 8
+# What lies deeper is cut, and so is what comes after so many values: lines show no more.
+MAX_DEPTH = 16
+MAX_VALUES = 20_000
 # Nothing is inside of these; what is in a string or in a number is looked at.
 _PLAIN = frozenset([bool, type(None), float, datetime, date, time, timedelta, UUID, Decimal])
 # A frame of a traceback: its place, and its source, which is indented further.
@@ -33,7 +36,8 @@ class Redactor:
     Redact by the names of fields, and by what values look like.
 
     Nothing here raises, whatever it is given. Where there is nothing to hide, each method gives the very object back
-    that it was given. What was redacted stays as it is when it is redacted again. Thread-safe.
+    that it was given; what is too large or too deep is cut, and a mark says how much. What was redacted stays as it is
+    when it is redacted again. Thread-safe.
 
     Args:
         keys: Names of fields that are secret beside the default list, in any spelling: `birth_date` is found as
@@ -132,6 +136,7 @@ class _Walk:
         self._redactor = redactor
         # By identity: the container, kept alive so that no other takes its number, and what becomes of it.
         self._seen: dict[int, tuple[Any, Any]] = {}
+        self._left = MAX_VALUES
 
     def value(self, value: Any, depth: int) -> Any:
         kind = type(value)
@@ -140,7 +145,7 @@ class _Walk:
         if kind in _PLAIN:
             return value
         if kind is int:
-            return value if -CARD_FROM < value < CARD_FROM else self._shown(value)
+            return self._shown(value) if CARD_FROM <= value < CARD_TO else value
         known = self._seen.get(id(value))
         if known is not None:
             return known[1]
@@ -153,23 +158,35 @@ class _Walk:
         return result
 
     def _inside(self, value: Any, depth: int) -> Any:
-        if isinstance(value, str) or not depth:
+        if isinstance(value, str):
             return self._shown(value)
         if isinstance(value, Mapping):
-            return self._named(value, list(value.items()), depth)
+            return self._named(value, value.items(), len(value), depth)
         if isinstance(value, tuple) and hasattr(value, "_fields"):
-            return self._named(value, list(zip(value._fields, value, strict=True)), depth)
-        if isinstance(value, (list, tuple, Set)):
-            items = list(value)
-            shown = [self._item(item, depth - 1) for item in items]
+            return self._named(value, zip(value._fields, value, strict=True), len(value), depth)
+        if isinstance(value, (list, tuple, Set, deque)):
+            items = list(islice(value, self._room(depth)))
+            shown = [self._item(item, depth - 1) for item in items if self._has_room()]
+            if len(shown) < len(value):
+                return [*shown, f"[{len(value) - len(shown)} items cut]"]
             return value if all(map(_is, shown, items)) else shown
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             names = [field.name for field in dataclasses.fields(value) if field.repr]
-            return self._named(value, [(name, getattr(value, name)) for name in names], depth)
+            return self._named(value, [(name, getattr(value, name)) for name in names], len(names), depth)
         return self._shown(value)
 
-    def _named(self, value: Any, pairs: list[tuple[Any, Any]], depth: int) -> Any:
-        shown = [(self._name(name), self._field(name, inner, depth - 1)) for name, inner in pairs]
+    def _room(self, depth: int) -> int:
+        return max(self._left, 0) if depth else 0
+
+    def _has_room(self) -> bool:
+        self._left -= 1
+        return self._left >= 0
+
+    def _named(self, value: Any, given: Iterable[tuple[Any, Any]], count: int, depth: int) -> Any:
+        pairs = list(islice(given, self._room(depth)))
+        shown = [(self._name(name), self._field(name, inner, depth - 1)) for name, inner in pairs if self._has_room()]
+        if len(shown) < count:
+            return {**dict(shown), "cut": f"[{count - len(shown)} fields cut]"}
         same = all(new[0] is old[0] and new[1] is old[1] for new, old in zip(shown, pairs, strict=True))
         return value if same else dict(shown)
 

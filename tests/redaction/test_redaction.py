@@ -19,7 +19,9 @@ from secrets_planted import (
     AROUND_OPAQUE,
     BASIC,
     CARDS,
+    DSNS,
     ERRORS,
+    HEADERS,
     INNOCENT,
     INNOCENT_KEYS,
     JWT,
@@ -29,8 +31,8 @@ from secrets_planted import (
     TOKENS,
 )
 
-from obskit.logs.redaction import Redactor
-from obskit.logs.secret_keys import MAX_KNOWN
+from obskit.redaction.keys import MAX_KNOWN
+from obskit.redaction.redactor import Redactor
 
 redactor = Redactor()
 MARKER = re.compile(r"\[redacted:([\w-]+)\]")
@@ -149,6 +151,19 @@ def test_what_is_said_to_be_secret_is_hidden(around, secret):
     assert MARKER.search(shown)
     assert secret not in shown
     assert redactor.text(shown) == shown
+
+
+@pytest.mark.parametrize("around", [*DSNS, *HEADERS])
+@pytest.mark.parametrize("secret", [SECRET, "p%40ss", "swordfish", "1234567", "pässwörd"])
+def test_connection_strings_and_headers_hold_no_secret(around, secret):
+    """
+    Whatever driver a connection string is for, and whatever header a secret came in, it is hidden: as a message, in a
+    traceback and inside of a field.
+    """
+    text = around.format(secret)
+    shown = [redactor.text(text), redactor.traceback(f"E: {text}\n"), str(redactor.fields({"a": [{"b": text}]}))]
+
+    assert [] == [one for one in shown if secret in one or not MARKER.search(one)]
 
 
 @pytest.mark.parametrize("around", AROUND_OPAQUE)

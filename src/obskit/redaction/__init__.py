@@ -1,0 +1,3 @@
+"""
+Take secrets out of whatever is shown: lines, replies, reports.
+"""
