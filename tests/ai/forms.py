@@ -2,6 +2,7 @@
 Call a model in every form that the two SDKs have. Each function makes one call and reads it to its end.
 """
 
+import inspect
 import json
 from typing import Any
 
@@ -90,9 +91,31 @@ def post(client, **more):
     client.post("/v1/messages", body=CLAUDE, cast_to=object, options={"headers": more["extra_headers"]})
 
 
+def streaming_read(client, **more):
+    with client.messages.with_streaming_response.create(**CLAUDE, **more) as response:
+        response.read()
+
+
+def beta_helper(client, **more):
+    with client.beta.messages.stream(**CLAUDE, **more) as events:
+        events.get_final_message()
+
+
+def beta_parse(client, **more):
+    assert client.beta.messages.parse(**CLAUDE, output_format=Plates, **more).parsed_output.plates == 1
+
+
+def beta_raw(client, **more):
+    client.beta.messages.with_raw_response.create(**CLAUDE, **more)
+
+
+def tool_runner(client, **more):
+    client.beta.messages.tool_runner(**CLAUDE, tools=[], **more).until_done()
+
+
 ANTHROPIC = (
-    *(create, stream, helper, text, parse, raw, raw_parsed, raw_stream, streaming, streaming_json, streaming_stream),
-    *(beta, beta_stream, with_options, post),
+    *(create, stream, helper, text, parse, raw, raw_parsed, raw_stream, streaming, streaming_json, streaming_read),
+    *(streaming_stream, beta, beta_stream, beta_helper, beta_parse, beta_raw, tool_runner, with_options, post),
 )
 
 
@@ -144,9 +167,36 @@ async def async_beta(client, **more):
     await client.beta.messages.create(**CLAUDE, **more)
 
 
+async def async_raw_stream(client, **more):
+    response = await client.messages.with_raw_response.create(**CLAUDE, stream=True, **more)
+    events = response.parse()
+    async for _ in await events if inspect.isawaitable(events) else events:
+        pass
+
+
+async def async_streaming_read(client, **more):
+    async with client.messages.with_streaming_response.create(**CLAUDE, **more) as response:
+        await response.read()
+
+
+async def async_beta_stream(client, **more):
+    async for _ in await client.beta.messages.create(**CLAUDE, stream=True, **more):
+        pass
+
+
+async def async_beta_helper(client, **more):
+    async with client.beta.messages.stream(**CLAUDE, **more) as events:
+        await events.get_final_message()
+
+
+async def async_tool_runner(client, **more):
+    await client.beta.messages.tool_runner(**CLAUDE, tools=[], **more).until_done()
+
+
 ASYNC_ANTHROPIC = (
-    *(async_create, async_stream, async_helper, async_text, async_parse, async_raw, async_streaming),
-    *(async_streaming_json, async_streaming_stream, async_beta),
+    *(async_create, async_stream, async_helper, async_text, async_parse, async_raw, async_raw_stream, async_streaming),
+    *(async_streaming_json, async_streaming_read, async_streaming_stream, async_beta, async_beta_stream),
+    *(async_beta_helper, async_tool_runner),
 )
 
 
@@ -220,10 +270,34 @@ def completions(client, **more):
     client.completions.create(model="gpt-test", prompt="Which plate?", **more)
 
 
+def completions_stream(client, **more):
+    for _ in client.completions.create(model="gpt-test", prompt="Which plate?", stream=True, **TOLD, **more):
+        pass
+
+
+def chat_streaming_read(client, **more):
+    with client.chat.completions.with_streaming_response.create(**CHAT, **more) as response:
+        response.read()
+
+
+def responses_parse(client, **more):
+    assert client.responses.parse(**RESPONSE, text_format=Plates, **more).output_parsed.plates == 1
+
+
+def responses_streaming(client, **more):
+    with client.responses.with_streaming_response.create(**RESPONSE, **more) as response:
+        response.parse()
+
+
+def responses_raw_stream(client, **more):
+    for _ in client.responses.with_raw_response.create(**RESPONSE, stream=True, **more).parse():
+        pass
+
+
 OPENAI = (
     *(chat, chat_stream, chat_helper, chat_parse, chat_raw, chat_raw_parsed, chat_raw_stream, chat_streaming),
-    *(chat_streaming_json, chat_streaming_stream, responses, responses_stream, responses_helper, responses_raw),
-    completions,
+    *(chat_streaming_json, chat_streaming_read, chat_streaming_stream, responses, responses_stream, responses_helper),
+    *(responses_parse, responses_raw, responses_raw_stream, responses_streaming, completions, completions_stream),
 )
 
 
@@ -265,7 +339,41 @@ async def async_responses_stream(client, **more):
         pass
 
 
+async def async_chat_parse(client, **more):
+    await client.chat.completions.parse(**CHAT, response_format=Plates, **more)
+
+
+async def async_chat_raw_stream(client, **more):
+    response = await client.chat.completions.with_raw_response.create(**CHAT, **TOLD, stream=True, **more)
+    events = response.parse()
+    async for _ in await events if inspect.isawaitable(events) else events:
+        pass
+
+
+async def async_chat_streaming_json(client, **more):
+    async with client.chat.completions.with_streaming_response.create(**CHAT, **more) as response:
+        await response.json()
+
+
+async def async_responses_helper(client, **more):
+    async with client.responses.stream(**RESPONSE, **more) as events:
+        await events.until_done()
+
+
+async def async_responses_parse(client, **more):
+    await client.responses.parse(**RESPONSE, text_format=Plates, **more)
+
+
+async def async_responses_raw(client, **more):
+    await client.responses.with_raw_response.create(**RESPONSE, **more)
+
+
+async def async_completions(client, **more):
+    await client.completions.create(model="gpt-test", prompt="Which plate?", **more)
+
+
 ASYNC_OPENAI = (
-    *(async_chat, async_chat_stream, async_chat_helper, async_chat_raw, async_chat_streaming),
-    *(async_chat_streaming_stream, async_responses, async_responses_stream),
+    *(async_chat, async_chat_stream, async_chat_helper, async_chat_parse, async_chat_raw, async_chat_raw_stream),
+    *(async_chat_streaming, async_chat_streaming_json, async_chat_streaming_stream, async_responses),
+    *(async_responses_stream, async_responses_helper, async_responses_parse, async_responses_raw, async_completions),
 )

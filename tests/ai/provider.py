@@ -5,7 +5,8 @@ What it does with a request stands in the request's header `x-scene`, as JSON, s
 
     input, cache_read, cache_write, cache_write_1h, output, reasoning     what to charge for
     fail       statuses of the first attempts: 429, 529, ...; "drop" closes the connection
-    end        of a stream: "whole", "truncate" (ends without its last event), "disconnect", "error" (an error event)
+    end        of a stream: "whole", "truncate" (ends without its last event), "disconnect", "error" (an error event);
+               of a stream of responses also "incomplete" and "failed", which tell their usage
     events     how many deltas of a stream to send before that end
     hold       send only so many deltas, and the rest when the test says `provider.go()`
     iterations further rows of Anthropic's beta `usage.iterations`
@@ -13,6 +14,7 @@ What it does with a request stands in the request's header `x-scene`, as JSON, s
 """
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -206,8 +208,8 @@ def chat_events(model: str, scene: Scene, asked: dict[str, Any]) -> Iterator[dic
         yield chunk(model, [], openai_usage(scene, "prompt", "completion"))
 
 
-def response(model: str, scene: Scene, status: str) -> dict[str, Any]:
-    text = {"type": "output_text", "text": WORD, "annotations": []}
+def response(model: str, scene: Scene, status: str, words: str = WORD) -> dict[str, Any]:
+    text = {"type": "output_text", "text": words, "annotations": []}
     output = [{"id": "m", "type": "message", "role": "assistant", "status": "completed", "content": [text]}]
     return {
         "id": "resp_1",
@@ -219,8 +221,9 @@ def response(model: str, scene: Scene, status: str) -> dict[str, Any]:
         "parallel_tool_calls": True,
         "tool_choice": "auto",
         "tools": [],
-        "error": None,
-        "usage": openai_usage(scene, "input", "output") if status == "completed" else None,
+        "error": {"code": "server_error", "message": "not now"} if status == "failed" else None,
+        "incomplete_details": {"reason": "max_output_tokens"} if status == "incomplete" else None,
+        "usage": None if status == "in_progress" else openai_usage(scene, "input", "output"),
     }
 
 
@@ -239,9 +242,23 @@ def response_events(model: str, scene: Scene) -> Iterator[dict[str, Any]]:
             "delta": WORD,
             "logprobs": [],
         }
-    if scene.end == "whole":
-        last = response(model, scene, "completed")
-        yield {"type": "response.completed", "sequence_number": scene.events + 3, "response": last}
+    status = {"whole": "completed"}.get(scene.end, scene.end)
+    if status in ("completed", "incomplete", "failed"):
+        last = response(model, scene, status)
+        yield {"type": f"response.{status}", "sequence_number": scene.events + 3, "response": last}
+
+
+def plain(path: str) -> tuple[str, str]:
+    """
+    Give the path as the SDK's own API has it, and the model where a cloud's path names that.
+    """
+    path = path.partition("?")[0]
+    if "/deployments/" in path:  # Azure
+        model, _, rest = path.partition("/deployments/")[2].partition("/")
+        return f"/{rest}", model
+    if named := re.search(r"/models?/([^/:]+)(?::(?:stream)?rawPredict|/invoke)$", path, re.I):  # Vertex, Bedrock
+        return "/messages", named[1]
+    return path.partition("/v1")[2] or path, ""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -271,7 +288,8 @@ class Handler(BaseHTTPRequestHandler):
         if attempt < len(scene.fail):
             self.refuse(scene.fail[attempt], scene)
             return
-        path = self.path.partition("?")[0].removeprefix("/v1")
+        path, model = plain(self.path)
+        asked.setdefault("model", model)
         if path.endswith("count_tokens"):
             self.reply(200, {"input_tokens": scene.input}, scene)
         elif asked.get("stream"):
@@ -286,7 +304,7 @@ class Handler(BaseHTTPRequestHandler):
             text = '{"plates": 1}' if "output_config" in asked or "output_format" in asked else WORD
             return message(model, scene, [{"type": "text", "text": text}], scene.output, "end_turn")
         if path == "/responses":
-            return response(model, scene, "completed")
+            return response(model, scene, "completed", '{"plates": 1}' if "text" in asked else WORD)
         if path == "/embeddings":
             row = {"object": "embedding", "index": 0, "embedding": [0.5]}
             usage = {"prompt_tokens": scene.input, "total_tokens": scene.input}
@@ -308,7 +326,7 @@ class Handler(BaseHTTPRequestHandler):
         else:
             events = chat_events(model, scene, asked)
         is_chat = path in ("/chat/completions", "/completions")
-        told = scene.end == "whole" and scene.hold is None
+        told = scene.end in ("whole", "incomplete", "failed") and scene.hold is None
         if is_chat:
             told = told and bool((asked.get("stream_options") or {}).get("include_usage"))
         self.charge(model, scene, told)

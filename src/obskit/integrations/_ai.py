@@ -336,6 +336,19 @@ def _begun(sdk: Sdk, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any])
         return None
 
 
+def _set_aside() -> Any:
+    """
+    Let a request that is no inference, and that is made in the middle of one, not be taken for it.
+    """
+    around = current.get()
+    return current.set(around.parent) if type(around) is Call else None
+
+
+def _take_up(token: Any) -> None:
+    if token is not None:
+        current.reset(token)
+
+
 def _returned(call: Call) -> None:
     # A stream, or a body that is still to be read, ends when it is.
     if not call.is_open and not call.ended:
@@ -347,7 +360,11 @@ def _request(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
     def request(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         call = _begun(sdk, self, args, kwargs)
         if call is None:
-            return original(self, *args, **kwargs)
+            token = _set_aside()
+            try:
+                return original(self, *args, **kwargs)
+            finally:
+                _take_up(token)
         token = enter(call)
         try:
             reply = original(self, *args, **kwargs)
@@ -367,7 +384,11 @@ def _async_request(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]
     async def request(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         call = _begun(sdk, self, args, kwargs)
         if call is None:
-            return await original(self, *args, **kwargs)
+            token = _set_aside()
+            try:
+                return await original(self, *args, **kwargs)
+            finally:
+                _take_up(token)
         token = enter(call)
         try:
             reply = await original(self, *args, **kwargs)
@@ -382,12 +403,12 @@ def _async_request(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]
     return request
 
 
-def _bind(sdk: Sdk, response: Any, options: Any) -> Call | None:
+def _bind(sdk: Sdk, response: Any) -> Call | None:
     """
     Tie a response to the call that is waiting for it, and note what its headers say.
     """
     call = current.get()
-    if type(call) is not Call or call.ended or options.url.partition("?")[0] not in sdk.paths:
+    if type(call) is not Call or call.ended:
         return None
     response.extensions[KEY] = Handle(call)
     if call.has_own_span and call.span is not None:
@@ -425,7 +446,7 @@ def _process_response(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., A
     def process(self: Any, /, **kwargs: Any) -> Any:
         call = None
         try:
-            call = _bind(sdk, kwargs["response"], kwargs["options"])
+            call = _bind(sdk, kwargs["response"])
         except Exception as error:
             recorder.failed(sdk.name, error)
         reply = original(self, **kwargs)
@@ -444,7 +465,7 @@ def _async_process_response(sdk: Sdk, original: Callable[..., Any]) -> Callable[
     async def process(self: Any, /, **kwargs: Any) -> Any:
         call = None
         try:
-            call = _bind(sdk, kwargs["response"], kwargs["options"])
+            call = _bind(sdk, kwargs["response"])
         except Exception as error:
             recorder.failed(sdk.name, error)
         reply = await original(self, **kwargs)

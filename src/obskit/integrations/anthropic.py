@@ -2,7 +2,8 @@
 Time the calls of the `anthropic` SDK, from 0.76 on; it was tried with 0.76 and 2.11.
 
 Messages are observed in every form: plain, streamed, parsed, raw, beta, of the tool runner, of Bedrock's and Vertex's
-clients, of clients that were made before. `count_tokens`, and the making and reading of batches, are no inference.
+clients, of clients that were made before. Streams of Bedrock were not tried: they need its own package.
+`count_tokens`, and the making and reading of batches, are no inference.
 """
 
 from __future__ import annotations
