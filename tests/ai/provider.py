@@ -8,7 +8,7 @@ What it does with a request stands in the request's header `x-scene`, as JSON, s
     end        of a stream: "whole", "truncate" (ends without its last event), "disconnect", "error" (an error event);
                of a stream of responses also "incomplete" and "failed", which tell their usage
     events     how many deltas of a stream to send before that end
-    hold       send only so many deltas, and the rest when the test says `provider.go()`
+    hold       send only so many deltas, and the rest, or a whole reply, when the test says `provider.go()`
     iterations further rows of Anthropic's beta `usage.iterations`
     limits     headers of rate limits that are sent in place of the usual ones
 """
@@ -203,7 +203,8 @@ def chat_events(model: str, scene: Scene, asked: dict[str, Any]) -> Iterator[dic
         yield chunk(model, [{"index": 0, "delta": delta, "finish_reason": None}])
     if scene.end != "whole":
         return
-    yield chunk(model, [{"index": 0, "delta": {}, "finish_reason": "stop"}])
+    for index in range(asked.get("n") or 1):
+        yield chunk(model, [{"index": index, "delta": {}, "finish_reason": "stop"}])
     if (asked.get("stream_options") or {}).get("include_usage"):
         yield chunk(model, [], openai_usage(scene, "prompt", "completion"))
 
@@ -295,7 +296,9 @@ class Handler(BaseHTTPRequestHandler):
         elif asked.get("stream"):
             self.stream(path, asked, scene)
         else:
-            self.charge(asked["model"], scene)
+            self.charge(asked["model"], scene, scene.hold is None)
+            if scene.hold is not None:
+                self.provider.held.wait(30)
             self.reply(200, self.whole(path, asked, scene), scene)
 
     def whole(self, path: str, asked: dict[str, Any], scene: Scene) -> dict[str, Any]:

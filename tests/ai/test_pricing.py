@@ -9,7 +9,7 @@ import pytest
 
 from obskit.ai import pricing
 from obskit.ai.pricing import Cost, Price, cost
-from obskit.ai.usage import Usage
+from obskit.ai.usage import Usage, read
 from obskit.errors import ConfigurationError
 from obskit.testing import isolated_runtime
 
@@ -39,6 +39,46 @@ def test_reference_prices(provider, model, usage, usd):
     pytest.importorskip("genai_prices")
 
     assert cost(provider, model, usage, AT).usd == pytest.approx(usd, abs=1e-12)
+
+
+def claude(model, input, read=0, write_5m=0, write_1h=0, output=0, **more):
+    usage = {"input_tokens": input, "cache_read_input_tokens": read, "output_tokens": output, **more}
+    split = {"ephemeral_5m_input_tokens": write_5m, "ephemeral_1h_input_tokens": write_1h}
+    return {
+        "model": model,
+        "usage": {**usage, "cache_creation_input_tokens": write_5m + write_1h, "cache_creation": split},
+    }
+
+
+def gpt(model, input, read=0, write=0, output=0, reasoning=0, **more):
+    usage = {
+        **{"prompt_tokens": input, "completion_tokens": output, "total_tokens": input + output},
+        "prompt_tokens_details": {"cached_tokens": read, "cache_write_tokens": write},
+        "completion_tokens_details": {"reasoning_tokens": reasoning},
+    }
+    return {"model": model, "usage": usage, **more}
+
+
+REPLIES = [
+    ("anthropic", claude("claude-sonnet-5-5", 2000, 8000, 1500, 500, output=700), 0.01755),
+    ("anthropic", claude("claude-haiku-5-5", 50_000, 100_000, output=1000), 0.0325),
+    ("openai", gpt("gpt-5.6-sol", 12_000, 8000, 2000, output=700, reasoning=200), 0.0352),
+    ("openai", gpt("gpt-5.5", 300_000, 50_000, output=2000, service_tier="flex"), 1.320),
+    ("anthropic", claude("claude-sonnet-5-5", 12_000, output=700, service_tier="batch"), 0.0155),
+    ("anthropic", claude("claude-sonnet-5-5", 12_000, output=700, server_tool_use={"web_search_requests": 2}), 0.051),
+    ("openai", gpt("gpt-5.6-sol", 1000, output=10, service_tier="priority"), 0.0084),
+]
+
+
+@pytest.mark.parametrize(("provider", "reply", "usd"), REPLIES)
+def test_reference_prices_of_replies(provider, reply, usd):
+    """
+    The same seven, as the providers' replies tell them: what was asked for has no part in it, and repeating is cheap.
+    """
+    pytest.importorskip("genai_prices")
+    usage = read(reply)
+
+    assert [cost(provider, "an-alias", usage, AT).usd for _ in range(2)] == [pytest.approx(usd, abs=1e-12)] * 2
 
 
 def test_rates_hold_on_both_sides_of_a_threshold():
