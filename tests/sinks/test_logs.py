@@ -316,10 +316,34 @@ def test_two_fields_may_swap_names():
     """
     A name that is given away is free for another field, and that of a field left out too.
     """
-    names = {"method": "path", "path": "method", "client": None, "user_agent": "client"}
+    names = {"method": "path", "path": "method", "client": None, "user_agent": "client", "duration_ms": "100%"}
     line = line_of(settings={"log_names": names})
 
-    assert ("GET", "/plants/7", "curl/8") == (line["path"], line["method"], line["client"])
+    assert ("GET", "/plants/7", "curl/8", 0.0) == tuple(line[name] for name in ("path", "method", "client", "100%"))
+
+
+def test_a_line_may_have_the_client_alone():
+    """
+    Every field but two may be left out.
+    """
+    whole = line_of()
+    names = {name: None for name in whole if name not in ("client", "user_agent")}
+
+    assert {name: whole[name] for name in ("client", "user_agent")} == line_of(settings={"log_names": names})
+
+
+def test_clients_are_not_kept_for_ever(monkeypatch):
+    """
+    The lines of many clients tell each its own address, and what is kept of them is bounded.
+    """
+    monkeypatch.setattr("obskit.sinks.logs.MAX_CLIENTS", 2)
+    raw, operation = Raw(), Request()
+    with isolated_runtime(log_stream=raw, log_client="full"):
+        for client in ("192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.1"):
+            operation.client, operation.ended = client, False
+            run(operation)
+
+    assert ["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.1"] == [json.loads(line)["client"] for line in raw.lines]
 
 
 def test_bound_fields_and_extra_are_in_the_line():

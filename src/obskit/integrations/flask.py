@@ -24,6 +24,7 @@ except ImportError as error:
 
 
 _BODILESS = (204, 304)
+_SPELLINGS = frozenset({ID_HEADER, ID_HEADER_LOWER, ID_HEADER.title(), ID_HEADER.upper()})
 
 
 def route_of(environ: dict[str, Any]) -> str | None:
@@ -90,12 +91,10 @@ def _telling(process: Callable[[Response], Response]) -> Callable[[Response], Re
         op.status = status = response.status_code
         if op.correlation_id is not None:
             headers = response.headers
-            for name, _ in headers._list:
-                if len(name) == 16 and name.lower() == ID_HEADER_LOWER:
-                    headers[ID_HEADER] = op.correlation_id
-                    break
-            else:
+            if _SPELLINGS.isdisjoint(dict(headers._list)):
                 headers._list.append((ID_HEADER, op.correlation_id))  # what `add()` does, but for its checks
+            else:
+                headers[ID_HEADER] = op.correlation_id
         if op.endpoint is UNMATCHED:
             rule = op.environ["werkzeug.request"].url_rule
             if rule is not None:

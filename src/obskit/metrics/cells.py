@@ -12,6 +12,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import fsum
 from threading import Lock
 from typing import Any
 
@@ -245,6 +246,38 @@ class HistogramCell(Cell):
         """
         figures = self.figures()
         return [int(count) for count in figures[2:]], figures[1]
+
+
+class Waiting(list[float]):
+    """
+    Hold observations of one cell until it counts them, where nobody else looks at its figures.
+
+    To append one is a single step that needs no lock; `settle()` finds their buckets together, which costs each a
+    third of what it costs alone. Whoever appends asks for it once there are more than MOST, and whoever reads asks
+    before.
+    """
+
+    MOST = 64  # more would cost no less, and a metric of 1,000 label sets has room for 2 MB of them so
+
+    __slots__ = ("cell",)
+
+    def __init__(self, cell: HistogramCell) -> None:
+        super().__init__()
+        self.cell = cell
+
+    def settle(self) -> None:
+        """
+        Count what waits. What other threads append meanwhile waits for the next time.
+        """
+        cell, edges = self.cell, self.cell.edges
+        with cell.lock:
+            seconds = self[: len(self)]
+            del self[: len(seconds)]
+            values = cell.attach()
+            for one in seconds:
+                values[bisect_left(edges, one)] += 1.0
+            values[1] += fsum(seconds)
+            values[0] += len(seconds)
 
 
 def edges_of(bounds: tuple[float, ...]) -> tuple[float, ...]:

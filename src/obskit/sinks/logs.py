@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import Any
 
 from obskit.logs.clients import shown_client
@@ -22,6 +21,8 @@ MAX_PATH = 2048
 MAX_USER_AGENT = 256
 # Routes times statuses; an application that invents endpoints must not grow memory.
 MAX_TEMPLATES = 4096
+# Clients with their browsers; beyond that they are forgotten, all at once.
+MAX_CLIENTS = 4096
 # What is a request's own in its line: the field, and its place in the line's template, in this order.
 _OWN = (
     ("timestamp", '"%s.%06dZ"'),
@@ -29,8 +30,6 @@ _OWN = (
     ("path", '"%s"'),
     ("duration_ms", "%.3f"),
     ("bytes_sent", "%d"),
-    ("client", "%s"),
-    ("user_agent", "%s"),
 )
 # A path that stands in JSON as it is, and is no longer than MAX_PATH.
 _plain_path = re.compile(r"[ !#-\[\]-~]{0,2048}").fullmatch
@@ -43,7 +42,7 @@ _harmless_path = re.compile(
 
 class _Templates(dict[tuple[bool, str, str, int], str]):
     """
-    Write what the lines of one route and status share once, with a place for each of `_OWN`.
+    Write what the lines of one route and status share once, with a place for each of `_OWN`, and one for the client.
 
     The first part of the key is whether the request was slow.
     """
@@ -63,20 +62,35 @@ class _Templates(dict[tuple[bool, str, str, int], str]):
             "endpoint": endpoint,
             "status": status,
         }
-        said, unsaid = [], ""
+        own = ""
         for name, place in _OWN:
-            if (new := self._renames.get(name, name)) is None:
-                unsaid += "%.0s" * place.count("%")
-            else:
-                said.append(f"{unsaid}{_json(new)}:{place}")
-                unsaid = ""
-        for name, value in shared.items():
-            if (new := self._renames.get(name, name)) is not None:
-                said.append(f"{_json(new)}:{_json(value)}".replace("%", "%%"))
-        template = "{" + ",".join(said) + unsaid + "}\n"
+            new = self._renames.get(name, name)
+            own += "%.0s" * place.count("%") if new is None else f"{_json(new).replace('%', '%%')}:{place},"
+        named = {self._renames.get(name, name): value for name, value in shared.items()}
+        rest = ",".join(f"{_json(name)}:{_json(value)}" for name, value in named.items() if name)
+        template = "{" + own + "%s" + rest.replace("%", "%%") + "}\n"
         if len(self) < MAX_TEMPLATES:
             self[key] = template
         return template
+
+
+class _Clients(dict[tuple[str | None, str | None], str]):
+    """
+    Write what the lines of one client share: its address, as the settings show it, and its User-Agent.
+    """
+
+    def __init__(self, show: Callable[[str | None], str | None], renames: Mapping[str, str | None]) -> None:
+        self._show = show
+        self._renames = renames
+
+    def __missing__(self, key: tuple[str | None, str | None]) -> str:
+        client, agent = key
+        if len(self) >= MAX_CLIENTS:
+            self.clear()
+        said = {"client": self._show(client), "user_agent": None if agent is None else agent[:MAX_USER_AGENT]}
+        named = {self._renames.get(name, name): value for name, value in said.items()}
+        self[key] = text = "".join(f"{_json(name)}:{_json(value)}," for name, value in named.items() if name)
+        return text
 
 
 class LogSink:
@@ -107,20 +121,18 @@ class LogSink:
         first, *others = [writer.target_of(ACCESS, NUMBERS[level]) for level in ("INFO", "WARNING", "ERROR")]
         has_one_place = all(other is first for other in others)
         is_written = writer.level_of(ACCESS) <= NUMBERS["INFO"] and not self._settings.access_log_sample
-        return writer.is_flat and has_one_place and is_written
+        is_named = any(self._settings.log_names.get(name, name) for name in ("level", "logger", "message"))
+        return writer.is_flat and has_one_place and is_written and is_named
 
     def _usual_line(self) -> Callable[[HttpOperation], None]:
         settings, slow_seconds = self._settings, self._slow_seconds()
         writer = self._writer
         stream, wall_clock, failed = writer.target_of(ACCESS, NUMBERS["INFO"]), writer.wall_clock, writer.failed
-        show_client = shown_client(settings.log_client)
-        client_of = lru_cache(4096)(lambda client: _json(show_client(client)))
-        agent_of = lru_cache(4096)(lambda agent: _json(None if agent is None else agent[:MAX_USER_AGENT]))
         with_query, with_rare, query_of = settings.log_query_string, self._with_rare, writer.redactor.query
         is_plain = _harmless_path if settings.redact_values else _plain_path
         hidden = writer.redactor.text
         renames = dict(settings.log_names) if settings.correlation else {**settings.log_names, "correlation_id": None}
-        templates = _Templates(writer.process, renames)
+        templates, clients = _Templates(writer.process, renames), _Clients(shown_client(settings.log_client), renames)
         moment = whole_second(0)  # one tuple, read once: threads without the GIL never see half of it
 
         # Written out, since every request pays for it; what few have is added by a function.
@@ -143,8 +155,7 @@ class LogSink:
                         path if is_plain(path) else _escaped(hidden(path)),
                         seconds * 1e3,
                         op.bytes_sent,
-                        client_of(op.client),
-                        agent_of(op.agent),
+                        clients[op.client, op.agent],
                     )
                 ).encode()
                 if op.rare is not None:

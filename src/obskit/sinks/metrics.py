@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections import Counter as Tally
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from threading import Lock
 from typing import Any
 
@@ -24,7 +25,7 @@ from obskit.db.repeats import N_PLUS_ONE
 from obskit.db.source import Labels
 from obskit.forks import at_fork
 from obskit.health.operation import CheckOperation
-from obskit.metrics.cells import Values, edges_of
+from obskit.metrics.cells import HistogramCell, Values, Waiting, edges_of
 from obskit.metrics.family import CountedHistogram, Counter, Gauge, Histogram
 from obskit.metrics.store import MetricStore
 from obskit.metrics.workers import Workers
@@ -43,7 +44,7 @@ _STATUS = {status: str(status) for status in range(100, 600)}
 _sinks: weakref.WeakSet[MetricsSink] = weakref.WeakSet()
 
 
-class _HttpCells(dict[tuple[str, str, int], tuple[Lock, Values]]):
+class _Cells(dict[tuple[str, str, int], tuple[Lock, Values]]):
     """
     Find the figures of a request, and their lock, by what it has, status as a number.
 
@@ -61,6 +62,39 @@ class _HttpCells(dict[tuple[str, str, int], tuple[Lock, Values]]):
         if status in _STATUS and self._requests.holds(method, endpoint):
             self[key] = found
         return found
+
+
+class _Waiting(dict[tuple[str, str, int], Waiting]):
+    """
+    Find where the time of a request waits to be counted, likewise.
+    """
+
+    def __init__(self, requests: CountedHistogram) -> None:
+        self._requests = requests
+        self._all: dict[HistogramCell, Waiting] = {}
+
+    def __missing__(self, key: tuple[str, str, int]) -> Waiting:
+        method, endpoint, status = key
+        cell = self._requests.cell((method, endpoint, _STATUS.get(status, OTHER)))
+        found = self._all.setdefault(cell, Waiting(cell))
+        if status in _STATUS and self._requests.holds(method, endpoint):
+            self[key] = found
+        return found
+
+    def settle(self) -> None:
+        """
+        Count all that waits.
+        """
+        for waiting in list(self._all.values()):
+            if waiting:
+                waiting.settle()
+
+    def clear(self) -> None:
+        """
+        Forget it.
+        """
+        super().clear()
+        self._all.clear()
 
 
 class _Models(dict[str, str]):
@@ -88,6 +122,11 @@ class _Shown(Tally[Any]):
             self.counter.cell(key if isinstance(key, tuple) else (key,)).show(count)
 
 
+def _clear(*known: dict[Any, Any]) -> None:
+    for them in known:
+        them.clear()
+
+
 def _shown(counted: Tally[Any], counter: Counter) -> _Shown:
     shown = _Shown()
     shown.counter = counter
@@ -110,7 +149,7 @@ class MetricsSink:
         self._workers = workers
         self._recorder = recorder
         self._live: set[HttpOperation] = set()
-        self._http: tuple[CountedHistogram, Gauge, Step, Callable[[Step], Step]] | None = None
+        self._http: tuple[CountedHistogram, _Waiting, Gauge, Step, Callable[[Step], Step]] | None = None
         self._health_status: Gauge | None = None
         self._binders: dict[type[Operation], Callable[[], tuple[Step | None, Step | None]]] = {
             HttpOperation: self._bind_http,
@@ -142,10 +181,10 @@ class MetricsSink:
         """
         Bind by what the first request settles: whether other workers read how many requests are in progress.
         """
-        requests, in_progress, rest, with_sizes = self._http = self._http or self._http_families()
-        live, discard = self._live, self._live.discard
-        cells = _HttpCells(requests)
-        requests.forget = cells.clear
+        requests, waiting, in_progress, rest, with_sizes = self._http = self._http or self._http_families()
+        live, discard, most = self._live, self._live.discard, Waiting.MOST
+        cells = _Cells(requests)
+        requests.forget = partial(_clear, cells, waiting)
         failed, edges = self._recorder.failed, edges_of(requests.spec.buckets)
 
         def first(op: HttpOperation) -> None:
@@ -161,21 +200,19 @@ class MetricsSink:
             else:
                 in_progress.cell((op.method,)).dec()
 
-        # Written out, and twice, since every request pays for it: each call that is saved here is a tenth of it.
         def finish(op: HttpOperation) -> None:
             try:
                 discard(op)
-                seconds = op.duration_seconds
-                lock, values = cells[op.method, op.endpoint, op.status]
-                index = bisect_left(edges, seconds)
-                with lock:
-                    values[index] += 1.0
-                    values[1] += seconds
+                times = waiting[op.method, op.endpoint, op.status]
+                times.append(op.duration_seconds)
+                if len(times) > most:
+                    times.settle()
                 if op.rare is not None:
                     rest(op)
             except Exception as error:
                 failed("metrics", error)
 
+        # Written out, since every request pays for it.
         def finish_shared(op: HttpOperation) -> None:
             try:
                 leave(op)
@@ -195,7 +232,7 @@ class MetricsSink:
             return first, with_sizes(finish_shared)
         return (begin, with_sizes(finish_shared)) if self._workers.are_shared else (live.add, with_sizes(finish))
 
-    def _http_families(self) -> tuple[CountedHistogram, Gauge, Step, Callable[[Step], Step]]:
+    def _http_families(self) -> tuple[CountedHistogram, _Waiting, Gauge, Step, Callable[[Step], Step]]:
         """
         Make the families of requests, and the functions that update those that few requests, or settings, have.
         """
@@ -203,7 +240,7 @@ class MetricsSink:
         requests = add(CountedHistogram(replace(http.DURATION, buckets=bounds), http.REQUESTS))
         first_byte = add(Histogram(replace(http.FIRST_BYTE, buckets=bounds)))
         exceptions, aborted = add(Counter(http.EXCEPTIONS)), add(Counter(http.ABORTED))
-        in_progress, live = add(Gauge(http.IN_PROGRESS)), self._live
+        in_progress, live, waiting = add(Gauge(http.IN_PROGRESS)), self._live, _Waiting(requests)
 
         def rest(op: HttpOperation) -> None:
             if op.first_byte_seconds is not None:
@@ -218,8 +255,10 @@ class MetricsSink:
 
         def refresh() -> None:
             """
-            Bring in the requests that have begun and not ended; a method that was seen once stays, at 0.
+            Count what waits, and bring in the requests that have begun and not ended; a method that was seen once
+            stays, at 0.
             """
+            waiting.settle()
             if not self._workers.are_shared:
                 tally = Tally(
                     op.method for op in live.copy()
@@ -228,7 +267,8 @@ class MetricsSink:
                     in_progress.cell((method,)).set(tally[method])
 
         self._store.refresh.append(refresh)
-        return requests, in_progress, rest, self._sizes() if self._settings.size_metrics else lambda finish: finish
+        with_sizes = self._sizes() if self._settings.size_metrics else lambda finish: finish
+        return requests, waiting, in_progress, rest, with_sizes
 
     def _sizes(self) -> Callable[[Step], Step]:
         request = self._store.add(Histogram(http.REQUEST_SIZE))
