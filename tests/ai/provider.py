@@ -10,6 +10,7 @@ What it does with a request stands in the request's header `x-scene`, as JSON, s
     events     how many deltas of a stream to send before that end
     hold       send only so many deltas, and the rest, or a whole reply, when the test says `provider.go()`
     iterations further rows of Anthropic's beta `usage.iterations`
+    tier       the service tier that answers; a stream of chat names it before its usage alone
     limits     headers of rate limits that are sent in place of the usual ones
 """
 
@@ -101,6 +102,7 @@ class Scene:
     hold: int | None = None
     iterations: tuple[dict[str, Any], ...] = ()
     usage: Any = "given"  # anything else is sent as it is
+    tier: str = "default"
     limits: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -146,7 +148,7 @@ def anthropic_usage(scene: Scene, output: int) -> Any:
         },
         "output_tokens": output,
         "output_tokens_details": {"thinking_tokens": scene.reasoning},
-        "service_tier": "standard",
+        "service_tier": "standard" if scene.tier == "default" else scene.tier,
     }
     if scene.iterations:
         usage["iterations"] = list(scene.iterations)
@@ -200,13 +202,13 @@ def chunk(model: str, choices: list[Any], usage: Any = None) -> dict[str, Any]:
 def chat_events(model: str, scene: Scene, asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for _ in range(scene.events):
         delta = {"role": "assistant", "content": WORD}
-        yield chunk(model, [{"index": 0, "delta": delta, "finish_reason": None}])
+        yield {**chunk(model, [{"index": 0, "delta": delta, "finish_reason": None}]), "service_tier": scene.tier}
     if scene.end != "whole":
         return
     for index in range(asked.get("n") or 1):
         yield chunk(model, [{"index": index, "delta": {}, "finish_reason": "stop"}])
     if (asked.get("stream_options") or {}).get("include_usage"):
-        yield chunk(model, [], openai_usage(scene, "prompt", "completion"))
+        yield {**chunk(model, [], openai_usage(scene, "prompt", "completion")), "service_tier": None}
 
 
 def response(model: str, scene: Scene, status: str, words: str = WORD) -> dict[str, Any]:
@@ -222,6 +224,7 @@ def response(model: str, scene: Scene, status: str, words: str = WORD) -> dict[s
         "parallel_tool_calls": True,
         "tool_choice": "auto",
         "tools": [],
+        "service_tier": scene.tier,
         "error": {"code": "server_error", "message": "not now"} if status == "failed" else None,
         "incomplete_details": {"reason": "max_output_tokens"} if status == "incomplete" else None,
         "usage": None if status == "in_progress" else openai_usage(scene, "input", "output"),
@@ -314,6 +317,7 @@ class Handler(BaseHTTPRequestHandler):
             return {"object": "list", "model": model, "data": [row], "usage": usage}
         usage = openai_usage(scene, "prompt", "completion")
         made = {"id": "c", "object": "chat.completion", "created": 1, "model": model, "usage": usage}
+        made["service_tier"] = scene.tier
         if path == "/completions":
             return {**made, "choices": [{"index": 0, "text": WORD, "finish_reason": "stop"}]}
         reason = "length" if scene.end == "length" else "stop"

@@ -347,3 +347,38 @@ def test_everything_at_once_adds_up(anthropic, openai, provider, runtime, run, s
     assert counted(runtime) == (provider.tokens(), usd(provider))
     assert sum(estimated(runtime).values()) > 0
     assert unknown(runtime) == 10
+
+
+def test_a_stream_may_be_read_and_left_by_another_task(run, provider, runtime, sink):
+    """
+    A stream that one task begins, and another reads, closes or drops, is the call of the first, and raises nothing.
+    """
+
+    async def work(claude, gpt):
+        async def begin(**scene):
+            return await claude.messages.create(**forms.CLAUDE, stream=True, **sent(**scene))
+
+        async def read(events, count):
+            async for _ in events:
+                count -= 1
+                if not count:
+                    break
+
+        for count in (99, 2, 2):
+            events = await asyncio.create_task(begin(**(FULL if count == 99 else {"hold": 4})))
+            await asyncio.create_task(read(events, count))
+            if len(sink.operations) == 1:
+                await asyncio.create_task(events.close())
+        del events
+        gc.collect()
+        while len(sink.operations) < 3:
+            await asyncio.sleep(0)
+
+    run(work)
+
+    assert [(op.aborted, op.outcome) for op in sink.operations] == [
+        (None, "success"),
+        ("closed", "success"),
+        ("dropped", "success"),
+    ]
+    assert counted(runtime) == (provider.tokens(), usd(provider))

@@ -56,6 +56,24 @@ def test_every_async_form_is_counted_as_billed(form, openai, provider, runtime, 
     assert counted(runtime) == (provider.tokens(), usd(provider))
 
 
+TIERED = [forms.chat, forms.chat_stream, forms.chat_helper, forms.responses, forms.responses_stream]
+
+
+@pytest.mark.parametrize("form", TIERED, ids=lambda form: form.__name__)
+def test_the_tier_that_answered_is_priced(form, gpt, sink, monkeypatch):
+    """
+    Whichever event of a stream, or part of a reply, names the service tier: its price is what the call costs.
+    """
+    pytest.importorskip("genai_prices")
+    for asked in (forms.CHAT, forms.RESPONSE):
+        monkeypatch.setitem(asked, "model", "gpt-5.6-sol")
+    for tier in ("default", "priority"):
+        form(gpt, extra_headers=headers(input=1000, output=10, tier=tier))
+
+    plain, priority = (op.cost_usd for op in sink.operations)
+    assert (plain, priority) == (pytest.approx(0.0042), pytest.approx(0.0084))
+
+
 def test_embeddings_are_counted_as_billed(gpt, provider, runtime, sink):
     """
     Embeddings use input alone.

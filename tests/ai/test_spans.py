@@ -2,6 +2,7 @@
 Spans of AI calls: one for each, whoever makes it, with figures and names on it, and no text.
 """
 
+import gc
 import json
 
 import pytest
@@ -154,6 +155,23 @@ def test_the_span_of_another_instrumentation_is_the_one(form, tracing, gpt, expo
 
     span, [op] = only(exporter), sink.operations
     assert span.attributes["obskit.ai.cost.usd"] == op.cost_usd
+
+
+@pytest.mark.parametrize("how", ["dropped", "closed", "unread"])
+def test_a_stream_that_is_left_has_its_one_span(how, gpt, exporter):
+    """
+    However a stream is left, its span is ended, once.
+    """
+    events = gpt.chat.completions.create(**forms.CHAT, stream=True, extra_headers=headers(hold=4))
+    if how != "unread":
+        next(events)
+    if how == "closed":
+        events.close()
+    del events
+    gc.collect()
+
+    span = only(exporter)
+    assert span.attributes["obskit.ai.aborted"] == ("closed" if how == "closed" else "dropped")
 
 
 def test_what_the_request_bound_is_on_its_calls(gpt, exporter):

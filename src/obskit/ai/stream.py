@@ -82,7 +82,9 @@ def fold_chat(stream: Progress, data: Any) -> None:
     if stream.reply is None:
         stream.reply = _without_text(data)
     if data.get("usage"):
-        stream.reply = _without_text(data)
+        # The tier, which decides the price, need not be in the chunk that has the usage.
+        told = {name: value for name, value in _without_text(data).items() if value is not None}
+        stream.reply = {**stream.reply, **told}
         stream.is_told = True
 
 
