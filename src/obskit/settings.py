@@ -553,6 +553,12 @@ class Settings:
         _number(1, 1_000_000, "a whole number from 1 to 1,000,000, or None for off", int),
         "One request may make the same statement from the same line so often; more is told of. None: off.",
     )
+    server_timing: bool = _setting(
+        False,
+        _flag,
+        "Answer with a `Server-Timing` header: the milliseconds and the number of the request's queries and AI calls, "
+        "for the browser's developer tools. Every client sees it.",
+    )
     n_plus_one_allow: tuple[str, ...] = _setting(
         (),
         _call_sites,

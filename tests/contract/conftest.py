@@ -12,7 +12,15 @@ from .stack import Stack
 
 
 @pytest.fixture
-def shop(stack: Stack):
+def settings():
+    """
+    Give the settings of the runtime; a file of tests may have its own.
+    """
+    return {}
+
+
+@pytest.fixture
+def shop(stack: Stack, settings):
     """
     Serve the stack's application; afterwards every output must tell the same story.
 
@@ -20,7 +28,7 @@ def shop(stack: Stack):
     agree with the operations.
     """
     clock, sink = FakeClock(), RecordingSink()
-    with isolated_runtime(service="contract", sinks=[sink], clock=clock) as runtime:
+    with isolated_runtime(service="contract", sinks=[sink], clock=clock, **settings) as runtime:
         shop = Shop(stack, Scene(clock), runtime, sink)
         yield shop
 

@@ -15,6 +15,7 @@ Describe the small application that every stack builds, and let a test steer its
     GET        /stream, /endless, /halfway    streamed replies: see `Scene`
     GET        /inside                        what `Scene.inside()` answers
     GET        /inside/thread                 the same, from a thread of the framework's pool (ASGI)
+    GET, HEAD  /timed                         the same, with `Server-Timing: cache;dur=1` and the status `Scene.status`
     GET        /meet/{size:int}               waits in `Scene.meet()`, then `size` bytes
     GET        /background                    "done", then runs `Scene.later()` (where there is such a thing)
     WebSocket  /ws                            accepts, answers one text in upper case, closes
@@ -27,6 +28,7 @@ from importlib import import_module
 from typing import Any, Protocol
 
 CHUNKS = (b"a" * 10, b"b" * 20, b"c" * 30)
+OWN_TIMING = {"Server-Timing": "cache;dur=1"}
 PIECE = b"x" * 16384
 # Where nothing cuts it short, an endless reply still ends; 160 MB overfill any socket's buffers.
 PIECES = 10_000
@@ -51,13 +53,15 @@ class Scene:
 
     Attributes:
         clock: What the runtime measures with; each streamed chunk takes one second of it.
-        inside: Called by `/inside`, and before each chunk of `/stream`.
+        inside: Called by `/inside` and `/timed`, and before each chunk of `/stream`.
+        status: What `/timed` answers.
         later: Called in a background task, after the reply.
         meet: Called by `/meet`, awaited on ASGI stacks.
     """
 
     clock: Clock
     inside: Callable[[], str | None] = lambda: ""
+    status: int = 200
     later: Callable[[], Any] = lambda: None
     meet: Callable[[], Any] = lambda: None
 

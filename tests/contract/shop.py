@@ -82,7 +82,7 @@ class Shop:
 
     @property
     def operations(self) -> list[HttpOperation]:
-        return self.sink.operations
+        return [operation for operation in self.sink.operations if isinstance(operation, HttpOperation)]
 
     @property
     def operation(self) -> HttpOperation:
@@ -110,7 +110,7 @@ class Shop:
         Count what every output says of the requests so far.
         """
         return {
-            "begun": Counter(map(id, self.sink.begun)),
+            "begun": Counter(id(operation) for operation in self.sink.begun if isinstance(operation, HttpOperation)),
             "in progress": self.total("http_requests_in_progress"),
             "requests": self.total("http_requests_total"),
             "durations": self.total("http_request_duration_seconds_count"),

@@ -450,6 +450,28 @@ def test_client_behind_a_trusted_proxy(site, with_middleware, sink):
         assert operation.header("user-agent") == "tests"
 
 
+@pytest.mark.parametrize("own", [None, "cache;dur=1"])
+def test_server_timing_by_middleware(site, with_middleware, protocol, clock, own):
+    """
+    The middleware adds what a request asked to what the view says of itself, and an asynchronous request's too.
+    """
+
+    def page(request):
+        with obskit.observe_db(table="timed_by_middleware", operation="select"):
+            clock.advance(0.25)
+        return HttpResponse("ok", headers={"Server-Timing": own} if own else {})
+
+    site.add("timed", page)
+    with isolated_runtime(server_timing=True, clock=clock):
+        reply = Served("middleware", protocol).get("/timed")
+    with isolated_runtime(clock=clock):
+        plain = Served("middleware", protocol).get("/timed")
+
+    figures = 'db;dur=250.0;desc="1 query"'
+    assert reply.header("server-timing") == [f"{own}, {figures}" if own else figures]
+    assert plain.header("server-timing") == ([own] if own else [])
+
+
 def test_path_that_is_not_ascii(by_middleware, sink):
     """
     The path of the line is the decoded one.

@@ -8,7 +8,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from obskit import context
 from obskit.errors import RouteTakenError
@@ -26,6 +26,7 @@ ID_HEADER_LOWER = "x-correlation-id"
 ACCEPTED_HEADERS = (ID_HEADER_LOWER, "x-request-id")
 
 Skip = Callable[[str], bool]
+Application = TypeVar("Application")
 
 
 def identify(op: HttpOperation, trust: bool) -> None:
@@ -162,6 +163,41 @@ class Follower:
         self.correlation = settings.correlation
         self.lines = runtime is not None and runtime.lines
         self.heads = self.lines or self.correlation  # whether a request's headers are looked at
+        self.server_timing = settings.server_timing
+
+
+class Front(Follower, Generic[Application]):
+    """
+    Stand in front of an application, and let its replies say what they cost where that is asked for.
+
+    Args:
+        app: The application.
+        timed: Wraps it, so that they do.
+    """
+
+    def __init__(self, app: Application, timed: Callable[[Application], Application]) -> None:
+        self._timed = timed
+        self._app = app
+        super().__init__()
+
+    @property
+    def app(self) -> Application:
+        """
+        Give the application, as it was given.
+        """
+        return self._app
+
+    @app.setter
+    def app(self, app: Application) -> None:
+        self._app = app
+        self.serve = self._timed(app) if self.server_timing else app
+
+    def follow(self, runtime: Runtime | None) -> None:
+        """
+        Observe by this runtime from now on; None: pass everything through.
+        """
+        super().follow(runtime)
+        self.app = self._app
 
 
 def refuse_taken(runtime: Runtime, routes: Iterable[str]) -> None:

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias, TypeVar
 from obskit.context import current
 from obskit.integrations import _http
 from obskit.integrations._http import ID_HEADER, ID_HEADER_LOWER, MARK
+from obskit.integrations._server_timing import over_asgi
 from obskit.integrations._start import configure
 from obskit.operation import METHOD_LABELS, UNMATCHED, HttpOperation
 from obskit.rarely import Rarely
@@ -278,7 +279,7 @@ def _framework_route(scope: Scope) -> str | None:
     return None if router is None else _routes_of(type(router))(scope)  # type: ignore[arg-type]
 
 
-class ObskitMiddleware(_http.Follower):
+class ObskitMiddleware(_http.Front[Application]):
     """
     Observe an ASGI application, and answer `/metrics` and `/health` in front of it.
 
@@ -293,8 +294,7 @@ class ObskitMiddleware(_http.Follower):
     """
 
     def __init__(self, app: Application, *, route: Route | None = None, **settings: Any) -> None:
-        super().__init__()
-        self.app = app
+        super().__init__(app, over_asgi)
         self.route = route or _framework_route
         self.known = Known()
         configure(**settings)
@@ -353,7 +353,7 @@ class ObskitMiddleware(_http.Follower):
         if op.span is not None:
             op.span.enter()
         try:
-            await self.app(scope, op.receive, op.send)
+            await self.serve(scope, op.receive, op.send)
         except BaseException as error:
             op.raised(error)
             raise

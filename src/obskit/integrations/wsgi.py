@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from obskit.context import current
 from obskit.integrations import _http
 from obskit.integrations._http import ID_HEADER, ID_HEADER_LOWER, MARK
+from obskit.integrations._server_timing import over_wsgi
 from obskit.integrations._start import configure
 from obskit.operation import METHOD_LABELS, UNMATCHED, HttpOperation
 from obskit.recorder import recorder
@@ -310,7 +311,7 @@ def _watched(op: WsgiOperation, body: Iterable[bytes]) -> Iterable[bytes]:
     return _by_server(op, body) if kind is op.environ.get("wsgi.file_wrapper") else _Reply(op, body)
 
 
-class ObskitMiddleware(_http.Follower):
+class ObskitMiddleware(_http.Front[Application]):
     """
     Observe a WSGI application, and answer `/metrics` and `/health` in front of it.
 
@@ -323,8 +324,7 @@ class ObskitMiddleware(_http.Follower):
     def __init__(self, app: Application, *, route: Route | None = None, **settings: Any) -> None:
         # Whether the framework's integration tells status, length, route and id, so that nothing need watch the start.
         self.told = False
-        super().__init__()
-        self.app = app
+        super().__init__(app, over_wsgi)
         self.route = route or _http.no_route
         configure(**settings)
         follow(self)
@@ -374,10 +374,10 @@ class ObskitMiddleware(_http.Follower):
             op.span.enter()
         try:
             if self.told:
-                body = self.app(environ, start_response)
+                body = self.serve(environ, start_response)
             else:
                 op._start_response = start_response
-                body = self.app(environ, op.start)
+                body = self.serve(environ, op.start)
             if op.whole is None:
                 return _watched(op, body)
         except BaseException as error:

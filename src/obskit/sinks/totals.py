@@ -33,6 +33,7 @@ class TotalsSink:
         if totals is not None:
             with self._lock:  # a page may make many calls at once, and cents must not get lost
                 totals.ai_calls += 1
+                totals.ai_seconds += op.duration_seconds
                 totals.ai_cost_usd += op.cost_usd or 0.0
 
     def emit(self, event: Event) -> None:

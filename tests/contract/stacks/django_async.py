@@ -7,7 +7,7 @@ from django.core.handlers.asgi import ASGIHandler
 from django.http import HttpResponse, StreamingHttpResponse
 from django.urls import path
 
-from ..scene import Scene, flowing
+from ..scene import OWN_TIMING, Scene, flowing
 from ..stack import Stack, angled
 from .django_site import CAN, serve_site
 
@@ -59,6 +59,9 @@ def steered(scene: Scene):
     async def inside_thread(request):
         return HttpResponse(await sync_to_async(scene.look)())
 
+    async def timed(request):
+        return HttpResponse(scene.look(), status=scene.status, headers=OWN_TIMING)
+
     async def meet(request, size):
         await scene.meet()
         return HttpResponse("x" * size)
@@ -69,6 +72,7 @@ def steered(scene: Scene):
         path("halfway", halfway),
         path("inside", inside),
         path("inside/thread", inside_thread),
+        path("timed", timed),
         path("meet/<int:size>", meet),
     ]
 

@@ -6,7 +6,7 @@ from django.core.wsgi import get_wsgi_application
 from django.http import HttpResponse, StreamingHttpResponse
 from django.urls import path
 
-from ..scene import Scene
+from ..scene import OWN_TIMING, Scene
 from ..stack import Stack, angled
 from .django_site import CAN, serve_site
 
@@ -26,6 +26,7 @@ def steered(scene: Scene):
         path("endless", lambda request: StreamingHttpResponse(scene.endless())),
         path("halfway", lambda request: StreamingHttpResponse(scene.halfway())),
         path("inside", lambda request: HttpResponse(scene.look())),
+        path("timed", lambda request: HttpResponse(scene.look(), status=scene.status, headers=OWN_TIMING)),
         path("meet/<int:size>", meet),
     ]
 

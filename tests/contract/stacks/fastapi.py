@@ -6,7 +6,7 @@ from fastapi import APIRouter, BackgroundTasks, FastAPI, HTTPException, Request,
 from fastapi.responses import PlainTextResponse, RedirectResponse, StreamingResponse
 from pydantic import BaseModel
 
-from ..scene import Boom, Scene, flowing
+from ..scene import OWN_TIMING, Boom, Scene, flowing
 from ..stack import Stack, plain
 from .starlette import CAN, answer_conflict
 
@@ -122,6 +122,10 @@ def add_steered_views(app: FastAPI, scene: Scene) -> None:
     @app.get("/inside/thread")
     def inside_thread():
         return scene.look()
+
+    @app.api_route("/timed", methods=["GET", "HEAD"])
+    async def timed():
+        return PlainTextResponse(scene.look(), scene.status, OWN_TIMING)
 
     @app.get("/meet/{size}")
     async def meet(size: int):

@@ -4,7 +4,7 @@ Build the application with Flask.
 
 from flask import Blueprint, Flask, abort, request
 
-from ..scene import Boom, Scene
+from ..scene import OWN_TIMING, Boom, Scene
 from ..stack import Stack, angled
 
 
@@ -92,6 +92,10 @@ def add_steered_views(app: Flask, scene: Scene) -> None:
     @app.get("/inside")
     def inside():
         return scene.look()
+
+    @app.get("/timed")
+    def timed():
+        return scene.look(), scene.status, OWN_TIMING
 
     @app.get("/meet/<int:size>")
     def meet(size):

@@ -10,7 +10,7 @@ from typing import Any
 
 import obskit
 
-from ..scene import Boom, Scene
+from ..scene import OWN_TIMING, Boom, Scene
 from ..stack import plain
 
 
@@ -77,6 +77,10 @@ VIEWS: dict[str, tuple[tuple[str, ...], View]] = {
     "/stream": (("GET",), lambda scene, body: Answer(body=scene.stream())),
     "/endless": (("GET",), lambda scene, body: Answer(body=scene.endless())),
     "/halfway": (("GET",), lambda scene, body: Answer(body=scene.halfway())),
+    "/timed": (
+        ("GET", "HEAD"),
+        lambda scene, body: Answer(scene.status, scene.look().encode(), OWN_TIMING),
+    ),
     "/inside": (("GET",), lambda scene, body: Answer(body=scene.look().encode())),
 }
 

@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, RedirectResponse, StreamingResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 
-from ..scene import Boom, Scene, flowing
+from ..scene import OWN_TIMING, Boom, Scene, flowing
 from ..stack import Stack, starlette
 
 CAN = frozenset({"background", "error page", "route of 405", "sub-application", "trio", "websocket"})
@@ -106,6 +106,9 @@ def steered(scene: Scene) -> list[Route]:
     def inside_thread(request):
         return PlainTextResponse(scene.look())
 
+    async def timed(request):
+        return PlainTextResponse(scene.look(), scene.status, OWN_TIMING)
+
     async def meet(request):
         await scene.meet()
         return PlainTextResponse("x" * request.path_params["size"])
@@ -119,6 +122,7 @@ def steered(scene: Scene) -> list[Route]:
         Route("/halfway", halfway),
         Route("/inside", inside),
         Route("/inside/thread", inside_thread),
+        Route("/timed", timed),
         Route("/meet/{size:int}", meet),
         Route("/background", background),
     ]

@@ -17,7 +17,7 @@ from obskit.errors import ConfigurationError
 from obskit.integrations import _http
 from obskit.integrations._http import MARK
 from obskit.integrations._start import configure
-from obskit.integrations.django.operation import DjangoOperation
+from obskit.integrations.django.operation import DjangoOperation, TimedOperation
 from obskit.integrations.django.routes import note_route, own_prefixes, tell_taken
 from obskit.operation import HttpOperation
 from obskit.recorder import recorder
@@ -72,6 +72,7 @@ class ObskitMiddleware(_http.Follower):
         """
         super().follow(runtime)
         self._own_prefixes: tuple[str, ...] | None = None
+        self._operation = TimedOperation if self.server_timing else DjangoOperation
 
     def __call__(self, request: Any) -> Any:
         """
@@ -133,7 +134,7 @@ class ObskitMiddleware(_http.Follower):
         if (self.skip is not None and self.skip(path)) or self._is_own(path):
             return None
         carrier[MARK] = True
-        op = DjangoOperation(request, self, self._asynchronous)
+        op = self._operation(request, self, self._asynchronous)
         if self.correlation:
             meta = request.META
             if "HTTP_X_CORRELATION_ID" in meta or "HTTP_X_REQUEST_ID" in meta or "HTTP_TRACEPARENT" in meta:

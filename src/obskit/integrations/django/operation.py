@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from obskit.context import current
-from obskit.integrations import _http
+from obskit.integrations import _http, _server_timing
 from obskit.integrations._http import ID_HEADER
 from obskit.integrations.wsgi import _NO_LENGTH, WsgiOperation, _Reply
 from obskit.operation import HttpOperation
@@ -106,6 +106,24 @@ class DjangoOperation(WsgiOperation):
             self.exception = self.error = type(error).__name__
         self.aborted = True
         self.end()
+
+
+class TimedOperation(DjangoOperation):
+    """
+    Say in the reply what it cost.
+    """
+
+    __slots__ = ()
+
+    def answered(self, response: Any) -> None:
+        """
+        Set the header beside the view's own, and go on.
+        """
+        value = _server_timing.told(self)
+        if value is not None:
+            own = response.headers.get(_server_timing.HEADER)
+            response.headers[_server_timing.HEADER] = f"{own}, {value}" if own else value
+        super().answered(response)
 
 
 class _Closer:
