@@ -214,7 +214,7 @@ def test_every_sink_may_raise_in_place_of_its_work(stack, caplog):
         app = obskit.instrument(stack.build(scene))
         instrumented, errors, _ = watch(lambda: play(stack, app, scene))
 
-    assert names == ["hook", "queries", "totals", "spans", "metrics", "logs"]
+    assert names == ["hook", "queries", "totals", "ai_report", "spans", "metrics", "logs"]
     assert instrumented == bare
     assert errors == dict.fromkeys(names, 2 * len(bare))
     assert complaints(caplog) == sorted(names)

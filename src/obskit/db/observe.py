@@ -19,7 +19,7 @@ from obskit.db.watch import limits, totals_of
 from obskit.forks import at_fork
 from obskit.observation import Observation
 from obskit.operation import Operation
-from obskit.recorder import recorder
+from obskit.recorder import nothing, recorder
 
 UNKNOWN_SYSTEM = "unknown"
 plan = recorder.plan(DbOperation)
@@ -151,7 +151,7 @@ def begin(source: Source, sql: object) -> DbOperation:
         op._root = op.totals = None
     else:
         inside(op, parent)
-    if plan.start is not None:  # Plan.begin(), without the call
+    if plan.start is not nothing:  # Plan.begin(), without the call
         plan.start(op)
     op.started = plan.clock()
     return op

@@ -86,8 +86,7 @@ def watching(watcher: Callable[[DbOperation], None]) -> Iterator[None]:
     before = plan.start
 
     def start(op: DbOperation) -> None:
-        if before is not None:
-            before(op)
+        before(op)
         show(op)
 
     is_bound = bool(watchers)

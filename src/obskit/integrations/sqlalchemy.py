@@ -23,13 +23,14 @@ from obskit.db.source import Source
 from obskit.errors import ConfigurationError, MissingExtraError
 from obskit.integrations._patches import Patches
 from obskit.integrations.dbapi import is_timed, rows_of
-from obskit.integrations.sqlite3 import TimedConnection, timed_class
+from obskit.integrations.sqlite3 import TimedConnection, TimedCursor, timed_class
 from obskit.recorder import recorder
 
 try:
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
     from sqlalchemy.engine.base import OptionEngine
+    from sqlalchemy.engine.default import DefaultDialect
 except ImportError as error:
     raise MissingExtraError(
         "obskit.integrations.sqlalchemy needs SQLAlchemy: pip install 'obskit[sqlalchemy]'"
@@ -120,7 +121,11 @@ def _hook(engine: Any, pool: str | None = None) -> None:
     if hook is None:
         hook = dialect.obskit = _Hook(engine)
         for name in _METHODS:
-            setattr(dialect, name, wraps(getattr(dialect, name))(_timed(hook, getattr(dialect, name))))
+            original = getattr(dialect, name)
+            ours = _timed(hook, original)
+            if hook.file and getattr(original, "__func__", None) is DefaultDialect.do_execute:
+                ours = _past_timed_cursors(ours)
+            setattr(dialect, name, wraps(original)(ours))
         if getattr(dialect, "dbapi", None) in (sqlite3, sqlite3.dbapi2):
             dialect.connect = wraps(dialect.connect)(_timed_connect(hook, dialect.connect))
         event.listen(engine, "checkout", partial(_checked_out, hook))
@@ -155,6 +160,20 @@ def _timed(hook: _Hook, original: Callable[..., Any]) -> Callable[..., Any]:
         op.rows = rows_of(cursor)
         end(op)
         return result
+
+    return execute
+
+
+def _past_timed_cursors(timed: Callable[..., Any]) -> Callable[..., Any]:
+    """
+    Let the cursors of our own connections time themselves: what `DefaultDialect.do_execute()` does, in no more calls.
+    """
+
+    def execute(cursor: Any, statement: Any, parameters: Any, context: Any = None) -> None:
+        if type(cursor) is TimedCursor:
+            cursor.execute(statement, parameters)
+        else:
+            timed(cursor, statement, parameters, context)
 
     return execute
 

@@ -30,7 +30,7 @@ from obskit.db.slow import SlowQuery
 from obskit.db.source import Labels, Source
 from obskit.db.watch import limits
 from obskit.integrations._patches import Patches
-from obskit.recorder import recorder
+from obskit.recorder import nothing, recorder
 
 # The `db.system.name` of the OpenTelemetry semantic conventions 1.44 (2026-08).
 SOURCE = Source("sqlite")
@@ -87,7 +87,7 @@ class TimedCursor(sqlite3.Cursor):
                 op._root = op.totals = None
             else:
                 inside(op, parent)
-            if plan.start is not None:
+            if plan.start is not nothing:
                 plan.start(op)
             if limits.explain:
                 op.explain = partial(_explain, self.connection, sql, parameters)
@@ -298,6 +298,10 @@ class TimedConnection(sqlite3.Connection):
 
         @wraps(_cursor)
         def cursor(self, factory=TimedCursor):
+            if factory is TimedCursor:
+                cursor = _cursor(self, TimedCursor)
+                cursor._open = None
+                return cursor
             cursor = _cursor(self, timed_class(factory, sqlite3.Cursor, TimedCursor))
             if isinstance(cursor, TimedCursor):
                 cursor._open = None
