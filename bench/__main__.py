@@ -7,6 +7,7 @@ from importlib import import_module
 
 SHORT = {
     "ai": ["--blocks", "10"],
+    "db": ["--rounds", "20", "--replicas", "1"],
     "imports": ["--replicas", "5"],
     "primitives": ["--blocks", "20"],
     "logs": ["--rounds", "30"],
