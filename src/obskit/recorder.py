@@ -17,7 +17,8 @@ from typing import Any, Protocol
 from obskit import context
 from obskit.operation import Event, Operation
 
-Step = Callable[[Any], None]
+Step = Callable[[Any], object]
+nothing: Step = id  # where no sink has a step; hot code leaves the call out
 
 
 class Sink(Protocol):
@@ -67,17 +68,9 @@ class Plan:
                 self.finish_too(operation)
 
 
-def nothing(operation: Any) -> None:
-    """
-    Do nothing: the step of a plan in which no sink has one. Hot code looks for it, and leaves the call out.
-    """
-
-
 def _in_turn(steps: Sequence[Step]) -> Step:
-    if not steps:
-        return nothing
-    if len(steps) == 1:
-        return steps[0]
+    if len(steps) < 2:
+        return steps[0] if steps else nothing
 
     def all_of_them(operation: Any) -> None:
         for step in steps:
