@@ -6,7 +6,9 @@ import io
 import json
 import logging
 import logging.config
+import subprocess
 import sys
+import threading
 import warnings
 from types import SimpleNamespace
 
@@ -134,7 +136,10 @@ def state():
         },
         [list(handler.filters) for logger in takeover._loggers() for handler in logger.handlers],
         logging.config.dictConfigClass,
+        logging.Logger.addHandler,
         warnings.showwarning,
+        sys.excepthook,
+        threading.excepthook,
     )
 
 
@@ -194,6 +199,104 @@ def test_what_dict_config_sets_up_later_is_taken_over(console):
 
         assert ["late", "other"] == messages(isolated)
     assert "" == console.getvalue()
+
+
+def test_what_is_added_by_hand_later_is_taken_over(console):
+    """
+    A handler that is added to a logger, and `basicConfig()` which takes all others away, are found too; one that does
+    not write to the console is left alone.
+    """
+    kept = logging.StreamHandler(io.StringIO())
+    own, root, level = logging.getLogger("shop.by_hand"), list(logging.root.handlers), logging.root.level
+    with isolated_runtime() as isolated:
+        obskit.instrument_logging()
+        own.addHandler(logging.StreamHandler(sys.__stderr__))
+        own.addHandler(kept)
+        own.info("by hand")
+        logging.root.handlers.clear()
+        logging.basicConfig(stream=sys.__stderr__, level="INFO")
+        logging.getLogger("shop.by_basic_config").info("by basicConfig()")
+        told = messages(isolated)
+        obskit.uninstrument_logging()
+    logging.root.handlers[:] = root
+    logging.root.setLevel(level)
+
+    assert ["by hand", "by basicConfig()"] == told
+    assert ("", "by hand\n") == (console.getvalue(), kept.stream.getvalue())
+
+
+def test_what_a_thread_does_not_catch_is_a_line(monkeypatch, capfd):
+    """
+    The line names the thread and has the exception, standard error has nothing; afterwards Python prints it again.
+    """
+    monkeypatch.setattr(threading, "excepthook", threading.__excepthook__)
+
+    def fail():
+        raise ValueError("password=hunter2-s3cr3t")
+
+    def in_thread(target):
+        thread = threading.Thread(target=target, name="fails")
+        thread.start()
+        thread.join()
+
+    with isolated_runtime() as isolated:
+        obskit.instrument_logging()
+        in_thread(fail)
+        in_thread(sys.exit)
+        obskit.uninstrument_logging()
+        [line] = isolated.lines
+    printed = capfd.readouterr().err
+    in_thread(fail)
+
+    assert ("ERROR", "py.exceptions", "fails", "ValueError", "password=[redacted:password]") == (
+        *(line[name] for name in ("level", "logger", "thread_name")),
+        *(line["exception"][name] for name in ("type", "message")),
+    )
+    assert "" == printed
+    assert "ValueError" in capfd.readouterr().err
+
+
+def test_hooks_of_others_are_called_too(monkeypatch):
+    """
+    Whoever watches for uncaught exceptions already still does, and what asks for the end is theirs alone.
+    """
+    seen = []
+    monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: seen.append(kind))
+    monkeypatch.setattr(threading, "excepthook", lambda given: seen.append(given.exc_type))
+    with isolated_runtime() as isolated:
+        obskit.instrument_logging()
+        for error in (ValueError("x"), KeyboardInterrupt()):
+            sys.excepthook(type(error), error, None)
+            threading.excepthook(threading.ExceptHookArgs((type(error), error, None, None)))
+        obskit.uninstrument_logging()
+
+        assert ["CRITICAL", "ERROR"] == [line["level"] for line in isolated.lines]
+    assert [ValueError, ValueError, KeyboardInterrupt, KeyboardInterrupt] == seen
+
+
+@pytest.mark.parametrize(("settings", "printed"), [("log_queue=100", ""), ("log_file=sys.argv[1]", "ValueError: no")])
+def test_what_ends_the_process_is_a_line(tmp_path, settings, printed):
+    """
+    A program that fails ends with status 1 and a line, which a queue does not lose; where lines go to a file, Python
+    prints it besides.
+    """
+    program = f"""
+import sys, obskit
+obskit.configure(service="shop", {settings})
+obskit.instrument_logging()
+raise ValueError("no")
+"""
+    path = tmp_path / "app.jsonl"
+    done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True)
+    line = json.loads(done.stdout or path.read_text())
+
+    assert (1, "CRITICAL", "uncaught exception", "ValueError") == (
+        done.returncode,
+        line["level"],
+        line["message"],
+        line["exception"]["type"],
+    )
+    assert printed == (done.stderr.splitlines() or [""])[-1]
 
 
 def test_warnings_are_lines(monkeypatch):

@@ -284,6 +284,7 @@ INNOCENT = (
     *("sntrys_", "pypi-server-2.1", "glrt-", "gldt-x", "AGE-SECRET-KEY-1", "xoxe.", "pat_answer_17", "sbp_1", "AIzaac"),
     *("token_type: Bearer", "max_tokens: 4096", "tokens_used=812", "session_count: 7", "compass=n", "secretary: Bob"),
     *("input_tokens=5 output_tokens=9 total_tokens=14", "tokens/s: 41.5", "stop_token: </s>", "cost_per_token=0.001"),
+    *("postgresql+psycopg://u:***@h/d", "Connected to amqp://guest:**@localhost:5672//", "https://u:*@h/"),
     *("basic research", "bearer bonds", "passed=12 failed=0", "passport=required", "bypass: true", "cache_key=a:b:c"),
     *("lat=52.5200 lon=13.4050", "mac=00:1A:2B:3C:4D:5E", "2001:db8::ff00:42:8329", "v=1.2.3-rc.1+build.5"),
     *("order paid", "request", "GET /items/7 200 12ms", "session_count=5", "tokens_used: 7", "author=Ada Lovelace"),

@@ -18,11 +18,13 @@ from typing import Any, TextIO
 from weakref import WeakSet
 
 from obskit.integrations._http import MARK, skipper
+from obskit.integrations._uncaught import Uncaught
 from obskit.logs import records
 from obskit.logs import writer as writers
 from obskit.logs.access import READERS, read
 from obskit.logs.records import JsonHandler
 from obskit.logs.writer import NUMBERS, Writer
+from obskit.recorder import recorder
 from obskit.runtime import is_followed, standing
 
 # Where servers log, the outer ones first; their access records go to the loggers of READERS.
@@ -79,6 +81,7 @@ class _Takeover:
         self._levels: dict[logging.Logger, int] = {}
         self._show_warning: Any = None
         self._configurator: Any = None
+        self._uncaught = Uncaught()
 
     # Doing it, as often as somebody has set up loggers
 
@@ -162,8 +165,10 @@ class _Takeover:
 
     def _watch_the_rest(self) -> None:
         """
-        Find what `dictConfig()` sets up later, and what `warnings` say.
+        Find what is set up later, and what `warnings` and the hooks for uncaught exceptions say.
         """
+        self._uncaught.watch()
+        setattr(logging.Logger, "addHandler", _add_handler)  # noqa: B010  # it is a method
         if self._configurator is None:
             before = logging.config.dictConfigClass
 
@@ -208,6 +213,9 @@ class _Takeover:
             logging.config.dictConfigClass = self._configurator[0]
         if self._show_warning is not None and warnings.showwarning is _show_warning:
             warnings.showwarning = self._show_warning
+        if logging.Logger.addHandler is _add_handler:
+            setattr(logging.Logger, "addHandler", _plain_add_handler)  # noqa: B010
+        self._uncaught.undo()
         records.is_duplicate = lambda record: False
         self.__init__(self.everything)  # type: ignore[misc]
 
@@ -306,6 +314,24 @@ def _is_duplicate(record: logging.LogRecord) -> bool:
     atoms: Any = record.args
     skip, path = skipper(runtime.settings), said["path"]
     return f"{{{MARK}}}e" in atoms or path in runtime.routes.paths or (skip is not None and skip(path))
+
+
+_plain_add_handler = logging.Logger.addHandler
+
+
+def _add_handler(self: logging.Logger, hdlr: logging.Handler) -> None:
+    """
+    Add a handler that somebody sets up later, and mute it where it writes to the console.
+
+    No lock is taken here: `basicConfig()` holds that of `logging`, which `apply()` asks for while it has ours.
+    """
+    _plain_add_handler(self, hdlr)
+    takeover = _takeover
+    try:
+        if takeover is not None and is_console(hdlr):
+            takeover._take(self)
+    except Exception as error:
+        recorder.failed("logs", error)
 
 
 def _show_warning(

@@ -115,9 +115,9 @@ _bearer = re.compile(r"(?i)\b(bearer\s+)(?!\[redacted:)((?=[\w.~+/=-]{0,200}\d)[
 _AFTER_BEARER = r"\1[redacted:bearer]"
 _basic = re.compile(r"(?i)\b(basic\s+)([a-z0-9+/_-]{8,}={0,2})")
 # Passwords of web addresses hold no slash; those of other services may, and then are bounded.
-_web = re.compile(r"(://[^\s:/?#@\"'<>]{0,256}:)(?!\[redacted:)[^\s/?#\"'<>]{1,1024}@")
+_web = re.compile(r"(://[^\s:/?#@\"'<>]{0,256}:)(?!\[redacted:|\*+@)[^\s/?#\"'<>]{1,1024}@")
 _service = re.compile(
-    r"(?i)\b((?!https?:|wss?:)[a-z][a-z0-9+.-]{1,30}://[^\s:/@\"'<>]{0,256}:)(?!\[redacted:)[^\s\"'<>]{1,256}@"
+    r"(?i)\b((?!https?:|wss?:)[a-z][a-z0-9+.-]{1,30}://[^\s:/@\"'<>]{0,256}:)(?!\[redacted:|\*+@)[^\s\"'<>]{1,256}@"
 )
 _IN_URL = r"\1[redacted:url_password]@"
 # What touches a token that has become a marker may show itself only then.
