@@ -2,16 +2,18 @@
 Prices: the application's own first, then the package's, and unknown where neither knows.
 """
 
+import os
 import sys
 from datetime import UTC, datetime
 
 import pytest
 
+import obskit
 from obskit.ai import pricing
-from obskit.ai.pricing import Cost, Price, cost
+from obskit.ai.pricing import Cost, Price, PriceData, cost
 from obskit.ai.usage import Usage, read
 from obskit.errors import ConfigurationError
-from obskit.testing import isolated_runtime
+from obskit.testing import FakeClock, RecordingSink, isolated_runtime
 
 AT = datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp()
 # Published prices on 2026-11-20, worked out by hand.
@@ -162,3 +164,45 @@ def test_a_price_that_cannot_be_is_refused(rates):
         isolated_runtime(prices={"m": rates}),
     ):
         pass
+
+
+@pytest.mark.parametrize(("days", "warned"), [(59, 0), (61, 1)])
+def test_prices_that_are_too_old_are_told_once(days, warned):
+    """
+    Sixty days after the package was installed its prices are old: one event a runtime, and a line of the report.
+    """
+    package = pytest.importorskip("genai_prices")
+    installed = os.stat(package.__file__).st_mtime
+    clock, sink = FakeClock(installed + days * 86_400), RecordingSink()
+    pricing._rates.clear()
+    with isolated_runtime(sinks=[sink], wall_clock=clock):
+        for model in ("claude-sonnet-5-5", "claude-haiku-5-5"):
+            cost("anthropic", model, Usage(input=10), clock())
+        report = obskit.ai.report()
+
+    assert [event.name for event in sink.events] == ["ai.old_prices"] * warned
+    assert report.price_data.version == package.__version__
+    assert report.price_data.age_days == pytest.approx(days)
+    assert [advice.code for advice in report.recommendations] == ["old-prices"] * warned
+
+
+def test_an_age_that_cannot_be_told_is_unknown(monkeypatch, tmp_path):
+    """
+    A file from the year 1980 is what a repeatable build makes: no age, and no warning.
+    """
+    package = pytest.importorskip("genai_prices")
+    old = tmp_path / "genai_prices.py"
+    old.touch()
+    os.utime(old, (315_532_800, 315_532_800))
+    monkeypatch.setattr(package, "__file__", str(old))
+
+    assert pricing.price_data(AT) == PriceData(package.__version__, None, None)
+
+
+def test_without_the_package_there_is_no_age(monkeypatch):
+    """
+    Where no call needed the package's prices, the report says nothing of them.
+    """
+    monkeypatch.delitem(sys.modules, "genai_prices", raising=False)
+
+    assert pricing.price_data(AT) is None

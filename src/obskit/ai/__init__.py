@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from obskit.ai.advice import Recommendation
     from obskit.ai.limits import RateLimit, rate_limits
-    from obskit.ai.pricing import Price
+    from obskit.ai.pricing import Price, PriceData
     from obskit.ai.reporting import AiReport, CallGroup, FailedCall, Projection, Quantiles, report
     from obskit.ai.usage import Usage
 
@@ -19,6 +19,7 @@ _HOME = {
     "CallGroup": "reporting",
     "FailedCall": "reporting",
     "Price": "pricing",
+    "PriceData": "pricing",
     "Projection": "reporting",
     "Quantiles": "reporting",
     "RateLimit": "limits",
@@ -33,6 +34,7 @@ __all__ = [
     "CallGroup",
     "FailedCall",
     "Price",
+    "PriceData",
     "Projection",
     "Quantiles",
     "RateLimit",

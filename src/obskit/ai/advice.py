@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from obskit.ai.calls import Row
 from obskit.ai.limits import RateLimit
+from obskit.ai.pricing import MAX_AGE_DAYS, PriceData
 
 MIN_CALLS = 20
 ERROR_SHARE = 0.05
@@ -50,11 +51,11 @@ class Recommendation:
     text: str
 
 
-def advise(rows: Sequence[Row], limits: Sequence[RateLimit]) -> tuple[Recommendation, ...]:
+def advise(rows: Sequence[Row], limits: Sequence[RateLimit], prices: PriceData | None) -> tuple[Recommendation, ...]:
     """
-    List what these calls, and what is left of the limits, give cause for; the most pressing first.
+    List what these calls, what is left of the limits and the age of the prices give cause for; the most pressing first.
     """
-    parts = (_headroom(limits), _errors(rows), _waste(rows), _unknown(rows), _retries(rows))
+    parts = (_headroom(limits), _errors(rows), _waste(rows), _unknown(rows), _old(prices), _retries(rows))
     others = (_uncached(rows), _written(rows), _expensive(rows), _nameless(rows))
     return tuple(found for part in (*parts, *others) for found in part)
 
@@ -115,6 +116,14 @@ def _unknown(rows: Sequence[Row]) -> Iterator[Recommendation]:
         hint = _FOR_REASON.get(reason, "see the counter ai_cost_unknown_total")
         yield Recommendation(
             "unknown-cost", f"the cost of {count:,} of {len(rows):,} calls is not known ({reason}): {hint}"
+        )
+
+
+def _old(prices: PriceData | None) -> Iterator[Recommendation]:
+    if prices is not None and prices.age_days is not None and prices.age_days > MAX_AGE_DAYS:
+        yield Recommendation(
+            "old-prices",
+            f"the prices of genai-prices {prices.version} are {prices.age_days:.0f} days old or older: update it",
         )
 
 

@@ -7,6 +7,8 @@ tier, side of a context threshold and day, and multiplied from then on.
 
 from __future__ import annotations
 
+import os
+import sys
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,10 +18,14 @@ from typing import Any, NamedTuple
 
 from obskit.ai.usage import Usage
 from obskit.errors import ConfigurationError
+from obskit.operation import Event
+from obskit.recorder import recorder
 
 MTOK = 1_000_000
 SECONDS_A_DAY = 86_400
 MAX_RATES = 1024
+MAX_AGE_DAYS = 60  # models and prices change every few weeks
+_FIRST_PACKAGE = datetime(2025, 1, 1, tzinfo=UTC).timestamp()
 # OpenTelemetry's name of a provider -> that of genai-prices, where they differ (0.2.3, 2026-11).
 _IDS = {
     "aws.bedrock": "aws",
@@ -75,6 +81,23 @@ class Cost(NamedTuple):
     savings_usd: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class PriceData:
+    """
+    Say which prices are asked where the application has none of its own.
+
+    Attributes:
+        version: Of the package `genai-prices`.
+        of: The prices are of this moment or before: when the package was installed, or its prices were updated in
+            this process. ISO 8601, UTC; None where that cannot be told.
+        age_days: At least; None likewise.
+    """
+
+    version: str
+    of: str | None
+    age_days: float | None
+
+
 class Rates(NamedTuple):
     """
     Hold dollars per token.
@@ -88,13 +111,16 @@ class Rates(NamedTuple):
 
 
 _own: dict[str, Rates] = {}
+_is_age_told = False
 
 
 def use(prices: Mapping[str, Mapping[str, float]]) -> None:
     """
     Ask this table first, from now on: the setting `prices`, as it was checked.
     """
+    global _is_age_told
     _own.clear()
+    _is_age_told = False
     for model, rates in prices.items():
         price = Price(**rates)
         read = price.input if price.cache_read is None else price.cache_read
@@ -172,6 +198,33 @@ def _package() -> Any:
     return genai_prices
 
 
+def price_data(at: float) -> PriceData | None:
+    """
+    Say how old the package's prices are; None where it is not installed, or no call has needed it so far.
+    """
+    package = sys.modules.get("genai_prices")
+    if package is None:
+        return None
+    snapshot = package.data_snapshot.get_snapshot()
+    of = snapshot.timestamp.timestamp() if snapshot.from_auto_update else os.stat(str(package.__file__)).st_mtime
+    if of < _FIRST_PACKAGE:  # builds that are to be repeatable set the times of files to one long ago
+        return PriceData(package.__version__, None, None)
+    moment = datetime.fromtimestamp(of, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return PriceData(package.__version__, moment, max((at - of) / SECONDS_A_DAY, 0.0))
+
+
+def _tell_age(at: float) -> None:
+    """
+    Warn once of prices that are too old to be believed.
+    """
+    global _is_age_told
+    known = None if _is_age_told else price_data(at)
+    if known is not None and known.age_days is not None and known.age_days > MAX_AGE_DAYS:
+        _is_age_told = True
+        message = f"the prices of AI calls are {known.age_days:.0f} days old or older: update genai-prices"
+        recorder.emit(Event("ai.old_prices", "WARNING", message, {"version": known.version, "of": known.of}))
+
+
 def _context(usage: Usage) -> dict[str, str]:
     if usage.tier == "batch":
         return {"processing": "batch"}
@@ -205,6 +258,7 @@ def _derived(provider: str, model: str, usage: Usage, at: float, total: int) -> 
     """
     if _package() is None:
         return "no_price_data"
+    _tell_age(at)
     ask = _asking(provider, model, usage, at)
     try:
         plain = ask(input_tokens=total)

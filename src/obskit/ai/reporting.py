@@ -16,6 +16,7 @@ from typing import Any
 from obskit.ai.advice import Recommendation, advise
 from obskit.ai.calls import Row, calls
 from obskit.ai.limits import rate_limits
+from obskit.ai.pricing import PriceData, price_data
 from obskit.errors import ConfigurationError
 from obskit.recorder import recorder
 
@@ -139,6 +140,7 @@ class AiReport:
         retries: HTTP requests beyond one a call.
         retry_wait_seconds: Between them.
         projection: Of the month.
+        price_data: How old the prices are that were asked; None where none of `genai-prices` were needed.
         recent_errors: The last 10, the latest first.
         recommendations: What to look at, with the figures that say so.
     """
@@ -163,6 +165,7 @@ class AiReport:
     retries: int
     retry_wait_seconds: float
     projection: Projection
+    price_data: PriceData | None
     recent_errors: tuple[FailedCall, ...]
     recommendations: tuple[Recommendation, ...]
 
@@ -210,6 +213,7 @@ def report(hours: float = 24) -> AiReport:
     rows = sorted((row for row in every if row.at >= begin), key=lambda row: row.at)
     total = _group("all", rows)
     by_model = _groups(rows, lambda row: f"{row.names.provider}/{row.names.model}")
+    prices = price_data(now)
     wasted: defaultdict[str, float] = defaultdict(float)
     for row in rows:
         if row.is_wasted:
@@ -235,8 +239,9 @@ def report(hours: float = 24) -> AiReport:
         retries=sum(max(row.attempts - 1, 0) for row in rows),
         retry_wait_seconds=math.fsum(row.waited_seconds for row in rows),
         projection=_projection(every, since, now),
+        price_data=prices,
         recent_errors=tuple(_failure(row) for row in reversed(rows) if row.is_error)[:MAX_ERRORS],
-        recommendations=advise(rows, rate_limits()),
+        recommendations=advise(rows, rate_limits(), prices),
     )
 
 

@@ -64,6 +64,9 @@ def _facts(report: AiReport) -> Iterator[tuple[str, str]]:
     if report.retries:
         yield "retries", f"{report.retries:,}, {report.retry_wait_seconds:,.1f} s waited"
     yield "this month", _projection(report)
+    prices = report.price_data
+    if prices is not None:
+        yield "prices", f"genai-prices {prices.version}" + (f", of {prices.of} or before" if prices.of else "")
 
 
 def _projection(report: AiReport) -> str:
