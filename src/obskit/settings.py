@@ -310,6 +310,7 @@ class Settings:
         False,
         _flag,
         "Instrument whatever supported library is installed, with no further call: `psycopg`, `sqlalchemy`, `sqlite3`, "
+        "Django's databases, "
         "`anthropic`, `openai`, the standard library's loggers, `httpx`, `requests` and Celery; none of them is "
         "imported for it.",
     )

@@ -90,3 +90,18 @@ def test_layers_count_once(said):
     With the driver hooked as well, a query is still one observation.
     """
     assert said["once"] == 1
+
+
+def test_slow_queries_are_explained(said):
+    """
+    A slow SELECT says how the database runs it, without its values; the transaction goes on, and what writes is not
+    asked about.
+    """
+    explained = said["explained"]
+    plans = [plan for verb, plan in explained["plans"] if verb == "select"]
+
+    assert (explained["found"], explained["names"]) == (["s3cret"], ["fern"])
+    assert (explained["waited"], explained["errors"]) == (True, {})
+    assert ["django_shop_plant" in plan for plan in plans] == [True, True]
+    assert "s3cret" not in str(explained["plans"])
+    assert [plan for verb, plan in explained["plans"] if verb in ("insert", "update")] == [None, None]

@@ -33,10 +33,13 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 import obskit
 from obskit.context import current
+from obskit.db import slow_queries
+from obskit.db.explain import explainer
 from obskit.db.operation import DbOperation
 from obskit.db.pools import ConnectionUse, ConnectionWait
 from obskit.errors import ConfigurationError
 from obskit.operation import HttpOperation
+from obskit.recorder import recorder
 from obskit.testing import FakeClock, RecordingSink, isolated_runtime, no_n_plus_one
 
 
@@ -352,6 +355,43 @@ def test_an_n_plus_one_of_the_orm_is_found(engine):
 
 
 # Pools.
+
+
+@pytest.mark.parametrize("opened", ["before", "after"])
+def test_a_slow_statement_is_explained(url, sink, opened):
+    """
+    Slow SELECTs say how the database runs them, also on connections from before; the transaction goes on, and nothing
+    that writes is asked about.
+    """
+    obskit.uninstrument_sqlalchemy()
+    obskit.uninstrument_sqlite3()
+    engine = create_engine(url)
+    Base.metadata.create_all(engine)
+    with isolated_runtime(slow_query_warning_ms=0, explain_slow_queries=True):
+        if opened == "after":
+            engine.dispose()
+            obskit.instrument_sqlalchemy(engine, pool="explained")
+        with engine.begin() as connection:
+            connection.exec_driver_sql(f"select '{opened}', 1").all()
+            obskit.instrument_sqlalchemy(engine, pool="explained")
+            connection.execute(insert(Plant).values(name="s3cret"))
+            ordered = select(Plant.id, func.lower(Plant.name).label(opened)).where(Plant.name == "s3cret")
+            found = connection.execute(ordered).all()
+            assert explainer.wait(30)
+            connection.execute(insert(Plant).values(name="fern"))
+        with engine.connect() as connection:
+            names = connection.scalars(select(Plant.name).order_by(Plant.id)).all()
+        assert explainer.wait(30)
+        plans = [query.plan for query in slow_queries() if query.text.count(opened) and query.summary.count("plants")]
+        writing = [query.plan for query in slow_queries() if query.summary.lower().startswith("insert")]
+        failures = dict(recorder.errors)
+    obskit.uninstrument_sqlalchemy()
+    engine.dispose()
+
+    assert (found, names) == ([(1, "s3cret")], ["s3cret", "fern"])
+    assert [("plants" in plan, "s3cret" in plan) for plan in plans] == [(True, False)]
+    assert writing == [None, None]
+    assert failures == {}
 
 
 def test_a_pool_is_watched(runtime, sink, tmp_path):

@@ -48,6 +48,14 @@ def may_explain(statement: Statement) -> bool:
     return True
 
 
+def sqlite_plan(rows: list[tuple[Any, ...]]) -> str:
+    """
+    Write what EXPLAIN QUERY PLAN answers, a line a step.
+    """
+    details = [row[3] for row in rows]  # bytes, where the connection's text factory says so
+    return "\n".join(text.decode() if isinstance(text, bytes) else str(text) for text in details)
+
+
 def postgresql_plan(answer: str | list[Any]) -> str:
     """
     Write what EXPLAIN (FORMAT JSON) answers as an indented tree, with `?` for each literal.

@@ -20,6 +20,7 @@ AUTO = {
     "openai": ("openai",),
     "psycopg": ("psycopg",),
     "sqlalchemy": ("sqlalchemy",),
+    "django.databases": ("django.db.backends.base.base",),  # imported with the first database: there are settings then
     "httpx": ("httpx", "httpx2"),
     "requests": ("requests",),
     "celery": ("celery",),
@@ -48,7 +49,7 @@ def configure(**settings: Any) -> Runtime:
         if "logging" not in runtime.hooks:
             runtime.hooks.append("logging")
         for name, libraries in AUTO.items():
-            is_there = any(sys.modules.get(library) or find_spec(library) for library in libraries)
+            is_there = any(sys.modules.get(library) or find_spec(library.partition(".")[0]) for library in libraries)
             if is_there and name not in runtime.hooks:
                 _instrument_when_imported(name, libraries)
                 runtime.hooks.append(name)

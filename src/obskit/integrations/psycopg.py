@@ -301,10 +301,10 @@ def _copy_async(original: Around) -> Around:
 
 def _let_explain(op: DbOperation, cursor: Any, query: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     params = args[0] if args else kwargs.get("params")
-    op.explain = partial(_explain, cursor.connection, query, params, op.statement)
+    op.explain = partial(explain, cursor.connection, query, params, op.statement)
 
 
-def _explain(connection: Any, query: Any, params: Any, statement: Statement, found: SlowQuery) -> None:
+def explain(connection: Any, query: Any, params: Any, statement: Statement, found: SlowQuery) -> None:
     """
     Have the plan asked for in a thread, by what it takes to open another connection to the same database.
     """

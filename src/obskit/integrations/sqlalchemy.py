@@ -20,9 +20,10 @@ from weakref import WeakSet
 from obskit.db.observe import begin, end, fail, plan
 from obskit.db.pools import Size, begin_use, begin_wait, end_use, end_wait, pools
 from obskit.db.source import Source
+from obskit.db.watch import limits
 from obskit.errors import ConfigurationError, MissingExtraError
 from obskit.integrations._patches import Patches
-from obskit.integrations.dbapi import is_timed, rows_of
+from obskit.integrations.dbapi import is_timed, let_explain, rows_of
 from obskit.integrations.sqlite3 import TimedConnection, TimedCursor, timed_class
 from obskit.recorder import recorder
 
@@ -151,6 +152,8 @@ def _timed(hook: _Hook, original: Callable[..., Any]) -> Callable[..., Any]:
         if not hook.on or not plan.active or is_timed(cursor):
             return original(cursor, statement, *args, **kwargs)
         op = begin(source, statement)
+        if limits.explain:
+            let_explain(op, cursor, statement, args[0] if args else None)
         try:
             result = original(cursor, statement, *args, **kwargs)
         except BaseException as error:

@@ -23,7 +23,7 @@ from types import new_class
 from typing import TYPE_CHECKING, Any
 
 from obskit.context import current
-from obskit.db.explain import may_explain
+from obskit.db.explain import may_explain, sqlite_plan
 from obskit.db.observe import begin, end, fail, inside, late, left, plan
 from obskit.db.operation import DbOperation
 from obskit.db.slow import SlowQuery
@@ -268,8 +268,7 @@ def _explain(connection: sqlite3.Connection, sql: str, parameters: Any, found: S
         try:
             asking.row_factory = None
             _execute(asking, "EXPLAIN QUERY PLAN " + sql, parameters)
-            details = [row[3] for row in _fetchall(asking)]  # bytes, where the connection's text factory says so
-            found.plan = "\n".join(text.decode() if isinstance(text, bytes) else str(text) for text in details)
+            found.plan = sqlite_plan(_fetchall(asking))
         finally:
             _close(asking)
 

@@ -4,22 +4,12 @@ Use Django's databases, plain and timed, and print what came out as JSON: `pytho
 
 import asyncio
 import json
-import os
 import sys
-import tempfile
-from urllib.parse import parse_qs, urlsplit
 
 import django
 from django.conf import settings
 
-
-def database(address, name):
-    if address == "sqlite":
-        return {"ENGINE": "django.db.backends.sqlite3", "NAME": os.path.join(tempfile.mkdtemp(), name)}
-    url = urlsplit(address)
-    host = parse_qs(url.query)["host"][0]
-    return {"ENGINE": "django.db.backends.postgresql", "NAME": "postgres", "USER": url.username, "HOST": host}
-
+from django_shop.addresses import database
 
 address = sys.argv[1]
 settings.configure(
@@ -43,9 +33,12 @@ from django.test.utils import CaptureQueriesContext  # noqa: E402
 import obskit  # noqa: E402
 from django_shop.models import Leaf, Plant  # noqa: E402
 from obskit.context import current  # noqa: E402
+from obskit.db import slow_queries  # noqa: E402
+from obskit.db.explain import explainer  # noqa: E402
 from obskit.db.operation import DbOperation  # noqa: E402
 from obskit.integrations.django import databases  # noqa: E402
 from obskit.operation import HttpOperation  # noqa: E402
+from obskit.recorder import recorder  # noqa: E402
 from obskit.testing import RecordingSink, isolated_runtime  # noqa: E402
 
 
@@ -136,6 +129,23 @@ def both():
     return [use(), asyncio.run(use_async())]
 
 
+def explain():
+    """
+    Ask for the plans of slow queries in the middle of a transaction.
+    """
+    with isolated_runtime(slow_query_warning_ms=0, explain_slow_queries=True):
+        with transaction.atomic():
+            fern = Plant.objects.create(name="s3cret")
+            found = [plant.name for plant in Plant.objects.filter(name="s3cret", id__gt=0)[:3]]
+            waited = explainer.wait(30)
+            fern.name = "fern"
+            fern.save()
+        names = list(Plant.objects.values_list("name", flat=True))
+        waited = waited and explainer.wait(30)
+        plans = [(query.summary.split()[0].lower(), query.plan) for query in slow_queries()]
+        return {"found": found, "names": names, "plans": plans, "waited": waited, "errors": dict(recorder.errors)}
+
+
 def main():
     timed_at_start = databases._patches.on
     obskit.shutdown()
@@ -161,6 +171,8 @@ def main():
         attributes = sorted(queries[-1].source.attributes)
         obskit.uninstrument_sqlite3()
         obskit.uninstrument_psycopg()
+    connection.close()
+    explained = fresh(explain)
     obskit.uninstrument_django_orm()
     after = fresh(both)
     connections.close_all()
@@ -173,6 +185,7 @@ def main():
         "once": once,
         "open": len([op for op in sink.begun if not op.ended]),
         "attributes": attributes,
+        "explained": explained,
     }
     print(json.dumps(said, default=str))
 

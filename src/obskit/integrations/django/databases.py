@@ -14,15 +14,17 @@ from collections.abc import Callable, Iterator
 from sys import getrefcount
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.db.backends.utils import CursorWrapper
 
 from obskit.db.observe import begin, end, fail, late, left, plan
 from obskit.db.operation import DbOperation
 from obskit.db.source import Source
+from obskit.db.watch import limits
 from obskit.errors import MissingExtraError
 from obskit.integrations._patches import Patches
-from obskit.integrations.dbapi import is_timed, rows_of
+from obskit.integrations.dbapi import is_timed, let_explain, rows_of
 
 # Django's vendors -> `db.system.name` of the OpenTelemetry semantic conventions 1.44 (2026-08).
 SYSTEMS = {"microsoft": "microsoft.sql_server", "oracle": "oracle.db"}
@@ -53,7 +55,7 @@ def instrument() -> None:
     CursorWrapper._obskit_open = None
     for name, around in _METHODS.items():
         _patches.put(CursorWrapper, name, around)
-    if not any("postg" in str(given.get("ENGINE", "")) for given in connections.settings.values()):
+    if not _uses_postgresql():
         return  # psycopg takes its time to import
     try:
         import psycopg as _  # noqa: F401  # before its integration, which `auto` turns on when this is imported
@@ -64,6 +66,13 @@ def instrument() -> None:
     psycopg.instrument_pools()
     if _alias_of not in psycopg.namers:
         psycopg.namers.append(_alias_of)
+
+
+def _uses_postgresql() -> bool:
+    try:
+        return any("postg" in str(given.get("ENGINE", "")) for given in connections.settings.values())
+    except ImproperlyConfigured:  # nobody uses Django here
+        return False
 
 
 def uninstrument() -> None:
@@ -112,6 +121,8 @@ def _executed(original: Around) -> Around:
         self._obskit_open = None
         source = _source_of(self.db)
         op = begin(source, query if type(query) is str else _text_of(query, cursor))
+        if limits.explain:
+            let_explain(op, cursor, query, params)
         try:
             result = original(self, query, params, *rest)
         except BaseException as error:
