@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 import obskit
+import obskit.ai.observe  # what measures calls: without it nobody asks for the gauges
 from obskit.ai.limits import MAX_KEPT, Limits, limits, rate_limits
 from obskit.recorder import recorder
 from obskit.testing import FakeClock, isolated_runtime

@@ -159,18 +159,18 @@ def test_quantiles_and_speed(call):
 
 def test_unknown_costs_stand_apart(call):
     """
-    Calls without a price, or without usage, are counted by reason; where no cost is known it is None, not 0.
+    Calls whose price nobody knows, or without usage, are counted by reason; where no cost is known it is None, not 0.
     """
     call()
-    call(model="m-9")
-    call(model="m-9", input=None)
+    call(provider="unknown", model="m-9")
+    call(provider="unknown", model="m-9", input=None)
     report = obskit.ai.report()
 
     models = by_name(report.by_model)
-    assert (models["acme/m-1"].cost_usd, models["acme/m-9"].cost_usd) == (pytest.approx(0.003), None)
-    assert (report.total.unknown_cost_calls, report.unknown_cost) == (2, {"no_price": 1, "no_usage": 1})
-    assert [line.split()[-2:] for line in report.render().splitlines() if "acme/m-9" in line] == [["?", "2"]]
-    assert "(no_price): add their models to `prices`" in report.recommendations[0].text
+    assert (models["acme/m-1"].cost_usd, models["unknown/m-9"].cost_usd) == (pytest.approx(0.003), None)
+    assert (report.total.unknown_cost_calls, report.unknown_cost) == (2, {"unknown_provider": 1, "no_usage": 1})
+    assert [line.split()[-2:] for line in report.render().splitlines() if "unknown/m-9" in line] == [["?", "2"]]
+    assert "(unknown_provider): name their host in `providers`" in report.recommendations[0].text
 
 
 def test_estimates_and_waste_stand_apart(call):
