@@ -119,7 +119,10 @@ def compare(series: Series, rounds: int) -> None:
         )
 
 
-async def _empty(scope: Any, receive: Any, send: Any) -> None:
+async def empty(scope: Any, receive: Any, send: Any) -> None:
+    """
+    Answer with nothing.
+    """
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b""})
 
@@ -132,7 +135,7 @@ def _own_app(count: int) -> Iterator[App]:
     runtime = obskit.configure(
         service="bench", registry=CollectorRegistry(), access_log=False, max_label_sets=count, log_stream=sys.stderr
     )
-    app: App = obskit.instrument(_empty)
+    app: App = obskit.instrument(empty)
     histogram = obskit.histogram("parts_seconds", "Seconds.", SPEC.labels, buckets=SPEC.buckets)
     for number in range(count):
         for duration in OBSERVED:
@@ -144,9 +147,11 @@ def _own_app(count: int) -> Iterator[App]:
         obskit.shutdown()
 
 
-async def stalls(app: App, rounds: int, scrape: tuple[str, str] | None) -> list[float]:
+async def stalls(
+    app: App, rounds: int, scrape: tuple[str, str] | None, change: Callable[[], object] | None = None
+) -> list[float]:
     """
-    Give the longest wait of the task, beyond its millisecond, in each round.
+    Give the longest wait of the task, beyond its millisecond, in each round; before each something may be changed.
     """
     import uvicorn
 
@@ -170,6 +175,8 @@ async def stalls(app: App, rounds: int, scrape: tuple[str, str] | None) -> list[
     await scraper.stdout.readline()  # the first page writes all texts, and is not counted
     ticker, longest = asyncio.create_task(tick()), []
     for _ in range(rounds):
+        if change is not None:
+            await asyncio.to_thread(change)
         await asyncio.sleep(10 * TICK)
         waits.clear()
         if scrape is None:
@@ -191,8 +198,11 @@ async def stalls(app: App, rounds: int, scrape: tuple[str, str] | None) -> list[
     return longest
 
 
-def _print_stalls(name: str, longest: list[float]) -> None:
-    print(f"{name:34}{statistics.median(longest) * 1e3:18.2f}{max(longest) * 1e3:10.2f}", flush=True)
+def print_stalls(name: str, longest: list[float], width: int = 34) -> None:
+    """
+    Print the median of the rounds, and the longest of all.
+    """
+    print(f"{name:{width}}{statistics.median(longest) * 1e3:18.2f}{max(longest) * 1e3:10.2f}", flush=True)
 
 
 def main(arguments: list[str]) -> None:
@@ -226,6 +236,6 @@ def watch(count: int, rounds: int) -> None:
     }
     with _own_app(count) as app:
         for name, scrape in watched.items():
-            _print_stalls(name, asyncio.run(stalls(app, rounds, scrape)))
+            print_stalls(name, asyncio.run(stalls(app, rounds, scrape)))
     theirs: App = make_asgi_app(Series(count).registry)
-    _print_stalls("prometheus_client, text", asyncio.run(stalls(theirs, min(rounds, 5), ("identity", ""))))
+    print_stalls("prometheus_client, text", asyncio.run(stalls(theirs, min(rounds, 5), ("identity", ""))))

@@ -1,39 +1,49 @@
 """
-Read and add up the figures of four workers, beside `prometheus_client`'s `MultiProcessCollector`, over the same series.
+Ask one worker for the page of four, beside `prometheus_client`'s `MultiProcessCollector` over the same series.
 
-Four processes keep each series twice, in obskit's files and in `prometheus_client`'s, and live while both are read.
-Both say the same, or the benchmark fails. A reading of obskit's costs by what has changed since the one before, so
-between two readings the workers update none of the label sets, a tenth of them, or all. Who has to wait is watched as
-`scrape` does it.
+Four processes keep each series twice, in obskit's store and in `prometheus_client`'s multiprocess mode, and live while
+both are asked. Both print the same samples, or the benchmark fails. A page of obskit's costs by what has changed since
+the one before, so between two pages the workers update none of the label sets, a tenth of them, or all. Who has to
+wait is watched as `scrape` does it.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from time import perf_counter
-from typing import IO
+from typing import IO, Any
 
-from bench.scrape import stalls
-from obskit.catalogue.http import DURATION
-from obskit.metrics.directory import Directory, Snapshot
-from obskit.metrics.exposition import Layout, Section, page
+import obskit
+from bench.scrape import empty, print_stalls, seconds, stalls
+from obskit.metrics.directory import Directory
 from obskit.settings import HTTP_BUCKETS
 
 WORKERS = 4
-SPEC = replace(DURATION, buckets=HTTP_BUCKETS)
+NAME, HELP, LABELS = "parts_seconds", "Seconds.", ("method", "endpoint")
 OBSERVED = (0.003, 0.03, 0.3, 30.0)
-SHARES = (0, 10, 1)  # one in so many changes; 0: none
+THEIR_ROUNDS = 3  # of 5,000 label sets they take seconds
+SHARES = {"none": 0, "1 in 10": 10, "all": 1}
+
+
+def own(path: Path, count: int) -> Any:
+    """
+    Configure obskit as a worker, and give its histogram.
+    """
+    from prometheus_client import CollectorRegistry
+
+    where = str(path / "ours")
+    obskit.configure(
+        service="bench", metrics_dir=where, max_label_sets=count, registry=CollectorRegistry(), log_stream=sys.stderr
+    )
+    return obskit.histogram(NAME, HELP, LABELS, buckets=HTTP_BUCKETS)
 
 
 def work(path: Path, count: int) -> None:
@@ -42,22 +52,19 @@ def work(path: Path, count: int) -> None:
     """
     from prometheus_client import CollectorRegistry, Histogram
 
-    file = Directory(path / "ours").join()
-    number = file.family(SPEC, SPEC.name)
-    theirs = Histogram(SPEC.name, SPEC.help, SPEC.labels, buckets=SPEC.buckets, registry=CollectorRegistry())
+    ours = own(path, count)
+    theirs = Histogram(NAME, HELP, LABELS, buckets=HTTP_BUCKETS, registry=CollectorRegistry())
     cells = []
     for series in range(count):
         labels = ("GET", f"/things/{{thing_id}}/parts/{series}")
-        cells.append((file.allocate(number, labels, len(HTTP_BUCKETS) + 3), theirs.labels(*labels).observe))
+        cells.append((ours.labels(*labels).observe, theirs.labels(*labels).observe))
     for turn, line in enumerate(sys.stdin):
         share = int(line)
-        for cell, observe in cells[turn % share :: share] if share else ():
-            for seconds in OBSERVED:
-                cell[2 + sum(bound < seconds for bound in HTTP_BUCKETS)] += 1
-                cell[1] += seconds
-                cell[0] += 1
-                observe(seconds)
-        print(json.dumps(len(cells)), flush=True)
+        for observers in cells[turn % share :: share] if share else ():
+            for observe in observers:
+                for duration in OBSERVED:
+                    observe(duration)
+        print(len(cells), flush=True)
 
 
 class Workers:
@@ -88,65 +95,58 @@ class Workers:
         for _, stdout in self.pipes:
             stdout.readline()
 
-
-def seconds(call: Callable[[], object]) -> float:
-    """
-    Time a call.
-    """
-    started = perf_counter()
-    call()
-    return perf_counter() - started
+    def end(self) -> None:
+        """
+        Have all of them end, and wait for it.
+        """
+        for stdin, _ in self.pipes:
+            stdin.close()
+        self.stack.close()
 
 
 def compare(path: Path, count: int, rounds: int) -> None:
     """
-    Print a line for each share: medians of rounds in which both take turns.
+    Print a line for each share: medians of rounds in which both take turns. Then print who has to wait.
     """
     from prometheus_client import CollectorRegistry, generate_latest
     from prometheus_client.multiprocess import MultiProcessCollector
 
-    workers, directory, registry = Workers(path, count), Directory(path / "ours"), CollectorRegistry()
-    collector = MultiProcessCollector(registry, str(path / "theirs"))
-    layout = Layout(SPEC.name, "histogram", SPEC.help, SPEC.labels, SPEC.buckets)
+    workers, registry = Workers(path, count), CollectorRegistry()
+    MultiProcessCollector(registry, str(path / "theirs"))
+    theirs = partial(generate_latest, registry)
+    own(path, count)
+    runtime = obskit.configure()  # the one that stands
 
-    def pages(snapshot: Snapshot) -> bytes:
-        family = snapshot.families[SPEC.name]
-        return b"".join(page([Section(layout, zip(family.keys, family.rows, strict=True))])[1])
+    def ours() -> bytes:
+        return runtime._page("", False, None)[1]
 
-    with workers.stack:
-        workers.update(1)
-        first = seconds(directory.snapshot)
-        if sorted(pages(directory.snapshot()).splitlines()) != sorted(generate_latest(registry).splitlines()):
-            raise SystemExit("the pages differ")
-        for share in SHARES:
-            spent = []
-            for _ in range(rounds):
-                workers.update(share)
-                merged = seconds(directory.snapshot)
-                workers.update(share)
-                rendered = seconds(lambda: pages(directory.snapshot()))
-                theirs = seconds(lambda: list(collector.collect())), seconds(lambda: generate_latest(registry))
-                spent.append((merged, rendered, *theirs))
-            own, whole, other, others = (statistics.median(column) * 1e3 for column in zip(*spent, strict=True))
-            changed = f"1 in {share}" if share > 1 else ("all" if share else "none")
-            print(
-                f"{count:10}  {changed:8}{first * 1e3:10.1f}{own:10.1f}{other:11.1f}{other / own:10.1f}"
-                f"{whole:10.1f}{others:11.1f}{others / whole:10.1f}",
-                flush=True,
-            )
-
-        nothing, waits = asyncio.run(stalls(None, rounds)), []
+    workers.update(1)
+    first = seconds(ours)
+    if _samples(ours()) != _samples(theirs()):
+        raise SystemExit("the pages differ")
+    for name, share in SHARES.items():
+        spent: list[float] = []
+        others: list[float] = []
         for _ in range(rounds):
-            workers.update(1)
-            waits += asyncio.run(stalls(lambda: pages(directory.snapshot()), 1))
-        for stdin, _ in workers.pipes:
-            stdin.close()
-    print(f"{count:10}  {'fold':8}{'':10}{seconds(directory.fold) * 1e3:10.1f}")
-    print(
-        f"{count:10}  all changed: another task waits {statistics.median(waits) * 1e3:.1f} ms, {max(waits) * 1e3:.1f} "
-        f"at most; with nothing to wait for {statistics.median(nothing) * 1e3:.1f}, {max(nothing) * 1e3:.1f} at most",
-        flush=True,
-    )
+            workers.update(share)
+            spent.append(seconds(ours))
+            if len(others) < THEIR_ROUNDS:
+                others.append(seconds(theirs))
+        page, other = statistics.median(spent) * 1e3, statistics.median(others) * 1e3
+        print(f"{count:10}  {name:10}{first * 1e3:10.1f}{page:10.1f}{other:11.1f}{other / page:10.1f}", flush=True)
+    app = obskit.instrument(empty)
+    print(f"{f'while uvicorn shows {count} label sets of four workers':52}{'stall ms, median':>18}{'longest':>10}")
+    print_stalls("nobody scrapes", asyncio.run(stalls(app, rounds, None)), 52)
+    changed = partial(workers.update, 1)
+    print_stalls("text, all have changed", asyncio.run(stalls(app, rounds, ("identity", ""), changed)), 52)
+    workers.end()
+    directory = Directory(path / "ours", max_label_sets=10 * count)
+    print(f"folding what four workers left: {seconds(directory.fold) * 1e3:.1f} ms\n", flush=True)
+    obskit.shutdown()
+
+
+def _samples(page: bytes) -> list[bytes]:
+    return sorted(line for line in page.splitlines() if line.startswith(NAME.encode()))
 
 
 def main(arguments: list[str]) -> None:
@@ -161,10 +161,7 @@ def main(arguments: list[str]) -> None:
     if options.worker:
         work(options.worker, options.label_sets[0])
         return
-    print(
-        f"{'label sets':>10}  {'changed':8}{'first ms':>10}{'ms':>10}{'theirs ms':>11}{'x faster':>10}"
-        f"{'page ms':>10}{'theirs ms':>11}{'x faster':>10}"
-    )
+    print(f"{'label sets':>10}  {'changed':10}{'first ms':>10}{'page ms':>10}{'theirs ms':>11}{'x faster':>10}")
     for count in options.label_sets or [500, 5000]:
         with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:
             compare(Path(folder), count, options.rounds)

@@ -23,6 +23,7 @@ from obskit.recorder import recorder
 
 P = ParamSpec("P")
 R = TypeVar("R")
+V = TypeVar("V")
 C = TypeVar("C", CounterCell, GaugeCell, HistogramCell)
 Labels = tuple[str, ...]
 
@@ -59,6 +60,22 @@ class _Memory:
 MEMORY: Home = _Memory()
 
 
+class _Cells(dict[Labels, V]):
+    """
+    Find cells by label set, and ask for those that are not there.
+    """
+
+    __slots__ = ("_missing",)
+    _missing: Callable[[tuple[Any, ...]], V]
+
+    def __init__(self, missing: Callable[[tuple[Any, ...]], V], cells: Mapping[Labels, V]) -> None:
+        super().__init__(cells)
+        self._missing = missing
+
+    def __missing__(self, key: Labels) -> V:
+        return self._missing(key)
+
+
 class Family(Generic[C]):
     """
     Hold the cells of one metric.
@@ -71,7 +88,10 @@ class Family(Generic[C]):
         overflowed: Updates that went there.
         lock: Guards the figures of all cells.
         home: Where their figures lie.
+        cell: Finds the cell of a label set, or makes it while the cap allows. Ask the family for it each time.
     """
+
+    cell: Callable[[Labels], C]
 
     def __init__(self, spec: Metric, new_cell: Callable[[Lock, Callable[[int], Values]], C]) -> None:
         self.spec = self.stored = spec
@@ -82,12 +102,17 @@ class Family(Generic[C]):
         self.lock = Lock()
         self.home = MEMORY
         self._new_cell: Callable[[Lock, Callable[[int], Values]], C] = new_cell
-        self._cells: dict[Labels, C] = {}
+        self._keep({})
         self._handles: set[C] = set()
         self._lock = Lock()
         if not spec.labels:
             self.labels()
         _families.add(self)
+
+    def _keep(self, cells: Mapping[Labels, C]) -> None:
+        self._cells: _Cells[C] = _Cells(self._missing, cells)
+        # The dict's own method: a Python function around it would cost as much as all the rest of the look-up.
+        self.cell = self._cells.__getitem__
 
     def _make(self, key: Labels) -> C:
         cell: C = self._new_cell(self.lock, lambda size: self.home.allocate(self, key, size))
@@ -118,22 +143,13 @@ class Family(Generic[C]):
 
     bind = labels
 
-    def cell(self, key: Labels) -> C:
-        """
-        Find the cell of a label set, or make it while the cap allows.
-        """
-        try:
-            return self._cells[key]
-        except KeyError:
-            return self._missing(key)
-
     def named(self, labels: Mapping[str, Any]) -> C:
         """
         Find the cell of the label set that an update named.
         """
         try:
             return self._cells[self._key(labels)]
-        except (KeyError, TypeError):  # not there yet, or no string: lists have no hash
+        except TypeError:  # no string: lists have no hash
             return self._missing(self._key(labels))
 
     def _key(self, named: Mapping[str, Any], values: tuple[Any, ...] = ()) -> Labels:
@@ -203,7 +219,7 @@ class Family(Generic[C]):
         kept = {key: cell for key, cell in self._cells.items() if cell in self._handles}
         for cell in kept.values():
             cell.zero(self.lock)
-        self._cells = kept
+        self._keep(kept)
 
 
 class Counter(Family[CounterCell]):
@@ -257,7 +273,7 @@ class Gauge(Family[GaugeCell]):
                 raise self._wrong(key)
         with self._lock:
             gone = [cell for key, cell in self._cells.items() if key not in figures]
-            self._cells = {key: cell for key, cell in self._cells.items() if key in figures}
+            self._keep({key: cell for key, cell in self._cells.items() if key in figures})
         for cell in gone:
             cell.vanish()
         for key, value in figures.items():
