@@ -14,6 +14,7 @@ SHORT = {
     "whole_lines": ["--runs", "1"],
     "scrape": ["--rounds", "5"],
     "store": ["--rounds", "3"],
+    "kills": ["--seconds", "10"],
     "health": ["--rounds", "40"],
     "http": ["--replicas", "1", "--blocks", "60"],
     "sql": ["--sizes", "1,10,100"],
