@@ -145,9 +145,7 @@ class Run:
         """
         while True:
             page = self.patient("/metrics")
-            if "http_requests_in_progress{" in page and not re.search(
-                r"^http_requests_in_progress{.* [^0]", page, re.M
-            ):
+            if not any(map(float, _progress(page))):
                 break
         sums: dict[str, float] = {}
         for series, value in _count(page):

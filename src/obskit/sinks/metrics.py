@@ -97,6 +97,21 @@ class _Waiting(dict[tuple[str, str, int], Waiting]):
         self._all.clear()
 
 
+class _Begun(dict[str, tuple[Lock, Values]]):
+    """
+    Find the figure of requests in progress, and its lock, by their method, of which there are a handful.
+    """
+
+    def __init__(self, in_progress: Gauge) -> None:
+        self._in_progress = in_progress
+
+    def __missing__(self, method: str) -> tuple[Lock, Values]:
+        cell = self._in_progress.cell((method,))
+        with cell.lock:
+            found = self[method] = cell.lock, cell.attach()
+        return found
+
+
 class _Models(dict[str, str]):
     """
     Give models their label: the first MAX_MODELS their own, all others one.
@@ -183,7 +198,7 @@ class MetricsSink:
         """
         requests, waiting, in_progress, rest, with_sizes = self._http = self._http or self._http_families()
         live, discard, most = self._live, self._live.discard, Waiting.MOST
-        cells = _Cells(requests)
+        cells, begun = _Cells(requests), _Begun(in_progress)
         requests.forget = partial(_clear, cells, waiting)
         failed, edges = self._recorder.failed, edges_of(requests.spec.buckets)
 
@@ -192,13 +207,12 @@ class MetricsSink:
             (begin if self._workers.are_shared else live.add)(op)
 
         def begin(op: HttpOperation) -> None:
-            in_progress.cell((op.method,)).inc()
-
-        def leave(op: HttpOperation) -> None:
-            if op in live:  # it began before that was settled
-                live.discard(op)
-            else:
-                in_progress.cell((op.method,)).dec()
+            try:
+                lock, values = begun[op.method]
+                with lock:
+                    values[0] += 1.0
+            except Exception as error:
+                failed("metrics", error)
 
         def finish(op: HttpOperation) -> None:
             try:
@@ -215,7 +229,12 @@ class MetricsSink:
         # Written out, since every request pays for it.
         def finish_shared(op: HttpOperation) -> None:
             try:
-                leave(op)
+                if live and op in live:  # it began before that was settled
+                    discard(op)
+                else:
+                    lock, values = begun[op.method]
+                    with lock:
+                        values[0] -= 1.0
                 seconds = op.duration_seconds
                 lock, values = cells[op.method, op.endpoint, op.status]
                 index = bisect_left(edges, seconds)
