@@ -72,6 +72,19 @@ def test_a_service_has_a_name(monkeypatch, environ, given, expected):
     assert expected == read(environ, **given).service
 
 
+@pytest.mark.parametrize(
+    ("program", "expected"),
+    [("/usr/bin/gunicorn", "gunicorn"), ("/lib/uvicorn/__main__.py", "uvicorn"), ("", "python")],
+)
+def test_a_service_is_called_after_its_program(monkeypatch, program, expected):
+    """
+    What `python -m` runs is called after its package, not `__main__`.
+    """
+    monkeypatch.setattr(sys, "argv", [program])
+
+    assert expected == read({}).service
+
+
 @pytest.mark.parametrize("setting", dataclasses.fields(Settings), ids=lambda setting: setting.name)
 def test_a_default_is_a_value_that_could_be_given(setting):
     """

@@ -591,8 +591,16 @@ class Settings:
                 raise UnknownSettingError(f"there is no setting {name!r}{_nearest(name, {n: n for n in known})}")
             values[name] = _checked(known[name], value, f"{name}={shown(known[name], value)}")
         if not values.get("service"):
-            values["service"] = environ.get("OTEL_SERVICE_NAME") or Path(sys.argv[0] or "python").stem
+            values["service"] = environ.get("OTEL_SERVICE_NAME") or _program()
         return cls(**values)
+
+
+def _program() -> str:
+    """
+    Name the program that runs; one that `python -m` runs by its package.
+    """
+    path = Path(sys.argv[0] or "python")
+    return path.parent.name or path.stem if path.name == "__main__.py" else path.stem
 
 
 def default_of(setting: Field[Any]) -> Any:
