@@ -40,9 +40,7 @@ class JsonFormatter(logging.Formatter):
         """
         Give the line, without its end.
         """
-        writer = standing()
-        make, _ = writer.outlet(record.name, record.levelno)
-        return make(record.created, body_of(record, writer))[:-1].decode("utf-8")
+        return _late_line(self, record)  # _follow() puts what formats in its place
 
 
 class JsonHandler(logging.Handler):
@@ -65,7 +63,11 @@ class JsonHandler(logging.Handler):
 
 
 def _follow(writer: Writer | None) -> None:
-    setattr(JsonHandler, "handle", _late if writer is None else _handling(writer))  # noqa: B010  # it is a method
+    build = None if writer is None else _building(writer)
+    handle = _late if writer is None or build is None else _handling(writer, build)
+    format = _late_line if writer is None or build is None else _formatting(writer, build)
+    setattr(JsonHandler, "handle", handle)  # noqa: B010  # they are methods
+    setattr(JsonFormatter, "format", format)  # noqa: B010
 
 
 def _late(handler: JsonHandler, record: logging.LogRecord) -> bool:
@@ -73,19 +75,71 @@ def _late(handler: JsonHandler, record: logging.LogRecord) -> bool:
     return handler.handle(record)
 
 
+def _late_line(formatter: JsonFormatter, record: logging.LogRecord) -> str:
+    standing()
+    return formatter.format(record)
+
+
 # Tells whether an access record of a server says what an access line of ours has said; `instrument()` knows.
 is_duplicate: Callable[[logging.LogRecord], bool] = lambda record: False  # noqa: E731
 
 
-def _handling(writer: Writer) -> Callable[[JsonHandler, logging.LogRecord], bool]:
-    outlet, add_rest, add_one, failed = writer.outlet, writer.add_rest, writer.add_one, writer.failed
+def _building(writer: Writer) -> Callable[[logging.LogRecord], Body]:
+    """
+    Give what makes the body of a record that is nothing special: `body_of()`, without the calls.
+    """
+    add_rest, add_one = writer.add_rest, writer.add_one
     get_current, traced, known, clean = current.get, writer.traced, writer.known, writer.clean
     redacted, text = writer.redacted, writer.redactor.text
-    sampler, callsite = writer.sampler, writer.callsite
-    special = sampler is not None or callsite is not None
-    outlets: dict[tuple[str, int], tuple[Make, Target, bool]] = {}
 
     # Written out, since every record pays for it.
+    def build(record: logging.LogRecord) -> Body:
+        message, fields = record.msg, record.__dict__
+        if record.args:
+            try:
+                message = text(message % record.args)
+            except Exception:
+                message = text(_message_of(record))
+        elif type(message) is not str:
+            message = text(as_text(message))
+        elif message not in clean:
+            message = redacted(message)
+        body = {"message": message}
+        operation = get_current()
+        if operation is not None:
+            root = operation._root or operation
+            if root.correlation_id is not None:
+                body["correlation_id"] = root.correlation_id
+            if traced or root.rare is not None:
+                add_rest(body, operation)
+        elif traced:
+            add_rest(body, None)
+        if len(fields) > _COUNT:
+            room = None
+            extra = islice(fields.items(), _COUNT, None) if type(record) is _Record else _extra_of(record)
+            for name, value in extra:
+                if name not in known:
+                    _add_extra(body, name, value, writer, room := room or Room())
+                elif (kind := type(value)) is str:
+                    body[name] = value if len(value) < SHORTEST else text(value)
+                elif kind in SIMPLE and (kind is not int or value < CARD_FROM):
+                    body[name] = value
+                else:
+                    add_one(body, name, value, room := room or Room())
+        if record.exc_info or record.stack_info:
+            _add_trace(body, record, writer)
+        return body
+
+    return build
+
+
+def _handling(
+    writer: Writer, build: Callable[[logging.LogRecord], Body]
+) -> Callable[[JsonHandler, logging.LogRecord], bool]:
+    outlet, failed = writer.outlet, writer.failed
+    special = writer.sampler is not None or writer.callsite is not None
+    outlets: dict[tuple[str, int], tuple[Make, Target, bool]] = {}
+
     def handle(handler: JsonHandler, record: logging.LogRecord) -> bool:
         if handler.filters:
             passed = handler.filter(record)
@@ -102,41 +156,8 @@ def _handling(writer: Writer) -> Callable[[JsonHandler, logging.LogRecord], bool
                 body = _special_body(record, writer)
                 if body is None:
                     return True
-            else:  # body_of(), without the calls
-                message, fields = record.msg, record.__dict__
-                if record.args:
-                    try:
-                        message = text(message % record.args)
-                    except Exception:
-                        message = text(_message_of(record))
-                elif type(message) is not str:
-                    message = text(as_text(message))
-                elif message not in clean:
-                    message = redacted(message)
-                body = {"message": message}
-                operation = get_current()
-                if operation is not None:
-                    root = operation._root or operation
-                    if root.correlation_id is not None:
-                        body["correlation_id"] = root.correlation_id
-                    if traced or root.rare is not None:
-                        add_rest(body, operation)
-                elif traced:
-                    add_rest(body, None)
-                if len(fields) > _COUNT:
-                    room = None
-                    extra = islice(fields.items(), _COUNT, None) if type(record) is _Record else _extra_of(record)
-                    for name, value in extra:
-                        if name not in known:
-                            _add_extra(body, name, value, writer, room := room or Room())
-                        elif (kind := type(value)) is str:
-                            body[name] = value if len(value) < SHORTEST else text(value)
-                        elif kind in SIMPLE and (kind is not int or value < CARD_FROM):
-                            body[name] = value
-                        else:
-                            add_one(body, name, value, room := room or Room())
-                if record.exc_info or record.stack_info:
-                    _add_trace(body, record, writer)
+            else:
+                body = build(record)
             line = make(record.created, body)
             taken = target.put(line)
             if taken != len(line):
@@ -148,6 +169,24 @@ def _handling(writer: Writer) -> Callable[[JsonHandler, logging.LogRecord], bool
         return True
 
     return handle
+
+
+def _formatting(
+    writer: Writer, build: Callable[[logging.LogRecord], Body]
+) -> Callable[[JsonFormatter, logging.LogRecord], str]:
+    outlet, special = writer.outlet, writer.callsite is not None
+    makes: dict[tuple[str, int], tuple[Make, bool]] = {}
+
+    def format(formatter: JsonFormatter, record: logging.LogRecord) -> str:
+        key = record.name, record.levelno
+        found = makes.get(key)
+        if found is None:
+            found = makes[key] = outlet(*key)[0], special or record.name in READERS
+        make, is_special = found
+        body = body_of(record, writer) if is_special else build(record)
+        return make(record.created, body)[:-1].decode()
+
+    return format
 
 
 def _special_body(record: logging.LogRecord, writer: Writer) -> Body | None:
