@@ -15,10 +15,17 @@ else
 PYTHONS := $(PYTHON)
 endif
 
-.PHONY: test check docs bench demo clean
+.PHONY: test test-sqlalchemy20 check docs bench demo clean
 
 test: $(VENV)/.stamp
 	$(VENV)/bin/pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+# The hook of SQLAlchemy under the version before the one that everything else runs with, which hides it.
+SQLALCHEMY20 := .venv-sqlalchemy20
+test-sqlalchemy20: $(VENV)/.stamp
+	$(VENV)/bin/python -m pip install --quiet --no-deps --upgrade --target $(SQLALCHEMY20) -r requirements/sqlalchemy20.txt
+	PYTHONPATH=$(SQLALCHEMY20) $(VENV)/bin/python -c 'import sqlalchemy as s; assert s.__version__.startswith("2.0."), s.__version__'
+	PYTHONPATH=$(SQLALCHEMY20) $(VENV)/bin/pytest -q tests/integrations/test_sqlalchemy.py $(ARGS)
 
 check: $(VENV)/.stamp
 	$(VENV)/bin/ruff check .
