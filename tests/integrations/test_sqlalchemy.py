@@ -17,6 +17,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    TypeDecorator,
     bindparam,
     create_engine,
     event,
@@ -24,6 +25,7 @@ from sqlalchemy import (
     func,
     insert,
     inspect,
+    literal_column,
     select,
     text,
     update,
@@ -32,6 +34,7 @@ from sqlalchemy.orm import DeclarativeBase, Session, joinedload, mapped_column, 
 from sqlalchemy.pool import NullPool, QueuePool
 
 import obskit
+from forked import in_child
 from obskit.context import current
 from obskit.db import slow_queries
 from obskit.db.explain import explainer
@@ -592,7 +595,88 @@ def threads(engine):
     return told
 
 
-@pytest.mark.parametrize("use", [core, orm, listeners, threads])
+ODD = (
+    "",
+    " ",
+    ";",
+    "-- nothing",
+    "select 'abc",
+    'select "abc',
+    "select 1 /* abc",
+    b"select 1",
+    None,
+    7,
+    [],
+    "select '\0'",
+)
+
+
+class Broken(TypeDecorator):
+    """
+    Fail while rows are made.
+    """
+
+    impl = Integer
+    cache_ok = True
+
+    def process_result_value(self, value, dialect):
+        return 1 / 0
+
+
+def lost(connection, ordered):
+    """
+    Read rows in another thread, and after the connection is gone.
+    """
+    result = connection.execute(ordered)
+    told = [result.fetchone()]
+    reading = threading.Thread(target=lambda: told.append(result.fetchone()))
+    reading.start()
+    reading.join()
+    connection.connection.driver_connection.close()
+    try:
+        told.append(result.all())
+    except Exception as error:
+        told.append(type(error))
+    connection.invalidate()
+    return told
+
+
+def hostile(engine):
+    """
+    Use odd statements, rows that cannot be made, connections that go away, cursors of other threads, and forks.
+    """
+    told, plants = [], Plant.__table__
+    with engine.begin() as connection:
+        connection.execute(insert(plants), [{"name": f"plant {n}"} for n in range(9)])
+    ordered = select(plants.c.name).order_by(plants.c.id)
+    with engine.connect() as connection:
+        for odd in ODD:
+            try:
+                told.append(connection.exec_driver_sql(odd).all())
+            except Exception as error:
+                told.append((type(error), type(getattr(error, "orig", None))))
+                connection.rollback()
+        told.append(len(connection.exec_driver_sql("select '" + "x" * 1_000_000 + "'").scalar()))
+        told.append(len(connection.execute(ordered.where(plants.c.id.in_(range(500)))).all()))
+        try:
+            connection.execute(select(literal_column("1", Broken))).all()
+        except ZeroDivisionError as error:
+            told.append(str(error))
+        told += lost(connection, ordered)
+    gc.collect()  # SQLite keeps its lock for as long as a cursor lives in a traceback
+
+    def child():
+        engine.dispose(close=False)
+        with engine.connect() as own:
+            return own.scalar(select(func.count()).select_from(plants))
+
+    with engine.connect() as connection:
+        told.append(in_child(child))
+        told.append(connection.scalar(select(func.count()).select_from(plants)))
+    return told
+
+
+@pytest.mark.parametrize("use", [core, orm, listeners, threads, hostile])
 def test_sqlalchemy_is_as_it_was(runtime, sink, url, use):
     """
     The same operations give the same results and exceptions with and without timing.
@@ -609,6 +693,7 @@ def test_sqlalchemy_is_as_it_was(runtime, sink, url, use):
 
     assert outcomes[0] == outcomes[1]
     assert len(queries(sink)) > 1
+    assert [op for op in sink.begun if isinstance(op, DbOperation) and not op.ended] == []
 
 
 # asyncio.

@@ -3,8 +3,11 @@ Use Django's databases, plain and timed, and print what came out as JSON: `pytho
 """
 
 import asyncio
+import gc
 import json
 import sys
+from threading import Thread
+from unittest.mock import patch
 
 import django
 from django.conf import settings
@@ -32,6 +35,7 @@ from django.test.utils import CaptureQueriesContext  # noqa: E402
 
 import obskit  # noqa: E402
 from django_shop.models import Leaf, Plant  # noqa: E402
+from forked import in_child  # noqa: E402
 from obskit.context import current  # noqa: E402
 from obskit.db import slow_queries  # noqa: E402
 from obskit.db.explain import explainer  # noqa: E402
@@ -40,6 +44,8 @@ from obskit.integrations.django import databases  # noqa: E402
 from obskit.operation import HttpOperation  # noqa: E402
 from obskit.recorder import recorder  # noqa: E402
 from obskit.testing import RecordingSink, isolated_runtime  # noqa: E402
+
+ODD = ("", " ", ";", "-- nothing", "SELECT 'abc", 'SELECT "abc', "SELECT 1 /* abc", b"SELECT 1", None, 7, [])
 
 
 def use():
@@ -103,6 +109,74 @@ def use():
     return told
 
 
+def hostile():
+    """
+    Use odd statements, rows that cannot be made, connections that go away, cursors of other threads, and forks.
+    """
+    told = []
+    Plant.objects.bulk_create([Plant(name=f"hostile {n}") for n in range(9)])
+    statement = "SELECT name FROM django_shop_plant ORDER BY id"
+    for odd in ODD:
+        with connection.cursor() as cursor:
+            try:
+                with transaction.atomic():
+                    cursor.execute(odd)
+                    told.append(cursor.fetchall())
+            except Exception as error:
+                told.append((type(error).__name__, type(error.__cause__).__name__))
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT '" + "x" * 1_000_000 + "'")
+        told.append(len(cursor.fetchone()[0]))
+        if connection.vendor == "postgresql":
+            from psycopg import sql
+
+            cursor.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier("django_shop_plant")))
+            told.append(cursor.fetchone())
+    told.append(in_child(lambda: in_fresh_connection(statement)))
+    with patch.object(Plant, "from_db", side_effect=ZeroDivisionError):
+        try:
+            list(Plant.objects.all())
+        except ZeroDivisionError as error:
+            told.append(type(error).__name__)
+    rows = Plant.objects.order_by("id").iterator(chunk_size=2)
+    told.append(next(rows).name)
+    del rows
+    told += lost(statement)
+    gc.collect()  # SQLite keeps its lock for as long as a cursor lives in a traceback
+    told.append(Plant.objects.count())
+    return told
+
+
+def lost(statement):
+    """
+    Read rows in another thread, and after the connection is gone.
+    """
+    cursor = connection.cursor()
+    cursor.execute(statement)
+    told = [cursor.fetchone()]
+    reading = Thread(target=lambda: told.append(outcome(cursor.fetchone)))
+    reading.start()
+    reading.join()
+    connection.connection.close()
+    told.append(outcome(cursor.fetchone))
+    connection.close()
+    return told
+
+
+def in_fresh_connection(statement):
+    connection.connection = None  # the parent's, which must not be closed here
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        return len(cursor.fetchall())
+
+
+def outcome(call):
+    try:
+        return call()
+    except Exception as error:
+        return type(error).__name__
+
+
 async def use_async():
     """
     Use the asynchronous ORM.
@@ -126,7 +200,7 @@ def fresh(work):
 
 
 def both():
-    return [use(), asyncio.run(use_async())]
+    return [use(), asyncio.run(use_async()), hostile()]
 
 
 def explain():
