@@ -13,6 +13,7 @@ import os
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from time import process_time_ns
 from timeit import repeat
 from types import SimpleNamespace
@@ -30,10 +31,16 @@ from obskit.integrations import anthropic as claude_hooks
 from obskit.integrations import openai as gpt_hooks
 
 CHUNKS = 200
-HEADERS = {
-    **{"content-type": "application/json", "request-id": "r", "date": "Fri, 20 Nov 2026 09:00:00 GMT"},
+SOON = (datetime.now(UTC) + timedelta(days=1)).isoformat(timespec="seconds")
+HEADERS = {"content-type": "application/json", "request-id": "r", "date": "Fri, 20 Nov 2026 09:00:00 GMT"}
+CLAUDE_HEADERS = {
+    **HEADERS,
     **{f"anthropic-ratelimit-{kind}-limit": "4000" for kind in ("requests", "input-tokens", "output-tokens")},
     **{f"anthropic-ratelimit-{kind}-remaining": "3999" for kind in ("requests", "input-tokens", "output-tokens")},
+    **{f"anthropic-ratelimit-{kind}-reset": SOON for kind in ("requests", "input-tokens", "output-tokens")},
+}
+GPT_HEADERS = {
+    **HEADERS,
     **{f"x-ratelimit-limit-{kind}": "4000" for kind in ("requests", "tokens")},
     **{f"x-ratelimit-remaining-{kind}": "3999" for kind in ("requests", "tokens")},
     **{f"x-ratelimit-reset-{kind}": "1m30s" for kind in ("requests", "tokens")},
@@ -72,13 +79,13 @@ def _chat_stream() -> bytes:
     return _events([*[delta] * CHUNKS, end, told], named=False) + b"data: [DONE]\n\n"
 
 
-def _transport(whole: dict[str, Any], stream: bytes) -> httpx2.MockTransport:
+def _transport(whole: dict[str, Any], stream: bytes, headers: dict[str, str]) -> httpx2.MockTransport:
     body = json.dumps(whole).encode()
 
     def answer(request: httpx2.Request) -> httpx2.Response:
         if b'"stream":true' in request.content:
             return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=stream)
-        return httpx2.Response(200, headers=HEADERS, content=body)
+        return httpx2.Response(200, headers=headers, content=body)
 
     return httpx2.MockTransport(answer)
 
@@ -94,10 +101,12 @@ def _calls(native: bool) -> dict[str, Callable[[], object]]:
         api_key="none",
         **({} if native else {"open_telemetry": False}),
         http_client=httpx2.Client(
-            transport=_transport(MESSAGE, _message_stream()), base_url="https://api.anthropic.com"
+            transport=_transport(MESSAGE, _message_stream(), CLAUDE_HEADERS), base_url="https://api.anthropic.com"
         ),
     )
-    gpt = openai.OpenAI(api_key="none", http_client=httpx2.Client(transport=_transport(CHAT, _chat_stream())))
+    gpt = openai.OpenAI(
+        api_key="none", http_client=httpx2.Client(transport=_transport(CHAT, _chat_stream(), GPT_HEADERS))
+    )
     ask, chat = claude.messages.create, gpt.chat.completions.create
     return {
         "anthropic, plain": lambda: ask(model="m", max_tokens=9, messages=messages),

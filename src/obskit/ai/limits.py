@@ -187,17 +187,19 @@ def _moment(value: bytes, now: float) -> float | None:
     """
     text = value.decode("latin-1").strip()
     try:
-        if "T" in text:
-            moment = datetime.fromisoformat(text)
-            if moment.tzinfo is None:
-                return None
-            reset = moment.timestamp()
-        else:
-            reset = now + _duration(text)
+        reset = _timestamp(text) if "T" in text else now + _duration(text)
     except (ValueError, OverflowError):
         return None
     # One that has just passed is a clock that goes differently, or a long way.
     return reset if -3600 <= reset - now <= MAX_RESET_SECONDS else None
+
+
+@lru_cache(256)  # a reply's limits are often reset at the same moment
+def _timestamp(text: str) -> float:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(text)
+    return moment.timestamp()
 
 
 @lru_cache(256)
