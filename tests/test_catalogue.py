@@ -11,6 +11,7 @@ import pytest
 
 import obskit
 from obskit import system
+from obskit.ai.limits import limits
 from obskit.ai.operation import AiOperation
 from obskit.ai.usage import Usage
 from obskit.catalogue import CATALOGUE, Metric
@@ -22,14 +23,14 @@ from obskit.catalogue import pools as pool_rows
 from obskit.db.operation import DbOperation
 from obskit.db.pools import ConnectionUse, ConnectionWait, Size, begin_use, begin_wait, end_use, end_wait, pools
 from obskit.db.repeats import N_PLUS_ONE
-from obskit.errors import MetricNameError
+from obskit.errors import BudgetExceededError, MetricNameError
 from obskit.health.loops import lag
 from obskit.health.operation import CheckOperation
 from obskit.observation import FunctionOperation
 from obskit.operation import Event, HttpOperation
 from obskit.rarely import Rarely
 from obskit.recorder import recorder
-from obskit.testing import isolated_runtime
+from obskit.testing import FakeClock, isolated_runtime
 
 # Labels that are no field of the operation by the same name: the field they are read from.
 FIELDS = {("FunctionOperation", "status"): "outcome"}
@@ -41,6 +42,7 @@ ROWS = {
     ConnectionUse: (pool_rows.USE,),
     CheckOperation: health_rows.METRICS,
 }
+TOLD = ("limit", "remaining", "reset")
 UNITS = ("_seconds", "_bytes", "_usd", "_ratio", "_percent")
 
 
@@ -79,6 +81,7 @@ def everything_happens():
     call.tokens, call.cost_usd, call.estimated, call.error = Usage(input=1), 0.5, True, "truncated"
     run(call)
     run(AiOperation("planogram", "anthropic", "claude"))
+    limits.read("anthropic", "claude", [(f"x-ratelimit-{name}-requests".encode(), b"9") for name in TOLD])
     recorder.emit(Event(N_PLUS_ONE, "WARNING", "n+1 queries", {"route": "/boom"}))
     end_use(begin_use("plants"))
     end_wait(begin_wait("plants"), TimeoutError())
@@ -89,6 +92,19 @@ def everything_happens():
     check.timed_out = True
     run(check)
     recorder.plan(HttpOperation).begin(HttpOperation("GET", "/"))
+
+
+def budgets_happen():
+    """
+    Spend for a day and more, and more than there is.
+    """
+    obskit.ai.budget("catalogue", usd=1, per="week", action="block", unknown_price=obskit.ai.Price(1, 1))
+    recorder.wall_clock = clock = FakeClock(1_800_000_000)  # a Friday
+    with obskit.observe_ai(model="unpriced") as call:
+        call.usage(output_tokens=1_000_000)
+    clock.advance(30 * 3600)
+    with pytest.raises(BudgetExceededError), obskit.observe_ai(model="unpriced"):
+        pass
 
 
 class Pool:
@@ -137,6 +153,7 @@ def page(tmp_path, told):
     pools.add(pool, "plants", lambda pool: Size(1, 2, 5))
     with isolated_runtime(namespace="shop", size_metrics=True, max_label_sets=5, metrics_dir=str(folder)) as isolated:
         everything_happens()
+        budgets_happen()
         (folder / "worker-9-1-0123456789abcdef.cells").write_bytes(b"nobody's")
         list(isolated.registry.collect())  # sets it aside
         yield asyncio.run(scraped(isolated.registry))

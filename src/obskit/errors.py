@@ -11,10 +11,19 @@ Name each mistake a user can make with a class of its own.
     |   +-- MetricConflictError                the name is taken, by us or by the application
     |   +-- HealthCheckError                   a health check cannot be declared so, or is declared twice
     |   +-- UnknownGroupError                  a health check is in a group that nobody declared
+    |   +-- BudgetError                        an AI budget cannot be declared so, or is declared twice
+    +-- BudgetExceededError                    an AI budget refused a call; nothing was sent
     +-- LabelError (ValueError)                an update named labels the metric does not have
     +-- SqliteDoctorError                      the SQLite doctor could not do what it was asked to
     +-- MissingExtraError (ImportError)        an integration's library is not installed
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
 class ObskitError(Exception):
@@ -76,6 +85,45 @@ class UnknownGroupError(ConfigurationError):
     """
     Report a health check in a group that is neither built in nor one of `health_groups`.
     """
+
+
+class BudgetError(ConfigurationError):
+    """
+    Report an AI budget that cannot be declared so: a wrong argument, a name that another one has, no price to count by.
+    """
+
+
+class BudgetExceededError(ObskitError):
+    """
+    Report an AI call that a budget with `action="block"` refused before anything was sent.
+
+    Attributes:
+        budget: Its name.
+        limit_usd: Of a period.
+        spent_usd: In this period; None where that is not known.
+        reserved_usd: By calls that are under way; None where that is not known.
+        resets_at: When the next period begins, in the budget's time zone.
+        reason: `limit`, `unknown_price`, or where the file that keeps the count cannot be used, `state`.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        budget: str = "",
+        limit_usd: float = 0.0,
+        spent_usd: float | None = None,
+        reserved_usd: float | None = None,
+        resets_at: datetime | None = None,
+        reason: str = "limit",
+    ) -> None:
+        super().__init__(message)
+        self.budget = budget
+        self.limit_usd = limit_usd
+        self.spent_usd = spent_usd
+        self.reserved_usd = reserved_usd
+        self.resets_at = resets_at
+        self.reason = reason
 
 
 class LabelError(ObskitError, ValueError):

@@ -13,6 +13,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Protocol
 
 from obskit.ai import pricing
+from obskit.ai.budgeting import keeper
 from obskit.ai.limits import limits
 from obskit.errors import AlreadyConfiguredError
 from obskit.health.registry import registry as health
@@ -87,6 +88,7 @@ class Runtime:
     def _build(self) -> None:
         settings = self.settings
         pricing.use(settings.prices)
+        keeper.bind(settings)
         if settings.request_hook is not None:
             self._sinks.append(_Hook(settings.request_hook))
         from obskit.db.watch import QueryWatch
@@ -171,6 +173,7 @@ class Runtime:
         """
         Put out what is queued; the runtime stays.
         """
+        keeper.flush()
         for sink in self._sinks:
             try:
                 sink.flush()
@@ -182,7 +185,9 @@ class Runtime:
         """
         Flush, and release everything but the writer, which loggers use until they have another.
         """
+        keeper.flush()  # while sinks hear what it tells
         recorder.bind(())
+        keeper.unbind()
         pricing.use({})
         limits.clear()
         health.unbind()

@@ -96,6 +96,12 @@ def _directory(value: Any) -> str:
     return str(value)
 
 
+def _state_directory(value: Any) -> str:
+    what = "an absolute path of a directory that stays, such as '/var/lib/shop', or None for the user's state folder"
+    _expect(isinstance(value, (str, os.PathLike)) and os.path.isabs(value), what)
+    return str(os.fspath(value))
+
+
 def _networks(value: Any) -> tuple[Network, ...]:
     what = "networks such as ('10.0.0.0/8', '127.0.0.1')"
     _expect(isinstance(value, (list, tuple)), what)
@@ -420,6 +426,12 @@ class Settings:
         'Prices of models, asked before any other: `{"my-model": obskit.ai.Price(input=1, output=4)}`, in '
         'dollars per million tokens; in the variable `{"my-model": {"input": 1, "output": 4}}`.',
         env="json",
+    )
+    state_dir: str | None = _setting(
+        None,
+        _state_directory,
+        "Where AI budgets keep what was spent: a directory that stays when the process ends, shared by the processes "
+        "of this machine. Default: `obskit` under the user's state folder (`XDG_STATE_HOME`, `~/.local/state`).",
     )
     size_metrics: bool = _setting(False, _flag, "Record the histograms of request and response sizes.")
     exclude: tuple[str | re.Pattern[str], ...] = _setting(

@@ -14,12 +14,16 @@ Test applications that use obskit, with what obskit is tested with itself.
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from obskit import runtime as _runtime
+from obskit.ai.budgeting import keeper
 from obskit.db.callsite import call_site
 from obskit.db.operation import DbOperation
 from obskit.db.repeats import is_allowed
@@ -173,7 +177,8 @@ def isolated_runtime(
     from prometheus_client import CollectorRegistry
 
     stream = LineStream()
-    given = {"registry": CollectorRegistry(), "log_stream": stream, **settings}
+    folder = os.path.join(tempfile.gettempdir(), f"obskit-test-{os.urandom(8).hex()}")  # made by whoever needs it
+    given = {"registry": CollectorRegistry(), "log_stream": stream, "state_dir": folder, **settings}
     if _runtime.standing() is not None:
         raise AlreadyConfiguredError("obskit is configured already; call obskit.shutdown() before isolated_runtime()")
     recorder.reset()
@@ -181,7 +186,7 @@ def isolated_runtime(
     recorder.clock = clock or recorder.clock
     recorder.wall_clock = wall_clock or recorder.wall_clock
     recorder.new_id = ids or recorder.new_id
-    checks = dict(health.checks)
+    checks, budgets = dict(health.checks), dict(keeper.declared)
     try:
         yield IsolatedRuntime(_runtime.stand(given, sinks), stream)
     finally:
@@ -190,6 +195,9 @@ def isolated_runtime(
         finally:
             for name in health.checks.keys() - checks.keys():
                 health.remove(name)
+            for name in keeper.declared.keys() - budgets.keys():
+                keeper.remove(name)
+            shutil.rmtree(folder, ignore_errors=True)
             recorder.strict = False
             recorder.reset()
             logs.stand(None)

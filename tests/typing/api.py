@@ -211,6 +211,9 @@ assert_type(obskit.ai.report(), obskit.ai.AiReport)
 assert_type(obskit.ai.report(hours=1.5).by_model, tuple[obskit.ai.CallGroup, ...])
 assert_type(obskit.ai.report().total.cost_usd, float | None)
 assert_type(obskit.ai.report().to_json(indent=2), str)
+assert_type(obskit.ai.budget("daily", usd=50, per="day", action="block", unknown_price=price), obskit.ai.Budget)
+assert_type(obskit.ai.budgets()[0].status(), obskit.ai.BudgetStatus)
+assert_type(obskit.ai.budgets()[0].status().projected_usd, float | None)
 
 # Errors.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from obskit.ai.advice import Recommendation
+    from obskit.ai.budgeting import Budget, BudgetStatus, budget, budgets
     from obskit.ai.limits import RateLimit, rate_limits
     from obskit.ai.pricing import Price, PriceData
     from obskit.ai.reporting import AiReport, CallGroup, FailedCall, Projection, Quantiles, report
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 _HOME = {
     "AiReport": "reporting",
+    "Budget": "budgeting",
+    "BudgetStatus": "budgeting",
     "CallGroup": "reporting",
     "FailedCall": "reporting",
     "Price": "pricing",
@@ -25,12 +28,16 @@ _HOME = {
     "RateLimit": "limits",
     "Recommendation": "advice",
     "Usage": "usage",
+    "budget": "budgeting",
+    "budgets": "budgeting",
     "rate_limits": "limits",
     "report": "reporting",
 }
 
 __all__ = [
     "AiReport",
+    "Budget",
+    "BudgetStatus",
     "CallGroup",
     "FailedCall",
     "Price",
@@ -40,6 +47,8 @@ __all__ = [
     "RateLimit",
     "Recommendation",
     "Usage",
+    "budget",
+    "budgets",
     "rate_limits",
     "report",
 ]

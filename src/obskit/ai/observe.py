@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 from obskit.ai import pricing
+from obskit.ai.budgeting import keeper
 from obskit.ai.operation import UNKNOWN, AiOperation
 from obskit.ai.usage import Usage, read
 from obskit.context import current
@@ -96,6 +97,8 @@ class _BlockPlan:
         if outer is not None:
             outer.measured = True
             inherit(block, outer)
+        if keeper.on:
+            keeper.before_block(block)
         block.started = recorder.clock()
 
     def end(self, block: AiBlock) -> None:
@@ -154,7 +157,19 @@ def end(op: AiOperation, at: float | None = None) -> None:
     except Exception as error:
         op.cost_reason = op.cost_reason or "failed"
         recorder.failed("ai", error)
+    if op.rare is not None and op.held is not None:
+        settle(op)
     plan.end(op, at)
+
+
+def settle(op: AiOperation) -> None:
+    """
+    Settle what budgets have reserved for a call that has its cost, or never will.
+    """
+    try:
+        keeper.after_call(op)
+    except Exception as error:
+        recorder.failed("ai", error)
 
 
 def price(op: AiOperation) -> None:
@@ -240,9 +255,14 @@ def observe_ai(service: str = "", provider: str = UNKNOWN, model: str = UNKNOWN)
     the function returns, where it looks like a reply of Anthropic's or OpenAI's API (an object or a dict), or told by
     `call.usage(...)`. A generator tells by `call.usage(...)` on the block alone.
 
+    A budget that blocks refuses the block as it begins, once nothing is left; see `obskit.ai.budget()`.
+
     Args:
         service: The label `service`: what the application calls the model for, one of a bounded set.
         provider: The label `provider`; the hook's own where it is left out.
         model: The label `model`; the request's or the reply's own where it is left out.
+
+    Raises:
+        BudgetExceededError: As the block begins: a budget refuses it.
     """
     return AiObservation(lambda: AiBlock(service, provider, model), _block_plan)

@@ -4,7 +4,7 @@ Describe one AI call.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from obskit.operation import Operation
 from obskit.rarely import Rarely
@@ -56,6 +56,7 @@ class AiOperation(Operation):
     request_id = Rarely[str | None](None)  # the provider's
     response_id = Rarely[str | None](None)
     status_code = Rarely[int | None](None)  # of the last HTTP response
+    held = Rarely[Any](None)  # what budgets have reserved for it
     has_own_span = Rarely(False)  # True where the SDK makes a span of it by itself
 
     def __init__(self, service: str = "", provider: str = UNKNOWN, model: str = UNKNOWN, operation: str = "chat"):

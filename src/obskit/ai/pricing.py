@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from obskit.ai.usage import Usage
@@ -127,6 +128,13 @@ def use(prices: Mapping[str, Mapping[str, float]]) -> None:
         write = price.input if price.cache_write is None else price.cache_write
         hour = write if price.cache_write_1h is None else price.cache_write_1h
         _own[model] = Rates(*(rate / MTOK for rate in (price.input, read, write, hour, price.output)))
+
+
+def has_source() -> bool:
+    """
+    Tell whether anything says what a model costs: the application's table, or the package.
+    """
+    return bool(_own) or find_spec("genai_prices") is not None
 
 
 def cost(provider: str, model: str, usage: Usage, at: float) -> Cost:

@@ -2,7 +2,7 @@
 Hold every metric's name, type, labels and buckets: the one place where they are written.
 """
 
-from obskit.catalogue import ai, db, function, health, http, pools, process, self, system
+from obskit.catalogue import ai, budgets, db, function, health, http, pools, process, self, system
 from obskit.catalogue.spec import Metric
 
 CATALOGUE: tuple[Metric, ...] = (
@@ -10,6 +10,7 @@ CATALOGUE: tuple[Metric, ...] = (
     *db.METRICS,
     *pools.METRICS,
     *ai.METRICS,
+    *budgets.METRICS,
     *function.METRICS,
     *health.METRICS,
     *system.METRICS,
@@ -17,4 +18,17 @@ CATALOGUE: tuple[Metric, ...] = (
     *self.METRICS,
 )
 
-__all__ = ["CATALOGUE", "Metric", "ai", "db", "function", "health", "http", "pools", "process", "self", "system"]
+__all__ = [
+    "CATALOGUE",
+    "Metric",
+    "ai",
+    "budgets",
+    "db",
+    "function",
+    "health",
+    "http",
+    "pools",
+    "process",
+    "self",
+    "system",
+]

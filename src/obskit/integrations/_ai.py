@@ -18,6 +18,7 @@ from threading import Lock
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from obskit.ai.budgeting import keeper
 from obskit.ai.limits import limits
 from obskit.ai.observe import end, estimate, plan, price, take_labels
 from obskit.ai.operation import UNKNOWN, AiOperation
@@ -30,6 +31,7 @@ from obskit.operation import Event
 from obskit.recorder import recorder
 
 KEY = "obskit.call"
+_LEFT_OUT = ("NotGiven", "Omit")  # classes of the SDKs' own, in place of an argument
 MAX_NAME = 100  # characters, of what a request or a provider names
 
 
@@ -292,9 +294,9 @@ def _records(tracer: Any) -> bool:
     return real is not None and type(real).__name__ != "NoOpTracer"
 
 
-def _begin(sdk: Sdk, client: Any, options: Any, is_stream: bool) -> Call | None:
+def _make(sdk: Sdk, client: Any, options: Any, is_stream: bool) -> Call | None:
     """
-    Make and begin the operation of a request, where it is inference.
+    Make the operation of a request, where it is inference; it begins once no budget has refused it.
     """
     path = sdk.paths.get(options.url.partition("?")[0])
     if path is None or options.method != "post":
@@ -321,19 +323,33 @@ def _begin(sdk: Sdk, client: Any, options: Any, is_stream: bool) -> Call | None:
         take_labels(call)
     if _records(getattr(client, "_tracer", None)):
         call.has_own_span = True
-    plan.begin(call)
     return call
 
 
-def _begun(sdk: Sdk, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
+def _made(sdk: Sdk, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
     if not (sdk.is_on and plan.active):
         return None
     try:
-        options = kwargs["options"] if "options" in kwargs else args[1]
-        return _begin(sdk, client, options, bool(kwargs.get("stream")))
+        return _make(sdk, client, _options(args, kwargs), bool(kwargs.get("stream")))
     except Exception as error:
         recorder.failed(sdk.name, error)
         return None
+
+
+def _options(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return kwargs["options"] if "options" in kwargs else args[1]
+
+
+def _body(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """
+    Give a request's body, with what the application adds to it, and without what it left out.
+    """
+    options = _options(args, kwargs)
+    body, more = options.json_data, getattr(options, "extra_json", None)
+    if not isinstance(body, dict):
+        return body
+    whole = {**body, **more} if isinstance(more, Mapping) else body
+    return {name: value for name, value in whole.items() if type(value).__name__ not in _LEFT_OUT}
 
 
 def _set_aside() -> Any:
@@ -358,13 +374,16 @@ def _returned(call: Call) -> None:
 def _request(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def request(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-        call = _begun(sdk, self, args, kwargs)
+        call = _made(sdk, self, args, kwargs)
         if call is None:
             token = _set_aside()
             try:
                 return original(self, *args, **kwargs)
             finally:
                 _take_up(token)
+        if keeper.on:
+            keeper.before_call(call, _body(args, kwargs))
+        plan.begin(call)
         token = enter(call)
         try:
             reply = original(self, *args, **kwargs)
@@ -382,13 +401,16 @@ def _request(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
 def _async_request(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     async def request(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-        call = _begun(sdk, self, args, kwargs)
+        call = _made(sdk, self, args, kwargs)
         if call is None:
             token = _set_aside()
             try:
                 return await original(self, *args, **kwargs)
             finally:
                 _take_up(token)
+        if keeper.on:
+            await keeper.before_call_async(call, _body(args, kwargs))
+        plan.begin(call)
         token = enter(call)
         try:
             reply = await original(self, *args, **kwargs)

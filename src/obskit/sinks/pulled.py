@@ -6,7 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from obskit.catalogue import Metric, process
+from obskit.ai.budgeting import BudgetStatus, keeper
+from obskit.ai.budgeting import budgets as declared
+from obskit.catalogue import Metric, budgets, process
 from obskit.catalogue import system as rows
 from obskit.health.loops import lag
 from obskit.metrics.family import Counter, Gauge
@@ -56,14 +58,39 @@ READ: dict[Metric, Callable[[], Figures]] = {
 }
 
 
+def _budgets(read: Callable[[BudgetStatus], float | None]) -> Callable[[], Figures]:
+    """
+    Read how each budget stands from the file that all workers share.
+    """
+
+    def figures() -> Figures:
+        found = {(budget.name,): read(budget.status()) for budget in declared()}
+        return {key: figure for key, figure in found.items() if figure is not None}
+
+    return figures
+
+
+def _limits() -> Figures:
+    return {(budget.name,): budget.usd for budget in declared()}
+
+
+READ_BUDGETS: dict[Metric, Callable[[], Figures]] = {
+    budgets.LIMIT: _limits,
+    budgets.SPENT: _budgets(lambda status: status.spent_usd),
+    budgets.PROJECTED: _budgets(lambda status: status.projected_usd),
+}
+
+
 def add_pulled(settings: Settings, store: MetricStore, workers: Workers) -> None:
     """
     Put the machine's figures on the page, and what only a process itself knows of itself.
     """
     sampler.disk_paths = settings.disk_paths
-    for spec, read in READ.items():
+    for spec, read in (*READ.items(), *READ_BUDGETS.items()):
         if store.name_of(spec) is not None:
             store.add_pulled(spec, _guarded(read))
+    blocked = store.add(Counter(budgets.BLOCKED))
+    keeper.blocked = lambda name: blocked.cell((name,)).inc()
     collections, delay = store.add(Counter(process.GC)), store.add(Gauge(process.LOOP_LAG))
 
     def refresh() -> None:

@@ -1,0 +1,27 @@
+"""
+The metrics of AI budgets.
+"""
+
+from obskit.catalogue.spec import Metric
+
+_LABELS = ("budget",)
+
+LIMIT = Metric("ai_budget_limit_usd", "gauge", "Dollars that a budget allows in a period.", labels=_LABELS)
+SPENT = Metric(
+    "ai_budget_spent_usd",
+    "gauge",
+    "Dollars spent in the current period by all processes of this machine, estimates included.",
+    labels=_LABELS,
+)
+PROJECTED = Metric(
+    "ai_budget_projected_usd",
+    "gauge",
+    "Dollars that will be spent by the end of the period, if the next hours are like the last days.",
+    labels=_LABELS,
+    note="From a day of data on.",
+)
+BLOCKED = Metric(
+    "ai_budget_blocked_total", "counter", "AI calls that a budget refused before they were sent.", labels=_LABELS
+)
+
+METRICS = (LIMIT, SPENT, PROJECTED, BLOCKED)
