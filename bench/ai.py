@@ -14,7 +14,7 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from time import process_time_ns
+from time import process_time_ns, time
 from timeit import repeat
 from types import SimpleNamespace
 from typing import Any
@@ -27,6 +27,8 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from prometheus_client import CollectorRegistry
 
 import obskit
+from obskit.ai import pricing
+from obskit.ai.usage import Usage
 from obskit.integrations import anthropic as claude_hooks
 from obskit.integrations import openai as gpt_hooks
 
@@ -179,6 +181,26 @@ def _chunk(sdk: Any, description: Any, events: bytes) -> float:
         return best() - alone
 
 
+def _price() -> dict[str, float]:
+    """
+    Give the microseconds that pricing takes once a model's rates are known, by where they come from.
+    """
+    used = Usage(input=2000, cache_read=8000, cache_write=2000, cache_write_1h=500, output=700)
+    now = time()
+    pricing.use(PRICES)
+    taken = {}
+    for name, (provider, model) in {
+        "genai-prices": ("anthropic", "claude-sonnet-5-5"),
+        "the setting": ("bench", "m"),
+    }.items():
+        if pricing.cost(provider, model, used, now).usd is None:
+            raise SystemExit(f"{model} has no price")
+        best = min(repeat(lambda p=provider, m=model: pricing.cost(p, m, used, now), number=50_000, repeat=15))  # type: ignore[misc]
+        taken[name] = best / 50_000 * 1e6
+    pricing.use({})
+    return taken
+
+
 def main(arguments: list[str]) -> None:
     """
     Print a table of added microseconds.
@@ -219,6 +241,9 @@ def main(arguments: list[str]) -> None:
         (openai, gpt_hooks.SDK, _chat_stream()),
     ):
         print(f"{sdk.__name__:32}{_chunk(sdk, description, events):18.2f}", flush=True)
+    print("the price of a call, of which the above has one")
+    for name, taken in _price().items():
+        print(f"{name:32}{taken:18.2f}", flush=True)
 
 
 if __name__ == "__main__":

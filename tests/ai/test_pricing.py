@@ -98,6 +98,39 @@ def test_rates_hold_on_both_sides_of_a_threshold():
         assert found.usd == pytest.approx(float(expected), abs=1e-12)
 
 
+def test_rates_of_the_last_call_hold_for_its_like_alone():
+    """
+    Calls of one model that take turns in tier, day and side of its threshold each cost what the package says.
+    """
+    package = pytest.importorskip("genai_prices")
+    turns = [
+        ("anthropic", "claude-haiku-5-5", None, 100_000, AT),
+        ("anthropic", "claude-haiku-5-5", None, 100_001, AT),
+        ("openai", "gpt-5.5", None, 1000, AT),
+        ("openai", "gpt-5.5", "flex", 1000, AT),
+        ("deepseek", "deepseek-chat", None, 1000, AT),
+        ("deepseek", "deepseek-chat", None, 1000, datetime(2026, 1, 15, tzinfo=UTC).timestamp()),
+    ]
+
+    def told(provider, model, tier, total, at):
+        return package.calc_price(
+            package.Usage(input_tokens=total, output_tokens=1000),
+            model,
+            provider_id=provider,
+            genai_request_timestamp=datetime.fromtimestamp(at, UTC),
+            price_context={"service_tier": tier} if tier else None,
+        ).total_price
+
+    expected = [float(told(*turn)) for turn in turns]
+    assert len(set(expected)) == len(turns)
+    for _ in range(3):
+        found = [
+            cost(provider, model, Usage(input=total, output=1000, tier=tier), at).usd
+            for provider, model, tier, total, at in turns
+        ]
+        assert found == pytest.approx(expected, abs=1e-12)
+
+
 @pytest.mark.parametrize(
     ("provider", "model", "reason"),
     [
