@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import httpx
 import pytest
@@ -110,7 +111,10 @@ def test_serves_until_ctrl_c(tmp_path):
     """
     Without `--once` it goes on serving, until an interrupt ends it and its server.
     """
-    with subprocess.Popen([*DEMO, "--output", tmp_path], stdout=subprocess.PIPE, text=True) as demo:
+    command = [*DEMO, "--output", tmp_path]
+    # A shell's background job is started deaf to the interrupt, and so is whatever it starts.
+    hearing = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=hearing) as demo:
         text = ""
         while "Serving until Ctrl-C." not in text and (line := demo.stdout.readline()):
             text += line
