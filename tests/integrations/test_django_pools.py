@@ -33,8 +33,8 @@ def test_each_alias_has_its_pool(said):
     """
     Connections in use, idle and at most are read of each alias by its name.
     """
-    assert (said["in use"][0], said["in use"][2]) == (1.0, 2.0)
-    assert (said["given back"][0], said["given back"][2]) == (0.0, 2.0)
+    assert said["in use"] == [1.0, 0.0, 1.0]
+    assert said["given back"] == [0.0, 1.0, 1.0]
     assert said["all in use"] == [2.0, 0.0, 2.0]
 
 

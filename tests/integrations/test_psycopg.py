@@ -605,6 +605,22 @@ def test_a_pool_is_watched(instrumented, postgres):
     assert value("database_connections_active", pool="nursery") is None
 
 
+def test_a_pool_is_forgotten_with_the_hook(instrumented, postgres):
+    """
+    Taken back, a pool that is still open is on no page; instrumented again, it is from its next use on.
+    """
+    psycopg_pool = pytest.importorskip("psycopg_pool")
+    with psycopg_pool.ConnectionPool(postgres, min_size=1, name="forgotten beds") as pool:
+        seen = []
+        for change in (obskit.instrument_psycopg, obskit.uninstrument_psycopg, obskit.instrument_psycopg):
+            change()
+            with pool.connection() as connection:
+                connection.execute("select 1")
+                seen.append(instrumented.value("database_connections_active", pool="forgotten beds"))
+
+    assert seen == [1.0, None, 1.0]
+
+
 def test_an_async_pool_is_watched(instrumented, postgres):
     """
     The same of an asynchronous pool.

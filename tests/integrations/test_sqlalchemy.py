@@ -451,6 +451,25 @@ def test_pools_have_names_of_their_own(runtime):
     assert runtime.value("database_connections_max", pool="twins-2") is None
 
 
+def test_a_pool_is_forgotten_with_its_engine_s_hook(runtime):
+    """
+    Taken back, an engine's pool is on no page, and its name is free for another; instrumented again, it is back.
+    """
+    first, second = (create_engine("sqlite://", poolclass=QueuePool) for _ in range(2))
+    obskit.instrument_sqlalchemy(first, pool="forgotten")
+    obskit.uninstrument_sqlalchemy(first)
+    assert runtime.value("database_connections_max", pool="forgotten") is None
+    obskit.instrument_sqlalchemy(second, pool="forgotten")
+    obskit.uninstrument_sqlalchemy()
+    with first.connect():
+        assert runtime.value("database_connection_wait_seconds_count", pool="forgotten") is None
+    obskit.instrument_sqlalchemy(first, pool="forgotten")
+    with first.connect():
+        assert runtime.value("database_connections_active", pool="forgotten") == 1.0
+
+    assert runtime.value("database_connections_max", pool="forgotten-2") is None
+
+
 def test_a_pool_that_does_not_count_has_no_size(runtime):
     """
     NullPool keeps nothing, so there is nothing to show but waiting and use.

@@ -112,6 +112,14 @@ class Pools:
         with self._lock:
             self._known.pop(pool, None)
 
+    def forget(self, read: Callable[[Any], Size | None]) -> None:
+        """
+        Forget the pools that are read in this way: whoever took them up is taken back.
+        """
+        with self._lock:
+            for pool in [pool for pool, (_, known) in self._known.items() if known is read]:
+                del self._known[pool]
+
     def size_of(self, name: str) -> Size | None:
         """
         Ask one pool, by its name; None where it is gone, or cannot tell.

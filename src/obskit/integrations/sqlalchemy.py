@@ -15,7 +15,7 @@ from collections.abc import Callable
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakSet, ref
 
 from obskit.db.observe import begin, end, fail, plan
 from obskit.db.pools import Size, begin_use, begin_wait, end_use, end_wait, pools
@@ -57,6 +57,7 @@ class _Hook:
         self.file = system == "sqlite"
         self.source = Source(system, database=None if self.file else url.database, host=url.host, port=url.port)
         self.pool: str | None = None
+        self.engine: Callable[[], Any] = lambda: None  # while its pool is watched
 
 
 # Of the engines that are hooked; each dialect belongs to one engine, and to what `execution_options()` made of it.
@@ -135,13 +136,16 @@ def _hook(engine: Any, pool: str | None = None) -> None:
     _patches.put(Engine, "raw_connection", _waiting)
     _dialects.add(dialect)
     if not isinstance(engine, OptionEngine):
-        hook.pool = pools.add(engine, pool or _name_of(engine), _size_of)
+        hook.pool, hook.engine = pools.add(engine, pool or _name_of(engine), _size_of), ref(engine)
 
 
 def _unhook(dialect: Any) -> None:
     hook = vars(dialect).get(_KEY)
     if hook is not None:
-        hook.on = False
+        hook.on, hook.pool = False, None
+        engine = hook.engine()
+        if engine is not None:
+            pools.discard(engine)
     _dialects.discard(dialect)
 
 

@@ -11,9 +11,9 @@ from django.conf import settings
 
 from django_shop.addresses import database
 
-pool = {"min_size": 1, "max_size": 2, "timeout": 0.5}
+one, two = ({"min_size": 1, "max_size": size, "timeout": 30} for size in (1, 2))
 settings.configure(
-    DATABASES={"default": database(sys.argv[1], "", pool=pool), "greenhouse": database(sys.argv[1], "", pool=pool)},
+    DATABASES={"default": database(sys.argv[1], "", pool=one), "greenhouse": database(sys.argv[1], "", pool=two)},
     INSTALLED_APPS=["obskit.integrations.django"],
     LOGGING_CONFIG=None,
     MIDDLEWARE=["obskit.integrations.django.ObskitMiddleware"],
@@ -68,6 +68,7 @@ connections["default"].close()
 said["given back"] = sizes("default")
 holders = [Holder(), Holder()]
 said["all in use"] = sizes("greenhouse")
+connections["greenhouse"].pool.timeout = 0.05
 try:
     ask("greenhouse")
 except OperationalError as error:
