@@ -381,7 +381,46 @@ def test_async_calls_are_counted_and_refused(anthropic, provider, runtime):
     assert float(provider.usd()) <= 0.002
 
 
-def test_the_event_loop_never_waits_for_the_file(anthropic, provider, runtime):
+@pytest.fixture
+def patient(monkeypatch):
+    """
+    Let nobody who waits for the file give up while a test holds it.
+    """
+    monkeypatch.setattr("obskit.ai.ledger.BUSY_SECONDS", 60.0)
+
+
+def test_calls_on_trio_are_counted(anthropic, provider, runtime):
+    """
+    They reserve in one of its threads.
+    """
+    trio = pytest.importorskip("trio")
+    daily = budget("daily", usd=1, action="block")
+    trio.run(told_async, anthropic, provider, lambda client: client.messages.create(**ASKED))
+
+    assert (CENT, 0.0) == settled(daily)
+
+
+def test_an_error_of_our_own_refuses_where_a_budget_blocks(claude, provider, runtime, monkeypatch):
+    """
+    What cannot be counted is not sent; where the budgets only warn, the call goes its way.
+    """
+    from obskit.recorder import recorder
+
+    def broken(*args):
+        raise RuntimeError("broken")
+
+    budget("warning", usd=1)
+    monkeypatch.setattr("obskit.ai.budgeting._most_output", broken)
+    recorder.strict = False
+    claude.messages.create(**ASKED)
+    budget("blocking", usd=1, action="block")
+    with pytest.raises(BudgetExceededError, match="what was spent is not known: broken"):
+        claude.messages.create(**ASKED)
+
+    assert (len(provider.attempts), recorder.errors["ai"]) == (1, 2)
+
+
+def test_the_event_loop_never_waits_for_the_file(anthropic, provider, runtime, patient):
     """
     While another process is at the file, an async call waits in a thread: other tasks run, and one of them makes the
     other process let go.
@@ -409,7 +448,7 @@ def test_the_event_loop_never_waits_for_the_file(anthropic, provider, runtime):
     assert (CENT, 0.0) == settled(daily)
 
 
-def test_a_call_that_is_cancelled_while_it_reserves_gives_back(anthropic, provider, runtime):
+def test_a_call_that_is_cancelled_while_it_reserves_gives_back(anthropic, provider, runtime, patient):
     """
     The thread that has reserved for it by then gives it back; nothing is sent.
     """

@@ -224,6 +224,8 @@ class Keeper:
                 self._ledger.write()
             except UnavailableError:
                 return  # it has been told
+            except Exception as error:
+                recorder.failed("ai", error)
 
     # Around a call
 
@@ -239,8 +241,14 @@ class Keeper:
             BudgetExceededError: A budget refuses it.
         """
         budgets = self._counting(op)
+        self._safely(budgets, lambda: self._ask_all(op, body, budgets))
+
+    def _safely(self, budgets: tuple[Budget, ...], work: Callable[[], None]) -> None:
+        """
+        Let no error of our own stop a call, but where a budget blocks: it refuses what it cannot count.
+        """
         try:
-            self._ask_all(op, body, budgets)
+            work()
         except BudgetExceededError:
             raise
         except Exception as error:
@@ -287,11 +295,13 @@ class Keeper:
         Raises:
             BudgetExceededError: A budget refuses it.
         """
+        budgets = self._counting(op)
+        if budgets:
+            self._safely(budgets, lambda: self._glance(op, budgets))
+
+    def _glance(self, op: AiOperation, budgets: tuple[Budget, ...]) -> None:
         from obskit.ai.ledger import Held, UnavailableError
 
-        budgets = self._counting(op)
-        if not budgets:
-            return
         now, ledger = recorder.wall_clock(), self._open()
         if ledger is None or not _in_loop():
             self._reserve(op, budgets, (0.0,) * len(budgets), now)

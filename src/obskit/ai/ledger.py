@@ -303,7 +303,8 @@ class Ledger:
         """
         Do work in one transaction, and once more on a new file where this one is broken.
         """
-        for is_last in (False, True):
+        is_new, end = False, time.monotonic() + BUSY_SECONDS
+        while True:
             inode = None
             try:
                 db = self._open()
@@ -325,15 +326,19 @@ class Ledger:
                 self._said.discard("unavailable")
                 return found
             except sqlite3.Error as error:
-                if is_last or _code(error) not in _CORRUPT:
+                if _code(error) in _BUSY and time.monotonic() < end:
+                    # SQLite waits by itself, but not where two make the file at the same time.
+                    time.sleep(0.005)
+                    continue
+                if is_new or _code(error) not in _CORRUPT:
                     raise self._unavailable(error) from error
                 try:
                     self._set_aside(inode or _inode_of(self.path))
                 except (OSError, sqlite3.Error) as failure:
                     raise self._unavailable(failure) from failure
+                is_new = True
             except OSError as error:
                 raise self._unavailable(error) from error
-        raise AssertionError
 
     def _unavailable(self, error: BaseException) -> UnavailableError:
         self._drop()
@@ -520,9 +525,12 @@ class Ledger:
 
     def before_fork(self) -> None:
         """
-        Let no thread be in the middle of a transaction, where that does not take too long.
+        Let no thread be in the middle of a transaction, where that does not take too long, and close the file: SQLite
+        would take the parent's locks for the child's, and the two would undo each other's work.
         """
         self._held_for_fork = self._lock.acquire(timeout=BUSY_SECONDS + 1)
+        if self._held_for_fork:
+            self._drop()
 
     def after_fork(self) -> None:
         """
