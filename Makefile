@@ -22,10 +22,13 @@ test: $(VENV)/.stamp
 
 # The hook of SQLAlchemy under the version before the one that everything else runs with, which hides it.
 SQLALCHEMY20 := .venv-sqlalchemy20
-test-sqlalchemy20: $(VENV)/.stamp
-	$(VENV)/bin/python -m pip install --quiet --no-deps --upgrade --target $(SQLALCHEMY20) -r requirements/sqlalchemy20.txt
+test-sqlalchemy20: $(SQLALCHEMY20)/.stamp
 	PYTHONPATH=$(SQLALCHEMY20) $(VENV)/bin/python -c 'import sqlalchemy as s; assert s.__version__.startswith("2.0."), s.__version__'
 	PYTHONPATH=$(SQLALCHEMY20) $(VENV)/bin/pytest -q tests/integrations/test_sqlalchemy.py $(ARGS)
+
+$(SQLALCHEMY20)/.stamp: requirements/sqlalchemy20.txt $(VENV)/.stamp
+	$(VENV)/bin/python -m pip install --quiet --no-deps --upgrade --target $(SQLALCHEMY20) -r $<
+	@touch $@
 
 check: $(VENV)/.stamp
 	$(VENV)/bin/ruff check .
