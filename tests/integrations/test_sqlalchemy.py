@@ -466,6 +466,7 @@ def test_a_pool_is_forgotten_with_its_engine_s_hook(runtime):
     obskit.instrument_sqlalchemy(first, pool="forgotten")
     with first.connect():
         assert runtime.value("database_connections_active", pool="forgotten") == 1.0
+    first.dispose()
 
     assert runtime.value("database_connections_max", pool="forgotten-2") is None
 
