@@ -187,12 +187,6 @@ class Registry:
             found.append("warn" if status == "fail" and not check.declared.critical else status)
         return worst(*found)
 
-    def has_started(self) -> bool:
-        """
-        Tell whether the startup checks have been well once: from then on nobody asks them.
-        """
-        return self._started
-
     def latch(self, status: Status) -> None:
         """
         Remember that startup is over.

@@ -8,7 +8,7 @@ look once a query whether there is one below.
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -86,24 +86,6 @@ def timed(source: Source, sql: object, cursor: Any, call: Callable[..., Any], *a
     op = begin(source, sql)
     try:
         result = call(*args, **kwargs)
-    except BaseException as error:
-        fail(op, error)
-        raise
-    op.duration_seconds = plan.clock() - op.started
-    op.rows = rows_of(cursor)
-    end(op)
-    return result
-
-
-async def timed_async(
-    source: Source, sql: object, cursor: Any, call: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any
-) -> Any:
-    """
-    Await a call that is one whole query.
-    """
-    op = begin(source, sql)
-    try:
-        result = await call(*args, **kwargs)
     except BaseException as error:
         fail(op, error)
         raise

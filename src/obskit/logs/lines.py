@@ -8,7 +8,7 @@ import dataclasses
 import json
 import re
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Set
+from collections.abc import Collection, Iterable, Mapping, Set
 from datetime import UTC, date, datetime
 from math import floor, isfinite
 from typing import Any
@@ -197,17 +197,6 @@ def as_text(value: Any) -> str:
 # with keywords would cost a line a fifth. What it raises is for `render()` to mend.
 dumps = orjson.dumps
 UNSAYABLE = (TypeError, ValueError, RecursionError)
-
-
-def timestamper(wall_clock: Callable[[], float]) -> Callable[[], str]:
-    """
-    Build a function that gives the time as RFC 3339 in UTC, with microseconds and `Z`.
-    """
-
-    def timestamp() -> str:
-        return rfc3339(wall_clock())
-
-    return timestamp
 
 
 def rfc3339(now: float) -> str:
