@@ -139,7 +139,7 @@ class Templates(Known):
     def _find(self, scope: Scope, entry: Entry) -> str | None:
         key = scope.get("route")
         if key is None or entry is None:
-            # FastAPI leaves the endpoint alone of routes that are not its own; so did Starlette before 1.0 of all.
+            # FastAPI leaves the endpoint alone of routes that are not its own; so did Starlette before 1.7 of all.
             key = scope.get("endpoint")
             entry = self.entries.get(id(key), _UNKNOWN)
         if entry is _UNKNOWN and key is not None:
