@@ -684,6 +684,7 @@ def test_a_forked_child_counts_too(runtime):
     """
     daily = budget("daily", usd=1)
     spend(0.25)
+    assert daily.status().spent_usd == 0.25  # and so written: what the parent still holds is not the child's to write
 
     def child():
         spend(0.25)
