@@ -25,33 +25,34 @@ MAX_TEMPLATES = 4096
 MAX_CLIENTS = 4096
 # What is a request's own in its line: the field, and its place in the line's template, in this order.
 _OWN = (
-    ("timestamp", '"%s.%06dZ"'),
-    ("correlation_id", '"%s"'),
-    ("path", '"%s"'),
-    ("duration_ms", "%.3f"),
-    ("bytes_sent", "%d"),
+    ("timestamp", b'"%b.%06dZ"'),
+    ("correlation_id", b'"%b"'),
+    ("path", b'"%b"'),
+    ("duration_ms", b"%.3f"),
+    ("bytes_sent", b"%d"),
 )
 # A path that stands in JSON as it is, and is no longer than MAX_PATH.
 _plain_path = re.compile(r"[ !#-\[\]-~]{0,2048}").fullmatch
 # The same, and too plain to hold a secret: short or lower-case segments, and UUIDs.
 _harmless_path = re.compile(
-    r"(?:/(?:[a-z]{0,64}+|[\w.~!$&'()*+,;-]{1,12}+|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?![^/])){0,30}+",
+    r"(?:/(?:[\w.~!$&'()*+,;-]{1,12}+|[a-z]{0,64}+|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?![^/])){0,30}+",
     re.ASCII,
 ).fullmatch
 
 
-class _Templates(dict[tuple[bool, str, str, int], str]):
+class _Templates(dict[tuple[bool, str, str, int], bytes]):
     """
     Write what the lines of one route and status share once, with a place for each of `_OWN`, and one for the client.
 
-    The first part of the key is whether the request was slow.
+    The first part of the key is whether the request was slow. They are bytes, since filling in text and encoding all of
+    it takes half as long again.
     """
 
     def __init__(self, process: Mapping[str, Any], renames: Mapping[str, str | None]) -> None:
         self._process = process
         self._renames = renames
 
-    def __missing__(self, key: tuple[bool, str, str, int]) -> str:
+    def __missing__(self, key: tuple[bool, str, str, int]) -> bytes:
         slow, method, endpoint, status = key
         shared = {
             "level": "ERROR" if status >= 500 else "WARNING" if slow else "INFO",
@@ -62,19 +63,20 @@ class _Templates(dict[tuple[bool, str, str, int], str]):
             "endpoint": endpoint,
             "status": status,
         }
-        own = ""
+        own = b""
         for name, place in _OWN:
             new = self._renames.get(name, name)
-            own += "%.0s" * place.count("%") if new is None else f"{_json(new).replace('%', '%%')}:{place},"
+            # `%.0a` takes a value of any kind, and shows nothing of it.
+            own += b"%.0a" * place.count(b"%") if new is None else _json(new).replace(b"%", b"%%") + b":" + place + b","
         named = {self._renames.get(name, name): value for name, value in shared.items()}
-        rest = ",".join(f"{_json(name)}:{_json(value)}" for name, value in named.items() if name)
-        template = "{" + own + "%s" + rest.replace("%", "%%") + "}\n"
+        rest = b",".join(_member(name, value) for name, value in named.items() if name)
+        template = b"{" + own + b"%b" + rest.replace(b"%", b"%%") + b"}\n"
         if len(self) < MAX_TEMPLATES:
             self[key] = template
         return template
 
 
-class _Clients(dict[tuple[str | None, str | None], str]):
+class _Clients(dict[tuple[str | None, str | None], bytes]):
     """
     Write what the lines of one client share: its address, as the settings show it, and its User-Agent.
     """
@@ -83,13 +85,13 @@ class _Clients(dict[tuple[str | None, str | None], str]):
         self._show = show
         self._renames = renames
 
-    def __missing__(self, key: tuple[str | None, str | None]) -> str:
+    def __missing__(self, key: tuple[str | None, str | None]) -> bytes:
         client, agent = key
         if len(self) >= MAX_CLIENTS:
             self.clear()
         said = {"client": self._show(client), "user_agent": None if agent is None else agent[:MAX_USER_AGENT]}
         named = {self._renames.get(name, name): value for name, value in said.items()}
-        self[key] = text = "".join(f"{_json(name)}:{_json(value)}," for name, value in named.items() if name)
+        self[key] = text = b"".join(_member(name, value) + b"," for name, value in named.items() if name)
         return text
 
 
@@ -133,7 +135,7 @@ class LogSink:
         hidden = writer.redactor.text
         renames = dict(settings.log_names) if settings.correlation else {**settings.log_names, "correlation_id": None}
         templates, clients = _Templates(writer.process, renames), _Clients(shown_client(settings.log_client), renames)
-        moment = whole_second(0)  # one tuple, read once: threads without the GIL never see half of it
+        moment = _whole_second(0)  # one tuple, read once: threads without the GIL never see half of it
 
         # Written out, since every request pays for it; what few have is added by a function.
         def finish(op: HttpOperation) -> None:
@@ -143,21 +145,18 @@ class LogSink:
                 now = wall_clock()
                 second, day_and_time = moment
                 if not second <= now < second + 1:
-                    second, day_and_time = moment = whole_second(now)
+                    second, day_and_time = moment = _whole_second(now)
                 if with_query and op.query:
                     path = f"{path}?{query_of(op.query)}"
-                whole = (
-                    templates[seconds > slow_seconds, op.method, op.endpoint, op.status]
-                    % (
-                        day_and_time,
-                        (now - second) * 1e6,
-                        op.correlation_id,
-                        path if is_plain(path) else _escaped(hidden(path)),
-                        seconds * 1e3,
-                        op.bytes_sent,
-                        clients[op.client, op.agent],
-                    )
-                ).encode()
+                whole = templates[seconds > slow_seconds, op.method, op.endpoint, op.status] % (
+                    day_and_time,
+                    (now - second) * 1e6,
+                    (op.correlation_id or "").encode(),
+                    path.encode() if is_plain(path) else _escaped(hidden(path)),
+                    seconds * 1e3,
+                    op.bytes_sent,
+                    clients[op.client, op.agent],
+                )
                 if op.rare is not None:
                     whole = with_rare(whole, op)
                 if (taken := stream.put(whole)) != len(whole):
@@ -290,9 +289,18 @@ def _add_totals(line: dict[str, Any], totals: Totals) -> None:
         line["ai_cost_usd"] = totals.ai_cost_usd
 
 
-def _json(value: Any) -> str:
-    return render(value)[:-1].decode()
+def _whole_second(now: float) -> tuple[int, bytes]:
+    second, text = whole_second(now)
+    return second, text.encode()
 
 
-def _escaped(path: str) -> str:
+def _json(value: Any) -> bytes:
+    return render(value)[:-1]
+
+
+def _member(name: str, value: Any) -> bytes:
+    return _json(name) + b":" + _json(value)
+
+
+def _escaped(path: str) -> bytes:
     return _json(path[:MAX_PATH])[1:-1]
