@@ -74,3 +74,46 @@ def test_a_route_that_comes_when_nothing_stands(runtime, sink):
 
     assert app.test_client().get("/metrics").text == "ok"
     assert warnings_of(sink) == []
+
+
+class InItsPlace:
+    """
+    Stand in a response's place, with what is public of it.
+    """
+
+    def __init__(self, response):
+        self._inside = response
+
+    def __getattr__(self, name):
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._inside, name)
+
+    def __call__(self, environ, start_response):
+        return self._inside(environ, start_response)
+
+
+def test_what_takes_a_response_s_place(runtime, sink):
+    """
+    What the application answers with need not be a response of Werkzeug's own making.
+    """
+    app = obskit.instrument(Flask("shop"))
+    app.add_url_rule("/plants/<int:number>", view_func=lambda number: ("grown", 201))
+    app.after_request(InItsPlace)
+    reply = app.test_client().get("/plants/7", headers={"X-Correlation-ID": "seven"})
+
+    [op] = sink.operations
+    assert (reply.status_code, reply.text, reply.headers["X-Correlation-ID"]) == (201, "grown", "seven")
+    assert (op.status, op.endpoint, op.bytes_sent, op.aborted) == (201, "/plants/<int:number>", 5, False)
+
+
+@pytest.mark.parametrize("spelling", ["X-Correlation-ID", "x-correlation-id", "X-CORRELATION-Id"])
+def test_an_id_that_the_application_sets_is_replaced(runtime, spelling):
+    """
+    A reply has one correlation id, however the application has written the header's name.
+    """
+    app = obskit.instrument(Flask("shop"))
+    app.add_url_rule("/", view_func=lambda: ("ok", {spelling: "its-own"}))
+    reply = app.test_client().get("/", headers={"X-Correlation-ID": "ours"})
+
+    assert reply.headers.getlist("X-Correlation-ID") == ["ours"]

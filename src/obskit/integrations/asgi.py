@@ -10,11 +10,12 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sized
 from functools import cache, lru_cache
 from importlib import import_module
 from traceback import walk_tb
+from types import MethodType
 from typing import Any, TypeAlias, TypeVar
 
 from obskit.context import current
 from obskit.integrations import _http
-from obskit.integrations._http import ID_HEADER, ID_HEADER_LOWER, MARK
+from obskit.integrations._http import ID_HEADER_LOWER, MARK
 from obskit.integrations._server_timing import over_asgi
 from obskit.integrations._start import configure
 from obskit.operation import METHOD_LABELS, UNMATCHED, HttpOperation
@@ -34,7 +35,6 @@ Result = TypeVar("Result")
 _plan = recorder.plan(HttpOperation)
 _enter, _leave = current.set, current.reset
 _ID = ID_HEADER_LOWER.encode()
-_SPELLINGS = frozenset({_ID, ID_HEADER.encode(), ID_HEADER.title().encode()})  # Django sends names as it has them
 # asyncio's transports take this much before they ask to wait (its high-water mark): such a reply is sent when given.
 _AT_ONCE = 64 * 1024
 
@@ -157,16 +157,18 @@ class AsgiOperation(HttpOperation):
                 if _plan.finish_too is not None:
                     _plan.finish_too(self)
         elif kind == "http.response.start":
-            server = getattr(self._send, "__self__", None)
-            if server is not None and getattr(server, "disconnected", False) is True:  # uvicorn swallows what is sent
-                self._disconnected = self._late = True
+            send = self._send
+            if type(send) is MethodType and getattr(send.__self__, "disconnected", False) is True:
+                self._disconnected = self._late = True  # uvicorn swallows what is sent
             if self._late is None:
                 self.status = status = message["status"]
                 self._late = status >= 500  # the exception behind it comes after its reply
             if self.correlation_id is not None:
                 headers = [*message.get("headers", ())]
-                if not _SPELLINGS.isdisjoint(dict(headers)):
-                    headers = [pair for pair in headers if pair[0] not in _SPELLINGS]
+                for name, _ in headers:
+                    if len(name) == 16 and name.lower() == _ID:  # Django sends names as it has them
+                        headers = [pair for pair in headers if pair[0].lower() != _ID]
+                        break
                 headers.append((_ID, self.correlation_id.encode()))
                 message = {**message, "headers": headers}  # a copy: the application may send the same message again
         elif kind == "http.response.pathsend":  # the server sends a whole file by itself

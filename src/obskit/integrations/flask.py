@@ -24,7 +24,6 @@ except ImportError as error:
 
 
 _BODILESS = (204, 304)
-_SPELLINGS = frozenset({ID_HEADER, ID_HEADER_LOWER, ID_HEADER.title(), ID_HEADER.upper()})
 
 
 def route_of(environ: dict[str, Any]) -> str | None:
@@ -88,36 +87,55 @@ def _telling(process: Callable[[Response], Response]) -> Callable[[Response], Re
         op: Any = current.get()
         if type(op) is not WsgiOperation:
             return response
-        op.status = status = response.status_code
-        if op.correlation_id is not None:
-            headers = response.headers
-            if _SPELLINGS.isdisjoint(dict(headers._list)):
-                headers._list.append((ID_HEADER, op.correlation_id))  # what `add()` does, but for its checks
-            else:
-                headers[ID_HEADER] = op.correlation_id
-        if op.endpoint is UNMATCHED:
-            rule = op.environ["werkzeug.request"].url_rule
-            if rule is not None:
-                op.endpoint = rule.rule  # `route_of()`, without the call
-        body = response.response
-        if (
-            type(body) is list
-            and len(body) == 1
-            and type(body[0]) is bytes
-            and not response._on_close
-            and status not in _BODILESS
-            and op.method != "HEAD"
-        ):
-            op.whole = len(body[0])
-        else:
-            op.whole = None
-            length = response.content_length
-            if length is None and response.is_sequence:  # Werkzeug is about to declare it; a stream stays as it is
-                length = response.calculate_content_length()
-            op.declare(length)
+        try:  # by what lies behind the properties of Werkzeug's own responses: each of these is a further call
+            op.status = status = response._status_code
+            if op.correlation_id is not None:
+                headers = response.headers._list
+                for name, _ in headers:
+                    if len(name) == 16 and name.lower() == ID_HEADER_LOWER:
+                        response.headers[ID_HEADER] = op.correlation_id
+                        break
+                else:
+                    headers.append((ID_HEADER, op.correlation_id))
+            if op.endpoint is UNMATCHED:
+                rule = op.environ["werkzeug.request"].url_rule
+                if rule is not None:
+                    op.endpoint = rule.rule  # `route_of()`, without the call
+            body = response.response
+            if body.__class__ is list and not response._on_close and status not in _BODILESS and op.method != "HEAD":
+                [piece] = body
+                if piece.__class__ is bytes:
+                    op.whole = len(piece)
+                    return response
+        except ValueError:
+            pass  # it has several pieces, or none
+        except Exception:
+            _tell(op, response)
+        op.whole = None
+        op.declare(_length_of(response))
         return response
 
     return process_response
+
+
+def _tell(op: WsgiOperation, response: Response) -> None:
+    """
+    Tell it of what the application, or another version of Werkzeug, has put in a response's place.
+    """
+    op.status = response.status_code
+    if op.correlation_id is not None:
+        response.headers[ID_HEADER] = op.correlation_id
+    op.locate()
+
+
+def _length_of(response: Response) -> int | None:
+    """
+    Give the length that Werkzeug declares, or is about to; a stream has none.
+    """
+    length = response.content_length
+    if length is None and response.is_sequence:
+        length = response.calculate_content_length()
+    return length
 
 
 def _unhandled(sender: Flask, exception: BaseException, **extra: Any) -> None:

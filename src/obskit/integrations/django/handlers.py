@@ -56,7 +56,10 @@ def _telling(get_response: Callable[[Any], Any]) -> Callable[[Any], Any]:
                 op.endpoint = template(match.route)
         op.status = response.status_code
         if op.correlation_id is not None:
-            response.headers._store[ID_HEADER_LOWER] = ID_HEADER, op.correlation_id  # but for the checks of what it is
+            try:
+                response.headers._store[ID_HEADER_LOWER] = ID_HEADER, op.correlation_id  # but for the checks of it
+            except AttributeError:  # of another Django, or of what stands in a response's place
+                response.headers[ID_HEADER] = op.correlation_id
         if response.streaming:
             op.declare(response.headers.get("Content-Length"))
             return response
