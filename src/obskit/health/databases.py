@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from obskit.health.outcome import Outcome, failed, passed, warned
+from obskit.health.outcome import Outcome, failed, milliseconds_since, passed, warned
 
 if TYPE_CHECKING:
     import sqlite3
@@ -66,7 +66,7 @@ class Sqlite:
         began = time.perf_counter()
         tables = connection.execute("SELECT count(*) FROM sqlite_master WHERE type = 'table'").fetchone()[0]
         details = {
-            "query_ms": round((time.perf_counter() - began) * 1000, 3),
+            "query_ms": milliseconds_since(began),
             "tables": tables,
             "size_bytes": os.path.getsize(self.path),
             "journal_mode": connection.execute("PRAGMA journal_mode").fetchone()[0],
@@ -137,7 +137,7 @@ class Sqlalchemy:
         with self.engine.connect() as connection:
             statement = "SELECT 1 FROM DUAL" if connection.dialect.name == "oracle" else "SELECT 1"
             connection.exec_driver_sql(statement).scalar()
-        details = {"query_ms": round((time.perf_counter() - began) * 1000, 3), "system": self.engine.dialect.name}
+        details = {"query_ms": milliseconds_since(began), "system": self.engine.dialect.name}
         for name in ("checkedout", "size"):
             figure = getattr(self.engine.pool, name, None)
             if callable(figure):
@@ -173,7 +173,7 @@ class Django:
                 cursor.fetchone()
         finally:
             connection.close()  # Django's connections are a thread's own, and this thread ends
-        return passed(query_ms=round((time.perf_counter() - began) * 1000, 3), system=connection.vendor)
+        return passed(query_ms=milliseconds_since(began), system=connection.vendor)
 
 
 def django_cache(alias: str = "default") -> DjangoCache:
@@ -204,7 +204,7 @@ class DjangoCache:
         cache.set(key, value, 30)
         kept = cache.get(key)
         cache.delete(key)
-        details = {"round_trip_ms": round((time.perf_counter() - began) * 1000, 3), "backend": type(cache).__name__}
+        details = {"round_trip_ms": milliseconds_since(began), "backend": type(cache).__name__}
         return passed(**details) if kept == value else failed("what was written did not come back", **details)
 
 
@@ -245,7 +245,7 @@ class Psycopg:
         with make() as connection:
             connection.execute("SELECT 1").fetchone()
             server = connection.info.server_version
-        details = {"query_ms": round((time.perf_counter() - began) * 1000, 3), "server": server}
+        details = {"query_ms": milliseconds_since(began), "server": server}
         if callable(stats := getattr(self.source, "get_stats", None)):
             details |= {name: figure for name, figure in stats().items() if name in _POOL}
         return passed(**details)
@@ -277,4 +277,4 @@ class Redis:
         began = time.perf_counter()
         if not self.client.ping():
             return failed("no PONG")
-        return passed(ping_ms=round((time.perf_counter() - began) * 1000, 3))
+        return passed(ping_ms=milliseconds_since(began))

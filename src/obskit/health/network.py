@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 
 from obskit.errors import HealthCheckError
-from obskit.health.outcome import Outcome, failed, passed, warned
+from obskit.health.outcome import Outcome, failed, milliseconds_since, passed, warned
 
 _DAY = 86_400.0
 
@@ -52,7 +52,7 @@ class Http:
             status = connection.getresponse().status
         finally:
             connection.close()
-        details = {"status_code": status, "reply_ms": round((time.perf_counter() - began) * 1000, 3)}
+        details = {"status_code": status, "reply_ms": milliseconds_since(began)}
         well = status < 400 if self.status is None else status == self.status
         return passed(**details) if well else failed(f"answered {status}", **details)
 

@@ -4,6 +4,7 @@ Say what a check can find.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -77,6 +78,13 @@ def limited(figure: float, warn: float | None, fail: float | None, what: str, **
         if limit is not None and figure >= limit:
             return Outcome("fail" if status == "fail" else "warn", f"{what} is {figure:g}, limit {limit:g}", details)
     return Outcome("pass", None, details)
+
+
+def milliseconds_since(began: float) -> float:
+    """
+    Say how long something took that began at this `time.perf_counter()`, to the microsecond.
+    """
+    return round((time.perf_counter() - began) * 1000, 3)
 
 
 def worst(*statuses: Status) -> Status:
