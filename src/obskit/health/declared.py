@@ -75,30 +75,17 @@ def declare(
     Raises:
         HealthCheckError: It says which argument, what was found, and what is expected.
     """
-    if not isinstance(name, str) or not _valid_name(name) or name in TAKEN:
-        raise HealthCheckError(
-            f"{name!r} is no name for a check: use up to 64 letters, digits, '_', '.' and '-', and none of "
-            f"{', '.join(sorted(TAKEN))}, which are routes"
-        )
+    _check_name(name)
     if not callable(function):
         raise HealthCheckError(
             f"the check {name!r} was given {type(function).__name__}, which cannot be called: give a function "
             "without arguments, or a ready-made check such as obskit.health.sqlite('app.db')"
         )
-    if isinstance(groups, str):
-        raise HealthCheckError(f"groups={groups!r} of the check {name!r} is one string: give a list, [{groups!r}]")
-    chosen = frozenset(groups)
-    if LIVE in chosen and getattr(function, "is_dependency", False):
-        raise HealthCheckError(
-            f"the check {name!r} asks a dependency, and is in the group 'live': a server that is restarted for a "
-            "database that is down comes back to a database that is down. Put it into 'ready'"
-        )
-    for argument, value, low in (("timeout", timeout, 0.001), ("every", every, 0.0)):
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not low <= value <= 86_400:
-            raise HealthCheckError(f"{argument}={value!r} of the check {name!r}: expected seconds, {low:g} to 86400")
-    for argument, count in (("failures", failures), ("successes", successes)):
-        if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= 1000:
-            raise HealthCheckError(f"{argument}={count!r} of the check {name!r}: expected a whole number, 1 to 1000")
+    chosen = _chosen(groups, name, function)
+    _check_seconds(name, "timeout", timeout, 0.001)
+    _check_seconds(name, "every", every, 0.0)
+    _check_runs(name, "failures", failures)
+    _check_runs(name, "successes", successes)
     return Declared(
         name,
         function,
@@ -111,3 +98,36 @@ def declare(
         needs,
         bool(background),
     )
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str) or not _valid_name(name) or name in TAKEN:
+        raise HealthCheckError(
+            f"{name!r} is no name for a check: use up to 64 letters, digits, '_', '.' and '-', and none of "
+            f"{', '.join(sorted(TAKEN))}, which are routes"
+        )
+
+
+def _chosen(groups: Iterable[str], name: str, function: Callable[[], Any]) -> frozenset[str]:
+    """
+    Read the groups of a check; one that asks a dependency may not decide whether the server lives.
+    """
+    if isinstance(groups, str):
+        raise HealthCheckError(f"groups={groups!r} of the check {name!r} is one string: give a list, [{groups!r}]")
+    chosen = frozenset(groups)
+    if LIVE in chosen and getattr(function, "is_dependency", False):
+        raise HealthCheckError(
+            f"the check {name!r} asks a dependency, and is in the group 'live': a server that is restarted for a "
+            "database that is down comes back to a database that is down. Put it into 'ready'"
+        )
+    return chosen
+
+
+def _check_seconds(name: str, argument: str, value: object, low: float) -> None:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not low <= value <= 86_400:
+        raise HealthCheckError(f"{argument}={value!r} of the check {name!r}: expected seconds, {low:g} to 86400")
+
+
+def _check_runs(name: str, argument: str, count: object) -> None:
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= 1000:
+        raise HealthCheckError(f"{argument}={count!r} of the check {name!r}: expected a whole number, 1 to 1000")
