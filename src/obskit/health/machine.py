@@ -31,10 +31,9 @@ class Figure:
     what: str
     warn: float | None
     fail: float | None
-    path: str | None = field(default=None, repr=False)
 
     def __call__(self) -> Outcome:
-        figure, details = self.read() if self.path is None else self.read(self.path)  # type: ignore[call-arg]
+        figure, details = self.read()
         if figure is None:
             return passed(note="this system does not tell")
         return limited(round(figure, 2), self.warn, self.fail, self.what, **details)
@@ -42,7 +41,7 @@ class Figure:
 
 def disk(
     path: str | os.PathLike[str] = "/", *, warn_percent: float = WARN_PERCENT, fail_percent: float = FAIL_PERCENT
-) -> Figure:
+) -> Disk:
     """
     Check how full the disk is that a path lies on.
 
@@ -50,14 +49,32 @@ def disk(
         path: A file or directory on it.
         warn_percent, fail_percent: From these shares of what unprivileged users may fill.
     """
-    return Figure(_disk, "disk used, percent,", warn_percent, fail_percent, os.fspath(path))  # type: ignore[arg-type]
+    return Disk(os.fspath(path), warn_percent, fail_percent)
 
 
-def _disk(path: str) -> tuple[float, dict[str, Any]]:
+@dataclass(frozen=True)
+class Disk:
+    """
+    Be the check of one disk.
+    """
+
+    path: str = field(repr=False)
+    warn_percent: float
+    fail_percent: float
+
+    def __call__(self) -> Outcome:
+        return _judge_use(_disk(self.path), self.warn_percent, self.fail_percent)
+
+
+def _disk(path: str) -> dict[str, Any]:
     usage = shutil.disk_usage(path)
     usable = usage.used + usage.free
-    percent = 100 * usage.used / usable if usable else 0.0
-    return percent, {"used_percent": round(percent, 2), "free_bytes": usage.free, "total_bytes": usage.total}
+    percent = round(100 * usage.used / usable, 2) if usable else 0.0
+    return {"used_percent": percent, "free_bytes": usage.free, "total_bytes": usage.total}
+
+
+def _judge_use(details: dict[str, Any], warn: float | None, fail: float | None) -> Outcome:
+    return limited(details["used_percent"], warn, fail, "disk used, percent,", **details)
 
 
 def memory(*, warn_percent: float = WARN_PERCENT, fail_percent: float = FAIL_PERCENT) -> Figure:
@@ -175,14 +192,14 @@ class Storage:
                 file.flush()
         except OSError as error:
             return failed("cannot be written to", error=type(error).__name__, errno=error.errno)
-        percent, details = _disk(self.path)
+        details = _disk(self.path)
         if details["free_bytes"] < self.min_free_bytes:
             return failed("too little space", **details)
         if self.max_files is not None:
             details["files"] = count = self._count(self.max_files)
             if count > self.max_files:
                 return warned("too many files", **details)
-        return limited(round(percent, 2), self.warn_percent, None, "disk used, percent,", **details)
+        return _judge_use(details, self.warn_percent, None)
 
     def _count(self, most: int) -> int:
         count = 0
