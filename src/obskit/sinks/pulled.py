@@ -5,6 +5,7 @@ Show the figures of machine and process that are read when the page is asked for
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 
 from obskit.ai.budgeting import BudgetStatus, keeper
 from obskit.ai.budgeting import budgets as declared
@@ -37,20 +38,23 @@ def _key(read: Callable[[], Mapping[str, float] | None], name: str) -> Callable[
 
 
 def _disks(name: str) -> Callable[[], Figures]:
-    return lambda: {(label,): float(found[name]) for label, found in sampler.disks().items() if name in found}
+    return lambda: {(label,): float(found[name]) for label, found in _all_disks().items() if name in found}
 
 
 def _load() -> Figures:
     return {(window,): figure for window, figure in (sampler.load() or {}).items()}
 
 
+# What several metrics show is read once a page.
+_memory, _swap, _all_disks = cache(sampler.memory), cache(sampler.swap), cache(sampler.disks)
+
 READ: dict[Metric, Callable[[], Figures]] = {
     rows.CPU: _one(sampler.cpu_percent),
     rows.CPU_LIMIT: _one(lambda: sampler.limits.cpus()),
-    rows.MEMORY: _key(sampler.memory, "used_bytes"),
-    rows.MEMORY_TOTAL: _key(sampler.memory, "total_bytes"),
-    rows.SWAP: _key(sampler.swap, "used_bytes"),
-    rows.SWAP_TOTAL: _key(sampler.swap, "total_bytes"),
+    rows.MEMORY: _key(_memory, "used_bytes"),
+    rows.MEMORY_TOTAL: _key(_memory, "total_bytes"),
+    rows.SWAP: _key(_swap, "used_bytes"),
+    rows.SWAP_TOTAL: _key(_swap, "total_bytes"),
     rows.DISK: _disks("used_bytes"),
     rows.DISK_TOTAL: _disks("total_bytes"),
     rows.LOAD: _load,
@@ -58,13 +62,17 @@ READ: dict[Metric, Callable[[], Figures]] = {
 }
 
 
-def _budgets(read: Callable[[BudgetStatus], float | None]) -> Callable[[], Figures]:
+@cache
+def _statuses() -> tuple[BudgetStatus, ...]:
     """
     Read how each budget stands from the file that all workers share.
     """
+    return tuple(budget.status() for budget in declared())
 
+
+def _budgets(read: Callable[[BudgetStatus], float | None]) -> Callable[[], Figures]:
     def figures() -> Figures:
-        found = {(budget.name,): read(budget.status()) for budget in declared()}
+        found = {(status.name,): read(status) for status in _statuses()}
         return {key: figure for key, figure in found.items() if figure is not None}
 
     return figures
@@ -94,6 +102,8 @@ def add_pulled(settings: Settings, store: MetricStore, workers: Workers) -> None
     collections, delay = store.add(Counter(process.GC)), store.add(Gauge(process.LOOP_LAG))
 
     def refresh() -> None:
+        for read in (_memory, _swap, _all_disks, _statuses):
+            read.cache_clear()
         worker = (workers.slot,)
         collections.cell(worker).show(gc_collections())
         seconds = lag.seconds()
