@@ -18,18 +18,15 @@ class Patches:
 
     What others have put over ours since stays when ours is taken back, and calls it still: so ours must do without
     obskit then, which `on` tells.
+
+    Attributes:
+        on: Whether anything is patched.
     """
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._made: dict[tuple[int, str], tuple[Any, Any, Any]] = {}
-
-    @property
-    def on(self) -> bool:
-        """
-        Tell whether anything is patched.
-        """
-        return bool(self._made)
+        self.on = False
 
     def put(self, owner: Any, name: str, around: Callable[[Any], Any]) -> None:
         """
@@ -43,6 +40,7 @@ class Patches:
             if original is not None:
                 wraps(original)(ours)
             self._made[id(owner), name] = owner, vars(owner).get(name, _ABSENT), ours
+            self.on = True
             setattr(owner, name, ours)
 
     def take_back(self, *owners: Any) -> None:
@@ -53,6 +51,7 @@ class Patches:
         with self._lock:
             for key in [key for key in self._made if not owners or key[0] in chosen]:
                 owner, original, ours = self._made.pop(key)
+                self.on = bool(self._made)
                 if vars(owner).get(key[1]) is not ours:
                     continue
                 if original is _ABSENT:

@@ -7,23 +7,20 @@ The hook sits at the transports, which see every call by itself: a redirect to a
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from functools import wraps
 from importlib.util import find_spec
-from threading import Lock
 from typing import Any
 
 from wrapt import register_post_import_hook
 
 from obskit.errors import MissingExtraError
 from obskit.integrations._outgoing import headers_for, with_headers
+from obskit.integrations._patches import Patches
 
 LIBRARIES = ("httpx", "httpx2")
 _TRANSPORTS = ("HTTPTransport", "AsyncHTTPTransport", "MockTransport", "ASGITransport", "WSGITransport")
 
-_lock = Lock()
-_on = False
-# (class, method) -> (what stood there, ours).
-_patches: dict[tuple[Any, str], tuple[Any, Any]] = {}
+_patches = Patches()
+_on = False  # also while no library is imported yet, and so nothing is patched
 
 
 def _with_ids(request: Any) -> Any:
@@ -33,7 +30,6 @@ def _with_ids(request: Any) -> Any:
 
 
 def _sync(send: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    @wraps(send)
     def handle_request(self: Any, request: Any) -> Any:
         return send(self, _with_ids(request))
 
@@ -41,7 +37,6 @@ def _sync(send: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
 
 
 def _async(send: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
-    @wraps(send)
     async def handle_async_request(self: Any, request: Any) -> Any:
         return await send(self, _with_ids(request))
 
@@ -68,14 +63,10 @@ def instrument() -> None:
 
 
 def _patch(library: Any) -> None:
-    with _lock:
-        for transport in filter(None, (getattr(library, name, None) for name in _TRANSPORTS)):
-            for method, wrapped in _METHODS.items():
-                if _on and method in vars(transport) and (transport, method) not in _patches:
-                    original = vars(transport)[method]
-                    ours = wrapped(original)
-                    setattr(transport, method, ours)
-                    _patches[transport, method] = original, ours
+    for transport in filter(None, (getattr(library, name, None) for name in _TRANSPORTS)):
+        for method, around in _METHODS.items():
+            if _on and method in vars(transport):
+                _patches.put(transport, method, around)
 
 
 def uninstrument() -> None:
@@ -83,9 +74,5 @@ def uninstrument() -> None:
     Send calls as they are made again.
     """
     global _on
-    with _lock:
-        _on = False
-        for (transport, method), (original, ours) in _patches.items():
-            if vars(transport).get(method) is ours:
-                setattr(transport, method, original)
-        _patches.clear()
+    _on = False
+    _patches.take_back()

@@ -6,28 +6,28 @@ The hook sits at the adapter, which sees every call by itself: a redirect to ano
 
 from __future__ import annotations
 
-from functools import wraps
-from threading import Lock
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
 from obskit.errors import MissingExtraError
 from obskit.integrations._outgoing import headers_for, with_headers
+from obskit.integrations._patches import Patches
 
 try:
     from requests.adapters import HTTPAdapter
 except ImportError as error:
     raise MissingExtraError("obskit.instrument_requests() needs requests: pip install requests") from error
 
-_lock = Lock()
-_send = HTTPAdapter.send
-_on = False
+_patches = Patches()
 
 
-@wraps(_send)
-def _send_with_ids(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
-    added = _added(request) if _on else None
-    return _send(self, with_headers(request, added) if added else request, *args, **kwargs)
+def _with_ids(send: Callable[..., Any]) -> Callable[..., Any]:
+    def send_with_ids(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+        added = _added(request) if _patches.on else None  # else somebody has patched it after us
+        return send(self, with_headers(request, added) if added else request, *args, **kwargs)
+
+    return send_with_ids
 
 
 def _added(request: Any) -> dict[str, str]:
@@ -42,18 +42,11 @@ def instrument() -> None:
     """
     Carry the ids from now on, whatever session makes the call.
     """
-    global _on
-    with _lock:
-        _on = True
-        HTTPAdapter.send = _send_with_ids  # type: ignore[method-assign]
+    _patches.put(HTTPAdapter, "send", _with_ids)
 
 
 def uninstrument() -> None:
     """
     Send calls as they are made again.
     """
-    global _on
-    with _lock:
-        _on = False
-        if HTTPAdapter.send is _send_with_ids:
-            HTTPAdapter.send = _send  # type: ignore[method-assign]
+    _patches.take_back()
