@@ -220,16 +220,42 @@ def test_it_can_be_undone():
     assert in_request("id-1", in_thread, obskit.correlation_id) is None
 
 
-def test_somebody_who_patched_after_us_keeps_their_patch(monkeypatch):
+@pytest.fixture
+def patched_over(monkeypatch):
+    """
+    Have another tool's patch over ours: what it puts there, and the threads that it sees start.
+    """
+    for cls, name in ((threading.Thread, "start"), (ThreadPoolExecutor, "submit")):
+        monkeypatch.setattr(cls, name, getattr(cls, name))  # what stands there now comes back at the end
+    obskit.instrument_threads()
+    ours, seen = threading.Thread.start, []
+
+    def theirs(thread):
+        seen.append(thread)
+        ours(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", theirs)
+    yield theirs, seen
+    obskit.uninstrument_threads()
+
+
+def test_somebody_who_patched_after_us_keeps_their_patch(patched_over):
     """
     A patch that another tool put over ours stays, and ours under it does nothing any more.
     """
-    obskit.instrument_threads()
-    ours = threading.Thread.start
-    monkeypatch.setattr(threading.Thread, "start", lambda self: ours(self))
-    monkeypatch.setattr(ThreadPoolExecutor, "submit", ThreadPoolExecutor.submit)
-    theirs = threading.Thread.start
+    theirs, _ = patched_over
     obskit.uninstrument_threads()
 
     assert theirs is threading.Thread.start
     assert in_request("id-1", in_thread, obskit.correlation_id) is None
+
+
+def test_it_can_be_turned_on_again_over_somebody_elses_patch(patched_over):
+    """
+    Then both do their work, and a thread starts once.
+    """
+    _, seen = patched_over
+    obskit.uninstrument_threads()
+    obskit.instrument_threads()
+
+    assert ("id-1", 1) == (in_request("id-1", in_thread, obskit.correlation_id), len(seen))
