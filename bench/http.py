@@ -2,7 +2,8 @@
 Measure what a request costs more with obskit: in one process, in alternating blocks, as a ratio to the floor.
 
 The floor is what no metric can do without: one clock pair, one bound `Histogram.observe()` and one bound
-`Counter.inc()` of `prometheus_client`, with no route and no status.
+`Counter.inc()` of `prometheus_client`, with no route and no status. With `--files` the figures of both lie in files that
+several workers share: the floor's by the multiprocess mode of `prometheus_client`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import random
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from time import perf_counter
 from typing import Any
@@ -59,7 +61,7 @@ def floor(app: Any, framework: str) -> Any:
     return wsgi if framework in WSGI else asgi
 
 
-def measure(framework: str, variant: str, routes: int, blocks: int, block: int) -> dict[str, float]:
+def measure(framework: str, routes: int, blocks: int, block: int, **settings: Any) -> dict[str, float]:
     """
     Give the added microseconds of the floor and of obskit, around the very same application.
 
@@ -69,7 +71,7 @@ def measure(framework: str, variant: str, routes: int, blocks: int, block: int) 
     import obskit
 
     nowhere = open(os.devnull, "w")
-    observed = obskit.instrument(build(framework, routes), service="bench", log_stream=nowhere, **VARIANTS[variant])
+    observed = obskit.instrument(build(framework, routes), service="bench", log_stream=nowhere, **settings)
     drive = driver(framework)
     drive.run(observed, 500, time.perf_counter_ns)
     front = _front(observed)
@@ -109,18 +111,20 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--block", type=int, default=100)
     parser.add_argument("--replicas", type=int, default=3)
     parser.add_argument("--pin", type=int, default=0)
-    parser.add_argument("--child", action="store_true")
+    parser.add_argument("--files", action="store_true", help="share the figures with other workers")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    if options.child:
+    if options.child is not None:
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, {options.pin})
-        figures = measure(options.framework[0], options.variant[0], options.routes, options.blocks, options.block)
+        settings = VARIANTS[options.variant[0]] | ({"metrics_dir": options.child} if options.files else {})
+        figures = measure(options.framework[0], options.routes, options.blocks, options.block, **settings)
         print(json.dumps(figures))
         return
     print(f"{'framework':14}{'variant':16}{'bare us':>9}{'floor us':>10}{'added us':>10}{'x floor':>9}")
     for framework in options.framework or FRAMEWORKS:
         for variant in options.variant or ("everything", "metrics"):
-            runs = [_child(arguments, framework, variant) for _ in range(options.replicas)]
+            runs = [_child(arguments, framework, variant, options.files) for _ in range(options.replicas)]
             row = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
             print(
                 f"{framework:14}{variant:16}{row['bare_us']:9.1f}{row['floor_us']:10.2f}{row['added_us']:10.2f}"
@@ -129,9 +133,11 @@ def main(arguments: list[str]) -> None:
             )
 
 
-def _child(arguments: list[str], framework: str, variant: str) -> dict[str, float]:
+def _child(arguments: list[str], framework: str, variant: str, files: bool) -> dict[str, float]:
     kept = [word for word in arguments if word not in ("-f", "-v", *FRAMEWORKS, *VARIANTS)]
-    command = [sys.executable, "-m", "bench", "http", *kept, "-f", framework, "-v", variant, "--child"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    with tempfile.TemporaryDirectory() as ours, tempfile.TemporaryDirectory() as theirs:
+        command = [sys.executable, "-m", "bench", "http", *kept, "-f", framework, "-v", variant, "--child", ours]
+        environ = os.environ | ({"PROMETHEUS_MULTIPROC_DIR": theirs} if files else {})
+        done = subprocess.run(command, env=environ, check=True, capture_output=True, text=True)
     figures: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
     return figures
