@@ -31,8 +31,9 @@ _valid_traceparent = re.compile(
 # An own generator: an application that seeds `random` must not make ids repeat, nor two forked workers.
 _random = random.Random()
 at_fork(after_in_child=_random.seed)
-# Makes 32 hexadecimal digits, not a secret. A chain of C iterators: a Python function costs three times as much.
-new_id = map("%032x".__mod__, map(_random.getrandbits, repeat(128))).__next__
+# Makes 32 hexadecimal digits, not a secret. A chain of C iterators: a Python function costs three times as much, and
+# formatting the number twice as much as writing its bytes.
+new_id = map(bytes.hex, map(int.to_bytes, map(_random.getrandbits, repeat(128)), repeat(16))).__next__
 
 
 def trace_id_of(traceparent: str) -> str | None:
