@@ -2,8 +2,8 @@
 Measure what a request costs more with obskit: in one process, in alternating blocks, as a ratio to the floor.
 
 The floor is what no metric can do without: one clock pair, one bound `Histogram.observe()` and one bound
-`Counter.inc()` of `prometheus_client`, with no route and no status. With `--files` the figures of both lie in files that
-several workers share: the floor's by the multiprocess mode of `prometheus_client`.
+`Counter.inc()` of `prometheus_client`, with no route and no status. With `--files` the figures of both lie in files
+that several workers share: the floor's by the multiprocess mode of `prometheus_client`.
 """
 
 from __future__ import annotations
