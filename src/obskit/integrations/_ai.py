@@ -8,10 +8,10 @@ which is dropped ends its operation.
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from threading import Lock
@@ -26,6 +26,7 @@ from obskit.ai.stream import Fold, Progress, finish_reason_of
 from obskit.ai.usage import read
 from obskit.context import current
 from obskit.errors import MissingExtraError
+from obskit.integrations._patches import Patches
 from obskit.observation import enter, leave
 from obskit.operation import Event
 from obskit.recorder import recorder
@@ -70,7 +71,7 @@ class Sdk:
     is_awaited: bool = False
     is_on: bool = False
     mapped: dict[str, str] = field(default_factory=dict)
-    patches: list[tuple[Any, str, Any, Any]] = field(default_factory=list)
+    patches: Patches = field(default_factory=Patches)
     providers: dict[str, str] = field(default_factory=dict)
     lock: Any = field(default_factory=Lock)
 
@@ -261,7 +262,7 @@ class Handle:
         assert stream is not None
         call.first_chunk_seconds = plan.clock() - call.started
         read = call.take_event if hasattr(call.span, "tell") else call.fold
-        self.take = functools.partial(read, stream)
+        self.take = partial(read, stream)
         self.take(event)
 
     def __del__(self) -> None:
@@ -372,7 +373,6 @@ def _returned(call: Call) -> None:
 
 
 def _request(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
     def request(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         call = _made(sdk, self, args, kwargs)
         if call is None:
@@ -399,7 +399,6 @@ def _request(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _async_request(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
     async def request(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         call = _made(sdk, self, args, kwargs)
         if call is None:
@@ -429,80 +428,70 @@ def _bind(sdk: Sdk, response: Any) -> Call | None:
     """
     Tie a response to the call that is waiting for it, and note what its headers say.
     """
-    call = current.get()
-    if type(call) is not Call or call.ended:
+    try:
+        call = current.get()
+        if type(call) is not Call or call.ended:
+            return None
+        response.extensions[KEY] = Handle(call)
+        if call.has_own_span and call.span is not None:
+            call.span.adopt()
+        headers = response.headers
+        call.status_code = response.status_code
+        call.request_id = headers.get(sdk.request_id)
+        call.note_limits(response)
+        if call.attempts == 1:  # an SDK without _sleep_for_retry()
+            retries = response.request.headers.get("x-stainless-retry-count")
+            if retries and retries != "0" and retries.isdecimal():
+                call.attempts = int(retries) + 1
+        if call.stream is not None:
+            call.is_open = True
+            length = response.request.headers.get("content-length")
+            call.request_bytes = int(length) if length and length.isdecimal() else 0
+        return call
+    except Exception as error:
+        recorder.failed(sdk.name, error)
         return None
-    response.extensions[KEY] = Handle(call)
-    if call.has_own_span and call.span is not None:
-        call.span.adopt()
-    headers = response.headers
-    call.status_code = response.status_code
-    call.request_id = headers.get(sdk.request_id)
-    call.note_limits(response)
-    if call.attempts == 1:  # an SDK without _sleep_for_retry()
-        retries = response.request.headers.get("x-stainless-retry-count")
-        if retries and retries != "0" and retries.isdecimal():
-            call.attempts = int(retries) + 1
-    if call.stream is not None:
-        call.is_open = True
-        length = response.request.headers.get("content-length")
-        call.request_bytes = int(length) if length and length.isdecimal() else 0
-    return call
 
 
-def _unparsed(call: Call, response: Any) -> None:
+def _unparsed(sdk: Sdk, call: Call, response: Any) -> None:
     """
     Read the body of a raw response, where it is there; else leave the call open until somebody has read it.
     """
-    if call.stream is not None or call.body is not None or call.ended:
-        return
-    if not response.is_closed:
-        call.is_open = True
-    elif "json" in response.headers.get("content-type", ""):
-        call.body = response.json()
-        call.tell_early()
+    try:
+        if call.stream is not None or call.ended:
+            return
+        if not response.is_closed:
+            call.is_open = True
+        elif "json" in response.headers.get("content-type", ""):
+            call.body = response.json()
+            call.tell_early()
+    except Exception as error:
+        recorder.failed(sdk.name, error)
 
 
 def _process_response(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
     def process(self: Any, /, **kwargs: Any) -> Any:
-        call = None
-        try:
-            call = _bind(sdk, kwargs["response"])
-        except Exception as error:
-            recorder.failed(sdk.name, error)
+        call = _bind(sdk, kwargs.get("response"))
         reply = original(self, **kwargs)
         if call is not None and call.body is None:
-            try:
-                _unparsed(call, kwargs["response"])
-            except Exception as error:
-                recorder.failed(sdk.name, error)
+            _unparsed(sdk, call, kwargs["response"])
         return reply
 
     return process
 
 
 def _async_process_response(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
     async def process(self: Any, /, **kwargs: Any) -> Any:
-        call = None
-        try:
-            call = _bind(sdk, kwargs["response"])
-        except Exception as error:
-            recorder.failed(sdk.name, error)
+        call = _bind(sdk, kwargs.get("response"))
         reply = await original(self, **kwargs)
         if call is not None and call.body is None:
-            try:
-                _unparsed(call, kwargs["response"])
-            except Exception as error:
-                recorder.failed(sdk.name, error)
+            _unparsed(sdk, call, kwargs["response"])
         return reply
 
     return process
 
 
 def _process_data(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
     def process(self: Any, /, *, data: Any, cast_to: Any, response: Any) -> Any:
         try:
             handle = response.extensions.get(KEY)
@@ -540,12 +529,7 @@ def _stream(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
             raise
         call.complete()
 
-    @functools.wraps(original)
-    def stream(self: Any) -> Any:
-        call = _call_of(self)
-        return original(self) if call is None else watched(call, original(self))
-
-    return stream
+    return _watching(original, watched)
 
 
 def _async_stream(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -563,7 +547,10 @@ def _async_stream(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
             await events.aclose()
         call.complete()
 
-    @functools.wraps(original)
+    return _watching(original, watched)
+
+
+def _watching(original: Callable[..., Any], watched: Callable[[Call, Any], Any]) -> Callable[..., Any]:
     def stream(self: Any) -> Any:
         call = _call_of(self)
         return original(self) if call is None else watched(call, original(self))
@@ -588,7 +575,6 @@ def _left(holder: Any) -> None:
 
 
 def _close(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
     def close(self: Any) -> Any:
         try:
             _left(self)
@@ -612,7 +598,6 @@ def _waited(response: Any) -> Call | None:
 
 
 def _sleep(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
     def sleep(self: Any, /, **kwargs: Any) -> Any:
         call, started = _waited(kwargs.get("response")), recorder.clock()
         try:
@@ -625,7 +610,6 @@ def _sleep(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _async_sleep(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
     async def sleep(self: Any, /, **kwargs: Any) -> Any:
         call, started = _waited(kwargs.get("response")), recorder.clock()
         try:
@@ -713,10 +697,7 @@ def _put(sdk: Sdk) -> None:
         further = tuple((module, cls, "close", _close) for module, cls in sdk.stream_classes)
         wanted = [_found(sdk, *hook) for hook in (*_WANTED, *further)]
         for owner, name, wrapper in (found for found in (*needed, *wanted) if found is not None):
-            original = getattr(owner, name)
-            ours = wrapper(sdk, original)
-            setattr(owner, name, ours)
-            sdk.patches.append((owner, name, original, ours))
+            sdk.patches.put(owner, name, partial(wrapper, sdk))
         sdk.is_on = True
 
 
@@ -731,9 +712,6 @@ def remove(sdk: Sdk) -> None:
     """
     with sdk.lock:
         sdk.is_wanted = sdk.is_on = False
-        for owner, name, original, ours in sdk.patches:
-            if vars(owner).get(name) is ours:
-                setattr(owner, name, original)
-        sdk.patches.clear()
+        sdk.patches.take_back()
         sdk.mapped.clear()
         sdk.providers.clear()
