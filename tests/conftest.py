@@ -9,6 +9,7 @@ import pytest
 
 from obskit.context import current
 from obskit.runtime import standing
+from obskit.testing import RecordingSink
 
 # Tests -> the libraries they need. tests/contract asks for itself: it always has its raw stacks.
 NEEDS = {
@@ -31,6 +32,11 @@ POOLS = ("ThreadPoolExecutor", "AnyIO worker thread", "asyncio")
 
 def workers() -> set[threading.Thread]:
     return {thread for thread in threading.enumerate() if not thread.daemon and not thread.name.startswith(POOLS)}
+
+
+@pytest.fixture
+def sink():
+    return RecordingSink()
 
 
 @pytest.fixture(autouse=True)

@@ -17,17 +17,12 @@ from obskit.context import current
 from obskit.errors import ConfigurationError
 from obskit.observation import FunctionOperation
 from obskit.operation import HttpOperation
-from obskit.testing import FakeClock, RecordingSink, isolated_runtime
+from obskit.testing import FakeClock, isolated_runtime
 
 
 @pytest.fixture
 def clock():
     return FakeClock(100.0)
-
-
-@pytest.fixture
-def sink():
-    return RecordingSink()
 
 
 @pytest.fixture(autouse=True)

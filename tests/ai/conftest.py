@@ -5,7 +5,7 @@ Serve a provider of the tests' own, and point the real SDKs at it.
 import pytest
 
 import obskit
-from obskit.testing import RecordingSink, isolated_runtime
+from obskit.testing import isolated_runtime
 
 from .provider import TARIFF, running
 
@@ -14,11 +14,6 @@ from .provider import TARIFF, running
 def provider():
     with running() as provider:
         yield provider
-
-
-@pytest.fixture
-def sink():
-    return RecordingSink()
 
 
 @pytest.fixture

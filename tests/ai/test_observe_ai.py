@@ -12,7 +12,7 @@ import obskit
 from obskit.ai.usage import Usage
 from obskit.context import current
 from obskit.operation import HttpOperation
-from obskit.testing import FakeClock, RecordingSink, isolated_runtime
+from obskit.testing import FakeClock, isolated_runtime
 
 PRICES = {"m-1": {"input": 2, "output": 10}, "claude-test": {"input": 3, "output": 15}}
 MESSAGE = {"type": "message", "model": "claude-test", "usage": {"input_tokens": 1000, "output_tokens": 200}}
@@ -22,11 +22,6 @@ CHAT = {"model": "m-1", "usage": {"prompt_tokens": 1000, "completion_tokens": 50
 @pytest.fixture
 def clock():
     return FakeClock(100.0)
-
-
-@pytest.fixture
-def sink():
-    return RecordingSink()
 
 
 @pytest.fixture

@@ -30,11 +30,6 @@ def clock():
 
 
 @pytest.fixture
-def sink():
-    return RecordingSink()
-
-
-@pytest.fixture
 def runtime(clock, sink):
     with isolated_runtime(sinks=[sink], clock=clock) as runtime:
         yield runtime

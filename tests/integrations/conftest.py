@@ -1,5 +1,5 @@
 """
-Start a PostgreSQL server for the tests that need one.
+Give the tests of hooks a runtime, and a PostgreSQL server to those that need one.
 """
 
 import os
@@ -8,6 +8,14 @@ import tempfile
 import warnings
 
 import pytest
+
+from obskit.testing import isolated_runtime
+
+
+@pytest.fixture
+def runtime(sink):
+    with isolated_runtime(service="shop", sinks=[sink]) as runtime:
+        yield runtime
 
 
 @pytest.fixture(scope="session")

@@ -32,7 +32,7 @@ from obskit.errors import AlreadyConfiguredError, ConfigurationError, RouteTaken
 from obskit.integrations import django as module
 from obskit.integrations.django.apps import ObskitConfig, check_middleware, check_urls
 from obskit.integrations.django.routes import template
-from obskit.testing import FakeClock, FakeIds, RecordingSink, isolated_runtime
+from obskit.testing import FakeClock, FakeIds, isolated_runtime
 
 MIDDLEWARE = "obskit.integrations.django.ObskitMiddleware"
 CALLS = {"wsgi": call_wsgi, "asgi": call_asgi}
@@ -126,11 +126,6 @@ def site():
 @pytest.fixture
 def clock():
     return FakeClock()
-
-
-@pytest.fixture
-def sink():
-    return RecordingSink()
 
 
 @pytest.fixture

@@ -23,7 +23,6 @@ from obskit.context import current
 from obskit.errors import RouteTakenError
 from obskit.integrations import fastapi as module
 from obskit.integrations.fastapi import ObskitMiddleware, route_of
-from obskit.testing import RecordingSink, isolated_runtime
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Using `httpx` with `starlette.testclient`"),
@@ -31,17 +30,6 @@ pytestmark = [
 ]
 # 0.137 made an included router one route; before, its routes were copied, and its mounts were not served.
 KEEPS_ROUTERS = hasattr(APIRouter, "matches")
-
-
-@pytest.fixture
-def sink():
-    return RecordingSink()
-
-
-@pytest.fixture
-def runtime(sink):
-    with isolated_runtime(service="shop", sinks=[sink]) as runtime:
-        yield runtime
 
 
 async def ok():

@@ -7,18 +7,6 @@ from flask import Blueprint, Flask
 
 import obskit
 from obskit.errors import RouteTakenError
-from obskit.testing import RecordingSink, isolated_runtime
-
-
-@pytest.fixture
-def sink():
-    return RecordingSink()
-
-
-@pytest.fixture
-def runtime(sink):
-    with isolated_runtime(service="shop", sinks=[sink]) as runtime:
-        yield runtime
 
 
 def ok():

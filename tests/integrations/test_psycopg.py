@@ -31,11 +31,6 @@ PLAIN = {
 
 
 @pytest.fixture
-def sink():
-    return RecordingSink()
-
-
-@pytest.fixture
 def runtime(sink):
     with isolated_runtime(sinks=[sink]) as runtime:
         yield runtime

@@ -43,7 +43,7 @@ from obskit.db.pools import ConnectionUse, ConnectionWait
 from obskit.errors import ConfigurationError
 from obskit.operation import HttpOperation
 from obskit.recorder import recorder
-from obskit.testing import FakeClock, RecordingSink, isolated_runtime, no_n_plus_one
+from obskit.testing import FakeClock, isolated_runtime, no_n_plus_one
 
 
 class Base(DeclarativeBase):
@@ -63,11 +63,6 @@ class Leaf(Base):
     plant_id = mapped_column(ForeignKey("plants.id"))
     colour = mapped_column(String(20))
     plant = relationship(Plant, back_populates="leaves")
-
-
-@pytest.fixture
-def sink():
-    return RecordingSink()
 
 
 @pytest.fixture

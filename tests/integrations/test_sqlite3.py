@@ -20,14 +20,9 @@ from obskit.context import current
 from obskit.integrations import sqlite3 as integration
 from obskit.integrations.sqlite3 import TimedConnection
 from obskit.operation import HttpOperation
-from obskit.testing import FakeClock, RecordingSink, isolated_runtime
+from obskit.testing import FakeClock, isolated_runtime
 
 PLAIN_CONNECT = sqlite3.connect
-
-
-@pytest.fixture
-def sink():
-    return RecordingSink()
 
 
 @pytest.fixture

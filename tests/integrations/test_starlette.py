@@ -33,23 +33,12 @@ from obskit.errors import RouteTakenError
 from obskit.integrations import starlette as module
 from obskit.integrations.starlette import ObskitMiddleware, Templates, route_of
 from obskit.runtime import standing
-from obskit.testing import RecordingSink, isolated_runtime
+from obskit.testing import isolated_runtime
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using `httpx` with `starlette.testclient`")
 
 # 1.7 said first which route it had chosen; before, there was the endpoint alone.
 LEAVES_ROUTE = tuple(map(int, version("starlette").split(".")[:2])) >= (1, 7)
-
-
-@pytest.fixture
-def sink():
-    return RecordingSink()
-
-
-@pytest.fixture
-def runtime(sink):
-    with isolated_runtime(service="shop", sinks=[sink]) as runtime:
-        yield runtime
 
 
 async def ok(request):

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 import obskit
 from contract.drivers import WHOLE, Request, converse_on, scope_of
-from obskit.testing import RecordingSink, isolated_runtime
+from obskit.testing import RecordingSink
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using `httpx` with `starlette.testclient`")
 
@@ -28,12 +28,6 @@ class FlushedSink(RecordingSink):
 @pytest.fixture
 def sink():
     return FlushedSink()
-
-
-@pytest.fixture
-def runtime(sink):
-    with isolated_runtime(service="shop", sinks=[sink]) as runtime:
-        yield runtime
 
 
 async def shop(scope, receive, send):
