@@ -1,5 +1,5 @@
 """
-Share what the hooks of databases do alike: which layer times a query, and the time of a single call.
+Share what the hooks of databases do alike: which layer times a query, and what a slow one is explained by.
 
 Where layers lie over each other (SQLAlchemy or Django over a driver), the innermost hook measures, and those above it
 look once a query whether there is one below.
@@ -8,16 +8,13 @@ look once a query whether there is one below.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from typing import Any
 
 from obskit.db.explain import may_explain, sqlite_plan
-from obskit.db.observe import begin, end, fail, plan
 from obskit.db.operation import DbOperation
 from obskit.db.slow import SlowQuery
-from obskit.db.source import Source
 from obskit.db.statement import Statement
 
 # What cursors carry that are timed themselves.
@@ -77,19 +74,3 @@ def _explain_on_sqlite(cursor: Any, query: Any, params: Any, statement: Statemen
             found.plan = sqlite_plan(asking.fetchall())
         finally:
             asking.close()
-
-
-def timed(source: Source, sql: object, cursor: Any, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """
-    Run a call that is one whole query.
-    """
-    op = begin(source, sql)
-    try:
-        result = call(*args, **kwargs)
-    except BaseException as error:
-        fail(op, error)
-        raise
-    op.duration_seconds = plan.clock() - op.started
-    op.rows = rows_of(cursor)
-    end(op)
-    return result
