@@ -36,8 +36,6 @@ class Limits:
 
     def __init__(self, root: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> None:
         self._root = Path(root)
-        self._memory: tuple[Path, str, str, str] | None = None
-        self._cpu: list[Path] = []
         self._is_v2 = (self._root / "cgroup.controllers").is_file()
         self._paths = self._own(own)
 

@@ -50,7 +50,6 @@ class AiOperation(Operation):
     finish_reason = Rarely[str | None](None)  # as the provider calls it
     aborted = Rarely[str | None](None)  # a stream that has no end: `closed`, `dropped`, `truncated` or `error`
     max_tokens = Rarely[int | None](None)  # the request's own bound of output
-    output_characters = Rarely(0)  # of a stream that ended early, for its estimate; its text is not kept
     host = Rarely[str | None](None)
     port = Rarely[int | None](None)
     request_id = Rarely[str | None](None)  # the provider's

@@ -233,7 +233,6 @@ class Call(AiOperation):
             elif stream.is_done and self.error is None:
                 self.cost_reason = "no_usage"
             else:
-                self.output_characters = stream.characters
                 estimate(self, stream.reply, self.request_bytes, stream.characters)
             stream.reply = None
         except Exception as error:
