@@ -66,7 +66,7 @@ LOG_FIELDS = {
 }
 
 # Methods of metrics that the store calls, and users do not.
-MACHINERY = {"cell", "named", "check", "clear", "items", "label_sets", "replace"}
+MACHINERY = {"cell", "named", "check", "clear", "items", "replace"}
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

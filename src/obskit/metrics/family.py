@@ -190,12 +190,6 @@ class Family(Generic[C]):
         self.overflowed += 1
         self.on_overflow(self)
 
-    def label_sets(self) -> int:
-        """
-        Count the label sets, the one for overflow included.
-        """
-        return len(self._cells)
-
     def items(self) -> list[tuple[Labels, C]]:
         """
         List label sets and cells as they are at this moment.
@@ -418,12 +412,6 @@ class CountedHistogram(Histogram):
             if cell is None:
                 cell = self._cells[key] = self._make(key)
             return cell
-
-    def label_sets(self) -> int:
-        """
-        Count the label sets of the histogram.
-        """
-        return len(self._shown)
 
     def clear(self) -> None:
         """
