@@ -69,10 +69,9 @@ class Layout:
         help: Shown in the `HELP` line.
         labels: Names of the labels, in the order of the cells' values; the page has them sorted.
         bounds: A histogram's upper bounds without `+Inf`. Below zero it shows no sum and no count.
-        unit: Shown by OpenMetrics; added to the name where it does not end in it.
     """
 
-    __slots__ = ("_order", "_shapes", "_texts", "bounds", "family", "help", "kind", "labels", "name", "plain", "unit")
+    __slots__ = ("_order", "_shapes", "_texts", "bounds", "family", "help", "kind", "labels", "name", "plain")
 
     def __init__(
         self,
@@ -81,12 +80,10 @@ class Layout:
         help: str = "",
         labels: Iterable[str] = (),
         bounds: Iterable[float] = (),
-        unit: str = "",
     ) -> None:
-        family = name.removesuffix("_total") if kind == "counter" else name
-        self.family = family if not unit or family.endswith("_" + unit) else f"{family}_{unit}"
+        self.family = name.removesuffix("_total") if kind == "counter" else name
         self.name = self.family + "_total" if kind == "counter" else self.family
-        self.kind, self.help, self.unit = kind, _sayable(help), unit
+        self.kind, self.help = kind, _sayable(help)
         self.labels, self.bounds = tuple(labels), tuple(bounds)
         self.plain = bool(_plain_name(self.family)) and all(map(_plain_label, self.labels))
         self._order = sorted(range(len(self.labels)), key=self.labels.__getitem__)
@@ -100,8 +97,7 @@ class Layout:
         name = self.family if openmetrics else self.name
         kind = "unknown" if openmetrics and self.kind == "untyped" else self.kind
         help_text = _escaped(self.help) if openmetrics else self.help.replace("\\", r"\\").replace("\n", r"\n")
-        unit = f"# UNIT {name} {self.unit}\n" if openmetrics and self.unit else ""
-        return f"# HELP {name} {help_text}\n# TYPE {name} {kind}\n{unit}".encode()
+        return f"# HELP {name} {help_text}\n# TYPE {name} {kind}\n".encode()
 
     def lines(
         self, cells: Iterable[tuple[Labels, Figures]], exemplars: Mapping[Labels, Exemplars] = _NONE
@@ -226,7 +222,7 @@ class Section:
         Give the family as `prometheus_client` has it, for a collector.
         """
         layout = self.layout
-        metric = Metric(layout.family, layout.help, layout.kind, layout.unit)
+        metric = Metric(layout.family, layout.help, layout.kind)
         for labels, figures in self.cells:
             metric.samples.extend(layout.samples(labels, figures, self.exemplars.get(labels, {})))
         return metric
