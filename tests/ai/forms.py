@@ -2,11 +2,15 @@
 Call a model in every form that the two SDKs have. Each function makes one call and reads it to its end.
 """
 
+import asyncio
 import inspect
 import json
+import threading
 from typing import Any
 
 from pydantic import BaseModel
+
+from .provider import headers
 
 CLAUDE: dict[str, Any] = {
     "model": "claude-test",
@@ -377,3 +381,29 @@ ASYNC_OPENAI = (
     *(async_chat_streaming, async_chat_streaming_json, async_chat_streaming_stream, async_responses),
     *(async_responses_stream, async_responses_helper, async_responses_parse, async_responses_raw, async_completions),
 )
+
+
+def in_threads(client, forms):
+    """
+    Make eight calls in each of eight threads, in turns of form and each of another size.
+    """
+
+    def work(number):
+        for turn in range(8):
+            form = forms[(number + turn) % len(forms)]
+            form(client, extra_headers=headers(input=number + 1, output=turn + 1, cache_read=turn))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+async def in_tasks(client, forms):
+    """
+    Make forty calls at once, in turns of form and each of another size.
+    """
+    await asyncio.gather(
+        *(forms[n % len(forms)](client, extra_headers=headers(input=n, cache_write=n)) for n in range(40))
+    )

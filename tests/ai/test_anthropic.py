@@ -4,7 +4,6 @@ The hooks of the `anthropic` SDK: what they count equals the provider's bill, an
 
 import asyncio
 import gc
-import threading
 
 import pytest
 
@@ -262,24 +261,11 @@ def test_concurrent_calls_add_up_to_the_bill(anthropic, provider, runtime, sink)
     Eight threads with eight calls each, and forty tasks, in turns of form: all of the bill, and nothing else.
     """
     with anthropic.Anthropic(api_key="none", base_url=provider.url) as client:
-
-        def work(number):
-            for turn in range(8):
-                form = forms.ANTHROPIC[(number + turn) % len(forms.ANTHROPIC)]
-                form(client, extra_headers=headers(input=number + 1, output=turn + 1, cache_read=turn))
-
-        threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        forms.in_threads(client, forms.ANTHROPIC)
 
     async def main():
         async with anthropic.AsyncAnthropic(api_key="none", base_url=provider.url) as client:
-            kinds = forms.ASYNC_ANTHROPIC
-            await asyncio.gather(
-                *(kinds[n % len(kinds)](client, extra_headers=headers(input=n, cache_write=n)) for n in range(40))
-            )
+            await forms.in_tasks(client, forms.ASYNC_ANTHROPIC)
 
     asyncio.run(main())
 

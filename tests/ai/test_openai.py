@@ -4,7 +4,6 @@ The hooks of the `openai` SDK: what they count equals the provider's bill, and s
 
 import asyncio
 import gc
-import threading
 
 import pytest
 
@@ -259,24 +258,11 @@ def test_concurrent_calls_add_up_to_the_bill(openai, provider, runtime, sink):
     Eight threads with eight calls each, and forty tasks, in turns of form: all of the bill, and nothing else.
     """
     with openai.OpenAI(api_key="none", base_url=f"{provider.url}/v1") as client:
-
-        def work(number):
-            for turn in range(8):
-                form = forms.OPENAI[(number + turn) % len(forms.OPENAI)]
-                form(client, extra_headers=headers(input=number + 1, output=turn + 1, cache_read=turn))
-
-        threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        forms.in_threads(client, forms.OPENAI)
 
     async def main():
         async with openai.AsyncOpenAI(api_key="none", base_url=f"{provider.url}/v1") as client:
-            kinds = forms.ASYNC_OPENAI
-            await asyncio.gather(
-                *(kinds[n % len(kinds)](client, extra_headers=headers(input=n, cache_write=n)) for n in range(40))
-            )
+            await forms.in_tasks(client, forms.ASYNC_OPENAI)
 
     asyncio.run(main())
 
