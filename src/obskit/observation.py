@@ -18,6 +18,7 @@ from obskit.recorder import recorder
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Block = TypeVar("Block", bound=Operation)
 
 
 class FunctionOperation(Operation):
@@ -116,6 +117,17 @@ def leave(op: Operation, token: Token[Operation | None]) -> None:
         current.reset(token)
     except ValueError:
         pass  # FastAPI leaves a dependency that yields in another thread; a dropped coroutine is closed anywhere
+
+
+def block_around(kind: type[Block], operation: Operation | None) -> Block | None:
+    """
+    Find the innermost block of this kind that is open: an operation, or one that it runs in.
+    """
+    while operation is not None:
+        if type(operation) is kind and not operation.ended:
+            return operation
+        operation = operation.parent
+    return None
 
 
 def finish(op: Operation, error: BaseException | None, plan: Lifecycle) -> None:

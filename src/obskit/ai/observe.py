@@ -17,8 +17,7 @@ from obskit.ai.budgeting import keeper
 from obskit.ai.operation import UNKNOWN, AiOperation
 from obskit.ai.usage import Usage, read
 from obskit.context import current
-from obskit.observation import Observation
-from obskit.operation import Operation
+from obskit.observation import Observation, block_around
 from obskit.recorder import recorder
 
 P = ParamSpec("P")
@@ -93,7 +92,7 @@ class _BlockPlan:
     """
 
     def begin(self, block: AiBlock) -> None:
-        outer = _block_around(block.parent)
+        outer = block_around(AiBlock, block.parent)
         if outer is not None:
             outer.measured = True
             inherit(block, outer)
@@ -114,14 +113,6 @@ class _BlockPlan:
 _block_plan = _BlockPlan()
 
 
-def _block_around(operation: Operation | None) -> AiBlock | None:
-    while operation is not None:
-        if type(operation) is AiBlock and not operation.ended:
-            return operation
-        operation = operation.parent
-    return None
-
-
 def inherit(op: AiOperation, block: AiBlock) -> None:
     """
     Take from an enclosing block what it was given.
@@ -137,7 +128,7 @@ def take_labels(op: AiOperation) -> None:
     """
     Give a hooked call the labels of the `observe_ai` around it, and its place.
     """
-    block = _block_around(op.parent)
+    block = block_around(AiBlock, op.parent)
     if block is not None:
         block.measured = True
         inherit(op, block)

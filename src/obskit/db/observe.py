@@ -17,7 +17,7 @@ from obskit.db.operation import DbOperation
 from obskit.db.source import Labels, Source
 from obskit.db.watch import limits, totals_of
 from obskit.forks import at_fork
-from obskit.observation import Observation
+from obskit.observation import Observation, block_around
 from obskit.operation import Operation
 from obskit.recorder import nothing, recorder
 
@@ -49,7 +49,7 @@ class _BlockPlan:
     """
 
     def begin(self, block: DbBlock) -> None:
-        outer = _block_around(block.parent)
+        outer = block_around(DbBlock, block.parent)
         if outer is not None:
             outer.measured = True
         block.started = recorder.clock()
@@ -69,14 +69,6 @@ class _BlockPlan:
 
 
 _block_plan = _BlockPlan()
-
-
-def _block_around(operation: Operation | None) -> DbBlock | None:
-    while operation is not None:
-        if type(operation) is DbBlock and not operation.ended:
-            return operation
-        operation = operation.parent
-    return None
 
 
 class _Alone:
@@ -238,7 +230,7 @@ def _slow(op: DbOperation) -> None:
 
 
 def _take_labels(op: DbOperation, parent: Operation) -> None:
-    block = _block_around(parent)
+    block = block_around(DbBlock, parent)
     if block is not None:
         block.measured = True
         mine = op.labels
