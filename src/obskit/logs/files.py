@@ -273,7 +273,7 @@ def _opened(path: str) -> int:
 
 
 def _is_same(found: os.stat_result | None, other: os.stat_result) -> bool:
-    return found is not None and (found.st_dev, found.st_ino) == (other.st_dev, other.st_ino)
+    return found is not None and os.path.samestat(found, other)
 
 
 def _shared(descriptor: int) -> bool:

@@ -241,8 +241,7 @@ def _unlock(file: BinaryIO) -> None:
 
 
 def _is_at(file: BinaryIO, path: str) -> bool:
-    there, mine = os.stat(path), os.fstat(file.fileno())
-    return (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino)
+    return os.path.samestat(os.stat(path), os.fstat(file.fileno()))
 
 
 def _look_alike(source: BinaryIO, part: BinaryIO) -> None:
