@@ -17,18 +17,18 @@ from dataclasses import dataclass, field
 from itertools import accumulate, groupby
 from time import perf_counter, sleep
 from types import MappingProxyType
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from prometheus_client.core import Exemplar as _Exemplar
 from prometheus_client.core import Metric, Sample
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.utils import floatToGoString
 
+from obskit.catalogue.spec import Kind
 from obskit.recorder import recorder
 
-Kind: TypeAlias = Literal["counter", "gauge", "histogram", "untyped"]
 Labels: TypeAlias = tuple[str, ...]
-# Counter, gauge, untyped: (value,). Histogram: (unused, sum, bucket, bucket, ...), not cumulative, the last `+Inf`.
+# Counter, gauge: (value,). Histogram: (unused, sum, bucket, bucket, ...), not cumulative, the last `+Inf`.
 Figures: TypeAlias = Sequence[float]
 # Trace id, observed value, seconds since the epoch.
 Exemplar: TypeAlias = tuple[str, float, float]
@@ -65,7 +65,7 @@ class Layout:
 
     Attributes:
         name: The name on the page; a counter's ends in `_total`, which is added where it is missing.
-        kind: `counter`, `gauge`, `histogram` or `untyped`.
+        kind: `counter`, `gauge` or `histogram`.
         help: Shown in the `HELP` line.
         labels: Names of the labels, in the order of the cells' values; the page has them sorted.
         bounds: A histogram's upper bounds without `+Inf`. Below zero it shows no sum and no count.
@@ -95,9 +95,8 @@ class Layout:
         Write the lines in front of the samples.
         """
         name = self.family if openmetrics else self.name
-        kind = "unknown" if openmetrics and self.kind == "untyped" else self.kind
         help_text = _escaped(self.help) if openmetrics else self.help.replace("\\", r"\\").replace("\n", r"\n")
-        return f"# HELP {name} {help_text}\n# TYPE {name} {kind}\n".encode()
+        return f"# HELP {name} {help_text}\n# TYPE {name} {self.kind}\n".encode()
 
     def lines(
         self, cells: Iterable[tuple[Labels, Figures]], exemplars: Mapping[Labels, Exemplars] = _NONE
