@@ -11,7 +11,6 @@ import functools
 import os
 import re
 import sqlite3
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple, TypeVar
 
+from obskit.processes import boot, namespace, started
 from obskit.recorder import recorder
 
 T = TypeVar("T")
@@ -592,15 +592,12 @@ def _alone(path: Path) -> Iterator[None]:
         os.close(file)
 
 
-# Processes: an id alone is used again, after a while or in another container.
-
-
 def identity(pid: int) -> str:
     """
     Tell a process of this machine from any other that has, had or will have its id; empty where it is gone.
     """
-    started = _started(pid)
-    return f"{_place()} {started}" if started else ""
+    since = started(pid)
+    return f"{_place()} {since}" if since else ""
 
 
 def is_dead(pid: int, known: str) -> bool:
@@ -617,35 +614,7 @@ def is_dead(pid: int, known: str) -> bool:
 
 @functools.lru_cache(1)
 def _place() -> str:
-    """
-    Name the boot of the machine and what ids are numbers in, as far as the system tells.
-    """
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return "here here"
-
-
-if sys.platform == "linux":
-
-    def _started(pid: int) -> str:
-        try:
-            # The second field is the program's name, in brackets, and may hold anything.
-            fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-            return "" if fields[0] in (b"Z", b"X") else fields[19].decode()
-        except (OSError, IndexError):
-            return ""
-
-else:
-
-    def _started(pid: int) -> str:
-        import psutil
-
-        try:
-            return f"{psutil.Process(pid).create_time():.0f}"
-        except psutil.Error:
-            return ""
+    return f"{boot() or 'here'} {namespace() or 'here'}"
 
 
 def filesystem_of(path: Path, mounts: str = "/proc/self/mounts") -> str | None:

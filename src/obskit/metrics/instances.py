@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+from obskit.processes import boot, namespace, started
+
 # Modules of the functions that these servers hand to multiprocessing.
 _SPAWNING = {"uvicorn._subprocess": "uvicorn", "granian.server": "granian", "hypercorn": "hypercorn"}
 
@@ -51,12 +53,12 @@ class Instance:
         """
         Tell whether it has ended; None where nobody here can know, as of another container's.
         """
-        if self.boot != _boot():
+        if self.boot != boot():
             return True
-        if self.namespace != _namespace():
+        if self.namespace != namespace():
             return None
-        started = _started(self.pid)
-        return not _exists(self.pid) or bool(started and self.started and started != self.started)
+        now = started(self.pid)
+        return not _exists(self.pid) or bool(now and self.started and now != self.started)
 
 
 def instance() -> Instance | None:
@@ -74,7 +76,7 @@ def instance_of(server: str, pid: int) -> Instance:
     """
     Name the server whose main process this is.
     """
-    return Instance(server, pid, _started(pid), _boot(), _namespace())
+    return Instance(server, pid, started(pid), boot(), namespace())
 
 
 def _gunicorn() -> tuple[str, int] | None:
@@ -118,46 +120,6 @@ def _spawned() -> tuple[str, int] | None:
         if module == prefix or module.startswith(prefix + "."):
             return server, parent.pid
     return None
-
-
-if sys.platform == "linux":
-
-    def _started(pid: int) -> str:
-        try:
-            with open(f"/proc/{pid}/stat", "rb") as file:
-                # The second field is the program's name, in brackets, and may hold anything.
-                return file.read().rpartition(b")")[2].split()[19].decode()
-        except (OSError, IndexError):
-            return ""
-
-    def _boot() -> str:
-        try:
-            with open("/proc/sys/kernel/random/boot_id") as file:
-                return file.read().strip()
-        except OSError:
-            return ""
-
-    def _namespace() -> str:
-        try:
-            return os.readlink("/proc/self/ns/pid")
-        except OSError:
-            return ""
-
-else:
-
-    def _started(pid: int) -> str:
-        import psutil
-
-        try:
-            return repr(psutil.Process(pid).create_time())
-        except psutil.Error:
-            return ""
-
-    def _boot() -> str:
-        return ""  # the only source is a clock time, which moves when the clock is set
-
-    def _namespace() -> str:
-        return ""
 
 
 def _exists(pid: int) -> bool:
