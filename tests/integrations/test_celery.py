@@ -12,8 +12,8 @@ from celery.contrib.testing.worker import start_worker  # noqa: E402
 
 import obskit  # noqa: E402
 from obskit.context import current  # noqa: E402
-from obskit.operation import HttpOperation  # noqa: E402
 from obskit.testing import FakeIds, isolated_runtime  # noqa: E402
+from within import in_request  # noqa: E402
 
 log = obskit.get_logger("shop.tasks")
 app = celery.Celery("shop", broker="memory://", backend="cache+memory://")
@@ -64,16 +64,6 @@ def running(request):
 @pytest.fixture
 def worker(running, instrumented):
     return instrumented
-
-
-def in_request(identity, function, *args):
-    operation = HttpOperation("GET", "/")
-    operation.correlation_id = identity
-    token = current.set(operation)
-    try:
-        return function(*args)
-    finally:
-        current.reset(token)
 
 
 def test_a_task_has_the_requests_id(worker):

@@ -11,9 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import obskit
-from obskit.context import current
-from obskit.operation import HttpOperation
 from obskit.testing import isolated_runtime
+from within import in_request
 
 
 @pytest.fixture
@@ -21,19 +20,6 @@ def instrumented():
     obskit.instrument_threads()
     yield
     obskit.uninstrument_threads()
-
-
-def in_request(identity, function, *args):
-    """
-    Call a function inside of a request.
-    """
-    operation = HttpOperation("GET", "/")
-    operation.correlation_id = identity
-    token = current.set(operation)
-    try:
-        return function(*args)
-    finally:
-        current.reset(token)
 
 
 def in_thread(function, start=threading.Thread):
