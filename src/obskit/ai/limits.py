@@ -8,7 +8,7 @@ send its headers too.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -21,6 +21,7 @@ from obskit.recorder import recorder
 KINDS = ("requests", "tokens", "input_tokens", "output_tokens")
 MAX_KEPT = 200  # pairs of provider and model: an application may let its users name models
 MAX_FIGURE = 10**12  # of requests or tokens; no provider sells as many in a period
+_MAX_DIGITS = len(str(MAX_FIGURE))
 MAX_RESET_SECONDS = 31 * 86_400  # the longest period is a month
 CURRENT_SECONDS = 60.0  # the usual period, where a reply does not say when it ends
 _LIMIT, _REMAINING, _RESET = range(3)
@@ -28,7 +29,7 @@ _LIMIT, _REMAINING, _RESET = range(3)
 _valid_duration = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?").fullmatch
 _SECONDS = (86_400.0, 3600.0, 60.0, 1.0, 0.001)
 
-Figures = tuple[float | None, float | None, float | None]  # limit, remaining, moment of the reset
+Figures = Sequence[float | None]  # limit, remaining, moment of the reset
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,34 +94,40 @@ class Limits:
     Hold the latest figures of each provider and model. Thread-safe.
 
     Attributes:
-        told: Is told provider, kind, limit, remaining, seconds to the reset and the moment of each reply: the gauges.
+        told: Is told provider, figures by kind (its index in KINDS) and the moment of each reply: the gauges.
     """
 
     def __init__(self) -> None:
-        self._latest: dict[tuple[str, str], tuple[float, dict[int, Figures]]] = {}
+        self._latest: dict[tuple[str, str], tuple[float, Mapping[int, Figures]]] = {}
         self._lock = Lock()
-        self.told: Callable[[str, str, Figures, float], None] | None = None
+        self.told: Callable[[str, Mapping[int, Figures], float], None] | None = None
 
     def read(self, provider: str, model: str, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """
         Take the headers of a reply; what cannot be right is left out, and counted as dropped.
         """
-        at = 0.0
+        at = recorder.wall_clock()
         found: dict[int, list[float | None]] = {}
         for name, value in headers:
             place = _find(name.lower())
             if place is not None:
-                at = at or recorder.wall_clock()
                 kind, field = place
-                figure = _moment(value, at) if field == _RESET else _count(value)
-                if figure is None:
+                figure: float | None
+                if field == _RESET:
+                    figure = _moment(value, at)
+                else:  # written out, as six of a reply's headers are counts
+                    figure = int(value) if value.isdigit() and len(value) <= _MAX_DIGITS else None
+                if figure is None or (figure > MAX_FIGURE and field != _RESET):
                     recorder.dropped["ai", "rate_limit_header"] += 1
-                else:
-                    found.setdefault(kind, [None, None, None])[field] = figure
+                    continue
+                row = found.get(kind)
+                if row is None:
+                    row = found[kind] = [None, None, None]
+                row[field] = figure
         if found:
-            self._keep(provider, model, at, {kind: (row[0], row[1], row[2]) for kind, row in found.items()})
+            self._keep(provider, model, at, found)
 
-    def _keep(self, provider: str, model: str, at: float, figures: dict[int, Figures]) -> None:
+    def _keep(self, provider: str, model: str, at: float, figures: Mapping[int, Figures]) -> None:
         key = (provider, model)
         with self._lock:
             # The latest at the end: the first is the one to go.
@@ -129,8 +136,7 @@ class Limits:
             if len(self._latest) > MAX_KEPT:
                 del self._latest[next(iter(self._latest))]
         if self.told is not None:
-            for kind, row in figures.items():
-                self.told(provider, KINDS[kind], row, at)
+            self.told(provider, figures, at)
 
     def known(self) -> tuple[RateLimit, ...]:
         """
@@ -174,20 +180,13 @@ def _described(provider: str, model: str, kind: str, row: Figures, at: float, no
     )
 
 
-def _count(value: bytes) -> float | None:
-    if not value.isdigit() or len(value) > 13:
-        return None
-    figure = int(value)
-    return figure if figure <= MAX_FIGURE else None
-
-
 def _moment(value: bytes, now: float) -> float | None:
     """
     Read when a limit is reset, as seconds since the epoch: from a moment in RFC 3339, or from a duration.
     """
-    text = value.decode("latin-1").strip()
     try:
-        reset = _timestamp(text) if "T" in text else now + _duration(text)
+        is_duration, seconds = _reset(value)
+        reset = now + seconds if is_duration else seconds
     except (ValueError, OverflowError):
         return None
     # One that has just passed is a clock that goes differently, or a long way.
@@ -195,14 +194,16 @@ def _moment(value: bytes, now: float) -> float | None:
 
 
 @lru_cache(256)  # a reply's limits are often reset at the same moment
-def _timestamp(text: str) -> float:
+def _reset(value: bytes) -> tuple[bool, float]:
+    text = value.decode("latin-1").strip()
+    if "T" not in text:
+        return True, _duration(text)
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(text)
-    return moment.timestamp()
+    return False, moment.timestamp()
 
 
-@lru_cache(256)
 def _duration(text: str) -> float:
     if text.replace(".", "", 1).isdecimal():
         return float(text)

@@ -7,14 +7,14 @@ from __future__ import annotations
 import weakref
 from bisect import bisect_left
 from collections import Counter as Tally
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from threading import Lock
 from typing import Any
 
 from obskit._version import __version__
-from obskit.ai.limits import Figures, limits
+from obskit.ai.limits import KINDS, Figures, limits
 from obskit.ai.operation import AiOperation
 from obskit.catalogue import ai, db, function, health, http
 from obskit.catalogue import pools as pool_rows
@@ -164,6 +164,7 @@ class MetricsSink:
         self._workers = workers
         self._recorder = recorder
         self._live: set[HttpOperation] = set()
+        self._limits: dict[tuple[str, int], tuple[Figures, float]] = {}  # not shown yet, by provider and kind
         self._http: tuple[CountedHistogram, _Waiting, Gauge, Step, Callable[[Step], Step]] | None = None
         self._health_status: Gauge | None = None
         self._binders: dict[type[Operation], Callable[[], tuple[Step | None, Step | None]]] = {
@@ -412,22 +413,40 @@ class MetricsSink:
 
         return None, finish
 
-    def _rate_limits(self) -> Callable[[str, str, Figures, float], None]:
-        add = self._store.add
-        limit, remaining = add(Gauge(ai.RATELIMIT_LIMIT)), add(Gauge(ai.RATELIMIT_REMAINING))
-        reset, read = add(Gauge(ai.RATELIMIT_RESET)), add(Gauge(ai.RATELIMIT_READ))
+    def _rate_limits(self) -> Callable[[str, Mapping[int, Figures], float], None]:
+        """
+        Make the gauges of rate limits, and the function that is told each reply's: where other workers read them it
+        sets them at once, else a page does.
+        """
+        add, workers, latest = self._store.add, self._workers, self._limits
+        gauges = [add(Gauge(ai.RATELIMIT_LIMIT)), add(Gauge(ai.RATELIMIT_REMAINING))]
+        gauges += [add(Gauge(ai.RATELIMIT_RESET)), add(Gauge(ai.RATELIMIT_READ))]
 
-        def told(provider: str, kind: str, figures: Figures, at: float) -> None:
-            key = (provider, kind)
-            allowed, left, moment = figures
-            if allowed is not None:
-                limit.cell(key).set(allowed)
-            if left is not None:
-                remaining.cell(key).set(left)
-            if moment is not None:
-                reset.cell(key).set(max(moment - at, 0.0))
-            read.cell(key).set(at)
+        def show(key: tuple[str, int], row: Figures, at: float) -> None:
+            provider, kind = key
+            limit, remaining, reset = row
+            figures = (limit, remaining, None if reset is None else max(reset - at, 0.0), at)
+            for gauge, figure in zip(gauges, figures, strict=True):
+                if figure is not None:
+                    gauge.cell((provider, KINDS[kind])).set(figure)
 
+        def told(provider: str, figures: Mapping[int, Figures], at: float) -> None:
+            workers.settle()
+            for kind, row in figures.items():
+                key = provider, kind
+                if workers.are_shared:
+                    show(key, row, at)
+                elif None in row and key in latest:  # what it does not tell stands: let it be shown before
+                    show(key, *latest[key])
+                    latest[key] = row, at
+                else:
+                    latest[key] = row, at
+
+        def refresh() -> None:
+            for key, (row, at) in latest.copy().items():
+                show(key, row, at)
+
+        self._store.refresh.append(refresh)
         return told
 
     def _bind_check(self) -> tuple[None, Step]:
@@ -540,6 +559,7 @@ class MetricsSink:
         Forget what the parent of a forked process has begun, failed at and dropped.
         """
         self._live.clear()
+        self._limits.clear()
         self._recorder.errors.clear()
         self._recorder.dropped.clear()
         self._recorder.rebind(HttpOperation)
