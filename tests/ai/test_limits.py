@@ -4,6 +4,8 @@ Rate limits: what a provider's headers say, as gauges and as data, whatever beca
 
 import asyncio
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime
 
 import pytest
@@ -120,6 +122,55 @@ def test_a_refusal_tells(retries, gpt, openai, runtime):
 
 def raw(**told):
     return [(name.replace("_", "-").encode(), value.encode()) for name, value in told.items()]
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_what_a_reply_does_not_say_stands(is_shared, tmp_path, clock):
+    """
+    A gauge keeps its figure over replies that leave it out, however many come between two pages.
+    """
+    with isolated_runtime(wall_clock=clock, metrics_dir=str(tmp_path / "workers") if is_shared else None) as runtime:
+        limits.read("p", "m", raw(x_ratelimit_limit_tokens="9", x_ratelimit_reset_tokens="30s"))
+        limits.read("p", "m", raw(x_ratelimit_remaining_tokens="7"))
+        limits.read("p", "n", raw(x_ratelimit_remaining_tokens="6"))
+        clock.advance(5)
+        limits.read("p", "m", raw(x_ratelimit_limit_tokens="8"))
+
+        assert gauges(runtime, "p", "tokens") == (8, 6, 30, NOW + 5)
+    limits.clear()
+
+
+TELLING = """
+import sys
+import obskit
+import obskit.ai.observe
+from obskit.ai.limits import limits
+
+obskit.configure(service="telling", metrics_dir=sys.argv[1])
+limits.read("p", "m", [(b"x-ratelimit-remaining-tokens", b"7")])
+print("told", flush=True)
+sys.stdin.read()
+obskit.shutdown()
+"""
+
+
+def test_another_worker_shows_what_a_reply_said(tmp_path):
+    """
+    A worker's page has the figures of a reply to another one, which has not made a page since.
+    """
+    pytest.importorskip("fcntl")
+    folder = str(tmp_path / "workers")
+    with (
+        isolated_runtime(metrics_dir=folder) as runtime,
+        subprocess.Popen(
+            [sys.executable, "-c", TELLING, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as other,
+    ):
+        try:
+            assert other.stdout.readline() == "told\n"
+            assert runtime.value("ai_ratelimit_remaining", provider="p", kind="tokens") == 7
+        finally:
+            other.communicate()
 
 
 @pytest.mark.parametrize(
