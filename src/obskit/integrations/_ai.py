@@ -59,6 +59,7 @@ class Sdk:
         stream_classes: Further classes with a `close()` that leaves a stream, as (module, class).
         is_wanted: True between `install()` and `remove()`, whether the SDK has been imported by then or not.
         is_on: False once it is taken back; whoever has wrapped our functions still calls them.
+        tells_retries: True where it has a function that waits between attempts; else a header says how many there were.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Sdk:
     is_wanted: bool = False
     is_awaited: bool = False
     is_on: bool = False
+    tells_retries: bool = False
     mapped: dict[str, str] = field(default_factory=dict)
     patches: Patches = field(default_factory=Patches)
     providers: dict[str, str] = field(default_factory=dict)
@@ -438,7 +440,7 @@ def _bind(sdk: Sdk, response: Any) -> Call | None:
         call.status_code = response.status_code
         call.request_id = headers.get(sdk.request_id)
         call.note_limits(response)
-        if call.attempts == 1:  # an SDK without _sleep_for_retry()
+        if not sdk.tells_retries and call.attempts == 1:
             retries = response.request.headers.get("x-stainless-retry-count")
             if retries and retries != "0" and retries.isdecimal():
                 call.attempts = int(retries) + 1
@@ -697,6 +699,7 @@ def _put(sdk: Sdk) -> None:
         wanted = [_found(sdk, *hook) for hook in (*_WANTED, *further)]
         for owner, name, wrapper in (found for found in (*needed, *wanted) if found is not None):
             sdk.patches.put(owner, name, partial(wrapper, sdk))
+        sdk.tells_retries = {_sleep, _async_sleep} <= {found[2] for found in wanted if found is not None}
         sdk.is_on = True
 
 
