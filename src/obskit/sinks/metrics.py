@@ -37,6 +37,10 @@ from obskit.sinks.pulled import add_pulled
 
 # An application lets its users name models; every other label of AI calls is bounded by its own code.
 MAX_MODELS = 50
+# What lies in `rare` and has a metric: each hooked call has its host there, and most have nothing of this.
+_FEW_CALLS_HAVE = frozenset(
+    (*("error", "failed_attempts", "retry_wait_seconds", "savings_usd"), *("aborted", "first_chunk_seconds", "sampled"))
+)
 _TOKEN_KINDS = ("input", "cache_read", "cache_write", "output")
 _HEALTH = {"pass": 1.0, "warn": 0.5, "fail": 0.0}
 _STATUS = {status: str(status) for status in range(100, 600)}
@@ -390,7 +394,8 @@ class MetricsSink:
                 service, provider, model = key = (op.service, op.provider, models[op.model])
                 duration.cell(key).observe(op.duration_seconds)
                 requests.cell((*key, op.outcome)).inc()
-                used, estimated = op.tokens, op.rare is not None and op.estimated
+                rare = op.rare or {}
+                used, estimated = op.tokens, rare.get("estimated", False)
                 if used is not None:
                     family = estimated_tokens if estimated else tokens
                     for kind, count in zip(_TOKEN_KINDS, used.tokens(), strict=True):
@@ -400,9 +405,9 @@ class MetricsSink:
                     unknown.cell((service, model, op.cost_reason or "unknown")).inc()
                 elif op.cost_usd:
                     (estimated_cost if estimated else cost).cell((*key, op.endpoint)).inc(op.cost_usd)
-                if op.attempts and op.error is None:
+                if op.attempts and rare.get("error") is None:
                     attempts.cell((service, provider, "ok")).inc()
-                if op.rare is not None:
+                if not _FEW_CALLS_HAVE.isdisjoint(rare):
                     if op.first_chunk_seconds is not None:
                         first_chunk.cell(key).observe(op.first_chunk_seconds)
                     rest(op)
