@@ -14,7 +14,8 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from time import process_time_ns, time
+from tempfile import TemporaryDirectory
+from time import process_time_ns, thread_time_ns, time
 from timeit import repeat
 from types import SimpleNamespace
 from typing import Any
@@ -28,6 +29,7 @@ from prometheus_client import CollectorRegistry
 
 import obskit
 from obskit.ai import pricing
+from obskit.ai.budgeting import keeper
 from obskit.ai.usage import Usage
 from obskit.integrations import anthropic as claude_hooks
 from obskit.integrations import openai as gpt_hooks
@@ -150,12 +152,12 @@ def _traced(provider: TracerProvider) -> Iterator[None]:
         trace._TRACER_PROVIDER = before
 
 
-def _microseconds(call: Callable[[], object], times: int) -> float:
+def _microseconds(call: Callable[[], object], times: int, clock: Callable[[], int] = process_time_ns) -> float:
     call()
-    started = process_time_ns()
+    started = clock()
     for _ in range(times):
         call()
-    return (process_time_ns() - started) / times / 1000
+    return (clock() - started) / times / 1000
 
 
 def _chunk(sdk: Any, description: Any, events: bytes) -> float:
@@ -201,6 +203,23 @@ def _price() -> dict[str, float]:
     return taken
 
 
+def _reserve(call: Callable[[], object], blocks: int, times: int, clock: Callable[[], int]) -> float:
+    """
+    Give the microseconds that a call costs more where a budget reserves for it; a thread settles what it did cost.
+    """
+    spent: dict[bool, list[float]] = {True: [], False: []}
+    with TemporaryDirectory() as state, _hooked(state_dir=state):
+        for _ in range(blocks):
+            for has_budget in random.sample(sorted(spent), 2):
+                if has_budget:
+                    obskit.ai.budget("bench", usd=1e6, action="block")
+                try:
+                    spent[has_budget].append(_microseconds(call, times, clock))
+                finally:
+                    keeper.remove("bench")
+    return min(spent[True]) - min(spent[False])
+
+
 def main(arguments: list[str]) -> None:
     """
     Print a table of added microseconds.
@@ -235,6 +254,11 @@ def main(arguments: list[str]) -> None:
         typical = {way: min(spent[way, name]) for way in ways}  # other processes only add
         added = [typical[way] - typical["alone"] for way in list(ways)[1:]]
         print(f"{name:22}{typical['alone']:10.0f}" + "".join(f"{value:18.1f}" for value in added), flush=True)
+    print("a budget that may refuse the call")
+    for name in ("anthropic, plain", "openai, plain"):
+        for part, clock in {"all threads": process_time_ns, "the caller's own": thread_time_ns}.items():
+            taken = _reserve(plain[name], options.blocks, options.calls, clock)
+            print(f"{name + ', ' + part:34}{taken:16.1f}", flush=True)
     print("an event of a stream")
     for sdk, description, events in (
         (anthropic, claude_hooks.SDK, _message_stream()),
