@@ -424,16 +424,20 @@ class MetricsSink:
         sets them at once, else a page does.
         """
         add, workers, latest = self._store.add, self._workers, self._limits
-        gauges = [add(Gauge(ai.RATELIMIT_LIMIT)), add(Gauge(ai.RATELIMIT_REMAINING))]
-        gauges += [add(Gauge(ai.RATELIMIT_RESET)), add(Gauge(ai.RATELIMIT_READ))]
+        limit, remaining = add(Gauge(ai.RATELIMIT_LIMIT)), add(Gauge(ai.RATELIMIT_REMAINING))
+        reset, read = add(Gauge(ai.RATELIMIT_RESET)), add(Gauge(ai.RATELIMIT_READ))
 
-        def show(key: tuple[str, int], row: Figures, at: float) -> None:
-            provider, kind = key
-            limit, remaining, reset = row
-            figures = (limit, remaining, None if reset is None else max(reset - at, 0.0), at)
-            for gauge, figure in zip(gauges, figures, strict=True):
-                if figure is not None:
-                    gauge.cell((provider, KINDS[kind])).set(figure)
+        def show(told_of: tuple[str, int], row: Figures, at: float) -> None:
+            provider, kind = told_of
+            key = provider, KINDS[kind]
+            allowed, left, moment = row
+            if allowed is not None:
+                limit.cell(key).set(allowed)
+            if left is not None:
+                remaining.cell(key).set(left)
+            if moment is not None:
+                reset.cell(key).set(max(moment - at, 0.0))
+            read.cell(key).set(at)
 
         def told(provider: str, figures: Mapping[int, Figures], at: float) -> None:
             workers.settle()
