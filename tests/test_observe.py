@@ -8,6 +8,7 @@ import contextvars
 import functools
 import inspect
 import threading
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -664,3 +665,47 @@ def test_what_is_decorated_can_be_called(decorator):
         ConfigurationError, match=r"^expected a function to time, found 5: decorate the function itself$"
     ):
         decorator(5)
+
+
+@obskit.observe("failing_coroutine")
+async def failing_coroutine():
+    raise LookupError
+
+
+@obskit.observe("failing_generator")
+def failing_generator():
+    yield 1
+    raise LookupError
+
+
+@obskit.observe("failing_stream")
+async def failing_stream():
+    yield 1
+    raise LookupError
+
+
+async def _exhaust_stream():
+    async for _ in failing_stream():
+        pass
+
+
+@pytest.mark.parametrize(
+    "fail",
+    [
+        lambda: asyncio.run(failing_coroutine()),
+        lambda: list(failing_generator()),
+        lambda: asyncio.run(_exhaust_stream()),
+    ],
+    ids=["coroutine", "generator", "async_generator"],
+)
+def test_an_exception_that_was_handled_is_in_no_cycle(fail):
+    """
+    What an observed function raised keeps none of the wrapper's frames, so a request's objects go with the handler.
+    """
+    with pytest.raises(LookupError) as raised:
+        fail()
+    frames = [frame for frame, _ in traceback.walk_tb(raised.value.__traceback__)]
+    held = [frame.f_code.co_name for frame in frames if raised.value in frame.f_locals.values()]
+
+    assert "observed" in [frame.f_code.co_name for frame in frames]
+    assert "observed" not in held

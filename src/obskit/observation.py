@@ -193,6 +193,7 @@ def _coroutine(function: Callable[..., Any], new: Callable[[], Operation], plan:
         finally:
             leave(op, token)
             finish(op, error, plan)
+            error = None  # its traceback holds this frame
 
     return observed
 
@@ -227,6 +228,7 @@ def _generator(function: Callable[..., Any], new: Callable[[], Operation], plan:
             raise
         finally:
             finish(op, error, plan)
+            error = sent = None  # its traceback holds this frame
 
     return observed
 
@@ -257,6 +259,7 @@ def _async_generator(function: Callable[..., Any], new: Callable[[], Operation],
             raise
         finally:
             finish(op, error, plan)
+            error = sent = None  # its traceback holds this frame
 
     return observed
 
