@@ -527,6 +527,24 @@ def test_a_block_may_end_in_another_thread(sink):
     assert [("dependency", 0.0, None)] == seen(sink)
 
 
+def test_a_block_ends_its_own_where_another_was_left_elsewhere(sink):
+    """
+    What ran inside, and could not give its place back, is looked through; another's block goes on.
+    """
+    observation, elsewhere = obskit.observe("shared"), contextvars.copy_context()
+    here = contextvars.copy_context()
+    op = here.run(observation.__enter__)
+    inside = obskit.observe("inside")
+    here.run(inside.__enter__)
+    elsewhere.run(inside.__exit__, None, None, None)
+    other = elsewhere.run(observation.__enter__)
+    here.run(observation.__exit__, None, None, None)
+
+    assert (True, False) == (op.ended, other.ended)
+    elsewhere.run(observation.__exit__, None, None, None)
+    assert other.ended
+
+
 def test_inside_a_request_it_is_the_requests_child(sink):
     """
     The root is the request, which carries the id.

@@ -78,10 +78,11 @@ class Observation:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        op = current.get()
-        if op not in self._running:
-            op = next(reversed(self._running))
-        token = self._running.pop(op)
+        op, token = current.get(), None
+        while op is not None and (token := self._running.pop(op, None)) is None:
+            op = op.parent
+        if op is None or token is None:  # it is left in another context than it was entered in
+            op, token = self._running.popitem()
         leave(op, token)
         finish(op, error, self._plan)
 
