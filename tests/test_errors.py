@@ -72,6 +72,12 @@ def make_app(settings=None):
     """
 
 
+def make_configured_app(config=None, debug=False):
+    """
+    Be a factory that could be called as a WSGI application is.
+    """
+
+
 @pytest.mark.parametrize(
     ("app", "start"),
     [
@@ -81,6 +87,11 @@ def make_app(settings=None):
         (
             make_app,
             "instrument() was given the function make_app(); call it, and pass the application that it makes: ",
+        ),
+        (
+            make_configured_app,
+            "instrument() was given the function make_configured_app(); call it, and pass the application that it "
+            "makes: ",
         ),
         ("app:app", "instrument() was given a str; pass the application object itself: "),
         (None, "instrument() was given a NoneType; pass the application object itself: "),

@@ -23,6 +23,8 @@ _FRAMEWORKS = {
     ("django.core.handlers.wsgi", "WSGIHandler"): "django",
     ("django.core.handlers.asgi", "ASGIHandler"): "django",
 }
+# What can be called as an application can, but is none.
+_PARTS = frozenset({("fastapi.routing", "APIRouter")})
 
 
 def instrument(app: App, **settings: Any) -> App:
@@ -63,6 +65,8 @@ def _integration_of(app: Any) -> str:
         name = _FRAMEWORKS.get((cls.__module__, cls.__name__))
         if name is not None:
             return name
+        if (cls.__module__, cls.__name__) in _PARTS:
+            raise _unsupported(app)
     return _protocol_of(app)
 
 
@@ -76,6 +80,8 @@ def _protocol_of(app: Any) -> str:
         signature = inspect.signature(app)
     except (TypeError, ValueError):
         raise _unsupported(app) from None
+    if inspect.isfunction(app) and _needs_nothing(signature):
+        raise _unsupported(app)  # a factory; no server calls without arguments
     for protocol, count in (("wsgi", 2), ("asgi", 3)):
         try:
             signature.bind(*range(count))
@@ -90,7 +96,9 @@ def _unsupported(app: Any) -> UnsupportedApplicationError:
     hint = "pass the application object itself"
     if isinstance(app, type):
         hint = "pass an instance of it"
-    elif inspect.isfunction(app) and _takes_nothing(app):
+    elif any((cls.__module__, cls.__name__) in _PARTS for cls in type(app).__mro__):
+        hint = "pass the application that includes it"
+    elif inspect.isfunction(app) and _needs_nothing(inspect.signature(app)):
         what, hint = f"the function {app.__name__}()", "call it, and pass the application that it makes"
     return UnsupportedApplicationError(
         f"instrument() was given {what}; {hint}: a Flask, FastAPI or Starlette application, Django's "
@@ -99,12 +107,15 @@ def _unsupported(app: Any) -> UnsupportedApplicationError:
     )
 
 
-def _takes_nothing(function: Any) -> bool:
-    try:
-        inspect.signature(function).bind()
-    except TypeError:
-        return False
-    return True
+def _needs_nothing(signature: inspect.Signature) -> bool:
+    """
+    Tell whether all that a function takes has a default; `*args` may stand for anything.
+    """
+    kinds = inspect.Parameter
+    return all(
+        parameter.kind is kinds.VAR_KEYWORD or parameter.default is not kinds.empty
+        for parameter in signature.parameters.values()
+    )
 
 
 def instrument_anthropic(providers: Mapping[str, str] | None = None) -> None:

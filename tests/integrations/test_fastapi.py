@@ -20,7 +20,7 @@ from starlette.routing import Host, Mount, Route
 import obskit
 from contract.servers import get, get_and_leave, serving
 from obskit.context import current
-from obskit.errors import RouteTakenError
+from obskit.errors import RouteTakenError, UnsupportedApplicationError
 from obskit.integrations import fastapi as module
 from obskit.integrations.fastapi import ObskitMiddleware, route_of
 
@@ -426,3 +426,11 @@ def test_missing_extra(monkeypatch):
 
     with pytest.raises(obskit.errors.MissingExtraError, match=r"pip install 'obskit\[fastapi\]'"):
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+def test_a_router_is_no_application(runtime):
+    """
+    A router that can be called, and that nobody serves by itself, is refused.
+    """
+    with pytest.raises(UnsupportedApplicationError, match="given a APIRouter; pass the application that includes it"):
+        obskit.instrument(APIRouter())
