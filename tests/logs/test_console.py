@@ -38,7 +38,7 @@ def test_a_line(screen):
     current.reset(token)
 
     expected = (
-        r"WARNING  no water left shop\.cart plant=7 pot=blue ratio=0\.5 "
+        r"WARNING  no water left \[shop\.cart\] plant=7 pot=blue ratio=0\.5 "
         r'tags=\["a", "b"\] said="a b=c" ok=true \[id-1\]\n'
     )
     assert re.fullmatch(HEAD + expected, screen.getvalue())
@@ -54,7 +54,7 @@ def test_an_access_line(screen):
     plan.begin(operation)
     plan.end(operation)
 
-    expected = r"INFO     GET /plants/7 200 [\d.]+ms obskit\.access endpoint=/plants/<id> bytes_sent=0\n"
+    expected = r"INFO     GET /plants/7 200 [\d.]+ms \[obskit\.access\] endpoint=/plants/<id> bytes_sent=0\n"
     assert re.fullmatch(HEAD + expected, screen.getvalue())
 
 
@@ -68,7 +68,7 @@ def test_an_exception_stands_below_its_line(screen):
         log.exception("failed", stack_info=True)
     first, *below = screen.getvalue().splitlines()
 
-    assert re.fullmatch(HEAD + r"ERROR    failed shop\.cart", first)
+    assert re.fullmatch(HEAD + r"ERROR    failed \[shop\.cart\]", first)
     assert all(line.startswith("    | ") for line in below)
     assert "    | ValueError: first" in below
     assert "    | second" in below
@@ -140,7 +140,7 @@ def test_colours_are_for_terminals(monkeypatch, environ, coloured):
     text = lines_of()
 
     assert coloured is ("\x1b[31m" in text)
-    assert re.search(r"ERROR    red shop\.cart", re.sub(r"\x1b\[[0-9;]*m", "", text))
+    assert re.search(r"ERROR    red \[shop\.cart\]", re.sub(r"\x1b\[[0-9;]*m", "", text))
 
 
 def test_colours_can_be_forced(monkeypatch):

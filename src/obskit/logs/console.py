@@ -59,7 +59,7 @@ def console(coloured: bool) -> Callable[[Mapping[str, Any]], bytes]:
             message = f"{safe(line['method'])} {safe(line['path'])} {line['status']} {line['duration_ms']}ms"
         moment = datetime.fromisoformat(line["timestamp"]).astimezone().strftime("%H:%M:%S.%f")[:-3]
         head = f"{faint}{moment}{plain} {colours.get(level, '')}{level:<8}{plain}"
-        text = f"{head} {bold}{message}{plain} {faint}{safe(line['logger'])}"
+        text = f"{head} {bold}{message}{plain} {faint}[{safe(line['logger'])}]"
         for name, value in line.items():
             if name not in left and value is not None:
                 text += f" {_shown(name)}={_shown(value)}"
