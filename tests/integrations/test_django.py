@@ -813,6 +813,7 @@ URLS = """
 from django.urls import include, path
 urlpatterns = [path("", include("obskit.integrations.django.urls"))]
 """
+HOOKS = "from obskit.runtime import standing; print(standing().hooks)"
 THREADS = "import threading, obskit; print(threading.active_count(), obskit.configure().settings.service)"
 
 
@@ -822,11 +823,12 @@ THREADS = "import threading, obskit; print(threading.active_count(), obskit.conf
         (["check"], "System check identified no issues (0 silenced).\n"),
         (["migrate", "--verbosity", "0"], ""),
         (["shell", "--verbosity", "0", "--command", THREADS], "1 shop\n"),
+        (["shell", "--verbosity", "0", "--command", HOOKS], "['django.databases']\n"),
     ],
 )
 def test_commands(tmp_path, command, expected):
     """
-    `manage.py` commands start no thread, and nothing is added to what they print.
+    `manage.py` commands start no thread, time the databases, and nothing is added to what they print.
     """
     (tmp_path / "project_settings.py").write_text(PROJECT)
     (tmp_path / "project_urls.py").write_text(URLS)

@@ -15,6 +15,7 @@ from obskit.integrations.django.middleware import configure_from_settings
 from obskit.integrations.django.routes import own_prefixes
 from obskit.runtime import standing
 
+_DATABASES = "django.databases"  # as `auto=True` names it
 _MIDDLEWARE = "obskit.integrations.django.ObskitMiddleware"
 
 
@@ -31,8 +32,11 @@ class ObskitConfig(AppConfig):
         """
         Configure obskit, in every process that starts Django: servers, commands and tests; time the databases.
         """
-        if configure_from_settings().settings.enabled:
+        runtime = configure_from_settings()
+        if runtime.settings.enabled:
             databases.instrument()
+            if _DATABASES not in runtime.hooks:
+                runtime.hooks.append(_DATABASES)
         checks.register(check_middleware)
         checks.register(check_urls)
 
