@@ -253,8 +253,7 @@ class Keeper:
             raise
         except Exception as error:
             recorder.failed("ai", error)
-            for budget in budgets:
-                self._refuse_blindly(budget, error, recorder.wall_clock())
+            self._refuse_blindly(budgets, error, recorder.wall_clock())
 
     def _ask_all(self, op: AiOperation, body: Any, budgets: tuple[Budget, ...]) -> None:
         if not budgets:
@@ -263,8 +262,15 @@ class Keeper:
         size, output = _size(body), _most_output(op, body)
         asked = [_estimate(budget, op, size, output, now) for budget in budgets]
         for budget, dollars in zip(budgets, asked, strict=True):
-            if dollars is None:
-                self._refuse_unknown(budget, op, now)
+            if dollars is None and budget.unknown_price == "block":
+                raise self._refused(
+                    budget,
+                    now,
+                    f"the budget {budget.name!r} blocks calls of unknown price, and there is none for the model "
+                    f"{op.model!r} of {op.provider!r}: the call was not sent. Add the model to the setting prices, or "
+                    'declare the budget with unknown_price="allow" or a Price',
+                    reason="unknown_price",
+                )
         self._reserve(op, budgets, tuple(dollars or 0.0 for dollars in asked), now)
 
     async def before_call_async(self, op: AiOperation, body: Any) -> None:
@@ -311,10 +317,11 @@ class Keeper:
             ask = _ask(budget, 0.0, now)
             held.append(Held(None, ask.key, ask.start, 0.0, ask.limit))
             if budget.blocks:
+                refused = None
                 try:
                     refused = ledger.glance(ask)
                 except UnavailableError as error:
-                    self._refuse_blindly(budget, error, now)
+                    self._refuse_blindly((budget,), error, now)
                 if refused is not None:
                     raise self._refusal(budget, refused)
         op.held = Holding(os.getpid(), ledger, budgets, tuple(held), (0.0,) * len(budgets))
@@ -349,9 +356,7 @@ class Keeper:
         try:
             found = ledger.reserve(asks, now)
         except UnavailableError as error:
-            for budget in budgets:
-                if budget.blocks:
-                    self._refuse_blindly(budget, error, now)
+            self._refuse_blindly(budgets, error, now)
             return
         if isinstance(found, Refused):
             raise self._refusal(budgets[found.place], found)
@@ -393,31 +398,30 @@ class Keeper:
             reason="state" if refused.is_lost else "limit",
         )
 
-    def _refuse_blindly(self, budget: Budget, error: Exception, now: float) -> None:
-        if not budget.blocks:
-            return
-        self.blocked(budget.name)
-        raise BudgetExceededError(
-            f"the budget {budget.name!r} blocks, and what was spent is not known: {error}. The call was not sent; put "
-            "that right, or set state_dir to a directory that can be written to",
-            budget=budget.name,
-            limit_usd=budget.usd,
-            resets_at=_period(budget, _bounds(budget, now)[0])[1],
-            reason="state",
-        )
+    def _refuse_blindly(self, budgets: tuple[Budget, ...], error: Exception, now: float) -> None:
+        """
+        Refuse where one of these budgets blocks, and cannot be asked.
+        """
+        for budget in budgets:
+            if budget.blocks:
+                raise self._refused(
+                    budget,
+                    now,
+                    f"the budget {budget.name!r} blocks, and what was spent is not known: {error}. The call was not "
+                    "sent; put that right, or set state_dir to a directory that can be written to",
+                    reason="state",
+                )
 
-    def _refuse_unknown(self, budget: Budget, op: AiOperation, now: float) -> None:
-        if budget.unknown_price != "block":
-            return
+    def _refused(
+        self, budget: Budget, now: float, message: str, *, reason: Literal["state", "unknown_price"]
+    ) -> BudgetExceededError:
+        """
+        Count a refusal for which there are no figures, and make its error.
+        """
         self.blocked(budget.name)
-        raise BudgetExceededError(
-            f"the budget {budget.name!r} blocks calls of unknown price, and there is none for the model {op.model!r} "
-            f"of {op.provider!r}: the call was not sent. Add the model to the setting prices, or declare the budget "
-            'with unknown_price="allow" or a Price',
-            budget=budget.name,
-            limit_usd=budget.usd,
-            resets_at=_period(budget, _bounds(budget, now)[0])[1],
-            reason="unknown_price",
+        resets_at = _period(budget, _bounds(budget, now)[0])[1]
+        return BudgetExceededError(
+            message, budget=budget.name, limit_usd=budget.usd, resets_at=resets_at, reason=reason
         )
 
     # Telling
