@@ -90,47 +90,7 @@ class Calls:
         """
         Keep a call that has ended; the oldest goes where there is no room.
         """
-        get = (op.rare or _NOTHING).get
-        bound = None if op.root.rare is None else op.root.fields
-        feature = user = ""
-        if bound:
-            feature, user = bound.get("feature", ""), bound.get("user", "")
-            if type(feature) is not str or type(user) is not str:
-                feature, user = str(feature), str(user)
-        error, aborted, usd, first, used = (
-            get("error"),
-            get("aborted"),
-            op.cost_usd,
-            get("first_chunk_seconds"),
-            op.tokens,
-        )
-        flags = (ERROR if error else 0) | (ESTIMATED if get("estimated") else 0)
-        reason = ""
-        if usd is None:
-            usd, reason = nan, op.cost_reason or "unknown"
-        else:
-            flags |= HAS_COST | WASTED if usd and (error or aborted) else HAS_COST
-        if used is None:
-            i = r = w = o = 0
-        else:
-            flags |= HAS_TOKENS
-            i, r, w, o = used.tokens()
-        key = (op.service, op.provider, op.model, op.endpoint, feature, user, error or "", aborted or "", reason)
-        row = _ROW.pack(
-            recorder.wall_clock(),
-            op.duration_seconds,
-            usd,
-            get("savings_usd", 0.0),
-            nan if first is None else first,
-            get("retry_wait_seconds", 0.0),
-            i,
-            r,
-            w,
-            o,
-            (get("status_code") or 0) & 0xFFFF,
-            op.attempts & 0xFFFF,
-            flags,
-        )
+        key, row = _packed(op)
         with self._lock:
             place = self._found.get(key)
             if place is None:
@@ -210,6 +170,49 @@ class Calls:
                 bool(flags & ESTIMATED),
                 bool(flags & WASTED),
             )
+
+
+def _packed(op: AiOperation) -> tuple[tuple[str, ...], bytes]:
+    """
+    Give the names of a call, and its figures as they are kept.
+    """
+    get = (op.rare or _NOTHING).get
+    bound = None if op.root.rare is None else op.root.fields
+    feature = user = ""
+    if bound:
+        feature, user = bound.get("feature", ""), bound.get("user", "")
+        if type(feature) is not str or type(user) is not str:
+            feature, user = str(feature), str(user)
+    error, aborted, first = get("error"), get("aborted"), get("first_chunk_seconds")
+    usd, used = op.cost_usd, op.tokens
+    flags = (ERROR if error else 0) | (ESTIMATED if get("estimated") else 0)
+    reason = ""
+    if usd is None:
+        usd, reason = nan, op.cost_reason or "unknown"
+    else:
+        flags |= HAS_COST | WASTED if usd and (error or aborted) else HAS_COST
+    if used is None:
+        i = r = w = o = 0
+    else:
+        flags |= HAS_TOKENS
+        i, r, w, o = used.tokens()
+    key = (op.service, op.provider, op.model, op.endpoint, feature, user, error or "", aborted or "", reason)
+    row = _ROW.pack(
+        recorder.wall_clock(),
+        op.duration_seconds,
+        usd,
+        get("savings_usd", 0.0),
+        nan if first is None else first,
+        get("retry_wait_seconds", 0.0),
+        i,
+        r,
+        w,
+        o,
+        (get("status_code") or 0) & 0xFFFF,
+        op.attempts & 0xFFFF,
+        flags,
+    )
+    return key, row
 
 
 calls = Calls()  # of this process
