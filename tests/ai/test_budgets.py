@@ -68,6 +68,25 @@ def ledger_file(runtime):
     return path
 
 
+def at_the_file(runtime):
+    """
+    Hold the file as another process does that writes to it, until it commits or closes.
+    """
+    other = sqlite3.connect(ledger_file(runtime), isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    return other
+
+
+async def waiting_call(client):
+    """
+    Begin a call, and come back when a thread waits for the file on its behalf.
+    """
+    call = asyncio.create_task(client.messages.create(**ASKED))
+    while not any(thread.name.startswith("asyncio_") for thread in threading.enumerate()):
+        await asyncio.sleep(0)
+    return call
+
+
 # Declaring
 
 
@@ -427,13 +446,10 @@ def test_the_event_loop_never_waits_for_the_file(anthropic, provider, runtime, p
     """
     daily = budget("daily", usd=1, action="block")
     daily.status()
-    other = sqlite3.connect(ledger_file(runtime), isolation_level=None, check_same_thread=False)
-    other.execute("BEGIN IMMEDIATE")
+    other = at_the_file(runtime)
 
     async def work(client):
-        call = asyncio.create_task(client.messages.create(**ASKED))
-        while not any(thread.name.startswith("asyncio_") for thread in threading.enumerate()):
-            await asyncio.sleep(0)
+        call = await waiting_call(client)
         for _ in range(100):
             await asyncio.sleep(0)
         sent = len(provider.attempts)
@@ -454,13 +470,10 @@ def test_a_call_that_is_cancelled_while_it_reserves_gives_back(anthropic, provid
     """
     daily = budget("daily", usd=1, action="block")
     daily.status()
-    other = sqlite3.connect(ledger_file(runtime), isolation_level=None, check_same_thread=False)
-    other.execute("BEGIN IMMEDIATE")
+    other = at_the_file(runtime)
 
     async def work(client):
-        call = asyncio.create_task(client.messages.create(**ASKED))
-        while not any(thread.name.startswith("asyncio_") for thread in threading.enumerate()):
-            await asyncio.sleep(0)
+        call = await waiting_call(client)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
@@ -480,8 +493,7 @@ def test_async_blocks_wait_for_nobody(runtime):
     daily = budget("daily", usd=1, action="block", unknown_price="allow")
     spend(1)
     daily.status()
-    other = sqlite3.connect(ledger_file(runtime), isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
+    other = at_the_file(runtime)
 
     @obskit.observe_ai(service="planogram")
     async def ask():
