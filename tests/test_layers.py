@@ -19,7 +19,7 @@ LEVELS = {
         *("settings", "errors", "context", "catalogue", "operation", "rarely", "totals"),
         *("forks", "redaction", "_version"),
     },
-    1: {"recorder", "observation", "processes"},
+    1: {"recorder", "observation", "processes", "background"},
     2: {
         *("metrics", "sinks", "db", "ai", "logs", "health", "system", "audit"),
         *("security", "alerts", "reports", "export", "web", "propagation"),

@@ -15,9 +15,10 @@ from importlib import import_module
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock, Thread
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
+from obskit import background
 from obskit.ai import periods, pricing
 from obskit.ai.operation import AiOperation
 from obskit.ai.pricing import MTOK, Price
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from obskit.ai.ledger import Ask, Crossing, Held, Ledger, Refused
     from obskit.settings import Settings
 
-T = TypeVar("T")
 CHARACTERS_PER_TOKEN = 4
 # Of a request that names no bound: few replies are longer, and what was too little is corrected when it has ended.
 DEFAULT_OUTPUT_TOKENS = 4096
@@ -287,7 +287,7 @@ class Keeper:
                 self._release(op)
 
         try:
-            await _in_thread(reserve)
+            await background.in_thread(reserve)
         except BaseException:
             # Cancelled, most likely: the thread runs on. Whoever comes second gives back, and twice does no harm.
             is_given_up = True
@@ -337,7 +337,7 @@ class Keeper:
         estimated = op.estimated or op.cost_usd is None
         dollars = [_cost(op, budget, most) for budget, most in zip(holding.budgets, holding.unanswered, strict=True)]
         holding.ledger.settle(holding.held, dollars, estimated)
-        self._wake.put(True)
+        self._write_soon()
 
     def _counting(self, op: AiOperation) -> tuple[Budget, ...]:
         return tuple(
@@ -367,7 +367,7 @@ class Keeper:
         holding = op.held
         if holding is not None:
             holding.ledger.release(holding.held)
-            self._wake.put(True)
+            self._write_soon()
 
     # Refusing
 
@@ -494,9 +494,11 @@ class Keeper:
             with self._lock:
                 if self._thread is None and self._ledger is not None:
                     self._wake = SimpleQueue()
-                    args = (self._ledger, self._wake)
-                    self._thread = Thread(target=_keep_writing, args=args, name="obskit-budgets", daemon=True)
-                    self._thread.start()
+                    self._thread = background.start(_keep_writing, self._ledger, self._wake, name="obskit-budgets")
+
+    def _write_soon(self) -> None:
+        if self._thread is not None:  # else the next call writes it
+            self._wake.put(True)
 
     def before_fork(self) -> None:
         """
@@ -572,13 +574,6 @@ def _in_trio() -> bool:
     except RuntimeError:
         return False
     return True
-
-
-async def _in_thread(work: Callable[[], T]) -> T:
-    if _in_trio():
-        found: T = await import_module("trio").to_thread.run_sync(work)
-        return found
-    return await asyncio.to_thread(work)
 
 
 # Estimates

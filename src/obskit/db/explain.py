@@ -15,6 +15,7 @@ from collections.abc import Callable
 from threading import Condition, Thread
 from typing import Any
 
+from obskit import background
 from obskit.db.statement import Statement, summarize
 from obskit.forks import at_fork
 from obskit.recorder import recorder
@@ -106,8 +107,7 @@ class Explainer:
                 return
             self._waiting.append(question)
             if self._thread is None:
-                self._thread = Thread(target=self._work, name="obskit-explain", daemon=True)
-                self._thread.start()
+                self._thread = background.start(self._work, name="obskit-explain")
 
     def _work(self) -> None:
         while True:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from threading import Condition, Thread, current_thread
 from typing import TYPE_CHECKING, Any
 
+from obskit import background
 from obskit.errors import HealthCheckError, UnknownGroupError
 from obskit.forks import at_fork
 from obskit.health.declared import GROUPS, STARTUP, TAKEN, Declared
@@ -224,8 +225,7 @@ class Registry:
         if self._thread is None and self._groups is not None and self._in_background():
             with self._wake:
                 if self._thread is None:
-                    self._thread = Thread(target=self._keep_fresh, name="obskit-health", daemon=True)
-                    self._thread.start()
+                    self._thread = background.start(self._keep_fresh, name="obskit-health")
 
     def _in_background(self) -> tuple[Check, ...]:
         found = self._members.get(_BACKGROUND)

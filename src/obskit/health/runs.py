@@ -11,11 +11,14 @@ import contextvars
 import random
 from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
-from threading import Lock, Thread, Timer
+from functools import partial
+from threading import Lock, Timer
 from time import monotonic as _steady
 from typing import TYPE_CHECKING, Any
 
+from obskit import background
 from obskit.health.declared import Declared
 from obskit.health.operation import CheckOperation
 from obskit.health.outcome import Outcome, Status, judged
@@ -31,6 +34,7 @@ JITTER = (0.9, 1.1)
 # Seconds after which a check on the server's event loop is told to block it: as long as asyncio's own debug mode.
 BLOCKS_AFTER = 0.1
 _TIMEOUT = "timeout"
+_NO_THREAD = "no thread can be started"
 
 _plan = recorder.plan(CheckOperation)
 
@@ -80,6 +84,7 @@ class Run:
 
     Attributes:
         deadline: When it counts as failed, on the recorder's clock.
+        loop: The event loop that it was left to; None: it runs in a thread.
         awaited: Whether a probe waits for it; not for one after a timeout, which may hang as well.
     """
 
@@ -89,6 +94,7 @@ class Run:
         self.deadline = now + check.declared.timeout_seconds
         self.awaited = awaited
         self.overdue = False
+        self.loop: asyncio.AbstractEventLoop | None = None
         self.operation = CheckOperation(check.declared.name)
         self._over: Future[None] = Future()
         self._over.set_running_or_notify_cancel()  # so that a probe that leaves cannot cancel it
@@ -158,6 +164,8 @@ class Check:
             if now < self.due:
                 return None
             run = self._run
+            if run is not None and run.loop is not None and run.loop.is_closed():
+                run = self._run = None  # it went with its loop
             if run is None and failed_need is None:
                 run = self._run = Run(self, now, self.answer is None or not self.answer.timed_out)
                 begins = True
@@ -247,20 +255,19 @@ class Check:
     def _begin(self, run: Run, loop: asyncio.AbstractEventLoop | None) -> None:
         _plan.begin(run.operation)
         if self.declared.is_async and loop is not None and loop.is_running() and not self._blocks:
-            loop.call_soon_threadsafe(self._begin_on, loop, run)
-            return
-        try:
-            Thread(target=self._work, args=(run,), name=f"obskit-health-{self.declared.name}", daemon=True).start()
-        except RuntimeError as error:  # no thread is to be had
-            self._settle(_raised(error), run)
+            try:
+                loop.call_soon_threadsafe(self._begin_on, loop, run)
+            except RuntimeError:  # it has been closed since
+                pass
+            else:
+                run.loop = loop
+                return
+        if background.start(self._work, run, name=f"obskit-health-{self.declared.name}") is None:
+            self._settle(Outcome("fail", _NO_THREAD), run)
 
     def _work(self, run: Run) -> None:
-        try:
-            found = self.declared.function() if not self.declared.is_async else self._in_own_loop(run)
-            outcome = judged(found)
-        except BaseException as error:  # of a check that exits, too: it must not end in silence
-            outcome = _raised(error)
-        self._settle(outcome, run)
+        ask = self.declared.function if not self.declared.is_async else partial(self._in_own_loop, run)
+        self._settle(_outcome_of(ask), run)
 
     def _in_own_loop(self, run: Run) -> Any:
         """
@@ -285,11 +292,12 @@ class Check:
 
     def _begin_on(self, loop: asyncio.AbstractEventLoop, run: Run) -> None:
         steps = _Steps(self.declared.function)
-        # Looks once from outside, since a step that never ends is not seen to be long from inside.
-        watch = Timer(BLOCKS_AFTER * 2, lambda: self._accuse(steps) if steps.current() > BLOCKS_AFTER else None)
-        watch.daemon = True
-        watch.start()
-        task = loop.create_task(steps.run(), context=contextvars.Context())
+        watch = self._watch(steps)
+        try:
+            task = loop.create_task(steps.run(), context=contextvars.Context())
+        except Exception as error:  # of a task factory
+            self._settle(_raised(error), run)
+            return
         timeout = loop.call_later(self.declared.timeout_seconds, task.cancel)
 
         def over(task: asyncio.Task[Any]) -> None:
@@ -301,10 +309,19 @@ class Check:
                 self.late(run)
                 self._settle(Outcome("fail", _TIMEOUT), run)
             else:
-                error = task.exception()
-                self._settle(_raised(error) if error is not None else judged(task.result()), run)
+                self._settle(_outcome_of(task.result), run)
 
         task.add_done_callback(over)
+
+    def _watch(self, steps: _Steps) -> Timer:
+        """
+        Look once from outside, since a step that never ends is not seen to be long from inside.
+        """
+        watch = Timer(BLOCKS_AFTER * 2, lambda: self._accuse(steps) if steps.current() > BLOCKS_AFTER else None)
+        watch.name, watch.daemon = f"obskit-watch-{self.declared.name}", True
+        with suppress(RuntimeError, MemoryError):  # where no thread can be started, this run goes unwatched
+            watch.start()
+        return watch
 
     def _accuse(self, steps: _Steps) -> None:
         """
@@ -366,6 +383,13 @@ class _Steps:
 
 async def _to_await(function: Callable[[], Awaitable[Any]]) -> Any:
     return await function()
+
+
+def _outcome_of(ask: Callable[[], Any]) -> Outcome:
+    try:
+        return judged(ask())
+    except BaseException as error:  # of a check that exits, too: it must not end in silence
+        return _raised(error)
 
 
 def _raised(error: BaseException) -> Outcome:

@@ -11,8 +11,9 @@ from functools import cache, lru_cache
 from importlib import import_module
 from traceback import walk_tb
 from types import MethodType
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
+from obskit.background import in_thread
 from obskit.context import current
 from obskit.integrations import _http
 from obskit.integrations._http import ID_HEADER_LOWER, MARK
@@ -30,7 +31,6 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 Route: TypeAlias = Callable[[Scope], str | None]
-Result = TypeVar("Result")
 
 _plan = recorder.plan(HttpOperation)
 _enter, _leave = current.set, current.reset
@@ -377,7 +377,7 @@ class ObskitMiddleware(_http.Front[Application]):
         async def send_and_drain(message: Message) -> None:
             if message["type"].startswith("lifespan.shutdown.") and (runtime := standing()) is not None:
                 try:
-                    await _in_thread(runtime.flush)
+                    await in_thread(runtime.flush)
                 except Exception as error:  # no thread is to be had: the application still shuts down
                     recorder.failed("drain", error)
             await send(message)
@@ -393,24 +393,12 @@ class ObskitMiddleware(_http.Front[Application]):
         try:
             asyncio.get_running_loop()
         except RuntimeError:  # Trio's, where the health routes wait in a thread
-            reply = await _in_thread(self.routes.answer, request)
+            reply = await in_thread(self.routes.answer, request)
         else:
             reply = await self.routes.answer_async(request)
         headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in reply.headers]
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})
-
-
-async def _in_thread(call: Callable[..., Result], *args: Any) -> Result:
-    """
-    Wait for a call in a thread, on asyncio and on Trio: the loops that ASGI servers run.
-    """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        answer: Result = await import_module("trio").to_thread.run_sync(call, *args)
-        return answer
-    return await asyncio.to_thread(call, *args)
 
 
 def instrument(app: Application, runtime: Runtime) -> ObskitMiddleware:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from threading import TIMEOUT_MAX, Condition, Event, Thread, current_thread
 from typing import Any
 
+from obskit import background
 from obskit.forks import at_fork
 from obskit.metrics.family import Gauge, Labels
 from obskit.recorder import recorder
@@ -86,12 +87,13 @@ class Queries:
 
     def ensure_running(self) -> None:
         """
-        Start the thread where this process has none, and there is something to ask.
+        Start the thread where this process has none, and there is something to ask; where none can be had, next time.
         """
         if self._thread or not (self._running and self._queries):
             return
-        self._thread = Thread(target=self._run, name="obskit-gauges", daemon=True)
-        self._thread.start()
+        with self._wake:  # the thread looks whether it is the one once this has been told
+            if self._thread is None and self._running:
+                self._thread = background.start(self._run, name="obskit-gauges")
 
     def stop(self) -> None:
         """

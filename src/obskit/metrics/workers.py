@@ -11,9 +11,10 @@ import errno
 import weakref
 from collections.abc import Callable
 from importlib.util import find_spec
-from threading import Lock, Thread
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from obskit import background
 from obskit.forks import at_fork
 from obskit.metrics.cells import MemoryExemplars, Values, in_memory
 from obskit.metrics.family import Family, Labels
@@ -59,6 +60,7 @@ class Workers:
         self._directory: Directory | None = None
         self._file: CellFile | None = None
         self._leads = False
+        self._unsaid: Event | None = None
         self.degraded = self.is_settled = False
 
     def settle(self) -> None:
@@ -98,9 +100,16 @@ class Workers:
             return
         self._directory, self.degraded = None, True
         message = "the figures of several workers cannot be added up: each worker answers for itself alone"
-        event = Event("metrics.degraded", "WARNING", message, {"reason": str(error)})
-        # In a thread, since a lock is held that a sink may want too.
-        Thread(target=recorder.emit, args=(event,), name="obskit-warning", daemon=True).start()
+        self._unsaid = Event("metrics.degraded", "WARNING", message, {"reason": str(error)})
+        self._say()
+
+    def _say(self) -> None:
+        """
+        Tell what is wrong, in a thread, since a lock is held that a sink may want too.
+        """
+        unsaid = self._unsaid
+        if unsaid is not None and background.start(recorder.emit, unsaid, name="obskit-warning") is not None:
+            self._unsaid = None
 
     @property
     def are_shared(self) -> bool:
@@ -152,6 +161,7 @@ class Workers:
         Add the figures of all workers up; None where this process has its own alone.
         """
         self.settle()
+        self._say()
         try:
             return self._directory.snapshot(self._file, exemplars=exemplars) if self._directory else None
         except Exception as error:  # of a directory that somebody has taken away

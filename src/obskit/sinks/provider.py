@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+from obskit import background
 from obskit.errors import ConfigurationError, MissingExtraError
 from obskit.settings import Settings
 
@@ -193,10 +193,8 @@ def _within(seconds: float, call: Callable[[], object]) -> bool:
         except Exception as error:
             raised.append(error)
 
-    waiting = threading.Thread(target=attempt, name="obskit-spans", daemon=True)
-    try:
-        waiting.start()
-    except RuntimeError:  # from Python 3.12 on, no thread starts once the interpreter is on its way out
+    waiting = background.start(attempt, name="obskit-spans")
+    if waiting is None:  # from Python 3.12 on, no thread starts once the interpreter is on its way out
         call()
         return True
     waiting.join(seconds)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 from urllib.parse import parse_qs
 
+from obskit.background import in_thread
 from obskit.errors import ConfigurationError
 from obskit.health.loops import lag
 from obskit.health.registry import registry
@@ -67,7 +68,7 @@ class Routes:
         registry.loop = loop = asyncio.get_running_loop()
         lag.watch(loop)
         if request.method not in ("GET", "HEAD") or request.path not in self._health.paths:
-            return await asyncio.to_thread(self.answer, request)
+            return await in_thread(self.answer, request)
         return _finished(request, await self._health.answer_async(request))
 
     def _metrics(self, request: Request) -> Reply:

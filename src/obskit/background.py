@@ -1,0 +1,77 @@
+"""
+Start our threads, and wait for calls in others', on a system that may have no thread to give.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Callable
+from concurrent.futures import Future
+from importlib import import_module
+from threading import Lock, Thread
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+def start(work: Callable[..., object], *args: Any, name: str) -> Thread | None:
+    """
+    Start a daemon thread; None where none can be had: a limit of processes, no memory, an interpreter that ends.
+
+    Whoever asks keeps what it gets, and asks again the next time that there is something to do.
+    """
+    thread = Thread(target=work, args=args, name=name, daemon=True)
+    try:
+        thread.start()
+    except (RuntimeError, MemoryError):
+        return None
+    return thread
+
+
+class _Once(Generic[T]):
+    """
+    Be a call that is made once, by whoever comes first: a pool that fails to start a thread keeps the call, and may
+    make it later.
+    """
+
+    def __init__(self, call: Callable[..., T], args: tuple[Any, ...]) -> None:
+        self._call, self._args = call, args
+        self._taken = Lock()
+        self.answer: Future[T] = Future()
+        self.answer.set_running_or_notify_cancel()  # so that nobody who waits can cancel it
+
+    def __call__(self) -> None:
+        if not self._taken.acquire(blocking=False):
+            return
+        try:
+            answer = self._call(*self._args)
+        except BaseException as error:
+            self.answer.set_exception(error)
+        else:
+            self.answer.set_result(answer)
+
+
+async def in_thread(call: Callable[..., T], *args: Any) -> T:
+    """
+    Wait for a call in a thread, on asyncio and on Trio; where no thread can be started, make it here.
+    """
+    import asyncio  # servers without an event loop do not pay for it
+
+    once = _Once(call, args)
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return await _in_trio(once)
+    try:
+        loop.run_in_executor(None, contextvars.copy_context().run, once)
+    except (RuntimeError, MemoryError):
+        once()
+    return await asyncio.wrap_future(once.answer)
+
+
+async def _in_trio(once: _Once[T]) -> T:
+    try:
+        await import_module("trio").to_thread.run_sync(once)
+    except (RuntimeError, MemoryError):
+        once()
+    return once.answer.result()

@@ -1,0 +1,281 @@
+"""
+A system that has no thread to give, once or for long, costs a run, never an answer, and nothing for good.
+"""
+
+import asyncio
+import functools
+import re
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+
+import obskit
+from obskit import background
+from obskit.ai.budgeting import keeper
+from obskit.db.explain import explainer
+from obskit.health.registry import registry
+from obskit.metrics import declare
+from obskit.metrics.queries import queries
+from obskit.testing import FakeClock, isolated_runtime
+from obskit.web.replies import Request
+
+SOURCE = Path(obskit.__file__).parent
+
+
+@contextmanager
+def scarce(prefix, failures):
+    """
+    Have the system refuse the first threads of a name; give the names of those that it started then.
+    """
+    real, left, started = threading.Thread.start, [None] * failures, []
+
+    def start(thread):
+        if thread.name.startswith(prefix):
+            if left:
+                left.pop()
+                raise RuntimeError("can't start new thread")
+            started.append(thread.name)
+        real(thread)
+
+    threading.Thread.start = start
+    try:
+        yield started
+    finally:
+        threading.Thread.start = real
+
+
+def asked(isolated, path):
+    reply = isolated.runtime.routes.answer(Request("GET", path, "", {}.get, "192.0.2.1"))
+    return reply.status
+
+
+async def asked_async(isolated, path):
+    reply = await isolated.runtime.routes.answer_async(Request("GET", path, "", {}.get, "192.0.2.1"))
+    return reply.status
+
+
+def answered(isolated, path="/health/ready"):
+    """
+    Ask once in each of two intervals.
+    """
+    codes = []
+    for _ in range(2):
+        codes.append(asked(isolated, path))
+        isolated.clock.advance(60)
+    assert codes[-1] == 200
+    assert set(codes) <= {200, 503}
+
+
+def gauges(isolated):
+    called = threading.Event()
+    obskit.gauge("waiting_jobs", "Jobs that wait.", query=lambda: called.set() or 1.0, every=0.1)
+    answered(isolated, "/metrics")
+    assert called.wait(30)
+
+
+def background_checks(isolated):
+    called = threading.Event()
+    obskit.health.add("queue", lambda: called.set() or {}, background=True)
+    answered(isolated, "/metrics")
+    assert called.wait(30)
+
+
+def plain_checks(isolated):
+    obskit.health.add("queue", lambda: {})
+    answered(isolated)
+
+
+def coroutine_checks(isolated):
+    async def queue():
+        return {}
+
+    async def serve():
+        codes = []
+        for _ in range(2):
+            codes.append(await asked_async(isolated, "/health/ready"))
+            isolated.clock.advance(60)
+        return codes
+
+    obskit.health.add("queue", queue)
+    assert asyncio.run(serve()) == [200, 200]
+
+
+def budgets(isolated):
+    obskit.ai.budget("all", usd=5.0, unknown_price="allow")
+    for _ in range(2):
+        with obskit.observe_ai(provider="p", model="m"):
+            pass
+
+
+def degraded(isolated):
+    for _ in range(2):
+        asked(isolated, "/metrics")
+    assert isolated.runtime._store is not None
+
+
+def spans(isolated):
+    for _ in range(2):
+        isolated.runtime.flush()
+
+
+def explained(isolated):
+    answers = [threading.Event(), threading.Event()]
+    for answer in answers:
+        explainer.ask(answer.set)
+    assert all(answer.wait(30) for answer in answers)
+
+
+def lines(isolated):
+    for _ in range(2):
+        obskit.get_logger("shop").info("a line")
+    isolated.runtime.flush()
+
+
+def rotated(isolated):
+    for _ in range(40):
+        obskit.get_logger("shop").info("x" * 200)
+
+
+# Prefix of the threads' names -> what needs one twice, and the settings that it needs; a path is made of "{}".
+SCENES = {
+    "obskit-gauges": (gauges, {}),
+    "obskit-health": (background_checks, {}),
+    "obskit-health-": (plain_checks, {}),
+    "obskit-watch-": (coroutine_checks, {}),
+    "obskit-budgets": (budgets, {}),
+    "obskit-warning": (degraded, {"metrics_dir": "{}/a-file/metrics"}),
+    "obskit-spans": (spans, {"tracing": TracerProvider(shutdown_on_exit=False)}),
+    "obskit-explain": (explained, {}),
+    "obskit-log-queue": (lines, {"log_queue": 10}),
+    "obskit-old-files": (rotated, {"log_file": "{}/lines.log", "log_rotate_bytes": 1024, "log_keep_files": 1}),
+}
+
+
+@pytest.fixture
+def nothing_declared():
+    """
+    Forget the metrics that a scene declares.
+    """
+    before, asking = dict(declare.declared), list(queries._queries)
+    yield
+    declare.declared.clear()
+    declare.declared.update(before)
+    queries._queries[:] = asking
+
+
+def test_every_thread_of_ours_has_a_scene():
+    """
+    A thread that is new in the package needs a scene here, or what becomes of it is not known.
+    """
+    text = "".join(path.read_text() for path in SOURCE.rglob("*.py"))
+
+    assert set(SCENES) == set(re.findall(r'name(?:, .* )?\s?=\s?f?"(obskit-[a-z-]+)', text))
+
+
+@pytest.mark.parametrize("prefix", SCENES)
+@pytest.mark.usefixtures("nothing_declared")
+def test_one_thread_that_does_not_start_costs_one_run(prefix, tmp_path):
+    """
+    One start that fails raises nothing anywhere; the thread starts when it is next needed, and does its work.
+    """
+    scene, settings = SCENES[prefix]
+    (tmp_path / "a-file").touch()
+    settings = {name: value.format(tmp_path) if isinstance(value, str) else value for name, value in settings.items()}
+    clock = FakeClock()
+    with scarce(prefix, 1) as started, isolated_runtime(clock=clock, **settings) as isolated:
+        isolated.clock = clock
+        scene(isolated)
+        seen = list(started)
+
+    assert seen
+    assert all(name.startswith(prefix) for name in seen)
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/health", "/health/ready"])
+def test_our_routes_answer_where_no_thread_starts_at_all(path):
+    """
+    The page and the health routes answer on an event loop whose pool has no thread to give.
+    """
+
+    async def serve(isolated):
+        with scarce("", 1000):
+            return await asked_async(isolated, path)
+
+    obskit.health.add("queue", lambda: {})
+    with isolated_runtime() as isolated:
+        code = asyncio.run(serve(isolated))
+
+    assert code == (503 if path != "/metrics" else 200)
+
+
+def test_a_call_that_its_pool_keeps_is_made_once():
+    """
+    A pool whose thread does not start keeps the call; it is made here, and not again by a thread that comes later.
+    """
+    made = []
+
+    async def serve():
+        with scarce("", 1):
+            answer = await background.in_thread(functools.partial(made.append, 1))
+        await asyncio.to_thread(time.monotonic)
+        return answer
+
+    asyncio.run(serve())
+
+    assert [1] == made
+
+
+def test_what_a_call_raises_is_raised_here():
+    """
+    An error of the call, also a RuntimeError, is its own, and the call is not made anew for it.
+    """
+    made = []
+
+    def call():
+        made.append(1)
+        raise RuntimeError("its own")
+
+    with pytest.raises(RuntimeError, match="its own"):
+        asyncio.run(background.in_thread(call))
+
+    assert [1] == made
+
+
+def test_a_run_that_went_with_its_loop_is_begun_anew():
+    """
+    A coroutine check whose event loop was closed under it is asked again, on the next loop.
+    """
+    seen = []
+
+    async def queue():
+        seen.append(1)
+        return {}
+
+    obskit.health.add("queue", queue)
+    clock = FakeClock()
+    with isolated_runtime(clock=clock) as isolated:
+        gone = registry.loop = asyncio.new_event_loop()
+        gone.call_soon(gone.stop)
+        gone.call_soon(lambda: registry.refresh(registry.members("ready")))
+        gone.run_forever()
+        gone.close()
+        clock.advance(60)
+
+        assert asyncio.run(asked_async(isolated, "/health/ready")) == 200
+    assert [1] == seen
+
+
+@pytest.fixture(autouse=True)
+def no_checks():
+    """
+    Leave no check and no budget behind.
+    """
+    yield
+    for name in list(registry.checks):
+        registry.remove(name)
+    for name in list(keeper.declared):
+        keeper.remove(name)
