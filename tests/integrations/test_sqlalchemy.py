@@ -20,6 +20,7 @@ from sqlalchemy import (
     TypeDecorator,
     bindparam,
     create_engine,
+    engine_from_config,
     event,
     exc,
     func,
@@ -248,6 +249,40 @@ def test_every_engine(runtime, sink):
     assert len([op for op in queries(sink) if op.operation == "select"]) == 2
 
 
+def test_every_argument_of_an_engine_is_known(runtime):
+    """
+    SQLAlchemy finds the arguments of `create_engine()` in the code of its engine, which is its own.
+    """
+    arguments = {
+        "echo": False,
+        "hide_parameters": True,
+        "logging_name": "plants",
+        "execution_options": {},
+        "query_cache_size": 100,
+    }
+    obskit.instrument_sqlalchemy()
+    engine = create_engine("sqlite://", **arguments)
+    from_config = engine_from_config({"sqlalchemy.url": "sqlite://", "sqlalchemy.echo": "false"})
+
+    assert (engine.hide_parameters, engine.logging_name, from_config.echo) == (True, "plants", False)
+
+
+def test_an_engine_is_taken_up_with_its_first_connection_by_whatever_options(runtime, sink):
+    """
+    One that is connected first through what `execution_options()` gave is timed and watched as the engine itself is.
+    """
+    obskit.instrument_sqlalchemy()
+    engine = create_engine("sqlite://", poolclass=QueuePool)
+    optioned = engine.execution_options(logging_token="a").execution_options(stream_results=False)
+    with optioned.connect() as connection:
+        connection.execute(text("select 1"))
+    engine.dispose()
+
+    assert len([op for op in queries(sink) if op.operation == "select"]) == 1
+    assert engine.dialect.obskit.pool == "sqlite"
+    assert engine.dialect.obskit.engine() is engine
+
+
 def test_engines_are_let_go(runtime):
     """
     An engine that nobody needs any more is freed, instrumented or not.
@@ -394,11 +429,11 @@ def test_a_slow_statement_is_explained(url, sink, opened):
 
 def test_a_pool_is_watched(runtime, sink, tmp_path):
     """
-    Size, waiting and use of a pool are on the page, under the name of its database.
+    Size, waiting and use of a pool are on the page, under one name for all files of SQLite.
     """
     engine = create_engine(f"sqlite:///{tmp_path / 'plants.db'}", poolclass=QueuePool, pool_size=2, max_overflow=3)
     obskit.instrument_sqlalchemy(engine)
-    labels = {"pool": "plants.db"}
+    labels = {"pool": "sqlite"}
     with engine.connect(), engine.connect():
         assert runtime.value("database_connections_active", **labels) == 2.0
     assert runtime.value("database_connections_active", **labels) == 0.0
@@ -444,6 +479,59 @@ def test_pools_have_names_of_their_own(runtime):
 
     assert runtime.value("database_connections_max", pool="twins") == 15.0
     assert runtime.value("database_connections_max", pool="twins-2") is None
+
+
+def test_engines_of_many_files_are_one_pool(runtime, tmp_path):
+    """
+    Engines of SQLite share a label, and their sizes are added up, however many there are and whenever they go.
+    """
+    engines = [create_engine(f"sqlite:///{tmp_path / f'{n}.db'}", pool_size=2, max_overflow=1) for n in range(20)]
+    for engine in engines:
+        obskit.instrument_sqlalchemy(engine)
+    held = [engine.connect() for engine in engines]
+    pools = {sample.labels["pool"] for sample in samples(runtime, "database_connections_active")}
+    figures = [runtime.value(f"database_connections_{name}", pool="sqlite") for name in ("active", "idle", "max")]
+    for connection in held:
+        connection.close()
+    idle = runtime.value("database_connections_idle", pool="sqlite")
+    for engine in engines:
+        engine.dispose()
+
+    assert pools == {"sqlite"}
+    assert (figures, idle) == ([20.0, 0.0, 60.0], 20.0)
+
+
+def test_engines_of_one_database_share_its_name(runtime):
+    """
+    One that was made before the last one was collected has no number behind its name; a name that is given is its own.
+    """
+    pytest.importorskip("psycopg")
+    url = "postgresql+psycopg://db.example/plants"
+    engines = [create_engine(url, pool_size=n, max_overflow=0) for n in (1, 2, 3)]
+    for engine in engines:
+        obskit.instrument_sqlalchemy(engine)
+    obskit.instrument_sqlalchemy(engines[2], pool="reports")
+    obskit.instrument_sqlalchemy(engines[2])
+
+    assert [engine.dialect.obskit.pool for engine in engines] == ["plants", "plants", "reports"]
+    assert runtime.value("database_connections_max", pool="plants") == 3.0
+    assert runtime.value("database_connections_max", pool="reports") == 3.0
+
+
+def test_an_engine_without_a_pool_is_watched_under_a_given_name_alone(runtime):
+    """
+    NullPool has no connections to wait for: nothing of it is on the page.
+    """
+    engine = create_engine("sqlite://", poolclass=NullPool)
+    obskit.instrument_sqlalchemy(engine)
+    with engine.connect():
+        pass
+
+    assert samples(runtime, "database_connection_use_seconds") == []
+
+
+def samples(runtime, name):
+    return [sample for family in runtime.registry.collect() if family.name == name for sample in family.samples]
 
 
 def test_a_pool_is_forgotten_with_its_engine_s_hook(runtime):

@@ -18,6 +18,8 @@ from obskit.recorder import recorder
 
 # An application that makes pools without end must not make series without end.
 MAX_POOLS = 100
+# Where more share a name, only the metrics page asks them all: a connection that is taken would wait for that.
+MAX_ASKED = 8
 TIMEOUT = "timeout"
 
 
@@ -65,19 +67,30 @@ class ConnectionUse(Operation):
 _waits, _uses = recorder.plan(ConnectionWait), recorder.plan(ConnectionUse)
 
 
+class _Known(NamedTuple):
+    """
+    Keep what is known of one pool; `asked` is the name that was asked for, None for a shared one.
+    """
+
+    name: str
+    read: Callable[[Any], Size | None]
+    asked: str | None
+
+
 class Pools:
     """
-    Give each pool a name of its own, as long as somebody else keeps the pool alive.
+    Name pools, as long as somebody else keeps them alive: each for itself, or all of one database alike.
     """
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._known: weakref.WeakKeyDictionary[Any, tuple[str, Callable[[Any], Size | None]]]
-        self._known = weakref.WeakKeyDictionary()
+        self._known: weakref.WeakKeyDictionary[Any, _Known] = weakref.WeakKeyDictionary()
+        self._named: dict[str, weakref.WeakSet[Any]] = {}
 
     def add(self, pool: Any, name: str, read: Callable[[Any], Size | None]) -> str | None:
         """
-        Take up a pool, once, and give its name: a second pool `shop` is `shop-2`. None beyond `MAX_POOLS`.
+        Take up a pool under a name of its own, once, and give that: a second pool `shop` is `shop-2`. None beyond
+        `MAX_POOLS` names.
 
         Args:
             pool: Any object; it is referred to weakly.
@@ -85,68 +98,101 @@ class Pools:
         """
         with self._lock:
             known = self._known.get(pool)
-            if known is not None:
-                return known[0]
-            taken = {other for other, _ in self._known.values()}
-            if len(taken) >= MAX_POOLS:
-                recorder.dropped["pools", "too_many"] += 1
-                return None
+            if known is not None and known.asked == name:
+                return known.name
             unique, number = name, 1
-            while unique in taken:
+            while self._named.get(unique):
                 number += 1
                 unique = f"{name}-{number}"
-            self._known[pool] = unique, read
-            return unique
+            return self._take_up(pool, _Known(unique, read, name))
+
+    def share(self, pool: Any, name: str, read: Callable[[Any], Size | None]) -> str | None:
+        """
+        Take up a pool under a name that others may have too, and give its name; one that it was given stays.
+        """
+        with self._lock:
+            known = self._known.get(pool)
+            return known.name if known is not None else self._take_up(pool, _Known(name, read, None))
+
+    def _take_up(self, pool: Any, known: _Known) -> str | None:
+        if not self._named.get(known.name) and self._count() >= MAX_POOLS:
+            recorder.dropped["pools", "too_many"] += 1
+            return None
+        self._drop(pool)
+        self._known[pool] = known
+        self._named.setdefault(known.name, weakref.WeakSet()).add(pool)
+        return known.name
+
+    def _count(self) -> int:
+        for name in [name for name, members in self._named.items() if not members]:
+            del self._named[name]
+        return len(self._named)
+
+    def _drop(self, pool: Any) -> None:
+        known = self._known.pop(pool, None)
+        if known is not None:
+            self._named[known.name].discard(pool)
 
     def name_of(self, pool: Any) -> str | None:
         """
         Give the name of a pool that was taken up.
         """
         known = self._known.get(pool)
-        return known[0] if known is not None else None
+        return known.name if known is not None else None
 
     def discard(self, pool: Any) -> None:
         """
         Forget a pool.
         """
         with self._lock:
-            self._known.pop(pool, None)
+            self._drop(pool)
 
     def forget(self, read: Callable[[Any], Size | None]) -> None:
         """
         Forget the pools that are read in this way: whoever took them up is taken back.
         """
         with self._lock:
-            for pool in [pool for pool, (_, known) in self._known.items() if known is read]:
-                del self._known[pool]
+            for pool in [pool for pool, known in self._known.items() if known.read is read]:
+                self._drop(pool)
 
     def size_of(self, name: str) -> Size | None:
         """
-        Ask one pool, by its name; None where it is gone, or cannot tell.
+        Ask the pools of one name; None where they are gone, cannot tell, or are more than `MAX_ASKED`.
         """
-        for pool, (known, read) in list(self._known.items()):
-            if known == name:
-                return read(pool)
-        return None
+        members = list(self._named.get(name, ()))
+        if len(members) > MAX_ASKED:
+            return None
+        known = [(pool, self._known.get(pool)) for pool in members]
+        sizes = [size for pool, found in known if found is not None and (size := found.read(pool)) is not None]
+        return _sum(sizes) if sizes else None
 
     def sizes(self) -> Iterator[tuple[str, Size]]:
         """
         Ask every pool that can tell.
         """
-        for pool, (name, read) in list(self._known.items()):
+        found: dict[str, list[Size]] = {}
+        for pool, known in list(self._known.items()):
             try:
-                size = read(pool)
+                size = known.read(pool)
             except Exception as error:
                 recorder.failed("pools", error)
                 continue
             if size is not None:
-                yield name, size
+                found.setdefault(known.name, []).append(size)
+        for name, sizes in found.items():
+            yield name, _sum(sizes)
 
     def start_over(self) -> None:
         """
         Take a fresh lock, in a child whose parent may have held the old one when it forked.
         """
         self._lock = Lock()
+
+
+def _sum(sizes: list[Size]) -> Size:
+    bounds = [size.max for size in sizes]
+    most = sum(bound for bound in bounds if bound is not None)
+    return Size(sum(size.active for size in sizes), sum(size.idle for size in sizes), None if None in bounds else most)
 
 
 pools = Pools()

@@ -13,7 +13,7 @@ import gc
 import sqlite3
 from collections.abc import Callable
 from functools import partial, wraps
-from pathlib import Path
+from threading import RLock
 from typing import Any
 from weakref import WeakSet, ref
 
@@ -32,6 +32,7 @@ try:
     from sqlalchemy.engine import Engine
     from sqlalchemy.engine.base import OptionEngine
     from sqlalchemy.engine.default import DefaultDialect
+    from sqlalchemy.pool import NullPool
 except ImportError as error:
     raise MissingExtraError(
         "obskit.integrations.sqlalchemy needs SQLAlchemy: pip install 'obskit[sqlalchemy]'"
@@ -43,6 +44,8 @@ _METHODS = ("do_execute", "do_execute_no_params", "do_executemany")
 
 _patches = Patches()
 _KEY = "obskit"  # in the dialect's attributes, and in a connection record's info
+_every = False  # whether engines are hooked that nobody named
+_hooking = RLock()
 
 
 class _Hook:
@@ -66,19 +69,24 @@ _dialects: WeakSet[Any] = WeakSet()
 
 def instrument(engine: Any = None, *, pool: str | None = None) -> None:
     """
-    Time the statements of one engine, or of every engine: those that are there, and those that will be made.
+    Time the statements of one engine, or of every engine: those that are there, and those that will be made, which
+    are taken up with their first connection.
 
     Args:
         engine: What `create_engine()` or `create_async_engine()` gave; None is every engine.
-        pool: The label `pool` of its connections. Default: the name of its database.
+        pool: The label `pool` of its connections. Default: the name of its database, and `sqlite` for files of SQLite,
+            of which there may be many. Engines of one database share it, and a NullPool without a name has none.
 
     Raises:
         ConfigurationError: It is no engine.
     """
+    global _every
     if engine is not None:
         _hook(_sync_engine(engine), pool)
         return
-    _patches.put(Engine, "__init__", _hooking)
+    _every = True
+    # Not Engine.__init__: SQLAlchemy reads from its code which arguments create_engine() takes.
+    _patches.put(Engine, "raw_connection", _waiting)
     for found in gc.get_objects():
         if issubclass(type(found), Engine):  # isinstance() would ask lazy objects what they are, and wake them
             _hook(found)
@@ -88,9 +96,11 @@ def uninstrument(engine: Any = None) -> None:
     """
     Leave one engine to itself again, or every engine, also those that were instrumented one by one.
     """
+    global _every
     if engine is not None:
         _unhook(_sync_engine(engine).dialect)
         return
+    _every = False
     for dialect in list(_dialects):
         _unhook(dialect)
     _patches.take_back()
@@ -106,37 +116,46 @@ def _sync_engine(engine: Any) -> Any:
     return found
 
 
-def _hooking(original: Callable[..., None]) -> Callable[..., None]:
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
-        original(self, *args, **kwargs)
-        try:
-            _hook(self)
-        except Exception as error:
-            recorder.failed("sqlalchemy", error)
-
-    return __init__
-
-
 def _hook(engine: Any, pool: str | None = None) -> None:
+    with _hooking:
+        dialect = engine.dialect
+        hook = vars(dialect).get(_KEY)
+        if hook is None:
+            hook = dialect.obskit = _Hook(engine)
+            _take_up(hook, engine)
+        hook.on = True
+        _patches.put(Engine, "raw_connection", _waiting)
+        _dialects.add(dialect)
+        if not isinstance(engine, OptionEngine):
+            hook.pool, hook.engine = _watched(engine, pool), ref(engine)
+
+
+def _take_up(hook: _Hook, engine: Any) -> None:
     dialect = engine.dialect
-    hook = vars(dialect).get(_KEY)
-    if hook is None:
-        hook = dialect.obskit = _Hook(engine)
-        for name in _METHODS:
-            original = getattr(dialect, name)
-            ours = _timed(hook, original)
-            if hook.file and getattr(original, "__func__", None) is DefaultDialect.do_execute:
-                ours = _past_timed_cursors(ours)
-            setattr(dialect, name, wraps(original)(ours))
-        if getattr(dialect, "dbapi", None) in (sqlite3, sqlite3.dbapi2):
-            dialect.connect = wraps(dialect.connect)(_timed_connect(hook, dialect.connect))
-        event.listen(engine, "checkout", partial(_checked_out, hook))
-        event.listen(engine, "checkin", partial(_checked_in, hook))
-    hook.on = True
-    _patches.put(Engine, "raw_connection", _waiting)
-    _dialects.add(dialect)
-    if not isinstance(engine, OptionEngine):
-        hook.pool, hook.engine = pools.add(engine, pool or _name_of(engine), _size_of), ref(engine)
+    for name in _METHODS:
+        original = getattr(dialect, name)
+        ours = _timed(hook, original)
+        if hook.file and getattr(original, "__func__", None) is DefaultDialect.do_execute:
+            ours = _past_timed_cursors(ours)
+        setattr(dialect, name, wraps(original)(ours))
+    if getattr(dialect, "dbapi", None) in (sqlite3, sqlite3.dbapi2):
+        dialect.connect = wraps(dialect.connect)(_timed_connect(hook, dialect.connect))
+    event.listen(engine, "checkout", partial(_checked_out, hook))
+    event.listen(engine, "checkin", partial(_checked_in, hook))
+
+
+def _hook_new(engine: Any) -> _Hook | None:
+    """
+    Take up an engine that was made since, with its first connection: itself, not what it was given options as.
+    """
+    try:
+        while isinstance(engine, OptionEngine):
+            engine = engine._proxied
+        _hook(engine)
+    except Exception as error:
+        recorder.failed("sqlalchemy", error)
+    found: _Hook | None = vars(engine.dialect).get(_KEY)
+    return found
 
 
 def _unhook(dialect: Any) -> None:
@@ -202,11 +221,17 @@ def _timed_connect(hook: _Hook, original: Callable[..., Any]) -> Callable[..., A
 # Pools.
 
 
-def _name_of(engine: Any) -> str:
-    database = engine.url.database
-    if not database:
-        return str(engine.dialect.name)
-    return Path(database).name if vars(engine.dialect)[_KEY].file else str(database)
+def _watched(engine: Any, pool: str | None) -> str | None:
+    """
+    Have an engine's pool watched, and give its name; engines of one database that have no other name share theirs.
+    """
+    if pool is not None:
+        return pools.add(engine, pool, _size_of)
+    if isinstance(engine.pool, NullPool):
+        return None
+    system = str(engine.dialect.name)
+    name = system if vars(engine.dialect)[_KEY].file else str(engine.url.database or system)
+    return pools.share(engine, name, _size_of)
 
 
 def _size_of(engine: Any) -> Size | None:
@@ -220,6 +245,8 @@ def _size_of(engine: Any) -> Size | None:
 def _waiting(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def raw_connection(self: Any) -> Any:
         hook = vars(self.dialect).get(_KEY)
+        if hook is None and _every:
+            hook = _hook_new(self)
         if hook is None or not hook.on or hook.pool is None:
             return original(self)
         op = begin_wait(hook.pool)
