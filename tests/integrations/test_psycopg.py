@@ -600,6 +600,18 @@ def test_a_pool_is_watched(instrumented, postgres):
     assert value("database_connections_active", pool="nursery") is None
 
 
+def test_pools_without_a_name_share_that_of_their_database(instrumented, postgres):
+    """
+    psycopg_pool numbers them, without end where an application makes one a job; a label has their database instead.
+    """
+    psycopg_pool = pytest.importorskip("psycopg_pool")
+    for _ in range(2):
+        with psycopg_pool.ConnectionPool(postgres, min_size=1, open=True) as pool, pool.connection():
+            assert instrumented.value("database_connections_active", pool="postgres") == 1.0
+
+    assert instrumented.value("database_connection_use_seconds_count", pool="postgres") == 2.0
+
+
 def test_a_pool_is_forgotten_with_the_hook(instrumented, postgres):
     """
     Taken back, a pool that is still open is on no page; instrumented again, it is from its next use on.

@@ -519,9 +519,13 @@ def _call_of(holder: Any) -> Call | None:
 
 
 def _stream(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
-    def watched(call: Call, events: Any) -> Any:
+    def stream(self: Any) -> Any:
+        call = _call_of(self)
+        if call is None:
+            yield from original(self)
+            return
         try:
-            yield from events
+            yield from original(self)
         except GeneratorExit:
             call.close("dropped")
             raise
@@ -530,31 +534,27 @@ def _stream(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
             raise
         call.complete()
 
-    return _watching(original, watched)
+    return stream
 
 
 def _async_stream(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
-    async def watched(call: Call, events: Any) -> Any:
+    async def stream(self: Any) -> Any:
+        call, events = _call_of(self), original(self)
         try:
             async for event in events:
                 yield event
         except GeneratorExit:
-            call.close("dropped")
+            if call is not None:
+                call.close("dropped")
             raise
         except BaseException as error:
-            call.raised(error)
+            if call is not None:
+                call.raised(error)
             raise
         finally:
             await events.aclose()
-        call.complete()
-
-    return _watching(original, watched)
-
-
-def _watching(original: Callable[..., Any], watched: Callable[[Call, Any], Any]) -> Callable[..., Any]:
-    def stream(self: Any) -> Any:
-        call = _call_of(self)
-        return original(self) if call is None else watched(call, original(self))
+        if call is not None:
+            call.complete()
 
     return stream
 

@@ -4,10 +4,12 @@ Put functions in the place of others, and take them back.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
-from threading import Lock
+from collections.abc import Callable, Iterator
+from inspect import getattr_static
+from threading import RLock
 from typing import Any
+
+from obskit.integrations._alike import alike
 
 _ABSENT = object()
 
@@ -24,21 +26,33 @@ class Patches:
     """
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._lock = RLock()
         self._made: dict[tuple[int, str], tuple[Any, Any, Any]] = {}
         self.on = False
+
+    def __iter__(self) -> Iterator[tuple[Any, str, Any, Any]]:
+        """
+        List what is patched: where, which attribute, what stood there, and what stands there for it.
+        """
+        return iter([(owner, key[1], before, ours) for key, (owner, before, ours) in self._made.items()])
 
     def put(self, owner: Any, name: str, around: Callable[[Any], Any]) -> None:
         """
         Put `around(what stands there)` into an attribute of a module, class or object, once; None stands for nothing.
+
+        What stands there then looks as before to those who inspect it: a static method stays one.
         """
         with self._lock:
             if (id(owner), name) in self._made:
                 return
-            original = getattr(owner, name, None)
+            found = getattr_static(owner, name, None)
+            holder = type(found) if isinstance(found, (staticmethod, classmethod)) else None
+            original = found if holder is None else found.__func__
             ours = around(original)
             if original is not None:
-                wraps(original)(ours)
+                ours = alike(original, ours)
+            if holder is not None:
+                ours = holder(ours)
             self._made[id(owner), name] = owner, vars(owner).get(name, _ABSENT), ours
             self.on = True
             setattr(owner, name, ours)

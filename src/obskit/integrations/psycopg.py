@@ -13,6 +13,7 @@ own cursor classes, are timed too.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -35,7 +36,7 @@ from obskit.integrations.dbapi import MARK, rows_of
 
 try:
     import psycopg
-    from psycopg import sql
+    from psycopg import conninfo, sql
 except ImportError as error:
     raise MissingExtraError("obskit.integrations.psycopg needs psycopg 3: pip install 'obskit[psycopg]'") from error
 
@@ -131,15 +132,15 @@ def _done(op: DbOperation, cursor: Any) -> None:
 
 
 def _execute(original: Around) -> Around:
-    def execute(self: Any, query: Any, *args: Any, **kwargs: Any) -> Any:
+    def execute(self: Any, query: Any, params: Any = None, *, prepare: Any = None, binary: Any = None) -> Any:
         if not plan.active:
-            return original(self, query, *args, **kwargs)
+            return original(self, query, params, prepare=prepare, binary=binary)
         op = begin(_source_of(self), _text_of(query, self))
         if limits.explain:
-            _let_explain(op, self, query, args, kwargs)
+            op.explain = partial(explain, self.connection, query, params, op.statement)
         sent = _sending(self, op, 1)
         try:
-            result = original(self, query, *args, **kwargs)
+            result = original(self, query, params, prepare=prepare, binary=binary)
         except BaseException as error:
             _refused(self, op, sent, error)
             raise
@@ -150,15 +151,15 @@ def _execute(original: Around) -> Around:
 
 
 def _execute_async(original: Around) -> Around:
-    async def execute(self: Any, query: Any, *args: Any, **kwargs: Any) -> Any:
+    async def execute(self: Any, query: Any, params: Any = None, *, prepare: Any = None, binary: Any = None) -> Any:
         if not plan.active:
-            return await original(self, query, *args, **kwargs)
+            return await original(self, query, params, prepare=prepare, binary=binary)
         op = begin(_source_of(self), _text_of(query, self))
         if limits.explain:
-            _let_explain(op, self, query, args, kwargs)
+            op.explain = partial(explain, self.connection, query, params, op.statement)
         sent = _sending(self, op, 1)
         try:
-            result = await original(self, query, *args, **kwargs)
+            result = await original(self, query, params, prepare=prepare, binary=binary)
         except BaseException as error:
             _refused(self, op, sent, error)
             raise
@@ -169,13 +170,14 @@ def _execute_async(original: Around) -> Around:
 
 
 def _executemany(original: Around) -> Around:
-    def executemany(self: Any, query: Any, params_seq: Iterable[Any], **kwargs: Any) -> Any:
+    def executemany(self: Any, query: Any, params_seq: Iterable[Any], *, returning: bool = False) -> Any:
         if not plan.active:
-            return original(self, query, params_seq, **kwargs)
+            return original(self, query, params_seq, returning=returning)
         op = begin(_source_of(self), _text_of(query, self))
         sent = _sending(self, op, 0)
         try:
-            result = original(self, query, params_seq if sent is None else _counted(params_seq, sent), **kwargs)
+            counted = params_seq if sent is None else _counted(params_seq, sent)
+            result = original(self, query, counted, returning=returning)
         except BaseException as error:
             _refused(self, op, sent, error)
             raise
@@ -186,13 +188,14 @@ def _executemany(original: Around) -> Around:
 
 
 def _executemany_async(original: Around) -> Around:
-    async def executemany(self: Any, query: Any, params_seq: Iterable[Any], **kwargs: Any) -> Any:
+    async def executemany(self: Any, query: Any, params_seq: Iterable[Any], *, returning: bool = False) -> Any:
         if not plan.active:
-            return await original(self, query, params_seq, **kwargs)
+            return await original(self, query, params_seq, returning=returning)
         op = begin(_source_of(self), _text_of(query, self))
         sent = _sending(self, op, 0)
         try:
-            result = await original(self, query, params_seq if sent is None else _counted(params_seq, sent), **kwargs)
+            counted = params_seq if sent is None else _counted(params_seq, sent)
+            result = await original(self, query, counted, returning=returning)
         except BaseException as error:
             _refused(self, op, sent, error)
             raise
@@ -298,11 +301,6 @@ def _copy_async(original: Around) -> Around:
         _done(op, self)
 
     return copy
-
-
-def _let_explain(op: DbOperation, cursor: Any, query: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    params = args[0] if args else kwargs.get("params")
-    op.explain = partial(explain, cursor.connection, query, params, op.statement)
 
 
 def explain(connection: Any, query: Any, params: Any, statement: Statement, found: SlowQuery) -> None:
@@ -642,6 +640,7 @@ def _shut(cursor: Any) -> None:
 
 # Pools of psycopg_pool.
 
+_counted_name = re.compile(r"pool-\d+").fullmatch
 # Asked in turn for the name of a pool; the pool's own is the last resort.
 namers: list[Callable[[Any], str | None]] = []
 
@@ -650,8 +649,21 @@ def _name_of(pool: Any) -> str | None:
     known = pools.name_of(pool)
     if known is not None:
         return known
-    name = next((found for namer in namers if (found := namer(pool))), str(pool.name))
-    return pools.add(pool, name, _size_of)
+    name = next((found for namer in namers if (found := namer(pool))), None)
+    if name is None and _counted_name(str(pool.name)):
+        return pools.share(pool, _database_of(pool), _size_of)
+    return pools.add(pool, name or str(pool.name), _size_of)
+
+
+def _database_of(pool: Any) -> str:
+    """
+    Name a pool that has no name but the number that psycopg_pool gives it: an application may make many of them.
+    """
+    try:
+        named = (pool.kwargs or {}).get("dbname") or conninfo.conninfo_to_dict(pool.conninfo or "").get("dbname")
+    except Exception:  # functions give them
+        named = None
+    return str(named or SYSTEM)
 
 
 def _size_of(pool: Any) -> Size | None:
@@ -663,13 +675,13 @@ def _size_of(pool: Any) -> Size | None:
 
 
 def _getconn(original: Around) -> Around:
-    def getconn(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def getconn(self: Any, timeout: Any = None) -> Any:
         name = _name_of(self)
         if name is None:
-            return original(self, *args, **kwargs)
+            return original(self, timeout)
         op = begin_wait(name)
         try:
-            connection = original(self, *args, **kwargs)
+            connection = original(self, timeout)
         except BaseException as error:
             end_wait(op, error)
             raise
@@ -681,13 +693,13 @@ def _getconn(original: Around) -> Around:
 
 
 def _getconn_async(original: Around) -> Around:
-    async def getconn(self: Any, *args: Any, **kwargs: Any) -> Any:
+    async def getconn(self: Any, timeout: Any = None) -> Any:
         name = _name_of(self)
         if name is None:
-            return await original(self, *args, **kwargs)
+            return await original(self, timeout)
         op = begin_wait(name)
         try:
-            connection = await original(self, *args, **kwargs)
+            connection = await original(self, timeout)
         except BaseException as error:
             end_wait(op, error)
             raise
@@ -699,17 +711,17 @@ def _getconn_async(original: Around) -> Around:
 
 
 def _putconn(original: Around) -> Around:
-    def putconn(self: Any, connection: Any, *args: Any, **kwargs: Any) -> Any:
-        _given_back(connection)
-        return original(self, connection, *args, **kwargs)
+    def putconn(self: Any, conn: Any) -> Any:
+        _given_back(conn)
+        return original(self, conn)
 
     return putconn
 
 
 def _putconn_async(original: Around) -> Around:
-    async def putconn(self: Any, connection: Any, *args: Any, **kwargs: Any) -> Any:
-        _given_back(connection)
-        return await original(self, connection, *args, **kwargs)
+    async def putconn(self: Any, conn: Any) -> Any:
+        _given_back(conn)
+        return await original(self, conn)
 
     return putconn
 

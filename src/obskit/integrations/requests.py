@@ -23,9 +23,17 @@ _patches = Patches()
 
 
 def _with_ids(send: Callable[..., Any]) -> Callable[..., Any]:
-    def send_with_ids(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+    def send_with_ids(
+        self: Any,
+        request: Any,
+        stream: Any = False,
+        timeout: Any = None,
+        verify: Any = True,
+        cert: Any = None,
+        proxies: Any = None,
+    ) -> Any:
         added = _added(request) if _patches.on else None  # else somebody has patched it after us
-        return send(self, with_headers(request, added) if added else request, *args, **kwargs)
+        return send(self, with_headers(request, added) if added else request, stream, timeout, verify, cert, proxies)
 
     return send_with_ids
 

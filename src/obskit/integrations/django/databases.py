@@ -114,17 +114,17 @@ def _text_of(query: Any, cursor: Any) -> Any:
 
 
 def _executed(original: Around) -> Around:
-    def execute(self: Any, query: Any, params: Any, *rest: Any) -> Any:
+    def execute(self: Any, sql: Any, params: Any, *ignored_wrapper_args: Any) -> Any:
         cursor = self.cursor
         if not plan.active or is_timed(cursor):
-            return original(self, query, params, *rest)
+            return original(self, sql, params, *ignored_wrapper_args)
         self._obskit_open = None
         source = _source_of(self.db)
-        op = begin(source, query if type(query) is str else _text_of(query, cursor))
+        op = begin(source, sql if type(sql) is str else _text_of(sql, cursor))
         if limits.explain:
-            let_explain(op, cursor, query, params)
+            let_explain(op, cursor, sql, params)
         try:
-            result = original(self, query, params, *rest)
+            result = original(self, sql, params, *ignored_wrapper_args)
         except BaseException as error:
             fail(op, error)
             raise
