@@ -8,9 +8,10 @@ import atexit
 import signal
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from obskit.ai import pricing
 from obskit.ai.budgeting import keeper
@@ -66,7 +67,17 @@ class Runtime:
         self.lines = settings.access_log  # whether anything asks who a request's client is
         self._store: Any = None
         self._sinks: list[Sink] = []
-        self.writer = logs.Writer(settings, recorder)
+        self.writer = logs.Writer(
+            settings, recorder
+        )  # also of a disabled one: its loggers' lines are the application's
+        if settings.enabled:
+            self._start(extra_sinks)
+        else:
+            self.lines = False
+            self.routes = Routes(Settings(metrics_path=None, health_path=None), None)
+
+    def _start(self, extra_sinks: Sequence[Sink]) -> None:
+        settings = self.settings
         try:
             self._build()
             self._sinks += extra_sinks
@@ -146,7 +157,7 @@ class Runtime:
         """
         Say once which routes and hooks are on.
         """
-        if self._announced:
+        if self._announced or not self.settings.enabled:
             return
         self._announced = True
         settings = self.settings
@@ -173,43 +184,61 @@ class Runtime:
         """
         Put out what is queued; the runtime stays.
         """
-        keeper.flush()
-        for sink in self._sinks:
-            try:
-                sink.flush()
-            except Exception as error:
-                recorder.failed(sink.name, error)
-        self.writer.flush()
+        _each(self._flushes())
+
+    def _flushes(self) -> list[_Part]:
+        return [("ai", keeper.flush), *((sink.name, sink.flush) for sink in self._sinks), ("logs", self.writer.flush)]
 
     def close(self) -> None:
         """
         Flush, and release everything but the writer, which loggers use until they have another.
         """
-        keeper.flush()  # while sinks hear what it tells
-        recorder.bind(())
-        keeper.unbind()
-        pricing.use({})
-        limits.clear()
-        health.unbind()
+        parts: list[_Part] = [
+            ("ai", keeper.flush),  # while sinks hear what it tells
+            ("runtime", lambda: recorder.bind(())),
+            ("ai", keeper.unbind),
+            ("ai", lambda: pricing.use({})),
+            ("ai", limits.clear),
+            ("health", health.unbind),
+            ("metrics", self._leave_metrics),
+            *self._flushes(),
+            *((sink.name, sink.close) for sink in self._sinks),
+        ]
+        _each(parts)
+
+    def _leave_metrics(self) -> None:
         if self._store is not None:
             from obskit.metrics.declare import listeners
             from obskit.metrics.queries import queries
 
             queries.stop()
             listeners[:] = [listener for listener in listeners if listener != self._store.add]
-        self.flush()
-        for sink in self._sinks:
-            try:
-                sink.close()
-            except Exception as error:
-                recorder.failed(sink.name, error)
 
     def give_up(self) -> None:
         """
         Release what was built by now.
         """
-        self.close()
-        self.writer.close()
+        _each([("runtime", self.close), ("logs", self.writer.close)])
+
+
+_Part: TypeAlias = tuple[str, Callable[[], object]]
+
+
+def _each(parts: Sequence[_Part]) -> None:
+    """
+    Carry out every part, whatever one of them raises: what comes last has the most to lose.
+    """
+    raised: Exception | None = None
+    for name, part in parts:
+        try:
+            part()
+        except Exception as error:
+            try:
+                recorder.failed(name, error)
+            except Exception as first:  # of a test, which wants to see it
+                raised = raised or first
+    if raised is not None:
+        raise raised
 
 
 _lock = threading.RLock()
@@ -274,23 +303,12 @@ def stand(given: Mapping[str, Any], extra_sinks: Sequence[Sink] = ()) -> Runtime
 
 def _start(given: Mapping[str, Any], extra_sinks: Sequence[Sink]) -> Runtime:
     settings = Settings.read(given)
-    if not settings.enabled:
-        return _disabled(settings)
     runtime = Runtime(settings, extra_sinks)
     try:
         runtime.register()
     except BaseException:
         runtime.give_up()
         raise
-    return runtime
-
-
-def _disabled(settings: Settings) -> Runtime:
-    runtime = Runtime.__new__(Runtime)
-    runtime.settings, runtime.registry, runtime.hooks = settings, None, []
-    runtime.writer = logs.Writer(settings, recorder)  # its loggers' lines are the application's
-    runtime._store, runtime._sinks, runtime.lines = None, [], False
-    runtime.routes = Routes(Settings(metrics_path=None, health_path=None), None)
     return runtime
 
 
@@ -315,12 +333,18 @@ def shutdown() -> None:
     with _lock:
         runtime, _runtime = _runtime, None
         if runtime is not None:
-            runtime.close()
-            logs.stand_alone(runtime.settings)
-            runtime.writer.close()
-            recorder.reset()
-        for follower in list(_followers):
-            follower.follow(None)
+            parts: list[_Part] = [
+                ("runtime", runtime.close),
+                ("logs", lambda: logs.stand_alone(runtime.settings)),
+                ("logs", runtime.writer.close),
+                ("runtime", _forget_counts),
+            ]
+            _each([*parts, *(("runtime", partial(follower.follow, None)) for follower in list(_followers))])
+
+
+def _forget_counts() -> None:
+    recorder.reset()
+    recorder.bind(())  # no plan keeps a test's clock
 
 
 atexit.register(shutdown)

@@ -217,15 +217,16 @@ class Keeper:
         """
         Write what is settled, where that can be.
         """
-        from obskit.ai.ledger import UnavailableError
+        if self._ledger is None:
+            return
+        from obskit.ai.ledger import UnavailableError  # with the first ledger it was imported already
 
-        if self._ledger is not None:
-            try:
-                self._ledger.write()
-            except UnavailableError:
-                return  # it has been told
-            except Exception as error:
-                recorder.failed("ai", error)
+        try:
+            self._ledger.write()
+        except UnavailableError:
+            return  # it has been told
+        except Exception as error:
+            recorder.failed("ai", error)
 
     # Around a call
 

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from obskit.integrations import logging
+from obskit.recorder import recorder
 from obskit.runtime import Runtime, standing
 from obskit.runtime import configure as configure_runtime
 
@@ -50,28 +51,39 @@ def configure(**settings: Any) -> Runtime:
             runtime.hooks.append("logging")
         for name, libraries in AUTO.items():
             is_there = any(sys.modules.get(library) or find_spec(library.partition(".")[0]) for library in libraries)
-            if is_there and name not in runtime.hooks:
-                _instrument_when_imported(name, libraries)
+            if is_there and name not in runtime.hooks and _instrument_when_imported(name, libraries):
                 runtime.hooks.append(name)
     return runtime
 
 
-def _instrument_when_imported(name: str, libraries: tuple[str, ...]) -> None:
+def _instrument_when_imported(name: str, libraries: tuple[str, ...]) -> bool:
+    """
+    Turn an integration on, now or with the import of its library; False where what is installed cannot be imported.
+    """
+
     def instrument(module: object) -> None:
         runtime = standing()
-        integration = import_module(f"obskit.integrations.{name}")
         # It is half there where it is what imports the library; whoever imports it by name turns it on by name.
-        if runtime is not None and name in runtime.hooks and hasattr(integration, "instrument"):
-            integration.instrument()
+        if runtime is not None and name in runtime.hooks:
+            try:
+                integration = import_module(f"obskit.integrations.{name}")
+                if hasattr(integration, "instrument"):
+                    integration.instrument()
+            except Exception as error:  # the application imports the library, and wants that alone
+                recorder.failed("auto", error)
 
     if name in _WAIT_THEMSELVES or any(library in sys.modules for library in libraries):
-        import_module(f"obskit.integrations.{name}").instrument()
+        try:
+            import_module(f"obskit.integrations.{name}").instrument()
+        except ImportError:  # such as of a Python that was built without SQLite
+            return False
     for library in libraries:
         if library not in sys.modules and name not in _WAIT_THEMSELVES and library not in _awaited:
             from wrapt import register_post_import_hook  # 20 ms, which only `auto` pays
 
             _awaited.add(library)
             register_post_import_hook(instrument, library)
+    return True
 
 
 _awaited: set[str] = set()

@@ -54,6 +54,13 @@ def _key(labels: Any) -> Labels:
     return tuple(map(str, labels)) if isinstance(labels, tuple) else (str(labels),)
 
 
+def _alone() -> bool:
+    """
+    Ask: nobody else does.
+    """
+    return True
+
+
 class Queries:
     """
     Run the queries of every gauge, one after another, in one daemon thread a process.
@@ -67,7 +74,7 @@ class Queries:
         self._wake = Condition()
         self._thread: Thread | None = None
         self._running = False
-        self.lead: Callable[[], bool] = lambda: True  # whether this worker asks for all of them
+        self.lead: Callable[[], bool] = _alone  # whether this worker asks for all of them
 
     def add(self, query: Query) -> None:
         """
@@ -100,7 +107,7 @@ class Queries:
         Let the thread end; it is not waited for, since a query may hang.
         """
         with self._wake:
-            self._running = False
+            self._running, self.lead = False, _alone
             self._thread = None
             self._wake.notify()
         self._ask_all_anew()

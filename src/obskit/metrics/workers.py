@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 _KEPT = 10
 
 
+def _nothing() -> None:
+    """
+    Tell nobody.
+    """
+
+
 class Workers:
     """
     Be the home of a store's figures.
@@ -48,7 +54,7 @@ class Workers:
         self._service = service
         self._path = path
         self._most = _KEPT * max_label_sets
-        self.settled: Callable[[], None] = lambda: None
+        self.settled: Callable[[], None] = _nothing
         self.start_over()
         _all.add(self)
 
@@ -114,9 +120,10 @@ class Workers:
     @property
     def are_shared(self) -> bool:
         """
-        Tell whether other workers may read the figures; False before it is settled.
+        Tell whether other workers may read figures of this one; False before it is settled. A directory that fails
+        later changes nothing in that: what lies in it already stays in use.
         """
-        return self._directory is not None
+        return self._file is not None
 
     @property
     def slot(self) -> str:
@@ -142,7 +149,6 @@ class Workers:
                 return self._file.allocate(self._file.family(family.stored, family.name), key, size)
             except OSError as error:
                 self._degrade(error)
-                self.settled()
         return in_memory(size)
 
     def exemplars(self, family: Family[Any], key: Labels, slots: int) -> Exemplars | MemoryExemplars:
@@ -187,7 +193,7 @@ class Workers:
             if self._file is not None:
                 self._file.close()
             self._directory = self._file = None
-            self._leads = False
+            self._leads, self.settled = False, _nothing
 
 
 _all: weakref.WeakSet[Workers] = weakref.WeakSet()
