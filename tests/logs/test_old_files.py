@@ -14,6 +14,7 @@ import pytest
 
 from obskit.logs.files import LogFile
 from obskit.logs.old_files import ABANDONED, OldFiles
+from obskit.recorder import recorder
 from obskit.testing import FakeClock
 
 NOON = 1_793_707_200.0  # 2026-11-03T12:00:00Z
@@ -263,3 +264,61 @@ def test_a_day_without_a_new_file_has_them_tidied_too(path):
     file.close()
 
     assert ["app.jsonl"] == names(path)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "link", "dangling link", "socket"])
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_what_is_no_file_is_left_alone_and_stops_nobody(path, kind, ending):
+    """
+    Something else that has an old file's name neither holds the thread nor ends its work, and is still there.
+    """
+    put_aside(path, 0, 2)
+    other, elsewhere = path.parent / name(2, ending), path.parent / "elsewhere"
+    elsewhere.write_text("theirs")
+    make = {
+        "fifo": lambda: os.mkfifo(other),
+        "folder": lambda: os.mkdir(other),
+        "link": lambda: os.symlink(elsewhere, other),
+        "dangling link": lambda: os.symlink(path.parent / "nowhere", other),
+        "socket": lambda: os.mknod(other, 0o600 | stat.S_IFSOCK),
+    }
+    make[kind]()
+    keeper(path, keep_files=1, compress=True, keep_days=2).pass_over()
+
+    assert sorted(["elsewhere", other.name, name(3, ".gz")]) == names(path)
+    assert "theirs" == elsewhere.read_text()
+
+
+def test_a_file_that_fails_does_not_stop_the_others(path):
+    """
+    A file that cannot be compressed is counted and stays; those before and after it are compressed, others deleted.
+    """
+    put_aside(path, 0, 1, 2, 3)
+    part = path.parent / f".{name(2)}.gz.part"
+    part.mkdir()
+    recorder.strict = False
+    keeper(path, keep_files=3, compress=True).pass_over()
+    failures = recorder.errors.pop("logs")
+
+    assert 1 == failures
+    assert [part.name, name(1, ".gz"), name(2), name(3, ".gz")] == names(path)
+
+
+@pytest.mark.parametrize("kind", ["link", "fifo", "of another"])
+def test_a_part_is_made_anew_and_no_link_is_followed(path, kind):
+    """
+    What lies where the compressed file is made is removed, and not written through, whatever it is.
+    """
+    put_aside(path, 0)
+    part, elsewhere = path.parent / f".{name(3)}.gz.part", path.parent / "elsewhere"
+    elsewhere.write_text("theirs")
+    make = {
+        "link": lambda: os.symlink(elsewhere, part),
+        "fifo": lambda: os.mkfifo(part),
+        "of another": lambda: os.link(elsewhere, part),
+    }
+    make[kind]()
+    keeper(path, compress=True).pass_over()
+
+    assert {"elsewhere", name(3, ".gz")} == set(names(path))
+    assert ("theirs", TEXT) == (elsewhere.read_text(), text_of(path.parent / name(3, ".gz")))

@@ -15,7 +15,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import BinaryIO, NamedTuple
 
@@ -69,9 +69,9 @@ class OldFiles:
         """
         Forget the thread: a forked child has none.
         """
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler, or a finaliser, may log while its thread holds it
         self._wake = threading.Event()
-        self._stopped = False
+        self._stopped = self._is_starting = False
         self._thread: threading.Thread | None = None
 
     def path_for(self, last_line: float) -> str:
@@ -87,9 +87,10 @@ class OldFiles:
 
     def found(self) -> list[_Old]:
         """
-        List the old files, the oldest first.
+        List the old files, the oldest first. What has such a name and is no file, such as a FIFO, is not ours.
         """
-        names = map(self._is_old, os.listdir(self._folder))
+        with os.scandir(self._folder) as entries:
+            names = [self._is_old(entry.name) for entry in entries if entry.is_file(follow_symlinks=False)]
         return sorted(_Old(name[1], os.path.join(self._folder, name[0])) for name in names if name)
 
     def tidy(self) -> None:
@@ -100,13 +101,17 @@ class OldFiles:
             return
         with self._lock:
             self._wake.set()
-            if self._thread is None and not self._stopped:
+            if self._thread is not None or self._stopped or self._is_starting:
+                return
+            self._is_starting = True
+            try:
                 thread = threading.Thread(target=self._run, name="obskit-old-files", daemon=True)
-                try:
-                    thread.start()
-                except RuntimeError:
-                    return  # the interpreter is ending; the next process does it
+                thread.start()
                 self._thread = thread
+            except RuntimeError:
+                pass  # the interpreter is ending, or there are too many; the next process does it, or the next file
+            finally:
+                self._is_starting = False
 
     def stop(self) -> None:
         """
@@ -120,7 +125,8 @@ class OldFiles:
 
     def _run(self) -> None:
         if sys.platform == "linux":  # elsewhere it would be the priority of the whole process
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+            with suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
         waits = iter(_WAITS)
         while True:
             self._wake.clear()
@@ -149,10 +155,13 @@ class OldFiles:
         for old in files:
             if self._stopped:
                 return False
-            if old in surplus:
-                left |= not self._delete(old)
-            elif self._compress and not old.compressed:
-                left |= not self._gzip(old)
+            try:
+                if old in surplus:
+                    left |= not self._delete(old)
+                elif self._compress and not old.compressed:
+                    left |= not self._gzip(old)
+            except OSError as error:  # this one stays, and the others have their turn
+                recorder.failed("logs", error)
         return left
 
     def _delete(self, old: _Old) -> bool:
@@ -164,7 +173,7 @@ class OldFiles:
                 if source is None:
                     return False
                 os.unlink(old.path)
-            if os.path.exists(self._part_of(old)):
+            if os.path.lexists(self._part_of(old)):
                 os.unlink(self._part_of(old))
         except FileNotFoundError:
             pass  # another process was faster
@@ -188,11 +197,10 @@ class OldFiles:
 
     def _replace(self, old: _Old, source: BinaryIO) -> bool:
         part_path = self._part_of(old)
-        with open(os.open(part_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b") as part:
-            if not _lock(part) or not _is_at(part, part_path):
+        with self._new(part_path) as part:
+            if part is None:
                 return False
             try:
-                part.truncate()
                 with gzip.GzipFile(filename="", mode="wb", compresslevel=_LEVEL, fileobj=part) as out:
                     shutil.copyfileobj(source, out, _CHUNK)
                 part.flush()
@@ -205,6 +213,18 @@ class OldFiles:
             os.rename(old.path, old.path + ".gz")
         return True
 
+    @contextmanager
+    def _new(self, path: str) -> Iterator[BinaryIO | None]:
+        """
+        Make a file that nobody has; None: another process is at the one that is there.
+        """
+        descriptor = _made(path) or (_made(path) if _is_given_up(path) else None)
+        if descriptor is None:
+            yield None
+            return
+        with open(descriptor, "r+b") as file:
+            yield file if _lock(file) and _is_at(file, path) else None
+
     def _part_of(self, old: _Old) -> str:
         # A leading dot, so that no log shipper takes it for a file of lines.
         return os.path.join(self._folder, f".{os.path.basename(old.path)}.gz.part")
@@ -214,7 +234,7 @@ class OldFiles:
         """
         Open a file for one who wants it alone; None: somebody may still write to it.
         """
-        with open(path, "rb") as source:
+        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as source:
             try:
                 alone = _lock(source) or self._clock() - os.fstat(source.fileno()).st_ctime > ABANDONED
                 if not _is_at(source, path):
@@ -222,6 +242,29 @@ class OldFiles:
                 yield source if alone else None
             finally:
                 _unlock(source)
+
+
+def _made(path: str) -> int | None:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except FileExistsError:
+        return None
+
+
+def _is_given_up(path: str) -> bool:
+    """
+    Remove what is at a path, a link too, unless another process holds its lock.
+    """
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+            if not _lock(file):
+                return False
+            os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except OSError:  # a link, or somebody else's
+        os.unlink(path)
+    return True
 
 
 def _lock(file: BinaryIO) -> bool:
