@@ -2,6 +2,7 @@
 A queue keeps a slow output out of the way, is bounded, and loses nothing at an orderly end.
 """
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -15,6 +16,11 @@ from obskit.logs import queued
 from obskit.logs.queued import QueuedTarget
 from obskit.logs.stream import LineStream
 from obskit.recorder import recorder
+
+try:
+    import trio
+except ImportError:
+    trio = None
 
 INFO, WARNING = 20, 30
 
@@ -171,6 +177,72 @@ def test_a_warning_to_an_output_that_is_stuck_does_not_hold_its_caller_for_ever(
     queue.flush()
 
     assert ([], [b"warning\n"]) == (stuck, output.lines)
+
+
+def test_an_output_that_is_known_to_be_stuck_holds_nobody(make, output, monkeypatch):
+    """
+    Once somebody has waited in vain nobody does, until the output takes a line again.
+    """
+    queue = make(output)
+    monkeypatch.setattr(queued, "THROUGH_SECONDS", 0.01)
+    queue.at(WARNING).write(line(0))
+    monkeypatch.setattr(queued, "THROUGH_SECONDS", 3600)
+    caller = threading.Thread(target=queue.at(WARNING).write, args=(line(1),))
+    caller.start()
+    caller.join(30)
+    is_held = caller.is_alive()
+    stuck = list(output.lines)
+    output.free()
+    queue.flush()
+    queue.at(WARNING).write(line(2))
+
+    assert ([], False) == (stuck, is_held)
+    assert [line(number) for number in range(3)] == output.lines
+
+
+def in_asyncio(work):
+    async def main():
+        work()
+
+    asyncio.run(main())
+
+
+def in_trio(work):
+    async def main():
+        work()
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize("run", [in_asyncio, in_trio] if trio is not None else [in_asyncio])
+def test_an_event_loop_never_waits(make, output, run):
+    """
+    A WARNING that is logged in an event loop is taken at once while the output is stuck, and is the next to come out.
+    """
+    queue = make(output)
+    queue.put(line(0))
+    output.at_work.acquire(timeout=30)
+    queue.put(line(1))
+    run(lambda: queue.at(WARNING).write(b"warning\n"))
+    stuck = list(output.lines)
+    output.free()
+    queue.flush()
+
+    assert ([], [line(0), b"warning\n", line(1)]) == (stuck, output.lines)
+
+
+def test_urgent_lines_are_bounded_too(make, output, dropped):
+    """
+    What finds no place among the lines that go first is counted, like others.
+    """
+    queue = make(output, 10)
+    queue.put(line(0))
+    output.at_work.acquire(timeout=30)
+    in_asyncio(lambda: [queue.at(WARNING).write(line(number)) for number in range(1, 16)])
+    output.free()
+    queue.flush()
+
+    assert ([line(number) for number in range(11)], {("logs", "queue_full"): 5}) == (output.lines, dropped)
 
 
 def test_an_output_that_raises_costs_its_lines_only(make, dropped):

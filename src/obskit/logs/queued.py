@@ -5,6 +5,7 @@ Keep a slow output out of the application's way: lines wait in a queue, and a th
 from __future__ import annotations
 
 import atexit
+import sys
 import threading
 import weakref
 from collections import deque
@@ -49,9 +50,9 @@ class QueuedTarget:
     """
     Take lines for a slow target. One thread writes to it, and starts with the first line.
 
-    Lines of WARNING and above are written through: before those that wait, and whoever logs them waits. The others
-    are lost with a process that is killed. A forked child starts with an empty queue, since its parent writes what
-    was in it.
+    Lines of WARNING and above are written through: before those that wait, and whoever logs them waits; but an event
+    loop does not, and nobody does for an output that is known to be stuck. The others are lost with a process that is
+    killed. A forked child starts with an empty queue, since its parent writes what was in it.
 
     Args:
         target: Where lines go.
@@ -68,6 +69,7 @@ class QueuedTarget:
         # Both may be put to in a signal's handler that interrupts a put.
         self._queue: SimpleQueue[_Item] = SimpleQueue()
         self._urgent: deque[_Wish] = deque()
+        self._is_stuck = False  # somebody has waited in vain, and no line was written since
         self._starting, self._writing = threading.Lock(), threading.Lock()
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -94,13 +96,16 @@ class QueuedTarget:
         """
         Write a line before all that wait.
         """
-        if self._is_running() and threading.current_thread() is not self._thread:
+        if not self._is_running() or threading.current_thread() is self._thread:
+            self._target.write(line)
+        elif len(self._urgent) >= self._size:
+            recorder.dropped["logs", "queue_full"] += 1
+        else:
             wish = _Wish(line)
             self._urgent.append(wish)
             self._queue.put(_NUDGE)
-            wish.wait(THROUGH_SECONDS)
-        else:
-            self._target.write(line)
+            if not self._is_stuck and not _in_event_loop():
+                self._is_stuck = not wish.wait(THROUGH_SECONDS)
         return len(line)
 
     def rest(self, line: bytes, taken: int | None) -> None:
@@ -152,6 +157,8 @@ class QueuedTarget:
                     recorder.dropped["logs", "flush_timeout"] += 1
         except Empty:
             pass
+        while _first_of(self._urgent) is not None:
+            recorder.dropped["logs", "flush_timeout"] += 1
 
     def _is_running(self) -> bool:
         if self._thread is not None:
@@ -172,8 +179,8 @@ class QueuedTarget:
     def _run(self) -> None:
         try:
             while (item := self._queue.get()) is not _STOP:
-                while self._urgent:
-                    self._grant(self._urgent.popleft())
+                while (wish := _first_of(self._urgent)) is not None:
+                    self._grant(wish)
                 if isinstance(item, bytes):
                     self._write(item)
                 elif item is not _NUDGE:
@@ -195,6 +202,7 @@ class QueuedTarget:
             except Exception as error:
                 recorder.dropped["logs", reason_of(error)] += 1
                 recorder.failed("logs", error)
+        self._is_stuck = False
 
 
 class _Through:
@@ -208,6 +216,21 @@ class _Through:
 
     def write(self, line: bytes) -> None:
         self.put(line)
+
+
+def _first_of(wishes: deque[_Wish]) -> _Wish | None:
+    try:
+        return wishes.popleft()
+    except IndexError:
+        return None
+
+
+def _in_event_loop() -> bool:
+    """
+    Tell whether an event loop runs in this thread: asyncio's or Trio's.
+    """
+    events, trio = sys.modules.get("asyncio.events"), sys.modules.get("trio.lowlevel")
+    return (events is not None and events._get_running_loop() is not None) or (trio is not None and trio.in_trio_run())
 
 
 _NUDGE, _STOP = _Wish(), _Wish()
