@@ -303,11 +303,31 @@ def test_a_child_writes_while_a_thread_of_its_parent_does():
     """
     A fork while another thread writes to an object leaves the child able to write.
     """
-    write = LineStream(io.BytesIO()).write
-    with write.__self__._write._lock:
-        told = in_child(lambda: write(LINE))
+    began, go = threading.Event(), threading.Event()
 
-    assert "None" == told
+    class Own(io.StringIO):
+        def write(self, text):
+            began.set()
+            go.wait(30)
+            return super().write(text)
+
+    stream = LineStream(own := Own())
+    writing = threading.Thread(target=stream.write, args=(LINE,))
+    writing.start()
+    began.wait(30)
+    stream.write(b"waits\n")
+
+    def in_the_child():
+        go.set()
+        stream.write(LINE)
+        return own.getvalue()
+
+    told = in_child(in_the_child)
+    go.set()
+    writing.join(30)
+
+    assert LINE.decode() == told
+    assert LINE.decode() + "waits\n" == own.getvalue()
 
 
 def program(source, **options):

@@ -17,6 +17,7 @@ from threading import RLock
 from typing import Any, TextIO
 from weakref import WeakSet
 
+from obskit.forks import at_fork
 from obskit.integrations._http import MARK, skipper
 from obskit.integrations._uncaught import Uncaught
 from obskit.logs import records
@@ -293,6 +294,12 @@ def _follow(writer: Writer | None) -> None:
             _takeover.apply()
 
 
+def _unlock_in_child() -> None:
+    global _lock
+    _lock = RLock()  # a thread of the parent may have been at it
+
+
+at_fork(after_in_child=_unlock_in_child)
 writers.follow(_follow)
 
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from threading import Lock
+from threading import RLock
 from typing import Any, cast
 
 from structlog import BoundLoggerBase
 from structlog.typing import FilteringBoundLogger
 
+from obskit.forks import at_fork
 from obskit.logs.lines import as_text, opened
 from obskit.logs.sampling import LEFT_OUT
 from obskit.logs.writer import NUMBERS, Writer, follow, level_name, standing
@@ -82,7 +83,7 @@ def get_logger(name: str | None = None, **initial_values: Any) -> FilteringBound
     return cast(FilteringBoundLogger, _class_of(name)(Named(name), (), initial_values))
 
 
-_lock = Lock()
+_lock = RLock()  # a finaliser may ask for a logger while its thread is here
 _classes: dict[str, type[BoundLogger]] = {}
 _writer: Writer | None = None
 
@@ -106,7 +107,7 @@ def _follow(writer: Writer | None) -> None:
     global _writer
     with _lock:
         _writer = writer
-        for name, cls in _classes.items():
+        for name, cls in list(_classes.items()):
             _equip(cls, name)
 
 
@@ -228,4 +229,10 @@ def _asynchronous(method: Method) -> Method:
     return asynchronous
 
 
+def _unlock_in_child() -> None:
+    global _lock
+    _lock = RLock()  # a thread of the parent may have been at it
+
+
+at_fork(after_in_child=_unlock_in_child)
 follow(_follow)

@@ -5,11 +5,16 @@ Leave lines out where one would say what the last hundred said, and count them.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from threading import Lock
+from threading import RLock
+from weakref import WeakSet
+
+from obskit.forks import at_fork
 
 # Messages that are counted apart in one second; what comes beyond that is written.
 MAX_KEYS = 4096
 LEFT_OUT = -1
+
+_locked: WeakSet[Sampler | EveryNth] = WeakSet()
 
 
 class Sampler:
@@ -28,8 +33,9 @@ class Sampler:
         self._first = first
         self._every = every
         self._dropped = dropped
-        self._lock = Lock()
+        self._lock = RLock()  # a finaliser may log while its thread is here
         self._second = 0
+        _locked.add(self)
         self._counts: dict[Hashable, list[int]] = {}  # key -> lines in this second, lines left out since the last one
 
     def admit(self, key: Hashable, now: float) -> int:
@@ -39,12 +45,14 @@ class Sampler:
         second = int(now)
         with self._lock:
             if second != self._second:
-                self._second = second
-                self._counts = {key: [0, counts[1]] for key, counts in self._counts.items() if counts[1]}
+                self._second, before, self._counts = second, self._counts, {}
+                for other, (_, left_out) in before.items():
+                    if left_out:
+                        self._counts.setdefault(other, [0, 0])[1] += left_out
             counts = self._counts.get(key)
             if counts is None:
                 if len(self._counts) < MAX_KEYS:
-                    self._counts[key] = [1, 0]
+                    self._counts.setdefault(key, [0, 0])[0] += 1
                 return 0
             counts[0] += 1
             beyond = counts[0] - self._first
@@ -64,8 +72,9 @@ class EveryNth:
     def __init__(self, every: int, dropped: Callable[[], None]) -> None:
         self._every = every
         self._dropped = dropped
-        self._lock = Lock()
+        self._lock = RLock()  # a finaliser may log while its thread is here
         self._seen = 0
+        _locked.add(self)
         self._left_out = 0
 
     def admit(self, always: bool) -> int:
@@ -81,3 +90,12 @@ class EveryNth:
             self._left_out += 1
         self._dropped()
         return LEFT_OUT
+
+
+def _unlock_in_child() -> None:
+    # A thread of the parent may have been counting; the child has no such thread.
+    for sampler in list(_locked):
+        sampler._lock = RLock()
+
+
+at_fork(after_in_child=_unlock_in_child)

@@ -6,21 +6,29 @@ from __future__ import annotations
 
 import errno
 import io
+import logging
 import os
 import select
 import stat
 import sys
 import weakref
+from collections import deque
 from collections.abc import Callable
-from threading import Lock
-from typing import IO, Any, Protocol
+from threading import RLock, get_ident
+from typing import IO, Any, Protocol, cast
 
 from obskit.forks import at_fork
 from obskit.logs.cut import cut
+from obskit.logs.lines import render
+from obskit.recorder import recorder
 
 # What a pipe takes in one piece, in bytes. Systems that promise less have one developer, not several workers, and
 # Windows, which promises none.
 PIPE_BYTES = max(getattr(select, "PIPE_BUF", 0), 4096)
+# Lines that may wait for a stream that is no file while another thread writes to it.
+MAX_WAITING = 1000
+# So much of a line's start tells whether another line says it again.
+_ECHO_BYTES = 64
 
 
 class Target(Protocol):
@@ -59,16 +67,16 @@ class LineStream:
 
     def __init__(self, stream: IO[Any] | None, *, owned: bool = False) -> None:
         self._owned = stream if owned else None
-        target = sys.stdout if stream is None else stream
-        buffer = getattr(target, "buffer", target)
-        raw = getattr(buffer, "raw", buffer)  # with PYTHONUNBUFFERED the buffer is the file itself
+        target = standard_output() if stream is None else stream
+        file = _file_of(target)
+        self._object: _Object | None = None
         self._write: Callable[[bytes], int | None]
         if target is None:
             self._write = _nowhere
-        elif isinstance(raw, io.FileIO):
-            self._write = _to_pipe(raw.write) if _is_pipe(raw) else raw.write
+        elif file is not None:
+            self._write = _to_pipe(file.write) if _is_pipe(file) else file.write
         else:
-            self._write = _Object(target)
+            self._write = self._object = _Object(target, stream is None or isinstance(stream, StandardOutput))
         self.put: Callable[[bytes], int | None] = self._write
 
     def write(self, line: bytes) -> None:
@@ -106,13 +114,16 @@ class LineStream:
 
     def flush(self) -> None:
         """
-        Have nothing queued: each line is written when it is put.
+        Write what waits; to a file each line is written when it is put.
         """
+        if self._object is not None:
+            self._object.empty()
 
     def close(self) -> None:
         """
-        Leave the stream open, unless it is `owned`: it belongs to whoever opened it.
+        Write what waits, and leave the stream open, unless it is `owned`: it belongs to whoever opened it.
         """
+        self.flush()
         if self._owned is not None:
             self._owned.close()
 
@@ -154,32 +165,180 @@ def _to_pipe(write: Callable[[bytes], int | None]) -> Callable[[bytes], int | No
     return write_cut
 
 
+def _file_of(target: Any) -> io.FileIO | None:
+    """
+    Find the file below a stream of the standard library; None where whoever made the stream wants to see what is
+    written, such as a tee that hands on all else.
+    """
+    for _ in range(3):  # text, its buffer, the file; with PYTHONUNBUFFERED the buffer is the file
+        if isinstance(target, io.FileIO):
+            return target
+        if target is None or _writes_itself(target):
+            break
+        target = getattr(target, "buffer", None) or getattr(target, "raw", None)
+    return None
+
+
+def _writes_itself(target: Any) -> bool:
+    write = getattr(type(target), "write", None)
+    return write is not None and getattr(getattr(write, "__objclass__", None), "__module__", "") != "_io"
+
+
+def standard_output() -> IO[Any] | None:
+    """
+    Give the standard output; the process's own where the one that stands turns what is printed into records.
+    """
+    return sys.__stdout__ if _ends_in_logging(sys.stdout) else sys.stdout
+
+
+def _ends_in_logging(stream: object) -> bool:
+    """
+    Tell whether a stream has a logger, as Celery's does, and those that are passed from one page to the next.
+    """
+    if not _writes_itself(stream):
+        return False
+    held = [*getattr(stream, "__dict__", {}).values(), *vars(type(stream)).values()]
+    loggers = logging.Logger, logging.LoggerAdapter
+    return any(isinstance(value, loggers) or isinstance(getattr(value, "__self__", None), loggers) for value in held)
+
+
+class StandardOutput:
+    """
+    Write to whatever standard output is at the moment.
+    """
+
+    def write(self, text: str) -> int:
+        return cast(IO[str], standard_output()).write(text)
+
+    def flush(self) -> None:
+        cast(IO[str], standard_output()).flush()
+
+    def isatty(self) -> bool:
+        return sys.stdout is not None and sys.stdout.isatty()
+
+
 class _Object:
     """
     Write to whatever has `write()`, one line after the other.
+
+    Nobody waits for another: who finds a thread at it leaves the line to that thread. A line that is logged from inside
+    of `write()` or `flush()` is dropped, and counted as `reentrant`: it would be followed by another one for ever.
+
+    Args:
+        target: What has `write()`.
+        is_standard: Whether it stands in the place of standard output. Where it turns out to log what it is given, the
+            process's own takes its place.
     """
 
-    def __init__(self, target: IO[Any]) -> None:
-        self._target, self._flush = target, getattr(target, "flush", None)
-        self._binary = isinstance(target, (io.RawIOBase, io.BufferedIOBase))
-        self._lock = Lock()
+    def __init__(self, target: IO[Any], is_standard: bool = False) -> None:
+        self._target, self._is_standard = target, is_standard
+        is_raw = isinstance(target, io.RawIOBase)
+        is_binary = is_raw or isinstance(target, io.BufferedIOBase) or "b" in str(getattr(target, "mode", ""))
+        self._write = self._write_pieces if is_raw else self._write_bytes if is_binary else self._write_text
+        self._is_torn = False
+        self.start_over()
         _objects.add(self)
 
+    def start_over(self) -> None:
+        """
+        Forget who is at it: a forked child has no such thread to wait for, and its parent writes what waits.
+        """
+        self._turn = RLock()
+        self._at_work: int | None = None
+        self._line, self._is_echoed = b"", False
+        self._waiting: deque[bytes] = deque()
+
     def __call__(self, line: bytes) -> int:
-        with self._lock:
-            self._target.write(line if self._binary else line.decode("utf-8"))
-            if self._flush is not None:
-                self._flush()
+        if self._at_work == get_ident():
+            recorder.dropped["logs", "reentrant"] += 1
+            self._is_echoed = self._is_echoed or (self._is_standard and _is_echo(line, self._line))
+        elif len(self._waiting) >= MAX_WAITING:
+            recorder.dropped["logs", "queue_full"] += 1
+            self.empty()
+        else:
+            self._waiting.append(line)
+            self.empty(line)
         return len(line)
+
+    def empty(self, own: bytes | None = None) -> None:
+        """
+        Write what waits, unless another thread is at it.
+
+        Raises:
+            Exception: What came of the line that is the caller's own.
+        """
+        failures: list[tuple[bytes, Exception]] = []
+        # With an end: the write of a line may have another thread log the next.
+        for _ in range(MAX_WAITING):
+            if not self._waiting or not (turn := self._turn).acquire(blocking=False):
+                break
+            try:
+                self._at_work = get_ident()
+                if self._waiting:
+                    self._line = self._waiting.popleft()
+                    self._put_out(self._line)
+            except Exception as error:
+                failures.append((self._line, error))
+            finally:
+                self._at_work = None
+                turn.release()
+        for line, failure in failures:
+            if line is not own:
+                recorder.dropped["logs", reason_of(failure)] += 1
+                recorder.failed("logs", failure)
+        for line, failure in failures:
+            if line is own:
+                raise failure
+
+    def _put_out(self, line: bytes) -> None:
+        self._is_echoed = False
+        self._write(line)
+        if self._is_echoed and sys.__stdout__ is not None:
+            self._write = LineStream(sys.__stdout__).write
+            self._write(line)
+
+    def _write_text(self, line: bytes) -> None:
+        self._target.write(line.decode("utf-8"))
+        self._flush()
+
+    def _write_bytes(self, line: bytes) -> None:
+        self._target.write(line)
+        self._flush()
+
+    def _write_pieces(self, line: bytes) -> None:
+        if self._is_torn:
+            line = b"\n" + line
+        sent = 0
+        try:
+            while sent < len(line):
+                taken = self._target.write(line[sent:])
+                if taken is None:
+                    raise BlockingIOError(errno.EAGAIN, "the log stream takes no more now")
+                sent += taken
+        finally:
+            self._is_torn = 0 < sent < len(line) or (self._is_torn and not sent)
+        self._flush()
+
+    def _flush(self) -> None:
+        flush = getattr(self._target, "flush", None)
+        if flush is not None:
+            flush()
+
+
+def _is_echo(line: bytes, of: bytes) -> bool:
+    """
+    Tell whether a line says what another one does, as one would that logs what is printed.
+    """
+    start = of[:_ECHO_BYTES].rstrip()
+    return start in line or render(start.decode("utf-8", "ignore"))[1:-2] in line
 
 
 _objects: weakref.WeakSet[_Object] = weakref.WeakSet()
 
 
-def _unlock_in_child() -> None:
-    # A thread of the parent may have been writing; the child has no such thread to wait for.
+def _start_over_in_child() -> None:
     for target in list(_objects):
-        target._lock = Lock()
+        target.start_over()
 
 
-at_fork(after_in_child=_unlock_in_child)
+at_fork(after_in_child=_start_over_in_child)

@@ -40,7 +40,7 @@ from obskit.logs.lines import (
 )
 from obskit.logs.sampling import Sampler
 from obskit.logs.schemas import renames_of, roots_of, shape_of
-from obskit.logs.stream import Target, reason_of
+from obskit.logs.stream import StandardOutput, Target, reason_of, standard_output
 from obskit.logs.targets import channel_target_for, error_target_for, target_for
 from obskit.operation import Operation
 from obskit.recorder import Recorder, recorder
@@ -152,7 +152,7 @@ class Writer:
 
     def _form_of(self, settings: Settings) -> Callable[[Body], bytes]:
         if settings.log_format == "console":
-            return console(wants_colour(sys.stdout if settings.log_stream is None else settings.log_stream))
+            return console(wants_colour(standard_output() if settings.log_stream is None else settings.log_stream))
         shape = shape_of(settings)
         return render if shape is None else lambda line: render(shape(line))
 
@@ -498,21 +498,6 @@ _standing: Writer | None = None
 _followers: list[Callable[[Writer | None], None]] = []
 
 
-class _StandardOutput:
-    """
-    Write to whatever standard output is at the moment.
-    """
-
-    def write(self, text: str) -> int:
-        return cast(IO[str], sys.stdout).write(text)
-
-    def flush(self) -> None:
-        sys.stdout.flush()
-
-    def isatty(self) -> bool:
-        return sys.stdout is not None and sys.stdout.isatty()
-
-
 def standing() -> Writer:
     """
     Give the writer of the runtime that stands; where none has stood yet, one to standard output, by the environment.
@@ -548,7 +533,7 @@ def stand_alone(settings: Settings) -> None:
 
 
 def _to_standard_output(settings: Settings) -> Writer:
-    stream = cast(IO[Any], _StandardOutput())
+    stream = cast(IO[Any], StandardOutput())
     without_files = dataclasses.replace(settings, log_stream=stream, log_file=None, log_channels={}, error_file=None)
     return Writer(without_files, recorder)
 
