@@ -401,9 +401,8 @@ def test_a_signal_in_the_middle_of_a_write_may_log(kind, tmp_path, printed, drop
         signal.signal(signal.SIGUSR1, before)
         os.close(writer)
     with open(reader) as pipe:
-        text = {"file": lambda: (tmp_path / "file").read_text(), "pipe": pipe.read, "object": lambda: stream.text}[
-            kind
-        ]()
+        texts = {"file": lambda: (tmp_path / "file").read_text(), "pipe": pipe.read, "object": lambda: stream.text}
+        told = messages(texts[kind]())
     if kind != "object":
         stream.close()
 

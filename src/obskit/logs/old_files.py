@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import BinaryIO, NamedTuple
 
+from obskit.background import start
 from obskit.recorder import recorder
 
 # After this many seconds nobody writes to an old file any more, whatever locks there are: who writes looks each second
@@ -104,14 +105,9 @@ class OldFiles:
             if self._thread is not None or self._stopped or self._is_starting:
                 return
             self._is_starting = True
-            try:
-                thread = threading.Thread(target=self._run, name="obskit-old-files", daemon=True)
-                thread.start()
-                self._thread = thread
-            except RuntimeError:
-                pass  # the interpreter is ending, or there are too many; the next process does it, or the next file
-            finally:
-                self._is_starting = False
+            # Without a thread the next file has it done, or the next process.
+            self._thread = start(self._run, name="obskit-old-files")
+            self._is_starting = False
 
     def stop(self) -> None:
         """

@@ -12,6 +12,7 @@ from collections import deque
 from queue import Empty, SimpleQueue
 from typing import TypeAlias
 
+from obskit.background import start
 from obskit.forks import at_fork
 from obskit.logs.stream import Target, reason_of
 from obskit.recorder import recorder
@@ -167,14 +168,10 @@ class QueuedTarget:
             return not self._closed  # another thread, or the code that this signal interrupts, is starting it
         try:
             if self._thread is None:
-                thread = threading.Thread(target=self._run, name="obskit-log-queue", daemon=True)
-                thread.start()
-                self._thread = thread
-        except RuntimeError:
-            return False  # no thread can be started: the interpreter is ending, or there are too many
+                self._thread = start(self._run, name="obskit-log-queue")
         finally:
             self._starting.release()
-        return True
+        return self._thread is not None
 
     def _run(self) -> None:
         try:
