@@ -6,6 +6,7 @@ Name each mistake a user can make with a class of its own.
     |   +-- UnknownSettingError                no such setting; the nearest name is suggested
     |   +-- AlreadyConfiguredError             configure() came twice with different settings
     |   +-- UnsupportedApplicationError        instrument() was given something it cannot serve
+    |   +-- NotObservableError                 a decorator was given what it cannot stand for: a class, a property
     |   +-- RouteTakenError                    the application has a route at metrics_path or health_path
     |   +-- MetricNameError                    a name or label that Prometheus does not accept
     |   +-- MetricConflictError                the name is taken, by us or by the application
@@ -53,6 +54,12 @@ class AlreadyConfiguredError(ConfigurationError):
 class UnsupportedApplicationError(ConfigurationError):
     """
     Report an application object that `instrument()` does not know how to serve.
+    """
+
+
+class NotObservableError(ConfigurationError):
+    """
+    Report what a decorator that times functions cannot take the place of: a class, a property, no function at all.
     """
 
 

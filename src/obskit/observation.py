@@ -9,10 +9,10 @@ import inspect
 from collections.abc import Callable
 from contextvars import Token
 from types import TracebackType
-from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import Any, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from obskit.context import current
-from obskit.errors import ConfigurationError
+from obskit.errors import ConfigurationError, NotObservableError
 from obskit.operation import Operation
 from obskit.recorder import recorder
 
@@ -145,19 +145,58 @@ def decorated(function: Callable[P, R], new: Callable[[], Operation], plan: Life
     Wrap a function, coroutine function, generator or asynchronous generator, and keep what it is.
 
     Raises:
-        ConfigurationError: It is nothing that can be called.
+        NotObservableError: It is nothing that a function can stand for.
     """
     if isinstance(function, (classmethod, staticmethod)):
         return type(function)(decorated(function.__func__, new, plan))
+    wrap = _WRAPPERS[kind_of(function)]
+    return with_methods(wrap(function, new, plan), function)
+
+
+Kind = Literal["function", "coroutine", "generator", "async generator"]
+
+
+def kind_of(function: object) -> Kind:
+    """
+    Tell what calling this gives: of a function, or of a partial or an object that is called like one.
+
+    Raises:
+        NotObservableError: It is a class, which would not be one any more, or cannot be called.
+    """
+    if isinstance(function, type):
+        raise NotObservableError(
+            f"expected a function to time, found the class {function.__name__}, which would be no class any more: "
+            "decorate its methods, or time a block"
+        )
     if not callable(function):
-        raise ConfigurationError(f"expected a function to time, found {function!r}: decorate the function itself")
-    if inspect.isasyncgenfunction(function):
-        return _async_generator(function, new, plan)
-    if inspect.isgeneratorfunction(function):
-        return _generator(function, new, plan)
-    if inspect.iscoroutinefunction(function):
-        return _coroutine(function, new, plan)
-    return _function(function, new, plan)
+        raise NotObservableError(f"expected a function to time, found {function!r}: decorate the function itself")
+    called: Any = function
+    while isinstance(called, functools.partial):
+        called = called.func
+    if not _is_plain(called):
+        called = type(called).__call__
+    if inspect.isasyncgenfunction(called):
+        return "async generator"
+    if inspect.isgeneratorfunction(called):
+        return "generator"
+    if inspect.iscoroutinefunction(called) or inspect.iscoroutinefunction(function):
+        return "coroutine"
+    return "function"
+
+
+def with_methods(ours: Callable[P, R], function: Callable[P, R]) -> Callable[P, R]:
+    """
+    Keep beside the call of an object what else it can do: `cache_clear()` of a cached function.
+    """
+    kind = type(function)
+    for name in () if _is_plain(function) else dir(kind):
+        if not name.startswith("_") and not hasattr(ours, name) and callable(getattr(kind, name)):
+            setattr(ours, name, getattr(function, name))
+    return ours
+
+
+def _is_plain(function: object) -> bool:
+    return inspect.isfunction(function) or inspect.ismethod(function) or inspect.isbuiltin(function)
 
 
 def _function(function: Callable[P, R], new: Callable[[], Operation], plan: Lifecycle) -> Callable[P, R]:
@@ -265,6 +304,14 @@ def _async_generator(function: Callable[..., Any], new: Callable[[], Operation],
     return observed
 
 
+_WRAPPERS: dict[Kind, Callable[..., Any]] = {
+    "function": _function,
+    "coroutine": _coroutine,
+    "generator": _generator,
+    "async generator": _async_generator,
+}
+
+
 @overload
 def observe(name: str | None = None) -> Observation: ...
 
@@ -278,7 +325,8 @@ def observe(name: str | Callable[P, R] | None = None) -> Observation | Callable[
     Time a function or a block: `@observe`, `@observe("parse_dex")`, `with observe("parse_dex") as op:`.
 
     Works on functions, coroutine functions, generators and asynchronous generators, and keeps their signature. A
-    generator is timed from the first value that is asked for to its end.
+    generator is timed from the first value that is asked for to its end. Static and class methods stay ones, whichever
+    decorator is the outer one; a partial, or an object that is called, becomes a function with its methods.
 
     Args:
         name: The `function` label; one of a bounded set. Default: the function's qualified name. A block needs one.
@@ -287,16 +335,18 @@ def observe(name: str | Callable[P, R] | None = None) -> Observation | Callable[
         The decorator, which is a context manager too and may be used many times; or, used bare, the function.
 
     Raises:
-        ConfigurationError: The name is no string, or what is decorated is nothing that can be called.
+        NotObservableError: What is decorated is a class, or nothing that can be called, such as a property.
+        ConfigurationError: The name is no string.
     """
-    if callable(name) or isinstance(name, classmethod):
-        function = name
-        return decorated(function, lambda: FunctionOperation(_name_of(function)), _plan)
-    if name is not None and not isinstance(name, str):
-        raise ConfigurationError(
-            f"observe({name!r}): expected a name, found {type(name).__name__}: write @observe, or @observe('parse_dex')"
-        )
-    return _NamedObservation(name)
+    if name is None or isinstance(name, str):
+        return _NamedObservation(name)
+    function: Any = name
+    if callable(function) or hasattr(type(function), "__get__"):
+        own_name = _name_of(function)
+        return decorated(function, lambda: FunctionOperation(own_name), _plan)
+    raise ConfigurationError(
+        f"observe({name!r}): expected a name, found {type(name).__name__}: write @observe, or @observe('parse_dex')"
+    )
 
 
 class _NamedObservation(Observation):
@@ -314,4 +364,4 @@ class _NamedObservation(Observation):
 
 
 def _name_of(function: object) -> str:
-    return cast(str, getattr(function, "__qualname__", type(function).__name__))
+    return str(getattr(function, "__qualname__", type(function).__name__))

@@ -8,7 +8,6 @@ Each is counted once. A hooked call inside an `observe_ai` is the observation an
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -17,7 +16,7 @@ from obskit.ai.budgeting import keeper
 from obskit.ai.operation import UNKNOWN, AiOperation
 from obskit.ai.usage import Usage, read
 from obskit.context import current
-from obskit.observation import Observation, block_around
+from obskit.observation import Observation, block_around, kind_of, with_methods
 from obskit.recorder import recorder
 
 P = ParamSpec("P")
@@ -216,9 +215,10 @@ def _telling(function: Any) -> Any:
     """
     if isinstance(function, (classmethod, staticmethod)):
         return type(function)(_telling(function.__func__))
-    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function) or not callable(function):
+    kind = kind_of(function)
+    if kind in ("generator", "async generator"):
         return function
-    if inspect.iscoroutinefunction(function):
+    if kind == "coroutine":
 
         @functools.wraps(function)
         async def told(*args: Any, **kwargs: Any) -> Any:
@@ -233,7 +233,7 @@ def _telling(function: Any) -> Any:
             _tell(reply)
             return reply
 
-    return told
+    return with_methods(told, function)
 
 
 def observe_ai(service: str = "", provider: str = UNKNOWN, model: str = UNKNOWN) -> Observation:

@@ -5,7 +5,6 @@ Know when a job last ran.
 from __future__ import annotations
 
 import functools
-import inspect
 import os
 import re
 import time
@@ -15,6 +14,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 from obskit.errors import HealthCheckError
 from obskit.health.outcome import Outcome, failed, passed, warned
+from obskit.observation import kind_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -60,14 +60,26 @@ class Heartbeat:
         return self.look() if function is None else self._beating(function)
 
     def _beating(self, function: Callable[P, R]) -> Callable[P, R]:
-        if inspect.iscoroutinefunction(function):
+        asked: Callable[..., Any] = function
+        kind = kind_of(function)
+        if kind == "coroutine":
 
             @functools.wraps(function)
             async def run_async(*args: P.args, **kwargs: P.kwargs) -> Any:
                 with self:
-                    return await function(*args, **kwargs)
+                    return await asked(*args, **kwargs)
 
             return cast(Callable[P, R], run_async)
+        if kind == "generator":
+
+            @functools.wraps(function)
+            def run_through(*args: P.args, **kwargs: P.kwargs) -> Any:
+                with self:
+                    return (yield from asked(*args, **kwargs))
+
+            return cast(Callable[P, R], run_through)
+        if kind == "async generator":
+            raise HealthCheckError(f"{function!r} is an asynchronous generator: call beat() at its end")
 
         @functools.wraps(function)
         def run(*args: P.args, **kwargs: P.kwargs) -> R:

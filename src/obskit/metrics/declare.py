@@ -4,7 +4,6 @@ Declare the application's own metrics: at import if you like, before or after `c
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -17,6 +16,7 @@ from obskit.catalogue.spec import Workers
 from obskit.errors import ConfigurationError, MetricConflictError, MetricNameError
 from obskit.metrics.family import Counter, Family, Gauge, Histogram
 from obskit.metrics.queries import Query, queries
+from obskit.observation import kind_of
 
 F = TypeVar("F", bound=Family[Any])
 
@@ -175,7 +175,7 @@ def unknown(names: Iterable[str]) -> Iterator[tuple[str, str | None]]:
 
 
 def _checked_query(name: str, query: Any) -> Callable[[], Mapping[Any, float] | float]:
-    if not callable(query) or inspect.iscoroutinefunction(query):
+    if not callable(query) or (not isinstance(query, type) and kind_of(query) != "function"):
         raise ConfigurationError(
             f"the query of {name} must be a plain function without arguments: it runs in a thread of its own"
         )

@@ -4,7 +4,6 @@ Give a metric its label sets: the look-up that updates take, the cap on its miss
 
 from __future__ import annotations
 
-import inspect
 import weakref
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
@@ -18,6 +17,7 @@ from obskit.catalogue import Metric
 from obskit.errors import LabelError
 from obskit.forks import at_fork
 from obskit.metrics.cells import CounterCell, GaugeCell, HistogramCell, MemoryExemplars, Values, in_memory
+from obskit.observation import kind_of, with_methods
 from obskit.operation import OVERFLOW
 from obskit.recorder import recorder
 
@@ -315,7 +315,7 @@ class Timer:
     """
     Observe the seconds of a block, or of a function, coroutine function, generator or asynchronous generator.
 
-    A generator is timed from the first value asked for to its end. `asend()` does not reach an asynchronous one.
+    A generator is timed from the first value asked for to its end.
     """
 
     def __init__(self, histogram: Histogram, labels: dict[str, Any]) -> None:
@@ -326,14 +326,15 @@ class Timer:
         self._started: list[float] = []
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        wrap: Callable[[Callable[..., Any]], Callable[..., Any]] = self._function
-        if inspect.iscoroutinefunction(function):
-            wrap = self._coroutine
-        elif inspect.isgeneratorfunction(function):
-            wrap = self._generator
-        elif inspect.isasyncgenfunction(function):
-            wrap = self._async_generator
-        return cast(Callable[P, R], wraps(function)(wrap(function)))
+        if isinstance(function, (classmethod, staticmethod)):
+            return type(function)(self(function.__func__))
+        wrap: Callable[[Callable[..., Any]], Callable[..., Any]] = {
+            "function": self._function,
+            "coroutine": self._coroutine,
+            "generator": self._generator,
+            "async generator": self._async_generator,
+        }[kind_of(function)]
+        return with_methods(cast(Callable[P, R], wraps(function)(wrap(function))), function)
 
     def _function(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*args: Any, **kwargs: Any) -> Any:
@@ -360,8 +361,18 @@ class Timer:
         async def timed(*args: Any, **kwargs: Any) -> Any:
             with Timer(self._histogram, self._labels):
                 async with aclosing(function(*args, **kwargs)) as stream:
-                    async for piece in stream:
-                        yield piece
+                    step, sent = stream.asend, None
+                    while True:
+                        try:
+                            piece = await step(sent)
+                        except StopAsyncIteration:
+                            return
+                        try:
+                            step, sent = stream.asend, (yield piece)
+                        except GeneratorExit:
+                            raise
+                        except BaseException as thrown:
+                            step, sent = stream.athrow, thrown
 
         return timed
 
