@@ -136,7 +136,10 @@ def _metric_names(value: Any) -> dict[str, str | None]:
 def _prices(value: Any) -> dict[str, Any]:
     what = "a mapping of models to prices in dollars per million tokens, such as {'my-model': Price(input=1, output=4)}"
     _expect(isinstance(value, Mapping), what)
-    kinds = ("input", "output", "cache_read", "cache_write", "cache_write_1h")
+    kinds = (
+        *("input", "output", "cache_read", "cache_write", "cache_write_1h", "reasoning", "audio_input", "audio_output"),
+        *("image_input", "image_output", "web_search", "file_search", "request"),
+    )
     found = {}
     for model, price in value.items():
         rates = price if isinstance(price, Mapping) else {kind: getattr(price, kind, None) for kind in kinds}

@@ -72,6 +72,114 @@ REPLIES = [
 ]
 
 
+KINDS = [
+    # Worked out by hand from the list of 2026-11-20: (provider, model, usage, dollars)
+    ("perplexity", "sonar", Usage(input=100, output=50), 0.012 + 150e-6),
+    ("perplexity", "sonar", Usage(input=100_000, output=50, web_searches=3), 0.012 + 0.1 + 50e-6),
+    (
+        "perplexity",
+        "sonar-deep-research",
+        Usage(input=108, output=83_803, reasoning=73_248, citations=7_299, web_searches=74),
+        108 * 2e-6 + 3_256 * 8e-6 + 73_248 * 3e-6 + 7_299 * 2e-6 + 74 * 0.005,
+    ),
+    ("openai", "gpt-image-1.5", Usage(input=1000, image_input=950, output=4000, image_output=4000), 0.13585),
+    ("openai", "gpt-5", Usage(input=1000, output=1000, file_searches=2), 0.01125 + 0.005),
+    ("openai", "gpt-5", Usage(input=1000, output=1000, containers=1), 0.01125 + 0.03),
+    ("openai", "gpt-4o-audio-preview", Usage(input=1000, output=10, audio_output=8), None),
+    ("openai", "gpt-4o-transcribe", Usage(input=1000, audio_input=900, output=10), 0.00025 + 0.0054 + 0.0001),
+    *(("openai", "gpt-4o", Usage(input=10, tier=tier), None) for tier in ("flex", "scale", "provisioned", "ultra")),
+    *(("openai", "gpt-4o", Usage(input=1000, tier=tier), 0.0025) for tier in ("default", "standard", "auto")),
+    ("openai", "gpt-4o", Usage(input=1000, tier="priority"), 0.00425),
+    ("azure.ai.openai", "gpt-4o", Usage(input=1000, tier="priority"), None),
+    ("anthropic", "claude-sonnet-4-5", Usage(input=1000, speed="fast"), None),
+    ("anthropic", "claude-sonnet-4-5", Usage(input=1000, tier="priority"), None),
+    ("anthropic", "claude-opus-4-6", Usage(input=1_000_000, geo="us"), 5.5),
+    ("anthropic", "claude-opus-4-6", Usage(input=1_000_000, geo="us", web_searches=100), 6.5),
+    ("anthropic", "claude-opus-4-6", Usage(input=1_000_000, geo="mars"), None),
+    ("gcp.vertex_ai", "claude-opus-4-6", Usage(input=1_000_000, geo="us-east5"), 5.5),
+    ("gcp.vertex_ai", "google/gemini-2.5-flash", Usage(input=1000, geo="us-central1"), 0.0003),
+    ("openai", "gpt-4o", Usage(input=1000, told_usd=0.5), 0.5),
+    ("unknown", "house", Usage(input=1000, told_usd=0.5), 0.5),
+    ("gcp.gen_ai", "gemini-2.5-flash", Usage(input=1000), 0.0003),
+    ("azure.ai.inference", "gpt-4o", Usage(input=1000), 0.0025),
+]
+
+
+@pytest.mark.parametrize(("provider", "model", "usage", "usd"), KINDS)
+def test_what_has_a_rate_of_its_own_is_priced_by_it_or_unknown(provider, model, usage, usd):
+    """
+    Kinds, fees, tiers and places have their own prices, and where the list has none the cost is unknown.
+    """
+    pytest.importorskip("genai_prices")
+
+    found = [cost(provider, model, usage, AT) for _ in range(2)]
+    expected = Cost(None, "no_price") if usd is None else Cost(pytest.approx(usd, abs=1e-12))
+    assert [(each.usd, each.reason) for each in found] == [expected[:2]] * 2
+
+
+def test_prices_change_by_the_hour():
+    """
+    DeepSeek's rates of the night and of the day are each used in their hours, whichever was asked first.
+    """
+    package = pytest.importorskip("genai_prices")
+    usage = package.Usage(input_tokens=1000, output_tokens=1000)
+    for model in ("deepseek-v4-pro", "deepseek-chat"):
+        for hour in (2, 5, 0, 3.99, 4, 7, 10, 16.49, 16.5, 23, 2):
+            at = datetime(2026, 11, 20, tzinfo=UTC).timestamp() + hour * 3600
+            expected = package.calc_price(
+                usage, model, provider_id="deepseek", genai_request_timestamp=datetime.fromtimestamp(at, UTC)
+            ).total_price
+            found = cost("deepseek", model, Usage(input=1000, output=1000), at)
+            assert found.usd == pytest.approx(float(expected), abs=1e-12), (model, hour)
+
+
+@pytest.mark.parametrize(
+    ("answered", "asked", "usd"),
+    [
+        ("claude-opus-4-8", "anthropic.claude-opus-4-8", 0.0055),
+        ("claude-opus-4-8", "global.anthropic.claude-opus-4-8", 0.005),
+        ("claude-opus-4-8", "global.anthropic.claude-opus-4-8-v1:0", 0.005),
+        ("claude-mystery", "anthropic.claude-opus-4-8", None),
+        ("opus", "anthropic.claude-opus-4-8", None),
+    ],
+)
+def test_a_bare_name_is_priced_by_the_name_that_was_asked(answered, asked, usd):
+    """
+    Where a reply's name is the asked one without its region, the asked one tells the price; another model is unknown.
+    """
+    pytest.importorskip("genai_prices")
+
+    assert cost("aws.bedrock", asked, Usage(input=1000, model=answered), AT).usd == (
+        None if usd is None else pytest.approx(usd, abs=1e-12)
+    )
+
+
+def test_an_own_price_has_fees_and_beats_what_is_told():
+    """
+    The setting `prices` comes before a told cost; its fees come from itself, else from the list, else they are unknown.
+    """
+    pytest.importorskip("genai_prices")
+    table = {
+        "claude-opus-4-8": Price(input=5, output=25),
+        "house": Price(input=5, output=25, web_search=20, request=1, audio_input=50, image_output=100, reasoning=10),
+        "bare": Price(input=5, output=25),
+    }
+    with isolated_runtime(prices=table):
+        found = [
+            cost("anthropic", "claude-opus-4-8", Usage(input=1000, output=500, web_searches=30), AT).usd,
+            cost("unknown", "house", Usage(input=1000, web_searches=3), AT).usd,
+            cost("unknown", "house", Usage(input=1000, audio_input=100, output=10, image_output=5), AT).usd,
+            cost("unknown", "house", Usage(output=100, reasoning=50), AT).usd,
+            cost("unknown", "bare", Usage(input=1000, told_usd=9.0), AT).usd,
+            cost("unknown", "bare", Usage(input=1000, file_searches=1), AT).usd,
+        ]
+        sources = [pricing.source(model, Usage(told_usd=told)) for model, told in [("bare", 1), ("x", 1), ("x", None)]]
+
+    expected = [0.3175, 0.001 + 0.005 + 0.06, 0.001 + 0.005 + 0.0045 + 0.000625, 0.001 + 0.00125 + 0.0005, 0.005]
+    assert found == [*(pytest.approx(usd, abs=1e-12) for usd in expected), None]
+    assert sources == ["own", "told", "list"]
+
+
 @pytest.mark.parametrize(("provider", "reply", "usd"), REPLIES)
 def test_reference_prices_of_replies(provider, reply, usd):
     """

@@ -98,7 +98,8 @@ def test_iterations_outside_of_the_whole_are_parts():
         {"usage": {"input_tokens": "7"}},
         {"usage": {"input_tokens": True}},
         {"usage": {"input_tokens": 1.5}},
-        {"usage": {"prompt_tokens": 5, "prompt_tokens_details": {"cached_tokens": 6}}},
+        {"usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}},
+        {"usage": {"prompt_tokens": None, "completion_tokens": None}},
     ],
 )
 def test_what_cannot_be_right_is_unknown(reply):
@@ -106,3 +107,169 @@ def test_what_cannot_be_right_is_unknown(reply):
     No usage, and figures that no provider can have meant, are no usage at all.
     """
     assert read(reply) is None
+
+
+CHATS = [
+    # What others make of chat completions: (provider, usage, input, cache_read, output)
+    ("x_ai", {"prompt_tokens": 9, "completion_tokens": 1260, "total_tokens": 1583, "reasoning": 314}, (9, 0, 1574)),
+    ("x_ai", {"prompt_tokens": 9, "completion_tokens": 100, "reasoning": 50}, (9, 0, 150)),
+    ("openai", {"prompt_tokens": 9, "completion_tokens": 100, "reasoning": 50}, (9, 0, 100)),
+    ("acme", {"prompt_tokens": 9, "completion_tokens": 20, "reasoning": 50}, (9, 0, 70)),
+    ("gcp.gemini", {"prompt_tokens": 20, "completion_tokens": 198, "total_tokens": 623}, (20, 0, 603)),
+    ("acme", {"prompt_tokens": 100, "completion_tokens": None, "total_tokens": 400}, (100, 0, 300)),
+    ("acme", {"prompt_tokens": None, "completion_tokens": 30, "total_tokens": 400}, (370, 0, 30)),
+    ("databricks", {"prompt_tokens": 90, "completion_tokens": 9, "cache_read_input_tokens": 50}, (40, 50, 9)),
+    ("deepseek", {"prompt_tokens": 90, "completion_tokens": 9, "prompt_cache_hit_tokens": 50}, (40, 50, 9)),
+    ("acme", {"prompt_tokens": 90.0, "completion_tokens": 9}, (90, 0, 9)),
+]
+
+
+@pytest.mark.parametrize(("provider", "usage", "expected"), CHATS)
+def test_what_others_make_of_chat_completions(provider, usage, expected):
+    """
+    Reasoning is beside the completion where the total says so, or only thus it can be; caches are in the prompt.
+    """
+    reasoning = usage.get("reasoning")
+    details = {"completion_tokens_details": {"reasoning_tokens": reasoning}} if reasoning else {}
+    found = read({"model": "m", "usage": {**usage, **details}}, provider)
+
+    assert (found.input, found.cache_read, found.output, found.is_doubtful) == (*expected, False)
+
+
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [
+        (
+            {"prompt_tokens": 5, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 6}},
+            Usage(input=5, output=2, is_doubtful=True),
+        ),
+        (
+            {"prompt_tokens": 5, "completion_tokens": 2, "prompt_tokens_details": {"audio_tokens": 6}},
+            Usage(input=5, output=2, audio_input=0, is_doubtful=True),
+        ),
+        (
+            {"prompt_tokens": 5, "completion_tokens": 2, "completion_tokens_details": {"reasoning_tokens": "many"}},
+            Usage(input=5, output=2, is_doubtful=True),
+        ),
+        ({"prompt_tokens": 5, "completion_tokens": None}, Usage(input=5, is_doubtful=True)),
+        ({"prompt_tokens": None, "completion_tokens": 5}, Usage(output=5, is_doubtful=True)),
+        ({"input_tokens": 5, "output_tokens": 2, "iterations": "none"}, Usage(input=5, output=2)),
+        (
+            {"input_tokens": 5, "output_tokens": 2, "cache_creation": {"ephemeral_1h_input_tokens": 3}},
+            Usage(input=5, output=2, is_doubtful=True),
+        ),
+    ],
+)
+def test_one_odd_detail_discards_nothing_else(usage, expected):
+    """
+    What can be right of a reply stays, and says that it is doubtful.
+    """
+    assert read({"usage": usage}) == expected
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        ({"x_groq": {"usage": {"prompt_tokens": 7, "completion_tokens": 2}}}, Usage(input=7, output=2)),
+        ({"choices": [{"usage": {"prompt_tokens": 7, "completion_tokens": 2}}]}, Usage(input=7, output=2)),
+        ({"result": {"usage": {"prompt_tokens": 7, "completion_tokens": 2}}}, Usage(input=7, output=2)),
+        ({"metadata": {"usage": {"inputTokens": 7, "outputTokens": 2}}}, Usage(input=7, output=2)),
+        (
+            {"usage": {"inputTokens": 7, "outputTokens": 2, "cacheReadInputTokens": 3, "cacheWriteInputTokens": 4}},
+            Usage(input=7, output=2, cache_read=3, cache_write=4),
+        ),
+        (
+            {
+                "modelVersion": "gemini",
+                "usageMetadata": {
+                    **{"promptTokenCount": 20, "candidatesTokenCount": 9, "thoughtsTokenCount": 5},
+                    **{"cachedContentTokenCount": 8, "toolUsePromptTokenCount": 2, "totalTokenCount": 36},
+                },
+            },
+            Usage(input=14, cache_read=8, output=14, reasoning=5, model="gemini"),
+        ),
+        (
+            {"usage": {"billed_units": {"input_tokens": 7, "output_tokens": 2}, "tokens": {"input_tokens": 9}}},
+            Usage(input=7, output=2),
+        ),
+        (
+            {
+                "usage": {
+                    **{"input_tokens": 9, "output_tokens": 2, "total_tokens": 11},
+                    "input_token_details": {"audio_tokens": 8, "text_tokens": 1},
+                }
+            },
+            Usage(input=9, output=2, audio_input=8),
+        ),
+    ],
+    ids=["groq", "choice", "cloudflare", "converse stream", "converse", "gemini", "cohere", "transcription"],
+)
+def test_usage_is_read_from_where_few_put_it(reply, expected):
+    """
+    Usage of other forms, and in other places, is read into the same kinds.
+    """
+    assert read(reply) == expected
+
+
+def test_models_that_declined_before_a_fallback_are_parts():
+    """
+    A model that declined after some output is billed beside the one that answered; before any output, it is not.
+    """
+    declined = {"type": "message", "model": "claude-proud", **STEP}
+    silent = {"type": "message", "model": "claude-shy", **STEP, "output_tokens": 0}
+    steps = [declined, silent, {"type": "fallback_message", "model": "claude", **STEP}]
+    usage = read({"model": "claude", "usage": {**STEP, "iterations": steps}})
+
+    assert [(part.model, part.tokens()) for part in usage.parts] == [("claude-proud", (3, 2, 1, 4))]
+
+
+@pytest.mark.parametrize(
+    ("usage", "usd"),
+    [
+        ({"cost": 0.0245}, 0.0245),
+        ({"cost": 0}, 0.0),
+        ({"cost": {"total_cost": 0.5, "currency": "USD"}}, 0.5),
+        ({"cost": {"total_cost": 0.5, "currency": "EUR"}}, None),
+        ({"cost_in_usd_ticks": 232_856_000}, 0.0232856),
+        ({"cost": 0.001, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.02}}, 0.021),
+        ({"cost": 0.001, "is_byok": True}, None),
+        *(({"cost": odd}, None) for odd in (-1, "much", True, float("nan"), [1])),
+    ],
+)
+def test_a_told_cost_is_read(usage, usd):
+    """
+    What a gateway says that it billed is taken, in its unit, and where it is all of the bill.
+    """
+    found = read({"usage": {"prompt_tokens": 7, "completion_tokens": 2, **usage}})
+
+    assert found.told_usd == (None if usd is None else pytest.approx(usd))
+
+
+def test_tools_of_a_response_are_counted():
+    """
+    Searches of the web and of files, containers and a drawn picture are in no token, and are billed.
+    """
+    found = read(
+        {
+            "tools": [{"type": "image_generation", "model": "gpt-image-1.5"}],
+            "tool_usage": {"image_gen": {"input_tokens": 5, "output_tokens": 9, "total_tokens": 14}},
+            "output": [
+                {"type": "web_search_call", "action": {"type": "search"}},
+                {"type": "web_search_call", "action": {"type": "open_page"}},
+                {"type": "file_search_call"},
+                *[{"type": "code_interpreter_call", "container_id": "c"}] * 2,
+            ],
+            "usage": {"input_tokens": 7, "output_tokens": 2, "total_tokens": 9},
+        }
+    )
+
+    assert (found.web_searches, found.file_searches, found.containers) == (1, 1, 1)
+    assert found.parts == (Usage(input=5, output=9, model="gpt-image-1.5"),)
+
+
+def test_a_name_that_usage_does_not_have_is_refused():
+    """
+    What few replies have is given by its name, and a wrong one is an error that lists them.
+    """
+    with pytest.raises(TypeError, match=r"no 'web_serches'; it has audio_input, .*web_searches"):
+        Usage(web_serches=1)

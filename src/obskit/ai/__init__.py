@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from obskit.ai.advice import Recommendation
     from obskit.ai.budgeting import Budget, BudgetStatus, budget, budgets
+    from obskit.ai.kinds import Usage
     from obskit.ai.limits import RateLimit, rate_limits
     from obskit.ai.pricing import Price, PriceData
     from obskit.ai.reporting import AiReport, CallGroup, FailedCall, Projection, Quantiles, report
-    from obskit.ai.usage import Usage
 
 _HOME = {
     "AiReport": "reporting",
@@ -27,7 +27,7 @@ _HOME = {
     "Quantiles": "reporting",
     "RateLimit": "limits",
     "Recommendation": "advice",
-    "Usage": "usage",
+    "Usage": "kinds",
     "budget": "budgeting",
     "budgets": "budgeting",
     "rate_limits": "limits",

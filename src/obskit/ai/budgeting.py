@@ -20,9 +20,9 @@ from zoneinfo import ZoneInfo
 
 from obskit import background
 from obskit.ai import periods, pricing
+from obskit.ai.kinds import Usage
 from obskit.ai.operation import AiOperation
 from obskit.ai.pricing import MTOK, Price
-from obskit.ai.usage import Usage
 from obskit.errors import BudgetError, BudgetExceededError
 from obskit.forks import at_fork
 from obskit.operation import Event

@@ -24,7 +24,8 @@ _NOTHING: dict[str, Any] = {}
 
 # at, seconds, dollars, dollars saved, seconds to the first chunk, waited, 4 kinds of tokens, status, attempts, flags
 _ROW = Struct("<ddddff4QHHB")
-ERROR, ESTIMATED, HAS_TOKENS, HAS_COST, WASTED = 1, 2, 4, 8, 16
+ERROR, ESTIMATED, HAS_TOKENS, HAS_COST, WASTED, OWN, TOLD = 1, 2, 4, 8, 16, 32, 64
+_SOURCES = {"own": OWN, "told": TOLD}
 
 
 class Names(NamedTuple):
@@ -61,6 +62,7 @@ class Row(NamedTuple):
     is_error: bool
     is_estimated: bool
     is_wasted: bool
+    source: str | None  # whose word the cost is: `own`, `told` or `list`
 
 
 class Calls:
@@ -169,7 +171,12 @@ class Calls:
                 bool(flags & ERROR),
                 bool(flags & ESTIMATED),
                 bool(flags & WASTED),
+                _source(flags) if flags & HAS_COST else None,
             )
+
+
+def _source(flags: int) -> str:
+    return "own" if flags & OWN else "told" if flags & TOLD else "list"
 
 
 def _packed(op: AiOperation) -> tuple[tuple[str, ...], bytes]:
@@ -185,7 +192,7 @@ def _packed(op: AiOperation) -> tuple[tuple[str, ...], bytes]:
             feature, user = str(feature), str(user)
     error, aborted, first = get("error"), get("aborted"), get("first_chunk_seconds")
     usd, used = op.cost_usd, op.tokens
-    flags = (ERROR if error else 0) | (ESTIMATED if get("estimated") else 0)
+    flags = (ERROR if error else 0) | (ESTIMATED if get("estimated") else 0) | _SOURCES.get(get("cost_source", ""), 0)
     reason = ""
     if usd is None:
         usd, reason = nan, op.cost_reason or "unknown"

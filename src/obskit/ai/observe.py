@@ -13,8 +13,9 @@ from typing import Any, ParamSpec, TypeVar
 
 from obskit.ai import pricing
 from obskit.ai.budgeting import keeper
+from obskit.ai.kinds import Usage
 from obskit.ai.operation import UNKNOWN, AiOperation
-from obskit.ai.usage import Usage, read
+from obskit.ai.usage import read
 from obskit.context import current
 from obskit.observation import Observation, block_around, kind_of, with_methods
 from obskit.recorder import recorder
@@ -75,7 +76,7 @@ class AiBlock(AiOperation):
         Read the usage from a reply, or from an event of a stream, of either SDK's form; anything else is passed over.
         """
         try:
-            found = read(reply)
+            found = read(reply, self.provider)
         except Exception as error:
             recorder.failed("ai", error)
             return
@@ -114,13 +115,15 @@ _block_plan = _BlockPlan()
 
 def inherit(op: AiOperation, block: AiBlock) -> None:
     """
-    Take from an enclosing block what it was given.
+    Take the labels of an enclosing block. The price hangs on what was asked, and of whom.
     """
     op.service = op.service or block.service
-    if block.provider != UNKNOWN:
-        op.provider = block.provider
-    if block.model != UNKNOWN:
-        op.model = block.model
+    provider = op.provider if block.provider == UNKNOWN else block.provider
+    model = op.model if block.model == UNKNOWN else block.model
+    if (provider, model) != (op.provider, op.model):
+        if op.paid is None:
+            op.paid = op.provider, op.model
+        op.provider, op.model = provider, model
 
 
 def take_labels(op: AiOperation) -> None:
@@ -172,10 +175,19 @@ def price(op: AiOperation) -> None:
     if tokens is None:
         op.cost_reason = op.cost_reason or "no_usage"
         return
-    cost = pricing.cost(op.provider, op.model, tokens, recorder.wall_clock())
+    provider, model = op.provider, op.model
+    if op.rare is not None and op.paid is not None:
+        provider, model = op.paid
+    cost = pricing.cost(provider, model, tokens, recorder.wall_clock())
     op.cost_usd, op.cost_reason = cost.usd, cost.reason
     if cost.savings_usd:
         op.savings_usd = cost.savings_usd
+    if tokens.rare is not None and (tokens.is_doubtful or (tokens.containers and tokens.told_usd is None)):
+        op.estimated = True
+    if cost.usd is not None:
+        whose = pricing.source(model, tokens)
+        if whose != pricing.LIST:
+            op.cost_source = whose
 
 
 def estimate(op: AiOperation, reply: dict[str, Any] | None, request_bytes: int, output_characters: int) -> None:

@@ -10,7 +10,7 @@ from obskit.operation import Operation
 from obskit.rarely import Rarely
 
 if TYPE_CHECKING:
-    from obskit.ai.usage import Usage
+    from obskit.ai.kinds import Usage
 
 UNKNOWN = "unknown"
 
@@ -40,6 +40,8 @@ class AiOperation(Operation):
     cost_usd: float | None
     attempts: int
     cost_reason = Rarely[str | None](None)  # why there is no cost: one of a bounded set
+    cost_source = Rarely("list")  # whose word the cost is: `list`, `own` or `told`
+    paid = Rarely[tuple[str, str] | None](None)  # provider and model, where the labels are others
     savings_usd = Rarely(0.0)  # what cached reads saved, less what cached writes cost on top
     estimated = Rarely(False)  # True where usage and cost are estimates: the stream ended before it told
     retry_wait_seconds = Rarely(0.0)  # spent waiting between attempts

@@ -42,6 +42,8 @@ class CallGroup:
         tokens: As the providers told, by `input`, `cache_read`, `cache_write` and `output`, which add up.
         estimated_tokens: Likewise, of streams that ended before they told.
         cost_usd: Dollars, without estimates; None where not one call's is known.
+        cost_by_source: `cost_usd` by whose word it is: `own`, of the setting `prices`; `told`, by the provider or the
+            gateway in its replies; `list`, of `genai-prices`.
         estimated_cost_usd: Dollars, of streams that ended before they told.
         unknown_cost_calls: Calls that are in neither.
     """
@@ -53,6 +55,7 @@ class CallGroup:
     tokens: dict[str, int]
     estimated_tokens: dict[str, int]
     cost_usd: float | None
+    cost_by_source: dict[str, float]
     estimated_cost_usd: float
     unknown_cost_calls: int
 
@@ -271,7 +274,9 @@ def _groups(rows: Iterable[Row], name: Callable[[Row], str], limit: int | None =
 
 def _group(name: str, rows: Sequence[Row]) -> CallGroup:
     errors = sum(row.is_error for row in rows)
-    known = [row.usd for row in rows if row.usd is not None and not row.is_estimated]
+    exact = [row for row in rows if row.usd is not None and not row.is_estimated]
+    known = [row.usd or 0.0 for row in exact]
+    sources = sorted({row.source or "" for row in exact})
     unknown = sum(row.usd is None for row in rows)
     return CallGroup(
         name=name,
@@ -281,6 +286,7 @@ def _group(name: str, rows: Sequence[Row]) -> CallGroup:
         tokens=_tokens(row for row in rows if not row.is_estimated),
         estimated_tokens=_tokens(row for row in rows if row.is_estimated),
         cost_usd=math.fsum(known) if known or not unknown else None,
+        cost_by_source={s: math.fsum(row.usd or 0.0 for row in exact if row.source == s) for s in sources},
         estimated_cost_usd=math.fsum(row.usd or 0.0 for row in rows if row.is_estimated),
         unknown_cost_calls=unknown,
     )

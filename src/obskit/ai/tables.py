@@ -12,6 +12,7 @@ from obskit.ai.advice import dollars
 if TYPE_CHECKING:
     from obskit.ai.reporting import AiReport, CallGroup, Quantiles
 
+_WHOSE = {"list": "by genai-prices", "own": "by your prices", "told": "as the provider told"}
 _HEAD = ("calls", "success", "input", "cached", "written", "output", "cost", "unknown")
 
 
@@ -44,6 +45,8 @@ def _facts(report: AiReport) -> Iterator[tuple[str, str]]:
     yield "calls", f"{total.calls:,}, {100 * total.success_rate:.1f} % successful" if total.calls else "0"
     if total.calls:
         yield "cost", _cost(total)
+        if set(total.cost_by_source) - {"list"}:
+            yield "", ", ".join(f"{dollars(usd)} {_WHOSE[name]}" for name, usd in total.cost_by_source.items())
         yield "tokens", f"{total.all_tokens:,}"
         if any(total.estimated_tokens.values()):
             yield "", f"~{sum(total.estimated_tokens.values()):,} more by estimate"

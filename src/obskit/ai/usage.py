@@ -1,225 +1,363 @@
 """
-Read what a reply used, whichever of the two SDKs' forms it has: raw JSON, or the SDK's object.
+Read what a reply used, whatever form it has: raw JSON, or an SDK's object.
 
 Sources: the API references of Anthropic (messages, `usage`) and OpenAI (chat completions, responses, embeddings,
-images, audio), read 2026-11-20.
+images, audio), read 2026-11-20; what other providers put beside OpenAI's fields, as the price list `genai-prices`
+0.2.3 reads it (2026-11).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-# More than any model's context; what is above was not read from a provider.
-MAX_TOKENS = 1_000_000_000
+from obskit.ai.fields import MAPPED, Mapped, Unreadable, count, detail, figure, inside, mapped
+from obskit.ai.forms import FORMS, take_seconds
+from obskit.ai.kinds import Usage
+
+__all__ = ["Unreadable", "Usage", "read"]
+
+# Of a picture that a response's tool drew, where neither the reply nor the request names its model.
+IMAGE_TOOL = "image_generation"
+TICKS = 10_000_000_000  # a dollar, as xAI counts them
+MAX_DOLLARS = 1e15
+# Their chat completions tell reasoning beside the output, also where no total says so (2026-11).
+_BESIDE = ("x_ai", "x-ai", "xai")
+# What stands around a reply in few of them: Groq's chunks, Cloudflare, events of streams, Bedrock's.
+_PLACES = ("x_groq", "result", "response", "message", "metadata")
 
 
-class Usage:
-    """
-    Hold tokens by kind. The kinds are disjoint: input is without caches, and they add up.
-
-    Attributes:
-        input: Neither read from a cache nor written to one.
-        cache_read: Input that was read from the provider's cache.
-        cache_write: Input that was written to it.
-        cache_write_1h: The part of `cache_write` that is kept for an hour.
-        output: Reasoning included.
-        reasoning: The part of output that was reasoning.
-        model: That answered; None where the reply does not say.
-        tier: The service tier that answered, as the provider calls it; None is the standard.
-        speed: Likewise.
-        web_searches: That the provider ran; they are billed each.
-        audio_input: The part of `input` that was sound.
-        audio_output: The part of `output` that was.
-        parts: What further models used within the same call, each with its model. It is not in the figures above.
-    """
-
-    __slots__ = (
-        *("audio_input", "audio_output", "cache_read", "cache_write", "cache_write_1h", "input", "model", "output"),
-        *("parts", "reasoning", "speed", "tier", "web_searches"),
-    )
-
-    def __init__(
-        self,
-        *,
-        input: int = 0,
-        cache_read: int = 0,
-        cache_write: int = 0,
-        cache_write_1h: int = 0,
-        output: int = 0,
-        reasoning: int = 0,
-        model: str | None = None,
-        tier: str | None = None,
-        speed: str | None = None,
-        web_searches: int = 0,
-        audio_input: int = 0,
-        audio_output: int = 0,
-        parts: tuple[Usage, ...] = (),
-    ) -> None:
-        self.input = input
-        self.cache_read = cache_read
-        self.cache_write = cache_write
-        self.cache_write_1h = cache_write_1h
-        self.output = output
-        self.reasoning = reasoning
-        self.model = model
-        self.tier = tier
-        self.speed = speed
-        self.web_searches = web_searches
-        self.audio_input = audio_input
-        self.audio_output = audio_output
-        self.parts = parts
-
-    def tokens(self) -> tuple[int, int, int, int]:
-        """
-        Add up input, cache_read, cache_write and output, those of the parts included.
-        """
-        if not self.parts:
-            return self.input, self.cache_read, self.cache_write, self.output
-        every = (self, *self.parts)
-        return (
-            sum(part.input for part in every),
-            sum(part.cache_read for part in every),
-            sum(part.cache_write for part in every),
-            sum(part.output for part in every),
-        )
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Usage) and all(getattr(self, n) == getattr(other, n) for n in self.__slots__)
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        said = (f"{name}={value!r}" for name in self.__slots__ if (value := getattr(self, name)))
-        return f"Usage({', '.join(said)})"
-
-
-class Unreadable(ValueError):
-    """
-    Report figures that no provider can have meant.
-    """
-
-
-class _Fields:
-    """
-    Read an SDK's object as the JSON that it was made from.
-    """
-
-    __slots__ = ("_thing",)
-
-    def __init__(self, thing: Any) -> None:
-        self._thing = thing
-
-    def get(self, name: str) -> Any:
-        value = getattr(self._thing, name, None)
-        return value if value is None or isinstance(value, (str, int, float, list, dict)) else _Fields(value)
-
-
-_Mapping = dict[str, Any] | _Fields
-
-
-def read(reply: Any) -> Usage | None:
+def read(reply: Any, provider: str = "") -> Usage | None:
     """
     Read a reply; None where it has no usage, or figures that cannot be right: negative, absurd, or no numbers.
+
+    Args:
+        reply: JSON, or an object with its fields.
+        provider: Who answered, by OpenTelemetry's names: some mean other things by the same fields.
     """
-    whole = reply if isinstance(reply, dict) else _Fields(reply)
+    whole = reply if isinstance(reply, dict) else mapped(reply)
+    found = _direct(whole, provider)
+    if found is None and (isinstance(whole, dict) or whole.is_record):
+        found = _elsewhere(whole, provider)
+    return found
+
+
+def _direct(whole: Mapped, provider: str) -> Usage | None:
+    """
+    Read usage from where it belongs, in whatever form.
+    """
     usage = whole.get("usage")
-    if not isinstance(usage, (dict, _Fields)):
-        return None
+    found = _readable(whole, usage, provider) if isinstance(usage, MAPPED) else None
+    if found is not None:
+        return found
+    for form in FORMS:
+        try:
+            found = form(whole)
+        except Unreadable:
+            continue
+        if found is not None and found.has_any():
+            return found
+    return None
+
+
+def _readable(whole: Mapped, usage: Mapped, provider: str) -> Usage | None:
+    """
+    Read usage, and what stands beside it; None where it is none.
+    """
     try:
-        found = _read(whole, usage)
+        found = _read(whole, usage, provider)
     except Unreadable:
         return None
-    if found is not None:
-        model = whole.get("model")
-        if isinstance(model, str):
-            found.model = model
-        tier = whole.get("service_tier") or usage.get("service_tier")
-        if isinstance(tier, str):
-            found.tier = tier
-    return found
-
-
-def _read(whole: _Mapping, usage: _Mapping) -> Usage | None:
-    if usage.get("prompt_tokens") is not None:
-        return _openai(usage, "prompt_tokens", "completion_tokens")
-    if usage.get("input_tokens") is None:
+    if found is None:
         return None
-    if usage.get("total_tokens") is None and usage.get("input_tokens_details") is None:
-        return _anthropic(usage)
-    found = _openai(usage, "input_tokens", "output_tokens")
-    tools = whole.get("tool_usage")
-    searches = tools.get("web_search") if isinstance(tools, (dict, _Fields)) else None
-    if searches:
-        found.web_searches = _count(searches.get("num_requests"))
+    model = whole.get("model")
+    if isinstance(model, str):
+        found.model = model
+    tier = whole.get("service_tier") or usage.get("service_tier")
+    if isinstance(tier, str):
+        found.tier = tier
+    _take_told_cost(found, usage)
+    if not found.has_any() and found.told_usd is None:
+        return None  # a call that used nothing at all has not told what it used
     return found
 
 
-def _openai(usage: _Mapping, taken: str, given: str) -> Usage:
+def _elsewhere(whole: Mapped, provider: str) -> Usage | None:
     """
-    Read OpenAI's form: caches are a part of the input.
+    Read usage from inside of what few providers put around it: an event, a result, one of the choices.
     """
-    found = Usage(input=_count(usage.get(taken)), output=_count(usage.get(given)))
-    details = usage.get(f"{taken}_details")
-    if details:
-        found.cache_read, found.cache_write = (
-            _count(details.get("cached_tokens")),
-            _count(details.get("cache_write_tokens")),
-        )
-        found.audio_input = _count(details.get("audio_tokens"))
-        found.input -= found.cache_read + found.cache_write
-        if found.input < 0:
-            raise Unreadable("more cached than there was")
-    details = usage.get(f"{given}_details")
-    if details:
-        found.reasoning = _count(details.get("reasoning_tokens"))
-        found.audio_output = _count(details.get("audio_tokens"))
+    choices = whole.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    for inner in (*(whole.get(name) for name in _PLACES), first):
+        found = None if inner is None else _direct(mapped(inner), provider)
+        if found is not None:
+            model = whole.get("model")
+            found.model = found.model or (model if isinstance(model, str) else None)
+            return found
+    return None
+
+
+def _read(whole: Mapped, usage: Mapped, provider: str) -> Usage | None:
+    if "prompt_tokens" in usage:
+        return _chat(usage, provider)
+    if "input_tokens" not in usage and "output_tokens" not in usage:
+        return None
+    found = _messages_or_responses(usage)
+    take_seconds(found, usage)
+    _take_tools(found, whole, usage)
     return found
 
 
-def _anthropic(usage: _Mapping) -> Usage:
+# OpenAI's chat completions, and what others made of them
+
+
+def _chat(usage: Mapped, provider: str) -> Usage:
     """
-    Read Anthropic's form: caches stand beside the input, and some iterations beside all of it.
+    Read chat completions: caches are a part of the input, and reasoning of the output, where the total agrees.
     """
-    found = _anthropic_figures(usage)
+    found = Usage()
+    taken, given = figure(usage, "prompt_tokens"), figure(usage, "completion_tokens")
+    total = figure(usage, "total_tokens")
+    ins, outs = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
+    if ins:
+        _take_input_details(found, ins)
+    found.cache_read = found.cache_read or max(
+        detail(found, usage, name)
+        for name in ("cached_tokens", "prompt_cache_hit_tokens", "cached_prompt_text_tokens", "cache_read_input_tokens")
+    )
+    if outs:
+        _take_output_details(found, outs)
+    is_beside = provider in _BESIDE and total is None
+    if not found.reasoning and (reasoning := detail(found, usage, "reasoning_tokens")):
+        found.reasoning = reasoning
+    citations = detail(found, usage, "citation_tokens")
+    searches = detail(found, usage, "num_search_queries")
+    if citations or searches or provider == "perplexity":
+        is_beside, total = True, None
+        if citations:
+            found.citations = citations
+        if searches:
+            found.web_searches = searches
+    if total is None and given is not None and found.reasoning > given:
+        is_beside = True  # more than its whole: it is none of its parts
+    _settle(found, taken, given, total, citations=citations, is_beside=is_beside)
+    if given is None and total is None and "completion_tokens" in usage:
+        found.is_doubtful = True  # not told, which is not none
+    _take_server_tools(found, usage)
+    return found
+
+
+def _settle(
+    found: Usage,
+    taken: int | None,
+    given: int | None,
+    total: int | None,
+    *,
+    citations: int = 0,
+    is_beside: bool = False,
+    has_caches: bool = False,
+) -> None:
+    """
+    Work out input and output from the figures that were told, and mend what contradicts itself.
+
+    The total is the bill's word: what is above prompt and completion is output that stands beside the completion.
+
+    Args:
+        is_beside: Reasoning and citations are not in the completion.
+        has_caches: There is input beside what was taken.
+    """
+    if taken is None and given is None and not total:
+        raise Unreadable("neither input nor output")
+    if given is None and taken is not None and total is not None and total >= taken:
+        given = total - taken
+    elif taken is None and given is not None and total is not None and total >= given:
+        taken = total - given
+    if taken is None and not has_caches:
+        found.is_doubtful = True  # each answer has a question
+    taken, output = taken or 0, given or 0
+    cached = found.cache_read + found.cache_write
+    if cached > taken:
+        if total is not None and total == taken + cached + output:  # caches stand beside the input
+            taken += cached
+        else:
+            found.cache_read = found.cache_write = cached = 0
+            found.is_doubtful = True
+    if total is not None and total > taken + output:
+        output = total - taken
+    elif is_beside:
+        output += found.reasoning + citations
+    found.input, found.output = taken - cached, output
+    _drop_absurd_parts(found, taken)
+
+
+def _drop_absurd_parts(found: Usage, taken: int) -> None:
+    if found.rare is None:
+        return
+    for names, most in (
+        (("audio_input", "image_input", "video_input"), taken),
+        (("audio_output", "image_output", "video_output"), found.output),
+        (("audio_read", "image_read", "video_read"), found.cache_read),
+    ):
+        if sum(getattr(found, name) for name in names) > most:
+            for name in names:
+                if getattr(found, name):
+                    setattr(found, name, 0)
+            found.is_doubtful = True
+
+
+def _take_input_details(found: Usage, details: Any) -> None:
+    if not isinstance(details, MAPPED):
+        return
+    found.cache_read = detail(found, details, "cached_tokens") or detail(found, details, "cache_read_input_tokens")
+    found.cache_write = detail(found, details, "cache_write_tokens")
+    _take_modalities(found, details, "input")
+    cached = details.get("cached_tokens_details")
+    if isinstance(cached, MAPPED):
+        _take_modalities(found, cached, "read")
+
+
+def _take_output_details(found: Usage, details: Any) -> None:
+    if isinstance(details, MAPPED):
+        found.reasoning = detail(found, details, "reasoning_tokens") or detail(found, details, "thinking_tokens")
+        _take_modalities(found, details, "output")
+
+
+def _take_modalities(found: Usage, details: Mapped, kind: str) -> None:
+    for modality in ("audio", "image", "video"):
+        if tokens := detail(found, details, f"{modality}_tokens"):
+            setattr(found, f"{modality}_{kind}", tokens)
+
+
+# Anthropic's messages, OpenAI's responses, images and audio
+
+
+def _messages_or_responses(usage: Mapped) -> Usage:
+    """
+    Read figures that are called input and output: caches that are named beside them stand beside the input, and those
+    in details are a part of it.
+    """
+    found = Usage()
+    ins = usage.get("input_tokens_details") or usage.get("input_token_details")
+    outs = usage.get("output_tokens_details") or usage.get("output_token_details")
+    if ins:
+        _take_input_details(found, ins)
+    if outs:
+        _take_output_details(found, outs)
+    taken, given = figure(usage, "input_tokens"), figure(usage, "output_tokens")
+    read, written = detail(found, usage, "cache_read_input_tokens"), detail(found, usage, "cache_creation_input_tokens")
+    has_caches = bool(read or written)
+    _settle(found, taken, given, None if has_caches else figure(usage, "total_tokens"), has_caches=has_caches)
+    found.cache_read += read
+    found.cache_write += written
+    split = usage.get("cache_creation")
+    if isinstance(split, MAPPED):
+        hour = detail(found, split, "ephemeral_1h_input_tokens")
+        found.cache_write_1h = min(hour, written)
+        if hour + detail(found, split, "ephemeral_5m_input_tokens") > written:
+            found.is_doubtful = True  # the sum is what is billed
     speed = usage.get("speed")
     if isinstance(speed, str):
         found.speed = speed
+    geo = usage.get("inference_geo")
+    if isinstance(geo, str):
+        found.geo = geo
     steps = usage.get("iterations")
-    if isinstance(steps, list):
-        found.parts = tuple(_parts(steps))
+    if isinstance(steps, list) and steps:
+        _take_steps(found, usage, [mapped(step) for step in steps])
     return found
 
 
-def _parts(steps: list[Any]) -> Iterator[Usage]:
+def _take_steps(found: Usage, usage: Mapped, steps: list[Mapped]) -> None:
+    """
+    Take the steps that are not in a message's own figures: compactions, advisors, and models that declined first.
+    """
+    served = next((step.get("model") for step in steps if step.get("type") == "fallback_message"), None)
+    parts = []
     for step in steps:
-        read = step if isinstance(step, dict) else _Fields(step)
-        if read.get("type") in ("compaction", "advisor_message"):
-            part = _anthropic_figures(read)
-            model = read.get("model")
+        kind, model = step.get("type"), step.get("model")
+        declined = kind == "message" and served is not None and model not in (None, served)
+        # What a classifier blocks before any output is not billed (Anthropic's guide to fallbacks, 2026-06).
+        if kind in ("compaction", "advisor_message") or (declined and count(step.get("output_tokens"))):
+            part = _messages_or_responses(step)
             part.model = model if isinstance(model, str) else None
-            yield part
+            parts.append(part)
+    found.parts = tuple(parts)
 
 
-def _anthropic_figures(usage: _Mapping) -> Usage:
-    found = Usage(
-        input=_count(usage.get("input_tokens")),
-        cache_read=_count(usage.get("cache_read_input_tokens")),
-        cache_write=_count(usage.get("cache_creation_input_tokens")),
-        output=_count(usage.get("output_tokens")),
-    )
-    if found.cache_write and (split := usage.get("cache_creation")):
-        found.cache_write_1h = _count(split.get("ephemeral_1h_input_tokens"))
-    if details := usage.get("output_tokens_details"):
-        found.reasoning = _count(details.get("thinking_tokens"))
-    if tools := usage.get("server_tool_use"):
-        found.web_searches = _count(tools.get("web_search_requests"))
-    return found
+# What else is billed
 
 
-def _count(value: Any) -> int:
-    if type(value) is int and 0 <= value <= MAX_TOKENS:
-        return value
-    if value is None:
-        return 0
-    raise Unreadable(value)
+def _take_tools(found: Usage, whole: Mapped, usage: Mapped) -> None:
+    _take_server_tools(found, usage)
+    calls = usage.get("tool_calls_details")
+    web = calls.get("search_web") if isinstance(calls, MAPPED) else None
+    if isinstance(web, MAPPED) and (searches := detail(found, web, "invocation")):
+        found.web_searches = searches
+    tools, output = whole.get("tool_usage"), whole.get("output")
+    items = [mapped(item) for item in output] if isinstance(output, list) else []
+    web = tools.get("web_search") if isinstance(tools, MAPPED) else None
+    if isinstance(web, MAPPED):
+        if searches := detail(found, web, "num_requests"):
+            found.web_searches = searches
+    elif searches := sum(_is_search(item) for item in items):
+        found.web_searches = searches
+    if searches := sum(item.get("type") == "file_search_call" for item in items):
+        found.file_searches = searches
+    if ran := {item.get("container_id") for item in items if item.get("type") == "code_interpreter_call"}:
+        found.containers = len(ran)
+    drawn = tools.get("image_gen") if isinstance(tools, MAPPED) else None
+    if isinstance(drawn, MAPPED) and (drawn.get("input_tokens") or drawn.get("output_tokens")):
+        part = _messages_or_responses(drawn)
+        part.model = image_model(whole.get("tools")) or IMAGE_TOOL
+        found.parts = (*found.parts, part)
+
+
+def _is_search(item: Mapped) -> bool:
+    if item.get("type") != "web_search_call":
+        return False
+    action = item.get("action")
+    return not isinstance(action, MAPPED) or action.get("type") in (None, "search")
+
+
+def image_model(tools: Any) -> str | None:
+    """
+    Name the model that draws, by the tools of a request or of its reply.
+    """
+    for tool in tools if isinstance(tools, list) else ():
+        told = mapped(tool)
+        if told.get("type") == IMAGE_TOOL and isinstance(told.get("model"), str):
+            return str(told.get("model"))
+    return None
+
+
+def _take_server_tools(found: Usage, usage: Mapped) -> None:
+    tools = usage.get("server_tool_use")
+    if isinstance(tools, MAPPED):
+        if searches := detail(found, tools, "web_search_requests"):
+            found.web_searches = searches
+        if detail(found, tools, "code_execution_requests"):
+            found.is_doubtful = True  # by the hour, of which some are free
+
+
+def _take_told_cost(found: Usage, usage: Mapped) -> None:
+    """
+    Take what a gateway says that it billed: OpenRouter and others as `cost`, Perplexity in it, xAI in its own unit.
+    """
+    ticks, cost = _dollars(usage.get("cost_in_usd_ticks")), usage.get("cost")
+    if ticks is not None:
+        found.told_usd = ticks / TICKS
+    elif cost is None:
+        return
+    elif isinstance(cost, MAPPED):
+        if cost.get("currency") in (None, "USD"):
+            found.told_usd = _dollars(cost.get("total_cost"))
+    elif usage.get("is_byok"):  # the cost is the gateway's fee alone, and the provider bills the rest
+        fee, rest = _dollars(cost), inside(usage, "cost_details")
+        upstream = None if rest is None else _dollars(rest.get("upstream_inference_cost"))
+        found.told_usd = None if fee is None or upstream is None else fee + upstream
+    else:
+        found.told_usd = _dollars(cost)
+
+
+def _dollars(value: Any) -> float | None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if is_number and 0 <= value < MAX_DOLLARS else None

@@ -126,7 +126,7 @@ def own_attributes(op: AiOperation) -> dict[str, Any]:
         found[COST_STATUS] = op.cost_reason or UNKNOWN
     else:
         found[COST] = op.cost_usd
-        found[COST_STATUS] = "estimate" if op.estimated else "exact"
+        found[COST_STATUS] = "estimate" if op.estimated else "told" if op.cost_source == "told" else "exact"
     if op.aborted is not None:
         found[ABORTED] = op.aborted
     return found

@@ -1,0 +1,198 @@
+"""
+Read the forms of usage that neither SDK's providers have: Google's, Bedrock's, Cohere's, and what is not by tokens.
+
+Sources: the references of Gemini's `generateContent` (`usageMetadata`) and Bedrock's `Converse` (`TokenUsage`), and of
+what LangChain makes of a reply, read 2026-11; the others as the price list `genai-prices` 0.2.3 reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from obskit.ai.fields import MAX_TOKENS, Mapped, Unreadable, count, detail, figure, inside, mapped
+from obskit.ai.kinds import Usage
+
+Form = Callable[[Mapped], Usage | None]
+_MODALITIES = {"AUDIO": "audio", "IMAGE": "image", "DOCUMENT": "image", "VIDEO": "video"}
+
+
+def _google(whole: Mapped) -> Usage | None:
+    """
+    Read Gemini's usage, by the names of its JSON or by those of google-genai's objects.
+    """
+    usage = inside(whole, "usageMetadata") or inside(whole, "usage_metadata")
+    if usage is None:
+        return None
+    if "input_tokens" in usage:
+        return _langchain(whole, usage)
+
+    def told(name: str) -> int | None:
+        found = figure(usage, name)
+        return figure(usage, _snake(name)) if found is None else found
+
+    taken, given = told("promptTokenCount"), told("candidatesTokenCount") or 0
+    is_doubtful, taken = taken is None, taken or 0
+    tools, thoughts, total = (
+        told(n) or 0 for n in ("toolUsePromptTokenCount", "thoughtsTokenCount", "totalTokenCount")
+    )
+    found = Usage(input=taken + tools, output=max(given + thoughts, total - taken - tools), reasoning=thoughts)
+    cached = told("cachedContentTokenCount") or 0
+    if cached > taken:
+        found.is_doubtful = True
+    else:
+        found.cache_read, found.input = cached, found.input - cached
+    for name, kind in (
+        ("promptTokensDetails", "input"),
+        ("toolUsePromptTokensDetails", "input"),
+        ("candidatesTokensDetails", "output"),
+        ("cacheTokensDetails", "read"),
+    ):
+        _take_modalities(found, usage.get(name) or usage.get(_snake(name)), kind)
+    traffic = usage.get("trafficType") or usage.get("traffic_type")
+    if isinstance(traffic, str) and traffic.startswith("PROVISIONED"):
+        found.tier = "provisioned"
+    tier = usage.get("serviceTier") or usage.get("service_tier")
+    if isinstance(tier, str):
+        found.tier = tier.lower()
+    found.model = _text(whole, "modelVersion", "model_version")
+    found.is_doubtful = found.is_doubtful or is_doubtful or _is_grounded(whole)
+    return found
+
+
+def _snake(name: str) -> str:
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
+
+
+def _text(whole: Mapped, *names: str) -> str | None:
+    return next((value for name in names if isinstance(value := whole.get(name), str)), None)
+
+
+def _take_modalities(found: Usage, details: Any, kind: str) -> None:
+    for one in details if isinstance(details, (list, tuple)) else ():
+        told = mapped(one)
+        modality = told.get("modality")
+        name = _MODALITIES.get(str(getattr(modality, "value", modality)).upper())
+        tokens = detail(found, told, "tokenCount") or detail(found, told, "token_count")
+        if name is not None and tokens:
+            field = f"{name}_{kind}"
+            setattr(found, field, getattr(found, field) + tokens)
+
+
+def _is_grounded(whole: Mapped) -> bool:
+    """
+    Tell whether it searched the web, which is billed beside tokens and counted nowhere.
+    """
+    answers = whole.get("candidates")
+    for answer in answers if isinstance(answers, list) else ():
+        told = mapped(answer)
+        grounds = inside(told, "groundingMetadata") or inside(told, "grounding_metadata")
+        if grounds and (grounds.get("webSearchQueries") or grounds.get("web_search_queries")):
+            return True
+    return False
+
+
+def _langchain(whole: Mapped, usage: Mapped) -> Usage:
+    """
+    Read what LangChain makes of any provider's usage: caches are a part of the input.
+    """
+    found = Usage(input=count(usage.get("input_tokens")), output=count(usage.get("output_tokens")))
+    ins = inside(usage, "input_token_details")
+    if ins is not None:
+        found.cache_read, found.cache_write = detail(found, ins, "cache_read"), detail(found, ins, "cache_creation")
+        if sound := detail(found, ins, "audio"):
+            found.audio_input = sound
+    outs = inside(usage, "output_token_details")
+    if outs is not None:
+        found.reasoning = detail(found, outs, "reasoning")
+        if sound := detail(found, outs, "audio"):
+            found.audio_output = sound
+    found.input -= found.cache_read + found.cache_write
+    if found.input < 0:
+        raise Unreadable("more cached than there was")
+    metadata = inside(whole, "response_metadata")
+    found.model = None if metadata is None else _text(metadata, "model_name", "model")
+    return found
+
+
+def _bedrock(whole: Mapped) -> Usage | None:
+    """
+    Read Bedrock's Converse, and Cursor's events: caches stand beside the input.
+    """
+    usage = inside(whole, "usage") or inside(whole, "tokenUsage") or inside(whole, "amazon-bedrock-invocationMetrics")
+    if usage is None:
+        return None
+    if "inputTokenCount" in usage:
+        found = Usage(input=count(usage.get("inputTokenCount")), output=count(usage.get("outputTokenCount")))
+        found.cache_read = detail(found, usage, "cacheReadInputTokenCount")
+        found.cache_write = detail(found, usage, "cacheWriteInputTokenCount")
+        return found
+    if "inputTokens" not in usage:
+        return None
+    found = Usage(input=count(usage.get("inputTokens")), output=count(usage.get("outputTokens")))
+    found.cache_read = detail(found, usage, "cacheReadInputTokens") or detail(found, usage, "cacheReadTokens")
+    found.cache_write = detail(found, usage, "cacheWriteInputTokens") or detail(found, usage, "cacheWriteTokens")
+    details = usage.get("cacheDetails")
+    kept = {}
+    for one in details if isinstance(details, list) else ():
+        told = mapped(one)
+        kept[told.get("ttl")] = detail(found, told, "inputTokens")
+    found.cache_write_1h = min(kept.get("1h", 0), found.cache_write)
+    if sum(kept.values()) > found.cache_write:
+        found.is_doubtful = True  # the sum is what is billed
+    tier = inside(whole, "serviceTier")
+    found.tier = None if tier is None else _text(tier, "type")
+    found.model = _text(whole, "model", "modelId")
+    return found
+
+
+def _cohere(whole: Mapped) -> Usage | None:
+    """
+    Read what Cohere bills, or else what it counted.
+    """
+    usage = inside(whole, "usage")
+    units = inside(usage, "billed_units") or inside(whole, "meta", "billed_units") or inside(usage, "tokens")
+    if units is None or ("input_tokens" not in units and "output_tokens" not in units):
+        return None
+    found = Usage(input=count(units.get("input_tokens")), output=count(units.get("output_tokens")))
+    cached = 0 if usage is None else detail(found, usage, "cached_tokens")
+    if cached <= found.input:
+        found.cache_read, found.input = cached, found.input - cached
+    else:
+        found.is_doubtful = True
+    found.model = _text(whole, "model")
+    return found
+
+
+def _other_units(whole: Mapped) -> Usage | None:
+    """
+    Read what is billed by the page or by the second. A transcription by the second is not told apart from its trial.
+    """
+    found = Usage(model=_text(whole, "model"))
+    info = inside(whole, "usage_info")
+    if info is not None and (pages := detail(found, info, "pages_processed")):
+        found.pages = pages
+        if whole.get("document_annotation") is not None:
+            found.annotated_pages = pages
+        return found
+    usage = inside(whole, "usage")
+    if usage is None or usage.get("type") == "duration":
+        return None
+    take_seconds(found, usage)
+    return found
+
+
+def take_seconds(found: Usage, usage: Mapped) -> None:
+    """
+    Take what conversations by voice are billed by: seconds, and messages.
+    """
+    if "billable_audio_seconds" not in usage and "seconds" not in usage:
+        return
+    seconds = usage.get("billable_audio_seconds") or usage.get("seconds")
+    if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and 0 < seconds <= MAX_TOKENS:
+        found.audio_seconds = seconds
+    if messages := detail(found, usage, "input_text_messages"):
+        found.messages = messages
+
+
+FORMS: tuple[Form, ...] = (_google, _bedrock, _cohere, _other_units)
