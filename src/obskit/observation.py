@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from obskit.context import current
+from obskit.endings import end_later
 from obskit.errors import ConfigurationError, NotObservableError
 from obskit.operation import Operation
 from obskit.recorder import recorder
@@ -42,16 +43,14 @@ class Lifecycle(Protocol):
     Begin and end operations: a recorder's plan, or what decides whether one is to be recorded at all.
     """
 
-    @property
-    def begin(self) -> Callable[[Any], None]:
+    def begin(self, operation: Any) -> None:
         """
         Start the clock.
         """
 
-    @property
-    def end(self) -> Callable[[Any], None]:
+    def end(self, operation: Any, at: float | None = None) -> None:
         """
-        Stop it, once.
+        Stop it, once; at a moment that has passed, where that is given.
         """
 
 
@@ -135,7 +134,10 @@ def finish(op: Operation, error: BaseException | None, plan: Lifecycle) -> None:
     """
     End an operation with the exception that ended it, if one did. Leaving a generator early is no failure.
     """
-    if error is not None and not isinstance(error, GeneratorExit):
+    if isinstance(error, GeneratorExit):  # a garbage collection may have closed the generator
+        end_later(op, plan.end, recorder.clock())
+        return
+    if error is not None:
         op.error = type(error).__name__
     plan.end(op)
 

@@ -11,22 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from obskit.context import current
+from obskit.methods import HTTP_METHODS as HTTP_METHODS
+from obskit.methods import METHOD_LABELS as METHOD_LABELS
+from obskit.methods import OTHER as OTHER
 from obskit.rarely import Rarely
 from obskit.totals import Totals as Totals
 
 UNMATCHED = "<unmatched>"
-OTHER = "_OTHER"
 OVERFLOW = "_OVERFLOW"
-# RFC 9110 section 9 and RFC 5789: the methods that get a label of their own; every other is `_OTHER`.
-HTTP_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
-
-
-class _Labels(dict[str, str]):
-    def __missing__(self, method: str) -> str:
-        return OTHER
-
-
-METHOD_LABELS = _Labels(zip(HTTP_METHODS, HTTP_METHODS, strict=True))
 
 
 class Operation:

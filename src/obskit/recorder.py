@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from time import perf_counter, time
 from typing import Any, Protocol
 
-from obskit import context
+from obskit import context, endings
+from obskit.endings import drain, waiting
 from obskit.operation import Event, Operation
 
 Step = Callable[[Any], object]
@@ -53,6 +54,8 @@ class Plan:
     finish_rare: Step | None  # before the others, and only where the operation's `rare` is set
 
     def begin(self, operation: Any) -> None:
+        if waiting:
+            drain()
         self.start(operation)
         operation.started = self.clock()
 
@@ -61,6 +64,8 @@ class Plan:
         if not operation.ended:
             operation.ended = True
             operation.duration_seconds = (self.clock() if at is None else at) - operation.started
+            if waiting:
+                drain()
             if operation.rare is not None and self.finish_rare is not None:
                 self.finish_rare(operation)
             self.finish(operation)
@@ -111,6 +116,7 @@ class Recorder:
         """
         Build every plan from these sinks, in their order; from none, the plans do nothing.
         """
+        drain()  # what has ended by now is for those before
         self._sinks = tuple(sinks)
         for kind in self._plans:
             self.rebind(kind)
@@ -168,3 +174,4 @@ class Recorder:
 
 
 recorder = Recorder()
+endings.serve(recorder)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from obskit.ai import pricing
 from obskit.ai.budgeting import keeper
 from obskit.ai.limits import limits
+from obskit.endings import drain
 from obskit.errors import AlreadyConfiguredError
 from obskit.health.registry import registry as health
 from obskit.logs import writer as logs
@@ -187,13 +188,15 @@ class Runtime:
         _each(self._flushes())
 
     def _flushes(self) -> list[_Part]:
-        return [("ai", keeper.flush), *((sink.name, sink.flush) for sink in self._sinks), ("logs", self.writer.flush)]
+        sinks: list[_Part] = [(sink.name, sink.flush) for sink in self._sinks]
+        return [("endings", drain), ("ai", keeper.flush), *sinks, ("logs", self.writer.flush)]
 
     def close(self) -> None:
         """
         Flush, and release everything but the writer, which loggers use until they have another.
         """
         parts: list[_Part] = [
+            ("endings", drain),
             ("ai", keeper.flush),  # while sinks hear what it tells
             ("runtime", lambda: recorder.bind(())),
             ("ai", keeper.unbind),

@@ -28,6 +28,7 @@ from obskit.db.callsite import call_site
 from obskit.db.operation import DbOperation
 from obskit.db.repeats import is_allowed
 from obskit.db.watch import watching
+from obskit.endings import drain
 from obskit.errors import AlreadyConfiguredError, ConfigurationError
 from obskit.health.registry import registry as health
 from obskit.logs import writer as logs
@@ -73,28 +74,43 @@ class RecordingSink:
 
     Attributes:
         begun: Operations in the order in which they began.
-        operations: Operations in the order in which they ended.
+        operations: Operations in the order in which they ended; those that were dropped by now, too.
         events: Events in the order in which they came.
     """
 
     name = "recording"
 
     def __init__(self) -> None:
-        self.begun: list[Any] = []
-        self.operations: list[Any] = []
-        self.events: list[Event] = []
+        self._begun: list[Any] = []
+        self._operations: list[Any] = []
+        self._events: list[Event] = []
+
+    @property
+    def begun(self) -> list[Any]:
+        drain()
+        return self._begun
+
+    @property
+    def operations(self) -> list[Any]:
+        drain()
+        return self._operations
+
+    @property
+    def events(self) -> list[Event]:
+        drain()
+        return self._events
 
     def bind(self, kind: type[Operation]) -> tuple[Step | None, Step | None]:
         """
         Keep every kind.
         """
-        return self.begun.append, self.operations.append
+        return self._begun.append, self._operations.append
 
     def emit(self, event: Event) -> None:
         """
         Keep the event.
         """
-        self.events.append(event)
+        self._events.append(event)
 
     def flush(self) -> None:
         """
@@ -139,7 +155,12 @@ class IsolatedRuntime:
         self.runtime = runtime
         self.settings = runtime.settings
         self.registry = runtime.registry
-        self.lines = stream.lines
+        self._stream = stream
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        drain()
+        return self._stream.lines
 
     def value(self, sample: str, **labels: str) -> float | None:
         """

@@ -23,6 +23,7 @@ from obskit.ai import periods, pricing
 from obskit.ai.kinds import Usage
 from obskit.ai.operation import AiOperation
 from obskit.ai.pricing import MTOK, Price
+from obskit.endings import drain
 from obskit.errors import BudgetError, BudgetExceededError
 from obskit.forks import at_fork
 from obskit.operation import Event
@@ -433,6 +434,7 @@ class Keeper:
         """
         from obskit.ai.ledger import UnavailableError
 
+        drain()
         now = recorder.wall_clock()
         start = _bounds(budget, now)[0]
         problem = None

@@ -12,6 +12,7 @@ from threading import Lock
 from typing import Any, NamedTuple
 
 from obskit.ai.operation import AiOperation
+from obskit.endings import drain
 from obskit.forks import at_fork
 from obskit.recorder import recorder
 
@@ -148,6 +149,7 @@ class Calls:
         Args:
             last: At most so many, the latest.
         """
+        drain()
         with self._lock:
             size, count = _ROW.size, len(self._places)
             # In a full ring, the oldest is where the next will be; until then, the next is the end.

@@ -17,6 +17,7 @@ from obskit.ai.kinds import Usage
 from obskit.ai.operation import UNKNOWN, AiOperation
 from obskit.ai.usage import read
 from obskit.context import current
+from obskit.endings import drain, waiting
 from obskit.observation import Observation, block_around, kind_of, with_methods
 from obskit.recorder import recorder
 
@@ -92,6 +93,8 @@ class _BlockPlan:
     """
 
     def begin(self, block: AiBlock) -> None:
+        if waiting:
+            drain()
         outer = block_around(AiBlock, block.parent)
         if outer is not None:
             outer.measured = True
@@ -100,11 +103,11 @@ class _BlockPlan:
             keeper.before_block(block)
         block.started = recorder.clock()
 
-    def end(self, block: AiBlock) -> None:
+    def end(self, block: AiBlock, at: float | None = None) -> None:
         if block.measured or block.ended:
             block.ended = True
             return
-        at, started = recorder.clock(), block.started
+        at, started = recorder.clock() if at is None else at, block.started
         plan.begin(block)
         block.started = started
         end(block, at)

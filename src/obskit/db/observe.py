@@ -7,8 +7,6 @@ Each is counted once. A hooked query inside an `observe_db` is the observation a
 
 from __future__ import annotations
 
-from collections import deque
-from sys import getrefcount
 from typing import Any
 
 from obskit.context import current
@@ -16,7 +14,7 @@ from obskit.db import slow
 from obskit.db.operation import DbOperation
 from obskit.db.source import Labels, Source
 from obskit.db.watch import limits, totals_of
-from obskit.forks import at_fork
+from obskit.endings import drain, end_later, waiting
 from obskit.observation import Observation, block_around
 from obskit.operation import Operation
 from obskit.recorder import nothing, recorder
@@ -49,16 +47,19 @@ class _BlockPlan:
     """
 
     def begin(self, block: DbBlock) -> None:
+        if waiting:
+            drain()
         outer = block_around(DbBlock, block.parent)
         if outer is not None:
             outer.measured = True
         block.started = recorder.clock()
 
-    def end(self, block: DbBlock) -> None:
+    def end(self, block: DbBlock, at: float | None = None) -> None:
         if block.measured or block.ended:
             block.ended = True
             return
-        block.duration_seconds, started = recorder.clock() - block.started, block.started
+        at, started = recorder.clock() if at is None else at, block.started
+        block.duration_seconds = at - started
         if block.parent is not None and plan.active:
             block.totals = totals_of(block.root)
             if block.totals is not None:
@@ -71,54 +72,17 @@ class _BlockPlan:
 _block_plan = _BlockPlan()
 
 
-class _Alone:
-    """
-    Find out how many references an object has while its `__del__` runs because the last one went.
-    """
-
-    found = 0
-
-    def __del__(self) -> None:
-        _Alone.found = getrefcount(self)
-
-
-_Alone()
-ALONE = _Alone.found
-# Queries of cursors that a garbage collection found; the next query ends them.
-_collected: deque[DbOperation] = deque()
-_forked_at = float("-inf")
-
-
-def left(op: DbOperation, references: int) -> None:
+def left(op: DbOperation) -> None:
     """
     End a query whose cursor goes, with rows left or not: to be called by the cursor's `__del__()`.
-
-    Args:
-        references: `getrefcount(self)`; what a garbage collection finds still has some.
     """
     if op.rare is not None:
         op.explain = None  # its connection may be gone
-    if references > ALONE:
-        later(op)
-    elif op.started >= _forked_at:
-        end(op)
+    end_later(op, _end_left, plan.clock())
 
 
-def later(op: DbOperation) -> None:
-    """
-    End a query with the next one. A garbage collection may come while this thread holds a sink's lock.
-    """
-    if op.started >= _forked_at:
-        _collected.append(op)
-
-
-def _start_over_in_child() -> None:
-    global _forked_at
-    _forked_at = plan.clock()  # what was begun before the fork is the parent's to count
-    _collected.clear()
-
-
-at_fork(after_in_child=_start_over_in_child)
+def _end_left(op: DbOperation, at: float) -> None:
+    end(op)  # it is as long as the driver took, whenever it was dropped
 
 
 def begin(source: Source, sql: object) -> DbOperation:
@@ -128,6 +92,8 @@ def begin(source: Source, sql: object) -> DbOperation:
     Its labels are those of the `observe_db` around it, else of its statement. The hook adds up in `duration_seconds`
     what the driver takes, to the last row, and calls `end()`.
     """
+    if waiting:
+        drain()
     # Not DbOperation(...): two calls of __init__ and one of nest() are a sixth of what a hooked query costs.
     op = _new(DbOperation)
     op.source = source
@@ -179,21 +145,13 @@ def end(op: DbOperation) -> None:
         totals = op.totals
         if totals is not None:
             totals.db_seconds += seconds
+        if waiting:
+            drain()
         plan.finish(op)
         if plan.finish_too is not None:
             plan.finish_too(op)
         if seconds >= limits.slow_from:
             _slow(op)
-    if _collected:
-        _end_collected()
-
-
-def _end_collected() -> None:
-    try:
-        op = _collected.popleft()
-    except IndexError:  # another thread was faster
-        return
-    end(op)
 
 
 def late(op: DbOperation, seconds: float) -> None:

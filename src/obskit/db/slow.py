@@ -11,6 +11,7 @@ from typing import Any
 from obskit.context import current
 from obskit.db.callsite import call_site
 from obskit.db.operation import DbOperation
+from obskit.endings import drain, is_draining
 from obskit.operation import Event, HttpOperation, Operation
 from obskit.recorder import recorder
 
@@ -64,6 +65,7 @@ def slow_queries() -> list[SlowQuery]:
     """
     Give the last 100 slow queries of this process, the oldest first.
     """
+    drain()
     return list(_kept)
 
 
@@ -141,5 +143,5 @@ def _described(op: DbOperation) -> SlowQuery:
         error=op.error,
         route=root.locate() if isinstance(root, HttpOperation) else None,
         correlation_id=root.correlation_id,
-        call_site=call_site(),
+        call_site=None if is_draining() else call_site(),
     )

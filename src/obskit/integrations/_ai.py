@@ -25,6 +25,7 @@ from obskit.ai.operation import UNKNOWN, AiOperation
 from obskit.ai.stream import Fold, Progress, finish_reason_of
 from obskit.ai.usage import read
 from obskit.context import current
+from obskit.endings import drain, end_later, waiting
 from obskit.errors import MissingExtraError
 from obskit.integrations._patches import Patches
 from obskit.observation import enter, leave
@@ -140,7 +141,7 @@ class Call(AiOperation):
             price(self)
             tell(self)
 
-    def finish(self) -> None:
+    def finish(self, at: float | None = None) -> None:
         """
         End a call whose reply came whole, or never.
         """
@@ -153,7 +154,7 @@ class Call(AiOperation):
                     self.response_id = body.get("id")
         except Exception as error:
             recorder.failed("ai", error)
-        end(self)
+        end(self, at)
 
     def note_limits(self, response: Any) -> None:
         """
@@ -178,9 +179,9 @@ class Call(AiOperation):
             self.aborted = self.error = "truncated"
         self._settle(stream)
 
-    def close(self, how: str) -> None:
+    def close(self, how: str, at: float | None = None) -> None:
         """
-        End a call that nobody reads any further.
+        End a call that nobody reads any further, now or at a moment that has passed.
         """
         if self.ended:
             return
@@ -188,11 +189,11 @@ class Call(AiOperation):
         if stream is None:
             if self.body is None and self.tokens is None:
                 self.cost_reason = "not_read"
-            self.finish()
+            self.finish(at)
             return
         if not stream.is_done:
             self.aborted = how
-        self._settle(stream)
+        self._settle(stream, at)
 
     def raised(self, error: BaseException) -> None:
         """
@@ -219,8 +220,8 @@ class Call(AiOperation):
                 self.cost_reason = "no_reply"
         self.finish()
 
-    def _settle(self, stream: Progress) -> None:
-        at = recorder.clock()
+    def _settle(self, stream: Progress, at: float | None = None) -> None:
+        at = recorder.clock() if at is None else at
         try:
             self.chunks = stream.chunks
             self.finish_reason = stream.finish_reason
@@ -267,12 +268,13 @@ class Handle:
         self.take(event)
 
     def __del__(self) -> None:
-        try:
-            call = self.call
-            if call.is_open and not call.ended and not sys.is_finalizing():
-                call.close("dropped")
-        except Exception as error:
-            recorder.failed("ai", error)
+        call = self.call
+        if call.is_open and not sys.is_finalizing():
+            end_later(call, _dropped, plan.clock())
+
+
+def _dropped(call: Call, at: float) -> None:
+    call.close("dropped", at)
 
 
 def name_of(error: BaseException) -> str:
@@ -331,6 +333,8 @@ def _make(sdk: Sdk, client: Any, options: Any, is_stream: bool) -> Call | None:
 def _made(sdk: Sdk, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
     if not (sdk.is_on and plan.active):
         return None
+    if waiting:  # before budgets are asked: it may give back what it held
+        drain()
     try:
         return _make(sdk, client, _options(args, kwargs), bool(kwargs.get("stream")))
     except Exception as error:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from obskit.context import current
+from obskit.endings import drain
 
 HEADER = "Server-Timing"
 
@@ -21,6 +22,7 @@ def told(operation: Any) -> str | None:
 
     Milliseconds and counts only: no statement, no model and no price leaves.
     """
+    drain()
     totals = None if operation is None else operation.root.totals
     if totals is None:
         return None

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 from obskit.background import in_thread
 from obskit.context import current
+from obskit.endings import drain, waiting
 from obskit.integrations import _http
 from obskit.integrations._http import ID_HEADER_LOWER, MARK
 from obskit.integrations._server_timing import over_asgi
@@ -151,6 +152,8 @@ class AsgiOperation(HttpOperation):
             if not self.ended:  # Plan.end(), without the call
                 self.ended = True
                 self.duration_seconds = _plan.clock() - self.started
+                if waiting:
+                    drain()
                 if self.rare is not None and _plan.finish_rare is not None:
                     _plan.finish_rare(self)
                 _plan.finish(self)
@@ -349,8 +352,10 @@ class ObskitMiddleware(_http.Front[Application]):
                     _http.identify(op, self.trust_ids)
                 else:
                     op.correlation_id = recorder.new_id()
+        if waiting:  # Plan.begin(), without the call
+            drain()
         token = _enter(op)
-        _plan.start(op)  # Plan.begin(), without the call
+        _plan.start(op)
         op.started = _plan.clock()
         if op.span is not None:
             op.span.enter()

@@ -23,7 +23,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from obskit.db.explain import explainer, may_explain, postgresql_plan
-from obskit.db.observe import begin, end, fail, later, plan
+from obskit.db.observe import begin, end, fail, left, plan
 from obskit.db.operation import DbOperation
 from obskit.db.pools import Size, begin_use, begin_wait, end_use, end_wait, pools
 from obskit.db.slow import SlowQuery, tell_plan
@@ -229,7 +229,7 @@ def _stream(original: Around) -> Around:
                 except BaseException as thrown:
                     step, sent = rows.throw, thrown
         except GeneratorExit:
-            end(op)
+            left(op)
             raise
         except BaseException as error:
             fail(op, error)
@@ -263,7 +263,7 @@ def _stream_async(original: Around) -> Around:
                 except BaseException as thrown:
                     step, sent = rows.athrow, thrown
         except GeneratorExit:
-            end(op)
+            left(op)
             raise
         except BaseException as error:
             fail(op, error)
@@ -539,7 +539,7 @@ class _Open:
 
     def __del__(self) -> None:
         if not self.op.ended:
-            later(self.op)
+            left(self.op)
 
 
 _open: WeakKeyDictionary[Any, _Open] = WeakKeyDictionary()

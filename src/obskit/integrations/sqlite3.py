@@ -18,7 +18,6 @@ import sys
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from functools import lru_cache, partial, wraps
-from sys import getrefcount
 from types import new_class
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +28,7 @@ from obskit.db.operation import DbOperation
 from obskit.db.slow import SlowQuery
 from obskit.db.source import Labels, Source
 from obskit.db.watch import limits
+from obskit.endings import drain, waiting
 from obskit.integrations._patches import Patches
 from obskit.recorder import nothing, recorder
 
@@ -72,7 +72,8 @@ class TimedCursor(sqlite3.Cursor):
                 self._open = None
             if not plan.active:
                 return _execute(self, sql, parameters)
-            # begin(), without the call.
+            if waiting:  # begin(), without the call
+                drain()
             op = _new(DbOperation)
             op.source = SOURCE
             try:
@@ -202,7 +203,7 @@ class TimedCursor(sqlite3.Cursor):
             except AttributeError:
                 return
             if op is not None and not op.ended:
-                left(op, getrefcount(self))
+                left(op)
 
 
 def _whole(cursor: TimedCursor, method: Callable[..., Any], args: tuple[Any, ...], sql: object) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 from obskit.context import current
+from obskit.endings import drain, end_later, waiting
 from obskit.integrations import _http
 from obskit.integrations._http import ID_HEADER, ID_HEADER_LOWER, MARK
 from obskit.integrations._server_timing import over_wsgi
@@ -137,13 +138,16 @@ class WsgiOperation(HttpOperation):
         if self.bytes_sent == self._declared and not self.ended:
             self.end()
 
-    def end(self) -> None:
+    def end(self, at: float | None = None) -> None:
         """
         End: every byte has been handed over.
+
+        Args:
+            at: The moment, where it has passed already.
         """
         if not self.streamed:
             self.first_byte_seconds = None
-        _plan.end(self)
+        _plan.end(self, at)
 
     @property
     def declared_size(self) -> int:
@@ -159,15 +163,15 @@ class WsgiOperation(HttpOperation):
         self.status = self.status or 500
         self.end()
 
-    def left(self) -> None:
+    def left(self, at: float | None = None) -> None:
         """
-        End because nobody asks for the rest: the server has closed the reply, or dropped it.
+        End because nobody asks for the rest: the server has closed the reply, or dropped it at a moment passed.
         """
         if not self.status:
             self.status = 499
         elif self.method != "HEAD" and self._declared != 0:
             self.aborted = True
-        self.end()
+        self.end(at)
 
     def raised(self, error: BaseException) -> None:
         """
@@ -183,6 +187,13 @@ class WsgiOperation(HttpOperation):
         else:
             self.status = 500 if isinstance(error, Exception) else 499
         self.end()
+
+
+def left(op: WsgiOperation, at: float) -> None:
+    """
+    End a request whose reply, or whatever else was to tell its end, was dropped.
+    """
+    op.left(at)
 
 
 def in_context(op: HttpOperation, call: Callable[[], object]) -> None:
@@ -255,7 +266,7 @@ class _Reply:
     def __del__(self) -> None:
         op = getattr(self, "_op", None)
         if op is not None and not op.ended:
-            op.left()
+            end_later(op, left, _plan.clock())
 
 
 class _SizedReply(_Reply):
@@ -288,8 +299,7 @@ class _FileClose:
         in_context(op, self._close)
 
     def __del__(self) -> None:
-        if not self._op.ended:
-            self._op.left()
+        end_later(self._op, left, _plan.clock())
 
 
 def _by_server(op: WsgiOperation, body: Any) -> Iterable[bytes]:
@@ -367,8 +377,10 @@ class ObskitMiddleware(_http.Front[Application]):
                     _http.identify(op, self.trust_ids)
                 else:
                     op.correlation_id = recorder.new_id()
+        if waiting:  # Plan.begin(), without the call
+            drain()
         token = _enter(op)
-        _plan.start(op)  # Plan.begin(), without the call
+        _plan.start(op)
         op.started = _plan.clock()
         if op.span is not None:
             op.span.enter()
@@ -391,6 +403,8 @@ class ObskitMiddleware(_http.Front[Application]):
         if not op.ended:  # Plan.end(), without the call
             op.ended = True
             op.duration_seconds = _plan.clock() - op.started
+            if waiting:
+                drain()
             if op.rare is not None and _plan.finish_rare is not None:
                 _plan.finish_rare(op)
             _plan.finish(op)

@@ -15,6 +15,7 @@ from prometheus_client.core import Metric as Page
 
 from obskit.catalogue import Metric
 from obskit.catalogue import self as own
+from obskit.endings import drain
 from obskit.errors import MetricConflictError
 from obskit.metrics import processes
 from obskit.metrics.cells import Cell
@@ -248,6 +249,7 @@ class MetricStore:
         Args:
             exemplars: Give exemplars too; only OpenMetrics has room for them.
         """
+        drain()
         for refresh in self.refresh:
             refresh()
         snapshot = self._workers.snapshot(exemplars=exemplars)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from sys import getrefcount
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -45,7 +44,7 @@ class _Open:
 
     def __del__(self) -> None:
         if not self.op.ended:
-            left(self.op, getrefcount(self))
+            left(self.op)
 
 
 def instrument() -> None:

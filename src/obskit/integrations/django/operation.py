@@ -11,9 +11,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from obskit.context import current
+from obskit.endings import end_later
 from obskit.integrations import _http, _server_timing
 from obskit.integrations._http import ID_HEADER
-from obskit.integrations.wsgi import _NO_LENGTH, WsgiOperation, _Reply
+from obskit.integrations.wsgi import _NO_LENGTH, WsgiOperation, _Reply, left
 from obskit.operation import HttpOperation
 from obskit.recorder import recorder
 
@@ -84,16 +85,16 @@ class DjangoOperation(WsgiOperation):
         elif self.streamed:
             self.first_byte_seconds = recorder.clock() - self.started
 
-    def left(self) -> None:
+    def left(self, at: float | None = None) -> None:
         """
         End when the response is closed or dropped: aborted, unless all of it was handed over.
         """
         if self.ended:
             return
         if self._complete:
-            self.end()
+            self.end(at)
         else:
-            super().left()
+            super().left(at)
 
     def raised(self, error: BaseException) -> None:
         """
@@ -140,7 +141,7 @@ class _Closer:
         self._op.left()
 
     def __del__(self) -> None:
-        self._op.left()
+        end_later(self._op, left, recorder.clock())
 
 
 class _AsyncReply:
