@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "obskit"
 LEVELS = {
     0: {
         *("settings", "errors", "context", "catalogue", "operation", "rarely", "totals"),
-        *("forks", "endings", "methods", "redaction", "_version"),
+        *("forks", "endings", "methods", "permissions", "redaction", "_version"),
     },
     1: {"recorder", "observation", "processes", "background"},
     2: {

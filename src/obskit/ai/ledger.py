@@ -19,6 +19,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple, TypeVar
 
+from obskit.permissions import make_file, make_folder, refuse_foreign
 from obskit.processes import boot, namespace, started
 from obskit.recorder import recorder
 
@@ -357,9 +358,9 @@ class Ledger:
             if self._pid == pid and self._inode == _inode_of(self.path):
                 return self._connection
             self._drop()
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-        os.close(os.open(self.path, flags, 0o600))
+        make_folder(self.path.parent, 0o700)
+        refuse_foreign(os.stat(self.path.parent), self.path.parent)
+        os.close(_opened(self.path))
         inode = _inode_of(self.path)
         db = sqlite3.connect(self.path, timeout=patience, isolation_level=None, check_same_thread=False)
         try:
@@ -576,7 +577,7 @@ def _alone(path: Path) -> Iterator[None]:
     except ImportError:
         yield
         return
-    file = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    file = _opened(path.with_name(f"{path.name}.lock"))
     try:
         end = time.monotonic() + BUSY_SECONDS
         while True:
@@ -635,3 +636,13 @@ def filesystem_of(path: Path, mounts: str = "/proc/self/mounts") -> str | None:
         if inside and len(point) >= longest:
             found, longest = rest.partition(" ")[0], len(point)
     return found
+
+
+def _opened(path: Path) -> int:
+    """
+    Open a file of this user's, made with 0600 where it is missing.
+    """
+    try:
+        return make_file(path, os.O_RDWR, 0o600)
+    except FileExistsError:
+        return os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))

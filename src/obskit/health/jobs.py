@@ -9,12 +9,12 @@ import os
 import re
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
 from obskit.errors import HealthCheckError
 from obskit.health.outcome import Outcome, failed, passed, warned
 from obskit.observation import kind_of
+from obskit.permissions import make_file, refuse_foreign
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -42,11 +42,12 @@ class Heartbeat:
         Say that the job has run to its end.
 
         Raises:
-            OSError: The file that `path` names cannot be written.
+            OSError: The file that `path` names cannot be written, or belongs to another user who is not root, while
+                this process is not root's.
         """
         self._beat = time.time()
         if self.path is not None:
-            Path(self.path).touch()
+            _touch(self.path)
 
     def __enter__(self) -> Heartbeat:
         return self
@@ -109,6 +110,17 @@ class Heartbeat:
         if age >= self.max_age_seconds:
             return failed("late" if last is not None else "has never run", **details)
         return warned("nearly late", **details) if age >= self.max_age_seconds * _WARN_SHARE else passed(**details)
+
+
+def _touch(path: str) -> None:
+    """
+    Give a file the present time; one that is missing is made with 0644, whatever the umask, since others look at it.
+    """
+    try:
+        os.close(make_file(path, os.O_WRONLY, 0o644))
+    except FileExistsError:
+        refuse_foreign(os.stat(path), path)
+        os.utime(path)
 
 
 def heartbeat(name: str, max_age: float | str, path: str | None) -> Heartbeat:

@@ -16,11 +16,12 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from obskit.errors import ConfigurationError
 from obskit.forks import at_fork
 from obskit.logs.old_files import OldFiles
+from obskit.permissions import make_file, make_folder, refuse_foreign
 from obskit.recorder import recorder
 
 # How long a process may go on before it looks whether its file is still the one at the path, in seconds.
@@ -30,7 +31,7 @@ LOOK_EVERY = 1.0
 _PART = 32
 _DAY = 86_400
 _TRIES = 100
-_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOCTTY", 0)
+_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | getattr(os, "O_NOCTTY", 0)
 
 
 class LogFile:
@@ -39,7 +40,8 @@ class LogFile:
 
     Safe with several processes and threads, on a file system of this machine. A file that is renamed, deleted or
     truncated from outside is followed within `LOOK_EVERY` seconds. On a full disk lines are refused, and are taken
-    again as soon as there is space.
+    again as soon as there is space. A new file has the rights and the group of the one before, and its owner where
+    this process is root; the first one has 0640, whatever the umask.
 
     Args:
         path: The file. Its folder is made where it is missing, for the owner and the group (0750).
@@ -51,7 +53,8 @@ class LogFile:
         clock: Gives the seconds since the epoch.
 
     Raises:
-        ConfigurationError: The folder cannot be made, or the file not be opened for writing.
+        ConfigurationError: The folder cannot be made, or the file not be opened for writing, or it belongs to another
+            user who is not root, while this process is not root's.
     """
 
     def __init__(
@@ -92,6 +95,22 @@ class LogFile:
         self._end = 0  # of the last line that this process wrote
         self._left = -1.0  # bytes until the next look, and the time for which it holds
         self._since = self._until = 0.0
+
+    def notice(self) -> str | None:
+        """
+        Say what is wrong with a folder in which this process cannot start new files; None: nothing, or it need not.
+        """
+        if self._rotate_bytes is None and not self._rotate_daily:
+            return None
+        folder = os.path.dirname(self.path)
+        above, user = os.stat(folder), os.geteuid()
+        is_others = bool(above.st_mode & stat.S_ISVTX) and user not in (0, above.st_uid, os.stat(self.path).st_uid)
+        if os.access(folder, os.R_OK | os.W_OK | os.X_OK) and not is_others:
+            return None
+        return (
+            f"log file {self.path} will never be rotated, since user {user} may not rename files in {folder}; give it "
+            "that right, or set log_rotate_bytes and log_rotate_daily to none and let logrotate do it"
+        )
 
     def put(self, line: bytes) -> int:
         """
@@ -235,11 +254,12 @@ class LogFile:
         Open the file that is at the path, or make one, and hold a shared lock on it.
         """
         for _ in range(_TRIES):
-            descriptor = _opened(self.path)
+            descriptor = self._opened()
             try:
                 opened = os.fstat(descriptor)
                 if not stat.S_ISREG(opened.st_mode):
                     raise OSError(errno.EINVAL, "it is no regular file")
+                refuse_foreign(opened, self.path)
                 # Without the lock, or elsewhere by now: it has just become an old one.
                 if _shared(descriptor) and _is_same(self._at_path(), opened):
                     os.dup2(descriptor, self._descriptor, inheritable=False)
@@ -249,6 +269,16 @@ class LogFile:
             finally:
                 os.close(descriptor)
         raise OSError(errno.ESTALE, "it is moved away whenever it is opened")
+
+    def _opened(self) -> int:
+        with suppress(FileNotFoundError):
+            return os.open(self.path, _FLAGS)
+        make_folder(os.path.dirname(self.path), 0o750)
+        like = None if self._number is None else os.fstat(self._descriptor)
+        try:
+            return make_file(self.path, _FLAGS, 0o640, like)
+        except FileExistsError:  # another process was faster
+            return os.open(self.path, _FLAGS)
 
     def _start_new(self, found: os.stat_result, now: float) -> os.stat_result:
         """
@@ -262,14 +292,6 @@ class LogFile:
         found = self._open()
         self._old.tidy()
         return found
-
-
-def _opened(path: str) -> int:
-    try:
-        return os.open(path, _FLAGS, 0o640)
-    except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), mode=0o750, exist_ok=True)
-        return os.open(path, _FLAGS, 0o640)
 
 
 def _is_same(found: os.stat_result | None, other: os.stat_result) -> bool:

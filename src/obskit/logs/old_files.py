@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from typing import BinaryIO, NamedTuple
 
 from obskit.background import start
+from obskit.permissions import make_alike, make_file
 from obskit.recorder import recorder
 
 # After this many seconds nobody writes to an old file any more, whatever locks there are: who writes looks each second
@@ -242,7 +243,7 @@ class OldFiles:
 
 def _made(path: str) -> int | None:
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        return make_file(path, os.O_RDWR, 0o600)
     except FileExistsError:
         return None
 
@@ -288,9 +289,5 @@ def _look_alike(source: BinaryIO, part: BinaryIO) -> None:
     Give the compressed file the rights and the time of the other; the owner where that is allowed.
     """
     status = os.fstat(source.fileno())
-    os.fchmod(part.fileno(), status.st_mode & 0o777)
-    try:
-        os.fchown(part.fileno(), status.st_uid, status.st_gid)
-    except OSError:
-        pass
+    make_alike(part.fileno(), status)
     os.utime(part.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))

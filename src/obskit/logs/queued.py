@@ -120,6 +120,12 @@ class QueuedTarget:
         """
         self.put(line)
 
+    def notice(self) -> str | None:
+        """
+        Say what the output says of itself.
+        """
+        return self._target.notice()
+
     def flush(self) -> bool:
         """
         Wait until what was queued before is written; False: it took longer than `DRAIN_SECONDS`.
@@ -210,6 +216,7 @@ class _Through:
     def __init__(self, queued: QueuedTarget) -> None:
         self.put = queued.put_through
         self.at, self.rest, self.flush, self.close = queued.at, queued.rest, queued.flush, queued.close
+        self.notice = queued.notice
 
     def write(self, line: bytes) -> None:
         self.put(line)

@@ -41,6 +41,7 @@ class Target(Protocol):
     def rest(self, line: bytes, taken: int | None) -> None: ...  # goes on where not all of it was
     def write(self, line: bytes) -> None: ...  # both
     def at(self, level: int) -> Target: ...  # gives what takes the lines of a level, by logging's numbers
+    def notice(self) -> str | None: ...  # says what will not work, where something will not
     def flush(self) -> object: ...  # waits for what is queued
     def close(self) -> None: ...  # flushes, and releases what it has opened itself
 
@@ -111,6 +112,11 @@ class LineStream:
         Give what takes lines of this level: this stream.
         """
         return self
+
+    def notice(self) -> None:
+        """
+        Say nothing: all that it does is write.
+        """
 
     def flush(self) -> None:
         """

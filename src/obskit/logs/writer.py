@@ -129,10 +129,19 @@ class Writer:
         }
         errors = error_target_for(settings)
         self._errors = None if errors is None else self._opened(errors)
+        for target in self._targets:
+            self._tell(target.notice())
 
     def _opened(self, target: Target) -> Target:
         self._targets.append(target)
         return target
+
+    def _tell(self, notice: str | None) -> None:
+        """
+        Write what a target says of itself as a warning, where there is something.
+        """
+        if notice is not None and NUMBERS["WARNING"] >= self.level_of("obskit.logs"):
+            self.emitter("obskit.logs", NUMBERS["WARNING"])(self.wall_clock(), {"message": notice})
 
     def target_of(self, logger: str, level: int) -> Target:
         """
@@ -378,7 +387,7 @@ class _Both:
 
     def __init__(self, target: Target, errors: Target) -> None:
         self._target, self._errors = target, errors
-        self.rest, self.flush, self.close = target.rest, target.flush, target.close
+        self.rest, self.flush, self.close, self.notice = target.rest, target.flush, target.close, target.notice
 
     def put(self, line: bytes) -> int | None:
         try:

@@ -43,6 +43,7 @@ from obskit.metrics.files import CellFile, CellSpaceError
 from obskit.metrics.reader import Contents, Reader
 from obskit.metrics.records import CellFileError, Figures, Labels, Row, Slots, dump
 from obskit.metrics.sums import Sum, fold, latest_exemplars, same
+from obskit.permissions import make_folder
 
 FOLDED = "folded.cells"
 # Files that are set aside are for somebody to look at; a handful is enough.
@@ -428,8 +429,8 @@ def make(path: Path) -> None:
         DirectoryError: It is somebody else's, a link, or open to others; or it cannot be made.
     """
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.mkdir(mode=0o700, exist_ok=True)
+        make_folder(path.parent, 0o700)
+        make_folder(path, 0o700)
         state, above = path.lstat(), path.parent.stat()
     except OSError as error:
         raise _refused(path, f"it cannot be made: {error.strerror}", error.errno) from error
