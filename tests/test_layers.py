@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "obskit"
 # It imports itself, whatever lies on a lower level, and what ALSO adds. Level 5 imports anything.
 LEVELS = {
     0: {
-        *("settings", "errors", "context", "catalogue", "operation", "rarely", "totals"),
+        *("settings", "errors", "context", "catalogue", "operation", "rarely", "totals", "kept"),
         *("forks", "endings", "methods", "permissions", "redaction", "_version"),
     },
     1: {"recorder", "observation", "processes", "background"},

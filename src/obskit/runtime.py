@@ -140,7 +140,7 @@ class Runtime:
             store.add(family)
         listeners.append(store.add)
 
-    def _page(self, accept: str, packed: bool, names: list[str] | None) -> tuple[list[tuple[str, str]], bytes]:
+    def _page(self, accept: str, packed: bool, names: frozenset[str] | None) -> tuple[list[tuple[str, str]], bytes]:
         """
         Render the metrics page: headers that tell of the body, and the body.
         """

@@ -2,6 +2,10 @@
 WSGI applications that break PEP 3333 behave as without obskit, and are recorded as what the client saw.
 """
 
+import collections
+import functools
+import gc
+import io
 import sys
 
 import pytest
@@ -135,3 +139,119 @@ def test_a_path_outside_of_latin_1():
     _, body, operation = serve(app, Request("/\u20ac/x"))
 
     assert ("/\u20ac/x".encode(), 200) == (body, operation.status)
+
+
+class Sealed:
+    """
+    Be a file as a server in C makes it: it takes no attributes.
+    """
+
+    __slots__ = ("file",)
+
+    def __init__(self, file, size=8192):
+        self.file = file
+
+    def __iter__(self):
+        return iter(lambda: self.file.read(4), b"")
+
+
+class Lazy(Sealed):
+    """
+    Be a file that takes attributes, as those of servers in Python.
+    """
+
+    def close(self):
+        self.file.close()
+
+
+def the_file_itself(file, size=8192):
+    """
+    Be uWSGI's wrapper, which gives back what it was given.
+    """
+    return file
+
+
+@pytest.mark.parametrize(
+    "wrapper",
+    [Sealed, Lazy, lambda file, size=8192: Sealed(file), the_file_itself, functools.partial(Lazy), type],
+    ids=["class", "class with close", "function", "same object", "partial", "no wrapper of ours"],
+)
+@pytest.mark.parametrize("closed", [True, False], ids=["closed", "not closed"])
+def test_a_file_that_the_server_sends(wrapper, closed):
+    """
+    A server knows by identity what its `wsgi.file_wrapper` made: the very object comes back, and is recorded once.
+    """
+    made, sink = [], RecordingSink()
+
+    def app(environ, start_response):
+        assert environ["wsgi.file_wrapper"] is wrapper or not isinstance(wrapper, type)
+        start_response("200 OK", [("Content-Length", "10")])
+        made.append(environ["wsgi.file_wrapper"](io.BytesIO(b"x" * 10)))
+        return made[0] if wrapper is not type else io.BytesIO(b"x" * 10)
+
+    with isolated_runtime(sinks=[sink]):
+        environ = environ_of(ROOT) | {"wsgi.file_wrapper": wrapper}
+        body = obskit.instrument(app)(environ, lambda status, headers, exc_info=None: None)
+        is_same, in_environ = body is made[0], environ["wsgi.file_wrapper"]
+        if closed and hasattr(body, "close"):
+            body.close()
+        del body
+        made.clear()
+        gc.collect()
+
+    [operation] = sink.operations
+    assert (is_same, in_environ) == (wrapper is not type, wrapper)
+    assert operation.status == 200
+    if closed and wrapper is not type:
+        assert (operation.bytes_sent, operation.aborted) == (10, False)
+
+
+def test_a_body_of_bytes():
+    """
+    UWSGI sends bytes that are returned as they are: they stay what they are.
+    """
+    sink = RecordingSink()
+
+    def app(environ, start_response):
+        start_response("200 OK", [])
+        return b"whole"
+
+    with isolated_runtime(sinks=[sink]):
+        body = obskit.instrument(app)(environ_of(ROOT), lambda status, headers, exc_info=None: None)
+
+    [operation] = sink.operations
+    assert (body, operation.bytes_sent, operation.streamed) == (b"whole", 5, False)
+
+
+def test_a_piece_without_a_length():
+    """
+    What a server makes of pieces that are no bytes is its business: uWSGI's event loops wait with them.
+    """
+
+    def app(environ, start_response):
+        start_response("200 OK", [])
+        return iter([b"a", None, b"b"])
+
+    sink = RecordingSink()
+    with isolated_runtime(sinks=[sink]):
+        pieces = list(obskit.instrument(app)(environ_of(ROOT), lambda status, headers, exc_info=None: None))
+
+    [operation] = sink.operations
+    assert (pieces, operation.bytes_sent, operation.exception) == ([b"a", None, b"b"], 2, None)
+
+
+@pytest.mark.parametrize("kind", [list, tuple, collections.deque])
+def test_pieces_that_are_counted_while_they_are_sent(kind):
+    """
+    A server may add up the lengths of all pieces when it sends the first, as gevent's does: none is lost.
+    """
+
+    def app(environ, start_response):
+        start_response("200 OK", [])
+        return kind([b"hello", b" world"])
+
+    with isolated_runtime():
+        body = obskit.instrument(app)(environ_of(ROOT), lambda status, headers, exc_info=None: None)
+        sent = [(piece, len(body), sum(len(counted) for counted in body)) for piece in body]
+
+    assert sent == [(b"hello", 2, 11), (b" world", 2, 11)]

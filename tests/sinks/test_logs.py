@@ -336,7 +336,7 @@ def test_clients_are_not_kept_for_ever(monkeypatch):
     """
     The lines of many clients tell each its own address, and what is kept of them is bounded.
     """
-    monkeypatch.setattr("obskit.sinks.logs.MAX_CLIENTS", 2)
+    monkeypatch.setattr("obskit.kept.MOST_BYTES", 600)
     raw, operation = Raw(), Request()
     with isolated_runtime(log_stream=raw, log_client="full"):
         for client in ("192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.1"):

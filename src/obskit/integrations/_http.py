@@ -7,11 +7,11 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 from obskit import context
 from obskit.errors import RouteTakenError
+from obskit.kept import Kept
 from obskit.logs.writer import ID_OF_REQUEST
 from obskit.operation import UNMATCHED, Event, HttpOperation
 from obskit.recorder import recorder
@@ -112,7 +112,7 @@ def client_address(peer: str | None, forwarded: str | None, trusted: Sequence[Ne
 
     What is no address ends the search: whoever wrote that, the hop before it is the last one that is known.
     """
-    if peer is None or not trusted or not forwarded or not _is_trusted(peer, tuple(trusted)):
+    if peer is None or not trusted or not forwarded or not _trusted[peer, tuple(trusted)]:
         return peer
     address = peer
     for hop in reversed(forwarded.split(",")):
@@ -120,18 +120,22 @@ def client_address(peer: str | None, forwarded: str | None, trusted: Sequence[Ne
         if found is None:
             return address
         address = found
-        if not _is_trusted(address, tuple(trusted)):
+        if not _trusted[address, tuple(trusted)]:
             return address
     return address
 
 
-_is_trusted = lru_cache(maxsize=1024)(is_in)
+_trusted = Kept[tuple[str, tuple[Network, ...]], bool](lambda key: is_in(*key))
 
+# An IPv6 address with its zone (15 characters on Linux), brackets and port; Python takes zones of any length.
+MAX_HOP = 70
 # With a port, as some proxies write a hop: `192.0.2.1:5678`, `[2001:db8::1]:5678`; brackets may come without one.
 _with_port = re.compile(r"\[([^\]]*)\](?::\d{1,5})?|([^:]*):\d{1,5}", re.ASCII).fullmatch
 
 
 def _address_of(hop: str) -> str | None:
+    if len(hop) > MAX_HOP:
+        return None
     match = _with_port(hop)
     text = hop if match is None else match[1] or match[2]
     try:

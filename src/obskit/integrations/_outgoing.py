@@ -5,9 +5,9 @@ Decide which outgoing calls carry the ids: those to the hosts of `propagate_to`,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
+from obskit.kept import Kept
 from obskit.propagation import outgoing_headers
 from obskit.runtime import standing
 
@@ -27,17 +27,19 @@ def headers_for(scheme: str, host: str | None, port: int | None, present: Mappin
     runtime = standing()
     if runtime is None or not runtime.settings.propagate_to or not host:
         return {}
-    if not is_allowed(runtime.settings.propagate_to, host.lower().strip("[]"), port or _PORTS.get(scheme, 0)):
+    if not _allowed[runtime.settings.propagate_to, host.lower().strip("[]"), port or _PORTS.get(scheme, 0)]:
         return {}
     return {name: value for name, value in outgoing_headers().items() if name not in present}
 
 
-@lru_cache(maxsize=1024)
 def is_allowed(allowed: tuple[str, ...], host: str, port: int) -> bool:
     """
     Tell whether a host is on the list, by its whole name, or below a name with a star.
     """
     return any(_matches(pattern, host.rstrip("."), port) for pattern in allowed)
+
+
+_allowed = Kept[tuple[tuple[str, ...], str, int], bool](lambda key: is_allowed(*key))
 
 
 def _matches(pattern: str, host: str, port: int) -> bool:

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, MutableMapping, Sized
-from functools import cache, lru_cache
+import zlib
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sized
+from functools import cache
 from importlib import import_module
 from traceback import walk_tb
 from types import MethodType
@@ -20,6 +22,7 @@ from obskit.integrations import _http
 from obskit.integrations._http import ID_HEADER_LOWER, MARK
 from obskit.integrations._server_timing import over_asgi
 from obskit.integrations._start import configure
+from obskit.kept import Kept
 from obskit.operation import METHOD_LABELS, UNMATCHED, HttpOperation
 from obskit.rarely import Rarely
 from obskit.recorder import recorder
@@ -40,9 +43,18 @@ _ID = ID_HEADER_LOWER.encode()
 _AT_ONCE = 64 * 1024
 
 
-@lru_cache(4096)
-def _text(value: bytes | None) -> str | None:
-    return None if value is None else value.decode("latin-1")
+# User-Agents come again, and as the same text they need not be hashed anew for the line.
+_agents: Kept[bytes | None, str | None] = Kept(lambda value: None if value is None else value.decode("latin-1"))
+
+
+def _headers_of(scope: Scope) -> Any:
+    """
+    Give a request's headers; what can be read only once is read for the application too.
+    """
+    headers = scope.get("headers") or ()
+    if isinstance(headers, Iterator):
+        scope["headers"] = headers = list(headers)
+    return headers
 
 
 class Known:
@@ -93,10 +105,11 @@ class AsgiOperation(HttpOperation):
 
     def header(self, name: str) -> str | None:
         """
-        Read a request header by its lower-case name; of repeated ones the last.
+        Read a request header by its lower-case name; repeated ones as one list, which is how WSGI has them.
         """
-        value = dict(self.scope["headers"]).get(name.encode())
-        return None if value is None else value.decode("latin-1")
+        wanted = name.encode()
+        found = [value for key, value in _headers_of(self.scope) if key == wanted]
+        return b",".join(found).decode("latin-1") if found else None
 
     @property
     def query(self) -> str:
@@ -339,14 +352,15 @@ class ObskitMiddleware(_http.Front[Application]):
         op._front = self
         op._known = known
         if self.heads:
-            headers = dict(scope["headers"])
+            given = scope.get("headers")
+            headers = dict(given if given.__class__ is list else _headers_of(scope))
             try:
                 op.client = scope["client"][0]
             except (KeyError, TypeError, IndexError):  # a server on a Unix socket tells none
                 op.client = None
             if self.trusted:
                 op.client = _http.client_address(op.client, op.header("x-forwarded-for"), self.trusted)
-            op.agent = _text(headers.get(b"user-agent"))
+            op.agent = _agents[headers.get(b"user-agent")]
             if self.correlation:
                 if b"x-correlation-id" in headers or b"x-request-id" in headers or b"traceparent" in headers:
                     _http.identify(op, self.trust_ids)
@@ -402,8 +416,24 @@ class ObskitMiddleware(_http.Front[Application]):
         else:
             reply = await self.routes.answer_async(request)
         headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in reply.headers]
-        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-        await send({"type": "http.response.body", "body": reply.body})
+        start = {"type": "http.response.start", "status": reply.status, "headers": headers}
+        if len(reply.body) <= _AT_ONCE:
+            await send(start)
+            await send({"type": "http.response.body", "body": reply.body})
+            return
+        pieces = await in_thread(_packed, reply.body)
+        del reply
+        await send(start)
+        while pieces:
+            piece = zlib.decompress(pieces.popleft())
+            await send({"type": "http.response.body", "body": piece, "more_body": bool(pieces)})
+
+
+def _packed(body: bytes) -> deque[bytes]:
+    """
+    Pack what a client may be slow to take, or never take: nothing else bounds how much memory many of them hold.
+    """
+    return deque(zlib.compress(body[at : at + _AT_ONCE], 1) for at in range(0, len(body), _AT_ONCE))
 
 
 def instrument(app: Application, runtime: Runtime) -> ObskitMiddleware:

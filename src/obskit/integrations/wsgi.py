@@ -4,7 +4,7 @@ Observe WSGI applications: all of their timing, endings and ids, for every WSGI 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeAlias
 
 from obskit.context import current
@@ -223,7 +223,7 @@ class _Reply:
         self._body = body
         self._op = op  # last: where the body is no iterable, the middleware ends the operation
 
-    def __iter__(self) -> _Reply:
+    def __iter__(self) -> Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
@@ -244,7 +244,10 @@ class _Reply:
             if op.span is not None:
                 op.span.leave()
             _leave(token)
-        size = len(piece)
+        try:
+            size = len(piece)
+        except TypeError:  # it is no bytes, which is the server's business
+            return piece
         if size == op._declared and not op.bytes_sent:  # whole, in one piece: what nearly every reply is
             op.bytes_sent = size
             _plan.end(op)
@@ -271,10 +274,19 @@ class _Reply:
 
 class _SizedReply(_Reply):
     """
-    Say how many pieces there are, where the application did: servers send a lone piece with its length.
+    Say how many pieces there are, where the application did: servers send a lone piece with its length, and gevent's
+    adds up the pieces' lengths while it sends the first.
     """
 
-    __slots__ = ()
+    __slots__ = ("_sending",)
+
+    _sending: bool
+
+    def __iter__(self) -> Iterator[bytes]:
+        if self._sending:
+            return iter(self._body)
+        self._sending = True
+        return self
 
     def __len__(self) -> int:
         return len(self._body)  # type: ignore[arg-type]
@@ -302,23 +314,68 @@ class _FileClose:
         end_later(self._op, left, _plan.clock())
 
 
+class _FileWrapper:
+    """
+    Remember what a server's `wsgi.file_wrapper` made, where that is a function: no class tells it from other bodies.
+
+    uWSGI gives the very file back, mod_wsgi an object of its own; both know what to send by themselves by its identity.
+    """
+
+    __slots__ = ("made", "original")
+
+    def __init__(self, original: Callable[..., Any]) -> None:
+        self.original = original
+        self.made: Any = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self.made = made = self.original(*args, **kwargs)
+        return made
+
+
+def _is_file(environ: Environ, body: Any) -> bool:
+    """
+    Tell whether the server sends this body by itself, and leave the environ as the server gave it.
+    """
+    wrapper = environ.get("wsgi.file_wrapper")
+    if type(wrapper) is not _FileWrapper:
+        return isinstance(wrapper, type) and isinstance(body, wrapper)
+    environ["wsgi.file_wrapper"] = wrapper.original
+    made, wrapper.made = wrapper.made, None
+    return made is not None and body is made
+
+
 def _by_server(op: WsgiOperation, body: Any) -> Iterable[bytes]:
     """
     Hand on a `wsgi.file_wrapper` as it is: servers take their way through `sendfile` for no other object.
     """
+    closer = _FileClose(op, getattr(body, "close", lambda: None))
     try:
-        body.close = _FileClose(op, getattr(body, "close", lambda: None))
-    except AttributeError:  # of a server that is written in C
-        return _Reply(op, body)
+        body.close = closer
+    except (AttributeError, TypeError):  # it takes no attributes: what is sent of it is not seen
+        op.bytes_sent = op.declared_size
+        op.exhausted()
     reply: Iterable[bytes] = body
     return reply
 
 
-def _watched(op: WsgiOperation, body: Iterable[bytes]) -> Iterable[bytes]:
+def _watched(op: WsgiOperation, body: Any) -> Iterable[bytes]:
     kind = type(body)
     if kind is list or kind is tuple:
-        return _SizedReply(op, body)
-    return _by_server(op, body) if kind is op.environ.get("wsgi.file_wrapper") else _Reply(op, body)
+        return _sized(op, body)
+    if "wsgi.file_wrapper" in op.environ and _is_file(op.environ, body):
+        return _by_server(op, body)
+    if kind is bytes:  # as uWSGI takes it, whole; pieces of it are numbers, which others refuse
+        op.sent(len(body))
+        op.exhausted()
+        whole: bytes = body
+        return whole  # type: ignore[return-value]
+    return _sized(op, body) if hasattr(kind, "__len__") else _Reply(op, body)
+
+
+def _sized(op: WsgiOperation, body: Iterable[bytes]) -> _SizedReply:
+    reply = _SizedReply(op, body)
+    reply._sending = False
+    return reply
 
 
 class ObskitMiddleware(_http.Front[Application]):
@@ -361,6 +418,8 @@ class ObskitMiddleware(_http.Front[Application]):
         op.environ = environ
         op._front = self
         op._declared = _NO_LENGTH
+        if "wsgi.file_wrapper" in environ and not isinstance(environ["wsgi.file_wrapper"], type):
+            environ["wsgi.file_wrapper"] = _FileWrapper(environ["wsgi.file_wrapper"])
         if self.heads:
             if not path.isascii():  # PEP 3333: it is bytes in disguise
                 op.path = path.encode("latin-1", "replace").decode("utf-8", "replace")

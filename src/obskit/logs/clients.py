@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable
-from functools import lru_cache
+
+from obskit.kept import Kept
 
 
 def masked(client: str | None) -> str | None:
@@ -29,5 +30,5 @@ def shown_client(setting: str) -> Callable[[str | None], str | None]:
     Build what shows a client's address as `log_client` has it; it keeps what it gave, since clients come again.
     """
     if setting == "masked":
-        return lru_cache(4096)(masked)
+        return Kept(masked).__getitem__
     return (lambda client: client) if setting == "full" else (lambda client: None)

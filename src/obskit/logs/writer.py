@@ -59,6 +59,7 @@ Outlet: TypeAlias = tuple[Make, Target]
 ID_OF_REQUEST = "_obskit_id_of_request"
 # Names of callers' fields that need no second look; an application may make names up.
 MAX_KNOWN = 4096
+MAX_KNOWN_NAME = 64
 # Messages without a secret that are kept, and their longest: most come again, word for word.
 MAX_MESSAGES = 4096
 MAX_MESSAGE = 256
@@ -267,7 +268,7 @@ class Writer:
             return
         shown = self.redactor.value(opened(value) if type(value) is int and abs(value) >= _LARGE else value)
         body[name] = shown if type(shown) in SIMPLE else opened(shown, MAX_DEPTH, room)
-        if name is key and len(self.known) < MAX_KNOWN:
+        if name is key and len(self.known) < MAX_KNOWN and len(name) <= MAX_KNOWN_NAME:
             self.known.add(name)
 
     def add_exception(self, body: Body, given: Any) -> None:

@@ -221,7 +221,7 @@ class MetricStore:
                 yield section.metric()
 
     def page(
-        self, registry: CollectorRegistry, accept: str, names: list[str] | None, packed: bool
+        self, registry: CollectorRegistry, accept: str, names: frozenset[str] | None, packed: bool
     ) -> tuple[list[tuple[str, str]], bytes]:
         """
         Render the metrics page: own families, and what else the registry holds.

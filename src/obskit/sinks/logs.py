@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from obskit.kept import Kept
 from obskit.logs.clients import shown_client
 from obskit.logs.lines import render, whole_second
 from obskit.logs.sampling import LEFT_OUT, EveryNth
@@ -21,8 +22,7 @@ MAX_PATH = 2048
 MAX_USER_AGENT = 256
 # Routes times statuses; an application that invents endpoints must not grow memory.
 MAX_TEMPLATES = 4096
-# Clients with their browsers; beyond that they are forgotten, all at once.
-MAX_CLIENTS = 4096
+MAX_ENDPOINT = 512  # characters; what is longer is written anew each time
 # What is a request's own in its line: the field, and its place in the line's template, in this order.
 _OWN = (
     ("timestamp", b'"%b.%06dZ"'),
@@ -71,28 +71,25 @@ class _Templates(dict[tuple[bool, str, str, int], bytes]):
         named = {self._renames.get(name, name): value for name, value in shared.items()}
         rest = b",".join(_member(name, value) for name, value in named.items() if name)
         template = b"{" + own + b"%b" + rest.replace(b"%", b"%%") + b"}\n"
-        if len(self) < MAX_TEMPLATES:
+        if len(self) < MAX_TEMPLATES and len(endpoint) <= MAX_ENDPOINT:
             self[key] = template
         return template
 
 
-class _Clients(dict[tuple[str | None, str | None], bytes]):
+def _clients(
+    show: Callable[[str | None], str | None], renames: Mapping[str, str | None]
+) -> Kept[tuple[str | None, str | None], bytes]:
     """
     Write what the lines of one client share: its address, as the settings show it, and its User-Agent.
     """
 
-    def __init__(self, show: Callable[[str | None], str | None], renames: Mapping[str, str | None]) -> None:
-        self._show = show
-        self._renames = renames
-
-    def __missing__(self, key: tuple[str | None, str | None]) -> bytes:
+    def written(key: tuple[str | None, str | None]) -> bytes:
         client, agent = key
-        if len(self) >= MAX_CLIENTS:
-            self.clear()
-        said = {"client": self._show(client), "user_agent": None if agent is None else agent[:MAX_USER_AGENT]}
-        named = {self._renames.get(name, name): value for name, value in said.items()}
-        self[key] = text = b"".join(_member(name, value) + b"," for name, value in named.items() if name)
-        return text
+        said = {"client": show(client), "user_agent": None if agent is None else agent[:MAX_USER_AGENT]}
+        named = {renames.get(name, name): value for name, value in said.items()}
+        return b"".join(_member(name, value) + b"," for name, value in named.items() if name)
+
+    return Kept(written)
 
 
 class LogSink:
@@ -134,7 +131,7 @@ class LogSink:
         is_plain = _harmless_path if settings.redact_values else _plain_path
         hidden = writer.redactor.text
         renames = dict(settings.log_names) if settings.correlation else {**settings.log_names, "correlation_id": None}
-        templates, clients = _Templates(writer.process, renames), _Clients(shown_client(settings.log_client), renames)
+        templates, clients = _Templates(writer.process, renames), _clients(shown_client(settings.log_client), renames)
         moment = _whole_second(0)  # one tuple, read once: threads without the GIL never see half of it
 
         # Written out, since every request pays for it; what few have is added by a function.

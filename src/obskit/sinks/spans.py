@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import lru_cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from obskit._version import __version__
 from obskit.ai.operation import AiOperation
 from obskit.db.operation import DbOperation
+from obskit.kept import Kept
 from obskit.logs.clients import shown_client
 from obskit.observation import FunctionOperation
 from obskit.operation import OTHER, UNMATCHED, Event, HttpOperation, Operation
@@ -192,7 +192,7 @@ class SpanSink:
             }
             host, agent, client = op.header("host"), op.agent, client_of(op.client)
             if host:
-                found.update(_server(host, scheme))
+                found.update(_servers[host, scheme])
             if agent:
                 found["user_agent.original"] = agent[:MAX_USER_AGENT]
             if client is not None:
@@ -452,11 +452,11 @@ _host = re.compile(r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9._-]{1,253}))(?::([
 _PORTS = {"http": 80, "https": 443}
 
 
-@lru_cache(maxsize=1024)
-def _server(host: str, scheme: str) -> dict[str, Any]:
+def _server(asked: tuple[str, str]) -> dict[str, Any]:
     """
-    Read the `Host` header into attributes; none where it is malformed.
+    Read the `Host` header and the scheme into attributes; none where the header is malformed.
     """
+    host, scheme = asked
     match = _host(host)
     if match is None:
         return {}
@@ -465,3 +465,6 @@ def _server(host: str, scheme: str) -> dict[str, Any]:
     if port is not None:
         found["server.port"] = port
     return found
+
+
+_servers: Kept[tuple[str, str], dict[str, Any]] = Kept(_server)

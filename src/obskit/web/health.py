@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
 from math import floor
 from typing import Any
 
@@ -17,6 +16,7 @@ from obskit.health.outcome import Status
 from obskit.health.registry import registry
 from obskit.health.runs import Answer, Check, Run
 from obskit.health.secrets import redacted, without_secrets
+from obskit.kept import Kept
 from obskit.recorder import recorder
 from obskit.redaction.redactor import Redactor
 from obskit.settings import Settings
@@ -97,7 +97,7 @@ class HealthRoutes:
             registry.latch(status)
         code = 200 if status != "fail" else self._fail_status
         accept = request.header("accept")
-        chosen = JSON if accept is None or accept == "*/*" else negotiated(accept)
+        chosen = JSON if accept is None or accept == "*/*" else _negotiated[accept]
         headers = _HEADERS[chosen]
         if chosen == PLAIN:
             return Reply(code, headers, status.encode() + b"\n")
@@ -209,7 +209,6 @@ def _moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-@lru_cache(256)
 def negotiated(accept: str) -> str:
     """
     Choose the format that a client likes best; of equals the first of `FORMATS`.
@@ -229,3 +228,6 @@ def negotiated(accept: str) -> str:
 
     best = max(FORMATS, key=liking)  # the first of the best
     return best if liking(best) > 0 else JSON
+
+
+_negotiated = Kept(negotiated)

@@ -19,8 +19,9 @@ from obskit.web.health import HealthRoutes
 from obskit.web.replies import NO_STORE, TEXT, Reply, Request, has_token, is_in, status_line
 
 # Renders the metrics page for an `Accept` header, packed with gzip or not, of all names or some: headers and body.
-Page: TypeAlias = Callable[[str, bool, list[str] | None], tuple[list[tuple[str, str]], bytes]]
+Page: TypeAlias = Callable[[str, bool, frozenset[str] | None], tuple[list[tuple[str, str]], bytes]]
 
+MAX_NAMES = 1000  # of `name[]`; what follows is not looked for
 _NOT_ALLOWED = Reply(405, [("Allow", "GET, HEAD"), TEXT, NO_STORE], b"method not allowed\n")
 
 
@@ -77,7 +78,8 @@ class Routes:
             return refused
         queries.ensure_running()
         registry.ensure_running()
-        names = parse_qs(request.query).get("name[]")
+        asked = parse_qs(request.query).get("name[]")
+        names = None if asked is None else frozenset(asked[:MAX_NAMES])
         packed = _accepts_gzip(request.header("accept-encoding") or "")
         assert self._page is not None
         try:
