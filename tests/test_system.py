@@ -90,6 +90,57 @@ def test_inside_a_container(tmp_path):
     assert (10, 1000) == found.memory()
 
 
+def test_lines_that_sandboxes_write(tmp_path):
+    """
+    Empty lines, and such as are no group's, are passed over.
+    """
+    tree(
+        tmp_path,
+        cgroup_DOT_controllers="",
+        app__memory_DOT_max="1000",
+        app__memory_DOT_current="10",
+        app__memory_DOT_stat="",
+    )
+    found = limits(tmp_path, "\nnonsense\n0::/app\n\n1:\n")
+
+    assert found.memory() == (10, 1000)
+
+
+def test_a_limit_and_what_is_used_of_it_are_of_one_group(tmp_path):
+    """
+    Where a pod is limited and not its containers, what all of them use counts.
+    """
+    tree(
+        tmp_path,
+        cgroup_DOT_controllers="cpu",
+        pod__cpu_DOT_max="100000 100000",
+        pod__cpu_DOT_stat="usage_usec 9000000",
+        pod__app__cpu_DOT_max="max 100000",
+        pod__app__cpu_DOT_stat="usage_usec 2000000",
+    )
+    found = limits(tmp_path, "0::/pod/app\n")
+
+    assert (found.cpus(), found.cpu_seconds()) == (1.0, 9.0)
+
+
+def test_a_limit_and_what_is_used_of_it_are_of_one_group_in_version_1(tmp_path):
+    """
+    The same where the two have trees of their own.
+    """
+    tree(
+        tmp_path,
+        cpu__pod__cpu_DOT_cfs_quota_us="100000",
+        cpu__pod__cpu_DOT_cfs_period_us="100000",
+        cpu__pod__app__cpu_DOT_cfs_quota_us="-1",
+        cpu__pod__app__cpu_DOT_cfs_period_us="100000",
+        cpuacct__pod__cpuacct_DOT_usage="9000000000",
+        cpuacct__pod__app__cpuacct_DOT_usage="2000000000",
+    )
+    found = limits(tmp_path, "2:cpuacct:/pod/app\n1:cpu:/pod/app\n")
+
+    assert (found.cpus(), found.cpu_seconds()) == (1.0, 9.0)
+
+
 class Limited:
     """
     Be a container with half a processor.
@@ -120,6 +171,39 @@ def test_the_window_is_the_samplers_own():
         shares.append(sampler.cpu_percent())
 
     assert [None, None, 40.0, 40.0] == shares
+
+
+def test_a_limit_that_is_raised_in_place(monkeypatch):
+    """
+    A look is judged by the limit of its moment, and not by the sum of two.
+    """
+    clock, container = FakeClock(1000.0), Limited()
+    sampler = Sampler(container, clock)
+    shares = []
+    for cpus in (0.5, 0.5, 2.0, 2.0, 0.5):
+        monkeypatch.setattr(container, "cpus", lambda cpus=cpus: cpus)
+        shares.append(sampler.cpu_percent())
+        clock.advance(10)
+        container.used += 4.0
+
+    assert shares == [None, 80.0, 20.0, 20.0, 80.0]
+
+
+def test_a_limit_that_comes_and_goes(monkeypatch):
+    """
+    Seconds of the container and those of the machine are not compared: the figure stays until the next look.
+    """
+    monkeypatch.setattr(psutil, "cpu_times", lambda: psutil._pslinux.scputimes(1, 0, 0, 80, 10, 0, 0, 0, 5, 0))
+    clock, container = FakeClock(100.0), Limited()
+    sampler = Sampler(container, clock)
+    sampler.cpu_percent()
+    clock.advance(10)
+    container.used = 4.0
+    before = sampler.cpu_percent()
+    clock.advance(10)
+    monkeypatch.setattr(container, "cpus", lambda: None)
+
+    assert [before, sampler.cpu_percent()] == [80.0, 80.0]
 
 
 def test_callers_do_not_reset_each_other():

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from obskit.forks import at_fork
 
@@ -49,8 +49,10 @@ class Limits:
             return {}
         found = {}
         for line in lines:
-            _, controllers, path = line.split(":", 2)
-            found.update(dict.fromkeys(controllers.split(","), path))
+            _, colon, rest = line.partition(":")
+            controllers, other, path = rest.partition(":")
+            if colon and other:  # sandboxes write lines of their own, and empty ones
+                found.update(dict.fromkeys(controllers.split(","), path))
         return found
 
     def _chain(self, controller: str) -> list[Path]:
@@ -86,6 +88,21 @@ class Limits:
         """
         Give the processors that the container may keep busy; None where it is not limited.
         """
+        found = self._tightest()
+        return None if found is None else found[0]
+
+    def cpu_seconds(self) -> float | None:
+        """
+        Give the processor time that was used of that limit, by all who share it; without one, by the container.
+        """
+        chain, found = self._chain("cpu"), self._tightest()
+        groups = [chain[0]] if found is None else [found[1], chain[0]]
+        return next((used for group in groups if (used := self._used(group)) is not None), None)
+
+    def _tightest(self) -> tuple[float, Path] | None:
+        """
+        Find the group whose limit is reached first, and how many processors that are.
+        """
         shares = []
         for group in self._chain("cpu"):
             if self._is_v2:
@@ -94,17 +111,15 @@ class Limits:
             else:
                 quota, period = _text(group / "cpu.cfs_quota_us"), _text(group / "cpu.cfs_period_us")
             if quota.isdigit() and period.isdigit() and int(period):
-                shares.append(int(quota) / int(period))
-        return min(shares, default=None)
+                shares.append((int(quota) / int(period), group))
+        return min(shares, key=lambda share: share[0], default=None)
 
-    def cpu_seconds(self) -> float | None:
-        """
-        Give the processor time that the container has used.
-        """
+    def _used(self, group: Path) -> float | None:
         if self._is_v2:
-            usage = _fields(self._chain("cpu")[0] / "cpu.stat").get("usage_usec")
+            usage = _fields(group / "cpu.stat").get("usage_usec")
             return None if usage is None else usage / 1e6
-        usage = _number(self._chain("cpuacct")[0] / "cpuacct.usage")
+        # Controllers have trees of their own, in which the same group has the same path.
+        usage = _number(self._root / "cpuacct" / group.relative_to(self._root / "cpu") / "cpuacct.usage")
         return None if usage is None else usage / 1e9
 
 
@@ -125,6 +140,23 @@ def _fields(path: Path) -> dict[str, int]:
     return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
 
 
+class _Look(NamedTuple):
+    """
+    Hold what the processors had done at one moment.
+
+    Attributes:
+        at: When that was.
+        busy: Seconds that they were busy.
+        there: Seconds that there were to be busy in, of each processor of `share`, else of all of them together.
+        share: How many the container may keep busy; None where it has no limit.
+    """
+
+    at: float
+    busy: float
+    there: float
+    share: float | None
+
+
 class Sampler:
     """
     Look at the machine, the container and the process. Thread-safe.
@@ -141,7 +173,7 @@ class Sampler:
         Forget what was last seen, as in a forked child.
         """
         self._lock = threading.Lock()
-        self._last: tuple[float, float, float] | None = None  # when, busy seconds, seconds there were
+        self._last: _Look | None = None
         self._percent: float | None = None
 
     @property
@@ -161,29 +193,27 @@ class Sampler:
         """
         with self._lock:
             now = self._clock()
-            if self._last is not None and now - self._last[0] < WINDOW_SECONDS:
+            if self._last is not None and now - self._last.at < WINDOW_SECONDS:
                 return self._percent
-            busy, there = self._cpu_times(now)
-            if self._last is not None and there > self._last[2]:
-                share = (busy - self._last[1]) / (there - self._last[2])
-                self._percent = min(100.0, max(0.0, 100.0 * share))
-            self._last = now, busy, there
+            look, last = self._look(now), self._last
+            # By the limit of now, also for what passed before: it may have been raised in place.
+            there = 0.0 if last is None else (look.there - last.there) * (look.share or 1.0)
+            if last is not None and there > 0 and (look.share is None) == (last.share is None):
+                self._percent = min(100.0, max(0.0, 100.0 * (look.busy - last.busy) / there))
+            self._last = look
             return self._percent
 
-    def _cpu_times(self, now: float) -> tuple[float, float]:
-        """
-        Give busy seconds, and the seconds that there were to be busy in.
-        """
+    def _look(self, now: float) -> _Look:
         share = self.limits.cpus()
         used = self.limits.cpu_seconds() if share is not None else None
         if share is not None and used is not None:
-            return used, now * share
+            return _Look(now, used, now, share)
         import psutil
 
         times = psutil.cpu_times()
         # Guests' time is in user's already; waiting for a disk is idle.
         total = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
-        return total - times.idle - getattr(times, "iowait", 0.0), total
+        return _Look(now, total - times.idle - getattr(times, "iowait", 0.0), total, None)
 
     def memory(self) -> dict[str, int] | None:
         """
@@ -192,9 +222,11 @@ class Sampler:
         limit = self.limits.memory()
         import psutil
 
-        machine = psutil.virtual_memory()
-        if limit is not None and limit[1] < machine.total:
+        machine = _told(psutil.virtual_memory)
+        if limit is not None and (machine is None or limit[1] < machine.total):
             return {"used_bytes": limit[0], "total_bytes": limit[1]}
+        if machine is None:
+            return None
         return {"used_bytes": machine.total - machine.available, "total_bytes": machine.total}
 
     def swap(self) -> dict[str, int] | None:
@@ -252,7 +284,7 @@ class Sampler:
             import resource
 
             count, most = psutil.Process().num_fds(), resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        except (ImportError, AttributeError, OSError):
+        except (ImportError, AttributeError, OSError, psutil.Error):
             return None
         return (count, most) if most > 0 else None
 
@@ -303,7 +335,7 @@ def snapshot() -> dict[str, Any]:
     """
     found = {
         "cpu_percent": _told(sampler.cpu_percent),
-        "cpu_limit": _told(sampler.limits.cpus),
+        "cpu_limit": _told(lambda: sampler.limits.cpus()),
         "memory": _told(sampler.memory),
         "swap": _told(sampler.swap),
         "disks": _told(sampler.disks),

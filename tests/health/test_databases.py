@@ -2,6 +2,7 @@
 Ready-made checks against real databases: well, broken in each way, and well again.
 """
 
+import asyncio
 import logging
 import os
 import shutil
@@ -16,6 +17,7 @@ import pytest
 
 from obskit import health
 from obskit.health.outcome import Outcome
+from obskit.web.replies import Request
 
 
 @pytest.fixture
@@ -198,7 +200,8 @@ def test_redis(ask, redis_server):
 
 def test_django(tmp_path):
     """
-    Django's databases and caches are asked through Django; a cache that drops what it is given fails.
+    Django's databases and caches are asked through Django; a cache that drops what it is given fails. No two runs have
+    one key, whichever containers ask.
     """
     pytest.importorskip("django")
     script = """
@@ -214,6 +217,11 @@ django.setup()
 import django.core.cache
 from django.db.utils import OperationalError
 from obskit import health
+keys = []
+cache = django.core.cache.caches["default"]
+kept = cache.set
+cache.set = lambda key, *rest: keys.append(key) or kept(key, *rest)
+health.django_cache()()
 for check in (health.django(), health.django_cache(), health.django_cache("dummy")):
     outcome = check()
     print(outcome.status, outcome.reason, outcome.details.get("system") or outcome.details.get("backend"))
@@ -221,6 +229,7 @@ try:
     health.django("gone")()
 except OperationalError:
     print("fail")
+print(len(set(keys)), len(keys))
 """
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
 
@@ -229,6 +238,7 @@ except OperationalError:
         "pass None LocMemCache",
         "fail what was written did not come back DummyCache",
         "fail",
+        "2 2",
     ] == done.stdout.splitlines()
 
 
@@ -286,6 +296,156 @@ def test_postgresql(ask, postgresql, until):
     engine.dispose()
 
     assert [dict.fromkeys(checks, 200), dict.fromkeys(checks, 503)] == [up, down]
+
+
+class Asked:
+    """
+    Ask checks as a server without an event loop does, as one with a loop does, and directly.
+    """
+
+    def __init__(self, isolated):
+        self.routes = isolated.runtime.routes
+
+    def _request(self, name):
+        return Request("GET", f"/health/{name}", "", {"authorization": "Bearer s3same"}.get, "192.0.2.1")
+
+    def without_a_loop(self, name, check):
+        return self.routes.answer(self._request(name)).status
+
+    async def on_the_loop(self, name):
+        return (await self.routes.answer_async(self._request(name))).status
+
+    def directly(self, name, check):
+        outcome = check()
+        return {"pass": 200, "fail": 503}[outcome.status]
+
+
+def declared(checks):
+    for name, check in checks.items():
+        health.add(name, check, every=0, timeout=20)
+
+
+def test_postgresql_by_every_client(isolated, postgresql):
+    """
+    Each kind of client is asked, whoever serves: on the server's loop through its own pool, which stays the loop's.
+    """
+    psycopg, pools = pytest.importorskip("psycopg"), pytest.importorskip("psycopg_pool")
+    sqlalchemy = pytest.importorskip("sqlalchemy")
+    from sqlalchemy.ext.asyncio import create_async_engine
+
+    uri = postgresql.get_uri()
+    address = uri.replace("postgresql:", "postgresql+psycopg:")
+
+    async def connected():
+        return await psycopg.AsyncConnection.connect(uri)
+
+    async def use():
+        pool = pools.ConnectionPool(uri, min_size=1, open=True)
+        async_pool = pools.AsyncConnectionPool(uri, min_size=1, open=False)
+        await async_pool.open()
+        engine, async_engine = sqlalchemy.create_engine(address), create_async_engine(address)
+        checks = {
+            "function": health.psycopg(lambda: psycopg.connect(uri)),
+            "coroutine": health.psycopg(connected),
+            "lambda": health.psycopg(lambda: psycopg.AsyncConnection.connect(uri)),
+            "pool": health.psycopg(pool),
+            "async-pool": health.psycopg(async_pool),
+            "engine": health.sqlalchemy(engine),
+            "async-engine": health.sqlalchemy(async_engine),
+            "sync-side": health.sqlalchemy(async_engine.sync_engine),
+        }
+        declared(checks)
+        asked, codes = Asked(isolated), {}
+        for name, check in checks.items():
+            codes[name] = [
+                await asyncio.to_thread(asked.without_a_loop, name, check),
+                await asyncio.to_thread(asked.directly, name, check),
+            ]
+        for name in checks:
+            codes[name] += [await asked.on_the_loop(name), await asked.on_the_loop(name)]
+        async with async_pool.connection() as connection, async_engine.connect() as other:
+            await connection.execute("SELECT 1")
+            await other.exec_driver_sql("SELECT 1")
+        used = async_pool.get_stats()["requests_num"], async_engine.pool.checkedin()
+        pool.close()
+        await async_pool.close()
+        engine.dispose()
+        await async_engine.dispose()
+        return checks, codes, used
+
+    checks, codes, used = asyncio.run(use())
+
+    assert codes == dict.fromkeys(checks, [200] * 4)
+    assert used == (3, 1)
+
+
+def test_redis_by_every_client(isolated, redis_server):
+    """
+    A synchronous and an asynchronous client, up and down, whoever serves; the latter's connections stay its loop's.
+    """
+    redis = pytest.importorskip("redis")
+    import redis.asyncio
+
+    options = {"port": redis_server.port, "socket_connect_timeout": 2, "socket_timeout": 2}
+
+    async def use():
+        client, async_client = redis.Redis(**options), redis.asyncio.Redis(**options)
+        checks = {
+            "client": health.redis(client),
+            "async-client": health.redis(async_client),
+            "function": async_client.ping,
+            "lambda": lambda: async_client.ping(),
+        }
+        declared(checks)
+        asked, codes = Asked(isolated), {}
+        for name, check in list(checks.items())[:2]:
+            codes[name] = [
+                await asyncio.to_thread(asked.without_a_loop, name, check),
+                await asyncio.to_thread(asked.directly, name, check),
+            ]
+        up = {name: await asked.on_the_loop(name) for name in checks}
+        await async_client.ping()
+        redis_server.stop()
+        down = {name: await asked.on_the_loop(name) for name in checks}
+        redis_server.start()
+        client.close()
+        await async_client.aclose()
+        return checks, codes, up, down
+
+    checks, codes, up, down = asyncio.run(use())
+
+    assert codes == {"client": [200, 200], "async-client": [200, 200]}
+    assert (up, down) == (dict.fromkeys(checks, 200), dict.fromkeys(checks, 503))
+
+
+@pytest.mark.parametrize("answer", [False, b"ERR", {"node": False}, {}, None])
+def test_redis_that_does_not_say_pong(answer):
+    """
+    Only a PONG passes, and of a cluster each node's.
+    """
+    client = type("Client", (), {"ping": lambda self: answer})()
+
+    assert health.redis(client)().status == "fail"
+
+
+def test_sqlalchemy_with_an_asynchronous_driver_of_sqlite(isolated, tmp_path):
+    """
+    An AsyncEngine passes, and one whose file cannot be made fails.
+    """
+    pytest.importorskip("aiosqlite")
+    pytest.importorskip("sqlalchemy")
+    from sqlalchemy.ext.asyncio import create_async_engine
+
+    async def use():
+        good = create_async_engine(f"sqlite+aiosqlite:///{tmp_path / 'app.db'}")
+        bad = create_async_engine("sqlite+aiosqlite:////nowhere/at/all.db")
+        declared({"good": health.sqlalchemy(good), "bad": health.sqlalchemy(bad)})
+        codes = [await Asked(isolated).on_the_loop(name) for name in ("good", "bad")]
+        await good.dispose()
+        await bad.dispose()
+        return codes
+
+    assert asyncio.run(use()) == [200, 503]
 
 
 def test_package_of_outcomes():

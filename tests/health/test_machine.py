@@ -8,6 +8,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
+import psutil
 import pytest
 
 from obskit import health, system
@@ -42,6 +43,31 @@ def test_figures_of_this_machine(check):
 
     assert outcome.status in ("warn", "pass" if "note" in outcome.details else "warn")
     assert "fail" != check()().status
+
+
+def refused(error):
+    def ask(*args, **kwargs):
+        raise error
+
+    return ask
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "no", "/proc/stat"), psutil.AccessDenied(1), RuntimeError("no")])
+@pytest.mark.parametrize("name", ["memory", "cpu", "load", "threads", "file_descriptors", "disk"])
+def test_a_figure_that_the_platform_refuses_is_no_failure(monkeypatch, name, error):
+    """
+    Android, gVisor and `hidepid` tell less: what nobody may read says nothing of the service.
+    """
+    for asked in ("cpu_times", "virtual_memory", "Process"):
+        monkeypatch.setattr(psutil, asked, refused(error))
+    monkeypatch.setattr(os, "getloadavg", refused(OSError()))
+    monkeypatch.setattr("shutil.disk_usage", refused(PermissionError(13, "no")))
+    monkeypatch.setattr(system, "sampler", None)
+    monkeypatch.setattr("obskit.health.machine.sampler", system.Sampler())
+    outcome = getattr(health, name)()()
+
+    assert outcome.status == "pass"
+    assert name == "threads" or outcome.details == {"note": "this system does not tell"}
 
 
 def test_storage(tmp_path):

@@ -24,6 +24,10 @@ def of_health():
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("obskit-health")]
 
 
+def of_health_by_one():
+    yield from of_health()
+
+
 def component(reply, name):
     return json.loads(reply.body)["checks"][name]
 
@@ -478,6 +482,8 @@ def test_what_was_found_does_not_outlive_the_runtime():
         ({"name": "ready"}, "'ready' is no name for a check"),
         ({"name": "detailed"}, "which are routes"),
         ({"function": 5}, "was given int, which cannot be called"),
+        ({"function": FakeClock}, "was given the class FakeClock: give an object of it"),
+        ({"function": of_health_by_one}, "was given a generator, of which a call asks nothing"),
         ({"groups": "ready"}, "groups='ready' of the check 'x' is one string: give a list, ['ready']"),
         ({"timeout": 0}, "timeout=0 of the check 'x': expected seconds"),
         ({"timeout": True}, "timeout=True of the check 'x': expected seconds"),

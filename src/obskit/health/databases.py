@@ -7,13 +7,18 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import closing
+from copy import copy
 from dataclasses import dataclass, field
+from inspect import isawaitable, iscoroutine, iscoroutinefunction
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from obskit.health.outcome import Outcome, failed, milliseconds_since, passed, warned
+from obskit.health.registry import registry
+from obskit.observation import kind_of
 
 if TYPE_CHECKING:
     import sqlite3
@@ -118,7 +123,8 @@ def sqlalchemy(engine: Any) -> Sqlalchemy:
     A pool that is exhausted makes the check wait, and so fail by its timeout: that is what requests meet.
 
     Args:
-        engine: An `Engine`, or an `AsyncEngine`, whose synchronous side is asked.
+        engine: An `Engine`, or an `AsyncEngine`, which is asked on the server's event loop. Where there is none, a
+            connection of the check's own is made: those of an asynchronous pool belong to one loop.
     """
     return Sqlalchemy(getattr(engine, "sync_engine", engine))
 
@@ -132,17 +138,66 @@ class Sqlalchemy:
     engine: Any = field(repr=False)
     is_dependency = True
 
-    def __call__(self) -> Outcome:
+    @property
+    def is_async(self) -> bool:
+        """
+        Tell whether its driver is asynchronous.
+        """
+        return bool(getattr(getattr(self.engine, "dialect", None), "is_async", False))
+
+    def __call__(self) -> Any:  # an Outcome, or on an event loop that runs what gives it
+        if self.is_async:
+            return _awaited(self._ask_async)
         began = time.perf_counter()
         with self.engine.connect() as connection:
-            statement = "SELECT 1 FROM DUAL" if connection.dialect.name == "oracle" else "SELECT 1"
-            connection.exec_driver_sql(statement).scalar()
+            return self._ask(connection, began)
+
+    def _ask(self, connection: Any, began: float) -> Outcome:
+        statement = "SELECT 1 FROM DUAL" if connection.dialect.name == "oracle" else "SELECT 1"
+        connection.exec_driver_sql(statement).scalar()
         details = {"query_ms": milliseconds_since(began), "system": self.engine.dialect.name}
         for name in ("checkedout", "size"):
             figure = getattr(self.engine.pool, name, None)
             if callable(figure):
                 details[f"pool_{name}"] = figure()
         return passed(**details)
+
+    async def _ask_async(self) -> Outcome:
+        make = sys.modules["sqlalchemy.ext.asyncio"].AsyncEngine  # which made this one
+        engine = self.engine
+        if not _is_served_here():
+            engine = copy(engine)
+            engine.pool = engine.pool.recreate()
+        began = time.perf_counter()
+        try:
+            async with make(engine).connect() as connection:
+                outcome: Outcome = await connection.run_sync(self._ask, began)
+                return outcome
+        finally:
+            if engine is not self.engine:
+                await make(engine).dispose()
+
+
+def _awaited(ask: Callable[[], Coroutine[Any, Any, Outcome]]) -> Outcome | Coroutine[Any, Any, Outcome]:
+    """
+    Give what is to be awaited on a loop, and run to the end where none runs.
+    """
+    import asyncio
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(ask())
+    return ask()
+
+
+def _is_served_here() -> bool:
+    """
+    Tell whether this is the server's event loop, to which the connections of an asynchronous client belong.
+    """
+    import asyncio
+
+    return registry.loop is asyncio.get_running_loop()
 
 
 def django(alias: str = "default") -> Django:
@@ -199,7 +254,7 @@ class DjangoCache:
         # A cache that answers from a local fallback would pass a read: what was written has to come back, and the
         # details name the backend that answered.
         cache = _of_django("django.core.cache").caches[self.alias]
-        key, value = f"obskit-health-{os.getpid()}", str(time.time_ns())
+        key, value = f"obskit-health-{token_hex(16)}", str(time.time_ns())  # several containers ask one cache
         began = time.perf_counter()
         cache.set(key, value, 30)
         kept = cache.get(key)
@@ -223,8 +278,9 @@ def psycopg(source: Any) -> Psycopg:
     Check PostgreSQL through psycopg: `SELECT 1` on a connection.
 
     Args:
-        source: A `ConnectionPool`, or a function that gives a connection (which the check closes), such as
-            `lambda: psycopg.connect(dsn, connect_timeout=2)`.
+        source: A `ConnectionPool` or `AsyncConnectionPool`, or a function that gives a connection of either kind (which
+            the check closes), such as `lambda: psycopg.connect(dsn, connect_timeout=2)`. An asynchronous pool is asked
+            on the server's event loop; where there is none, a connection of the check's own is made.
     """
     return Psycopg(source)
 
@@ -238,14 +294,47 @@ class Psycopg:
     source: Any = field(repr=False)
     is_dependency = True
 
-    def __call__(self) -> Outcome:
+    @property
+    def is_async(self) -> bool:
+        """
+        Tell whether it is asked on an event loop.
+        """
+        source = self.source
+        return hasattr(source, "__aenter__") or (callable(source) and kind_of(source) == "coroutine")
+
+    def __call__(self) -> Any:  # an Outcome, or on an event loop that runs what gives it
+        if hasattr(self.source, "__aenter__"):
+            return _awaited(self._ask_pool)
         began = time.perf_counter()
         pooled = getattr(self.source, "connection", None)
-        make: Callable[[], Any] = pooled if callable(pooled) else self.source
-        with make() as connection:
+        made = pooled() if callable(pooled) else self.source()
+        if isawaitable(made):
+            if iscoroutine(made):
+                made.close()  # it may belong to another loop
+            return _awaited(self._ask_made)
+        with made as connection:
             connection.execute("SELECT 1").fetchone()
-            server = connection.info.server_version
-        details = {"query_ms": milliseconds_since(began), "server": server}
+            return self._told(began, connection)
+
+    async def _ask_made(self) -> Outcome:
+        began = time.perf_counter()
+        async with await self.source() as connection:
+            await (await connection.execute("SELECT 1")).fetchone()
+            return self._told(began, connection)
+
+    async def _ask_pool(self) -> Outcome:
+        began, pool = time.perf_counter(), self.source
+        if _is_served_here():
+            async with pool.connection() as connection:
+                await (await connection.execute("SELECT 1")).fetchone()
+                return self._told(began, connection)
+        given = [await made if isawaitable(made) else made for made in map(_called, (pool.conninfo, pool.kwargs))]
+        async with await pool.connection_class.connect(given[0] or "", **(given[1] or {})) as connection:
+            await (await connection.execute("SELECT 1")).fetchone()
+            return self._told(began, connection)
+
+    def _told(self, began: float, connection: Any) -> Outcome:
+        details = {"query_ms": milliseconds_since(began), "server": connection.info.server_version}
         if callable(stats := getattr(self.source, "get_stats", None)):
             details |= {name: figure for name, figure in stats().items() if name in _POOL}
         return passed(**details)
@@ -254,12 +343,17 @@ class Psycopg:
 _POOL = ("pool_size", "pool_available", "pool_max", "requests_waiting")
 
 
+def _called(given: Any) -> Any:
+    return given() if callable(given) else given
+
+
 def redis(client: Any) -> Redis:
     """
     Check Redis through the client itself: `PING` on a connection of its pool.
 
     Args:
-        client: A `redis.Redis`; one of `redis.asyncio` is asked by a check of your own.
+        client: A `redis.Redis` or `redis.asyncio.Redis`, or one of a cluster. An asynchronous one is asked on the
+            server's event loop; where there is none, a connection of the check's own is made.
     """
     return Redis(client)
 
@@ -273,8 +367,38 @@ class Redis:
     client: Any = field(repr=False)
     is_dependency = True
 
-    def __call__(self) -> Outcome:
+    @property
+    def is_async(self) -> bool:
+        """
+        Tell whether it is asked on an event loop.
+        """
+        return iscoroutinefunction(getattr(self.client, "execute_command", None))
+
+    def __call__(self) -> Any:  # an Outcome, or on an event loop that runs what gives it
+        if self.is_async:
+            return _awaited(self._ask_async)
         began = time.perf_counter()
-        if not self.client.ping():
-            return failed("no PONG")
-        return passed(ping_ms=milliseconds_since(began))
+        answer = self.client.ping()
+        if isawaitable(answer):
+            if iscoroutine(answer):
+                answer.close()
+            return _awaited(self._ask_async)
+        return _ponged(answer, began)
+
+    async def _ask_async(self) -> Outcome:
+        began, client = time.perf_counter(), self.client
+        pool = getattr(client, "connection_pool", None)
+        if pool is None or _is_served_here():
+            return _ponged(await client.ping(), began)
+        own = type(client)(connection_pool=type(pool)(connection_class=pool.connection_class, **pool.connection_kwargs))
+        try:
+            return _ponged(await own.ping(), began)
+        finally:
+            await own.connection_pool.disconnect()
+
+
+def _ponged(answer: Any, began: float) -> Outcome:
+    answers = answer.values() if isinstance(answer, dict) else [answer]  # of each node, where there are several
+    if not answers or not all(said in (True, "PONG", b"PONG") for said in answers):
+        return failed("no PONG")
+    return passed(ping_ms=milliseconds_since(began))

@@ -4,13 +4,13 @@ Write a check down: what is asked, how often, how long it may take, and what its
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from obskit.errors import HealthCheckError
+from obskit.observation import kind_of
 
 LIVE, READY, STARTUP = GROUPS = ("live", "ready", "startup")
 # Paths below `health_path` that are no component's.
@@ -52,8 +52,8 @@ class Declared:
         """
         Tell whether asking gives something to await.
         """
-        function = self.function
-        return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+        told = getattr(self.function, "is_async", None)  # by ready-made checks
+        return told if isinstance(told, bool) else kind_of(self.function) == "coroutine"
 
 
 def declare(
@@ -76,11 +76,7 @@ def declare(
         HealthCheckError: It says which argument, what was found, and what is expected.
     """
     _check_name(name)
-    if not callable(function):
-        raise HealthCheckError(
-            f"the check {name!r} was given {type(function).__name__}, which cannot be called: give a function "
-            "without arguments, or a ready-made check such as obskit.health.sqlite('app.db')"
-        )
+    _check_function(name, function)
     chosen = _chosen(groups, name, function)
     _check_seconds(name, "timeout", timeout, 0.001)
     _check_seconds(name, "every", every, 0.0)
@@ -98,6 +94,18 @@ def declare(
         needs,
         bool(background),
     )
+
+
+def _check_function(name: str, function: object) -> None:
+    if not callable(function):
+        raise HealthCheckError(
+            f"the check {name!r} was given {type(function).__name__}, which cannot be called: give a function "
+            "without arguments, or a ready-made check such as obskit.health.sqlite('app.db')"
+        )
+    if isinstance(function, type):
+        raise HealthCheckError(f"the check {name!r} was given the class {function.__name__}: give an object of it")
+    if kind_of(function) in ("generator", "async generator"):
+        raise HealthCheckError(f"the check {name!r} was given a {kind_of(function)}, of which a call asks nothing")
 
 
 def _check_name(name: object) -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import contextvars
 import random
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from inspect import isawaitable, iscoroutine
 from threading import Lock, Timer
 from time import monotonic as _steady
 from typing import TYPE_CHECKING, Any
@@ -139,6 +140,7 @@ class Check:
         self._told = told
         self._own_loop: asyncio.AbstractEventLoop | None = None
         self._blocks = False
+        self._is_async = declared.is_async
         self.start_over()
 
     def start_over(self) -> None:
@@ -254,20 +256,37 @@ class Check:
 
     def _begin(self, run: Run, loop: asyncio.AbstractEventLoop | None) -> None:
         _plan.begin(run.operation)
-        if self.declared.is_async and loop is not None and loop.is_running() and not self._blocks:
-            try:
-                loop.call_soon_threadsafe(self._begin_on, loop, run)
-            except RuntimeError:  # it has been closed since
-                pass
-            else:
-                run.loop = loop
-                return
-        if background.start(self._work, run, name=f"obskit-health-{self.declared.name}") is None:
+        if self._is_async and self._is_left_to(loop, run):
+            return
+        if background.start(self._work, run, loop, name=f"obskit-health-{self.declared.name}") is None:
             self._settle(Outcome("fail", _NO_THREAD), run)
 
-    def _work(self, run: Run) -> None:
-        ask = self.declared.function if not self.declared.is_async else partial(self._in_own_loop, run)
-        self._settle(_outcome_of(ask), run)
+    def _is_left_to(self, loop: asyncio.AbstractEventLoop | None, run: Run) -> bool:
+        """
+        Have the server's event loop run it, where there is one that serves.
+        """
+        if loop is None or not loop.is_running() or self._blocks:
+            return False
+        try:
+            loop.call_soon_threadsafe(self._begin_on, loop, run)
+        except RuntimeError:  # it has been closed since
+            return False
+        run.loop = loop
+        return True
+
+    def _work(self, run: Run, loop: asyncio.AbstractEventLoop | None) -> None:
+        if not self._is_async:
+            answer = _answer_of(self.declared.function)
+            if not isawaitable(answer):
+                self._settle(_outcome_of(lambda: answer), run)
+                return
+            # A plain function that gives what is to be awaited: asked anew, where the client's connections belong.
+            self._is_async = True
+            if iscoroutine(answer):
+                answer.close()
+            if self._is_left_to(loop, run):
+                return
+        self._settle(_outcome_of(partial(self._in_own_loop, run)), run)
 
     def _in_own_loop(self, run: Run) -> Any:
         """
@@ -381,8 +400,16 @@ class _Steps:
                 error = thrown
 
 
-async def _to_await(function: Callable[[], Awaitable[Any]]) -> Any:
-    return await function()
+async def _to_await(function: Callable[[], Any]) -> Any:
+    answer = function()
+    return await answer if isawaitable(answer) else answer
+
+
+def _answer_of(function: Callable[[], Any]) -> Any:
+    try:
+        return function()
+    except BaseException as error:  # of a check that exits, too: it must not end in silence
+        return _raised(error)
 
 
 def _outcome_of(ask: Callable[[], Any]) -> Outcome:
