@@ -19,7 +19,7 @@ LEVELS = {
         *("settings", "errors", "context", "catalogue", "operation", "rarely", "totals", "kept"),
         *("forks", "endings", "methods", "permissions", "redaction", "_version"),
     },
-    1: {"recorder", "observation", "processes", "background"},
+    1: {"recorder", "observation", "processes", "background", "sigterm"},
     2: {
         *("metrics", "sinks", "db", "ai", "logs", "health", "system", "audit"),
         *("security", "alerts", "reports", "export", "web", "propagation"),
@@ -32,6 +32,7 @@ TOP = max(LEVELS)
 ALSO = {
     **dict.fromkeys(LEVELS[0], LEVELS[0]),
     "observation": {"recorder"},
+    "sigterm": {"background", "recorder"},
     "health": {"system", "ai"},
     "web": {"metrics", "health"},
     "sinks": {"metrics", "db", "ai", "health", "system", "logs", "propagation"},

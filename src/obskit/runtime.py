@@ -5,7 +5,6 @@ Wire sinks to the recorder: the only place that does, once a process.
 from __future__ import annotations
 
 import atexit
-import signal
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +22,7 @@ from obskit.logs import writer as logs
 from obskit.operation import Event, HttpOperation, Operation
 from obskit.recorder import Sink, Step, recorder
 from obskit.settings import Settings, shown
+from obskit.sigterm import sigterm
 from obskit.web.routes import Routes
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class Runtime:
             self._sinks.append(spans)
             self.writer.follow_spans()
         if spans is not None or settings.log_queue is not None:
-            _drain_on_sigterm()
+            sigterm.watch(self.writer.flush, shutdown)
         if settings.metrics:
             self._add_metrics()
         from obskit.sinks.logs import LogSink
@@ -221,7 +221,7 @@ class Runtime:
         """
         Release what was built by now.
         """
-        _each([("runtime", self.close), ("logs", self.writer.close)])
+        _each([("runtime", self.close), ("logs", self.writer.close), ("drain", sigterm.leave)])
 
 
 _Part: TypeAlias = tuple[str, Callable[[], object]]
@@ -316,6 +316,7 @@ def _start(given: Mapping[str, Any], extra_sinks: Sequence[Sink]) -> Runtime:
 
 
 def _join(runtime: Runtime, given: Mapping[str, Any]) -> Runtime:
+    sigterm.ensure_running()
     if given:
         asked = Settings.read(given, environ={})
         for field in fields(Settings):
@@ -340,6 +341,7 @@ def shutdown() -> None:
                 ("runtime", runtime.close),
                 ("logs", lambda: logs.stand_alone(runtime.settings)),
                 ("logs", runtime.writer.close),
+                ("drain", sigterm.leave),
                 ("runtime", _forget_counts),
             ]
             _each([*parts, *(("runtime", partial(follower.follow, None)) for follower in list(_followers))])
@@ -350,24 +352,9 @@ def _forget_counts() -> None:
     recorder.bind(())  # no plan keeps a test's clock
 
 
-atexit.register(shutdown)
+def _at_exit() -> None:
+    shutdown()
+    sigterm.finish()
 
 
-def _drain_on_sigterm() -> None:
-    """
-    Flush before SIGTERM ends the process, where nobody else handles it.
-
-    Servers install their own handler after us; uvicorn puts ours back and raises the signal again when it has
-    stopped, since it ends its workers without `atexit`.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        return
-    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        return
-
-    def drain(number: int, frame: object) -> None:
-        shutdown()
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.raise_signal(signal.SIGTERM)
-
-    signal.signal(signal.SIGTERM, drain)
+atexit.register(_at_exit)

@@ -16,6 +16,7 @@ from obskit.background import start
 from obskit.forks import at_fork
 from obskit.logs.stream import Target, reason_of
 from obskit.recorder import recorder
+from obskit.sigterm import sigterm
 
 WARNING = 30
 # How long the end of the process waits for what is queued, in seconds: servers kill a worker that takes 10 to 30.
@@ -175,6 +176,7 @@ class QueuedTarget:
         try:
             if self._thread is None:
                 self._thread = start(self._run, name="obskit-log-queue")
+                sigterm.ensure_running()  # in a forked child, whose lines nobody else would write
         finally:
             self._starting.release()
         return self._thread is not None
