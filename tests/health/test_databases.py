@@ -384,8 +384,7 @@ def test_redis_by_every_client(isolated, redis_server):
     A synchronous and an asynchronous client, up and down, whoever serves; the latter's connections stay its loop's.
     """
     redis = pytest.importorskip("redis")
-    import redis.asyncio
-
+    pytest.importorskip("redis.asyncio")
     options = {"port": redis_server.port, "socket_connect_timeout": 2, "socket_timeout": 2}
 
     async def use():
