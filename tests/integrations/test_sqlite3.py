@@ -322,6 +322,40 @@ def test_an_own_cursor_class_is_kept(both):
             assert shelf.execute("select count(*) from shelf").fetchone() == (0,)
 
 
+class SlottedCursor(sqlite3.Cursor):
+    __slots__ = ("_open_since", "rows")
+
+
+class SlottedRows(SlottedCursor):
+    __slots__ = ("more",)
+
+    def execute(self, *args):
+        self.rows = super().execute(*args).fetchall()
+        return self
+
+
+class WithDict(SlottedCursor):
+    pass
+
+
+@pytest.mark.parametrize("cursor_class", [SlottedCursor, SlottedRows, WithDict])
+@pytest.mark.parametrize("connection_class", [sqlite3.Connection, Slotted])
+def test_classes_with_slots_are_timed(instrumented, sink, cursor_class, connection_class):
+    """
+    A cursor or connection class that lays out its own attributes is timed as any other is, and keeps them.
+    """
+    with opened(factory=connection_class) as connection:
+        cursor = connection.cursor(cursor_class)
+        cursor.rows = cursor._open_since = 5
+        cursor.execute("select 7 where 1")
+        rows = cursor.rows if cursor_class is SlottedRows else cursor.fetchall()
+
+        assert isinstance(cursor, cursor_class)
+        assert (rows, cursor._open_since) == ([(7,)], 5)
+    assert seen(sink) == [("select", "")]
+    assert instrumented.value("obskit_errors_total", sink="sqlite3") is None
+
+
 def test_one_class_is_derived_for_one_class(instrumented):
     """
     Every connection of one factory has the same class.

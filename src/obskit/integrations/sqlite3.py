@@ -8,7 +8,8 @@ closed or is dropped. What further calls of `fetchone()` take is added to the re
 
 The application's own classes (`connect(factory=...)`, `cursor(factory=...)`) are derived from, with the timing beneath
 them: what is timed is what reaches SQLite. Not seen are connections and cursors made without `connect()` and
-`cursor()`, factories that are no classes, and connections that were open before.
+`cursor()`, factories that are no classes, classes that refuse to be derived from, and connections that were open
+before.
 """
 
 from __future__ import annotations
@@ -51,12 +52,13 @@ _close = sqlite3.Cursor.close
 _cursor = sqlite3.Connection.cursor
 
 
-class TimedCursor(sqlite3.Cursor):
+class _Timed(sqlite3.Cursor):
     """
-    Time what this cursor executes, and its fetches until the last row.
+    Time what a cursor executes, and its fetches until the last row. It adds nothing to what a cursor holds, so that
+    classes with slots can be derived from together with it: the class below has the one that is needed.
     """
 
-    __slots__ = ("_open",)
+    __slots__ = ()
 
     _obskit_timed = True
     _open: DbOperation | None  # the query that has rows left
@@ -206,7 +208,15 @@ class TimedCursor(sqlite3.Cursor):
                 left(op)
 
 
-def _whole(cursor: TimedCursor, method: Callable[..., Any], args: tuple[Any, ...], sql: object) -> Any:
+class TimedCursor(_Timed):
+    """
+    Be the cursor of those who bring no class of their own.
+    """
+
+    __slots__ = ("_open",)
+
+
+def _whole(cursor: _Timed, method: Callable[..., Any], args: tuple[Any, ...], sql: object) -> Any:
     """
     Time what gives no rows: many statements, or a script.
     """
@@ -225,7 +235,7 @@ def _whole(cursor: TimedCursor, method: Callable[..., Any], args: tuple[Any, ...
     return cursor
 
 
-def _fetched(cursor: TimedCursor, method: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _fetched(cursor: _Timed, method: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     op = getattr(cursor, "_open", None)
     if op is None:
         return method(cursor, *args, **kwargs)
@@ -244,7 +254,7 @@ def _fetched(cursor: TimedCursor, method: Callable[..., Any], args: tuple[Any, .
     return rows
 
 
-def _broke(cursor: TimedCursor, op: DbOperation, started: float, error: BaseException) -> None:
+def _broke(cursor: _Timed, op: DbOperation, started: float, error: BaseException) -> None:
     """
     Take what a fetch raised: the end of the rows, or SQLite's error. Others are of the application's row factory.
     """
@@ -274,7 +284,7 @@ def _explain(connection: sqlite3.Connection, sql: str, parameters: Any, found: S
             _close(asking)
 
 
-def _shut(cursor: TimedCursor) -> None:
+def _shut(cursor: _Timed) -> None:
     """
     End the query that has rows left, if there is one.
     """
@@ -302,8 +312,8 @@ class TimedConnection(sqlite3.Connection):
                 cursor = _cursor(self, TimedCursor)
                 cursor._open = None
                 return cursor
-            cursor = _cursor(self, timed_class(factory, sqlite3.Cursor, TimedCursor))
-            if isinstance(cursor, TimedCursor):
+            cursor = _cursor(self, timed_class(factory, sqlite3.Cursor, _Timed))
+            if isinstance(cursor, _Timed):
                 cursor._open = None
             return cursor
 
@@ -328,14 +338,19 @@ def timed_class(factory: Any, plain: type, timed: type) -> Any:
     Give the class to make in place of this one; what is no class of this kind is left to SQLite to judge.
     """
     if factory is plain:
-        return timed
+        return TimedCursor if timed is _Timed else timed
     is_ours_to_derive = isinstance(factory, type) and issubclass(factory, plain) and not issubclass(factory, timed)
     return _derived(factory, timed) if is_ours_to_derive else factory
 
 
 @lru_cache(128)
 def _derived(cls: Any, timed: type) -> Any:
-    names = {"__slots__": (), "__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
+    names = {
+        "__slots__": ("_open",) if timed is _Timed else (),
+        "__module__": cls.__module__,
+        "__qualname__": cls.__qualname__,
+        "__doc__": cls.__doc__,
+    }
     try:
         return new_class(cls.__name__, (cls, timed), exec_body=lambda namespace: namespace.update(names))
     except Exception as error:  # a metaclass or an __init_subclass__ that refuses
