@@ -26,7 +26,9 @@ MAX_RESET_SECONDS = 31 * 86_400  # the longest period is a month
 CURRENT_SECONDS = 60.0  # the usual period, where a reply does not say when it ends
 _LIMIT, _REMAINING, _RESET = range(3)
 
-_valid_duration = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?").fullmatch
+_valid_duration = re.compile(
+    r"\A(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?"
+).fullmatch
 _SECONDS = (86_400.0, 3600.0, 60.0, 1.0, 0.001)
 
 Figures = Sequence[float | None]  # limit, remaining, moment of the reset

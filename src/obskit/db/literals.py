@@ -33,7 +33,7 @@ _CERTAIN_TEXT = r"'(?:[^'\\]|''|\\[^'])*+'"
 _BACKSLASH_TEXT = r"(?<=(?i:escape)\s)'\\'"  # of LIKE ... ESCAPE '\': one character must stand there
 _DOUBLE_QUOTED = r'"(?:[^"]|"")*+"'
 _BACKTICKED = r"`(?:[^`]|``)*+`"
-_BRACKETED = r"\[[^\]]*+\]"
+_BRACKETED = r"\[[^\[\]]*+\]"
 _BRACKETED_WORDS = r"\[[^\W\d][\w ]*+\]"
 _BLOCK_COMMENT = r"/\*[^*]*+(?:\*(?!/)[^*]*+)*+\*/"
 _OPEN_COMMENT = r"/\*.*+"
@@ -124,7 +124,7 @@ _LEXICONS: dict[str, Callable[[], Lexicon]] = {
     ),
 }
 _in_list = re.compile(r"(?<![\w$])[iI][nN]\s*\(\s*\Z").search
-_closes = re.compile(r"\s*\)").match
+_closes = re.compile(r"(?<!\s)\s*+\)").match
 _escaped_quote = re.compile(r"\\['\"]").search
 # A text in double quotes, where a name would rarely stand without its table: behind an operator, and in a list; and
 # what is not written like a name anywhere but behind the words of _before_name.
@@ -134,7 +134,7 @@ _lax_text = re.compile(
     |{_DOUBLE_QUOTED}""",
     re.VERBOSE | re.IGNORECASE,
 )
-_name_like = re.compile(r'"[^\W\d](?:[\w $#.-]|"")*+"').fullmatch
+_name_like = re.compile(r'\A"[^\W\d](?:[\w $#.-]|"")*+"').fullmatch
 _before_name = re.compile(r"(?:from|join|into|update|table|exists|as|\.)\s*\Z", re.IGNORECASE).search
 _lax_name = re.compile(rf"(?<!\.){_DOUBLE_QUOTED}(?!\s*\.)")
 

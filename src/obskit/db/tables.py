@@ -31,12 +31,12 @@ def _scanner(brackets: str) -> Callable[[str], list[str]]:
 
 
 _scan = _scanner("")
-_scan_sqlite = _scanner(r"\[[^\]]*+\]|")
+_scan_sqlite = _scanner(r"\[[^\[\]]*+\]|")
 _scan_standard = _scanner(r"\[[^\W\d][\w ]*+\]|")
 _scanners = {"sqlite": _scan_sqlite, "standard": _scan_standard}
-_parts = re.compile(_NAME.format(brackets=r"\[[^\]]*+\]|")).findall
+_parts = re.compile(_NAME.format(brackets=r"\[[^\[\]]*+\]|")).findall
 _quote = re.compile(r'["`\[]').search
-_around_dots = re.compile(r"\s*(\.+)\s*").sub
+_around_dots = re.compile(r"(?<!\s)\s*+(\.++)\s*+").sub
 
 
 class Reading(NamedTuple):

@@ -16,7 +16,8 @@ from obskit.redaction.redactor import Redactor
 HIDDEN = "[redacted]"
 MAX_TEXT = 500
 _MAX_DEPTH = 4
-_url_with_user = re.compile(r"\b[a-z][a-z0-9+.-]{0,30}://[^\s'\"<>]*@[^\s'\"<>]*", re.IGNORECASE)
+# Whether there is a user or not, a URL is gone through once.
+_url = re.compile(r"\b[a-z][a-z0-9+.-]{0,30}://[^\s'\"<>@]*+(@)?+[^\s'\"<>]*+", re.IGNORECASE)
 _default = Redactor()
 
 
@@ -24,8 +25,12 @@ def redacted(text: str, redactor: Redactor = _default) -> str:
     """
     Give a text without what looks like a secret, and without what drivers quote, cut to 500 characters.
     """
-    text = redactor.traceback(_url_with_user.sub(HIDDEN, text[: 4 * MAX_TEXT]))
+    text = redactor.traceback(_url.sub(_without_user, text[: 4 * MAX_TEXT]))
     return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 3] + "..."
+
+
+def _without_user(url: re.Match[str]) -> str:
+    return HIDDEN if url[1] else url[0]
 
 
 def without_secrets(details: Any, redactor: Redactor = _default) -> Any:

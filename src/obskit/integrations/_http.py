@@ -130,7 +130,7 @@ _trusted = Kept[tuple[str, tuple[Network, ...]], bool](lambda key: is_in(*key))
 # An IPv6 address with its zone (15 characters on Linux), brackets and port; Python takes zones of any length.
 MAX_HOP = 70
 # With a port, as some proxies write a hop: `192.0.2.1:5678`, `[2001:db8::1]:5678`; brackets may come without one.
-_with_port = re.compile(r"\[([^\]]*)\](?::\d{1,5})?|([^:]*):\d{1,5}", re.ASCII).fullmatch
+_with_port = re.compile(r"\A(?:\[([^\]]*)\](?::\d{1,5})?|([^:]*):\d{1,5})", re.ASCII).fullmatch
 
 
 def _address_of(hop: str) -> str | None:

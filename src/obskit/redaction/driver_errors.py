@@ -48,13 +48,13 @@ _CUTS = (
     # MySQL 1062: Duplicate entry 'ada@shop.example' for key 'customers.email'
     _cut("value", "Duplicate entry ", r"\bDuplicate entry ", "'" + _ANY + r"(?:'(?= for key)|\Z)"),
     # MySQL 1366 and 1292: Incorrect integer value: 'ada' for column 'age' at row 1
-    _cut("value", "ncorrect ", r"\b[Ii]ncorrect [^:\n]{1,60} value: ", "'" + _ANY + r"(?:'(?= for | at |\W*\Z)|\Z)"),
+    _cut("value", "ncorrect", r"\b[Ii]ncorrect [^:\n]{1,60} value: ", "'" + _ANY + r"(?:'(?= for | at |\W{0,9}\Z)|\Z)"),
     # MySQL 1064: ... to use near 'ada@shop.example')' at line 1
     _cut("statement", "to use near ", r"\bto use near ", "'" + _ANY + r"(?:'(?= at line )|\Z)"),
     # SQL Server: The duplicate key value is (ada@shop.example).
     _cut("value", "key value is (", r"\bkey value is ", r"\(" + _ANY + r"(?:\)(?=\.|\n|\Z)|\Z)"),
     # MongoDB: dup key: { email: "ada@shop.example" }
-    _cut("value", "dup key: ", r"\bdup key: ", r"\{" + _ANY + r"(?:\}(?=\W*(?:\n|\Z)|, full error)|\Z)"),
+    _cut("value", "dup key: ", r"\bdup key: ", r"\{" + _ANY + r"(?:\}(?=[^\w\n]{0,16}(?:\n|\Z)|, full error)|\Z)"),
     # pydantic: [type=int_parsing, input_value='ada', input_type=str]
     _cut("input", "input_value=", r"\binput_value=", _ANY + r"(?=, input_type=|\n|\Z)"),
 )  # fmt: skip

@@ -28,7 +28,7 @@ MAX_VALUES = 20_000
 # Nothing is inside of these; what is in a string or in a number is looked at.
 _PLAIN = frozenset([bool, type(None), float, datetime, date, time, timedelta, UUID, Decimal])
 # A frame of a traceback: its place, and its source, which is indented further.
-_frame = re.compile(r'(?m)^([ |+]*)File "[^\n]*", line \d+[^\n]*\n(?:\1  [^\n]*\n?)*')
+_frame = re.compile(r'(?m)^([ |+]*+)File "[^"\n]*+", line \d++[^\n]*+\n(?:\1  [^\n]*\n?)*')
 
 
 class Redactor:

@@ -66,7 +66,8 @@ def _tokens(*patterns: tuple[str, str]) -> tuple[tuple[str, re.Pattern[str]], ..
     return tuple((marker(rule), re.compile(pattern)) for rule, pattern in patterns)
 
 
-_WITH_J = _tokens(("jwt", r"(?<![A-Za-z0-9_-])eyJ[\w-]{5,}(?:\.{1,2}[\w-]+){1,4}"))
+# What it may not stand behind is what it is made of: so no part of a long word is gone through for each `eyJ` in it.
+_WITH_J = _tokens(("jwt", r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{5,}(?:\.{1,2}[A-Za-z0-9_-]+){1,4}"))
 _WITH_I = _tokens(("aws", r"A[KS]IA[A-Z0-9]{16}"), ("google", r"AIza[\w-]{35}"))
 _WITH_UNDERLINE = _tokens(
     ("github", r"gh[pousr]_\w{20,}|github_pat_\w{20,}"),
@@ -133,14 +134,14 @@ _card = re.compile(
 
 # Where something is said to be something, and what is said: `password=x`, `"password": "x"`, `Password: x`.
 _FAR = 72  # a name ends within so many characters before the sign
-_already = re.compile(r"=|(?<=:)//|>?[ \t]*[\"'\\\[{]{0,4}\[redacted:")
+_already = re.compile(r"(?<=[=:])(?:=|(?<=:)//|>?[ \t]*[\"'\\\[{]{0,4}\[redacted:)")
 _name_backwards = re.compile(r"[ \t]?[\"'\]\\]{0,4}(\d{0,3}[^\W\d][\w.-]{1,63})").match
 _quoted = re.compile(
-    r""">?[ \t]*[bu]?(?:(\\{1,3}["'])((?s:.)*?)(?:\1|\Z)|"((?:[^"\\\n]|\\.)*+)|'((?:[^'\\\n]|\\.)*+))"""
+    r"""(?<=[=:])>?[ \t]*[bu]?(?:(\\{1,3}["'])((?s:.)*?)(?:\1|\Z)|"((?:[^"\\\n]|\\.)*+)|'((?:[^'\\\n]|\\.)*+))"""
 )
-_listed = re.compile(r">?[ \t]*[\[{]([^\[\]{}\n]+)(?=[\]}])")
-_bare = re.compile(r">?[ \t]*((?:[^\s,;&\"'<>]*[^\s,;&\"'<>{}()\[\].])?)")
-_rest_of_line = re.compile(r">?[ \t]*([^\r\n\"']*[^\r\n\"'\s]|)")
+_listed = re.compile(r"(?<=[=:])>?[ \t]*[\[{]([^\[\]{}\n]+)(?=[\]}])")
+_bare = re.compile(r"(?<=[=:])>?[ \t]*((?:[{}()\[\].]*+[^\s,;&\"'<>{}()\[\].]++)*+)")
+_rest_of_line = re.compile(r"(?<=[=:])>?[ \t]*([^\r\n\"']*[^\r\n\"'\s]|)")
 _option = re.compile(r"(?<!\S)--([A-Za-z][\w-]{1,40})[ \t]++(?!-)([^\s\"']+)")
 # These have several words as their value.
 _HEADERS = frozenset(["authorization", "cookie", "cookies"])
@@ -243,11 +244,12 @@ class SecretValues:
             if word in harmless or word.isdigit():
                 continue  # most are, and have no need of the following
             name = _name_backwards(part[:-_FAR:-1])
-            if name is not None and (rule := rules[name[1][::-1]]) is not None and at >= done:
-                span = _value_at(text, at, rule, bare)
-                if span is not None and self._is_secret_here(text, at, name):
-                    shown += [text[done : span[0]], marker(rule)]
-                    done = span[1]
+            if name is None or at < done or (rule := rules[name[1][::-1]]) is None:
+                continue
+            # The value is looked at last: one that is hidden is gone through once, whatever stands in it.
+            if self._is_secret_here(text, at, name) and (span := _value_at(text, at, rule, bare)) is not None:
+                shown += [text[done : span[0]], marker(rule)]
+                done = span[1]
         return "".join([*shown, text[done:]]) if shown else text
 
     def _is_secret_here(self, text: str, at: int, name: re.Match[str]) -> bool:

@@ -1,0 +1,292 @@
+"""
+What others write is worked on in linear time: each pattern, and each function that goes through a text by hand.
+
+This is the one test that compares times: processor times of one thread, as ratios in one run.
+"""
+
+import inspect
+import io
+import ipaddress
+import logging
+import re
+import sys
+from collections.abc import Callable, Iterator
+from types import CodeType
+from typing import Any
+
+import pytest
+
+from linear_work import Driven, modules_of, patterns_of, slow, slow_pattern
+from obskit import context
+from obskit.ai.limits import Limits
+from obskit.db import fingerprint, literals, statement, tables
+from obskit.health import secrets
+from obskit.integrations import _http
+from obskit.logs import access, clients, console, cut, lines
+from obskit.logs.writer import Writer
+from obskit.operation import HttpOperation
+from obskit.propagation import trace_headers
+from obskit.recorder import Recorder
+from obskit.redaction import driver_errors, keys, redactor, values
+from obskit.settings import Settings
+from obskit.sinks import logs as log_sink
+from obskit.sinks import spans as span_sink
+from obskit.web import replies
+
+DIALECTS = ("postgresql", "mysql", "sqlite", "standard")
+LEXICONS = [literals.lexicon(dialect) for dialect in DIALECTS]  # made with the first statement
+MODULES = modules_of("obskit")
+PATTERNS = patterns_of(MODULES, "obskit")
+
+# As they were: each of them was found in this package, or nearly got into it.
+PLANTED = {
+    "a token after a letter that is no ASCII": r"(?<![A-Za-z0-9_-])eyJ[\w-]{5,}(?:\.{1,2}[\w-]+){1,4}",
+    "the last quote of a text": r"([Ii]ncorrect [^:\n]{1,60} value: )'(?s:.)*?(?:'(?= for | at |\W*\Z)|\Z)",
+    "the last brace of a text": r"(\bdup key: )\{(?s:.)*?(?:\}(?=\W*(?:\n|\Z)|, full error)|\Z)",
+    "a frame of a traceback": r'(?m)^([ |+]*)File "[^\n]*", line \d+[^\n]*\n(?:\1  [^\n]*\n?)*',
+    "a URL with a user": r"(?i)\b[a-z][a-z0-9+.-]{0,30}://[^\s'\"<>]*@[^\s'\"<>]*",
+    "a bracket that is not closed": r"\[[^\]]*+\]",
+    "blanks before a mark": r"\s*(\.+)\s*",
+}
+
+
+@pytest.mark.parametrize("pattern", PLANTED.values(), ids=PLANTED)
+def test_a_pattern_of_quadratic_work_is_found(pattern):
+    """
+    The search for slow patterns finds those that were slow.
+    """
+    assert slow_pattern(re.compile(pattern)) is not None
+
+
+def test_patterns_are_reached_wherever_they_are_kept():
+    """
+    Globals, classes, tuples, closures, methods that are bound to a pattern, and the caches of functions.
+    """
+    found = {pattern.pattern for pattern in PATTERNS.values()}
+
+    assert redactor._frame.pattern in found
+    assert _http._with_port.__self__.pattern in found
+    assert {pattern.pattern for pattern in LEXICONS[0][:3]} <= found
+    assert {cut.pattern.pattern for cut in driver_errors._CUTS} <= found
+    assert {pattern.pattern for _, pattern in values._WITH_DASH} <= found
+    assert len(found) > 90
+
+
+@pytest.mark.parametrize("pattern", PATTERNS.values(), ids=[str(pattern)[:60] for pattern, _ in PATTERNS])
+def test_every_pattern_takes_linear_time(pattern):
+    """
+    Searched and replaced in repetitions of what it is made of, each pattern takes about four times as long for four
+    times the text.
+    """
+    assert slow_pattern(pattern) is None
+
+
+# Functions
+
+_redactor = redactor.Redactor()
+_writer = Writer(Settings(log_stream=io.StringIO()), Recorder())
+_on_console = console.console(coloured=False)
+
+
+def _record(name: str, message: str, *args: Any) -> dict[str, Any]:
+    record = logging.LogRecord(name, logging.INFO, "f.py", 1, message, args, None)
+    said = access.read(record)
+    return access.fields_of(said, _writer.settings, _redactor) if said is not None else {}
+
+
+def _request(**headers: str) -> HttpOperation:
+    return type("Request", (HttpOperation,), {"header": lambda self, name: headers.get(name)})("GET", "/")
+
+
+def _masked(text: str) -> None:
+    for dialect, lexicon in zip(DIALECTS, LEXICONS, strict=True):
+        literals.mask(text, lexicon)
+        statement.summarize(text, dialect)
+
+
+def _read(text: str) -> None:
+    for dialect in DIALECTS:
+        tokens = tables.scan(text, dialect)
+        fingerprint.fingerprint(tokens, tables.read(tokens, dialect).operation)
+
+
+_NETWORKS = (ipaddress.ip_network("10.0.0.0/8"),)
+_MOMENT = "2026-11-30T00:00:00.000000Z"
+# By what a text is: what works on it.
+ENTRIES: dict[str, Callable[[str], object]] = {
+    "a message": _redactor.text,
+    "source code": _redactor._code,
+    "a traceback": _redactor.traceback,
+    "a driver's message": driver_errors.without_values,
+    "a query string": _redactor.query,
+    "a field's name": lambda text: _redactor.fields({text: text}),
+    "a secret name": lambda text: keys.SecretKeys().rule(text),
+    "a value deep inside": lambda text: _redactor.value([{"a": [text]}, (text, text), ValueError(text)]),
+    "a marker": lambda text: (values.is_marker(text), values.rule_in(text)),
+    "a health check's reason": secrets.redacted,
+    "a health check's details": lambda text: secrets.without_secrets({text: [text]}),
+    "a statement": _masked,
+    "a masked statement": _read,
+    "the end of a statement": lambda text: statement._without_long_list(statement._without_part_of_word(text)),
+    "a line to cut": lambda text: cut.cut(lines.render({"a": text, "b": {"c": [text]}}), 10_000),
+    "a line for the console to cut": lambda text: cut.cut(text.encode("utf-8", "replace"), 1_000),
+    "a string to cut": lambda text: cut.shorten(text, 1_000),
+    "a traceback to cut": lambda text: cut.shorten_traceback(text, 1_000),
+    "a line": lambda text: lines.render({"a": text, "b": [{text: text}], "c": {1: 2**70}}),
+    "a line on the console": lambda text: _on_console(
+        {"level": "INFO", "message": text, "timestamp": _MOMENT, "logger": "x", "stack": text, "a": text}
+    ),
+    "an access record": lambda text: (
+        _record("uvicorn.access", "", f"10.0.0.1:{text}", "GET", text, "1.1", 200),
+        _record("werkzeug", f"{text} - - [", f"GET {text} HTTP/1.1", "200", "-"),
+    ),
+    "an address": lambda text: (clients.masked(text), replies.is_in(text, _NETWORKS)),
+    "X-Forwarded-For": lambda text: _http.client_address("10.0.0.1", text, _NETWORKS),
+    "a correlation id": lambda text: _http.identify(_request(**{"x-request-id": text}), trust=True),
+    "traceparent": lambda text: (context.trace_id_of(text), trace_headers(_request(traceparent=text))),
+    "Authorization": lambda text: replies.has_token(
+        replies.Request("GET", "/", "", lambda name: text.encode("latin-1", "replace").decode("latin-1"), None), "t"
+    ),
+    "Host": lambda text: span_sink._server.__wrapped__(text, "http"),
+    "User-Agent": lambda text: log_sink._Clients(lambda client: client, {})["10.0.0.1", text],
+    "a path": log_sink._escaped,
+    "a rate limit's header": lambda text: Limits().read(
+        "openai", "m", [(b"x-ratelimit-reset-requests", text.encode("utf-8", "replace"))]
+    ),
+}  # fmt: skip
+
+UNITS = (
+    *("password=", "code=", "key:", "[redacted:cookie=eyJ", "cookie: ", "secret=[", "secret:{", 'password=\\"'),
+    *("eyJ", "eyJé", "eyJa.", "://", "a://", "://a:", "://a:b@", "a://a@", "--token ", "--token", "bearer ", "basic "),
+    *("-----BEGIN ", "-----END PRIVATE KEY", "AKIA", "ghp_", "sk-", "SG.a", "hooks.slack.com/services/", "1//0"),
+    *("'", '"', "''", "}", "{", "(", ")", "[", "]", "`", "\\", "\\'", "=", ":", "=:", "@", "&", "&a=", "%3D", "%", ";"),
+    *("\n", "\r\n", " ", "\t", "a ", "a\n", "é", "\x00", "\u2028", ",", ", ", "-", "--", "_", ".", "/", "1", "4111 "),
+    *('  File "a", line 1\n', 'File "a", line ', "DETAIL:", "\nDETAIL: ", "\n\nDuring handling of the above", "    a"),
+    *("Traceback (most recent call last):\n", "\n\nThe above exception was the direct cause\n\n", "input_value=", " ("),
+    *("/*", "*/", "--\n", "$$", "$a$", "?, ", "in (", "(?, ", "values (", "select ", "union ", "with a as (", "::"),
+    *("a.", '"a".', "[a", "e'", "1e", "from a, ", "0x", "d", "10.0.0.1,", "[::1]:1,", "a.b.c ", "A", "Aa", "password_"),
+)  # fmt: skip
+PREFIXES = ("", "password=", "SELECT 1 FROM a WHERE b IN (", 'Traceback (most recent call last):\n  File "a", line ')
+
+
+def _texts() -> Iterator[Driven]:
+    for prefix in PREFIXES:
+        for unit in UNITS:
+            yield Driven(prefix, unit, "" if not prefix else "a")
+
+
+@pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
+def test_every_way_in_takes_linear_time(entry):
+    """
+    Whatever goes through a text takes about four times as long for four times the text.
+    """
+    assert slow("", entry, _texts()) is None
+
+
+def test_work_that_is_quadratic_is_found():
+    """
+    The way that names were once looked for is found: what followed each was gone through, and given up.
+    """
+
+    def old(text: str) -> None:
+        for found in re.finditer("code=", text):
+            re.compile(r"[^\s,;]*").match(text, found.end())
+
+    assert slow("", old, _texts()) is not None
+
+
+# Of these modules every function that takes a text is reached from ENTRIES, or stands here with a reason.
+SCANNERS = (
+    *(driver_errors, keys, redactor, values, secrets, statement, literals, tables, fingerprint, cut, lines, console),
+    *(access, clients, replies, _http, span_sink, log_sink),
+)
+EXCUSED = {
+    **dict.fromkeys(
+        ("driver_errors._cut", "keys._table", "literals._lexicon", "literals.lexicon", "tables._scanner"),
+        "makes patterns and tables of our own texts, once",
+    ),
+    **dict.fromkeys(
+        ("statement.Statements.__init__", "statement.statements", "console.wants_colour", "clients.shown_client"),
+        "is given a setting",
+    ),
+    **dict.fromkeys(
+        ("_http.set_route", "_http.tell_taken", "_http._taken", "replies.Reply.__init__", "replies.status_line"),
+        "is given what the application's code says, and goes through none of it",
+    ),
+    "redactor._unchanged": "gives it back",
+    "logs.LogSink._with_rare": "puts two lines together",
+}
+
+
+def _takes_a_text(function: Any) -> bool:
+    given = [str(kind) for name, kind in function.__annotations__.items() if name != "return"]
+    return any(re.search(r"^(str|bytes|re\.Match\[str\])( \||$)", kind) for kind in given)
+
+
+def _functions(module: Any) -> Iterator[tuple[str, Any]]:
+    for name, thing in vars(module).items():
+        if getattr(thing, "__module__", None) != module.__name__:
+            continue
+        if inspect.isclass(thing):
+            inside = [getattr(inner, "__func__", inner) for inner in vars(thing).values()]
+            yield from ((inner.__qualname__, inner) for inner in inside if inspect.isfunction(inner))
+        elif inspect.isfunction(inspect.unwrap(thing)):
+            yield name, inspect.unwrap(thing)
+
+
+def _reached() -> set[CodeType]:
+    reached: set[CodeType] = set()
+
+    def note(frame: Any, event: str, arg: object) -> None:
+        reached.add(frame.f_code)
+
+    samples = [driven.of(200) for driven in _texts()]
+    # What few texts get to.
+    samples += [
+        "Basic YTpi" + "YTpi" * 4,
+        "4111 1111 1111 1111",
+        "--token abc",
+        "Traceback (most recent call last):\n" + '  File "a", line 1\n    b\n' * 100,
+        "postgresql://a:b@c",
+        'select a.b, "c" from a join b on 1 = 1 where a in (1, 2) /* c */ and "x y z!" = $$a$$',
+        *(f"{verb} table a (b) from c using d on e to f set g" for verb in tables._VERBS),
+        *("insert into a values (1, 2), (3, 4)", "select * from a union select * from lateral (b), c order by 1"),
+        *("fetch a", "alter table a rename to b", "create table a (b int references c (d))", "select a into b from c"),
+        *(
+            "lateral view a",
+            "with a as (select 1) select * from a",
+            "select 1; select 2",
+            "values (1)",
+            "rollback to a",
+        ),
+    ]
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        for entry in ENTRIES.values():
+            for sample in samples:
+                entry(sample)
+    finally:
+        sys.setprofile(before)
+    return reached
+
+
+def test_every_function_that_takes_a_text_is_driven():
+    """
+    A function of the redaction, of statements, of cutting or of headers that takes a text is reached by what is driven
+    above, or is excused; nothing is excused that is not there.
+    """
+    reached = _reached()
+    known = {
+        f"{module.__name__.rpartition('.')[2]}.{name}": function
+        for module in SCANNERS
+        for name, function in _functions(module)
+    }
+    missed = {
+        name
+        for name, function in known.items()
+        if _takes_a_text(function) and function.__code__ not in reached and name not in EXCUSED
+    }
+
+    assert set() == missed
+    assert set() == {name for name in EXCUSED if name not in known}
