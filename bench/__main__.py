@@ -1,5 +1,7 @@
 """
 Run a benchmark by name, or all of them with a short setting: `python -m bench`, `python -m bench http --help`.
+
+`python -m bench pair http --before COMMIT` compares one with what it was.
 """
 
 import sys
@@ -26,8 +28,8 @@ def main(arguments: list[str]) -> None:
     """
     Run one, with its own arguments, or every one.
     """
-    if arguments and arguments[0] not in SHORT:
-        raise SystemExit(f"usage: python -m bench [{'|'.join(SHORT)} [options]]")
+    if arguments and arguments[0] not in (*SHORT, "pair"):
+        raise SystemExit(f"usage: python -m bench [{'|'.join((*SHORT, 'pair'))} [options]]")
     chosen = {arguments[0]: arguments[1:]} if arguments else SHORT
     for name, options in chosen.items():
         if not arguments:

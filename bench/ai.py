@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import random
+import statistics
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -28,6 +29,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from prometheus_client import CollectorRegistry
 
 import obskit
+from bench.figures import keep
 from obskit.ai import pricing
 from obskit.ai.budgeting import keeper
 from obskit.ai.usage import Usage
@@ -203,9 +205,20 @@ def _price() -> dict[str, float]:
     return taken
 
 
-def _reserve(call: Callable[[], object], blocks: int, times: int, clock: Callable[[], int]) -> float:
+def _part(with_it: list[float], without: list[float]) -> float:
     """
-    Give the microseconds that a call costs more where a budget reserves for it; a thread settles what it did cost.
+    Say what is added, as a part of what there is without it in the same block.
+    """
+    return statistics.median(more / less - 1.0 for more, less in zip(with_it, without, strict=True))
+
+
+def _reserve(
+    call: Callable[[], object], blocks: int, times: int, clock: Callable[[], int]
+) -> tuple[list[float], list[float]]:
+    """
+    Give the microseconds of a call for which a budget reserves, and of one without, block by block.
+
+    A thread settles what the call did cost.
     """
     spent: dict[bool, list[float]] = {True: [], False: []}
     with TemporaryDirectory() as state, _hooked(state_dir=state):
@@ -217,7 +230,7 @@ def _reserve(call: Callable[[], object], blocks: int, times: int, clock: Callabl
                     spent[has_budget].append(_microseconds(call, times, clock))
                 finally:
                     keeper.remove("bench")
-    return min(spent[True]) - min(spent[False])
+    return spent[True], spent[False]
 
 
 def main(arguments: list[str]) -> None:
@@ -254,20 +267,27 @@ def main(arguments: list[str]) -> None:
         typical = {way: min(spent[way, name]) for way in ways}  # other processes only add
         added = [typical[way] - typical["alone"] for way in list(ways)[1:]]
         print(f"{name:22}{typical['alone']:10.0f}" + "".join(f"{value:18.1f}" for value in added), flush=True)
+        if "plain" in name:  # a stream's own cost hides what is added
+            for way in ("obskit", "obskit, spans"):
+                keep(f"{name}, {way}", _part(spent[way, name], spent["alone", name]))
     print("a budget that may refuse the call")
     for name in ("anthropic, plain", "openai, plain"):
         for part, clock in {"all threads": process_time_ns, "the caller's own": thread_time_ns}.items():
-            taken = _reserve(plain[name], options.blocks, options.calls, clock)
-            print(f"{name + ', ' + part:34}{taken:16.1f}", flush=True)
+            reserved, free = _reserve(plain[name], options.blocks, options.calls, clock)
+            print(f"{name + ', ' + part:34}{min(reserved) - min(free):16.1f}", flush=True)
+            keep(f"{name}, a budget, {part}", _part(reserved, free))
     print("an event of a stream")
     for sdk, description, events in (
         (anthropic, claude_hooks.SDK, _message_stream()),
         (openai, gpt_hooks.SDK, _chat_stream()),
     ):
-        print(f"{sdk.__name__:32}{_chunk(sdk, description, events):18.2f}", flush=True)
+        taken = _chunk(sdk, description, events)
+        print(f"{sdk.__name__:32}{taken:18.2f}", flush=True)
+        keep(f"{sdk.__name__}, an event: us", taken)
     print("the price of a call, of which the above has one")
     for name, taken in _price().items():
         print(f"{name:32}{taken:18.2f}", flush=True)
+        keep(f"the price by {name}: us", taken)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ from importlib import import_module
 from time import perf_counter, process_time_ns, thread_time_ns
 from typing import Any, NamedTuple
 
+from bench.figures import keep
+
 Query = Callable[[str], object]
 LIBRARIES = ("sqlite3", "aiosqlite", "sqlalchemy", "django", "psycopg")
 # Each request of "in a request" makes these, once each, so that nothing is a repetition.
@@ -289,7 +291,8 @@ def _in_requests(query: Query, times: int) -> None:
 
 def measure(library: str, rounds: int, block: int) -> dict[str, dict[str, float]]:
     """
-    Give what each way adds, in microseconds a query, alone and in a request; of the bare driver what it takes.
+    Give what each way adds, in microseconds a query, alone and in a request; of the bare driver what it takes; and
+    what part obskit's are of all that a query with the floor takes in the same turns.
     """
     import obskit
 
@@ -298,7 +301,7 @@ def measure(library: str, rounds: int, block: int) -> dict[str, dict[str, float]
     clock = process_time_ns if library == "aiosqlite" else thread_time_ns  # it works in a thread of its own
     figures = {}
     for name, run in (("alone", _alone), ("in a request", _in_requests)):
-        added: dict[str, list[float]] = {way: [] for way in ways}
+        added: dict[str, list[float]] = {way: [] for way in (*ways, "part")}
         order = list(ways)
         for _ in range(rounds):
             random.shuffle(order)
@@ -313,6 +316,7 @@ def measure(library: str, rounds: int, block: int) -> dict[str, dict[str, float]
                 way.off()
             for key, micros in spent.items():
                 added[key].append(micros - (spent["bare"] if key != "bare" else 0.0))
+            added["part"].append((spent["obskit"] - spent["bare"]) / spent["floor"])
         figures[name] = {key: statistics.median(values) for key, values in added.items()}
     return figures
 
@@ -368,6 +372,7 @@ def _print(library: str, runs: list[dict[str, dict[str, float]]]) -> None:
         row = {way: statistics.median(run[name][way] for run in runs) for way in runs[0][name]}
         ratios = [f"{row['obskit'] / row[peer]:>10.2f}" if peer in row else f"{'':>10}" for peer in GOALS]
         print(f"{library:12}{name:14}{row['bare']:9.2f}{row['obskit']:10.2f}" + "".join(ratios), flush=True)
+        keep(f"{library}, {name}", row["part"])
 
 
 def _child(options: Any, library: str) -> dict[str, dict[str, float]]:

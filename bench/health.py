@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.applications import build, driver
+from bench.figures import keep
 from bench.http import floor
 
 
@@ -50,13 +51,16 @@ def probes(rounds: int, block: int) -> None:
         for number in range(len(obskit.health.registry.checks), count):
             obskit.health.add(f"check-{number}", lambda: None, every=86_400)
         probe()
-        floors, found = [], []
+        floors, found, parts = [], [], []
         for _ in range(rounds):
             plain = drive.run(bare, block, time.perf_counter_ns) / block / 1000
-            floors.append(drive.run(measured, block, time.perf_counter_ns) / block / 1000 - plain)
+            whole = drive.run(measured, block, time.perf_counter_ns) / block / 1000
+            floors.append(whole - plain)
             found += blocks({"probe": probe}, 1, block)["probe"]
+            parts.append(found[-1] / whole)
         typical, took = statistics.median(floors), statistics.median(found)
         print(f"{count:8}{typical:10.2f}{took:10.2f}{took / typical:9.2f}", flush=True)
+        keep(f"probe, {count} checks", statistics.median(parts))
     obskit.shutdown()
 
 
@@ -77,6 +81,7 @@ def figures(rounds: int) -> None:
     print(f"\n{'figures':12}{'ms, median':>12}{'longest':>10}")
     for name, spent in blocks({"page": page, "snapshot": data}, rounds, 1).items():
         print(f"{name:12}{statistics.median(spent) / 1000:12.3f}{max(spent[1:]) / 1000:10.3f}", flush=True)
+        keep(f"{name}: us", statistics.median(spent))
 
 
 def main(arguments: list[str]) -> None:

@@ -1,6 +1,8 @@
 """
 Measure what a request costs more with obskit: in one process, in alternating blocks, as a ratio to the floor.
 
+Times are those of the processor, so that a busy machine changes them little.
+
 The floor is what no metric can do without: one clock pair, one bound `Histogram.observe()` and one bound
 `Counter.inc()` of `prometheus_client`, with no route and no status. With `--files` the figures of both lie in files
 that several workers share: the floor's by the multiprocess mode of `prometheus_client`.
@@ -16,11 +18,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from time import perf_counter
+from time import perf_counter, process_time_ns
 from typing import Any
 
 from bench.applications import FRAMEWORKS, WSGI, build, driver
+from bench.figures import keep
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "everything": {},
@@ -61,9 +63,10 @@ def floor(app: Any, framework: str) -> Any:
     return wsgi if framework in WSGI else asgi
 
 
-def measure(framework: str, routes: int, blocks: int, block: int, **settings: Any) -> dict[str, float]:
+def measure(framework: str, routes: int, blocks: int, block: int, turns: int, **settings: Any) -> dict[str, float]:
     """
-    Give the added microseconds of the floor and of obskit, around the very same application.
+    Give the added microseconds of the floor and of obskit, around the very same application, and what part obskit's
+    are of all that a request with the floor takes in the same turns.
 
     Two applications of one source differ by microseconds, since their objects lie elsewhere in memory; so everything
     that is compared runs around one.
@@ -73,21 +76,27 @@ def measure(framework: str, routes: int, blocks: int, block: int, **settings: An
     nowhere = open(os.devnull, "w")
     observed = obskit.instrument(build(framework, routes), service="bench", log_stream=nowhere, **settings)
     drive = driver(framework)
-    drive.run(observed, 500, time.perf_counter_ns)
+    drive.run(observed, 500, process_time_ns)
     front = _front(observed)
     bare = front.app
     apps = {"bare": bare, "floor": floor(bare, framework), "obskit": front}
     for app in apps.values():
-        drive.run(app, 500, time.perf_counter_ns)
+        drive.run(app, 500, process_time_ns)
     differences: dict[str, list[float]] = {name: [] for name in apps}
+    parts: list[list[float]] = [[] for _ in range(turns)]
     order = list(apps)
     for _ in range(blocks):
-        random.shuffle(order)
-        times = {name: drive.run(apps[name], block, time.perf_counter_ns) / block / 1000 for name in order}
+        times = dict.fromkeys(apps, 0.0)
+        for turn in range(turns):
+            random.shuffle(order)
+            spent_us = {name: drive.run(apps[name], block // turns, process_time_ns) / block / 1000 for name in order}
+            parts[turn].append((spent_us["obskit"] - spent_us["bare"]) / spent_us["floor"])
+            times = {name: times[name] + spent_us[name] for name in apps}
         for name, spent in times.items():
             differences[name].append(spent - (times["bare"] if name != "bare" else 0.0))
     typical = {name: statistics.median(values) for name, values in differences.items()}
-    return {"bare_us": typical["bare"], "floor_us": typical["floor"], "added_us": typical["obskit"]}
+    figures = {"bare_us": typical["bare"], "floor_us": typical["floor"], "added_us": typical["obskit"]}
+    return figures | {"part": statistics.mean(map(statistics.median, parts))}
 
 
 def _front(app: Any) -> Any:
@@ -109,6 +118,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--routes", type=int, default=0)
     parser.add_argument("--blocks", type=int, default=150)
     parser.add_argument("--block", type=int, default=100)
+    parser.add_argument("--turns", type=int, default=1, help="how often all take their turn in a block")
     parser.add_argument("--replicas", type=int, default=3)
     parser.add_argument("--pin", type=int, default=0)
     parser.add_argument("--files", action="store_true", help="share the figures with other workers")
@@ -118,7 +128,8 @@ def main(arguments: list[str]) -> None:
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, {options.pin})
         settings = VARIANTS[options.variant[0]] | ({"metrics_dir": options.child} if options.files else {})
-        figures = measure(options.framework[0], options.routes, options.blocks, options.block, **settings)
+        sizes = options.blocks, options.block, options.turns
+        figures = measure(options.framework[0], options.routes, *sizes, **settings)
         print(json.dumps(figures))
         return
     print(f"{'framework':14}{'variant':16}{'bare us':>9}{'floor us':>10}{'added us':>10}{'x floor':>9}")
@@ -131,6 +142,7 @@ def main(arguments: list[str]) -> None:
                 f"{row['added_us'] / row['floor_us']:9.2f}",
                 flush=True,
             )
+            keep(f"{framework}, {variant}", row["part"])
 
 
 def _child(arguments: list[str], framework: str, variant: str, files: bool) -> dict[str, float]:

@@ -10,6 +10,8 @@ import statistics
 import subprocess
 import sys
 
+from bench.figures import keep
+
 LIMIT_MS = 60.0
 # None of these may come with `import obskit`; frameworks and the SDK not with `configure()` either.
 FRAMEWORKS = ("flask", "starlette", "fastapi", "django", "werkzeug")
@@ -54,6 +56,8 @@ def main(arguments: list[str]) -> None:
         milliseconds, modules = statistics.median(spent for spent, _ in runs), runs[0][1]
         late = [name for name in LATE if name in modules]
         print(f"{case:28}{milliseconds:10.1f}{len(modules):9}  {', '.join(late) or '-'}")
+        if "obskit" in case:
+            keep(f"{case}: ms", milliseconds)
         if case == "import obskit" and (late or milliseconds > LIMIT_MS):
             failed.append(f"{case}: over {LIMIT_MS:.0f} ms, or brings {late}")
         if case == "obskit.configure()" and (heavy := [name for name in late if name in (*FRAMEWORKS, LATE[-2])]):

@@ -24,6 +24,7 @@ import structlog
 from pythonjsonlogger.orjson import OrjsonFormatter
 
 import obskit
+from bench.figures import keep
 from obskit.context import current
 from obskit.logs import JsonFormatter, JsonHandler
 from obskit.operation import Operation
@@ -152,4 +153,5 @@ def main(arguments: list[str]) -> None:
             for row in _rows(nowhere):
                 line, peer, ratio = measure(row, options.rounds, options.times)
                 print(f"{redaction:12}{row.line:28}{row.peer:24}{line:8.0f}{peer:8.0f}{ratio:7.2f}", flush=True)
+                keep(f"{row.line}, redacted {redaction}", ratio)
             obskit.shutdown()

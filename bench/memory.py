@@ -15,6 +15,7 @@ import time
 import psutil
 
 from bench.applications import FRAMEWORKS, build, driver
+from bench.figures import keep
 
 LIMIT_MB = 2.0
 
@@ -60,6 +61,7 @@ def main(arguments: list[str]) -> None:
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         before, after = json.loads(done.stdout.splitlines()[-1])
         print(f"{framework:14}{before:14.1f}{after:14.1f}{after - before:10.2f}", flush=True)
+        keep(f"{framework}: MB", after)
         if after - before > LIMIT_MB:
             grown.append(framework)
     if grown:

@@ -25,6 +25,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 import obskit
+from bench.figures import keep
 from obskit.context import new_id
 from obskit.integrations.sqlite3 import TimedConnection
 from obskit.observation import observe
@@ -175,9 +176,9 @@ def nanoseconds(call: Call, times: int) -> float:
     return (perf_counter_ns() - started) / times
 
 
-def measure(row: Row, blocks: int, block: int) -> tuple[float, float]:
+def measure(row: Row, blocks: int, block: int) -> tuple[float, float, float]:
     """
-    Give the medians, in nanoseconds, of the piece and of its floor.
+    Give the medians, in nanoseconds, of the piece and of its floor, and of their ratio in each block.
     """
     calls = {"piece": row.call, "floor": row.floor_call, "empty": _nothing, "without": row.without or _nothing}
     spent: dict[str, list[float]] = {name: [] for name in calls}
@@ -188,8 +189,12 @@ def measure(row: Row, blocks: int, block: int) -> tuple[float, float]:
             taken = nanoseconds(calls[name], block)
             if number > 1:
                 spent[name].append(taken)
-    typical = {name: statistics.median(values) for name, values in spent.items()}
-    return typical["piece"] - typical["without"], typical["floor"] - typical["empty"]
+    pieces, floors = (
+        [more - less for more, less in zip(spent[name], spent[base], strict=True)]
+        for name, base in (("piece", "without"), ("floor", "empty"))
+    )
+    ratios = [piece / floor for piece, floor in zip(pieces, floors, strict=True)]
+    return statistics.median(pieces), statistics.median(floors), statistics.median(ratios)
 
 
 def main(arguments: list[str]) -> None:
@@ -209,8 +214,9 @@ def main(arguments: list[str]) -> None:
     with open(os.devnull, "wb") as nowhere:
         obskit.configure(service="bench", registry=CollectorRegistry(), log_stream=nowhere, **where)
         for row in _rows(nowhere, bool(where)):
-            piece, floor = measure(row, options.blocks, options.block)
-            print(f"{row.piece:26}{row.floor:32}{piece:10.0f}{floor:10.0f}{piece / floor:9.2f}", flush=True)
+            piece, floor, ratio = measure(row, options.blocks, options.block)
+            print(f"{row.piece:26}{row.floor:32}{piece:10.0f}{floor:10.0f}{ratio:9.2f}", flush=True)
+            keep(f"{row.piece}{', in files' if where else ''}", ratio)
         obskit.shutdown()
     if not where:
         print("\nwith the figures of several workers in files, as prometheus_client's multiprocess mode has them")

@@ -24,6 +24,7 @@ from prometheus_client import CollectorRegistry, disable_created_metrics, make_a
 from prometheus_client.exposition import choose_encoder
 
 import obskit
+from bench.figures import keep
 from obskit.catalogue.http import DURATION, REQUESTS
 from obskit.metrics.family import CountedHistogram
 from obskit.metrics.store import MetricStore
@@ -117,6 +118,7 @@ def compare(series: Series, rounds: int) -> None:
             f"{own / series.count / LINES * 1e6:10.2f}{other / own:10.1f}",
             flush=True,
         )
+        keep(f"{series.count} label sets, {name}", statistics.median(mine / other for mine, other in spent))
 
 
 async def empty(scope: Any, receive: Any, send: Any) -> None:

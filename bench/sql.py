@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from itertools import count
 from time import thread_time_ns
 
+from bench.figures import keep
 from obskit.db.fingerprint import fingerprint
 from obskit.db.literals import lexicon, mask
 from obskit.db.statement import Statements, summarize
@@ -89,6 +90,7 @@ def _kept() -> None:
     empty = per_call(lambda: None, 100_000)
     piece, least = per_call(lambda: summarize(sql), 100_000) - empty, per_call(lambda: floor[sql], 100_000) - empty
     print(f"kept: {piece:.0f} ns, where a look-up in a dictionary takes {least:.0f} (goal: under {KEPT_NS} ns)\n")
+    keep("kept: ns", piece)
 
 
 def _new() -> None:
@@ -96,6 +98,7 @@ def _new() -> None:
     print(f"{'new':26}{'characters':>11}" + "".join(f"{dialect + ' us':>15}" for dialect in DIALECTS) + f"{theirs:>15}")
     for name, sql in TYPICAL.items():
         row = [per_call(partial(Statements(dialect, 0).__getitem__, sql), 500) / 1000 for dialect in DIALECTS]
+        keep(f"new, {name}: us", statistics.mean(row))
         if find_spec("sqlglot"):
             import sqlglot
 
@@ -107,6 +110,7 @@ def _other_literals() -> None:
     kept, numbers = Statements("postgresql"), count()
     cost = per_call(lambda: kept[f"SELECT id, name, price FROM plants WHERE id = {next(numbers)} LIMIT 20"], 2000)
     print(f"\na kept statement with other literals written in: {cost / 1000:.1f} us")
+    keep("other literals: us", cost / 1000)
 
 
 def _long_list() -> None:
@@ -114,6 +118,7 @@ def _long_list() -> None:
     sql = "SELECT * FROM plants WHERE id IN (" + ", ".join(str(number) for number in range(100_000, 114_750)) + ")"
     cost = per_call(lambda: kept[sql], 5) / 1e6
     print(f"a list in an IN, {len(sql) / 1000:.0f} kB: {cost:.2f} ms (goal: at most {LIST_MS:.0f} ms)\n")
+    keep("a list in an IN: ms", cost)
 
 
 def _uncut(sql: str, dialect: str) -> None:
@@ -145,6 +150,7 @@ def _hostile(sizes: list[int]) -> list[str]:
             print(f"{dialect:12}{name:24}" + "".join(f"{cost:>10.0f}" for cost in row) + f"{cut:>10.2f}", flush=True)
         worst = max(cut for _, cut in costs.values())
         print(f"{dialect:12}{'most for any, cut':24}" + " " * 10 * len(sizes) + f"{worst:>10.2f}", flush=True)
+        keep(f"hostile, cut, {dialect}: ms", statistics.mean(cut for _, cut in costs.values()))
     return bent
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import obskit
+from bench.figures import keep
 from bench.scrape import empty, print_stalls, seconds, stalls
 from obskit.metrics.directory import Directory
 from obskit.settings import HTTP_BUCKETS
@@ -134,6 +135,7 @@ def compare(path: Path, count: int, rounds: int) -> None:
                 others.append(seconds(theirs))
         page, other = statistics.median(spent) * 1e3, statistics.median(others) * 1e3
         print(f"{count:10}  {name:10}{first * 1e3:10.1f}{page:10.1f}{other:11.1f}{other / page:10.1f}", flush=True)
+        keep(f"{count} label sets, {name}", page / other)
     app = obskit.instrument(empty)
     print(f"{f'while uvicorn shows {count} label sets of four workers':52}{'stall ms, median':>18}{'longest':>10}")
     print_stalls("nobody scrapes", asyncio.run(stalls(app, rounds, None)), 52)
