@@ -34,7 +34,10 @@ class Rarely(Generic[T]):
         return self._default if op is None or op.rare is None else op.rare.get(self._name, self._default)
 
     def __set__(self, op: HasRare, value: T) -> None:
-        if op.rare is not None:
-            op.rare[self._name] = value
-        elif value is not self._default:
-            op.rare = {self._name: value}
+        if op.rare is None:
+            if value is self._default:
+                return
+            empty: dict[str, Any] = {}
+            if op.rare is None:  # a finaliser may have come while it was made
+                op.rare = empty
+        op.rare[self._name] = value

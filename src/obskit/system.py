@@ -172,7 +172,7 @@ class Sampler:
         """
         Forget what was last seen, as in a forked child.
         """
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._last: _Look | None = None
         self._percent: float | None = None
 
@@ -191,16 +191,17 @@ class Sampler:
 
         In a container that is limited, 100 is its share.
         """
+        last, now = self._last, self._clock()
+        if last is not None and now - last.at < WINDOW_SECONDS:
+            return self._percent
+        look = self._look(now)
+        # By the limit of now, also for what passed before: it may have been raised in place.
+        there = 0.0 if last is None else (look.there - last.there) * (look.share or 1.0)
         with self._lock:
-            now = self._clock()
-            if self._last is not None and now - self._last.at < WINDOW_SECONDS:
-                return self._percent
-            look, last = self._look(now), self._last
-            # By the limit of now, also for what passed before: it may have been raised in place.
-            there = 0.0 if last is None else (look.there - last.there) * (look.share or 1.0)
-            if last is not None and there > 0 and (look.share is None) == (last.share is None):
-                self._percent = min(100.0, max(0.0, 100.0 * (look.busy - last.busy) / there))
-            self._last = look
+            if self._last is last:  # else another thread has looked meanwhile
+                if last is not None and there > 0 and (look.share is None) == (last.share is None):
+                    self._percent = min(100.0, max(0.0, 100.0 * (look.busy - last.busy) / there))
+                self._last = look
             return self._percent
 
     def _look(self, now: float) -> _Look:

@@ -14,7 +14,7 @@ from datetime import datetime, tzinfo
 from importlib import import_module
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Lock, Thread
+from threading import Lock, RLock, Thread
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -151,7 +151,7 @@ class Keeper:
         self.declared: dict[str, Budget] = {}
         self._ledger: Ledger | None = None
         self._path: tuple[str, str] | None = None  # state_dir and service; None while no runtime stands
-        self._lock = Lock()
+        self._lock, self._starting = RLock(), Lock()  # nobody waits for the latter
         self._thread: Thread | None = None
         self._wake: SimpleQueue[bool] = SimpleQueue()
         self._told: set[tuple[str, float]] = set()
@@ -486,18 +486,23 @@ class Keeper:
         if found is None:
             from obskit.ai.ledger import Ledger, file_of
 
+            path = self._path
+            made = None if path is None else Ledger(file_of(*path), self._notice, self._crossed)
             with self._lock:
-                if self._ledger is None and self._path is not None:
-                    self._ledger = Ledger(file_of(*self._path), self._notice, self._crossed)
+                if self._ledger is None and self._path is path:
+                    self._ledger = made
                 found = self._ledger
         return found
 
     def _ensure_running(self) -> None:
-        if self._thread is None:
-            with self._lock:
-                if self._thread is None and self._ledger is not None:
+        if self._thread is None and self._starting.acquire(blocking=False):
+            try:
+                ledger = self._ledger
+                if self._thread is None and ledger is not None:
                     self._wake = SimpleQueue()
-                    self._thread = background.start(_keep_writing, self._ledger, self._wake, name="obskit-budgets")
+                    self._thread = background.start(_keep_writing, ledger, self._wake, name="obskit-budgets")
+            finally:
+                self._starting.release()
 
     def _write_soon(self) -> None:
         if self._thread is not None:  # else the next call writes it
@@ -521,7 +526,7 @@ class Keeper:
         """
         Have locks that nobody holds, and no thread, in a forked child.
         """
-        self._lock, self._thread = Lock(), None
+        self._lock, self._starting, self._thread = RLock(), Lock(), None
         self._wake = SimpleQueue()
         if self._ledger is not None:
             self._ledger.start_over()

@@ -5,10 +5,11 @@ Keep the calls that this process made, as the report needs them: in a ring of so
 from __future__ import annotations
 
 from array import array
+from collections import deque
 from collections.abc import Iterator
 from math import nan
 from struct import Struct
-from threading import Lock
+from threading import RLock
 from typing import Any, NamedTuple
 
 from obskit.ai.operation import AiOperation
@@ -78,7 +79,9 @@ class Calls:
         """
         Forget everything, and begin to know from now on.
         """
-        self._lock = Lock()
+        self._lock = RLock()
+        self._coming: deque[tuple[tuple[str, ...], bytes]] = deque()
+        self._is_busy = False  # whether somebody is at the ring: nobody but his own thread may find it so
         self.since = recorder.wall_clock()
         self.forgotten = 0
         self._rows = bytearray()
@@ -93,20 +96,33 @@ class Calls:
         """
         Keep a call that has ended; the oldest goes where there is no room.
         """
-        key, row = _packed(op)
+        self._coming.append(_packed(op))
+        self._take()
+
+    def _take(self) -> None:
         with self._lock:
-            place = self._found.get(key)
-            if place is None:
-                place = self._place(key)
-            at = self._next
-            if at == len(self._places):
-                self._rows += row
-                self._places.append(place)
-            else:
-                self._rows[at * _ROW.size : (at + 1) * _ROW.size] = row
-                self._places[at] = place
-                self.forgotten += 1
-            self._next = (at + 1) % MAX_CALLS
+            if self._is_busy:  # further down, in this thread: it goes on with this one
+                return
+            self._is_busy = True
+            try:
+                while self._coming:
+                    self._put(*self._coming.popleft())
+            finally:
+                self._is_busy = False
+
+    def _put(self, key: tuple[str, ...], row: bytes) -> None:
+        place = self._found.get(key)
+        if place is None:
+            place = self._place(key)
+        at = self._next
+        if at == len(self._places):
+            self._rows += row
+            self._places.append(place)
+        else:
+            self._rows[at * _ROW.size : (at + 1) * _ROW.size] = row
+            self._places[at] = place
+            self.forgotten += 1
+        self._next = (at + 1) % MAX_CALLS
 
     def _place(self, key: tuple[str, ...]) -> int:
         """
@@ -150,13 +166,16 @@ class Calls:
             last: At most so many, the latest.
         """
         drain()
-        with self._lock:
+        self._take()
+        with self._lock:  # what comes now waits for the next
+            is_inside, self._is_busy = self._is_busy, True
             size, count = _ROW.size, len(self._places)
             # In a full ring, the oldest is where the next will be; until then, the next is the end.
             begin, end = max(self._next - last, 0), self._next
             tail = max(count - max(last - end, 0), end)
-            kept = bytes(self._rows[tail * size :] + self._rows[begin * size : end * size])
-            places, names = self._places[tail:] + self._places[begin:end], list(self._names)
+            kept = bytes(self._rows[tail * size : count * size] + self._rows[begin * size : end * size])
+            places, names = self._places[tail:count] + self._places[begin:end], list(self._names)
+            self._is_busy = is_inside
         for place, row in zip(places, _ROW.iter_unpack(kept), strict=True):
             at, seconds, usd, saved, first, waited, i, r, w, o, status, attempts, flags = row
             yield Row(

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 from typing import Any, NamedTuple, TypeVar
 
 from obskit.permissions import make_file, make_folder, refuse_foreign
@@ -167,7 +167,8 @@ class Ledger:
     def __init__(self, path: Path, notice: Callable[[str, str], None], crossed: Callable[[Crossing], None]) -> None:
         self.path = path
         self._notice, self._crossed = notice, crossed
-        self._lock = Lock()
+        self._lock = RLock()
+        self._is_busy = False  # whether somebody is at the file: nobody but his own thread may find it so
         self._pending: deque[tuple[tuple[Held, ...], tuple[float, ...], bool]] = deque()
         self._connection: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
@@ -239,6 +240,10 @@ class Ledger:
         """
         if not self._lock.acquire(blocking=False):
             return self._remembered(ask)
+        if self._is_busy:  # further down, in this thread
+            self._lock.release()
+            return self._remembered(ask)
+        self._is_busy = True
         try:
             db = self._open(patience=0.0)
             db.execute("PRAGMA busy_timeout = 0")
@@ -260,6 +265,7 @@ class Ledger:
         except OSError as error:
             raise self._unavailable(error) from error
         finally:
+            self._is_busy = False
             self._lock.release()
             self._tell()
 
@@ -283,9 +289,14 @@ class Ledger:
     def _turn(self) -> Iterator[None]:
         if not self._lock.acquire(timeout=TURN_SECONDS):
             raise UnavailableError(f"{self.path} is locked: another thread has waited for it for long")
+        if self._is_busy:
+            self._lock.release()
+            raise UnavailableError(f"{self.path} is in use by the code that a finaliser, or a signal, interrupted")
+        self._is_busy = True
         try:
             yield
         finally:
+            self._is_busy = False
             self._lock.release()
             self._tell()
 
@@ -545,7 +556,7 @@ class Ledger:
         """
         Begin anew in a forked child: what is pending is the parent's to write.
         """
-        self._lock, self._held_for_fork = Lock(), False
+        self._lock, self._is_busy, self._held_for_fork = RLock(), False, False
         self._pending = deque()
         self._news = []
         self._drop()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from threading import Lock
+from threading import RLock
 from typing import Any
 
 from obskit.forks import at_fork
@@ -101,7 +101,7 @@ class Limits:
 
     def __init__(self) -> None:
         self._latest: dict[tuple[str, str], tuple[float, Mapping[int, Figures]]] = {}
-        self._lock = Lock()
+        self._lock = RLock()
         self.told: Callable[[str, Mapping[int, Figures], float], None] | None = None
 
     def read(self, provider: str, model: str, headers: Iterable[tuple[bytes, bytes]]) -> None:
@@ -136,7 +136,7 @@ class Limits:
             self._latest.pop(key, None)
             self._latest[key] = at, figures
             if len(self._latest) > MAX_KEPT:
-                del self._latest[next(iter(self._latest))]
+                self._latest.pop(next(iter(self._latest)), None)
         if self.told is not None:
             self.told(provider, figures, at)
 
@@ -146,10 +146,10 @@ class Limits:
         """
         now = recorder.wall_clock()
         with self._lock:
-            latest = sorted(self._latest.items())
+            latest = self._latest.copy()  # in one step: a finaliser may add to it at the next
         return tuple(
             _described(provider, model, KINDS[kind], figures[kind], at, now)
-            for (provider, model), (at, figures) in latest
+            for (provider, model), (at, figures) in sorted(latest.items())
             for kind in sorted(figures)
         )
 
@@ -157,7 +157,7 @@ class Limits:
         """
         Have a lock that nobody holds, in a forked child.
         """
-        self._lock = Lock()
+        self._lock = RLock()
 
     def clear(self) -> None:
         """

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
-from threading import Lock
+from threading import RLock
 from typing import Any, NamedTuple
 
 from obskit.forks import at_fork
@@ -83,7 +83,7 @@ class Pools:
     """
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._lock = RLock()
         self._known: weakref.WeakKeyDictionary[Any, _Known] = weakref.WeakKeyDictionary()
         self._named: dict[str, weakref.WeakSet[Any]] = {}
 
@@ -186,7 +186,7 @@ class Pools:
         """
         Take a fresh lock, in a child whose parent may have held the old one when it forked.
         """
-        self._lock = Lock()
+        self._lock = RLock()
 
 
 def _sum(sizes: list[Size]) -> Size:

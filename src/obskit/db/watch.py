@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Lock
+from threading import RLock
+from typing import Any
 
 from obskit.db import repeats, slow
 from obskit.db.operation import DbOperation
@@ -48,7 +49,7 @@ class Limits:
 
 
 limits = Limits()
-_lock = Lock()
+_lock = RLock()
 
 
 def totals_of(root: Operation) -> Totals | None:
@@ -57,12 +58,16 @@ def totals_of(root: Operation) -> Totals | None:
     """
     if not isinstance(root, HttpOperation):
         return None
-    with _lock:  # a request's first queries may run in two threads
-        totals = root.totals
-        if totals is None:
-            totals = root.totals = Totals()
-            totals.repeats = Repeats() if limits.repeats is not None else None
-        return totals
+    totals = root.totals
+    if totals is None:
+        made = Totals()
+        rare: dict[str, Any] = {}
+        made.repeats = Repeats() if limits.repeats is not None else None
+        with _lock:  # a request's first queries may run in two threads, or one in a finaliser
+            if root.rare is None:
+                root.rare = rare
+            totals = root.rare.setdefault("totals", made)
+    return totals
 
 
 # Tests that look at queries as they begin.
@@ -156,7 +161,7 @@ class QueryWatch:
 
 def _start_over_in_child() -> None:
     global _lock
-    _lock = Lock()
+    _lock = RLock()
     slow.forget()
 
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from inspect import isawaitable, iscoroutine
-from threading import Lock, Timer
+from threading import RLock, Timer
 from time import monotonic as _steady
 from typing import TYPE_CHECKING, Any
 
@@ -147,7 +147,7 @@ class Check:
         """
         Know nothing, as in a forked child: threads and locks of the parent are gone.
         """
-        self._lock = Lock()
+        self._lock = RLock()
         self._run: Run | None = None
         self._streak: tuple[bool, int] = (True, 0)
         self.answer: Answer | None = None
@@ -162,17 +162,19 @@ class Check:
         """
         if now < self.due:
             return None
-        with self._lock:
+        seen = self._run
+        is_gone = seen is not None and seen.loop is not None and seen.loop.is_closed()  # it went with its loop
+        fresh = Run(self, now, self.answer is None or not self.answer.timed_out) if seen is None or is_gone else None
+        begins = False
+        with self._lock:  # nothing is called here: a finaliser may ask for the same check
             if now < self.due:
                 return None
+            if is_gone and self._run is seen:
+                self._run = None
             run = self._run
-            if run is not None and run.loop is not None and run.loop.is_closed():
-                run = self._run = None  # it went with its loop
-            if run is None and failed_need is None:
-                run = self._run = Run(self, now, self.answer is None or not self.answer.timed_out)
+            if run is None and failed_need is None and fresh is not None:
+                run = self._run = fresh
                 begins = True
-            else:
-                begins = False
         if run is None:
             self._settle(Outcome("fail", f"needs {failed_need}"), None)
         elif begins:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
-from threading import Lock
+from threading import RLock
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -76,7 +76,7 @@ class Sdk:
     mapped: dict[str, str] = field(default_factory=dict)
     patches: Patches = field(default_factory=Patches)
     providers: dict[str, str] = field(default_factory=dict)
-    lock: Any = field(default_factory=Lock)
+    lock: Any = field(default_factory=RLock)
 
     def provider_of(self, host: str) -> str:
         """
@@ -688,23 +688,23 @@ def _imported(sdk: Sdk) -> None:
 
 
 def _put(sdk: Sdk) -> None:
+    if sdk.is_on or not sdk.is_wanted:
+        return
+    needed = [_found(sdk, *hook) for hook in _NEEDED]  # which imports: without the lock
+    missing = [f"{hook[0]}.{hook[1]}.{hook[2]}" for hook, found in zip(_NEEDED, needed, strict=True) if found is None]
+    if missing:
+        message = f"this version of {sdk.name} has no {', '.join(missing)}: its calls are not observed"
+        recorder.emit(Event("ai.unknown_sdk", "WARNING", message, {"sdk": sdk.name}))
+        return
+    further = tuple((module, cls, "close", _close) for module, cls in sdk.stream_classes)
+    wanted = [_found(sdk, *hook) for hook in (*_WANTED, *further)]
     with sdk.lock:
         if sdk.is_on or not sdk.is_wanted:
             return
-        needed = [_found(sdk, *hook) for hook in _NEEDED]
-        missing = [
-            f"{hook[0]}.{hook[1]}.{hook[2]}" for hook, found in zip(_NEEDED, needed, strict=True) if found is None
-        ]
-        if missing:
-            message = f"this version of {sdk.name} has no {', '.join(missing)}: its calls are not observed"
-            recorder.emit(Event("ai.unknown_sdk", "WARNING", message, {"sdk": sdk.name}))
-            return
-        further = tuple((module, cls, "close", _close) for module, cls in sdk.stream_classes)
-        wanted = [_found(sdk, *hook) for hook in (*_WANTED, *further)]
+        sdk.is_on = True
         for owner, name, wrapper in (found for found in (*needed, *wanted) if found is not None):
             sdk.patches.put(owner, name, partial(wrapper, sdk))
         sdk.tells_retries = {_sleep, _async_sleep} <= {found[2] for found in wanted if found is not None}
-        sdk.is_on = True
 
 
 def _found(sdk: Sdk, module: str, cls: str, name: str, wrapper: Wrapper) -> tuple[Any, str, Wrapper] | None:

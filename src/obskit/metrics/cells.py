@@ -9,16 +9,18 @@ settled by its first update. Updates are exact under threads; a forked child sta
 from __future__ import annotations
 
 import time
+from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import fsum
-from threading import Lock
-from typing import Any
+from threading import RLock
+from typing import Any, TypeAlias
 
 from obskit.metrics.records import ABSENT
 from obskit.recorder import recorder
 
+Guard: TypeAlias = Any  # what `RLock()` makes: `threading.RLock` is no class
 # A list, or a memoryview of a worker's file: what `values[0] += 1.0` works on.
 Values = Any
 # What a cell has before its first update, and again after a fork: any index into it is an IndexError.
@@ -49,33 +51,37 @@ class Cell:
     Hold the figures of one label set.
 
     Args:
-        lock: Guards the figures; the metric's cells share it.
-        allocate: Gives so many zeros a place, with the first update.
+        lock: Guards the figures; the metric's cells share it. A finaliser, or a signal's handler, may come between any
+            two calls that are made under it and update the same cell: nothing but plain steps stands there.
+        allocate: Gives so many zeros a place, with the first update; without the lock.
     """
 
     __slots__ = ("_allocate", "_carried", "exemplars", "key", "lock", "size", "values")
 
-    def __init__(self, lock: Lock | None = None, allocate: Callable[[int], Values] = in_memory, size: int = 1) -> None:
-        self.lock = lock or Lock()
+    def __init__(self, lock: Guard | None = None, allocate: Callable[[int], Values] = in_memory, size: int = 1) -> None:
+        self.lock = lock or RLock()
         self.size = size
         self.values = _NOWHERE
         self.key: tuple[str, ...] = ()
         self.exemplars: Any = None
         self._allocate = allocate
-        self._carried: list[float] = []
+        self._carried: Sequence[float] = ()
 
     def attach(self) -> Values:
         """
-        Find the figures their place; called with the lock held.
+        Find the figures their place; called without the lock.
         """
-        if not self.values:
-            values = self._allocate(self.size)
-            if values[0] != values[0]:  # a gauge that had vanished
-                values[0] = 0.0
-            for index, figure in enumerate(self._carried):
-                values[index] = figure
-            self._carried = []
-            self.values = values
+        while not self.values:
+            values, carried = self._allocate(self.size), self._carried
+            packed = carried if type(values) is list else array("d", carried)
+            where = slice(len(carried))
+            with self.lock:  # nothing is called, or made, from here on
+                if not self.values and self._carried is carried:
+                    if values[0] != values[0]:  # a gauge that had vanished
+                        values[0] = 0.0
+                    if carried:
+                        values[where] = packed
+                    self.values, self._carried = values, ()
         return self.values
 
     def detach(self) -> None:
@@ -83,21 +89,22 @@ class Cell:
         Let the next update find another place; the figures go there.
         """
         with self.lock:
-            self._carried, self.values, self.exemplars = list(self.values), _NOWHERE, None
+            if self.values:
+                self._carried, self.values, self.exemplars = list(self.values), _NOWHERE, None
 
-    def zero(self, lock: Lock | None = None) -> None:
+    def zero(self, lock: Guard | None = None) -> None:
         """
         Start over, with a lock that no thread of a forked parent can hold.
         """
-        self.lock = lock or Lock()
-        self._carried, self.values, self.exemplars = [], _NOWHERE, None
+        self.lock = lock or RLock()
+        self._carried, self.values, self.exemplars = (), _NOWHERE, None
 
     def figures(self) -> list[float]:
         """
         Copy the figures as they were at one moment.
         """
         with self.lock:
-            return list(self.values) or self._carried.copy() or [0.0] * self.size
+            return list(self.values) or list(self._carried) or [0.0] * self.size
 
 
 class _ValueCell(Cell):
@@ -130,15 +137,23 @@ class CounterCell(_ValueCell):
         with self.lock:
             try:
                 self.values[0] += amount
+                return
             except IndexError:
-                self.attach()[0] += amount
+                pass
+        self.attach()
+        self.inc(amount)
 
     def show(self, total: float) -> None:
         """
         Take a total that somebody else counts.
         """
         with self.lock:
-            self.attach()[0] = total
+            values = self.values
+            if values:
+                values[0] = total
+                return
+        self.attach()
+        self.show(total)
 
 
 class GaugeCell(_ValueCell):
@@ -152,13 +167,17 @@ class GaugeCell(_ValueCell):
         """
         Add to the figure.
         """
+        now = time.time() if self.size > 1 else 0.0
         with self.lock:
             try:
                 self.values[0] += amount
+                if self.size > 1:
+                    self.values[1] = now
+                return
             except IndexError:
-                self.attach()[0] += amount
-            if self.size > 1:
-                self.values[1] = time.time()
+                pass
+        self.attach()
+        self.inc(amount)
 
     def dec(self, amount: float = 1.0) -> None:
         """
@@ -170,13 +189,17 @@ class GaugeCell(_ValueCell):
         """
         Replace the figure.
         """
+        value = float(value)
+        now = time.time() if self.size > 1 else 0.0
         with self.lock:
-            try:
-                self.values[0] = float(value)
-            except (IndexError, TypeError):  # a tuple takes none
-                self.attach()[0] = float(value)
-            if self.size > 1:
-                self.values[1] = time.time()
+            values = self.values
+            if values:
+                values[0] = value
+                if self.size > 1:
+                    values[1] = now
+                return
+        self.attach()
+        self.set(value)
 
     def vanish(self) -> None:
         """
@@ -216,7 +239,7 @@ class HistogramCell(Cell):
     __slots__ = ("bounds", "edges")
 
     def __init__(
-        self, bounds: tuple[float, ...], lock: Lock | None = None, allocate: Callable[[int], Values] = in_memory
+        self, bounds: tuple[float, ...], lock: Guard | None = None, allocate: Callable[[int], Values] = in_memory
     ) -> None:
         super().__init__(lock, allocate, len(bounds) + 3)
         self.bounds = bounds
@@ -234,11 +257,16 @@ class HistogramCell(Cell):
             try:
                 values = self.values
                 values[index] += 1.0
+                values[1] += value
+                values[0] += 1.0
+                return
             except IndexError:
-                values = self.attach()
-                values[index] += 1.0
-            values[1] += value
-            values[0] += 1.0
+                pass
+            except BaseException:  # what is compared like a number, and is none
+                values[index] -= 1.0
+                raise
+        self.attach()
+        self.observe(value)
 
     def read(self) -> tuple[list[int], float]:
         """
@@ -259,25 +287,34 @@ class Waiting(list[float]):
 
     MOST = 64  # more would cost no less, and a metric of 1,000 label sets has room for 2 MB of them so
 
-    __slots__ = ("cell",)
+    __slots__ = ("_is_settling", "cell")
 
     def __init__(self, cell: HistogramCell) -> None:
         super().__init__()
         self.cell = cell
+        self._is_settling = False
 
     def settle(self) -> None:
         """
-        Count what waits. What other threads append meanwhile waits for the next time.
+        Count what waits. What is appended meanwhile, by other threads or a finaliser, waits for the next time.
         """
         cell, edges = self.cell, self.cell.edges
+        cell.attach()
         with cell.lock:
-            seconds = self[: len(self)]
-            del self[: len(seconds)]
-            values = cell.attach()
-            for one in seconds:
-                values[bisect_left(edges, one)] += 1.0
-            values[1] += fsum(seconds)
-            values[0] += len(seconds)
+            values = cell.values
+            if self._is_settling or not values:  # further down, in this thread; or it has moved since
+                return
+            self._is_settling = True
+            try:
+                seconds = self[: len(self)]
+                del self[: len(seconds)]
+                for one in seconds:
+                    values[bisect_left(edges, one)] += 1.0
+                total, count = fsum(seconds), float(len(seconds))
+                values[1] += total
+                values[0] += count
+            finally:
+                self._is_settling = False
 
 
 def edges_of(bounds: tuple[float, ...]) -> tuple[float, ...]:

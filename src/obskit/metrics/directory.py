@@ -35,7 +35,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 
 from obskit.catalogue import Metric
 from obskit.forks import at_fork
@@ -156,7 +156,8 @@ class Directory:
         """
         Forget what was read, and have a lock that no thread of a forked parent can hold.
         """
-        self._lock = Lock()
+        self._lock = RLock()
+        self._is_busy = False  # whether somebody reads or folds: nobody but his own thread may find it so
         self._readers: dict[str, Reader] = {}
         self._last: dict[str, _Read] = {}
         self._sums: dict[str, Sum] = {}
@@ -218,19 +219,35 @@ class Directory:
             exemplars: Read exemplars too.
         """
         with self._lock:
-            snapshot = Snapshot()
-            reads = self._read_all(own, exemplars, snapshot)
-            self._add_up(reads, snapshot)
-            if any(not read.live and read.name != FOLDED for read in reads):
-                self._fold()
-            return snapshot
+            if not self._is_busy:
+                self._is_busy = True
+                try:
+                    return self._snapshot(own, exemplars)
+                finally:
+                    self._is_busy = False
+        # A finaliser, or a signal's handler, asks in the middle of it: what is half read is not for him.
+        return Directory(self.path, max_label_sets=self.max_label_sets).snapshot(own, exemplars=exemplars)
+
+    def _snapshot(self, own: CellFile | None, exemplars: bool) -> Snapshot:
+        snapshot = Snapshot()
+        reads = self._read_all(own, exemplars, snapshot)
+        self._add_up(reads, snapshot)
+        if any(not read.live and read.name != FOLDED for read in reads):
+            self._fold()
+        return snapshot
 
     def fold(self) -> bool:
         """
         Add the files of dead workers to `folded.cells`, and remove them; False when somebody else is at it.
         """
         with self._lock:
-            return self._fold()
+            if self._is_busy:
+                return False
+            self._is_busy = True
+            try:
+                return self._fold()
+            finally:
+                self._is_busy = False
 
     def _read_all(self, own: CellFile | None, exemplars: bool, snapshot: Snapshot) -> list[_Read]:
         for _ in range(_TRIES):

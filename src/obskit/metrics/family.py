@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from functools import wraps
-from threading import Lock
+from threading import RLock
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
 
 from obskit.catalogue import Metric
 from obskit.errors import LabelError
 from obskit.forks import at_fork
-from obskit.metrics.cells import CounterCell, GaugeCell, HistogramCell, MemoryExemplars, Values, in_memory
+from obskit.metrics.cells import CounterCell, GaugeCell, Guard, HistogramCell, MemoryExemplars, Values, in_memory
 from obskit.observation import kind_of, with_methods
 from obskit.operation import OVERFLOW
 from obskit.recorder import recorder
@@ -93,18 +93,18 @@ class Family(Generic[C]):
 
     cell: Callable[[Labels], C]
 
-    def __init__(self, spec: Metric, new_cell: Callable[[Lock, Callable[[int], Values]], C]) -> None:
+    def __init__(self, spec: Metric, new_cell: Callable[[Guard, Callable[[int], Values]], C]) -> None:
         self.spec = self.stored = spec
         self.name = spec.name
         self.max_label_sets = 1000
         self.overflowed = 0
         self.on_overflow: Callable[[Family[Any]], None] = _nothing
-        self.lock = Lock()
+        self.lock: Guard = RLock()
         self.home = MEMORY
-        self._new_cell: Callable[[Lock, Callable[[int], Values]], C] = new_cell
+        self._new_cell: Callable[[Guard, Callable[[int], Values]], C] = new_cell
         self._keep({})
         self._handles: set[C] = set()
-        self._lock = Lock()
+        self._lock = RLock()  # a finaliser may make a label set while its thread makes one
         if not spec.labels:
             self.labels()
         _families.add(self)
@@ -175,16 +175,16 @@ class Family(Generic[C]):
 
     def _missing(self, key: tuple[Any, ...]) -> C:
         cut = tuple(map(label_text, key))
-        with self._lock:
-            cell = self._cells.get(cut)
-            if cell is None:
-                if len(self._cells) >= self.max_label_sets:
-                    cut = (OVERFLOW,) * len(cut)
-                    self._overflow()
-                    cell = self._cells.get(cut)
-                if cell is None:
-                    cell = self._cells[cut] = self._make(cut)
-            return cell
+        cell = self._cells.get(cut)
+        if cell is None:
+            made = self._make(cut)
+            with self._lock:
+                if cut in self._cells or len(self._cells) < self.max_label_sets:
+                    return self._cells.setdefault(cut, made)
+                made = self._make((OVERFLOW,) * len(cut))
+                cell = self._cells.setdefault(made.key, made)
+            self._overflow()
+        return cell
 
     def _overflow(self) -> None:
         self.overflowed += 1
@@ -195,22 +195,24 @@ class Family(Generic[C]):
         List label sets and cells as they are at this moment.
         """
         with self._lock:
-            return list(self._cells.items())
+            cells = self._cells.copy()  # in one step: a finaliser may add to them at the next
+        return list(cells.items())
 
     def listed(self) -> tuple[list[Labels], list[C]]:
         """
         List label sets, and cells in the same order.
         """
         with self._lock:
-            return list(self._cells), list(self._cells.values())
+            cells = self._cells.copy()
+        return list(cells), list(cells.values())
 
     def clear(self) -> None:
         """
         Zero the handles that were given out, and forget every other label set.
         """
-        self._lock, self.lock = Lock(), Lock()
+        self._lock, self.lock = RLock(), RLock()
         self.overflowed = 0
-        kept = {key: cell for key, cell in self._cells.items() if cell in self._handles}
+        kept = {key: cell for key, cell in self._cells.copy().items() if cell in self._handles}
         for cell in kept.values():
             cell.zero(self.lock)
         self._keep(kept)
@@ -266,8 +268,9 @@ class Gauge(Family[GaugeCell]):
             if len(key) != len(self.spec.labels):
                 raise self._wrong(key)
         with self._lock:
-            gone = [cell for key, cell in self._cells.items() if key not in figures]
-            self._keep({key: cell for key, cell in self._cells.items() if key in figures})
+            cells = self._cells.copy()
+            gone = [cell for key, cell in cells.items() if key not in figures]
+            self._keep({key: cell for key, cell in cells.items() if key in figures})
         for cell in gone:
             cell.vanish()
         for key, value in figures.items():
@@ -299,10 +302,14 @@ class Histogram(Family[HistogramCell]):
             at: Seconds since the epoch.
         """
         cell = self.cell(key)
+        made = self.home.exemplars(self, cell.key, len(self.spec.buckets) + 1) if cell.exemplars is None else None
+        index = bisect_left(self.spec.buckets, value)
         with cell.lock:
             if cell.exemplars is None:
-                cell.exemplars = self.home.exemplars(self, cell.key, len(self.spec.buckets) + 1)
-            cell.exemplars.put(bisect_left(self.spec.buckets, value), trace_id or "", value, at)
+                cell.exemplars = made
+            exemplars = cell.exemplars
+            if exemplars is not None:
+                exemplars.put(index, trace_id or "", value, at)
 
     def time(self, **labels: Any) -> Timer:
         """
@@ -411,18 +418,16 @@ class CountedHistogram(Histogram):
 
     def _missing(self, key: tuple[Any, ...]) -> HistogramCell:
         *shown, last = map(label_text, key)
+        cut = tuple(shown)
         with self._lock:
-            cut = tuple(shown)
-            if cut not in self._shown:
-                if len(self._shown) >= self.max_label_sets:
-                    cut = (cut[0], *(OVERFLOW for _ in cut[1:]))
-                    self._overflow()
-                self._shown.add(cut)
-            key = (*cut, last)
-            cell = self._cells.get(key)
-            if cell is None:
-                cell = self._cells[key] = self._make(key)
-            return cell
+            is_over = cut not in self._shown and len(self._shown) >= self.max_label_sets
+            if is_over:
+                cut = (cut[0], *(OVERFLOW for _ in cut[1:]))
+            self._shown.add(cut)
+        if is_over:
+            self._overflow()
+        made = self._make((*cut, last))
+        return self._cells.setdefault(made.key, made)
 
     def clear(self) -> None:
         """

@@ -17,7 +17,7 @@ import mmap
 import os
 import sys
 import weakref
-from threading import Lock
+from threading import RLock
 from typing import Any
 
 from obskit.catalogue import Metric
@@ -98,7 +98,7 @@ class CellFile:
         self._limit = limit
         self._kept: list[int] = []
         self._reading = self._writing = -1
-        self._lock = Lock()
+        self._lock = RLock()  # `Workers` keeps who comes again, further down in the same thread, from writing here
         self._size = 0
         self._let_go()
         _files.add(self)
@@ -242,7 +242,7 @@ class CellFile:
         descriptors = [self._reading, self._writing, *self._kept]
         self._reading = self._writing = -1
         self._kept = []
-        self._lock = Lock()
+        self._lock = RLock()
         self._let_go()
         for descriptor in descriptors:
             if descriptor >= 0:

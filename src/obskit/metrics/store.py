@@ -190,7 +190,7 @@ class MetricStore:
         for registry in self._registries:
             registry.unregister(self)
         self._registries.clear()
-        for family in self._families.values():
+        for family in self._families.copy().values():
             family.home = MEMORY
             family.clear()
         self._families.clear()
@@ -204,7 +204,7 @@ class MetricStore:
         return [_empty(spec, name) for spec, name in self._named()]
 
     def _named(self) -> Iterator[tuple[Metric, str]]:
-        for name, family in self._families.items():
+        for name, family in self._families.copy().items():
             yield family.spec, name
             if isinstance(family, CountedHistogram) and (counted := self.name_of(family.counted)):
                 yield family.counted, counted
@@ -255,7 +255,7 @@ class MetricStore:
         snapshot = self._workers.snapshot(exemplars=exemplars)
         found = dict(snapshot.families) if snapshot else {}
         counts: dict[Labels, float] = {}
-        for name, family in list(self._families.items()):
+        for name, family in self._families.copy().items():
             if snapshot is None:
                 cells, marks = _own_cells(family), _own_exemplars(family) if exemplars else {}
                 stored = family.stored

@@ -11,7 +11,7 @@ import errno
 import weakref
 from collections.abc import Callable
 from importlib.util import find_spec
-from threading import Lock
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from obskit import background
@@ -62,7 +62,9 @@ class Workers:
         """
         Forget what a forked process's parent settled; its file lets go of itself.
         """
-        self._lock = Lock()
+        self._lock = RLock()
+        self._is_busy = False  # whether somebody is at the file: nobody but its own thread may find it so
+        self._early: list[tuple[Family[Any], Labels]] = []  # cells that a finaliser made meanwhile
         self._directory: Directory | None = None
         self._file: CellFile | None = None
         self._leads = False
@@ -75,16 +77,45 @@ class Workers:
         """
         if self.is_settled:
             return
+        found = self._looked_for()
         with self._lock:
-            if self.is_settled:
+            if self.is_settled or self._is_busy:
                 return
+            self._is_busy = True
             try:
-                self._directory = self._find()
-                self._file = self._directory.join() if self._directory else None
+                if isinstance(found, Exception):
+                    raise found
+                self._file = found.join() if found else None
+                self._directory = found
             except Exception as error:  # no right, no space, or a system like none that was thought of
                 self._degrade(error)
-            self.is_settled = True
+            finally:
+                self.is_settled, self._is_busy = True, False
+        self._take_in()
+        self._say()
         self.settled()
+
+    def _looked_for(self) -> Directory | Exception | None:
+        """
+        Find the directory, or say why there is none: without the lock, since it imports.
+        """
+        try:
+            return self._find()
+        except Exception as error:
+            return error
+
+    def _take_in(self) -> None:
+        """
+        Give the cells a place that could have none, since they were made in the middle of making another.
+        """
+        while self._early:
+            try:
+                family, key = self._early.pop()
+            except IndexError:  # another thread was faster
+                return
+            cell = family.cell(key)
+            cell.detach()
+            cell.attach()
 
     def _find(self) -> Directory | None:
         from obskit.metrics.instances import instance
@@ -107,11 +138,10 @@ class Workers:
         self._directory, self.degraded = None, True
         message = "the figures of several workers cannot be added up: each worker answers for itself alone"
         self._unsaid = Event("metrics.degraded", "WARNING", message, {"reason": str(error)})
-        self._say()
 
     def _say(self) -> None:
         """
-        Tell what is wrong, in a thread, since a lock is held that a sink may want too.
+        Tell what is wrong, in a thread, since whoever updates a metric may hold a lock that a sink wants too.
         """
         unsaid = self._unsaid
         if unsaid is not None and background.start(recorder.emit, unsaid, name="obskit-warning") is not None:
@@ -144,23 +174,40 @@ class Workers:
         Give so many zeros a place.
         """
         self.settle()
-        if self._directory is not None and self._file is not None:
+        with self._lock:
+            file = self._file
+            if self._is_busy:
+                self._early.append((family, key))
+                return in_memory(size)
+            if self._directory is None or file is None:
+                return in_memory(size)
+            self._is_busy = True
             try:
-                return self._file.allocate(self._file.family(family.stored, family.name), key, size)
+                values: Values = file.allocate(file.family(family.stored, family.name), key, size)
             except OSError as error:
                 self._degrade(error)
-        return in_memory(size)
+                values = in_memory(size)
+            finally:
+                self._is_busy = False
+        self._take_in()
+        self._say()
+        return values
 
     def exemplars(self, family: Family[Any], key: Labels, slots: int) -> Exemplars | MemoryExemplars:
         """
         Give a cell's exemplars room beside it.
         """
-        if self._directory is not None and self._file is not None:
+        with self._lock:
+            file = self._file
+            if self._directory is None or file is None or self._is_busy:
+                return MemoryExemplars()
+            self._is_busy = True
             try:
-                return self._file.exemplars(self._file.family(family.stored, family.name), key, slots)
+                return file.exemplars(file.family(family.stored, family.name), key, slots)
             except (OSError, KeyError):  # no space, or its figures are in memory
-                pass
-        return MemoryExemplars()
+                return MemoryExemplars()
+            finally:
+                self._is_busy = False
 
     def snapshot(self, *, exemplars: bool = False) -> Snapshot | None:
         """
@@ -181,7 +228,8 @@ class Workers:
         self.settle()
         with self._lock:
             if self._directory is not None and self._file is not None and not self._leads:
-                self._leads = self._directory.lead(self._file)
+                if self._directory.lead(self._file):
+                    self._leads = True
                 return self._leads
             return True
 
@@ -190,10 +238,10 @@ class Workers:
         End this worker: others add its counters to what is left of the dead.
         """
         with self._lock:
-            if self._file is not None:
-                self._file.close()
-            self._directory = self._file = None
+            file, self._file, self._directory = self._file, None, None
             self._leads, self.settled = False, _nothing
+            if file is not None:
+                file.close()
 
 
 _all: weakref.WeakSet[Workers] = weakref.WeakSet()

@@ -10,7 +10,6 @@ from collections import Counter as Tally
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from threading import Lock
 from typing import Any
 
 from obskit._version import __version__
@@ -25,7 +24,7 @@ from obskit.db.repeats import N_PLUS_ONE
 from obskit.db.source import Labels
 from obskit.forks import at_fork
 from obskit.health.operation import CheckOperation
-from obskit.metrics.cells import HistogramCell, Values, Waiting, edges_of
+from obskit.metrics.cells import Guard, HistogramCell, Values, Waiting, edges_of
 from obskit.metrics.family import CountedHistogram, Counter, Gauge, Histogram
 from obskit.metrics.store import MetricStore
 from obskit.metrics.workers import Workers
@@ -48,7 +47,7 @@ _STATUS = {status: str(status) for status in range(100, 600)}
 _sinks: weakref.WeakSet[MetricsSink] = weakref.WeakSet()
 
 
-class _Cells(dict[tuple[str, str, int], tuple[Lock, Values]]):
+class _Cells(dict[tuple[str, str, int], tuple[Guard, Values]]):
     """
     Find the figures of a request, and their lock, by what it has, status as a number.
 
@@ -58,11 +57,10 @@ class _Cells(dict[tuple[str, str, int], tuple[Lock, Values]]):
     def __init__(self, requests: CountedHistogram) -> None:
         self._requests = requests
 
-    def __missing__(self, key: tuple[str, str, int]) -> tuple[Lock, Values]:
+    def __missing__(self, key: tuple[str, str, int]) -> tuple[Guard, Values]:
         method, endpoint, status = key
         cell = self._requests.cell((method, endpoint, _STATUS.get(status, OTHER)))
-        with cell.lock:
-            found = cell.lock, cell.attach()
+        found = cell.lock, cell.attach()
         if status in _STATUS and self._requests.holds(method, endpoint):
             self[key] = found
         return found
@@ -101,7 +99,7 @@ class _Waiting(dict[tuple[str, str, int], Waiting]):
         self._all.clear()
 
 
-class _Begun(dict[str, tuple[Lock, Values]]):
+class _Begun(dict[str, tuple[Guard, Values]]):
     """
     Find the figure of requests in progress, and its lock, by their method, of which there are a handful.
     """
@@ -109,10 +107,9 @@ class _Begun(dict[str, tuple[Lock, Values]]):
     def __init__(self, in_progress: Gauge) -> None:
         self._in_progress = in_progress
 
-    def __missing__(self, method: str) -> tuple[Lock, Values]:
+    def __missing__(self, method: str) -> tuple[Guard, Values]:
         cell = self._in_progress.cell((method,))
-        with cell.lock:
-            found = self[method] = cell.lock, cell.attach()
+        found = self[method] = cell.lock, cell.attach()
         return found
 
 
@@ -347,11 +344,10 @@ class MetricsSink:
             except Exception as error:
                 failed("metrics", error)
 
-        def find(labels: Labels) -> tuple[Lock, Values]:
+        def find(labels: Labels) -> tuple[Guard, Values]:
             key = (labels.system, labels.table, labels.operation)
             cell = duration.cell(key)
-            with cell.lock:
-                found = cell.lock, cell.attach()
+            found = cell.lock, cell.attach()
             if key in duration._cells:  # else it is beyond the cap, and each such update is counted
                 labels.figures, labels.owner = found, duration._cells
             return found

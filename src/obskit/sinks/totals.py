@@ -4,7 +4,7 @@ Add up what a request's own operations cost it.
 
 from __future__ import annotations
 
-from threading import Lock
+from threading import RLock
 
 from obskit.ai.operation import AiOperation
 from obskit.db.watch import totals_of
@@ -20,7 +20,7 @@ class TotalsSink:
     name = "totals"
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._lock = RLock()
 
     def bind(self, kind: type[Operation]) -> tuple[Step | None, Step | None]:
         """
@@ -31,10 +31,11 @@ class TotalsSink:
     def _add_call(self, op: AiOperation) -> None:
         totals = totals_of(op.root)
         if totals is not None:
+            usd = op.cost_usd or 0.0
             with self._lock:  # a page may make many calls at once, and cents must not get lost
                 totals.ai_calls += 1
                 totals.ai_seconds += op.duration_seconds
-                totals.ai_cost_usd += op.cost_usd or 0.0
+                totals.ai_cost_usd += usd
 
     def emit(self, event: Event) -> None:
         """
