@@ -413,3 +413,53 @@ def test_nothing_is_read_at_import():
     done = subprocess.run([sys.executable, "-W", "error", "-c", script], env=environ, capture_output=True, text=True)
 
     assert (0, "") == (done.returncode, done.stderr)
+
+
+def deep(kind, depth=3000):
+    """
+    Nest a value in lists, dicts or tuples.
+    """
+    value = "x"
+    for _ in range(depth):
+        value = {"list": [value], "dict": {"x": value}, "tuple": (value,)}[kind]
+    return value
+
+
+def itself():
+    inside = {}
+    inside["x"] = [inside]
+    return inside
+
+
+class Unsayable:
+    """
+    Raise where it is to be shown.
+    """
+
+    def __repr__(self):
+        raise TypeError("its own")
+
+
+JSON = [setting.name for setting in dataclasses.fields(Settings) if setting.metadata["env"] == "json"]
+OPEN = {"registry", "log_stream"}  # whatever the application gives is used as what it is
+
+
+@pytest.mark.parametrize("text", ["[" * 3000 + "]" * 3000, '{"x":' * 3000 + "1" + "}" * 3000, "[" * 100_000])
+@pytest.mark.parametrize("name", JSON)
+def test_json_that_is_nested_deep_is_refused(name, text):
+    """
+    A variable with JSON of any depth is a configuration error, and no RecursionError.
+    """
+    with pytest.raises(ConfigurationError, match=f"OBSKIT_{name.upper()}="):
+        Settings.read({}, environ={f"OBSKIT_{name.upper()}": text})
+
+
+@pytest.mark.parametrize("kind", ["list", "dict", "tuple", "itself", "unsayable"])
+@pytest.mark.parametrize("name", sorted({setting.name for setting in dataclasses.fields(Settings)} - OPEN))
+def test_values_that_cannot_be_shown_are_refused(name, kind):
+    """
+    An argument of any depth, in itself, or that raises where it is shown, is a configuration error.
+    """
+    value = {"itself": itself, "unsayable": Unsayable}.get(kind, lambda: deep(kind))()
+    with pytest.raises(ConfigurationError):
+        Settings.read({name: value}, environ={})

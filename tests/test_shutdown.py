@@ -325,3 +325,27 @@ def test_a_part_that_raises_stops_no_other(monkeypatch):
         queries.stop()
 
     assert ["last"] == closed
+
+
+HELD = """
+import atexit, sys
+def show():
+    from obskit.health.registry import registry
+    from obskit.metrics.queries import queries
+    print(registry.checks, queries._queries)
+atexit.register(show)  # runs after those of what is imported later
+import obskit
+obskit.health.add("plain", lambda: {})
+obskit.gauge("left_rows", "Rows.", query=lambda: 1.0)
+obskit.configure(log_stream=sys.stderr)
+"""
+
+
+def test_at_exit_nothing_holds_functions_of_the_application():
+    """
+    Its modules would not be collected whole, and finalisers of its own, or of logging under gevent, would find half
+    of everything gone.
+    """
+    done = subprocess.run([sys.executable, "-c", HELD], capture_output=True, text=True, timeout=120)
+
+    assert "{} []\n" == done.stdout

@@ -5,6 +5,7 @@ Wire sinks to the recorder: the only place that does, once a process.
 from __future__ import annotations
 
 import atexit
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -355,6 +356,12 @@ def _forget_counts() -> None:
 def _at_exit() -> None:
     shutdown()
     sigterm.finish()
+    # What modules of ours hold of the application would keep its modules from being collected: they would be torn
+    # down one by one then, and what its objects do in the end would find half of everything gone.
+    for name in list(health.checks):
+        health.remove(name)
+    if queries := sys.modules.get("obskit.metrics.queries"):
+        queries.queries.forget()
 
 
 atexit.register(_at_exit)

@@ -658,8 +658,8 @@ def _parsed(setting: Field[Any], variable: str, text: str) -> Any:
     if setting.metadata["env"] == "json":
         try:
             return json.loads(text)
-        except ValueError as error:
-            raise ConfigurationError(f"{variable}={shown(setting, text)}: expected a JSON object: {error}") from error
+        except (ValueError, RecursionError) as error:
+            raise ConfigurationError(f"{variable}={shown(setting, text)}: expected a JSON object: {error}") from None
     return text
 
 
@@ -676,6 +676,8 @@ def _checked(setting: Field[Any], value: Any, asked: str) -> Any:
         return None
     try:
         return setting.metadata["check"](value)
+    except RecursionError:
+        raise ConfigurationError(f"{asked}: expected a value that is not nested so deep, or in itself") from None
     except ValueError as error:
         raise ConfigurationError(f"{asked}: expected {error}, found {type(value).__name__}") from error
 
@@ -684,7 +686,10 @@ def shown(setting: Field[Any], value: Any) -> str:
     """
     Show a value in a message: cut to 80 characters, a secret one not at all.
     """
-    text = repr(value) if setting.repr else "<hidden>"
+    try:
+        text = repr(value) if setting.repr else "<hidden>"
+    except Exception:  # of a value's own, or one that is nested too deep
+        text = f"<{type(value).__name__}>"
     return text if len(text) <= 80 else text[:77] + "..."
 
 

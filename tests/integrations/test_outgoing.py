@@ -7,15 +7,18 @@ import importlib
 import json
 import sys
 import threading
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import MappingProxyType
 
 import pytest
 
 import obskit
 from obskit.context import current
 from obskit.errors import MissingExtraError
-from obskit.integrations._outgoing import is_allowed
+from obskit.integrations._outgoing import headers_for, is_allowed, with_headers
 from obskit.operation import HttpOperation
+from obskit.recorder import recorder
 from obskit.testing import isolated_runtime
 
 pytest.importorskip("httpx")
@@ -122,6 +125,105 @@ def test_others_get_nothing(get, port, in_request, allowed):
         arrived = get(f"http://127.0.0.1:{port}/")
 
     assert not {"x-correlation-id", "traceparent"} & arrived.keys()
+
+
+class Frozen(Mapping):
+    """
+    Be headers that cannot be changed, nor copied.
+    """
+
+    def __init__(self, given):
+        self.given = given
+
+    def __getitem__(self, name):
+        return self.given[name]
+
+    def __iter__(self):
+        return iter(self.given)
+
+    def __len__(self):
+        return len(self.given)
+
+
+class Prepared:
+    """
+    Be a request with headers.
+    """
+
+
+# What an application may leave on a prepared request, of which only some are CaseInsensitiveDicts.
+SHAPES = {
+    "nothing": lambda given: None,
+    "a dict": dict,
+    "a proxy": MappingProxyType,
+    "a mapping": Frozen,
+    "pairs": lambda given: list(given.items()),
+    "a tuple of pairs": lambda given: tuple(given.items()),
+    "bytes": lambda given: {name.encode(): value.encode() for name, value in given.items()},
+}
+OWN = {"X-CORRELATION-id": "its own", "Accept": "*/*"}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_headers_of_any_shape_get_what_they_lack(shape, in_request):
+    """
+    Whatever headers are, and however written, an id of the application's own stays the only one, a missing one is
+    added, and what was given is not changed.
+    """
+    given = SHAPES[shape](OWN)
+    request = Prepared()
+    request.headers = given
+    with isolated_runtime(propagate_to=["127.0.0.1"]):
+        added = headers_for("http", "127.0.0.1", 80, given)
+        sent = with_headers(request, added)
+
+    pairs = sent.headers.items() if hasattr(sent.headers, "keys") else sent.headers
+    names = [name.decode() if isinstance(name, bytes) else name for name, _ in pairs]
+    ids = [name for name in names if name.lower() == "x-correlation-id"]
+
+    assert ["X-Correlation-ID" if given is None else "X-CORRELATION-id"] == ids
+    assert "traceparent" in names
+    assert given is request.headers
+    assert SHAPES[shape](OWN) == given or isinstance(given, Frozen)
+
+
+@pytest.mark.parametrize("shape", ["nothing", "a dict", "bytes"])
+def test_a_prepared_request_is_sent_whatever_its_headers_are(shape, port, in_request):
+    """
+    `requests` sends what it would send without us, with the ids where there were none.
+    """
+    requests = pytest.importorskip("requests")
+    obskit.instrument_requests()
+    prepared = requests.PreparedRequest()
+    prepared.prepare_url(f"http://127.0.0.1:{port}/", None)
+    prepared.method, prepared.headers = "GET", SHAPES[shape](OWN)
+    try:
+        with isolated_runtime(propagate_to=["127.0.0.1"]), requests.Session() as session:
+            arrived = session.get_adapter(prepared.url).send(prepared, timeout=10).json()
+    finally:
+        obskit.uninstrument_requests()
+
+    assert arrived["x-correlation-id"] == ("id-1" if shape == "nothing" else "its own")
+    assert TRACE == arrived["traceparent"]
+
+
+def test_headers_that_nobody_has_thought_of_stop_no_call(in_request):
+    """
+    A call is made as it is where its headers cannot be read, and the failure is counted.
+    """
+    httpx = pytest.importorskip("httpx")
+    obskit.instrument_httpx()
+    try:
+        with isolated_runtime(propagate_to=["127.0.0.1"], strict=False):
+            transport = httpx.MockTransport(lambda request: httpx.Response(200, text=repr(request.headers)))
+            request = httpx.Request("GET", "http://127.0.0.1/")
+            request.headers = 7
+            text = transport.handle_request(request).text
+            failed = recorder.errors["outgoing"]
+    finally:
+        obskit.uninstrument_httpx()
+
+    assert ("7", 1) == (text, failed)
 
 
 def test_a_redirect_to_another_host_does_not_take_them_along(get, port, in_request):

@@ -4,7 +4,7 @@ Decide which outgoing calls carry the ids: those to the hosts of `propagate_to`,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from obskit.kept import Kept
@@ -14,7 +14,7 @@ from obskit.runtime import standing
 _PORTS = {"http": 80, "https": 443}
 
 
-def headers_for(scheme: str, host: str | None, port: int | None, present: Mapping[str, str]) -> dict[str, str]:
+def headers_for(scheme: str, host: str | None, port: int | None, present: Any) -> dict[str, str]:
     """
     Give the headers to add to a call; empty for hosts that may not know the ids.
 
@@ -22,14 +22,29 @@ def headers_for(scheme: str, host: str | None, port: int | None, present: Mappin
         scheme: `http` or `https`.
         host: Without a port; an IPv6 address with or without brackets.
         port: None: the scheme's.
-        present: The headers that it has, by names in any case; the application's own stay.
+        present: The headers that it has, in whatever form the application has put them; its own stay.
     """
     runtime = standing()
     if runtime is None or not runtime.settings.propagate_to or not host:
         return {}
     if not _allowed[runtime.settings.propagate_to, host.lower().strip("[]"), port or _PORTS.get(scheme, 0)]:
         return {}
-    return {name: value for name, value in outgoing_headers().items() if name not in present}
+    there = {_lower(name) for name in _names(present)}
+    return {name: value for name, value in outgoing_headers().items() if name.lower() not in there}
+
+
+def _names(headers: Any) -> Iterable[Any]:
+    """
+    Give the names of a mapping's headers, or of pairs.
+    """
+    if headers is None:
+        return ()
+    return headers if hasattr(headers, "keys") else [pair[0] for pair in headers]
+
+
+def _lower(name: Any) -> str:
+    text = name.decode("latin-1") if isinstance(name, bytes) else str(name)
+    return text.lower()
 
 
 def is_allowed(allowed: tuple[str, ...], host: str, port: int) -> bool:
@@ -59,6 +74,15 @@ def with_headers(request: Any, added: dict[str, str]) -> Any:
     """
     sent = object.__new__(type(request))
     sent.__dict__.update(request.__dict__)
-    sent.headers = request.headers.copy()
-    sent.headers.update(added)
+    sent.headers = _joined(request.headers, added)
     return sent
+
+
+def _joined(headers: Any, added: dict[str, str]) -> Any:
+    if isinstance(headers, (list, tuple)):
+        return [*headers, *added.items()]
+    if headers is None or not hasattr(headers, "copy") or not hasattr(headers, "update"):
+        return {**(headers or {}), **added}  # nothing, or a mapping that cannot be changed
+    joined = headers.copy()
+    joined.update(added)
+    return joined

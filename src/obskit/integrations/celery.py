@@ -29,8 +29,8 @@ _running: dict[str, Token[Operation | None]] = {}
 
 def _publish(headers: Any = None, **signal: Any) -> None:
     try:
-        for name, value in outgoing_headers().items():
-            headers.setdefault(name, value)
+        there = {str(name).lower() for name in headers}  # a message's names have a case, and `_begin()` sees none
+        headers.update({name: value for name, value in outgoing_headers().items() if name.lower() not in there})
     except Exception as error:
         recorder.failed("celery", error)
 

@@ -15,6 +15,7 @@ from wrapt import register_post_import_hook
 from obskit.errors import MissingExtraError
 from obskit.integrations._outgoing import headers_for, with_headers
 from obskit.integrations._patches import Patches
+from obskit.recorder import recorder
 
 LIBRARIES = ("httpx", "httpx2")
 _TRANSPORTS = ("HTTPTransport", "AsyncHTTPTransport", "MockTransport", "ASGITransport", "WSGITransport")
@@ -24,9 +25,15 @@ _on = False  # also while no library is imported yet, and so nothing is patched
 
 
 def _with_ids(request: Any) -> Any:
-    url = request.url
-    added = headers_for(url.scheme, url.host, url.port, request.headers) if _on else None
-    return with_headers(request, added) if added else request
+    if not _on:
+        return request
+    try:
+        url = request.url
+        added = headers_for(url.scheme, url.host, url.port, request.headers)
+        return with_headers(request, added) if added else request
+    except Exception as error:  # headers of a kind that nobody has thought of: the call is made as it is
+        recorder.failed("outgoing", error)
+        return request
 
 
 def _sync(send: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from obskit.errors import MissingExtraError
 from obskit.integrations._outgoing import headers_for, with_headers
 from obskit.integrations._patches import Patches
+from obskit.recorder import recorder
 
 try:
     from requests.adapters import HTTPAdapter
@@ -32,18 +33,22 @@ def _with_ids(send: Callable[..., Any]) -> Callable[..., Any]:
         cert: Any = None,
         proxies: Any = None,
     ) -> Any:
-        added = _added(request) if _patches.on else None  # else somebody has patched it after us
-        return send(self, with_headers(request, added) if added else request, stream, timeout, verify, cert, proxies)
+        sent = _with(request) if _patches.on else request  # else somebody has patched it after us
+        return send(self, sent, stream, timeout, verify, cert, proxies)
 
     return send_with_ids
 
 
-def _added(request: Any) -> dict[str, str]:
+def _with(request: Any) -> Any:
     try:
         url = urlsplit(request.url)
-        return headers_for(url.scheme, url.hostname, url.port, request.headers)
+        added = headers_for(url.scheme, url.hostname, url.port, request.headers)
+        return with_headers(request, added) if added else request
     except ValueError:
-        return {}  # requests says what is wrong with the address
+        return request  # requests says what is wrong with the address
+    except Exception as error:  # headers of a kind that nobody has thought of: the call is made as it is
+        recorder.failed("outgoing", error)
+        return request
 
 
 def instrument() -> None:

@@ -112,6 +112,12 @@ class Queries:
             self._wake.notify()
         self._ask_all_anew()
 
+    def forget(self) -> None:
+        """
+        Ask nothing any more.
+        """
+        self._queries = []
+
     def start_over(self) -> None:
         """
         Forget the parent's thread and lock, which a forked child does not have and may never get.
