@@ -30,6 +30,14 @@ collect_ignore_glob = [tests for tests, libraries in NEEDS.items() if not all(ma
 POOLS = ("ThreadPoolExecutor", "AnyIO worker thread", "asyncio")
 
 
+def pytest_collection_modifyitems(items):
+    """
+    Refuse a test whose name has an address: each worker of xdist would collect another one, and none would run.
+    """
+    if unsteady := [item.nodeid for item in items if " at 0x" in item.nodeid]:
+        raise pytest.UsageError(f"an address is in the name of {unsteady[0]}; {len(unsteady)} such tests")
+
+
 def workers() -> set[threading.Thread]:
     return {thread for thread in threading.enumerate() if not thread.daemon and not thread.name.startswith(POOLS)}
 
