@@ -19,7 +19,7 @@ LEVELS = {
         *("settings", "errors", "context", "catalogue", "operation", "rarely", "totals", "kept"),
         *("forks", "endings", "methods", "permissions", "redaction", "_version"),
     },
-    1: {"recorder", "observation", "processes", "background", "sigterm"},
+    1: {"recorder", "entries", "observation", "processes", "background", "sigterm"},
     2: {
         *("metrics", "sinks", "db", "ai", "logs", "health", "system", "audit"),
         *("security", "alerts", "reports", "export", "web", "propagation"),
@@ -31,7 +31,8 @@ LEVELS = {
 TOP = max(LEVELS)
 ALSO = {
     **dict.fromkeys(LEVELS[0], LEVELS[0]),
-    "observation": {"recorder"},
+    "entries": {"recorder"},
+    "observation": {"recorder", "entries"},
     "sigterm": {"background", "recorder"},
     "health": {"system", "ai"},
     "web": {"metrics", "health"},

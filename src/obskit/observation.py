@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable
 from contextvars import Token
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from obskit.context import current
 from obskit.endings import end_later
+from obskit.entries import Entries
 from obskit.errors import ConfigurationError, NotObservableError
 from obskit.operation import Operation
 from obskit.recorder import recorder
@@ -66,35 +68,60 @@ class Observation:
     def __init__(self, new: Callable[[], Operation], plan: Lifecycle) -> None:
         self._new = new
         self._plan = plan
-        self._running: dict[Operation, Token[Operation | None]] = {}
+        self._entries: Entries[tuple[Operation, Token[Operation | None]]] = Entries()
 
     def __enter__(self) -> Any:
+        return self._enter(sys._getframe(1))
+
+    def _enter(self, frame: FrameType) -> Operation:
         op = self._new()
         self._plan.begin(op)
-        self._running[op] = enter(op)
+        self._entries.put(frame, (op, enter(op)))
         return op
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        op, token = current.get(), None
-        while op is not None and (token := self._running.pop(op, None)) is None:
-            op = op.parent
-        if op is None or token is None:  # it is left in another context than it was entered in
-            op, token = self._running.popitem()
-        leave(op, token)
-        finish(op, error, self._plan)
+        self._exit(sys._getframe(1), error)
+
+    def _exit(self, frame: FrameType, error: BaseException | None) -> None:
+        found = self._entries.take(frame, _runs_here)
+        if found is not None:
+            op, token = found
+            leave(op, token)
+            finish(op, error, self._plan)
+        else:
+            self._note(None if error is None or isinstance(error, GeneratorExit) else type(error).__name__)
+        if self._entries.noted:
+            self._entries.settle()
+
+    def _note(self, error: str | None) -> None:
+        at = recorder.clock()
+
+        def end(found: tuple[Operation, Token[Operation | None]]) -> None:
+            if error is not None:
+                found[0].error = error
+            self._plan.end(found[0], at)
+
+        self._entries.note(end)
 
     async def __aenter__(self) -> Any:
-        return self.__enter__()
+        return self._enter(sys._getframe(1))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.__exit__(kind, error, trace)
+        self._exit(sys._getframe(1), error)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         return decorated(function, self._new, self._plan)
+
+
+def _runs_here(entered: tuple[Operation, Token[Operation | None]]) -> bool:
+    op = current.get()
+    while op is not None and op is not entered[0]:
+        op = op.parent
+    return op is not None
 
 
 def enter(op: Operation) -> Token[Operation | None]:

@@ -4,16 +4,18 @@ Give a metric its label sets: the look-up that updates take, the cap on its miss
 
 from __future__ import annotations
 
+import sys
 import weakref
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from functools import wraps
-from threading import RLock
+from threading import RLock, get_ident
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
 
 from obskit.catalogue import Metric
+from obskit.entries import Entries
 from obskit.errors import LabelError
 from obskit.forks import at_fork
 from obskit.metrics.cells import CounterCell, GaugeCell, Guard, HistogramCell, MemoryExemplars, Values, in_memory
@@ -330,7 +332,7 @@ class Timer:
         histogram.check(labels.keys() | ({"status"} if self._fills_status else set()))
         self._histogram = histogram
         self._labels = labels
-        self._started: list[float] = []
+        self._entries: Entries[tuple[float, int]] = Entries()
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         if isinstance(function, (classmethod, staticmethod)):
@@ -384,15 +386,21 @@ class Timer:
         return timed
 
     def __enter__(self) -> Timer:
-        self._started.append(recorder.clock())
+        self._entries.put(sys._getframe(1), (recorder.clock(), get_ident()))
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        seconds = recorder.clock() - self._started.pop()
-        labels = self._labels
+        at, labels = recorder.clock(), self._labels
         if self._fills_status:
             labels = {**labels, "status": "success" if kind in (None, GeneratorExit) else "error"}
-        self._histogram.observe(seconds, **labels)
+
+        def observe(entered: tuple[float, int]) -> None:
+            self._histogram.observe(at - entered[0], **labels)
+
+        found = self._entries.take(sys._getframe(1), lambda entered: entered[1] == get_ident())
+        observe(found) if found is not None else self._entries.note(observe)
+        if self._entries.noted:
+            self._entries.settle()
 
 
 class CountedHistogram(Histogram):
