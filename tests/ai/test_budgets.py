@@ -6,6 +6,7 @@ import asyncio
 import os
 import pickle
 import sqlite3
+import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -192,6 +193,29 @@ def test_the_state_folder_is_the_users(monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", "")
     monkeypatch.setenv("HOME", "/srv/shop")
     assert default_state_dir() == "/srv/shop/.local/state/obskit"
+
+
+def test_a_user_without_a_home_has_no_state_folder(tmp_path):
+    """
+    Run with a user id that has no home, as `docker run -u 4242` does: warned of, and nothing is made in `./~`.
+    """
+    program = """
+import os
+os.environ.pop("HOME", None); os.environ.pop("XDG_STATE_HOME", None)
+import pwd
+pwd.getpwuid = lambda uid: (_ for _ in ()).throw(KeyError(uid))
+import obskit
+obskit.configure(prices={})
+daily = obskit.ai.budget("daily", usd=1.0, unknown_price="allow")
+with obskit.observe_ai(provider="p", model="m"):
+    pass
+print(daily.status().problem)
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+
+    assert '"problem":"unavailable"' in done.stdout
+    assert "no home folder: set state_dir" in done.stdout.splitlines()[-1]
+    assert not (tmp_path / "~").exists()
 
 
 # Calls of the SDKs

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 
@@ -354,6 +355,108 @@ def test_a_broken_file_is_set_aside(make, told):
     assert [len(held) for held in (warned, later)] == [1, 1]
     assert [path.read_bytes()[:19] for path in broken] == [b"this is no database"]
     assert [news for news in told if isinstance(news, str)] == ["lost"]
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 16, 99])
+@pytest.mark.parametrize("while_open", [False, True])
+def test_a_file_that_was_emptied_is_set_aside(make, told, size, while_open):
+    """
+    SQLite takes a file of 0 or 1 bytes for a new one; what was spent would be forgotten and nobody told.
+    """
+    ledger = make()
+    ledger.settle(ledger.reserve([ask()], NOW), [0.7])
+    ledger.write()
+    if not while_open:
+        ledger.close()
+    else:
+        with sqlite3.connect(ledger.path) as db:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        db.close()
+    whole = ledger.path.read_bytes()
+    ledger.path.unlink()
+    ledger.path.write_bytes(whole[:size])
+    refused = ledger.reserve([ask()], NOW)
+    aside = [path for path in ledger.path.parent.iterdir() if ".broken-" in path.name]
+    broken = [path for path in aside if not path.name.endswith(("-wal", "-shm"))]
+
+    assert refused.is_lost
+    assert [whole[:size]] == [path.read_bytes() for path in broken]
+    assert ["lost"] == [news for news in told if isinstance(news, str)]
+
+
+def test_a_file_that_is_being_made_is_never_taken_for_damaged(make, told):
+    """
+    However many open a ledger that is not there yet at the same moment, one makes it and nobody finds it empty.
+    """
+    ledgers = [make() for _ in range(16)]
+    start = Barrier(16)
+
+    def reserve(ledger):
+        start.wait()
+        return ledger.reserve([ask(0.01)], NOW)
+
+    with ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(reserve, ledgers))
+
+    assert [1] * 16 == [len(held) for held in found]
+    assert [] == [news for news in told if isinstance(news, str)]
+    assert [] == [name for name in os.listdir(ledgers[0].path.parent) if ".new" in name or ".broken" in name]
+
+
+# Column -> what somebody may write into it that is no figure of ours.
+EDITS = {
+    "usd": ["'a lot'", "-1", "x'00'", "9e999", "-9e999"],
+    "estimated_usd": ["'a lot'", "-1", "x'00'", "9e999"],
+    "period_start": ["'today'", "9e15", "x'00'"],
+    "told": ["'yes'", "x'00'"],
+    "began": ["'today'", "x'00'"],
+}
+RESERVED = {"usd": ["-1", "9e999"], "pid": ["'me'", "x'00'", "9e18"], "pid_start": ["x'00'", "''"], "at": ["'now'"]}
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [
+        *(("spent", column, value) for column, values in EDITS.items() for value in values),
+        *(("reserve", column, value) for column, values in RESERVED.items() for value in values),
+    ],
+)
+def test_a_row_that_was_edited_by_hand_is_told_of(make, told, table, column, value):
+    """
+    Whatever is in a row, a question is answered, or the file is called unusable and told of; nothing else is raised.
+    """
+    ledger = make()
+    ledger.settle(ledger.reserve([ask()], NOW), [0.25])
+    ledger.reserve([ask(limit=0.5)], NOW)
+    ledger.write()
+    read(ledger.path, f"UPDATE {table} SET {column} = {value}")
+    failed = 0
+    for question in (
+        lambda: ledger.figures("daily", NOW, NOW + 2 * DAY),
+        lambda: ledger.reserve([ask(0.4, 0.5)], NOW),
+        lambda: ledger.glance(ask(0.0)),
+        ledger.write,
+    ):
+        try:
+            question()
+        except UnavailableError:
+            failed += 1
+
+    assert (["unavailable"] if failed else []) == [news for news in told if isinstance(news, str)]
+    assert failed > 0 or (table, column) not in {("spent", "usd"), ("spent", "period_start")}
+
+
+def test_a_user_without_a_home_is_told_what_to_set(make, told, tmp_path, monkeypatch):
+    """
+    A `~` that nobody can resolve is no folder of that name.
+    """
+    monkeypatch.chdir(tmp_path)
+    ledger = make(file_of("~/.local/state/obskit", "shop"))
+    with pytest.raises(UnavailableError, match="no home folder: set state_dir"):
+        ledger.reserve([ask()], NOW)
+
+    assert [] == list(tmp_path.iterdir())
+    assert ["unavailable"] == [news for news in told if isinstance(news, str)]
 
 
 def test_a_file_that_breaks_while_it_is_open_is_set_aside_once(make, told):

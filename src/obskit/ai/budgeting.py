@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime, tzinfo
 from importlib import import_module
-from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock, RLock, Thread
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -677,12 +676,12 @@ def _fields(budget: Budget, start: float) -> dict[str, Any]:
 
 def default_state_dir() -> str:
     """
-    Give the folder in which this user's programs keep state.
+    Give the folder in which this user's programs keep state; it begins with `~` where the user has no home.
     """
     if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or str(Path.home() / "AppData" / "Local")
+        base = os.environ.get("LOCALAPPDATA") or os.path.expanduser("~/AppData/Local")
     elif sys.platform == "darwin":
-        base = str(Path.home() / "Library" / "Application Support")
+        base = os.path.expanduser("~/Library/Application Support")
     else:
         given = os.environ.get("XDG_STATE_HOME", "")
         base = given if os.path.isabs(given) else os.path.expanduser("~/.local/state")

@@ -7,6 +7,7 @@ same dollar. What was reserved by a process that died, or more than an hour ago,
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import re
@@ -39,6 +40,10 @@ BLOCKED = 8
 # SQLite's result codes.
 _BUSY = (5, 6)  # SQLITE_BUSY, SQLITE_LOCKED
 _CORRUPT = (11, 26)  # SQLITE_CORRUPT, SQLITE_NOTADB
+# What reading a row raises that somebody has changed by hand.
+_EDITED = (ValueError, TypeError, AttributeError, OverflowError)
+_AHEAD_SECONDS = 400 * 86_400.0  # so far a clock may have been ahead, in an earlier period
+_LEAST_BYTES = 100  # of SQLite's header
 _EPHEMERAL = frozenset({"tmpfs", "ramfs", "overlay", "aufs"})
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS spent (
@@ -262,7 +267,7 @@ class Ledger:
             if _code(error) in _BUSY:
                 return self._remembered(ask)
             raise self._unavailable(error) from error
-        except OSError as error:
+        except (OSError, *_EDITED) as error:
             raise self._unavailable(error) from error
         finally:
             self._is_busy = False
@@ -349,7 +354,7 @@ class Ledger:
                 except (OSError, sqlite3.Error) as failure:
                     raise self._unavailable(failure) from failure
                 is_new = True
-            except OSError as error:
+            except (OSError, *_EDITED) as error:
                 raise self._unavailable(error) from error
 
     def _unavailable(self, error: BaseException) -> UnavailableError:
@@ -369,19 +374,18 @@ class Ledger:
             if self._pid == pid and self._inode == _inode_of(self.path):
                 return self._connection
             self._drop()
-        make_folder(self.path.parent, 0o700)
-        refuse_foreign(os.stat(self.path.parent), self.path.parent)
+        self._ensure_there()
         os.close(_opened(self.path))
         inode = _inode_of(self.path)
+        if os.stat(self.path).st_size < _LEAST_BYTES:
+            raise _damaged("it is empty, which no file of ours ever is")  # SQLite would take it for a new one
         db = sqlite3.connect(self.path, timeout=patience, isolation_level=None, check_same_thread=False)
         try:
             [version] = db.execute("PRAGMA user_version").fetchone()
             if version > VERSION:
                 raise sqlite3.OperationalError(f"a newer version of obskit wrote it (format {version})")
             if version < VERSION:
-                # A write-ahead log: readers wait for nobody, and nobody waits for the disk.
-                db.execute("PRAGMA journal_mode = WAL")
-                db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT")
+                _write_schema(db)
             db.execute("PRAGMA synchronous = NORMAL")
         except BaseException:
             db.close()
@@ -397,6 +401,20 @@ class Ledger:
                 "that stays",
             )
         return db
+
+    def _ensure_there(self) -> None:
+        """
+        Make the folder and the file where they are missing.
+        """
+        if not self.path.is_absolute():
+            raise FileNotFoundError(
+                errno.ENOENT, "this user has no home folder: set state_dir (OBSKIT_STATE_DIR)", str(self.path.parent)
+            )
+        make_folder(self.path.parent, 0o700)
+        refuse_foreign(os.stat(self.path.parent), self.path.parent)
+        if not os.path.lexists(self.path):
+            with _alone(self.path):
+                _make(self.path)
 
     def _drop(self) -> None:
         db, self._connection = self._connection, None
@@ -420,6 +438,7 @@ class Ledger:
             for suffix in ("-wal", "-shm", ""):
                 with suppress(FileNotFoundError):
                     os.replace(f"{self.path}{suffix}", f"{aside}{suffix}")
+            _make(self.path)
             db = self._open()
             db.execute("INSERT INTO lost VALUES (?)", (recorder.wall_clock(),))
         self._news.append(
@@ -465,7 +484,12 @@ class Ledger:
 
     def _start(self, db: sqlite3.Connection, key: str, start: float) -> float:
         [latest] = db.execute("SELECT max(period_start) FROM spent WHERE budget = ?", (key,)).fetchone()
-        return start if latest is None else max(start, float(latest))
+        if latest is None:
+            return start
+        latest = _number(latest, f"period_start of {key}")
+        if latest > start + _AHEAD_SECONDS:
+            raise ValueError(f"a row was changed by somebody else: period_start of {key} is {latest}")
+        return max(start, latest)
 
     def _row(self, db: sqlite3.Connection, key: str, start: float, now: float) -> None:
         made = db.execute(
@@ -480,8 +504,9 @@ class Ledger:
             "SELECT total(usd) FROM reserve WHERE budget = ? AND period_start = ?", (key, start)
         ).fetchone()
         spent, told = row or (0.0, 0)
-        self._last[key] = start, float(spent), float(reserved)
-        return float(spent), float(reserved), int(told)
+        spent, reserved = _number(spent, f"usd of {key}"), _number(reserved, f"usd that is reserved of {key}")
+        self._last[key] = start, spent, reserved
+        return spent, reserved, int(told)
 
     def _is_lost(self, db: sqlite3.Connection, start: float) -> bool:
         return db.execute("SELECT 1 FROM lost WHERE at >= ?", (start,)).fetchone() is not None
@@ -530,8 +555,9 @@ class Ledger:
             "SELECT total(usd), min(began) FROM spent WHERE budget = ? AND period_start >= ?", (key, since)
         ).fetchone()
         seconds = 0.0 if began is None else now - began
-        rate = usd / seconds if seconds >= 86_400 else None
-        return Figures(start, spent, row[0] if row else 0.0, reserved, rate)
+        rate = _number(usd, f"usd of {key}") / seconds if seconds >= 86_400 else None
+        estimated = _number(row[0] if row else 0.0, f"estimated_usd of {key}")
+        return Figures(start, spent, estimated, reserved, rate)
 
     # Forks
 
@@ -564,6 +590,46 @@ class Ledger:
 
 def _is_too_much(taken: float, ask: Ask) -> bool:
     return taken + ask.usd > ask.limit or taken >= ask.limit
+
+
+def _number(found: Any, what: str) -> float:
+    """
+    Read what may have been written by hand.
+    """
+    if not isinstance(found, (int, float)) or not 0 <= found < float("inf"):
+        shown = repr(found)
+        raise ValueError(f"a row was changed by somebody else: {what} is {shown[:40]}")
+    return float(found)
+
+
+def _damaged(why: str) -> sqlite3.DatabaseError:
+    error = sqlite3.DatabaseError(why)
+    error.sqlite_errorcode = _CORRUPT[0]
+    return error
+
+
+def _write_schema(db: sqlite3.Connection) -> None:
+    # A write-ahead log: readers wait for nobody, and nobody waits for the disk.
+    db.execute("PRAGMA journal_mode = WAL")
+    db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT")
+
+
+def _make(path: Path) -> None:
+    """
+    Make a file whole, under another name first: nobody ever finds one that is empty. Called by one process at a time.
+    """
+    if os.path.lexists(path):
+        return  # somebody else was faster
+    new = path.with_name(f"{path.name}.new")
+    with suppress(FileNotFoundError):
+        os.unlink(new)  # of a process that was killed
+    os.close(_opened(new))
+    db = sqlite3.connect(new, isolation_level=None)
+    try:
+        _write_schema(db)
+    finally:
+        db.close()
+    os.rename(new, path)
 
 
 def _code(error: sqlite3.Error) -> int:
