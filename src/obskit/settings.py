@@ -485,6 +485,12 @@ class Settings:
     log_callsite: bool = _setting(
         False, _flag, "Add `module`, `function`, `line`, `thread` and `process` to the lines of loggers."
     )
+    log_through_logging: bool = _setting(
+        False,
+        _flag,
+        "Send the lines of `obskit.get_logger()` through the standard library's loggers of their names too, for "
+        "handlers of others: caplog's, Sentry's, files.",
+    )
     log_stream: IO[Any] | None = _setting(None, _stream, "Where lines go. Default: standard output.", env=None)
     log_file: str | None = _setting(None, _text, "Write lines to this file in place of `log_stream`.")
     log_rotate_bytes: int | None = _setting(

@@ -2,10 +2,13 @@
 `instrument_logging()` takes over the loggers there are and those that come, and leaves everything as it was.
 """
 
+import codecs
 import io
 import json
 import logging
 import logging.config
+import logging.handlers
+import queue
 import subprocess
 import sys
 import threading
@@ -13,11 +16,13 @@ import warnings
 from types import SimpleNamespace
 
 import pytest
+import structlog
 
 import obskit
 from obskit.integrations import logging as takeover
-from obskit.logs import JsonHandler, dict_config, structlog_processor
+from obskit.logs import JsonFormatter, JsonHandler, dict_config, structlog_processor
 from obskit.testing import isolated_runtime
+from within import in_request
 
 CONSOLE = {
     "version": 1,
@@ -667,3 +672,368 @@ def test_the_complaint_about_the_log(capsys):
             logging.getLogger("shop.broken").warning("x")
 
     assert 1 == capsys.readouterr().err.count("logs failed; obskit_errors_total counts on")
+
+
+# What reaches a console by way of others
+
+
+@pytest.fixture
+def listening(console):
+    """
+    Give a logger whose records go through a queue to the console.
+    """
+    records = queue.SimpleQueue()
+    logger = logging.getLogger("shop.queued")
+    logger.addHandler(logging.handlers.QueueHandler(records))
+    logger.setLevel(logging.INFO)
+    listener = logging.handlers.QueueListener(records, logging.StreamHandler(sys.__stderr__))
+    listener.start()
+    yield logger, listener
+    if listener._thread is not None:
+        listener.stop()
+
+
+@pytest.mark.parametrize("propagate", [True, False])
+def test_a_console_behind_a_queue_is_muted(listening, console, propagate):
+    """
+    A record that goes to the console through a queue is one line of ours, whether the root has it too or not.
+    """
+    logger, listener = listening
+    logger.propagate = propagate
+    with isolated_runtime() as isolated:
+        obskit.instrument_logging()
+        logger.info("x", extra={"plant": "fern"})
+        listener.stop()
+
+        assert [("x", "fern")] == [(line["message"], line["plant"]) for line in isolated.lines]
+    assert "" == console.getvalue()
+
+
+def test_a_record_of_another_process_is_written_by_who_listens(listening, console):
+    """
+    What a process without obskit sends to a console behind a queue is a line of ours, and nothing is lost.
+    """
+    listener = listening[1]
+    with isolated_runtime() as isolated:
+        obskit.instrument_logging()
+        listener.queue.put(logging.makeLogRecord({"name": "worker", "levelno": 20, "msg": "from elsewhere"}))
+        listener.stop()
+
+        assert ["from elsewhere"] == messages(isolated)
+    assert "" == console.getvalue()
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_handler_behind_others_writes_once(console, ours):
+    """
+    A console, or a handler of ours, that a `MemoryHandler` writes to has each record once; afterwards it is as before.
+    """
+    target = JsonHandler() if ours else logging.StreamHandler(sys.__stderr__)
+    memory = logging.handlers.MemoryHandler(10, target=target)
+    logger = logging.getLogger("shop.kept")
+    logger.addHandler(memory)
+    before = list(target.filters)
+    with isolated_runtime() as isolated:
+        obskit.instrument_logging()
+        logger.info("x")
+        memory.flush()
+        told = messages(isolated)
+        obskit.uninstrument_logging()
+    logger.removeHandler(memory)
+
+    assert (["x"], "", before) == (told, console.getvalue(), target.filters)
+
+
+class ToStandardError:
+    """
+    Ask for standard error each time, as MLflow's stream does.
+    """
+
+    is_on = True
+
+    def write(self, text):
+        if self.is_on:
+            sys.__stderr__.write(text)
+
+    def flush(self):
+        sys.__stderr__.flush()
+
+
+class Holding:
+    """
+    Hold a stream and write to it, as colorama's and tqdm's do.
+    """
+
+    def __init__(self, *streams):
+        self._streams = dict(enumerate(streams))
+        self.__dict__.update({f"stream_{number}": stream for number, stream in enumerate(streams)})
+
+    def write(self, text):
+        for stream in self._streams.values():
+            stream.write(text)
+
+    def flush(self): ...
+
+
+def test_a_proxy_of_a_console_is_one(console):
+    """
+    A handler that writes to standard error by way of a proxy is muted; a tee, which also fills a file, is not.
+    """
+    file = io.StringIO()
+    handlers = [ToStandardError(), Holding(console), Holding(Holding(console)), codecs.getwriter("utf-8")(console)]
+    others = [Holding(console, file), Holding(file), file]
+
+    assert [True] * 4 == [takeover.is_console(logging.StreamHandler(stream)) for stream in handlers]
+    assert [False] * 3 == [takeover.is_console(logging.StreamHandler(stream)) for stream in others]
+
+
+ALEMBIC = """
+[loggers]
+keys = root,alembic
+[handlers]
+keys = console
+[formatters]
+keys = generic
+[logger_root]
+level = WARNING
+handlers = console
+[logger_alembic]
+level = INFO
+handlers =
+qualname = alembic
+[handler_console]
+class = StreamHandler
+args = (sys.__stderr__,)
+formatter = generic
+[formatter_generic]
+format = %(levelname)s %(message)s
+"""
+PLAIN_FILE_CONFIG = logging.config.fileConfig
+
+
+@pytest.mark.parametrize("way", ["fileConfig", "dictConfig"])
+def test_what_disables_all_loggers_leaves_servers_and_the_root(tmp_path, console, way):
+    """
+    After Alembic's `fileConfig()`, or a `dictConfig()` like it, the root has its level, and servers' loggers still
+    write; one that somebody had switched off before stays so.
+    """
+    (tmp_path / "alembic.ini").write_text(ALEMBIC)
+    set_up = {
+        "fileConfig": lambda: PLAIN_FILE_CONFIG(tmp_path / "alembic.ini"),
+        "dictConfig": lambda: logging.config.dictConfig(
+            {
+                "version": 1,
+                "handlers": CONSOLE["handlers"],
+                "root": {"level": "WARNING", "handlers": ["console"]},
+                "loggers": {"alembic": {"level": "INFO"}},
+            }
+        ),
+    }
+    servers = [logging.getLogger(name) for name in ("uvicorn.error", "gunicorn.error", "py.warnings", "obskit")]
+    off = logging.getLogger("hypercorn.error")
+    off.disabled = True
+    existing = logging.getLogger("shop.existing")
+    handlers, level = list(logging.root.handlers), logging.root.level
+    try:
+        with isolated_runtime() as isolated:
+            obskit.instrument_logging()
+            set_up[way]()
+            for logger in (*servers, off, logging.getLogger("alembic"), logging.getLogger(f"shop.{way}")):
+                logger.info(logger.name)
+            told = messages(isolated)
+            obskit.uninstrument_logging()
+    finally:
+        off.disabled = existing.disabled = False
+        for logger in takeover._loggers()[1:]:
+            logger.disabled = False
+        logging.root.handlers[:] = handlers
+        logging.root.setLevel(level)
+
+    assert ["uvicorn.error", "gunicorn.error", "py.warnings", "obskit", "alembic", f"shop.{way}"] == told
+    assert "" == console.getvalue()
+
+
+def test_a_file_config_beside_a_takeover_waits_for_nobody(tmp_path, console):
+    """
+    One thread that sets up loggers while another takes them over: neither waits for the other for ever.
+    """
+    (tmp_path / "alembic.ini").write_text(ALEMBIC)
+    handlers, level = list(logging.root.handlers), logging.root.level
+    with isolated_runtime():
+        obskit.instrument_logging()
+        threads = [
+            threading.Thread(target=lambda: [PLAIN_FILE_CONFIG(tmp_path / "alembic.ini") for _ in range(30)]),
+            threading.Thread(target=lambda: [takeover.heal() for _ in range(30)]),
+        ]
+        for thread in threads:
+            thread.daemon = True
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        alive = [thread.is_alive() for thread in threads]
+        takeover.heal()
+        root = logging.root.level
+        obskit.uninstrument_logging()
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
+    for logger in takeover._loggers()[1:]:
+        logger.disabled = False
+
+    assert ([False, False], logging.INFO) == (alive, root)
+
+
+# structlog's chains
+
+
+@pytest.fixture
+def chain():
+    """
+    Configure structlog with a chain, and forget it again.
+    """
+    yield lambda *processors, **given: structlog.configure(processors=list(processors), **given)
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+
+
+CHAINS = {
+    "plain": [],
+    "format_exc_info": [structlog.processors.format_exc_info],
+    "dict_tracebacks": [structlog.processors.dict_tracebacks],
+    "with locals": [
+        structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=True))
+    ],
+    "EventRenamer": [structlog.processors.EventRenamer("msg")],
+    "EventRenamer, replaced": [structlog.processors.EventRenamer("said", "_event")],
+    "EventRenamer and text": [structlog.processors.format_exc_info, structlog.processors.EventRenamer("message")],
+}
+
+
+@pytest.mark.parametrize("through", ["processor", "formatter"])
+@pytest.mark.parametrize("name", CHAINS)
+def test_a_chain_keeps_exception_and_message(chain, name, through):
+    """
+    Whatever processors have made of the message and the exception, and whether the chain ends with ours or with
+    structlog's own wrapper, the line has both, and the fields.
+    """
+    start = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso"),
+    ]
+    end = {"processor": structlog_processor, "formatter": structlog.stdlib.ProcessorFormatter.wrap_for_formatter}
+    secret = "-".join(["hunter2", "s3cr3t"])
+    chain(
+        *start,
+        *CHAINS[name],
+        end[through],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+    with isolated_runtime() as isolated:
+        obskit.instrument_logging()
+        structlog.contextvars.bind_contextvars(till=3)
+        try:
+            try:
+                {}["fern"]
+            except KeyError as error:
+                raise ValueError(f"password={secret}") from error
+        except ValueError:
+            structlog.get_logger("shop.chain").exception("failed", plant="fern", _event="sale")
+        obskit.uninstrument_logging()
+        [line] = isolated.lines
+
+    assert ("failed", "ERROR", "shop.chain", "fern", 3) == tuple(
+        line[field] for field in ("message", "level", "logger", "plant", "till")
+    )
+    assert ("ValueError", "password=[redacted:password]") == (line["exception"]["type"], line["exception"]["message"])
+    trace = line["exception"]["traceback"]
+    assert trace.index("KeyError: 'fern'") < trace.index("direct cause") < trace.index("ValueError: ")
+    assert 2 == trace.count("in test_a_chain_keeps_exception_and_message")
+    assert secret not in json.dumps(line)
+    expected = {"timestamp", "level", "logger", "message", "service", "plant", "till", "exception"}
+    assert expected | {"event" if "replaced" in name else "_event"} == line.keys()
+
+
+# Lines that go through the standard library too
+
+
+def test_lines_may_go_through_the_standard_library_too(tmp_path, console, caplog):
+    """
+    With `log_through_logging` handlers of others have the lines of `get_logger()`, with their fields and exceptions and
+    without what is secret; the line itself is there once, and levels are those of the standard library's loggers.
+    """
+    with_console(None)
+    file = logging.FileHandler(tmp_path / "own.jsonl")
+    file.setFormatter(JsonFormatter())
+    logging.getLogger("shop").addHandler(file)
+    with isolated_runtime(log_through_logging=True) as isolated, caplog.at_level(logging.INFO):
+        obskit.instrument_logging()
+        log = obskit.get_logger("shop.through", till=3)
+        in_request("id-1", lambda: log.info("paid %d", 7, name="ada", password="hunter2-s3cr3t"))
+        try:
+            {}["fern"]
+        except KeyError:
+            log.exception("failed")
+        logging.getLogger("shop.through").setLevel(logging.CRITICAL)
+        log.error("quiet there")
+        told = isolated.lines
+        obskit.uninstrument_logging()
+    logging.getLogger("shop").removeHandler(file)
+    file.close()
+    first, second = [record for record in caplog.records if record.name == "shop.through"]
+    written = [json.loads(row) for row in (tmp_path / "own.jsonl").read_text().splitlines()]
+
+    assert ["paid 7", "failed", "quiet there"] == [line["message"] for line in told]
+    assert ("paid 7", "INFO", "ada", "[redacted:password]", 3) == (
+        *(first.getMessage(), first.levelname, first.extra_name, first.password, first.till),
+    )
+    assert ("test_logging.py", KeyError) == (first.filename, second.exc_info[0])
+    assert [("paid 7", "id-1"), ("failed", None)] == [(line["message"], line.get("correlation_id")) for line in written]
+    assert "" == console.getvalue()
+
+
+def test_lines_do_not_go_there_by_themselves(caplog):
+    """
+    Without the setting the standard library's handlers see nothing of `get_logger()`.
+    """
+    with isolated_runtime() as isolated, caplog.at_level(logging.INFO):
+        obskit.get_logger("shop.alone").error("x")
+
+        assert (["x"], []) == (messages(isolated), caplog.records)
+
+
+# Banners
+
+TRACEBACK = "Traceback (most recent call last):\n  File\nX: y"
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "shown"),
+    [
+        (
+            "werkzeug",
+            "\x1b[31m\x1b[1mWARNING: This is a development server.\x1b[0m\n * Running on http://127.0.0.1:5000",
+            "WARNING: This is a development server. * Running on http://127.0.0.1:5000",
+        ),
+        ("werkzeug", "\x1b[33mPress CTRL+C to quit\x1b[0m", "Press CTRL+C to quit"),
+        ("uvicorn.error", "Exception in ASGI application\n", "Exception in ASGI application"),
+        (
+            "uvicorn.error",
+            "Traceback (most recent call last):\n  File\nX: y\n",
+            "Traceback (most recent call last):\n  File\nX: y",
+        ),
+        ("gunicorn.error", "\n  Listening\r\n\n at: here", "Listening at: here"),
+        ("shop.banner", "\x1b[1mtheirs\x1b[0m\n", "\x1b[1mtheirs\x1b[0m\n"),
+    ],
+)
+def test_banners_have_no_colours_and_line_ends(name, said, shown):
+    """
+    What servers say to a terminal is one row of text; what an application says is its own.
+    """
+    record = logging.LogRecord(name, logging.INFO, "", 0, said, (), None)
+    with isolated_runtime() as isolated:
+        JsonHandler().handle(record)
+
+        assert [shown] == messages(isolated)
+        assert shown == json.loads(JsonFormatter().format(record))["message"]

@@ -3,6 +3,7 @@ A queue keeps a slow output out of the way, is bounded, and loses nothing at an 
 """
 
 import asyncio
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -432,3 +433,32 @@ def test_a_stream_can_be_the_output(make, tmp_path):
         queue.close()
 
     assert line(1) == (tmp_path / "out").read_bytes()
+
+
+@pytest.mark.parametrize("end", [lambda: None, lambda: sys.exit(3), lambda: 1 / 0])
+def test_a_child_of_multiprocessing_writes_what_is_queued(make, tmp_path, end, capfd):
+    """
+    A child that `multiprocessing` forks and that returns, exits or fails leaves its lines in the file, though no
+    `atexit` function runs there; and so does a child of its own.
+    """
+    context = multiprocessing.get_context("fork")
+    with open(tmp_path / "out", "ab", buffering=0) as file:
+        queue = make(LineStream(file))
+        queue.put(line(0))
+        queue.flush()
+
+        def work(number):
+            if number < 3:
+                child = context.Process(target=work, args=(number + 1,))
+                child.start()
+                child.join(60)
+            for _ in range(100):
+                queue.put(line(number))
+            end()
+
+        child = context.Process(target=work, args=(1,))
+        child.start()
+        child.join(60)
+    written = (tmp_path / "out").read_bytes().splitlines(keepends=True)
+
+    assert [line(0), *[line(number) for number in (3, 2, 1) for _ in range(100)]] == written

@@ -42,6 +42,7 @@ def _begin(task_id: str = "", task: Any = None, **signal: Any) -> None:
             return  # it runs inside of the request
         given = {str(name).lower(): value for name, value in (request.headers or {}).items()}
         holder = Operation()
+        holder.started = recorder.clock()  # records that are older are not this task's
         sent, parent = given.get(ID_HEADER.lower()), given.get("traceparent")
         is_valid = isinstance(sent, str) and context.valid_id(sent)
         holder.correlation_id = sent if is_valid else recorder.new_id()

@@ -8,31 +8,35 @@ what they set up later is found when they log.
 
 from __future__ import annotations
 
+import io
 import logging
 import logging.config
+import logging.handlers
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from threading import RLock
 from typing import Any, TextIO
 from weakref import WeakSet
 
 from obskit.forks import at_fork
 from obskit.integrations._http import MARK, skipper
-from obskit.integrations._uncaught import Uncaught
-from obskit.logs import records
+from obskit.integrations._patches import Patches
+from obskit.integrations._uncaught import LOGGER, Uncaught
+from obskit.logs import origin, records
 from obskit.logs import writer as writers
-from obskit.logs.access import READERS, read
-from obskit.logs.records import JsonHandler
+from obskit.logs.access import READERS, SERVERS, SPEAKERS, read
+from obskit.logs.records import JsonHandler, way_of
 from obskit.logs.writer import NUMBERS, Writer
 from obskit.recorder import recorder
 from obskit.runtime import is_followed, standing
 
-# Where servers log, the outer ones first; their access records go to the loggers of READERS.
-SERVERS = ("uvicorn", "uvicorn.error", "uvicorn.asgi", "gunicorn.error", "hypercorn.error", "_granian")
-_OF_SERVERS = frozenset([*SERVERS, *READERS])
+_OF_SERVERS = SPEAKERS
+_OF_OURS = ("obskit", "py.warnings", LOGGER)
 _OFF = logging.CRITICAL + 10
 _CONSOLE_NAMES = ("<stdout>", "<stderr>")
+_STREAMS = frozenset(["stdout", "stderr", "__stdout__", "__stderr__"])
 
 _handler = JsonHandler()
 
@@ -43,24 +47,59 @@ def is_console(handler: logging.Handler) -> bool:
     """
     if not isinstance(handler, logging.StreamHandler) or isinstance(handler, logging.FileHandler):
         return False
-    stream: Any = handler.stream
-    standard = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
+    return _is_standard(handler.stream)
+
+
+def _is_standard(stream: Any, depth: int = 2) -> bool:
+    """
+    Tell whether a stream is standard output or error, or a proxy that does nothing but write to them.
+    """
+    if stream is None:
+        return False
     # Flask's is a proxy that has the name.
-    return stream is not None and (stream in standard or getattr(stream, "name", None) in _CONSOLE_NAMES)
+    if stream in _standard() or getattr(stream, "name", None) in _CONSOLE_NAMES:
+        return True
+    return depth > 0 and _is_proxy(stream, depth - 1)
 
 
-def _way_of(logger: logging.Logger) -> Iterator[logging.Logger]:
+def _standard() -> list[Any]:
+    own = [sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__]
+    return [part for stream in own for part in (stream, getattr(stream, "buffer", None)) if part is not None]
+
+
+def _is_proxy(stream: Any, depth: int) -> bool:
     """
-    Yield the loggers whose handlers see what is logged here.
+    Tell whether the `write()` of a class of Python's asks for `sys.stderr` each time, or all that it holds is one.
     """
-    here: logging.Logger | None = logger
-    while here is not None:
-        yield here
-        here = here.parent if here.propagate else None
+    code = getattr(getattr(type(stream), "write", None), "__code__", None)
+    if code is None or isinstance(stream, io.IOBase):
+        return False
+    held = [value for value in getattr(stream, "__dict__", {}).values() if hasattr(value, "write")]
+    if not held:
+        return "sys" in code.co_names and bool(_STREAMS.intersection(code.co_names))
+    return all(_is_standard(value, depth) for value in held)
 
 
 def _mute(record: logging.LogRecord) -> bool:
     return False
+
+
+def _write_instead(record: logging.LogRecord) -> bool:
+    """
+    Write a record that comes to a console by way of a queue, or the like, unless it has its line already.
+    """
+    if origin.writer_of(record) is None:
+        _handler.handle(record)
+    return False
+
+
+def _behind(handler: logging.Handler) -> list[logging.Handler]:
+    """
+    List the handlers that get the records of one that keeps or sends them, in this process.
+    """
+    target, listener = getattr(handler, "target", None), getattr(handler, "listener", None)
+    behind = [target, *getattr(listener, "handlers", ())]
+    return [found for found in behind if isinstance(found, logging.Handler)]
 
 
 def _mute_servers(record: logging.LogRecord) -> bool:
@@ -83,6 +122,7 @@ class _Takeover:
         self._show_warning: Any = None
         self._configurator: Any = None
         self._uncaught = Uncaught()
+        self._patches = Patches()
 
     # Doing it, as often as somebody has set up loggers
 
@@ -109,6 +149,18 @@ class _Takeover:
     def _take(self, logger: logging.Logger) -> None:
         if self._mute_consoles(logger):
             self._attach(logger)
+        for handler in logger.handlers:
+            self.take_behind(_behind(handler))
+
+    def take_behind(self, handlers: Iterable[logging.Handler]) -> None:
+        """
+        Have the consoles among handlers that others pass records to write lines of ours.
+        """
+        for handler in handlers:
+            if self.everything and is_console(handler) and not _MUTES.intersection(handler.filters):
+                handler.addFilter(_write_instead)
+                self._muted.add(handler)
+            self.take_behind(_behind(handler))
 
     def _take_server(self, logger: logging.Logger) -> None:
         if _heal not in logger.filters:
@@ -134,25 +186,25 @@ class _Takeover:
         """
         Tell whether nobody wants these records: then uvicorn need not make one for each request.
         """
-        handlers = [handler for here in _way_of(logger) for handler in here.handlers]
+        handlers = [handler for here in way_of(logger) for handler in here.handlers]
         ours = all(is_console(handler) or isinstance(handler, JsonHandler) for handler in handlers)
         return logger.name == "uvicorn.access" and ours and _is_replaced()
 
     def _attach(self, logger: logging.Logger) -> None:
-        if not any(isinstance(handler, JsonHandler) for here in _way_of(logger) for handler in here.handlers):
+        if not any(isinstance(handler, JsonHandler) for here in way_of(logger) for handler in here.handlers):
             logger.addHandler(_handler)
             self._handled.add(logger)
 
     def _mute_consoles(self, logger: logging.Logger, how: Callable[[logging.LogRecord], bool] = _mute) -> bool:
         consoles = [handler for handler in logger.handlers if is_console(handler)]
         for handler in consoles:
-            if how not in handler.filters and _mute not in handler.filters:
+            if how not in handler.filters and not {_mute, _write_instead}.intersection(handler.filters):
                 handler.addFilter(how)
                 self._muted.add(handler)
         return bool(consoles)
 
     def _mute_above(self, logger: logging.Logger) -> None:
-        for here in _way_of(logger):
+        for here in way_of(logger):
             if here is not logger:
                 self._mute_consoles(here, _mute_servers)
 
@@ -169,13 +221,16 @@ class _Takeover:
         Find what is set up later, and what `warnings` and the hooks for uncaught exceptions say.
         """
         self._uncaught.watch()
-        setattr(logging.Logger, "addHandler", _add_handler)  # noqa: B010  # it is a method
+        self._patches.put(logging.Logger, "addHandler", _adding)
+        self._patches.put(logging.handlers.QueueListener, "handle", _listening)
+        self._patches.put(logging.config, "_install_loggers", _installing)
         if self._configurator is None:
             before = logging.config.dictConfigClass
 
             class Configurator(before):  # type: ignore[misc, valid-type]
                 def configure(self) -> None:
-                    super().configure()
+                    with _kept_enabled():
+                        super().configure()
                     heal()
 
             self._configurator = before, Configurator
@@ -188,12 +243,12 @@ class _Takeover:
         """
         Tell whether nothing about a server's logger has changed since.
         """
-        consoles = [handler for here in _way_of(logger) for handler in here.handlers if is_console(handler)]
+        consoles = [handler for here in way_of(logger) for handler in here.handlers if is_console(handler)]
         if any(handler not in self._muted for handler in consoles):
             return False
         if logger.name in READERS and self._is_needless(logger) != (logger.level == _OFF):
             return False
-        return logger.level == _OFF or any(_handler in here.handlers for here in _way_of(logger))
+        return logger.level == _OFF or any(_handler in here.handlers for here in way_of(logger))
 
     # Undoing it
 
@@ -204,8 +259,8 @@ class _Takeover:
         for logger in self._handled:
             logger.removeHandler(_handler)
         for handler in self._muted:
-            handler.removeFilter(_mute)
-            handler.removeFilter(_mute_servers)
+            for mute in _MUTES:
+                handler.removeFilter(mute)
         for logger, level in self._levels.items():
             logger.setLevel(level)
         for name in _OF_SERVERS:
@@ -214,11 +269,13 @@ class _Takeover:
             logging.config.dictConfigClass = self._configurator[0]
         if self._show_warning is not None and warnings.showwarning is _show_warning:
             warnings.showwarning = self._show_warning
-        if logging.Logger.addHandler is _add_handler:
-            setattr(logging.Logger, "addHandler", _plain_add_handler)  # noqa: B010
+        self._patches.take_back()
         self._uncaught.undo()
         records.is_duplicate = lambda record: False
         self.__init__(self.everything)  # type: ignore[misc]
+
+
+_MUTES = frozenset([_mute, _mute_servers, _write_instead])
 
 
 def _loggers() -> list[logging.Logger]:
@@ -231,6 +288,7 @@ def _loggers() -> list[logging.Logger]:
 
 _lock = RLock()
 _takeover: _Takeover | None = None
+_is_stale = False  # what it has applied is not all that there is by now
 _is_kept = False  # somebody asked for it; else it ends with the runtime
 
 
@@ -269,8 +327,31 @@ def heal() -> None:
     Take over what was set up since.
     """
     with _lock:
+        _apply()
+
+
+def heal_under_a_lock() -> None:
+    """
+    Take over what was set up since, for one who holds the lock of `logging`, which `apply()` asks for while it has
+    ours: where another thread has that, it does it.
+    """
+    global _is_stale
+    _is_stale = True
+    if _lock.acquire(blocking=False):
+        try:
+            _apply()
+        finally:
+            _lock.release()
+
+
+def _apply() -> None:
+    global _is_stale
+    while True:
+        _is_stale = False
         if _takeover is not None:
             _takeover.apply()
+        if not _is_stale:
+            return
 
 
 def _heal(record: logging.LogRecord) -> bool:
@@ -323,22 +404,70 @@ def _is_duplicate(record: logging.LogRecord) -> bool:
     return f"{{{MARK}}}e" in atoms or path in runtime.routes.paths or (skip is not None and skip(path))
 
 
-_plain_add_handler = logging.Logger.addHandler
-
-
-def _add_handler(self: logging.Logger, hdlr: logging.Handler) -> None:
+def _adding(plain: Any) -> Any:
     """
     Add a handler that somebody sets up later, and mute it where it writes to the console.
 
     No lock is taken here: `basicConfig()` holds that of `logging`, which `apply()` asks for while it has ours.
     """
-    _plain_add_handler(self, hdlr)
-    takeover = _takeover
-    try:
-        if takeover is not None and is_console(hdlr):
-            takeover._take(self)
-    except Exception as error:
-        recorder.failed("logs", error)
+
+    def addHandler(self: logging.Logger, hdlr: logging.Handler) -> None:
+        plain(self, hdlr)
+        takeover = _takeover
+        try:
+            if takeover is not None and takeover.everything:
+                if is_console(hdlr):
+                    takeover._take(self)
+                takeover.take_behind(_behind(hdlr))
+        except Exception as error:
+            recorder.failed("logs", error)
+
+    return addHandler
+
+
+def _listening(plain: Any) -> Any:
+    """
+    Handle a record from a queue, with consoles that write lines of ours.
+    """
+
+    def handle(self: logging.handlers.QueueListener, record: logging.LogRecord) -> None:
+        takeover = _takeover
+        try:
+            if takeover is not None:
+                takeover.take_behind(self.handlers)
+        except Exception as error:
+            recorder.failed("logs", error)
+        plain(self, record)
+
+    return handle
+
+
+def _installing(plain: Any) -> Any:
+    """
+    Set up loggers as `fileConfig()` says, and then take them over, as after `dictConfig()`.
+
+    It is what `fileConfig()` calls, since Alembic's `env.py` may have imported that before.
+    """
+
+    def _install_loggers(cp: Any, handlers: Any, disable_existing: Any) -> None:
+        with _kept_enabled():
+            plain(cp, handlers, disable_existing)
+        heal_under_a_lock()
+
+    return _install_loggers
+
+
+@contextmanager
+def _kept_enabled() -> Iterator[None]:
+    """
+    Keep servers' loggers, and those that lines of ours go through, from being disabled with all that exist.
+    """
+    loggers = [logging.getLogger(name) for name in (*_OF_SERVERS, *_OF_OURS)]
+    enabled = [logger for logger in loggers if not logger.disabled]
+    yield
+    if _takeover is not None:
+        for logger in enabled:
+            logger.disabled = False
 
 
 def _show_warning(

@@ -101,6 +101,21 @@ READERS: Mapping[str, Reader] = {
 }
 
 
+# Where servers log, the outer ones first; their access records go to the loggers of READERS.
+SERVERS = ("uvicorn", "uvicorn.error", "uvicorn.asgi", "gunicorn.error", "hypercorn.error", "_granian")
+SPEAKERS = frozenset([*SERVERS, *READERS])
+
+
+def plain(text: str) -> str:
+    """
+    Give what a server says to a terminal without its colours, and in one row; a traceback keeps its rows.
+    """
+    text = _colours.sub("", text).strip()
+    if "\n" not in text or "Traceback (most recent call last)" in text:
+        return text
+    return " ".join(filter(None, map(str.strip, text.splitlines())))
+
+
 def read(record: logging.LogRecord) -> dict[str, Any] | None:
     """
     Give what an access record says: method, path, query, status, client and what else there is; None of all others.

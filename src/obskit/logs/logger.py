@@ -18,6 +18,7 @@ from structlog.typing import FilteringBoundLogger
 
 from obskit.forks import at_fork
 from obskit.logs.lines import as_text, opened
+from obskit.logs.records import hand_on
 from obskit.logs.sampling import LEFT_OUT
 from obskit.logs.writer import NUMBERS, Writer, follow, level_name, standing
 
@@ -70,7 +71,8 @@ def get_logger(name: str | None = None, **initial_values: Any) -> FilteringBound
     It may be made at import. Before `configure()` its lines go to standard output, with the settings of the
     environment; from then on with those of `configure()`, and after `shutdown()` in the same form to standard output
     again. It writes with `enabled=False` too, since its lines are the application's. It never raises: what cannot be
-    written is counted in `obskit_dropped_total`.
+    written is counted in `obskit_dropped_total`. The standard library's handlers see nothing of it, unless
+    `log_through_logging` is on.
 
     Args:
         name: In the line's `logger`, with dots from the general to the special; it chooses the level (`log_levels`)
@@ -159,6 +161,7 @@ def _method(writer: Writer, name: str, level: str) -> Method:
     begin, add, clock, (make, target) = writer.begin, writer.add, writer.wall_clock, writer.outlet(name, NUMBERS[level])
     sampler, callsite, failed = writer.sampler, writer.callsite, writer.failed
     special = sampler is not None or callsite is not None
+    hands_on = writer.settings.log_through_logging
 
     def write(self: BoundLogger, event: Any = None, /, *args: Any, **kw: Any) -> None:
         try:
@@ -185,6 +188,8 @@ def _method(writer: Writer, name: str, level: str) -> Method:
             taken = target.put(line)
             if taken != len(line):
                 target.rest(line, taken)
+            if hands_on:
+                hand_on(name, NUMBERS[level], body, kw.get("exc_info"))
         except Exception as error:
             failed(error)
 

@@ -4,7 +4,6 @@ Keep a slow output out of the application's way: lines wait in a queue, and a th
 
 from __future__ import annotations
 
-import atexit
 import sys
 import threading
 import weakref
@@ -13,7 +12,7 @@ from queue import Empty, SimpleQueue
 from typing import TypeAlias
 
 from obskit.background import start
-from obskit.forks import at_fork
+from obskit.forks import at_exit, at_fork
 from obskit.logs.stream import Target, reason_of
 from obskit.recorder import recorder
 from obskit.sigterm import sigterm
@@ -269,4 +268,4 @@ def _at_exit() -> None:
 
 
 at_fork(before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
-atexit.register(_at_exit)
+at_exit(_at_exit)

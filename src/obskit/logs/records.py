@@ -5,24 +5,33 @@ Write the standard library's records as obskit's lines: a formatter and a handle
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
 from obskit.context import current
-from obskit.logs.access import READERS, fields_of, read
+from obskit.logs import origin
+from obskit.logs.access import READERS, SPEAKERS, fields_of, plain, read
+from obskit.logs.chains import add_event, add_rendered, message_of
 from obskit.logs.lines import SIMPLE, Room, as_text, opened
+from obskit.logs.origin import ORIGIN, is_older
 from obskit.logs.sampling import LEFT_OUT
 from obskit.logs.stream import Target
-from obskit.logs.writer import Body, Make, Writer, callsite, follow, standing
+from obskit.logs.writer import Body, Make, Writer, callers_frame, callsite, exception_in, follow, standing
 from obskit.redaction.values import CARD_FROM, SHORTEST
 
-# What every record has comes first in its dict, in one order; what came with `extra` follows.
-_OF_RECORDS = tuple(logging.makeLogRecord({}).__dict__)
-_COUNT = len(_OF_RECORDS)
-# What other formatters and servers leave in a record.
-_LEFT_BEHIND = frozenset(["message", "asctime", "color_message"])
 _Record = logging.LogRecord
+# What every record has comes first in its dict, in one order; what came with `extra` follows. Of the class itself: a
+# factory that is set adds what is its own.
+_OF_RECORDS = tuple(_Record("", 0, "", 0, "", (), None).__dict__)
+_COUNT = len(_OF_RECORDS)
+# What other formatters and servers leave in a record, and a newer Python than this one in those that it sends.
+_LEFT_BEHIND = frozenset(["message", "asctime", "color_message", "taskName", ORIGIN])
+# Both are in a record that structlog has wrapped for its formatter.
+_OF_STRUCTLOG = frozenset(["_logger", "_name"])
+# What of a line a record has elsewhere.
+_OWN = frozenset(["message", "exception", *origin.IDS])
 
 
 class JsonFormatter(logging.Formatter):
@@ -63,9 +72,8 @@ class JsonHandler(logging.Handler):
 
 
 def _follow(writer: Writer | None) -> None:
-    build = None if writer is None else _building(writer)
-    handle = _late if writer is None or build is None else _handling(writer, build)
-    format = _late_line if writer is None or build is None else _formatting(writer, build)
+    handle = _late if writer is None else _handling(writer)
+    format = _late_line if writer is None else _formatting(writer)
     setattr(JsonHandler, "handle", handle)  # noqa: B010  # they are methods
     setattr(JsonFormatter, "format", format)  # noqa: B010
 
@@ -84,16 +92,22 @@ def _late_line(formatter: JsonFormatter, record: logging.LogRecord) -> str:
 is_duplicate: Callable[[logging.LogRecord], bool] = lambda record: False  # noqa: E731
 
 
-def _building(writer: Writer) -> Callable[[logging.LogRecord], Body]:
+def _building(
+    writer: Writer, kept_body: Callable[[logging.LogRecord, Writer], Body | None]
+) -> Callable[[logging.LogRecord], Body | None]:
     """
     Give what makes the body of a record that is nothing special: `body_of()`, without the calls.
+
+    Args:
+        writer: The writer.
+        kept_body: Makes the body of a record that somebody has kept, or sent; None: it has its line.
     """
     add_rest, add_one = writer.add_rest, writer.add_one
     get_current, traced, known, clean = current.get, writer.traced, writer.known, writer.clean
-    redacted, text = writer.redacted, writer.redactor.text
+    redacted, text, ahead = writer.redacted, writer.redactor.text, writer.ahead
 
     # Written out, since every record pays for it.
-    def build(record: logging.LogRecord) -> Body:
+    def build(record: logging.LogRecord) -> Body | None:
         message, fields = record.msg, record.__dict__
         if record.args:
             try:
@@ -101,6 +115,8 @@ def _building(writer: Writer) -> Callable[[logging.LogRecord], Body]:
             except Exception:
                 message = text(_message_of(record))
         elif type(message) is not str:
+            if type(message) is dict and fields.keys() >= _OF_STRUCTLOG:
+                return body_of(record, writer)
             message = text(as_text(message))
         elif message not in clean:
             message = redacted(message)
@@ -108,13 +124,19 @@ def _building(writer: Writer) -> Callable[[logging.LogRecord], Body]:
         operation = get_current()
         if operation is not None:
             root = operation._root or operation
-            if root.correlation_id is not None:
+            if record.created - ahead[0] < root.started and is_older(record, root):
+                pass  # somebody has kept it since before this request
+            elif root.correlation_id is not None:
                 body["correlation_id"] = root.correlation_id
-            if traced or root.rare is not None:
+                if traced or root.rare is not None:
+                    add_rest(body, operation)
+            elif traced or root.rare is not None:
                 add_rest(body, operation)
         elif traced:
             add_rest(body, None)
         if len(fields) > _COUNT:
+            if ORIGIN in fields:
+                return kept_body(record, writer)
             room = None
             extra = islice(fields.items(), _COUNT, None) if type(record) is _Record else _extra_of(record)
             for name, value in extra:
@@ -126,17 +148,15 @@ def _building(writer: Writer) -> Callable[[logging.LogRecord], Body]:
                     body[name] = value
                 else:
                     add_one(body, name, value, room := room or Room())
-        if record.exc_info or record.stack_info:
+        if record.exc_info or record.exc_text or record.stack_info:
             _add_trace(body, record, writer)
         return body
 
     return build
 
 
-def _handling(
-    writer: Writer, build: Callable[[logging.LogRecord], Body]
-) -> Callable[[JsonHandler, logging.LogRecord], bool]:
-    outlet, failed = writer.outlet, writer.failed
+def _handling(writer: Writer) -> Callable[[JsonHandler, logging.LogRecord], bool]:
+    outlet, failed, build = writer.outlet, writer.failed, _building(writer, _unwritten_body)
     special = writer.sampler is not None or writer.callsite is not None
     outlets: dict[tuple[str, int], tuple[Make, Target, bool]] = {}
 
@@ -150,14 +170,11 @@ def _handling(
             key = record.name, record.levelno
             found = outlets.get(key)
             if found is None:
-                found = outlets[key] = *outlet(*key), special or record.name in READERS
+                found = outlets[key] = *outlet(*key), special or record.name in SPEAKERS
             make, target, is_special = found
-            if is_special:
-                body = _special_body(record, writer)
-                if body is None:
-                    return True
-            else:
-                body = build(record)
+            body = _special_body(record, writer) if is_special else build(record)
+            if body is None:
+                return True
             line = make(record.created, body)
             taken = target.put(line)
             if taken != len(line):
@@ -171,19 +188,17 @@ def _handling(
     return handle
 
 
-def _formatting(
-    writer: Writer, build: Callable[[logging.LogRecord], Body]
-) -> Callable[[JsonFormatter, logging.LogRecord], str]:
-    outlet, special = writer.outlet, writer.callsite is not None
+def _formatting(writer: Writer) -> Callable[[JsonFormatter, logging.LogRecord], str]:
+    outlet, special, build = writer.outlet, writer.callsite is not None, _building(writer, body_of)
     makes: dict[tuple[str, int], tuple[Make, bool]] = {}
 
     def format(formatter: JsonFormatter, record: logging.LogRecord) -> str:
         key = record.name, record.levelno
         found = makes.get(key)
         if found is None:
-            found = makes[key] = outlet(*key)[0], special or record.name in READERS
+            found = makes[key] = outlet(*key)[0], special or record.name in SPEAKERS
         make, is_special = found
-        body = body_of(record, writer) if is_special else build(record)
+        body = body_of(record, writer) if is_special else build(record) or {}
         return make(record.created, body)[:-1].decode()
 
     return format
@@ -193,7 +208,7 @@ def _special_body(record: logging.LogRecord, writer: Writer) -> Body | None:
     """
     Make the body of a record that may be left out; None where it is.
     """
-    if record.name in READERS and is_duplicate(record):
+    if (record.name in READERS and is_duplicate(record)) or origin.writer_of(record) == os.getpid():
         return None
     left_out = 0
     if writer.sampler is not None:
@@ -206,26 +221,70 @@ def _special_body(record: logging.LogRecord, writer: Writer) -> Body | None:
     return body
 
 
+def _unwritten_body(record: logging.LogRecord, writer: Writer) -> Body | None:
+    """
+    Make the body of a record that was kept, or sent; None where a handler beside the one that kept it wrote it.
+    """
+    return None if origin.writer_of(record) == os.getpid() else body_of(record, writer)
+
+
 def body_of(record: logging.LogRecord, writer: Writer) -> Body:
     """
     Make a line's body of a record: message, ids, `extra`, exception; of a server's access record an access line's.
     """
+    kept = origin.fields_of(record)
     said = read(record)
     if said is not None:
-        return {**writer.begin("request"), **fields_of(said, writer.settings, writer.redactor)}
-    body = writer.begin(_message_of(record))
+        return {**_begun("request", record, kept, writer), **fields_of(said, writer.settings, writer.redactor)}
+    event = dict(record.msg) if type(record.msg) is dict and record.__dict__.keys() >= _OF_STRUCTLOG else None
+    message = _message_of(record) if event is None else message_of(event)
+    if record.name in SPEAKERS:
+        message = plain(message)
+    body = _begun(message, record, kept, writer)
+    if event is not None:
+        add_event(body, event, writer)
     if len(record.__dict__) > _COUNT:
-        writer.add(body, {name: value for name, value in _extra_of(record) if name not in _LEFT_BEHIND})
+        left = _LEFT_BEHIND if event is None else _LEFT_BEHIND | _OF_STRUCTLOG
+        writer.add(body, {name: value for name, value in _extra_of(record) if name not in left})
     _add_trace(body, record, writer)
+    if kept is not None:
+        _add_kept_trace(body, kept)
     if writer.callsite is not None:
         body.update(callsite(record.module, record.funcName or "", record.lineno))
     return body
 
 
+def _begun(message: str, record: logging.LogRecord, kept: dict[str, Any] | None, writer: Writer) -> Body:
+    """
+    Start a body with the ids and bound fields of the request that made the record.
+    """
+    if kept is None:
+        operation = current.get()
+        if operation is None or not is_older(record, operation):
+            return writer.begin(message)
+    body: Body = {"message": writer.redacted(message)}
+    if kept is not None:
+        origin.add_ids(body, kept, writer)
+    return body
+
+
+def _add_kept_trace(body: Body, kept: dict[str, Any]) -> None:
+    """
+    Take the traceback that is in a sent record's message out of it.
+    """
+    exception, stack, message = kept.get("exception"), kept.get("stack"), kept.get("message")
+    if isinstance(message, str):
+        body["message"] = message
+    if isinstance(exception, dict):
+        body["exception"] = {str(name): as_text(value) for name, value in exception.items()}
+    if isinstance(stack, str):
+        body["stack"] = stack
+
+
 def _extra_of(record: logging.LogRecord) -> Iterable[tuple[Any, Any]]:
-    if type(record) is _Record:
+    if type(record) is _Record and ORIGIN not in record.__dict__:
         return islice(record.__dict__.items(), _COUNT, None)
-    # A class of the application's may have put its own in front.
+    # A class of the application's may have put its own in front, and another Python have others.
     return [pair for pair in record.__dict__.items() if pair[0] not in _OF_RECORDS]
 
 
@@ -237,6 +296,8 @@ def _add_extra(body: Body, name: Any, value: Any, writer: Writer, room: Room) ->
 def _add_trace(body: Body, record: logging.LogRecord, writer: Writer) -> None:
     if record.exc_info:
         writer.add_exception(body, record.exc_info)
+    elif record.exc_text:  # it came from elsewhere
+        add_rendered(body, record.exc_text, writer)
     if record.stack_info:
         writer.add_stack(body, record.stack_info)
 
@@ -253,4 +314,54 @@ def _message_of(record: logging.LogRecord) -> str:
         return f"{as_text(record.msg)} {opened(args)}" if args else as_text(record.msg)
 
 
+def hand_on(name: str, level: int, body: Body, given: Any) -> None:
+    """
+    Show handlers of others a line that is written: as a record, which handlers of ours let pass.
+
+    Args:
+        name: The logger.
+        level: Its level, by logging's numbers.
+        body: Of the line: what is hidden in it is hidden in the record.
+        given: What the caller gave as `exc_info`.
+    """
+    logger = logging.getLogger(name)
+    if not logger.isEnabledFor(level):
+        return
+    frame, error = callers_frame(), exception_in(given)
+    where = (frame.f_code.co_filename, frame.f_lineno) if frame is not None else ("", 0)
+    exc_info = None if error is None else (type(error), error, error.__traceback__)
+    function = None if frame is None else frame.f_code.co_name
+    record = logger.makeRecord(name, level, *where, body["message"], (), exc_info, function)
+    for field, value in body.items():
+        if field not in _OWN:
+            record.__dict__[f"extra_{field}" if field in record.__dict__ else field] = value
+    ids = {field: body[field] for field in origin.IDS if field in body}
+    record.__dict__[ORIGIN] = {"fields": ids, "written": os.getpid()}
+    logger.handle(record)
+
+
+def way_of(logger: logging.Logger) -> Iterator[logging.Logger]:
+    """
+    Yield the loggers whose handlers see what is logged here.
+    """
+    here: logging.Logger | None = logger
+    while here is not None:
+        yield here
+        here = here.parent if here.propagate else None
+
+
+def _is_written(record: logging.LogRecord) -> bool:
+    """
+    Tell whether a handler of ours on the record's way writes it in any case.
+    """
+    named = logging.root.manager.loggerDict.get(record.name)
+    logger = named if isinstance(named, logging.Logger) else logging.root
+    return any(
+        isinstance(handler, JsonHandler) and not handler.filters and handler.level <= record.levelno
+        for here in way_of(logger)
+        for handler in here.handlers
+    )
+
+
+origin.is_written = _is_written
 follow(_follow)

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 from typing import Any, NoReturn
 
-from obskit.logs.lines import as_text
+from obskit.logs.chains import add_event, message_of
 from obskit.logs.writer import NUMBERS, standing
 
 _SERVERS = ("uvicorn", "uvicorn.access", "gunicorn.error", "gunicorn.access", "_granian", "granian.access")
@@ -42,7 +42,8 @@ def structlog_processor(logger: Any, method_name: str, event_dict: MutableMappin
     """
     Write obskit's line, as the last processor of an application's own structlog configuration.
 
-    What the processors before have put into the event are fields of the line. It drops the event when it has written
+    What the processors before have put into the event are fields of the line; what they made of an exception is its
+    exception, and what `EventRenamer` calls the message is its message. It drops the event when it has written
     it, so no logger factory is asked to.
 
     Raises:
@@ -50,14 +51,13 @@ def structlog_processor(logger: Any, method_name: str, event_dict: MutableMappin
     """
     from structlog import DropEvent
 
-    event = event_dict.pop("event", None)
-    name = event_dict.pop("logger", None) or getattr(logger, "name", None) or "structlog"
-    event_dict.pop("timestamp", None)
-    level = str(event_dict.pop("level", method_name))
+    name = event_dict.get("logger") or getattr(logger, "name", None) or "structlog"
+    level = str(event_dict.get("level", method_name))
     number = NUMBERS.get(_LEVELS.get(level, level).upper(), NUMBERS["INFO"])
     writer = standing()
     if number >= writer.level_of(str(name)):
-        body = writer.begin(event if type(event) is str else as_text(event))
-        writer.add(body, event_dict)
+        event = dict(event_dict)
+        body = writer.begin(message_of(event))
+        add_event(body, event, writer)
         writer.emitter(str(name), number)(writer.wall_clock(), body)
     raise DropEvent

@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import PurePath
@@ -92,6 +93,7 @@ class Writer:
         known: Names of callers' fields that `add` has let through.
         sampler: Decides which lines of loggers are left out; None where all are written.
         callsite: Adds where the application logged; None where nobody asked.
+        ahead: By how many seconds the clock of records is ahead of that of operations, about.
     """
 
     def __init__(self, settings: Settings, recorder: Recorder) -> None:
@@ -116,6 +118,7 @@ class Writer:
         self.add = self._adder()
         self.sampler = self._sampler_of(settings)
         self.callsite = _add_callsite if settings.log_callsite else None
+        self.ahead = [time.time() - time.perf_counter()]
         self._targets: list[Target] = []
         try:
             self._open(settings)
@@ -279,7 +282,7 @@ class Writer:
             body: What it is added to.
             given: The exception, what `sys.exc_info()` gives, or something true for the one that is being handled.
         """
-        error = _exception_in(given)
+        error = exception_in(given)
         if error is None:
             return
         hide = self.redactor.traceback
@@ -317,13 +320,14 @@ class Writer:
         """
         head = b'Z",' + render(shared)[1:-2] + b","
         tail = b"," + render(self.process)[1:] if self.process else b"}\n"
-        moment = _stamped(0)  # one tuple, read once: threads without the GIL never see half of it
+        ahead, moment = self.ahead, _stamped(0)  # one tuple, read once: threads without the GIL never see half of it
 
         def make(now: float, body: Body) -> bytes:
             nonlocal moment
             second, stamp = moment
             if not second <= now < second + 1:
                 second, stamp = moment = _stamped(now)
+                ahead[0] = time.time() - time.perf_counter()
             try:
                 own = dumps(body, opened, OPTIONS)
             except UNSAYABLE:
@@ -449,7 +453,10 @@ def _add_ids_of_request(body: Body, operation: Operation | None) -> None:
                 body["span_id"] = root.span_id
 
 
-def _exception_in(given: Any) -> BaseException | None:
+def exception_in(given: Any) -> BaseException | None:
+    """
+    Find the exception in what a caller gave as `exc_info`; None: there is none.
+    """
     if isinstance(given, BaseException):
         return given
     found = given if isinstance(given, tuple) else sys.exc_info() if given else ()
@@ -471,11 +478,11 @@ def _message_of(error: BaseException) -> str:
 
 
 def _stack() -> str:
-    return "".join(traceback.format_stack(_callers_frame()))
+    return "".join(traceback.format_stack(callers_frame()))
 
 
 def _add_callsite(body: Body) -> None:
-    frame = _callers_frame()
+    frame = callers_frame()
     if frame is not None:
         code = frame.f_code
         body.update(callsite(PurePath(code.co_filename).stem, code.co_name, frame.f_lineno))
@@ -489,7 +496,7 @@ def callsite(module: str, function: str, line: int) -> Body:
     return {"module": module, "function": function, "line": line, "thread": thread, "process": process}
 
 
-def _callers_frame() -> FrameType | None:
+def callers_frame() -> FrameType | None:
     """
     Find the frame that logs: the innermost one outside of this folder.
     """

@@ -1,0 +1,159 @@
+"""
+Let a record keep the ids and bound fields of the request that made it, wherever and whenever it is written.
+
+Handlers of the standard library that keep records, or send them, do that after their thread has gone on: what a record
+then finds around it is another request's. So they take it along, as one attribute of plain values that can be pickled.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import logging.handlers
+import os
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from obskit.context import valid_id
+from obskit.logs.writer import Body, Writer, follow, standing
+from obskit.operation import Operation
+from obskit.recorder import recorder
+
+# The attribute: `fields`, a line's body but for what the record has itself; `written`, the process that wrote its line.
+ORIGIN = "_obskit"
+IDS = ("correlation_id", "trace_id", "span_id")
+
+
+class OriginFilter(logging.Filter):
+    """
+    Have a handler of another library keep the request of each record: `handler.addFilter(obskit.logs.OriginFilter())`.
+
+    It is for handlers that keep records, or send them, and have them written by `JsonHandler` or `JsonFormatter` later,
+    in another thread or in another process. Those of the standard library need no filter.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """
+        Keep the request, and let the record through.
+        """
+        if ORIGIN not in record.__dict__:
+            try:
+                record.__dict__[ORIGIN] = _origin_of(record, is_whole=False)
+            except Exception as error:
+                recorder.failed("logs", error)
+        return True
+
+
+def _origin_of(record: logging.LogRecord, is_whole: bool) -> dict[str, Any]:
+    writer = standing()
+    fields = writer.begin("")
+    del fields["message"]
+    if is_whole and (record.exc_info or record.stack_info):
+        # What is sent has its traceback in its message.
+        fields["message"] = writer.redactor.text(record.getMessage())
+        if record.exc_info:
+            writer.add_exception(fields, record.exc_info)
+        if record.stack_info:
+            writer.add_stack(fields, record.stack_info)
+    return {"fields": fields, "written": os.getpid() if is_written(record) else None}
+
+
+# Tells whether this process writes the line of a record by itself; `records` knows.
+is_written: Callable[[logging.LogRecord], bool] = lambda record: False  # noqa: E731
+
+
+def with_origin(record: logging.LogRecord, is_whole: bool = False) -> logging.LogRecord:
+    """
+    Give a copy of a record that keeps its request; others that have the record see nothing of it.
+    """
+    if ORIGIN in record.__dict__:
+        return record
+    try:
+        kept = copy.copy(record)
+        kept.__dict__[ORIGIN] = _origin_of(record, is_whole)
+    except Exception as error:
+        recorder.failed("logs", error)
+        return record
+    return kept
+
+
+def fields_of(record: logging.LogRecord) -> dict[str, Any] | None:
+    """
+    Give what a record has kept; None: nothing, so its request is the one that runs here.
+    """
+    kept = record.__dict__.get(ORIGIN)
+    fields = kept.get("fields") if isinstance(kept, dict) else None
+    return fields if isinstance(fields, dict) else None
+
+
+def writer_of(record: logging.LogRecord) -> object:
+    """
+    Give the id of the process that writes the line of a record by itself, or None.
+    """
+    kept = record.__dict__.get(ORIGIN)
+    return kept.get("written") if isinstance(kept, dict) else None
+
+
+def add_ids(body: Body, fields: dict[str, Any], writer: Writer) -> None:
+    """
+    Add to a body what a record has kept of its request.
+    """
+    for name in IDS:
+        if isinstance(value := fields.get(name), str) and valid_id(value):
+            body[name] = value
+    own = {*IDS, "message", "exception", "stack"}
+    writer.add(body, {name: value for name, value in fields.items() if name not in own})
+
+
+def is_older(record: logging.LogRecord, request: Operation) -> bool:
+    """
+    Tell whether a record is older than the request that runs here: then it is another one's, or nobody's.
+    """
+    age = time.time() - record.created
+    # A clock that a test has set tells nothing of ages.
+    return recorder.clock is time.perf_counter and time.perf_counter() - request.started < age
+
+
+def _follow(writer: Writer | None) -> None:
+    if writer is not None:
+        _watch()
+    else:
+        _undo()
+
+
+# Where a record leaves its thread. A second name is for those who derive from the class, and call only that one.
+_LEAVES: tuple[tuple[type[logging.Handler], str], ...] = (
+    (logging.handlers.BufferingHandler, "emit"),
+    (logging.handlers.QueueHandler, "emit"),
+    (logging.handlers.QueueHandler, "prepare"),
+    (logging.handlers.SocketHandler, "makePickle"),
+    (logging.handlers.HTTPHandler, "mapLogRecord"),
+)
+_before: dict[tuple[type[logging.Handler], str], Any] = {}
+
+
+def _watch() -> None:
+    for cls, name in _LEAVES:
+        if (cls, name) not in _before:
+            _before[cls, name] = plain = cls.__dict__[name]
+            setattr(cls, name, _leaving(plain, is_whole=cls is not logging.handlers.BufferingHandler))
+
+
+def _leaving(plain: Callable[[Any, logging.LogRecord], Any], is_whole: bool) -> Callable[..., Any]:
+    @wraps(plain)
+    def leave(self: logging.Handler, record: logging.LogRecord) -> Any:
+        return plain(self, with_origin(record, is_whole))
+
+    return leave
+
+
+def _undo() -> None:
+    for (cls, name), plain in list(_before.items()):
+        if getattr(cls.__dict__.get(name), "__wrapped__", None) is plain:
+            setattr(cls, name, plain)
+            del _before[cls, name]
+
+
+follow(_follow)
