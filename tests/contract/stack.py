@@ -25,6 +25,7 @@ class Stack:
             `error page`: it answers an unhandled exception with a 500 of its own;
             `late routing`: it routes when the whole body has arrived, not before;
             `late validation`: it validates a path's values after routing, not with it;
+            `prefix`: its templates begin with where it is mounted, which WSGI has in `SCRIPT_NAME`;
             `options`: it answers OPTIONS for every route;
             `route of 405`: its routing tells which route a wrong method was meant for;
             `sub-application`: applications inside of its own routing;

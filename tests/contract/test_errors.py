@@ -7,7 +7,7 @@ import pytest
 from .drivers import Request
 from .scene import CHUNKS, Boom, Halfway
 from .shop import Record
-from .stacks import stacks
+from .stacks import STACKS, stacks
 
 
 @stacks()
@@ -48,6 +48,59 @@ def test_unhandled_exception(shop):
     assert shop.records == [Record(endpoint="/boom", status=500, bytes_sent=len(reply.body), exception="Boom")]
     assert shop.runtime.value("http_exceptions_total", endpoint="/boom", exception="Boom") == 1
     assert shop.operation.error == "Boom"
+
+
+class Timeout(BaseException):
+    """
+    Be what a server or gevent ends a request with that takes too long.
+    """
+
+
+class GreenletExit(BaseException):
+    """
+    Be greenlet's, by name: a greenlet that is ended.
+    """
+
+
+def raises(error):
+    def inside():
+        raise error
+
+    return inside
+
+
+# Django under ASGI runs its views in tasks of their own, out of which Python lets `SystemExit` end the event loop.
+ENDS = [
+    *((stack, Timeout()) for stack in STACKS),
+    *((stack, end) for stack in STACKS if stack.name != "django_async" for end in (SystemExit(1), KeyboardInterrupt())),
+]
+
+
+@pytest.mark.parametrize(("stack", "error"), ENDS, ids=lambda it: getattr(it, "name", type(it).__name__))
+def test_what_ends_more_than_the_request(shop, error):
+    """
+    A worker's timeout, or the process's end, is a failure of the request: 500, with its class and the template.
+    """
+    shop.scene.inside = raises(error)
+    with pytest.raises(type(error)):
+        raise shop.get("/inside").error
+
+    name = type(error).__name__
+    assert shop.records == [Record(endpoint="/inside", status=500, bytes_sent=0, exception=name)]
+    assert shop.runtime.value("http_exceptions_total", endpoint="/inside", exception=name) == 1
+
+
+@stacks()
+@pytest.mark.parametrize("error", [GreenletExit(), GeneratorExit()], ids=lambda error: type(error).__name__)
+def test_what_ends_the_request_alone(shop, error):
+    """
+    A greenlet or a generator that is ended has a request that nobody waits for: 499, no exception.
+    """
+    shop.scene.inside = raises(error)
+    with pytest.raises(type(error)):
+        raise shop.get("/inside").error
+
+    assert shop.records == [Record(endpoint="/inside", status=499, bytes_sent=0)]
 
 
 @stacks("error page")

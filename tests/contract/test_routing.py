@@ -26,11 +26,13 @@ ITEM = "/items/{item_id:int}"
 @pytest.mark.parametrize("root", ["", "/shop"], ids=["at the root", "below a prefix"])
 def test_endpoint_is_the_whole_template(shop, path, template, root):
     """
-    Parameters, nested routers and mounts keep their placeholders; a deployment prefix is no part of it.
+    Parameters, nested routers and mounts keep their placeholders; what WSGI says it is mounted at is in front.
     """
     reply = shop.call(Request(path, root=root))
 
-    assert shop.records == [Record(endpoint=shop.stack.spell(template), bytes_sent=len(reply.body))]
+    prefix = root if shop.stack.has("prefix") else ""
+    assert shop.records == [Record(endpoint=prefix + shop.stack.spell(template), bytes_sent=len(reply.body))]
+    assert shop.operation.path == root + path
 
 
 @stacks("sub-application")

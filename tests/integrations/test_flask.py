@@ -2,11 +2,18 @@
 Prove what is Flask's alone: the contract suite has what it shares with the other frameworks.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
-from flask import Blueprint, Flask
+from flask import Blueprint, Flask, abort, copy_current_request_context, got_request_exception
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.test import create_environ, run_wsgi_app
+from werkzeug.wrappers import Request as PlainRequest
+from werkzeug.wrappers import Response as PlainResponse
 
 import obskit
 from obskit.errors import RouteTakenError
+from obskit.testing import isolated_runtime
 
 
 def ok():
@@ -105,3 +112,155 @@ def test_an_id_that_the_application_sets_is_replaced(runtime, spelling):
     reply = app.test_client().get("/", headers={"X-Correlation-ID": "ours"})
 
     assert reply.headers.getlist("X-Correlation-ID") == ["ours"]
+
+
+def seen_by(sink):
+    return [(op.endpoint, op.status, op.exception) for op in sink.operations]
+
+
+@pytest.mark.parametrize("setting", [None, "PROPAGATE_EXCEPTIONS", "TESTING", "DEBUG"])
+@pytest.mark.parametrize("error", [LookupError, SystemExit])
+def test_an_exception_that_is_let_through(sink, setting, error):
+    """
+    The request keeps its template where Flask lets the exception through, in every output.
+    """
+    app = Flask("shop")
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    if setting is not None:
+        app.config["PROPAGATE_EXCEPTIONS"] = None
+        app.config[setting] = True
+
+    @app.get("/plants/<int:plant>")
+    def plant(plant):
+        raise error("x")
+
+    with isolated_runtime(sinks=[sink]) as runtime:
+        try:
+            obskit.instrument(app).test_client().get("/plants/7")
+        except error:
+            pass
+        counted = runtime.value("http_exceptions_total", endpoint="/plants/<int:plant>", exception=error.__name__)
+        line = runtime.lines[-1]
+
+    assert seen_by(sink) == [("/plants/<int:plant>", 500, error.__name__)]
+    assert (counted, line["endpoint"], line["level"]) == (1, "/plants/<int:plant>", "ERROR")
+
+
+def test_what_a_handler_answers(runtime, sink):
+    """
+    An exception that a handler answers with a 500 has its name, and with less than that none; neither has abort().
+    """
+    app = Flask("shop")
+    errors = {"lookup": LookupError(), "value": ValueError()}
+
+    @app.get("/<what>")
+    def view(what):
+        if what.isdigit():
+            abort(int(what))
+        raise errors[what]
+
+    @app.errorhandler(LookupError)
+    def answer(error):
+        return "no", 409
+
+    @app.errorhandler(ValueError)
+    def give_up(error):
+        return "sorry", 500
+
+    client = obskit.instrument(app).test_client()
+    for path in ("/lookup", "/value", "/404", "/503"):
+        client.get(path)
+
+    assert [found[1:] for found in seen_by(sink)] == [(409, None), (500, "ValueError"), (404, None), (503, None)]
+
+
+def test_an_extension_that_tells_of_http_errors(runtime, sink):
+    """
+    Flask-RESTX and Flask-RESTful send `got_request_exception` for their 404s, and put handlers in Flask's place.
+    """
+    app = Flask("shop")
+    before = app.handle_user_exception
+
+    def handle_user_exception(error):
+        got_request_exception.send(app, exception=error)
+        return "their own page", getattr(error, "code", 500)
+
+    app.handle_user_exception = handle_user_exception
+    app.add_url_rule("/gone", "gone", lambda: abort(410))
+    app.add_url_rule("/broken", "broken", lambda: {}["x"])
+    client = obskit.instrument(app).test_client()
+    client.get("/gone")
+    client.get("/broken")
+
+    assert before.__self__ is app
+    assert seen_by(sink) == [("/gone", 410, None), ("/broken", 500, "KeyError")]
+
+
+def test_a_copied_request_context(runtime, sink):
+    """
+    A copy of the request's context, popped in another thread, takes nothing of the request's own route along.
+    """
+    app = Flask("shop")
+
+    @app.get("/plants/<int:plant>")
+    def plant(plant):
+        with ThreadPoolExecutor() as pool:
+            return pool.submit(copy_current_request_context(ok)).result()
+
+    obskit.instrument(app).test_client().get("/plants/7")
+
+    assert seen_by(sink) == [("/plants/<int:plant>", 200, None)]
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_middleware_with_a_request_of_its_own(runtime, sink, answers):
+    """
+    A middleware may make a `werkzeug.Request` for itself: what it answers is unmatched, and what it hands on is not.
+    """
+    app = Flask("shop")
+    app.add_url_rule("/plants/<int:plant>", view_func=lambda plant: "ok")
+    inner = app.wsgi_app
+
+    def middleware(environ, start_response):
+        asked = PlainRequest(environ)
+        assert asked.path
+        return (PlainResponse("no") if answers else inner)(environ, start_response)
+
+    app.wsgi_app = middleware
+    obskit.instrument(app).test_client().get("/plants/7")
+
+    assert seen_by(sink) == [("<unmatched>" if answers else "/plants/<int:plant>", 200, None)]
+
+
+@pytest.mark.parametrize("instrumented", ["outer", "inner", "both"])
+def test_applications_beside_each_other(runtime, sink, instrumented):
+    """
+    Applications under a dispatcher have its mounts in their labels and paths, on whichever side obskit is.
+    """
+    shop, stock = Flask("shop"), Flask("stock")
+    for app in (shop, stock):
+        app.add_url_rule("/items/<int:item>", view_func=lambda item: "ok")
+    if instrumented != "outer":
+        stock = obskit.instrument(stock)
+    served = DispatcherMiddleware(shop.wsgi_app, {"/stock": stock})
+    if instrumented != "inner":
+        shop.wsgi_app = served
+        served = obskit.instrument(shop)
+    run_wsgi_app(served, create_environ("/stock/items/2"))
+    run_wsgi_app(served, create_environ("/items/1"))
+
+    mine = [("/stock/items/<int:item>", 200, None), ("/items/<int:item>", 200, None)]
+    assert seen_by(sink) == (mine[:1] if instrumented == "inner" else mine)
+    assert sink.operations[0].path == "/stock/items/2"
+
+
+def test_several_threads_ask_another_application(runtime, sink):
+    """
+    A view that asks another application of this process, bare, keeps its own route, also where that one breaks.
+    """
+    app, other = Flask("shop"), Flask("other")
+    other.add_url_rule("/broken", view_func=lambda: {}["x"])
+    app.add_url_rule("/asks", view_func=lambda: str(other.test_client().get("/broken").status_code))
+    obskit.instrument(app).test_client().get("/asks")
+
+    assert seen_by(sink) == [("/asks", 200, None)]

@@ -5,6 +5,7 @@ Prove which template a Starlette application's requests get, and how its stack i
 import asyncio
 import copy
 import http.client
+import inspect
 import logging
 import threading
 import warnings
@@ -32,6 +33,7 @@ from obskit.context import current
 from obskit.errors import RouteTakenError
 from obskit.integrations import starlette as module
 from obskit.integrations.starlette import ObskitMiddleware, Templates, route_of
+from obskit.operation import UNMATCHED
 from obskit.runtime import standing
 from obskit.testing import isolated_runtime
 
@@ -496,21 +498,27 @@ def test_catch_all_is_not_taken(runtime, sink):
     assert endpoints(sink) == ["/{path:path}"]
 
 
+PATHS_OF_ERRORS = ("/key", "/index", "/http", "/value")
+
+
 def test_handled_exceptions_are_not_counted(runtime, sink):
     """
-    What an exception handler answers, and `HTTPException`, are replies; what nobody handles is counted once.
+    What an exception handler answers below 500, and `HTTPException`, are replies; what became a 500 is counted once.
     """
 
     async def raise_(request):
-        raise {"key": KeyError, "value": ValueError}.get(request.path_params["what"], HTTPException(503))
+        errors = {"key": KeyError, "index": IndexError, "value": ValueError}
+        raise errors.get(request.path_params["what"], HTTPException(503))
 
     async def answer(request, error):
-        return PlainTextResponse("handled", 500)
+        return PlainTextResponse("handled", 409 if isinstance(error, IndexError) else 500)
 
-    app = instrumented(Route("/{what}", raise_), exception_handlers={KeyError: answer, Exception: answer})
-    ask(app, "/key", "/http", "/value", raises=False)
+    handlers = {KeyError: answer, IndexError: answer, Exception: answer}
+    ask(instrumented(Route("/{what}", raise_), exception_handlers=handlers), *PATHS_OF_ERRORS, raises=False)
 
-    assert [(op.status, op.exception) for op in sink.operations] == [(500, None), (503, None), (500, "ValueError")]
+    assert [(op.status, op.exception) for op in sink.operations] == [
+        *((500, "KeyError"), (409, None), (503, None), (500, "ValueError")),
+    ]
 
 
 def test_exception_group(runtime, sink):
@@ -740,3 +748,59 @@ def test_missing_extra(monkeypatch):
 
     with pytest.raises(obskit.errors.MissingExtraError, match=r"pip install 'obskit\[starlette\]'"):
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+@pytest.mark.parametrize(
+    ("inner", "path", "expected"),
+    [
+        (Mount("/", routes=[Route("/y/{id}", ok)]), "/x/y/1", "/x/y/{id}"),
+        (Mount("/", routes=[Route("/y/{id}", ok)]), "/x/none", UNMATCHED),
+        (Mount("/deep", routes=[Route("/y/{id}", ok)]), "/x/deep/y/1", "/x/deep/y/{id}"),
+        (Mount("/deep", routes=[Route("/y/{id}", ok)]), "/x/deep/none", UNMATCHED),
+        (Mount("/deep", routes=[Route("/y/{id}", ok)]), "/x/none", UNMATCHED),
+        (Route("/y/{id}", ok), "/x/y/1", "/x/y/{id}"),
+        (Route("/y/{id}", ok), "/x/none", UNMATCHED),
+    ],
+)
+def test_a_route_in_the_place_of_an_application(runtime, sink, inner, path, expected):
+    """
+    A mount, or a route, may be what is mounted: its path is part of the template, and what it refuses is unmatched.
+    """
+    ask(instrumented(Mount("/x", inner)), path)
+
+    assert endpoints(sink) == [expected]
+
+
+def test_one_application_mounted_openly_and_in_a_closure(runtime, sink):
+    """
+    An application that the table shows below one mount, and that another hides, has the mount that was asked for.
+    """
+    sub = Starlette(routes=[Route("/y/{id}", ok)])
+
+    async def closure(scope, receive, send):
+        await sub(scope, receive, send)
+
+    app = instrumented(Mount("/internal", sub), Mount("/partners/{partner}", closure), Route("/y/{id}", ok))
+    ask(app, "/internal/y/1", "/partners/acme/y/2", "/y/3", "/internal/none")
+
+    assert endpoints(sink) == ["/internal/y/{id}", "/partners/{partner}/y/{id}", "/y/{id}", UNMATCHED]
+
+
+def test_the_routes_of_a_prefix_that_begins_as_obskits(runtime, sink):
+    """
+    `/m` is no prefix of `/metrics`: a proxy that takes the prefix off leaves obskit's routes as they are.
+    """
+    app = instrumented(Route("/x", ok))
+    replies = [ask(app, path, root_path="/m").status_code for path in ("/metrics", "/m/metrics", "/health")]
+
+    assert replies == [200, 200, 200]
+
+
+def test_routers_are_what_they_were(runtime):
+    """
+    What obskit puts in a router's place takes and gives the same, as others see it.
+    """
+    instrumented(Route("/x", ok))
+
+    assert inspect.iscoroutinefunction(Router.__call__)
+    assert [*inspect.signature(Router.__call__).parameters] == ["self", "scope", "receive", "send"]

@@ -7,13 +7,14 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from obskit import context
 from obskit.errors import RouteTakenError
 from obskit.kept import Kept
 from obskit.logs.writer import ID_OF_REQUEST
 from obskit.operation import UNMATCHED, Event, HttpOperation
+from obskit.rarely import Rarely
 from obskit.recorder import recorder
 from obskit.runtime import Runtime, standing
 from obskit.settings import Network, Settings
@@ -50,6 +51,123 @@ def identify(op: HttpOperation, trust: bool) -> None:
     op.correlation_id = recorder.new_id()
 
 
+class ServedOperation(HttpOperation):
+    """
+    Be a request whose route may be matched far inside: behind copies of what it came with, bridges and mounts.
+    """
+
+    __slots__ = ()
+
+    inner = Rarely[Any](None)  # the scope that a router inside was given, where that is not the request's own
+    handled = Rarely[str | None](None)  # class of an exception inside that may become the reply
+
+    def is_own(self, carrier: Any) -> bool:
+        """
+        Tell whether an environ or a scope is this request's, or was made from it.
+
+        A copy still has the mark. What a bridge builds has not: it is known by what it asks for, by which requests
+        that the application makes to itself differ.
+        """
+        if MARK in carrier:
+            return True
+        if "REQUEST_METHOD" in carrier:
+            method, path, query = carrier["REQUEST_METHOD"], path_of(carrier), carrier.get("QUERY_STRING", "")
+            host = carrier.get("HTTP_HOST")
+        else:
+            method, path, query = carrier["method"], carrier["path"], str(carrier.get("query_string", b""), "latin-1")
+            host = next((str(value, "latin-1") for name, value in carrier["headers"] if name == b"host"), None)
+        mine = self.raw_method, self.path, self.query, self.header("host")
+        return mine == (method, path, query, host)
+
+    def below(self, mounted: str) -> str:
+        """
+        Give the part of a template that stands for where an application is mounted, by the whole prefix of its paths.
+        """
+        raise NotImplementedError
+
+    def note(self, found: Found) -> None:
+        """
+        Take the route that an application inside has matched, unless the request has one.
+        """
+        if found is None:
+            return
+        template, mounted = (found, "") if isinstance(found, str) else found
+        outer = self.locate()
+        if outer is UNMATCHED:
+            self.endpoint = self.below(mounted) + template
+        elif outer.endswith(REST):  # it only says that something is mounted there
+            self.endpoint = outer.removesuffix(REST) + template
+
+    def settle(self) -> None:
+        """
+        Name the exception that became this reply, once its status is known: a 409 is an answer, a 500 a failure.
+        """
+        if self.handled is not None and self.status >= 500 and self.exception is None:
+            self.exception = self.error = self.handled
+
+
+def path_of(environ: dict[str, Any]) -> str:
+    """
+    Give the whole path of a request, with what its application is mounted at.
+    """
+    return text_of(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""))
+
+
+def text_of(path: str) -> str:
+    """
+    Read a path as PEP 3333 has it: bytes in disguise.
+    """
+    return path if path.isascii() else path.encode("latin-1", "replace").decode("utf-8", "replace")
+
+
+def request_here() -> ServedOperation | None:
+    """
+    Give the request that is being answered here; None outside of one.
+    """
+    operation = context.current.get()
+    root = None if operation is None else operation.root
+    return root if isinstance(root, ServedOperation) and not root.ended else None
+
+
+def note_exception(error: BaseException) -> None:
+    """
+    Note an exception of the application's that something inside is about to answer.
+    """
+    root = request_here()
+    if root is not None:
+        root.handled = type(error).__name__
+
+
+def is_leaving(error: BaseException) -> bool:
+    """
+    Tell whether an exception only says that nobody waits any longer: a task, a greenlet or a generator is ended.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(is_leaving, error.exceptions))
+    return not isinstance(error, Exception) and type(error).__name__ in _LEAVING
+
+
+# Python's, greenlet's, asyncio's and Trio's, none of which is imported for it.
+_LEAVING = frozenset({"GeneratorExit", "GreenletExit", "CancelledError", "Cancelled"})
+
+
+def shown(prefix: str) -> str:
+    """
+    Give a prefix of paths as it stands in labels; none where there have been too many, which a deployment has not.
+    """
+    if prefix not in _prefixes:
+        if len(_prefixes) >= MAX_PREFIXES or len(prefix) > MAX_PREFIX:
+            return ""
+        _prefixes.add(prefix)
+    return prefix.rstrip("/")
+
+
+# Mounts are few. Some applications take tenants for mounts, and some middleware a client's word for one.
+MAX_PREFIXES = 100
+MAX_PREFIX = 200
+_prefixes: set[str] = set()
+
+
 def mark(error: BaseException, op: HttpOperation) -> None:
     """
     Leave the request's id with an exception that leaves it: the server logs it when the request is over.
@@ -60,21 +178,27 @@ def mark(error: BaseException, op: HttpOperation) -> None:
         pass  # it takes no attributes
 
 
-def locate(op: HttpOperation, route: Callable[[Any], str | None], request: Any) -> None:
+# What a template ends with that only says: something is mounted here.
+REST = "/{path}"
+
+
+# A template, or the part of it below a mount and the whole prefix of that mount's paths.
+Found: TypeAlias = str | tuple[str, str] | None
+
+
+def locate(op: ServedOperation, route: Callable[[Any], Found], request: Any) -> None:
     """
     Ask the framework which route matched, unless the application has said it. A surprise is counted, not raised.
     """
     if op.endpoint is UNMATCHED:
         try:
-            op.endpoint = route(request) or UNMATCHED
+            found = route(request)
+            if type(found) is str:
+                op.endpoint = found or UNMATCHED
+            elif found is not None:
+                op.endpoint = op.below(found[1]) + found[0]
         except Exception as error:
             recorder.failed("route", error)
-
-
-def no_route(request: Any) -> None:
-    """
-    Know no routes: bare callables say theirs with `obskit.set_route()`.
-    """
 
 
 def set_route(template: str) -> None:
@@ -145,10 +269,23 @@ def _address_of(hop: str) -> str | None:
     return text
 
 
+def nothing(asked: Any) -> None:
+    """
+    Know nothing of routes.
+    """
+
+
 class Follower:
     """
     Hold what a middleware needs of the runtime that stands, decided once for each.
+
+    Attributes:
+        route: Tells the route that matched, from the environ or the scope.
+        route_of_error: Tells it from an exception that has left the application, and taken what `route` asks along.
     """
+
+    route: Callable[[Any], Found] = staticmethod(nothing)
+    route_of_error: Callable[[BaseException], Found] = staticmethod(nothing)
 
     def __init__(self) -> None:
         self.follow(None)

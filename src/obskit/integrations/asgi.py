@@ -37,7 +37,7 @@ Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 Route: TypeAlias = Callable[[Scope], str | None]
 
 _plan = recorder.plan(HttpOperation)
-_enter, _leave = current.set, current.reset
+_current, _enter, _leave = current.get, current.set, current.reset
 _ID = ID_HEADER_LOWER.encode()
 # asyncio's transports take this much before they ask to wait (its high-water mark): such a reply is sent when given.
 _AT_ONCE = 64 * 1024
@@ -77,16 +77,19 @@ class Known:
 _nothing_known = Known()
 
 
-class AsgiOperation(HttpOperation):
+class AsgiOperation(_http.ServedOperation):
     """
     Be one request seen from ASGI: the operation, and the `receive` and `send` that watch it.
     """
 
     # Filled by `ObskitMiddleware.__call__()`: a constructor in Python would be a further call for every request.
-    __slots__ = ("_front", "_known", "_late", "_receive", "_send", "scope")
+    __slots__ = ("_base", "_front", "_known", "_late", "_receive", "_send", "_started", "routed", "scope")
     __init__ = object.__init__
 
     scope: Scope
+    routed: Scope  # what the innermost router was given: this scope, or a copy of it
+    _started: Message  # what the reply began with
+    _base: str  # the prefix of all paths, as the server has it
     _receive: Receive
     _send: Send
     _front: ObskitMiddleware
@@ -100,8 +103,25 @@ class AsgiOperation(HttpOperation):
         Give the endpoint as soon as routing is over.
         """
         if self.endpoint is UNMATCHED:
-            _http.locate(self, self._front.route, self.scope)
+            _http.locate(self, self._front.route, self.routed)
+            if self.routed is not self.scope and self.endpoint is not UNMATCHED:
+                routed = self.routed
+                self.endpoint = self.below(routed.get("app_root_path", routed.get("root_path", ""))) + self.endpoint
         return self.endpoint
+
+    @property
+    def nested(self) -> bool:
+        """
+        Tell whether something around has routed the request already.
+        """
+        return "router" in self.scope
+
+    def below(self, mounted: str) -> str:
+        """
+        Give the part of a template that stands for where an application is mounted inside of us.
+        """
+        grown = mounted.removeprefix(self._base)
+        return _http.shown(grown) if grown and self.path.startswith((mounted, grown)) else ""
 
     def header(self, name: str) -> str | None:
         """
@@ -157,7 +177,7 @@ class AsgiOperation(HttpOperation):
                 known = self._known
                 try:
                     if len(known.table) == known.length:
-                        self.endpoint = known.templates[id(self.scope["route"])]
+                        self.endpoint = known.templates[id(self.routed["route"])]
                     else:
                         self.locate()
                 except KeyError:
@@ -179,6 +199,9 @@ class AsgiOperation(HttpOperation):
             if self._late is None:
                 self.status = status = message["status"]
                 self._late = status >= 500  # the exception behind it comes after its reply
+                self._started = message
+                if self.rare is not None:
+                    self.settle()
             if self.correlation_id is not None:
                 headers = [*message.get("headers", ())]
                 for name, _ in headers:
@@ -251,7 +274,7 @@ class AsgiOperation(HttpOperation):
         refused = isinstance(error, Exception) and self._refused(error)
         if refused and not self.bytes_sent and not self.streamed:
             self.status = 0  # it never went out
-        if refused or not isinstance(error, Exception):
+        if refused or _http.is_leaving(error):
             self._disconnected = True
         else:
             self.exception = self.error = type(error).__name__
@@ -281,18 +304,53 @@ class AsgiOperation(HttpOperation):
         self._end()
 
 
+class _Frameworks:
+    """
+    Let Starlette and Django say which scope they route, or the route, whatever stands between them and us.
+    """
+
+    def __init__(self) -> None:
+        self.modules = 0
+        self._watched: set[str] = set()
+
+    def watch(self) -> None:
+        """
+        Find those that have been imported.
+        """
+        for library, integration in (("starlette.routing", "starlette"), ("django.core.handlers.base", _DJANGO)):
+            if library in sys.modules and library not in self._watched:
+                self._watched.add(library)
+                import_module(f"obskit.integrations.{integration}").watch()
+        self.modules = len(sys.modules)
+
+
+_DJANGO = "django.watched"
+_modules = sys.modules
+_frameworks = _Frameworks()
+
+
 @cache
 def _routes_of(router: type) -> Route:
     if any((base.__module__, base.__name__) == ("starlette.routing", "Router") for base in router.__mro__):
         route: Route = import_module("obskit.integrations.starlette").route_of
         return route
-    return _http.no_route
+    return _http.nothing
 
 
-def _framework_route(scope: Scope) -> str | None:
+def _below(path: str, root: str) -> str:
+    """
+    Take the deployment's prefix off a path, where it has it: proxies may have done so.
+    """
+    rest = path.removeprefix(root.rstrip("/"))
+    return rest if rest.startswith("/") else path
+
+
+def framework_route(scope: Scope) -> str | None:
     """
     Ask Starlette or FastAPI where it has routed this request, whatever stands between it and the middleware.
     """
+    if len(_modules) != _frameworks.modules:
+        _frameworks.watch()
     router = scope.get("router")
     return None if router is None else _routes_of(type(router))(scope)  # type: ignore[arg-type]
 
@@ -313,10 +371,11 @@ class ObskitMiddleware(_http.Front[Application]):
 
     def __init__(self, app: Application, *, route: Route | None = None, **settings: Any) -> None:
         super().__init__(app, over_asgi)
-        self.route = route or _framework_route
+        self.route = route or framework_route
         self.known = Known()
         configure(**settings)
         follow(self)
+        _frameworks.watch()
         if route is None and "starlette.routing" in sys.modules:
             import_module("obskit.integrations.starlette").stand_before(app)
 
@@ -324,13 +383,16 @@ class ObskitMiddleware(_http.Front[Application]):
         """
         Serve one connection.
         """
-        if scope["type"] != "http" or MARK in scope or not self.active:
+        if (
+            scope["type"] != "http" or MARK in scope or not self.active or _current() is not None
+        ) and self._is_observed(scope):
             await self._pass(scope, receive, send)
             return
         path = local = scope["path"]
-        known = self.known
+        known, base = self.known, ""
         if scope.get("root_path"):
-            local = path.removeprefix(scope["root_path"])
+            base = scope["root_path"]
+            local = _below(path, base)
             known = _nothing_known  # a mount may stand in front of the routes that are known
         if local in self.paths:
             await self._answer(scope, receive, send, local)
@@ -346,7 +408,8 @@ class ObskitMiddleware(_http.Front[Application]):
         op.path = path
         op.endpoint = UNMATCHED
         op.status = op.bytes_sent = 0
-        op.scope = scope
+        op.scope = op.routed = scope
+        op._base = base
         op._receive = receive
         op._send = send
         op._front = self
@@ -384,6 +447,16 @@ class ObskitMiddleware(_http.Front[Application]):
             if not op.ended:
                 op.close()
             _leave(token)
+
+    def _is_observed(self, scope: Scope) -> bool:
+        """
+        Tell whether a connection is none of ours: no request, or one that is observed outside of us already.
+        """
+        if scope["type"] != "http" or MARK in scope or not self.active:
+            return True
+        _headers_of(scope)
+        root = _http.request_here()
+        return root is not None and root.is_own(scope)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         """

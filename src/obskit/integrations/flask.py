@@ -5,19 +5,23 @@ Know Flask's routes, and sit around its WSGI application.
 from __future__ import annotations
 
 from collections.abc import Callable
+from traceback import walk_tb
 from typing import Any
 
 from obskit.context import current
 from obskit.errors import MissingExtraError
 from obskit.integrations import _http
 from obskit.integrations._http import ID_HEADER, ID_HEADER_LOWER
+from obskit.integrations._patches import Patches
 from obskit.integrations._start import configure
 from obskit.integrations.wsgi import ObskitMiddleware, WsgiOperation
-from obskit.operation import UNMATCHED, HttpOperation
+from obskit.operation import UNMATCHED
+from obskit.recorder import recorder
 from obskit.runtime import Runtime
 
 try:
-    from flask import Flask, Response, got_request_exception
+    from flask import Flask, Response, got_request_exception, request
+    from werkzeug.exceptions import HTTPException
     from werkzeug.routing import Rule, RuleFactory
 except ImportError as error:
     raise MissingExtraError("obskit.integrations.flask needs Flask: pip install 'obskit[flask]'") from error
@@ -26,13 +30,68 @@ except ImportError as error:
 _BODILESS = (204, 304)
 
 
-def route_of(environ: dict[str, Any]) -> str | None:
+def route_of(environ: dict[str, Any]) -> _http.Found:
     """
-    Read the matched rule from the request that Flask keeps in the environ while its context lives.
+    Read the matched rule from the request that is current in Flask, or else from the one that it left in the environ.
+
+    What is current there may be a request that the application makes to itself. In the environ may be another's: a
+    middleware that makes a `werkzeug.Request` of its own leaves it there too.
     """
-    request = environ.get("werkzeug.request")
-    rule = request.url_rule if request is not None else None
-    return None if rule is None else rule.rule
+    found = request._get_current_object() if request else None  # type: ignore[attr-defined]
+    root = _http.request_here()
+    if found is None or (found.environ is not environ and root is not None and not root.is_own(found.environ)):
+        found = environ.get("werkzeug.request")
+    return _rule_of(found)
+
+
+def route_of_error(error: BaseException) -> _http.Found:
+    """
+    Read the rule from the request in the frames that an exception has left: Flask has taken it off by then.
+    """
+    for frame, _ in walk_tb(error.__traceback__):
+        if frame.f_code is Flask.wsgi_app.__code__:
+            return _rule_of(getattr(frame.f_locals.get("ctx"), "request", None))
+    return None
+
+
+def _rule_of(found: Any) -> _http.Found:
+    rule = getattr(found, "url_rule", None)
+    return None if rule is None else (rule.rule, found.environ.get("SCRIPT_NAME", ""))
+
+
+patches = Patches()
+
+
+def watch() -> None:
+    """
+    Note what every application catches, and where, also of those that were not given to us themselves.
+    """
+    patches.put(Flask, "handle_user_exception", _noting)
+    got_request_exception.connect(_unhandled)
+
+
+def _noting(handle: Callable[..., Any]) -> Callable[..., Any]:
+    """
+    Note an exception that a handler is about to answer: should that be with a 500, it has a name.
+    """
+
+    def handle_user_exception(self: Flask, e: Exception) -> Any:
+        _note(e)
+        return handle(self, e)
+
+    return handle_user_exception
+
+
+def _note(error: BaseException) -> None:
+    root = _http.request_here()
+    if root is None or not request or not root.is_own(request.environ):
+        return
+    if not isinstance(error, HTTPException):
+        _http.note_exception(error)
+    try:
+        root.note(route_of(request.environ))
+    except Exception as failure:
+        recorder.failed("route", failure)
 
 
 def instrument(app: Flask, runtime: Runtime) -> Flask:
@@ -46,13 +105,15 @@ def instrument(app: Flask, runtime: Runtime) -> Flask:
     if "obskit" not in app.extensions:
         _http.refuse_taken(runtime, (rule.rule for rule in app.url_map.iter_rules()))
         app.url_map.add = _telling_taken(app.url_map.add)  # type: ignore[method-assign]
-        middleware = ObskitMiddleware(app.wsgi_app, route=route_of)
+        middleware = ObskitMiddleware(app.wsgi_app, route=route_of, route_of_error=route_of_error)
         app.wsgi_app = middleware  # type: ignore[method-assign]
         app.extensions["obskit"] = middleware
         if getattr(middleware.app, "__func__", None) is Flask.wsgi_app and _untouched(type(app)):
-            app.process_response = _telling(app.process_response)  # type: ignore[method-assign,assignment]
+            app.process_response = _telling(app.process_response, middleware)  # type: ignore[method-assign,assignment]
             middleware.told = True
-        got_request_exception.connect(_unhandled, app)
+        watch()
+        if "handle_user_exception" in vars(app):  # Flask-RESTX puts its own there, around what stood there then
+            app.handle_user_exception = _noting_own(app.handle_user_exception)  # type: ignore[method-assign,assignment]
     return app
 
 
@@ -77,7 +138,7 @@ def _untouched(kind: type[Flask]) -> bool:
     return kind.finalize_request is Flask.finalize_request and kind.handle_exception is Flask.handle_exception
 
 
-def _telling(process: Callable[[Response], Response]) -> Callable[[Response], Response]:
+def _telling(process: Callable[[Response], Response], front: ObskitMiddleware) -> Callable[[Response], Response]:
     """
     Tell the operation what Flask answers; nothing need watch a reply being sent that lies in memory, as most do.
     """
@@ -85,10 +146,12 @@ def _telling(process: Callable[[Response], Response]) -> Callable[[Response], Re
     def process_response(response: Response) -> Response:
         response = process(response)
         op: Any = current.get()
-        if type(op) is not WsgiOperation:
+        if type(op) is not WsgiOperation or op._front is not front:
             return response
         try:  # by what lies behind the properties of Werkzeug's own responses: each of these is a further call
             op.status = status = response._status_code
+            if op.rare is not None:
+                op.settle()
             if op.correlation_id is not None:
                 headers = response.headers._list
                 for name, _ in headers:
@@ -100,7 +163,7 @@ def _telling(process: Callable[[Response], Response]) -> Callable[[Response], Re
             if op.endpoint is UNMATCHED:
                 rule = op.environ["werkzeug.request"].url_rule
                 if rule is not None:
-                    op.endpoint = rule.rule  # `route_of()`, without the call
+                    op.endpoint = op.prefix + rule.rule  # `route_of()`, without the call
             body = response.response
             if body.__class__ is list and not response._on_close and status not in _BODILESS and op.method != "HEAD":
                 [piece] = body
@@ -123,6 +186,7 @@ def _tell(op: WsgiOperation, response: Response) -> None:
     Tell it of what the application, or another version of Werkzeug, has put in a response's place.
     """
     op.status = response.status_code
+    op.settle()
     if op.correlation_id is not None:
         response.headers[ID_HEADER] = op.correlation_id
     op.locate()
@@ -140,11 +204,17 @@ def _length_of(response: Response) -> int | None:
 
 def _unhandled(sender: Flask, exception: BaseException, **extra: Any) -> None:
     """
-    Note the exception that Flask turns into a 500 itself.
+    Note the exception that Flask turns into a 500 itself, or lets through. Some extensions tell of 404s so, too.
     """
-    operation = current.get()
-    if operation is not None and isinstance(operation.root, HttpOperation):
-        operation.root.exception = operation.root.error = type(exception).__name__
+    _note(exception)
+
+
+def _noting_own(handle: Callable[[Exception], Any]) -> Callable[[Exception], Any]:
+    def handle_user_exception(e: Exception) -> Any:
+        _note(e)
+        return handle(e)
+
+    return handle_user_exception
 
 
 class Obskit:

@@ -14,14 +14,18 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 from weakref import WeakSet
 
+from obskit.context import current
 from obskit.errors import MissingExtraError
 from obskit.integrations import _http
-from obskit.integrations.asgi import Application, Known, ObskitMiddleware, Scope
+from obskit.integrations._patches import Patches
+from obskit.integrations.asgi import Application, AsgiOperation, Known, ObskitMiddleware, Scope
 from obskit.recorder import recorder
 from obskit.runtime import Runtime
 
 try:
+    from starlette import _exception_handler
     from starlette.applications import Starlette
+    from starlette.exceptions import HTTPException
     from starlette.routing import BaseRoute, Host, Mount, Router, WebSocketRoute, compile_path
 except ImportError as error:
     raise MissingExtraError("obskit.integrations.starlette needs Starlette: pip install 'obskit[starlette]'") from error
@@ -45,6 +49,7 @@ class Place(NamedTuple):
         parts: The paths from the outermost mount to the route; joined they are the template.
         opens: True for a mount or host: anything may follow.
         known: True where routes follow, so that ending here means that none of them matched.
+        mounts: How many of the parts, from the first on, are mounts'.
     """
 
     key: Any
@@ -52,6 +57,7 @@ class Place(NamedTuple):
     parts: tuple[str, ...]
     opens: bool = False
     known: bool = False
+    mounts: int = 0
 
     @property
     def path(self) -> str:
@@ -123,7 +129,12 @@ class Templates(Known):
             for key in (place.key, place.route):
                 found.setdefault(id(key), []).append(place)
         self.entries: dict[int, Entry] = {key: _entry(places) for key, places in found.items()}
-        self.templates = {key: entry for key, entry in self.entries.items() if isinstance(entry, str)}
+        # Behind what hides its routes may be such as the table shows elsewhere: then each has to be looked at.
+        hides = any(place.opens and not place.known for place in self._places)
+        self._mounted = {key: places for key, places in found.items() if hides and any(it.mounts for it in places)}
+        self.templates = {
+            key: entry for key, entry in self.entries.items() if isinstance(entry, str) and key not in self._mounted
+        }
         if self.hidden is not None:
             _http.tell_taken((place.path for place in self._places if not place.known), self.hidden)
 
@@ -133,8 +144,24 @@ class Templates(Known):
         """
         if len(self._router.routes) != self.length:
             self._read()
+        if self._mounted and not self._is_below(scope):
+            return self._guess(scope)
         entry = self.entries.get(id(scope.get("route")), _UNKNOWN)
         return entry if type(entry) is str else self._find(scope, entry)
+
+    def _is_below(self, scope: Scope) -> bool:
+        """
+        Tell whether a request came to its place through the mounts that lead there, as far as places are known.
+        """
+        places = self._mounted_places(scope)
+        if not places:
+            return True
+        mounted = scope.get("root_path", "").removeprefix(scope.get("app_root_path", ""))
+        return any(_regex(place.parts[: place.mounts]).fullmatch(mounted) for place in places)
+
+    def _mounted_places(self, scope: Scope) -> list[Place]:
+        found = self._mounted.get(id(scope.get("route")))
+        return found or self._mounted.get(id(scope.get("endpoint"))) or []
 
     def _find(self, scope: Scope, entry: Entry) -> str | None:
         key = scope.get("route")
@@ -166,10 +193,19 @@ class Templates(Known):
         Name a route that the table does not show, such as one behind middleware that hides its application.
         """
         endpoint = scope.get("endpoint")
+        place = next(iter(self._mounted_places(scope)), None)
+        if place is not None and "app_root_path" in scope:
+            return self._mount_of(scope, "".join(place.parts[place.mounts :]))
         asked = (scope.get("fastapi", {}).get("effective_route_context"), scope.get("route"))
         own: str | None = next((it.path for it in asked if it and getattr(it, "endpoint", None) is endpoint), None)
         if "app_root_path" not in scope:
             return own
+        return self._mount_of(scope, own)
+
+    def _mount_of(self, scope: Scope, own: str | None) -> str | None:
+        """
+        Find the mount that a request came through, and put its path in front of what follows.
+        """
         mounted = scope["root_path"].removeprefix(scope["app_root_path"])
         for mount in self._mounts():
             if own is not None and _regex(mount.parts).fullmatch(mounted):
@@ -194,37 +230,53 @@ class Templates(Known):
         return None if mount is None else mount + own
 
 
-def places_in(router: Router, parts: tuple[str, ...] = (), above: tuple[Router, ...] = ()) -> Iterator[Place]:
+def places_in(
+    router: Router | BaseRoute, parts: tuple[str, ...] = (), above: tuple[Any, ...] = (), mounts: int = 0
+) -> Iterator[Place]:
     """
-    Yield every place under a router where routing can end, in the order of routing.
+    Yield every place under a router where routing can end, in the order of routing. A route may stand for a router.
     """
     if any(router is one for one in above):
         return  # an application that is mounted in itself
     above = (*above, router)
-    for route in router.routes:
+    for route in router.routes if isinstance(router, Router) else [router]:
         if isinstance(route, Mount | Host):
             here = (*parts, route.path) if isinstance(route, Mount) else parts
-            inner = _router_in(route.app)
+            deep = len(here) if isinstance(route, Mount) else mounts
+            inner, passed = _routes_in(route.app)
             if inner is not None:
-                yield from places_in(inner, here, above)
-            yield Place(route.app, route, here, opens=True, known=inner is not None)
+                yield from places_in(inner, here, above, deep)
+            for app in passed:
+                yield Place(app, route, here, opens=True, known=inner is not None, mounts=deep)
         elif isinstance(included := getattr(route, "original_router", None), Router):
             # FastAPI from 0.137 on keeps an included router as one route, and its routes without the prefix.
             prefix = getattr(getattr(route, "include_context", None), "prefix", "")
-            yield from places_in(included, (*parts, prefix), above)
+            yield from places_in(included, (*parts, prefix), above, mounts)
         elif isinstance(path := getattr(route, "path", None), str) and not isinstance(route, WebSocketRoute):
-            yield Place(getattr(route, "endpoint", route), route, (*parts, path))
+            yield Place(getattr(route, "endpoint", route), route, (*parts, path), mounts=mounts)
+
+
+def _routes_in(app: Any) -> tuple[Router | BaseRoute | None, list[Any]]:
+    """
+    Find the router, or the route, of a mounted application, through middleware that keeps what it wraps as `app`.
+
+    Returns:
+        It, and whatever was passed on the way: with each of them routing may end.
+    """
+    passed: list[Any] = []
+    for _ in range(_MOST_HOPS):
+        if app is None:
+            break
+        passed.append(app)
+        if isinstance(app, Router | BaseRoute):
+            return app, passed
+        app = app.router if isinstance(app, Starlette) else getattr(app, "app", None)
+    return None, passed[:1]
 
 
 def _router_in(app: Any) -> Router | None:
-    """
-    Find the router of a mounted application, through middleware that keeps what it wraps as `app`.
-    """
-    for _ in range(_MOST_HOPS):
-        if isinstance(app, Router):
-            return app
-        app = app.router if isinstance(app, Starlette) else getattr(app, "app", None)
-    return None
+    found, _ = _routes_in(app)
+    return found if isinstance(found, Router) else None
 
 
 def _entry(places: list[Place]) -> Entry:
@@ -275,6 +327,69 @@ def _templates_of(router: Router) -> Templates:
         templates = Templates(router)
         setattr(router, _INDEX, templates)
     return templates
+
+
+patches = Patches()
+
+
+def watch() -> None:
+    """
+    Note, in each router, the scope that it routes, and the exceptions that leave it or that are about to be answered.
+    """
+    if Router.__call__.__code__.co_names == ("middleware_stack",):  # as it is since 0.15; there it costs no call more
+        patches.put(Router, "__call__", _noting)
+    if hasattr(_exception_handler, "_lookup_exception_handler"):
+        patches.put(_exception_handler, "_lookup_exception_handler", _noting_handled)
+
+
+def _noting(call: Any) -> Any:
+    async def __call__(self: Router, scope: Scope, receive: Any, send: Any) -> None:
+        op: Any = current.get()
+        if op is not None and (type(op) is not AsgiOperation or op.routed is not scope):
+            _note_scope(op.root, scope)
+        try:
+            await self.middleware_stack(scope, receive, send)
+        except Exception as error:
+            _note_error(scope, error)
+            raise
+
+    return __call__
+
+
+def _note_scope(root: Any, scope: Scope) -> None:
+    """
+    Note a scope that is not the request's own, if it was made from it.
+    """
+    try:
+        if scope["type"] == "http" and isinstance(root, _http.ServedOperation) and root.is_own(scope):
+            if isinstance(root, AsgiOperation):
+                root.routed = scope
+            else:
+                root.inner = scope
+    except Exception as error:  # of a scope that is none
+        recorder.failed("route", error)
+
+
+def _note_error(scope: Scope, error: Exception) -> None:
+    """
+    Note an exception that leaves a router: a middleware around it may answer it.
+    """
+    root = _http.request_here()
+    if root is not None and root.is_own(scope) and not isinstance(error, HTTPException):
+        _http.note_exception(error)
+
+
+def _noting_handled(look_up: Any) -> Any:
+    """
+    Note an exception that has a handler: should that answer with a 500, it has a name.
+    """
+
+    def look_up_noting(exc_handlers: Any, exc: Exception) -> Any:
+        if not isinstance(exc, HTTPException):
+            _http.note_exception(exc)
+        return look_up(exc_handlers, exc)
+
+    return look_up_noting
 
 
 _observed: WeakSet[Starlette] = WeakSet()

@@ -4,7 +4,9 @@ Observe WSGI applications: all of their timing, endings and ids, for every WSGI 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
 from typing import Any, TypeAlias
 
 from obskit.context import current
@@ -22,24 +24,26 @@ Environ: TypeAlias = dict[str, Any]
 Headers: TypeAlias = list[tuple[str, str]]
 StartResponse: TypeAlias = Callable[..., Callable[[bytes], object]]
 Application: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
-Route: TypeAlias = Callable[[Environ], str | None]
+Route: TypeAlias = Callable[[Environ], _http.Found]
+RouteOfError: TypeAlias = Callable[[BaseException], _http.Found]
 
 _plan = recorder.plan(HttpOperation)
-_enter, _leave = current.set, current.reset
+_current, _enter, _leave = current.get, current.set, current.reset
 _INVALID = -1
 _NO_LENGTH = -1
 
 
-class WsgiOperation(HttpOperation):
+class WsgiOperation(_http.ServedOperation):
     """
     Be one request seen from WSGI: the operation, and the `start_response` that watches it.
     """
 
     # Filled by `ObskitMiddleware.__call__()`: a constructor in Python would be a further call for every request.
-    __slots__ = ("_declared", "_front", "_start_response", "_write", "environ", "request", "whole")
+    __slots__ = ("_declared", "_front", "_start_response", "_write", "environ", "prefix", "request", "whole")
     __init__ = object.__init__
 
     environ: Environ
+    prefix: str  # where the application is mounted, as it stands in its templates
     request: Any  # the framework's, while its integration keeps it here; unset, or None, else
     whole: int | None  # size of a reply that lies in memory and needs no watching; None: it is not known to
     _start_response: StartResponse
@@ -52,8 +56,18 @@ class WsgiOperation(HttpOperation):
         Give the endpoint as soon as routing is over.
         """
         if self.endpoint is UNMATCHED:
-            _http.locate(self, self._front.route, self.environ)
+            if self.rare is not None and self.inner is not None:
+                _http.locate(self, _bridged, self)
+            else:
+                _http.locate(self, self._front.route, self.environ)
         return self.endpoint
+
+    def below(self, mounted: str) -> str:
+        """
+        Give the part of a template that stands for where an application is mounted: inside of us, or before.
+        """
+        mounted = _http.text_of(mounted)
+        return _http.shown(mounted) if mounted and self.path.startswith(mounted) else self.prefix
 
     def header(self, name: str) -> str | None:
         """
@@ -92,6 +106,8 @@ class WsgiOperation(HttpOperation):
                 self.status = int(status[:3])
             except (ValueError, TypeError):
                 self.status = _INVALID
+            if self.rare is not None:
+                self.settle()
         self.locate()
         self._declared, mine = _NO_LENGTH, False
         headers = list(headers)  # ours: the application may give the same list again, or an iterator
@@ -180,12 +196,16 @@ class WsgiOperation(HttpOperation):
         _http.mark(error, self)
         if self.ended:
             return
-        if isinstance(error, Exception):
+        self.locate()
+        if self.endpoint is UNMATCHED:
+            _http.locate(self, self._front.route_of_error, error)
+        is_leaving = _http.is_leaving(error)
+        if not is_leaving:
             self.exception = self.error = type(error).__name__
         if self.bytes_sent:
             self.aborted = True
         else:
-            self.status = 500 if isinstance(error, Exception) else 499
+            self.status = 499 if is_leaving else 500
         self.end()
 
 
@@ -378,6 +398,60 @@ def _sized(op: WsgiOperation, body: Iterable[bytes]) -> _SizedReply:
     return reply
 
 
+def _bridged(op: WsgiOperation) -> _http.Found:
+    """
+    Ask the ASGI framework that a bridge leads to.
+    """
+    scope = op.inner
+    found: str | None = import_module("obskit.integrations.starlette").route_of(scope)
+    return None if found is None else (found, scope.get("app_root_path", scope.get("root_path", "")))
+
+
+class _Frameworks:
+    """
+    Ask Flask, whatever stands between it and the middleware; Django tells by itself, once it is asked to.
+    """
+
+    def __init__(self) -> None:
+        self._modules = 0
+        self._found: list[Any] = []
+        self._watched: set[str] = set()
+
+    def watch(self) -> None:
+        """
+        Find the frameworks that have been imported.
+        """
+        for library, integration in (("django.core.handlers.base", "django.watched"), ("flask.app", "flask")):
+            if library in sys.modules and library not in self._watched:
+                self._watched.add(library)
+                found = import_module(f"obskit.integrations.{integration}")
+                found.watch()
+                if hasattr(found, "route_of"):
+                    self._found.append(found)
+        self._modules = len(sys.modules)
+
+    def route_of(self, environ: Environ) -> _http.Found:
+        """
+        Tell the route, where one of them knows it.
+        """
+        if len(sys.modules) != self._modules:
+            self.watch()
+        for framework in self._found:
+            found: _http.Found = framework.route_of(environ)
+            if found is not None:
+                return found
+        return None
+
+    def route_of_error(self, error: BaseException) -> _http.Found:
+        """
+        Tell the route that an exception came from.
+        """
+        return next(filter(None, (framework.route_of_error(error) for framework in self._found)), None)
+
+
+_frameworks = _Frameworks()
+
+
 class ObskitMiddleware(_http.Front[Application]):
     """
     Observe a WSGI application, and answer `/metrics` and `/health` in front of it.
@@ -385,23 +459,38 @@ class ObskitMiddleware(_http.Front[Application]):
     Args:
         app: The application.
         route: Tells the matched template from the environ while the reply starts; integrations give theirs.
+        route_of_error: Tells it from an exception that has left the application, and taken what `route` asks along.
         **settings: As for `obskit.configure()`; none joins the runtime that stands, or makes one with defaults.
     """
 
-    def __init__(self, app: Application, *, route: Route | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        app: Application,
+        *,
+        route: Route | None = None,
+        route_of_error: RouteOfError | None = None,
+        **settings: Any,
+    ) -> None:
         # Whether the framework's integration tells status, length, route and id, so that nothing need watch the start.
         self.told = False
         super().__init__(app, over_wsgi)
-        self.route = route or _http.no_route
+        self.route = route or _frameworks.route_of
+        self.route_of_error = route_of_error or (_frameworks.route_of_error if route is None else _http.nothing)
         configure(**settings)
         follow(self)
+        if route is None:
+            _frameworks.watch()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """
         Serve one request.
         """
-        if MARK in environ or not self.active:
-            return self.app(environ, self._telling(environ, start_response))
+        if MARK in environ or not self.active or _current() is not None:
+            root = _http.request_here() if self.active else None
+            if root is not None and root.is_own(environ):
+                return self.app(environ, self._telling(root, environ, start_response))
+            if MARK in environ or not self.active:
+                return self.app(environ, start_response)
         path = environ.get("PATH_INFO", "")
         if path in self.paths:
             return self._answer(environ, start_response, path)
@@ -413,6 +502,11 @@ class ObskitMiddleware(_http.Front[Application]):
         op.ended = False
         op.method = METHOD_LABELS[environ["REQUEST_METHOD"]]
         op.path = path
+        op.prefix = ""
+        if environ.get("SCRIPT_NAME"):
+            op.prefix, op.path = _http.shown(_http.text_of(environ["SCRIPT_NAME"])), environ["SCRIPT_NAME"] + path
+        if not op.path.isascii():
+            op.path = _http.text_of(op.path)
         op.endpoint = UNMATCHED
         op.status = op.bytes_sent = 0
         op.environ = environ
@@ -421,8 +515,6 @@ class ObskitMiddleware(_http.Front[Application]):
         if "wsgi.file_wrapper" in environ and not isinstance(environ["wsgi.file_wrapper"], type):
             environ["wsgi.file_wrapper"] = _FileWrapper(environ["wsgi.file_wrapper"])
         if self.heads:
-            if not path.isascii():  # PEP 3333: it is bytes in disguise
-                op.path = path.encode("latin-1", "replace").decode("utf-8", "replace")
             op.client = environ.get("REMOTE_ADDR")
             op.agent = environ.get("HTTP_USER_AGENT")
             if self.trusted:
@@ -471,16 +563,16 @@ class ObskitMiddleware(_http.Front[Application]):
                 _plan.finish_too(op)
         return body
 
-    def _telling(self, environ: Environ, start_response: StartResponse) -> StartResponse:
+    def _telling(self, root: _http.ServedOperation, environ: Environ, start_response: StartResponse) -> StartResponse:
         """
         Tell the route to whatever observes this request outside of us already.
         """
-        operation = current.get()
-        root = operation.root if operation is not None else None
 
         def start(status: str, headers: Headers, exc_info: Any = None) -> Callable[[bytes], object]:
-            if isinstance(root, HttpOperation):
-                _http.locate(root, self.route, environ)
+            try:
+                root.note(self.route(environ))
+            except Exception as error:
+                recorder.failed("route", error)
             return start_response(status, headers, exc_info) if exc_info else start_response(status, headers)
 
         return start

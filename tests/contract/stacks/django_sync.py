@@ -31,4 +31,4 @@ def steered(scene: Scene):
     ]
 
 
-STACK = Stack("django_sync", "wsgi", build, angled, CAN | {"whole replies"})
+STACK = Stack("django_sync", "wsgi", build, angled, CAN | {"whole replies", "prefix"})

@@ -103,4 +103,4 @@ def add_steered_views(app: Flask, scene: Scene) -> None:
         return "x" * size
 
 
-STACK = Stack("flask", "wsgi", build, angled, frozenset({"error page", "options", "whole replies"}))
+STACK = Stack("flask", "wsgi", build, angled, frozenset({"error page", "options", "whole replies", "prefix"}))

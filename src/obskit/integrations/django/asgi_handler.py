@@ -30,10 +30,10 @@ def _noting(resolve: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def resolve_request(request: Any) -> Any:
         match = resolve(request)
         op: Any = current.get()
-        if type(op) is asgi.AsgiOperation and op.endpoint is UNMATCHED:
+        if type(op) is asgi.AsgiOperation and op.endpoint is UNMATCHED and not op.nested and request.scope is op.scope:
             op.endpoint = template(match.route)  # what nearly every request needs of `note_route()`, without the call
         else:
-            note_route(match)
+            note_route(request)
         return match
 
     return resolve_request

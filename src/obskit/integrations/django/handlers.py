@@ -14,7 +14,8 @@ from obskit.context import current
 from obskit.integrations import _http, wsgi
 from obskit.integrations._http import ID_HEADER, ID_HEADER_LOWER
 from obskit.integrations.django.routes import note_route, template, templates
-from obskit.operation import UNMATCHED, HttpOperation
+from obskit.integrations.django.watched import note_exception, watch_exceptions
+from obskit.operation import UNMATCHED
 from obskit.runtime import Runtime
 
 
@@ -23,6 +24,7 @@ def instrument(handler: Any, runtime: Runtime) -> Any:
     Observe a Django handler: it comes back wrapped.
     """
     _refuse_taken(runtime)
+    watch_exceptions()
     if any(base.__module__ == "django.core.handlers.asgi" for base in type(handler).__mro__):
         # Not before it is asked for: with Django's ASGI handler imported, each request over WSGI takes 1 us longer.
         from obskit.integrations.django.asgi_handler import instrument_asgi
@@ -44,8 +46,7 @@ def _telling(get_response: Callable[[Any], Any]) -> Callable[[Any], Any]:
         op: Any = current.get()
         if type(op) is not wsgi.WsgiOperation:
             response = get_response(request)
-            if request.resolver_match is not None:
-                note_route(request.resolver_match)
+            note_route(request)
             return response
         op.request = request
         response = get_response(request)
@@ -53,8 +54,10 @@ def _telling(get_response: Callable[[Any], Any]) -> Callable[[Any], Any]:
         if op.endpoint is UNMATCHED:
             match = request.resolver_match
             if match is not None:
-                op.endpoint = template(match.route)
+                op.endpoint = op.prefix + template(match.route)
         op.status = response.status_code
+        if op.rare is not None:
+            op.settle()
         if op.correlation_id is not None:
             try:
                 response.headers._store[ID_HEADER_LOWER] = ID_HEADER, op.correlation_id  # but for the checks of it
@@ -73,14 +76,14 @@ def _telling(get_response: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return telling
 
 
-def _route_of(environ: Any) -> str | None:
+def _route_of(environ: Any) -> _http.Found:
     """
     Read the route while the view runs, from the request that its operation has for that long.
     """
     operation: Any = current.get()
     request = getattr(operation.root, "request", None) if operation is not None else None
     match = request.resolver_match if request is not None else None
-    return None if match is None else template(match.route)
+    return None if match is None else (template(match.route), environ.get("SCRIPT_NAME", ""))
 
 
 def _refuse_taken(runtime: Runtime) -> None:
@@ -91,13 +94,13 @@ def _refuse_taken(runtime: Runtime) -> None:
     _http.refuse_taken(runtime, routes)
 
 
-def _unhandled(**signal: Any) -> None:
+def _unhandled(request: Any = None, **signal: Any) -> None:
     """
-    Note the exception that Django turns into a 500 itself; it is being handled while the signal is sent.
+    Note the exception that Django turns into a 500 itself, or lets through; it is being handled meanwhile.
     """
-    operation, error = current.get(), sys.exc_info()[1]
-    if error is not None and operation is not None and isinstance(operation.root, HttpOperation):
-        operation.root.exception = operation.root.error = type(error).__name__
+    error = sys.exc_info()[1]
+    if error is not None and request is not None:
+        note_exception(error, request)
 
 
 got_request_exception.connect(_unhandled, dispatch_uid="obskit")

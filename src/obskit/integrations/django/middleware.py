@@ -19,6 +19,7 @@ from obskit.integrations._http import MARK
 from obskit.integrations._start import configure
 from obskit.integrations.django.operation import DjangoOperation, TimedOperation
 from obskit.integrations.django.routes import note_route, own_prefixes, tell_taken
+from obskit.integrations.django.watched import watch_exceptions
 from obskit.operation import HttpOperation
 from obskit.recorder import recorder
 from obskit.runtime import Runtime, follow
@@ -61,6 +62,7 @@ class ObskitMiddleware(_http.Follower):
             self.process_view = _process_view_async
         super().__init__()
         runtime = configure_from_settings()
+        watch_exceptions()
         if not runtime.settings.enabled:
             raise MiddlewareNotUsed("obskit is off: enabled=False")
         follow(self)
@@ -130,6 +132,8 @@ class ObskitMiddleware(_http.Follower):
         carrier = getattr(request, "scope", None) or request.META
         if MARK in carrier or not self.active:
             return None
+        if current.get() is not None and (root := _http.request_here()) is not None and root.is_own(carrier):
+            return None
         path = request.path_info
         if (self.skip is not None and self.skip(path)) or self._is_own(path):
             return None
@@ -167,8 +171,8 @@ def _log(response: Any, request: Any) -> None:
 
 
 def _process_view(request: Any, view: Any, args: Any, kwargs: Any) -> None:
-    note_route(request.resolver_match)
+    note_route(request)
 
 
 async def _process_view_async(request: Any, view: Any, args: Any, kwargs: Any) -> None:
-    note_route(request.resolver_match)
+    note_route(request)

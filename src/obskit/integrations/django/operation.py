@@ -8,6 +8,7 @@ ends with its last piece, or when Django closes it.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from importlib import import_module
 from typing import Any
 
 from obskit.context import current
@@ -15,7 +16,7 @@ from obskit.endings import end_later
 from obskit.integrations import _http, _server_timing
 from obskit.integrations._http import ID_HEADER
 from obskit.integrations.wsgi import _NO_LENGTH, WsgiOperation, _Reply, left
-from obskit.operation import HttpOperation
+from obskit.operation import UNMATCHED, HttpOperation
 from obskit.recorder import recorder
 
 
@@ -28,7 +29,7 @@ class DjangoOperation(WsgiOperation):
 
     def __init__(self, request: Any, front: Any, asynchronous: bool = False) -> None:
         environ = request.META
-        HttpOperation.__init__(self, environ["REQUEST_METHOD"], request.path_info)
+        HttpOperation.__init__(self, environ["REQUEST_METHOD"], request.path)
         self.environ = environ
         self._front = front
         forwarded = environ.get("HTTP_X_FORWARDED_FOR")
@@ -36,9 +37,24 @@ class DjangoOperation(WsgiOperation):
         self.agent = environ.get("HTTP_USER_AGENT")
         self._declared = _NO_LENGTH
         self._scope: Any = getattr(request, "scope", None)
+        self.prefix = "" if self._scope is not None else _http.shown(environ.get("SCRIPT_NAME", ""))
         self._asynchronous = asynchronous
         self._gathered = False
         self._complete = False
+
+    def locate(self) -> str:
+        """
+        Give the endpoint as soon as routing is over; before that, what Django is mounted in.
+        """
+        if self.endpoint is UNMATCHED and self._scope is not None and "router" in self._scope:
+            _http.locate(self, import_module("obskit.integrations.asgi").framework_route, self._scope)
+        return self.endpoint
+
+    def below(self, mounted: str) -> str:
+        """
+        Give the part of a template that stands for where Django is mounted; the deployment's prefix is none on ASGI.
+        """
+        return self.prefix if self._scope is not None else super().below(mounted)
 
     @property
     def scheme(self) -> str:
@@ -52,6 +68,7 @@ class DjangoOperation(WsgiOperation):
         Take the status, set the id, and end: now, or with the stream.
         """
         self.status = response.status_code
+        self.settle()
         if self.correlation_id is not None:
             response.headers[ID_HEADER] = self.correlation_id
         if response.streaming:
@@ -103,7 +120,7 @@ class DjangoOperation(WsgiOperation):
         if self.ended or not (self._asynchronous and self.status):
             super().raised(error)
             return
-        if isinstance(error, Exception):
+        if not _http.is_leaving(error):
             self.exception = self.error = type(error).__name__
         self.aborted = True
         self.end()

@@ -10,9 +10,7 @@ from typing import Any
 
 from django.urls import get_resolver
 
-from obskit.context import current
 from obskit.integrations import _http
-from obskit.operation import UNMATCHED, HttpOperation
 from obskit.recorder import recorder
 
 # How `urls.py` writes its one route.
@@ -28,19 +26,18 @@ def template(route: str) -> str:
     return "/" + (route[:-1] if route.endswith("$") and not route.endswith(r"\$") else route)
 
 
-def note_route(match: Any) -> None:
+def note_route(request: Any) -> None:
     """
     Give the request that is observed here its endpoint, before its view runs, unless the application has said it.
     """
-    operation = current.get()
-    if operation is None:
+    root, match = _http.request_here(), request.resolver_match
+    if root is None or match is None:
         return
-    root = operation.root
-    if isinstance(root, HttpOperation) and root.endpoint is UNMATCHED:
-        try:
-            root.endpoint = template(match.route)
-        except Exception as error:
-            recorder.failed("route", error)
+    try:
+        if root.is_own(getattr(request, "scope", None) or request.META):
+            root.note((template(match.route), request.META.get("SCRIPT_NAME", "")))
+    except Exception as error:
+        recorder.failed("route", error)
 
 
 def templates() -> Iterator[str]:

@@ -1,0 +1,64 @@
+"""
+Note what every handler of Django's finds and catches, also of those that were not given to obskit themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
+from django.core.handlers.base import BaseHandler
+from django.http import Http404
+
+from obskit.integrations import _http
+from obskit.integrations._patches import Patches
+from obskit.integrations.django.routes import note_route
+
+patches = Patches()
+# What Django answers with 400, 403 and 404 is no failure.
+_ANSWERS = (Http404, PermissionDenied, BadRequest, SuspiciousOperation)
+
+
+def watch() -> None:
+    """
+    Note routes in handlers behind whatever middleware.
+    """
+    patches.put(BaseHandler, "resolve_request", _noting_route)
+    watch_exceptions()
+
+
+def watch_exceptions() -> None:
+    """
+    Note exceptions that a middleware is about to answer: should that be with a 500, they have a name.
+    """
+    patches.put(BaseHandler, "process_exception_by_middleware", _noting_exception)
+
+
+def _noting_route(resolve: Callable[..., Any]) -> Callable[..., Any]:
+    def resolve_request(self: Any, request: Any) -> Any:
+        match = resolve(self, request)
+        note_route(request)
+        return match
+
+    return resolve_request
+
+
+def _noting_exception(process: Callable[..., Any]) -> Callable[..., Any]:
+    def process_exception_by_middleware(self: Any, exception: Exception, request: Any) -> Any:
+        note_exception(exception, request)
+        return process(self, exception, request)
+
+    return process_exception_by_middleware
+
+
+def note_exception(error: BaseException, request: Any) -> None:
+    """
+    Note an exception, and the route it came from, with the request that is answered here.
+    """
+    root = _http.request_here()
+    if root is None or not root.is_own(getattr(request, "scope", None) or request.META):
+        return
+    if not isinstance(error, _ANSWERS):
+        _http.note_exception(error)
+    note_route(request)
