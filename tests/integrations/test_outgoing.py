@@ -4,6 +4,7 @@ Outgoing calls carry the ids to the hosts of `propagate_to`, and to nobody else.
 
 import asyncio
 import importlib
+import io
 import json
 import sys
 import threading
@@ -205,6 +206,31 @@ def test_a_prepared_request_is_sent_whatever_its_headers_are(shape, port, in_req
 
     assert arrived["x-correlation-id"] == ("id-1" if shape == "nothing" else "its own")
     assert TRACE == arrived["traceparent"]
+
+
+def test_a_double_at_the_adapter_gets_what_the_session_gives(monkeypatch, in_request):
+    """
+    What a test has put in the adapter's place may take the rest by keywords alone, as sessions give it.
+    """
+    requests = pytest.importorskip("requests")
+    seen = []
+
+    def double(self, request, **given):
+        seen.append((request.headers["x-correlation-id"], sorted(given)))
+        reply = requests.Response()
+        reply.status_code, reply.raw, reply.url = 200, io.BytesIO(), request.url
+        return reply
+
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", double)
+    obskit.instrument_requests()
+    try:
+        with isolated_runtime(propagate_to=["127.0.0.1"]), requests.Session() as session:
+            session.trust_env = False
+            session.get("http://127.0.0.1/")
+    finally:
+        obskit.uninstrument_requests()
+
+    assert seen == [("id-1", ["cert", "proxies", "stream", "timeout", "verify"])]
 
 
 def test_headers_that_nobody_has_thought_of_stop_no_call(in_request):

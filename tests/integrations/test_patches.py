@@ -3,6 +3,7 @@ Everything that obskit puts into other libraries looks to them as what stood the
 """
 
 import asyncio
+import contextlib
 import copy
 import functools
 import gc
@@ -17,8 +18,9 @@ import pytest
 
 import obskit
 from obskit.errors import MissingExtraError
-from obskit.integrations._alike import alike, outside
+from obskit.integrations._alike import alike, fits, outside
 from obskit.integrations._patches import Patches
+from obskit.recorder import recorder
 from obskit.testing import isolated_runtime
 
 # Imported first: some hooks wait for that.
@@ -205,6 +207,69 @@ def test_taken_back_a_patch_leaves_nothing():
     patches.take_back()
     assert dict(vars(Owner)) == before
     assert "plain" not in vars(Below)
+
+
+def of_a_later_version(function):
+    """
+    Make a function with the parameters of another, and one more by name.
+    """
+    asked = inspect.signature(function)
+    kinds = list(asked.parameters.values())
+    more = kinds.pop() if kinds and kinds[-1].kind is inspect.Parameter.VAR_KEYWORD else None
+    added = inspect.Parameter("added_later", inspect.Parameter.KEYWORD_ONLY, default=None)
+
+    def later(*args, **kwargs): ...
+
+    later.__signature__ = asked.replace(parameters=[*kinds, added, *filter(None, [more])])
+    return later
+
+
+def test_a_parameter_of_a_later_version_breaks_no_call(patched, monkeypatch):
+    """
+    Whatever is patched may be given a parameter by the next version of its library: what cannot take it is left alone.
+    """
+    stood = [(owner, name, before) for owner, name, before, _ in patched if inspect.isfunction(before)]
+    for name in HOOKS:
+        with contextlib.suppress(MissingExtraError):
+            getattr(obskit, f"un{name}")()
+    later = {(owner, name): of_a_later_version(before) for owner, name, before in stood}
+    for (owner, name), function in later.items():
+        monkeypatch.setattr(owner, name, function)
+    monkeypatch.setattr(recorder, "strict", False)
+    for name in HOOKS:
+        with contextlib.suppress(MissingExtraError):
+            getattr(obskit, name)()
+    refusing = []
+    for (owner, name), function in later.items():
+        stands = vars(owner)[name]
+        ours = stands.__globals__.get("_ours", stands)
+        vars(ours).pop("__signature__", None)  # what it says for the other, and not what it takes
+        if stands is not function and not fits(function, ours):
+            refusing.append((owner, name))
+    for name in HOOKS:
+        with contextlib.suppress(MissingExtraError):
+            getattr(obskit, f"un{name}")()
+
+    assert refusing == []
+    assert all(vars(owner)[name] is function for (owner, name), function in later.items())
+
+
+def test_what_has_unknown_parameters_is_left_alone_and_told():
+    """
+    Such a function stays as it is, and the failure is counted and logged.
+    """
+
+    class Owner:
+        def send(self, request, *, later=None):
+            return request, later
+
+    before, patches = Owner.send, Patches()
+    with isolated_runtime(strict=False) as runtime:
+        patches.put(Owner, "send", lambda original: lambda self, request: original(self, request))
+        told = runtime.value("obskit_errors_total", sink="patches")
+
+    assert (Owner.send, told) == (before, 1.0)
+    assert list(patches) == []
 
 
 def plain(a, b=2, *rest, c, d=4, **more): ...

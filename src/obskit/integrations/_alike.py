@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR, CO_VARARGS, CO_VARKEYWORDS
+from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR, CO_VARARGS, CO_VARKEYWORDS, Parameter, signature
 from textwrap import indent
 from types import CodeType, FunctionType
 from typing import Any
@@ -55,6 +55,24 @@ def alike(original: Any, ours: Any) -> Any:
         ours = wraps(original)(_forwarding(original.__code__, ours))
     ours.__defaults__, ours.__kwdefaults__ = original.__defaults__, original.__kwdefaults__
     return ours
+
+
+def fits(original: Any, ours: Any) -> bool:
+    """
+    Tell whether `ours` takes all that `original` takes: a later version of a library may have given it a parameter.
+
+    What tells no signature takes whatever it is given.
+    """
+    try:
+        theirs, own = signature(original).parameters.values(), signature(ours, follow_wrapped=False)
+    except (TypeError, ValueError):
+        return True
+    positional = [p for p in theirs if p.kind in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)]
+    try:
+        own.bind(*positional, **{p.name: p for p in theirs if p.kind is Parameter.KEYWORD_ONLY})
+    except TypeError:
+        return False
+    return True
 
 
 def outside(code: CodeType) -> tuple[object, ...]:

@@ -9,7 +9,8 @@ from inspect import getattr_static
 from threading import RLock
 from typing import Any
 
-from obskit.integrations._alike import alike
+from obskit.integrations._alike import alike, fits
+from obskit.recorder import recorder
 
 _ABSENT = object()
 
@@ -40,7 +41,8 @@ class Patches:
         """
         Put `around(what stands there)` into an attribute of a module, class or object, once; None stands for nothing.
 
-        What stands there then looks as before to those who inspect it: a static method stays one.
+        What stands there then looks as before to those who inspect it: a static method stays one. A function with
+        parameters that ours does not know is left alone, and `obskit_errors_total` and a line tell that.
         """
         with self._lock:
             if (id(owner), name) in self._made:
@@ -49,6 +51,9 @@ class Patches:
             holder = type(found) if isinstance(found, (staticmethod, classmethod)) else None
             original = found if holder is None else found.__func__
             ours = around(original)
+            if original is not None and not fits(original, ours):
+                recorder.failed("patches", TypeError(f"{original!r} has parameters that obskit does not know"))
+                return
             if original is not None:
                 ours = alike(original, ours)
             if holder is not None:
