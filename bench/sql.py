@@ -16,7 +16,7 @@ from itertools import count
 from time import thread_time_ns
 
 from bench.figures import keep
-from obskit.db.fingerprint import fingerprint
+from obskit.db.fingerprint import shape
 from obskit.db.literals import lexicon, mask
 from obskit.db.statement import Statements, summarize
 from obskit.db.tables import read, scan
@@ -125,7 +125,7 @@ def _uncut(sql: str, dialect: str) -> None:
     text = mask(sql, lexicon(dialect))
     tokens = scan(text, dialect)
     read(tokens, dialect)
-    fingerprint(tokens, "")
+    shape(tokens, "")
 
 
 def _hostile(sizes: list[int]) -> list[str]:

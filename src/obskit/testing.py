@@ -230,7 +230,7 @@ class Queries:
     """
 
     def __init__(self) -> None:
-        self._seen: list[tuple[str, str, str]] = []
+        self._seen: list[tuple[str, str, str, bool]] = []
 
     def __len__(self) -> int:
         return len(self._seen)
@@ -240,13 +240,17 @@ class Queries:
         Take a query.
         """
         name = op.statement.summary or f"{op.operation} {op.table}".strip() or op.system
-        self._seen.append((op.statement.fingerprint, name, call_site() or "<unknown>"))
+        self._seen.append((op.statement.fingerprint, name, call_site() or "<unknown>", op.statement.is_batch))
 
-    def repeated(self) -> list[tuple[int, str, str]]:
+    def repeated(self, batches: bool = True) -> list[tuple[int, str, str]]:
         """
         Count the queries of each statement and line: how many, summary and line, the most frequent first.
+
+        Args:
+            batches: False leaves out what asks for much at once.
         """
-        return [(times, name, where) for (_, name, where), times in Counter(self._seen).most_common()]
+        seen = [query for query in self._seen if batches or not query[-1]]
+        return [(times, name, where) for (_, name, where, _), times in Counter(seen).most_common()]
 
     def render(self) -> str:
         """
@@ -298,7 +302,7 @@ def no_n_plus_one(limit: int | None = None, allow: Sequence[str] = ()) -> Iterat
     allowed = (*allow, *settings.n_plus_one_allow)
     found = [
         f"\n  {times} x {name}  {where}"
-        for times, name, where in queries.repeated()
+        for times, name, where in queries.repeated(batches=False)
         if most is not None and times > most and not is_allowed(where, allowed)
     ]
     if found:

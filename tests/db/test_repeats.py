@@ -2,12 +2,15 @@
 N+1: the same statement from the same line, more than so many times in one request.
 """
 
+import sqlite3
 import threading
+from contextlib import closing
 from contextvars import copy_context
 
 import pytest
 
 import obskit
+from obskit.db import summarize
 from obskit.db.observe import begin, end
 from obskit.db.repeats import is_allowed
 from obskit.db.source import Source
@@ -305,3 +308,106 @@ def test_no_n_plus_one_can_be_stricter_and_allow():
             twice(limit=1)
     with isolated_runtime(n_plus_one_allow=["room"]):
         twice(limit=1)
+
+
+PLACEHOLDERS = ["?", "%s", "%(id_{n})s", "$1", ":id_{n}", "CAST(? AS INTEGER)", "$1::UUID", "lower(%s)", "({n}, 'x')"]
+
+
+def items(item, count):
+    return ", ".join(item.format(n=n) for n in range(count))
+
+
+BATCHES = [
+    *(f"select * from rooms where id in ({items(item, 21)})" for item in (*PLACEHOLDERS, "{n}", "'a,{n}'")),
+    "select * from rooms where id not in (1, 2) and building in (" + items("?", 21) + ") and floor = ?",
+    "select * from rooms where id in (" + items("'{n}'", 9000) + ")",
+    "select * from rooms where id in (" + items("?", 9000) + ")",
+    "insert into rooms (name) values (?), (?)",
+    "insert into rooms (name, at) values ('x', coalesce(cast(? as date), now())), ('y', null)",
+    "insert into rooms select p0::int from (values ($1::int, 0), ($2::int, 1)) as s(p0, n) returning id",
+    "insert into rooms (name) select ? union all select ?",
+    "insert into rooms (name) select * from unnest(%s)",
+    "update rooms set name = case when id = ? then ? else name end where id in (" + items("?", 21) + ")",
+    *("savepoint s1", "release savepoint s1", "rollback to savepoint s1"),
+]
+ONE_BY_ONE = [
+    *(f"select * from rooms where id in ({items(item, 20)})" for item in (*PLACEHOLDERS, "{n}", "'a,{n}'")),
+    "insert into rooms (name) values (?)",
+    "select * from rooms where id in (select room from plants where kind in (1, 2))",
+    "select a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w from rooms where id = ?",
+]
+
+
+@pytest.mark.parametrize("sql", BATCHES, ids=lambda sql: sql[:60])
+def test_the_remedy_is_no_fault(in_request, sql):
+    """
+    What asks for much at once, or writes several rows, is no N+1 however often it comes; nor are savepoints.
+    """
+    with isolated_runtime() as isolated, no_n_plus_one(limit=1):
+        with in_request():
+            for _ in range(10):
+                ask(sql)
+
+        assert told(isolated) == []
+
+
+@pytest.mark.parametrize("sql", ONE_BY_ONE, ids=lambda sql: sql[:60])
+def test_short_lists_are_asked_one_by_one(in_request, sql):
+    """
+    Up to twenty items are no batch, and a subquery is no list.
+    """
+    with isolated_runtime() as isolated:
+        with in_request():
+            for _ in range(10):
+                ask(sql)
+
+        assert [line["count"] for line in told(isolated)] == [10]
+
+
+@pytest.mark.parametrize("item", ["$1", "$1::int", "{n}"])
+def test_long_arrays_of_postgresql_are_batches(item):
+    """
+    An ARRAY counts as a list of an IN does.
+    """
+    sql = "select * from rooms where id = any(array[{}])"
+
+    assert [summarize(sql.format(items(item, count))).is_batch for count in (20, 21)] == [False, True]
+
+
+def test_batches_do_not_stand_for_what_is_asked_one_by_one(in_request):
+    """
+    The same statement with a long and with a short list has one fingerprint, and only the short ones are counted.
+    """
+    with isolated_runtime() as isolated:
+        with in_request():
+            for number in range(12):
+                ask(f"select * from rooms where id in ({items('?', 30 if number % 2 else 3)})")
+
+        assert [line["count"] for line in told(isolated)] == [6]
+
+
+def test_many_rows_by_one_call_of_the_driver_are_a_batch(in_request):
+    """
+    `executemany()` does the work of many statements, and so is none that is repeated.
+    """
+    with isolated_runtime() as isolated:
+        obskit.instrument_sqlite3()
+        with in_request(), closing(sqlite3.connect(":memory:")) as connection:
+            connection.execute("create table rooms (id)")
+            for _ in range(10):
+                connection.executemany("insert into rooms values (?)", [(1,), (2,)])
+        obskit.uninstrument_sqlite3()
+
+        assert told(isolated) == []
+
+
+def test_marks_in_a_transaction_are_no_queries(in_request):
+    """
+    A request's queries do not count its savepoints.
+    """
+    with isolated_runtime(), max_queries(1):
+        with in_request() as op:
+            for sql in ("savepoint a", "select 1", "rollback to a", "release a"):
+                ask(sql)
+
+        assert op.totals.db_queries == 1

@@ -12,6 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from obskit.db import Statement, statement, summarize
+from obskit.db.fingerprint import shape
+from obskit.db.literals import lexicon, mask
+from obskit.db.source import Source
 from obskit.db.statement import CUT, MAX_READ_LENGTH, UNKNOWN, Statements, statements
 from obskit.db.tables import MAX_READ_TOKENS, MAX_SUMMARY_LENGTH, read, scan
 from obskit.testing import isolated_runtime
@@ -54,6 +57,22 @@ def operation_and_table(sql, dialect="postgresql"):
         ("pragma table_info(devices)", ("pragma", "")),
         ("BEGIN IMMEDIATE", ("begin", "")),
         ("savepoint a", ("savepoint", "")),
+        ("vacuum (analyze, verbose) devices", ("vacuum", "devices")),
+        ("analyze (verbose) devices", ("analyze", "devices")),
+        ("cluster (verbose) devices using by_name", ("cluster", "devices")),
+        ("table devices", ("table", "devices")),
+        ("table only app.devices order by name", ("table", "devices")),
+        ("with a as (select * from devices) table a", ("table", "devices")),
+        ("select * from devices union table old", ("select", "devices")),
+        ("{call p(?)}", ("call", "")),
+        ("{? = call p(?, ?)}", ("call", "")),
+        ("from devices", ("select", "devices")),
+        ("from devices select name where id = 1", ("select", "devices")),
+        ("with a as (from devices) from a", ("select", "devices")),
+        ("select trim(from name) from devices", ("select", "devices")),
+        ("summarize devices", ("summarize", "devices")),
+        ("check table devices", ("check", "devices")),
+        ("upsert into devices values (1)", ("upsert", "devices")),
         ("declare c cursor for select * from devices", ("declare", "devices")),
         ("set search_path to x", ("set", "")),
         ("values (1)", ("values", "")),
@@ -175,6 +194,12 @@ def test_the_tables_of_a_statement(sql, expected):
         ("call p(1)", "call p"),
         ("PRAGMA journal_mode", "PRAGMA journal_mode"),
         ("SAVEPOINT s139_x1", "SAVEPOINT"),
+        ("VACUUM (ANALYZE) t", "VACUUM t"),
+        ("TABLE t", "TABLE t"),
+        ("{call p(?)}", "call p"),
+        ("FROM t", "SELECT t"),
+        ("FROM t JOIN u USING (a) SELECT b", "SELECT t u"),
+        ("FROM t UNION TABLE u", "SELECT t u"),
         ("SELECT * FROM t AS t1, t AS t2", "SELECT t t"),
         ("SELECT TOP (10) * FROM t", "SELECT t"),
         ("SELECT * FROM t WHERE a IN ('b', 0xAB,", "SELECT t"),
@@ -383,6 +408,13 @@ SELECT = "select a from t where b"
         [f"{SELECT} in (1)", f"{SELECT} in (1, 'x', 3)", f"{SELECT} IN ($1,$2)", f"{SELECT} in (%s, %s,%s)"],
         [f"{SELECT} in ((1, 2))", f"{SELECT} in ((1, 2), ($1, $2))"],
         [f"{SELECT} = any(array[1])", f"{SELECT} = any(array[1, 2, 3])"],
+        [f"{SELECT} = any(array[$1::int])", f"{SELECT} = any(array[$1::int, $2::int])"],
+        *(
+            [f"{SELECT} in ({', '.join([item] * count)})" for count in (1, 2, 3, 30)]
+            for item in ("$1::UUID", "%s::numeric(10, 2)", "%(a)s::INTEGER", "CAST(:a AS BIGINT)", "'x'::text")
+        ),
+        [f"{SELECT} not in (lower($1), lower($2))", f"{SELECT} not in (lower($1))"],
+        [f"{SELECT} in (($1::int, %s), (3::int, ?)) and c = 1", f"{SELECT} in ((1::int, 2)) and c = 1"],
         ["insert into t values (1, 2)", "insert into t VALUES (%s, %s), (%s, %s), (5, 'x')"],
         ["insert into t values (1, now())", "insert into t values (1, now()), (2, now())"],
         ["savepoint a", "SAVEPOINT b"],
@@ -410,6 +442,7 @@ def test_many_fingerprints():
         *("select a::int from t", "select a::text from t", "insert into t values (1)"),
         *("insert into t values (1, now())", "rollback", "rollback to a", "savepoint a", "release a", "commit"),
         *("begin", "close a", "fetch a", "declare a cursor for select 1", "declare a cursor for select b from t"),
+        *(f"{SELECT} in ($1::int)", f"{SELECT} in ($1::text, $2::text)", f"{SELECT} in (lower($1), upper($1))"),
     ]
 
     assert len(group) == len({summarize(sql).fingerprint for sql in group})
@@ -433,6 +466,39 @@ def test_a_fingerprint_is_the_same_in_every_process():
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
 
     assert summarize("select a from t where b = 2").fingerprint == done.stdout.strip() == "091231dbaea81927"
+
+
+@pytest.mark.parametrize("dialect", ["postgresql", "sqlite", "mysql", "standard"])
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select 1 /* a */", "/* a */ select 1", "select 1/* a */", "select '/*' /* a */", "/* a */", "/**/", "/*/",
+        "select 1 /*/", "select 1 /* a /* b */", "/* a /* b */ */ select 1", "select 1 */",
+        "select 1 /*+ a */", "/*! select */ 1", "/*+ a */ select 1", "select '/* a' || b /* c' */", "/* ' */ select 1",
+        "/* a */" * 1000 + "select 1", "select 1" + "/* a */" * 1000, "select 1 -- /* x */", "-- x\nselect 1 /* a */",
+        "/* it's */ select 'a' /* it's */", "select $$ /* $$ /* */", 'select "/*" /* a */', "select 1 /*!50000 + 2 */",
+    ],
+)  # fmt: skip
+def test_a_comment_that_is_left_out_first_changes_nothing(sql, dialect):
+    """
+    Whether the comment at one end is known before the text is masked or with it, the same is left.
+    """
+    found = Statements(dialect)[sql]
+
+    assert found.text == mask(sql, lexicon(dialect))
+    assert found.fingerprint == shape(scan(found.text, dialect), found.operation).fingerprint
+
+
+def test_statements_with_other_comments_are_one():
+    """
+    A trace's id behind each statement leaves one statement, one object of labels, and nothing more that is kept.
+    """
+    source = Source("postgresql")
+    source.known.clear()
+    labels = {source.known[f"select a from t where b = %s /*traceparent='{number:032x}'*/"] for number in range(100)}
+
+    assert len(labels) == len(source.known) == 1
+    assert labels == {source.known["select a from t where b = %s "]}
 
 
 def test_a_kept_statement_is_the_same_object():

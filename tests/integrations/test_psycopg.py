@@ -7,7 +7,7 @@ import inspect
 import logging
 import os
 import threading
-from contextlib import closing
+from contextlib import closing, nullcontext
 
 import psycopg
 import pytest
@@ -96,6 +96,20 @@ def test_executemany_is_one_query(connection, sink):
     connection.cursor().executemany("insert into plants (name) values (%s)", [("a",), ("b",)])
 
     assert seen(sink) == [("insert", "plants", 2)]
+
+
+@pytest.mark.parametrize("in_pipeline", [False, True])
+def test_rows_that_many_parameters_return_are_added_up(connection, sink, in_pipeline):
+    """
+    `executemany(returning=True)` has a result for each of its parameters, and the query has all of their rows.
+    """
+    cursor = connection.cursor()
+    with connection.pipeline() if in_pipeline else nullcontext():
+        names = [(name,) for name in "abcde"]
+        cursor.executemany("insert into plants (name) values (%s) returning id", names, returning=True)
+
+    assert seen(sink) == [("insert", "plants", 5)]
+    assert [cursor.fetchone() is not None, cursor.nextset()] == [True, True]
 
 
 def test_a_pipeline_times_each_query_by_its_own_result(connection, sink):

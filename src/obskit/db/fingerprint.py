@@ -7,38 +7,66 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from hashlib import blake2b
+from typing import NamedTuple
 
 _DIGEST_BYTES = 8
 
-_item = r"(?:\?|\( \?(?: , \?)*+ \))"
-_row = r"\([^()]*+(?:\([^()]*+\)[^()]*+)*+\)"
+# Of a list with more items than this, or with several rows, nobody asks for one thing after the other.
+MAX_ITEMS = 20
+
+# What stands between two commas: words, and what parentheses hold. None of it is ever given back, so time is linear.
+_inner = r"(?:[^ ()]++ |\( (?:[^ ()]++ )*+\) )*+"
+_item = rf"((?:[^ (),\[\]]++ |\( {_inner}\) )++)"
+_row = r"\([^()]*+(?:\([^()]*+(?:\([^()]*+\)[^()]*+)*+\)[^()]*+)*+\)"
 _parameters = re.compile(r"(?<![^ ])(?:%s|%\(\w+\)s|[?$:]\w++|@@?\w++)(?![^ ])").sub
-_in_lists = re.compile(rf"\bin \( {_item}(?: , {_item})*+(?: ,)?+(?: \)|\Z)").sub
+_in_lists = re.compile(rf"(\bin \( |\[ ){_item}(?:, \2)*+(?:([\])])|(?:, .{{0,200}}+)?\Z)").sub
 _values_lists = re.compile(rf"\bvalues ({_row})(?: , {_row})*+(?: ,(?: \([^()]*+)?+\Z)?+").sub
-_array_lists = re.compile(r"\[ \?(?: , \?)++ \]").sub
 _runs = re.compile(r"\?(?: , \?)++").sub
+# As some databases are given several rows, or one of arrays.
+_other_rows = re.compile(r"union all select \?|from unnest \(").search
 
 
-def fingerprint(tokens: Sequence[str], operation: str) -> str:
+class Shape(NamedTuple):
+    """
+    Say what statements that differ in values alone have in common.
+
+    Attributes:
+        fingerprint: 16 hexadecimal digits.
+        is_batch: Whether this one is about more than `MAX_ITEMS` things, or about several rows.
+    """
+
+    fingerprint: str
+    is_batch: bool
+
+
+def shape(tokens: Sequence[str], operation: str) -> Shape:
     """
     Hash the tokens of a masked statement to 16 hexadecimal digits, the same in every process and version of Python.
 
-    The lists of an IN, of an array and of VALUES count as one item, parameters as values, and the names of savepoints
-    and cursors, which programs make up, do not count.
+    The lists of an IN, of an array and of VALUES count as one item where all are alike, parameters as values, and the
+    names of savepoints and cursors, which programs make up, do not count.
     """
     normal = " ".join(_without_passing_names(tokens, operation)).lower()
     normal = _parameters("?", normal)
-    if " in ( " in normal:
-        normal = _in_lists("in ( ? )", normal)
+    is_batch = operation == "insert" and _other_rows(normal) is not None
+
+    def first_item(found: re.Match[str]) -> str:
+        nonlocal is_batch
+        head, item, end = found.groups()
+        is_batch = is_batch or found[0].count(", " + item) >= MAX_ITEMS
+        return f"{head}{item}{end or (')' if head[0] == 'i' else ']')}"
+
+    def first_row(found: re.Match[str]) -> str:
+        nonlocal is_batch
+        is_batch = is_batch or len(found[0]) > len(found[1]) + len("values ")
+        return f"values {_runs('?', found[1])}"
+
+    if " in ( " in normal or "[ " in normal:
+        normal = _in_lists(first_item, normal + " ").removesuffix(" ")
     if "values (" in normal:
-        normal = _values_lists(_first_row, normal)
-    if "[ ? ," in normal:
-        normal = _array_lists("[ ? ]", normal)
-    return blake2b(normal.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_BYTES).hexdigest()
-
-
-def _first_row(found: re.Match[str]) -> str:
-    return f"values {_runs('?', found[1])}"
+        normal = _values_lists(first_row, normal)
+    digest = blake2b(normal.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_BYTES).hexdigest()
+    return Shape(digest, is_batch)
 
 
 def _without_passing_names(tokens: Sequence[str], operation: str) -> Sequence[str]:

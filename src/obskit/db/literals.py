@@ -17,6 +17,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
+# What follows on the mark of a comment that says how a statement is to be carried out.
+_HINTS = "!+M"
 # How deep PostgreSQL's nested comments are followed; a deeper one hides the rest of its statement.
 _COMMENT_DEPTH = 6
 
@@ -147,25 +149,43 @@ def lexicon(dialect: str) -> Lexicon:
     return _LEXICONS[dialect]()
 
 
-def mask(sql: str, lexicon: Lexicon) -> str:
+def without_comment(sql: str) -> str:
+    """
+    Leave out a comment at the end or at the beginning, where it is plain that it is one; else give the text back.
+
+    Tools write a trace's id there, and make each query another text: this costs a tenth of masking it.
+    """
+    if sql.endswith("*/"):
+        start = sql.rfind("/*")
+        return sql[:start] if start > 0 and sql[start + 2] not in _HINTS else sql
+    if sql.startswith("/*"):
+        end = sql.find("*/", 2)
+        return sql[end + 2 :] if end > 2 and sql[2] not in _HINTS and sql.find("/*", 2, end) < 0 else sql
+    return sql
+
+
+def mask(sql: str, lexicon: Lexicon, items: list[int] | None = None) -> str:
     """
     Replace every literal by `?` and leave the comments out; a statement without any is given back itself.
 
     Time and memory are linear in the length. Nothing that is masked comes back when the result is masked again.
+
+    Args:
+        items: Takes up how many literals each list of an IN had, which becomes one `?`.
     """
-    text = sql if lexicon.kept.fullmatch(sql) else _masked(sql, lexicon)
+    text = sql if lexicon.kept.fullmatch(sql) else _masked(sql, lexicon, items)
     if lexicon.lax and '"' in text:
         text = _lax_text.sub(_without_lax, text)
     return sql if text == sql else text
 
 
-def _masked(sql: str, lexicon: Lexicon) -> str:
+def _masked(sql: str, lexicon: Lexicon, lengths: list[int] | None) -> str:
     parts, is_hinted = [], False
     for piece in lexicon.piece.finditer(sql):
         kept, kind = piece[1], piece.lastgroup
         parts.append(kept)
         if kind == "list":
-            parts.append(_list(sql, piece, lexicon))
+            parts.append(_list(sql, piece, lexicon, lengths))
         elif kind == "text":
             parts.append("?")
         elif kind == "comment":
@@ -182,9 +202,13 @@ def _masked(sql: str, lexicon: Lexicon) -> str:
     return text.replace("*/", " ") if is_hinted else text
 
 
-def _list(sql: str, piece: re.Match[str], lexicon: Lexicon) -> str:
+def _list(sql: str, piece: re.Match[str], lexicon: Lexicon, lengths: list[int] | None) -> str:
     items = piece["list"]
-    if "," not in items or (_in_list(piece[1][-20:]) and _closes(sql, piece.end("list"))):
+    if "," not in items:
+        return "?"
+    if _in_list(piece[1][-20:]) and _closes(sql, piece.end("list")):
+        if lengths is not None:
+            lengths.append(len(lexicon.literal.findall(items)))
         return "?"
     return lexicon.literal.sub("?", items)
 

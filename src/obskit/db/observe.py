@@ -85,12 +85,15 @@ def _end_left(op: DbOperation, at: float) -> None:
     end(op)  # it is as long as the driver took, whenever it was dropped
 
 
-def begin(source: Source, sql: object) -> DbOperation:
+def begin(source: Source, sql: object, many: bool = False) -> DbOperation:
     """
     Make the operation of a hooked query, and start its clock. It is never current: what runs inside is the driver.
 
     Its labels are those of the `observe_db` around it, else of its statement. The hook adds up in `duration_seconds`
     what the driver takes, to the last row, and calls `end()`.
+
+    Args:
+        many: Whether the driver carries it out for many rows at once.
     """
     if waiting:
         drain()
@@ -98,18 +101,18 @@ def begin(source: Source, sql: object) -> DbOperation:
     op = _new(DbOperation)
     op.source = source
     try:
-        op.labels = source.known[sql]
+        op.labels = labels = (source.many if many else source.known)[sql]
     except TypeError:  # it cannot be hashed
-        op.labels = source.unknown
+        op.labels = labels = source.unknown
     op.correlation_id = op.span = op.rare = op.rows = None
     op.duration_seconds = 0.0
-    op.ended = False
+    op.ended = labels.is_mark  # which nobody hears of
     op.parent = parent = current.get()
-    if parent is None:
+    if parent is None or op.ended:
         op._root = op.totals = None
     else:
         inside(op, parent)
-    if plan.start is not nothing:  # Plan.begin(), without the call
+    if plan.start is not nothing and not op.ended:  # Plan.begin(), without the call
         plan.start(op)
     op.started = plan.clock()
     return op

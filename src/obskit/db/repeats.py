@@ -35,8 +35,8 @@ class Repeats:
         """
         Note a statement that the request has made before.
         """
-        if not statement.operation:
-            return  # what was not understood may be anything
+        if not is_asked_one_by_one(statement):
+            return
         frame = calling_frame(4)  # below again(), inside(), begin() and a hook
         filename, line = (frame.f_code.co_filename, frame.f_lineno) if frame is not None else ("", 0)
         key = statement.fingerprint, filename, line
@@ -54,6 +54,13 @@ class Repeats:
         Give the places with more than so many, without those that are allowed.
         """
         return [site for site in self.sites.values() if site.count > limit and not is_allowed(site.where, allowed)]
+
+
+def is_asked_one_by_one(statement: Statement) -> bool:
+    """
+    Tell whether fewer queries could do: a batch is the remedy already, and what was not understood may be anything.
+    """
+    return bool(statement.operation) and not statement.is_batch
 
 
 class Site:

@@ -6,11 +6,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from obskit.db.statement import UNKNOWN, Statement, statements
+from obskit.db.literals import without_comment
+from obskit.db.statement import UNKNOWN, Batch, Statement, statements
 
 # Statements with literals of their own are each a new key; what is dropped is read from the larger cache again.
 MAX_KEYS = 1024
 MAX_KEY_LENGTH = 4096
+# What marks places in transactions is no query: nobody can make fewer of them.
+MARKS = frozenset({"abort", "begin", "commit", "end", "release", "rollback", "savepoint", "start"})
 
 
 class Labels:
@@ -22,13 +25,14 @@ class Labels:
         table: The main table; an empty string is unknown.
         operation: The verb in lower case; an empty string is unknown.
         statement: What is known without the values.
-        fingerprint: Of the statement.
+        fingerprint: Of the statement; batches are counted apart from what is asked one by one.
+        is_mark: Whether it marks a place in a transaction, and is no query.
         given: Whether the application has said table and operation itself.
         owner: Whose figures are kept here, so that the sink that counts queries finds them without a look-up.
         figures: Kept for `owner`.
     """
 
-    __slots__ = ("figures", "fingerprint", "given", "operation", "owner", "statement", "system", "table")
+    __slots__ = ("figures", "fingerprint", "given", "is_mark", "operation", "owner", "statement", "system", "table")
 
     def __init__(
         self, system: str, table: str, operation: str, statement: Statement = UNKNOWN, *, given: bool = False
@@ -37,7 +41,8 @@ class Labels:
         self.table = table
         self.operation = operation
         self.statement = statement
-        self.fingerprint = statement.fingerprint
+        self.fingerprint = statement.fingerprint + "+" if statement.is_batch else statement.fingerprint
+        self.is_mark = statement.operation in MARKS
         self.given = given
         self.owner: Any = None
         self.figures: Any = None
@@ -46,18 +51,28 @@ class Labels:
 class Known(dict[object, Labels]):
     """
     Keep the labels of one system's statements of late by their text: `[sql]` reads those that are not kept.
+
+    Args:
+        is_many: Whether each is carried out for many rows at once.
     """
 
-    def __init__(self, system: str) -> None:
+    def __init__(self, system: str, is_many: bool = False) -> None:
         super().__init__()
         self.system = system
+        self.is_many = is_many
         self._statements = statements(system)
 
     def __missing__(self, sql: object) -> Labels:
         """
         Read a statement; never raises. What cannot be hashed is the dictionary's to refuse.
         """
+        if type(sql) is str and len(sql) <= MAX_KEY_LENGTH:
+            sql = without_comment(sql)
+            if sql in self:
+                return self[sql]
         statement = self._statements[sql]
+        if self.is_many:
+            statement = Batch(*statement)
         labels = Labels(self.system, statement.table, statement.operation, statement)
         if type(sql) is str and len(sql) <= MAX_KEY_LENGTH:
             if len(self) >= MAX_KEYS:
@@ -67,6 +82,7 @@ class Known(dict[object, Labels]):
 
 
 _known: dict[str, Known] = {}
+_many: dict[str, Known] = {}
 
 
 class Source:
@@ -75,17 +91,19 @@ class Source:
 
     Attributes:
         known: The labels of its system's statements.
+        many: Those of statements that are carried out for many rows at once.
         unknown: Those of what is no statement.
         attributes: What spans tell beside the query's own: `db.system.name`, and where they are known `db.namespace`,
             `server.address` and `server.port`. Never a user or a password.
     """
 
-    __slots__ = ("attributes", "known", "unknown")
+    __slots__ = ("attributes", "known", "many", "unknown")
 
     def __init__(
         self, system: str, *, database: str | None = None, host: str | None = None, port: int | str | None = None
     ) -> None:
         self.known = _known.get(system) or _known.setdefault(system, Known(system))
+        self.many = _many.get(system) or _many.setdefault(system, Known(system, is_many=True))
         self.unknown = Labels(system, "", "")
         self.attributes: dict[str, str | int] = {"db.system.name": system}
         if database:

@@ -9,8 +9,8 @@ from sys import getsizeof
 from threading import Lock
 from typing import NamedTuple
 
-from obskit.db.fingerprint import fingerprint, has_passing_name
-from obskit.db.literals import lexicon, mask
+from obskit.db.fingerprint import MAX_ITEMS, has_passing_name, shape
+from obskit.db.literals import lexicon, mask, without_comment
 from obskit.db.tables import read, scan
 from obskit.forks import at_fork
 from obskit.recorder import recorder
@@ -56,8 +56,30 @@ class Statement(NamedTuple):
     text: str
     fingerprint: str
 
+    @property
+    def is_batch(self) -> bool:
+        """
+        Tell whether it asks for, or writes, much at once: by a list of more than 20 items, or several rows of VALUES.
+        """
+        return False
 
-UNKNOWN = Statement("", "", (), "", "", fingerprint((), ""))
+
+class Batch(Statement):
+    """
+    Be a statement that does the work of many.
+    """
+
+    __slots__ = ()
+
+    @property
+    def is_batch(self) -> bool:
+        """
+        Tell that it does.
+        """
+        return True
+
+
+UNKNOWN = Statement("", "", (), "", "", shape((), "").fingerprint)
 
 
 class Statements(dict[object, Statement]):
@@ -100,17 +122,22 @@ class Statements(dict[object, Statement]):
             # A subclass may bring methods of its own. Of a long text the part that is read is the key.
             is_cut = str.__len__(sql) > MAX_READ_LENGTH
             text = str.__getitem__(sql, slice(MAX_READ_LENGTH + 1)) if is_cut else str.__str__(sql)
+            text = text if is_cut else without_comment(text)
             return self.get(text) or self._make(text, is_cut)
         except Exception as error:
             recorder.failed("summary", error)
             return UNKNOWN
 
     def _make(self, sql: str, is_cut: bool) -> Statement:
+        items: list[int] = []  # of each list of literals, of which the masked text shows one
         if is_cut:
-            text = _without_long_list(mask(_without_part_of_word(sql[:MAX_READ_LENGTH]), self._lexicon))
+            masked = mask(_without_part_of_word(sql[:MAX_READ_LENGTH]), self._lexicon, items)
+            text = _without_long_list(masked)
+            items.append((len(masked) - len(text)) // len("?, "))
         else:
-            text = mask(sql, self._lexicon)
+            text = mask(sql, self._lexicon, items)
             if text != sql and (kept := self.get(text)) is not None:
+                kept = _counted(kept, items)
                 self._keep(sql, kept)
                 return kept
         tokens = scan(text, self.dialect)
@@ -118,12 +145,13 @@ class Statements(dict[object, Statement]):
         # A lone surrogate could be sent nowhere.
         shown = text if text.isascii() else text.encode("utf-8", "replace").decode()
         shown = shown + CUT if is_cut else sql if shown == sql else shown
-        statement = Statement(*reading, shown, fingerprint(tokens, reading.operation))
+        digest, is_batch = shape(tokens, reading.operation)
+        statement = (Batch if is_batch else Statement)(*reading, shown, digest)
         if not has_passing_name(tokens, reading.operation):
-            self._keep(sql, statement)
             if shown == text != sql:
                 self._keep(text, statement)
-        return statement
+            self._keep(sql, _counted(statement, items))
+        return _counted(statement, items)
 
     def _keep(self, sql: str, statement: Statement) -> None:
         size = _size_bytes(sql, statement)
@@ -149,6 +177,10 @@ class Statements(dict[object, Statement]):
 
     def _drop(self, sql: object) -> None:
         self.size_bytes -= _size_bytes(sql, self.pop(sql))
+
+
+def _counted(statement: Statement, items: list[int]) -> Statement:
+    return Batch(*statement) if items and max(items) > MAX_ITEMS else statement
 
 
 def _size_bytes(sql: object, statement: Statement) -> int:

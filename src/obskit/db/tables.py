@@ -64,6 +64,7 @@ class _Frame:
         start: The index of the token that may be a verb.
         is_main: Whether the main table is one of those that are read here.
         is_query: Whether FROM names tables here; in `extract(year FROM x)` it does not.
+        is_from_first: Whether it began with FROM, and a SELECT that follows is the same one.
         expects: Whether the next name is that of a table.
         lists: Whether the name behind a comma is too.
         names: Whether the next name is that of a common table expression.
@@ -75,14 +76,14 @@ class _Frame:
     """
 
     __slots__ = (
-        *("body", "cte", "expects", "first", "has_with", "is_main", "is_query", "is_recursive", "joins"),
-        *("lists", "names", "start", "verb"),
+        *("body", "cte", "expects", "first", "has_with", "is_from_first", "is_main", "is_query", "is_recursive"),
+        *("joins", "lists", "names", "start", "verb"),
     )
 
     def __init__(self, start: int, is_main: bool, expects: bool = False, cte: str = "") -> None:
         self.start, self.is_main, self.cte = start, is_main, cte
         self.expects = self.lists = self.is_query = expects
-        self.names = self.has_with = self.is_recursive = self.joins = False
+        self.names = self.has_with = self.is_recursive = self.joins = self.is_from_first = False
         self.body = self.first = self.verb = ""
 
 
@@ -232,6 +233,14 @@ class _Reader:
 
     # Marks.
 
+    def _escape(self, _: str) -> None:
+        """
+        Look past the brace of `{call p(?)}` and `{? = call p(?)}`, as ODBC and JDBC have it.
+        """
+        if self.frame.start == self.at:
+            is_assigned = self.keys[self.at + 2] == "=" if self.at + 2 < len(self.keys) else False
+            self.frame.start = self.at + (3 if is_assigned else 1)
+
     def _open(self, _: str) -> None:
         frame, at = self.frame, self.at
         if frame.expects:
@@ -284,7 +293,7 @@ class _Reader:
         is_part = before >= 0 and self.keys[before] in words.SET_OPERATORS
         parts = len(self.parts)
         self._begin(key)
-        if is_part:
+        if is_part or frame.is_from_first:
             del self.parts[parts:]
         frame.is_query = True
         frame.expects = frame.lists = frame.joins = False
@@ -293,8 +302,35 @@ class _Reader:
     def _from(self, key: str) -> None:
         frame, keys, at = self.frame, self.keys, self.at
         is_other = (keys[at - 1] == "distinct" and keys[at - 2] in ("is", "not")) or keys[at - 2] == "for"
+        if frame.start == at and keys[at - 2] != "trim":
+            self._from_first()
         if frame.is_query and not is_other:
             frame.expects = frame.lists = True
+
+    def _from_first(self) -> None:
+        """
+        Begin a SELECT that says where it reads before it says what, or reads all: `FROM devices` of DuckDB.
+        """
+        frame, before = self.frame, self.keys[self.at - 1]
+        frame.has_with = frame.names = False
+        if frame.is_main and not self.operation:
+            self.operation = "select"
+        if before not in words.SET_OPERATORS:
+            self._part("SELECT")
+        frame.is_query = frame.is_from_first = True
+        frame.verb = "select"
+
+    def _table_command(self, key: str) -> None:
+        """
+        Read `TABLE devices`, which is short for a SELECT of all of it.
+        """
+        is_part = self.keys[self.at - 1] in words.SET_OPERATORS and self.at > 0
+        if self.frame.start != self.at and not is_part:
+            self._word(key)
+            return
+        if not is_part:
+            self._begin(key)
+        self._target(self._past(self.at + 1, ("only",)))
 
     def _join(self, key: str) -> None:
         frame = self.frame
@@ -402,6 +438,8 @@ class _Reader:
 
     def _about(self, key: str) -> None:
         at = self._past(self.at + 1, words.BEFORE_TABLE[key])
+        if key in words.OPTIONS and self.keys[at] == "(" and (close := self._near(")", at)):
+            at = close + 1
         if key in words.SHOWING and (self.keys[at] == "(" or self.keys[at] in _HANDLERS):
             self.frame.start = at if self.keys[at] != "(" else -1
         elif self.keys[at] != "(":
@@ -435,7 +473,7 @@ class _Reader:
 
 _Handler = Callable[[_Reader, str], None]
 _VERBS: dict[str, _Handler] = {
-    **dict.fromkeys(("insert", "replace"), _Reader._insert),
+    **dict.fromkeys(("insert", "replace", "upsert"), _Reader._insert),
     "update": _Reader._update,
     "delete": _Reader._delete,
     "merge": _Reader._merge,
@@ -449,6 +487,7 @@ _VERBS: dict[str, _Handler] = {
 _HANDLERS: dict[str, _Handler] = {
     **dict.fromkeys(_VERBS, _Reader._verb),
     **dict.fromkeys(words.STOPS, _Reader._stop),
+    "{": _Reader._escape,
     "(": _Reader._open,
     ")": _Reader._close,
     ",": _Reader._comma,
@@ -460,6 +499,7 @@ _HANDLERS: dict[str, _Handler] = {
     "into": _Reader._into,
     **dict.fromkeys(("fetch", "set", "values"), _Reader._stop_or_verb),
     "rename": _Reader._rename,
+    "table": _Reader._table_command,
     "lateral": _Reader._lateral,
     "references": _Reader._references,
     "with": _Reader._with,

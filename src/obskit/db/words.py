@@ -35,20 +35,27 @@ SET_OPERATORS = ("union", "intersect", "except", "minus", "all", "distinct")
 BEFORE_TABLE: dict[str, tuple[str, ...]] = {
     "analyze": ("table", "tables", "verbose", "local", "no_write_to_binlog"),
     "cache": ("lazy", "table"),
+    "check": ("table", "tables"),
+    "checksum": ("table", "tables"),
     "cluster": ("verbose",),
     "copy": ("into",),
     "desc": ("extended", "formatted", "table"),
     "describe": ("extended", "formatted", "table"),
     "explain": ("analyze", "verbose", "query", "plan", "extended", "for"),
+    "handler": (),
     "lock": ("table", "tables", "only"),
     "optimize": ("table", "local", "no_write_to_binlog"),
     "refresh": ("materialized", "view", "table", "concurrently"),
     "rename": ("table", "tables"),
+    "repair": ("table", "tables", "local", "no_write_to_binlog"),
+    "summarize": (),
     "truncate": ("table", "only"),
     "uncache": ("table", "if", "exists"),
     "unlock": (),
     "vacuum": ("full", "freeze", "verbose", "analyze"),
 }
+# Verbs whose options may stand in parentheses before the table.
+OPTIONS = ("analyze", "cluster", "vacuum")
 # Verbs that are functions too: replace(a, 'b', 'c').
 FUNCTIONS = ("insert", "replace", "truncate")
 # Verbs of a common table expression that writes.

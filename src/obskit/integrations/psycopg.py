@@ -122,10 +122,20 @@ def _text_of(query: Any, cursor: Any) -> Any:
         return None
 
 
-def _done(op: DbOperation, cursor: Any) -> None:
+def _done(op: DbOperation, cursor: Any, returning: bool = False) -> None:
     op.duration_seconds = plan.clock() - op.started
-    op.rows = rows_of(cursor)
+    op.rows = _rows_of_all(cursor) if returning else rows_of(cursor)
     end(op)
+
+
+def _rows_of_all(cursor: Any) -> int | None:
+    """
+    Add up the rows of what many parameters gave; the cursor tells of the first of its results.
+    """
+    try:
+        return sum(result.ntuples or result.command_tuples or 0 for result in cursor._results)
+    except Exception:
+        return rows_of(cursor)
 
 
 # Client-side cursors.
@@ -173,15 +183,15 @@ def _executemany(original: Around) -> Around:
     def executemany(self: Any, query: Any, params_seq: Iterable[Any], *, returning: bool = False) -> Any:
         if not plan.active:
             return original(self, query, params_seq, returning=returning)
-        op = begin(_source_of(self), _text_of(query, self))
-        sent = _sending(self, op, 0)
+        op = begin(_source_of(self), _text_of(query, self), many=True)
+        sent = _sending(self, op, 0, returning)
         try:
             counted = params_seq if sent is None else _counted(params_seq, sent)
             result = original(self, query, counted, returning=returning)
         except BaseException as error:
             _refused(self, op, sent, error)
             raise
-        _done(op, self) if sent is None else _sent(self, op, sent)
+        _done(op, self, returning) if sent is None else _sent(self, op, sent)
         return result
 
     return executemany
@@ -191,15 +201,15 @@ def _executemany_async(original: Around) -> Around:
     async def executemany(self: Any, query: Any, params_seq: Iterable[Any], *, returning: bool = False) -> Any:
         if not plan.active:
             return await original(self, query, params_seq, returning=returning)
-        op = begin(_source_of(self), _text_of(query, self))
-        sent = _sending(self, op, 0)
+        op = begin(_source_of(self), _text_of(query, self), many=True)
+        sent = _sending(self, op, 0, returning)
         try:
             counted = params_seq if sent is None else _counted(params_seq, sent)
             result = await original(self, query, counted, returning=returning)
         except BaseException as error:
             _refused(self, op, sent, error)
             raise
-        _done(op, self) if sent is None else _sent(self, op, sent)
+        _done(op, self, returning) if sent is None else _sent(self, op, sent)
         return result
 
     return executemany
@@ -335,15 +345,22 @@ class _Sent:
     Count the results of one query that is on its way.
     """
 
-    __slots__ = ("arrived", "expected", "is_sent", "op", "totals", "waited_before")
+    __slots__ = ("arrived", "expected", "is_sent", "op", "returning", "totals", "waited_before")
 
-    def __init__(self, op: DbOperation, expected: int) -> None:
+    def __init__(self, op: DbOperation, expected: int, returning: bool) -> None:
         self.op = op
+        self.returning = returning
         self.totals, op.totals = op.totals, None  # they get what the driver waits only once, not with each query
         self.arrived = 0
         self.expected = expected
         self.is_sent = False
         self.waited_before = 0.0
+
+    def rows_of(self, cursor: Any) -> int | None:
+        """
+        Ask how many rows all of its results have.
+        """
+        return _rows_of_all(cursor) if self.returning else rows_of(cursor)
 
 
 class _Pipe:
@@ -412,14 +429,14 @@ def _pipe_of(pipeline: Any) -> _Pipe:
     return pipe
 
 
-def _sending(cursor: Any, op: DbOperation, expected: int) -> _Sent | None:
+def _sending(cursor: Any, op: DbOperation, expected: int, returning: bool = False) -> _Sent | None:
     """
     Note a query that goes into a pipeline; None where there is none.
     """
     pipeline = getattr(cursor.connection, "_pipeline", None)
     if pipeline is None or not hasattr(type(pipeline), "_process_results"):
         return None
-    sent, pipe = _Sent(op, expected), _pipe_of(pipeline)
+    sent, pipe = _Sent(op, expected, returning), _pipe_of(pipeline)
     sent.waited_before = pipe.waited
     pipe.put(cursor, sent)
     return sent
@@ -438,7 +455,7 @@ def _sent(cursor: Any, op: DbOperation, sent: _Sent) -> None:
     _add_sending(op, sent)
     if sent.arrived >= sent.expected:
         _pipe_of(cursor.connection._pipeline).take(cursor, sent)
-        op.rows = rows_of(cursor)
+        op.rows = sent.rows_of(cursor)
         end(op)
 
 
@@ -492,7 +509,7 @@ def _arrived(pipe: _Pipe, cursor: Any, error: BaseException | None) -> None:
     if sent.is_sent and sent.arrived >= sent.expected:
         pipe.take(cursor, sent)
         op.duration_seconds += pipe.waited - sent.waited_before
-        op.rows = rows_of(cursor) if error is None else None
+        op.rows = sent.rows_of(cursor) if error is None else None
         end(op)
 
 

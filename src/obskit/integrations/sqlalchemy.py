@@ -134,7 +134,7 @@ def _take_up(hook: _Hook, engine: Any) -> None:
     dialect = engine.dialect
     for name in _METHODS:
         original = getattr(dialect, name)
-        ours = _timed(hook, original)
+        ours = _timed(hook, original, many=name == "do_executemany")
         if hook.file and getattr(original, "__func__", None) is DefaultDialect.do_execute:
             ours = _past_timed_cursors(ours)
         setattr(dialect, name, wraps(original)(ours))
@@ -168,13 +168,13 @@ def _unhook(dialect: Any) -> None:
     _dialects.discard(dialect)
 
 
-def _timed(hook: _Hook, original: Callable[..., Any]) -> Callable[..., Any]:
+def _timed(hook: _Hook, original: Callable[..., Any], many: bool) -> Callable[..., Any]:
     source = hook.source
 
     def execute(cursor: Any, statement: Any, *args: Any, **kwargs: Any) -> Any:
         if not hook.on or not plan.active or is_timed(cursor):
             return original(cursor, statement, *args, **kwargs)
-        op = begin(source, statement)
+        op = begin(source, statement, many)
         if limits.explain:
             let_explain(op, cursor, statement, args[0] if args else None)
         try:

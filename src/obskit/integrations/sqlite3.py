@@ -79,18 +79,18 @@ class _Timed(sqlite3.Cursor):
             op = _new(DbOperation)
             op.source = SOURCE
             try:
-                op.labels = _known[sql]
+                op.labels = labels = _known[sql]
             except TypeError:
-                op.labels = SOURCE.unknown
+                op.labels = labels = SOURCE.unknown
             op.correlation_id = op.span = op.rare = op.rows = None
             op.duration_seconds = 0.0
-            op.ended = False
+            op.ended = labels.is_mark
             op.parent = parent = current.get()
-            if parent is None:
+            if parent is None or op.ended:
                 op._root = op.totals = None
             else:
                 inside(op, parent)
-            if plan.start is not nothing:
+            if plan.start is not nothing and not op.ended:
                 plan.start(op)
             if limits.explain:
                 op.explain = partial(_explain, self.connection, sql, parameters)
@@ -223,7 +223,7 @@ def _whole(cursor: _Timed, method: Callable[..., Any], args: tuple[Any, ...], sq
     _shut(cursor)
     if not plan.active:
         return method(cursor, *args)
-    op = begin(_SCRIPTS if method is _executescript else SOURCE, sql)
+    op = begin(_SCRIPTS if method is _executescript else SOURCE, sql, method is _executemany)
     try:
         method(cursor, *args)
     except BaseException as error:

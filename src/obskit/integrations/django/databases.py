@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -112,14 +113,14 @@ def _text_of(query: Any, cursor: Any) -> Any:
         return None
 
 
-def _executed(original: Around) -> Around:
+def _executed(original: Around, many: bool = False) -> Around:
     def execute(self: Any, sql: Any, params: Any, *ignored_wrapper_args: Any) -> Any:
         cursor = self.cursor
         if not plan.active or is_timed(cursor):
             return original(self, sql, params, *ignored_wrapper_args)
         self._obskit_open = None
         source = _source_of(self.db)
-        op = begin(source, sql if type(sql) is str else _text_of(sql, cursor))
+        op = begin(source, sql if type(sql) is str else _text_of(sql, cursor), many)
         if limits.explain:
             let_explain(op, cursor, sql, params)
         try:
@@ -262,9 +263,9 @@ def _shut(wrapper: Any) -> None:
         end(held.op)
 
 
-_METHODS = {
+_METHODS: dict[str, Callable[[Any], Around]] = {
     "_execute": _executed,
-    "_executemany": _executed,
+    "_executemany": partial(_executed, many=True),
     "callproc": _called,
     "fetchone": _fetched("fetchone"),
     "fetchmany": _fetched("fetchmany"),
