@@ -86,8 +86,8 @@ def everything_happens():
     end_use(begin_use("plants"))
     end_wait(begin_wait("plants"), TimeoutError())
     with obskit.observe("job"):
-        recorder.dropped["logs", "closed"] += 1
-    recorder.errors["hook"] += 1
+        recorder.dropped.inc(("logs", "closed"))
+    recorder.errors.inc("hook")
     check = CheckOperation("database")
     check.timed_out = True
     run(check)

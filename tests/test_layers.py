@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "obskit"
 LEVELS = {
     0: {
         *("settings", "errors", "context", "catalogue", "operation", "rarely", "totals", "kept"),
-        *("forks", "endings", "methods", "permissions", "redaction", "_version"),
+        *("forks", "counts", "endings", "methods", "permissions", "redaction", "_version"),
     },
     1: {"recorder", "entries", "observation", "processes", "background", "sigterm"},
     2: {

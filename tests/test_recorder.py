@@ -3,13 +3,17 @@ The recorder carries each operation to the sinks that want its kind, and lets no
 """
 
 import logging
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from obskit.counts import Counts
 from obskit.observation import FunctionOperation
 from obskit.operation import Event, HttpOperation, Operation
 from obskit.recorder import Recorder
-from obskit.testing import FakeClock, RecordingSink
+from obskit.recorder import recorder as process_recorder
+from obskit.testing import FakeClock, RecordingSink, isolated_runtime
 
 EVENT = Event("health.transition", "WARNING", "database is down")
 
@@ -178,7 +182,7 @@ def test_reset_forgets_counts_and_fakes(recorder):
     After it the clock is the real one and nothing has been counted.
     """
     recorder.failed("part", ValueError("x"))
-    recorder.dropped["logs", "EAGAIN"] += 1
+    recorder.dropped.inc(("logs", "EAGAIN"))
     recorder.reset()
 
     assert ({}, {}) == (recorder.errors, recorder.dropped)
@@ -205,3 +209,41 @@ def test_methods_are_a_bounded_set(method, label):
     A method of the RFCs is its own label; every other shares one.
     """
     assert label == HttpOperation(method, "/").method
+
+
+@pytest.mark.parametrize("counted", ["errors", "dropped"])
+def test_counts_are_exact_under_threads_and_never_fall(counted):
+    """
+    Eight threads count while one reads the page: no count is lost, and no exported figure falls.
+    """
+    key, name, labels = {
+        "errors": ("part", "obskit_errors_total", {"sink": "part"}),
+        "dropped": (("logs", "closed"), "obskit_dropped_total", {"sink": "logs", "reason": "closed"}),
+    }[counted]
+    interval, seen = sys.getswitchinterval(), []
+    with isolated_runtime() as isolated, ThreadPoolExecutor(8) as pool:
+        counts = getattr(process_recorder, counted)
+        sys.setswitchinterval(1e-6)
+        try:
+            done = [pool.submit(lambda: [counts.inc(key) for _ in range(500)]) for _ in range(8)]
+            while not all(future.done() for future in done):
+                seen.append(isolated.value(name, **labels) or 0.0)
+        finally:
+            sys.setswitchinterval(interval)
+        seen.append(isolated.value(name, **labels))
+
+        assert [4000.0, 4000] == [seen[-1], counts[key]]
+    assert sorted(seen) == seen
+
+
+def test_what_was_counted_before_a_page_is_on_it_once():
+    """
+    Counts of before `configure()` are shown, and those that come later are added.
+    """
+    counts, shown = Counts(), Counts()
+    counts.inc("early", 2)
+    counts.show(shown.inc)
+    counts.inc("early")
+
+    assert ({"early": 3}, {"early": 3}) == (dict(counts), dict(shown))
+    assert (0, False, 1) == (counts["never"], "never" in counts, len(counts))

@@ -540,7 +540,7 @@ def test_counts_of_the_guard_end_with_the_runtime():
     """
     with isolated_runtime(strict=False, clock=FakeClock(5.0)):
         recorder.failed("part", ValueError("x"))
-        recorder.dropped["logs", "closed"] += 1
+        recorder.dropped.inc(("logs", "closed"))
 
     assert ({}, {}) == (recorder.errors, recorder.dropped)
     assert not isinstance(recorder.clock, FakeClock)

@@ -82,9 +82,9 @@ class Entries(Generic[T]):
         if len(noted) == len(entries) == 1:
             noted.pop()(entries.pop().value)
         elif len(noted) >= len(entries):
-            recorder.dropped["observe", "ambiguous"] += len(entries)
+            recorder.dropped.inc(("observe", "ambiguous"), len(entries))
             noted.clear()
             entries.clear()
         elif len(noted) > MOST_NOTED:
-            recorder.dropped["observe", "ambiguous"] += 1
+            recorder.dropped.inc(("observe", "ambiguous"))
             del noted[0], entries[0]

@@ -9,12 +9,12 @@ before `configure()` follow it, and `shutdown()` too.
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Sequence
 from time import perf_counter, time
 from typing import Any, Protocol
 
 from obskit import context, endings
+from obskit.counts import Counts
 from obskit.endings import drain, waiting
 from obskit.operation import Event, Operation
 
@@ -100,8 +100,8 @@ class Recorder:
         self.clock: Callable[[], float] = perf_counter  # monotonic seconds; what durations are measured with
         self.wall_clock: Callable[[], float] = time  # seconds since the epoch; what lines and rows are stamped with
         self.new_id: Callable[[], str] = context.new_id
-        self.errors: Counter[str] = Counter()  # how often each sink, or other guarded part, has raised
-        self.dropped: Counter[tuple[str, str]] = Counter()  # what could not be put out, by (sink, reason)
+        self.errors: Counts[str] = Counts()  # how often each sink, or other guarded part, has raised
+        self.dropped: Counts[tuple[str, str]] = Counts()  # what could not be put out, by (sink, reason)
 
     def plan(self, kind: type[Operation]) -> Plan:
         """
@@ -164,8 +164,7 @@ class Recorder:
         """
         if self.strict:
             raise error
-        self.errors[part] += 1
-        if self.errors[part] > 1:
+        if self.errors.inc(part) > 1:
             return
         try:
             logging.getLogger("obskit").error("%s failed; obskit_errors_total counts on", part, exc_info=error)

@@ -165,9 +165,9 @@ def watch(call: Callable[[], Any]) -> tuple[Any, Counter[str], Counter[tuple[str
     """
     Tell what a call answers, which parts fail in it, and what they drop.
     """
-    errors, dropped = recorder.errors.copy(), recorder.dropped.copy()
+    errors, dropped = Counter(recorder.errors), Counter(recorder.dropped)
     answer = call()
-    return answer, recorder.errors - errors, recorder.dropped - dropped
+    return answer, Counter(recorder.errors) - errors, Counter(recorder.dropped) - dropped
 
 
 def complaints(caplog) -> list[str]:

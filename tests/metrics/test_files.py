@@ -595,6 +595,11 @@ BROKEN = {
     "labels that were changed": (parts(COUNTER, cell(1.0).replace(b"/a", b"/b")), "corrupt"),
     "a counter below zero": (parts(COUNTER, cell(-1.0)), "corrupt"),
     "a counter that is no number": (parts(COUNTER, cell(float("nan"))), "corrupt"),
+    "a counter whose rest is no number": (parts(COUNTER, cell(1.0, float("nan"))), "corrupt"),
+    "a histogram whose rest is no number": (
+        parts(HISTOGRAM, cell(1.0, 0.5, 1.0, 0.0, 0.0, 0.0, float("nan"))),
+        "corrupt",
+    ),
     "a bucket below zero": (parts(HISTOGRAM, cell(1.0, 0.5, 2.0, -1.0, 0.0, 0.0)), "corrupt"),
     "a bucket that is no number": (parts(HISTOGRAM, cell(1.0, 0.5, float("nan"), 0.0, 0.0, 0.0)), "corrupt"),
     "an infinite bucket": (parts(HISTOGRAM, cell(float("inf"), 0.5, float("inf"), 0.0, 0.0, 0.0)), "corrupt"),

@@ -233,7 +233,7 @@ def test_errors_and_drops_are_on_the_page():
     """
     with isolated_runtime(strict=False) as isolated:
         recorder.failed("hook", ValueError("x"))
-        recorder.dropped["logs", "EAGAIN"] += 2
+        recorder.dropped.inc(("logs", "EAGAIN"), 2)
 
         assert 1.0 == isolated.value("obskit_errors_total", sink="hook")
         assert 2.0 == isolated.value("obskit_dropped_total", sink="logs", reason="EAGAIN")
@@ -260,8 +260,8 @@ def test_a_forked_child_has_nothing_of_its_parents(isolated):
     ours = ("http_requests_in_progress", "obskit_errors_total", "obskit_dropped_total")
     plan, running = recorder.plan(HttpOperation), HttpOperation("GET", "/plants/7")
     plan.begin(running)
-    recorder.errors["logs"] += 1
-    recorder.dropped["logs", "EPIPE"] += 2
+    recorder.errors.inc("logs")
+    recorder.dropped.inc(("logs", "EPIPE"), 2)
 
     def shown():
         families = isolated.registry.collect()

@@ -204,7 +204,7 @@ class Ledger:
         `reserve()`; this neither waits nor raises, so that a finaliser may call it.
         """
         if len(self._pending) >= MAX_PENDING:
-            recorder.dropped["ai", "budget_settle"] += 1
+            recorder.dropped.inc(("ai", "budget_settle"))
             return
         self._pending.append((held, tuple(usd), estimated))
 

@@ -120,7 +120,7 @@ class Limits:
                 else:  # written out, as six of a reply's headers are counts
                     figure = int(value) if value.isdigit() and len(value) <= _MAX_DIGITS else None
                 if figure is None or (figure > MAX_FIGURE and field != _RESET):
-                    recorder.dropped["ai", "rate_limit_header"] += 1
+                    recorder.dropped.inc(("ai", "rate_limit_header"))
                     continue
                 row = found.get(kind)
                 if row is None:

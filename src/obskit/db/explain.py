@@ -103,7 +103,7 @@ class Explainer:
         """
         with self._changed:
             if len(self._waiting) >= MAX_WAITING:
-                recorder.dropped["explain", "too_many"] += 1
+                recorder.dropped.inc(("explain", "too_many"))
                 return
             self._waiting.append(question)
             if self._thread is None:

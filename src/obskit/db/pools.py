@@ -116,7 +116,7 @@ class Pools:
 
     def _take_up(self, pool: Any, known: _Known) -> str | None:
         if not self._named.get(known.name) and self._count() >= MAX_POOLS:
-            recorder.dropped["pools", "too_many"] += 1
+            recorder.dropped.inc(("pools", "too_many"))
             return None
         self._drop(pool)
         self._known[pool] = known

@@ -86,7 +86,7 @@ class QueuedTarget:
         Queue a line. One that finds no place is counted, and is no error.
         """
         if self._queue.qsize() >= self._size:
-            recorder.dropped["logs", "queue_full"] += 1
+            recorder.dropped.inc(("logs", "queue_full"))
         elif self._is_running():
             self._queue.put(line)
         else:
@@ -100,7 +100,7 @@ class QueuedTarget:
         if not self._is_running() or threading.current_thread() is self._thread:
             self._target.write(line)
         elif len(self._urgent) >= self._size:
-            recorder.dropped["logs", "queue_full"] += 1
+            recorder.dropped.inc(("logs", "queue_full"))
         else:
             wish = _Wish(line)
             self._urgent.append(wish)
@@ -161,11 +161,11 @@ class QueuedTarget:
             while True:
                 item = self._queue.get_nowait()
                 if isinstance(item, bytes):
-                    recorder.dropped["logs", "flush_timeout"] += 1
+                    recorder.dropped.inc(("logs", "flush_timeout"))
         except Empty:
             pass
         while _first_of(self._urgent) is not None:
-            recorder.dropped["logs", "flush_timeout"] += 1
+            recorder.dropped.inc(("logs", "flush_timeout"))
 
     def _is_running(self) -> bool:
         if self._thread is not None:
@@ -204,7 +204,7 @@ class QueuedTarget:
             try:
                 self._target.write(line)
             except Exception as error:
-                recorder.dropped["logs", reason_of(error)] += 1
+                recorder.dropped.inc(("logs", reason_of(error)))
                 recorder.failed("logs", error)
         self._is_stuck = False
 

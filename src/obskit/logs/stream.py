@@ -256,10 +256,10 @@ class _Object:
 
     def __call__(self, line: bytes) -> int:
         if self._at_work == get_ident():
-            recorder.dropped["logs", "reentrant"] += 1
+            recorder.dropped.inc(("logs", "reentrant"))
             self._is_echoed = self._is_echoed or (self._is_standard and _is_echo(line, self._line))
         elif len(self._waiting) >= MAX_WAITING:
-            recorder.dropped["logs", "queue_full"] += 1
+            recorder.dropped.inc(("logs", "queue_full"))
             self.empty()
         else:
             self._waiting.append(line)
@@ -290,7 +290,7 @@ class _Object:
                 turn.release()
         for line, failure in failures:
             if line is not own:
-                recorder.dropped["logs", reason_of(failure)] += 1
+                recorder.dropped.inc(("logs", reason_of(failure)))
                 recorder.failed("logs", failure)
         for line, failure in failures:
             if line is own:

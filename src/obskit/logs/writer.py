@@ -178,7 +178,7 @@ class Writer:
         """
         Count a line that sampling left out.
         """
-        self._recorder.dropped["logs", "sampled"] += 1
+        self._recorder.dropped.inc(("logs", "sampled"))
 
     def level_of(self, logger: str) -> int:
         """
@@ -364,7 +364,7 @@ class Writer:
         """
         Count a line that was not written.
         """
-        self._recorder.dropped["logs", reason_of(error)] += 1
+        self._recorder.dropped.inc(("logs", reason_of(error)))
         self._recorder.failed("logs", error)
 
     def flush(self) -> None:

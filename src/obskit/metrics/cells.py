@@ -250,7 +250,7 @@ class HistogramCell(Cell):
         Count one observation, in one locked update. NaN is no observation: it is left out, and counted as dropped.
         """
         if value != value:
-            recorder.dropped["metrics", "nan"] += 1
+            recorder.dropped.inc(("metrics", "nan"))
             return
         index = bisect_left(self.edges, value)
         with self.lock:

@@ -319,7 +319,7 @@ def _body(
     for metric in others:
         claimed = {metric.name, *(metric.name + suffix for suffix in SUFFIXES.get(metric.type, ()))}
         if not taken.isdisjoint(claimed):
-            recorder.dropped["metrics_page", "duplicate"] += 1
+            recorder.dropped.inc(("metrics_page", "duplicate"))
             continue
         taken |= claimed
         try:

@@ -31,6 +31,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, compress
+from math import isfinite
 from operator import ne, sub
 from struct import iter_unpack
 
@@ -261,13 +262,15 @@ class _Family:
 
     def _take_values(self, changed: list[int], raws: Sequence[bytes], passes: _Passes) -> None:
         for index in chain.from_iterable(batches(changed)):
-            value = unpack(raws[index])[0]
-            if self.spec.kind == "counter" and not value >= 0:
-                raise CellFileError("corrupt", f"{self.name}{list(self.keys[index])} counts {value}")
+            row = unpack(raws[index])
+            if self.spec.kind == "counter" and not (row[0] >= 0 and self._is_exact(row)):
+                raise CellFileError("corrupt", f"{self.name}{list(self.keys[index])} counts {row}")
             self._raws[index] = raws[index]
 
     def _take_histograms(self, changed: list[int], raws: Sequence[bytes], passes: _Passes) -> None:
         for batch in batches(changed):
+            if self.width > self.size and not all(self._is_exact(unpack(raws[index])) for index in batch):
+                raise CellFileError("corrupt", f"{self.name} has sums that are no numbers")
             done, sums = passes.before([self.starts[index] for index in batch])
             if self._are_whole([raws[index] for index in batch], done, sums):
                 for index in batch:
@@ -296,6 +299,12 @@ class _Family:
         if row[:2] != (done, total):
             return struct.pack("=dd", done, total) + raw[16:]
         return raw
+
+    def _is_exact(self, row: Row) -> bool:
+        """
+        Tell whether what rounding took from a sum of dead workers, where that is kept, is a number.
+        """
+        return self.width == self.size or isfinite(row[-1])
 
     def check(self, row: Row, index: int) -> None:
         """

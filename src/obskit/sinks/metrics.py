@@ -125,30 +125,13 @@ class _Models(dict[str, str]):
         return model
 
 
-class _Shown(Tally[Any]):
-    """
-    Count for the recorder, and show the counts on the page.
-    """
-
-    counter: Counter | None = None
-
-    def __setitem__(self, key: Any, count: int) -> None:
-        super().__setitem__(key, count)
-        if self.counter is not None:
-            self.counter.cell(key if isinstance(key, tuple) else (key,)).show(count)
-
-
 def _clear(*known: dict[Any, Any]) -> None:
     for them in known:
         them.clear()
 
 
-def _shown(counted: Tally[Any], counter: Counter) -> _Shown:
-    shown = _Shown()
-    shown.counter = counter
-    for key, count in counted.items():
-        shown[key] = count
-    return shown
+def _told(counter: Counter) -> Callable[[Any, int], object]:
+    return lambda key, amount: counter.cell(key if isinstance(key, tuple) else (key,)).inc(amount)
 
 
 class MetricsSink:
@@ -181,8 +164,8 @@ class MetricsSink:
         info = (settings.service, settings.version or "", settings.environment or "", __version__)
         store.add_pulled(own.BUILD_INFO, lambda: {info: 1.0})
         add_pulled(settings, store, workers)
-        recorder.errors = _shown(recorder.errors, store.add(Counter(own.ERRORS)))
-        recorder.dropped = _shown(recorder.dropped, store.add(Counter(own.DROPPED)))
+        recorder.errors.show(_told(store.add(Counter(own.ERRORS))))
+        recorder.dropped.show(_told(store.add(Counter(own.DROPPED))))
         # The first request settles whose worker this is; from then on each pays for what it needs alone.
         workers.settled = lambda: recorder.rebind(HttpOperation)
         _sinks.add(self)

@@ -356,7 +356,7 @@ class SpanSink:
         Hand what is queued to the exporter, in bounded time.
         """
         if not self._provider.flush():
-            self._recorder.dropped[self.name, "flush_timeout"] += 1
+            self._recorder.dropped.inc((self.name, "flush_timeout"))
 
     def close(self) -> None:
         """
