@@ -110,6 +110,7 @@ class BudgetExceededError(ObskitError):
         spent_usd: In this period; None where that is not known.
         reserved_usd: By calls that are under way; None where that is not known.
         resets_at: When the next period begins, in the budget's time zone.
+        asked_usd: That the call may have cost at most; None where that is not known.
         reason: `limit`, `unknown_price`, or where the file that keeps the count cannot be used, `state`.
     """
 
@@ -123,9 +124,11 @@ class BudgetExceededError(ObskitError):
         reserved_usd: float | None = None,
         resets_at: datetime | None = None,
         reason: str = "limit",
+        asked_usd: float | None = None,
     ) -> None:
         super().__init__(message)
         self.budget = budget
+        self.asked_usd = asked_usd
         self.limit_usd = limit_usd
         self.spent_usd = spent_usd
         self.reserved_usd = reserved_usd

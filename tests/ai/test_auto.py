@@ -39,7 +39,9 @@ def run(provider, sdk, *parts):
     head = (
         f"import sys\nURL = {provider.url!r}\nCALLS, IMPORTED = [], []\nPRICES = {{'m': {{'input': 2, 'output': 10}}}}"
     )
-    told = {"ASK": ASK[sdk], "COUNT": COUNT, "LOOK": f"IMPORTED.append({sdk!r} in sys.modules)"}
+    # Closed: in which order a collection ends a dropped client and its socket depends on what else was allocated.
+    ask = f"{ASK[sdk].rstrip()}\n        client.close()\n"
+    told = {"ASK": ask, "COUNT": COUNT, "LOOK": f"IMPORTED.append({sdk!r} in sys.modules)"}
     source = "\n".join(textwrap.dedent(told.get(part, part)) for part in (head, *parts, shown))
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", source], capture_output=True, text=True, timeout=100, check=False

@@ -32,6 +32,7 @@ _FOR_REASON = {
     "no_price_data": "pip install 'obskit[ai]', or fill `prices`",
     "unknown_provider": "name their host in `providers` of instrument_openai(), or their models in `prices`",
     "not_by_token": "they are not billed by the token",
+    "background": "nobody has asked for their replies since",
     "no_reply": "they broke before their answer, and may have been billed",
     "not_read": "the application took their raw bodies and never parsed them",
 }
@@ -112,7 +113,8 @@ def _waste(rows: Sequence[Row]) -> Iterator[Recommendation]:
 
 def _unknown(rows: Sequence[Row]) -> Iterator[Recommendation]:
     reasons = Counter(row.names.reason for row in rows if row.usd is None and row.names.reason != "no_reply")
-    for reason, count in reasons.most_common(3):
+    reasons["background"] -= sum(row.is_of_known for row in rows)
+    for reason, count in (+reasons).most_common(3):
         hint = _FOR_REASON.get(reason, "see the counter ai_cost_unknown_total")
         yield Recommendation(
             "unknown-cost", f"the cost of {count:,} of {len(rows):,} calls is not known ({reason}): {hint}"

@@ -5,7 +5,6 @@ Hold AI calls to budgets: reserve before a call is sent, settle when it has ende
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -22,6 +21,7 @@ from obskit.ai import periods, pricing
 from obskit.ai.kinds import Usage
 from obskit.ai.operation import AiOperation
 from obskit.ai.pricing import MTOK, Price
+from obskit.ai.sizes import size_of
 from obskit.endings import drain
 from obskit.errors import BudgetError, BudgetExceededError
 from obskit.forks import at_fork
@@ -260,7 +260,7 @@ class Keeper:
         if not budgets:
             return
         now = recorder.wall_clock()
-        size, output = _size(body), _most_output(op, body)
+        size, output = size_of(body), _most_output(op, body)
         asked = [_estimate(budget, op, size, output, now) for budget in budgets]
         for budget, dollars in zip(budgets, asked, strict=True):
             if dollars is None and budget.unknown_price == "block":
@@ -268,7 +268,7 @@ class Keeper:
                     budget,
                     now,
                     f"the budget {budget.name!r} blocks calls of unknown price, and there is none for the model "
-                    f"{op.model!r} of {op.provider!r}: the call was not sent. Add the model to the setting prices, or "
+                    f"{_asked(op)}: the call was not sent. Add the model to the setting prices, or "
                     'declare the budget with unknown_price="allow" or a Price',
                     reason="unknown_price",
                 )
@@ -324,7 +324,7 @@ class Keeper:
                 except UnavailableError as error:
                     self._refuse_blindly((budget,), error, now)
                 if refused is not None:
-                    raise self._refusal(budget, refused)
+                    raise self._refusal(budget, refused, op, 0.0)
         op.held = Holding(os.getpid(), ledger, budgets, tuple(held), (0.0,) * len(budgets))
         self._ensure_running()
 
@@ -360,7 +360,7 @@ class Keeper:
             self._refuse_blindly(budgets, error, now)
             return
         if isinstance(found, Refused):
-            raise self._refusal(budgets[found.place], found)
+            raise self._refusal(budgets[found.place], found, op, dollars[found.place])
         op.held = Holding(os.getpid(), ledger, budgets, found, dollars)
         self._ensure_running()
 
@@ -372,7 +372,7 @@ class Keeper:
 
     # Refusing
 
-    def _refusal(self, budget: Budget, refused: Refused) -> BudgetExceededError:
+    def _refusal(self, budget: Budget, refused: Refused, op: AiOperation, usd: float) -> BudgetExceededError:
         _, resets_at = _period(budget, refused.start)
         if refused.is_lost:
             figures = "its count was lost with a broken file"
@@ -380,7 +380,7 @@ class Keeper:
             figures = f"${refused.spent:.4f} spent and ${refused.reserved:.4f} reserved"
         message = (
             f"the budget {budget.name!r} allows ${budget.usd:g} per {budget.per}: {figures}; the call was not sent. "
-            f"It resets at {resets_at.isoformat()}"
+            f"It resets at {resets_at.isoformat()}. {_wish(op, usd)}"
         )
         key = budget.name, refused.start
         if refused.is_first and key not in self._told:
@@ -397,6 +397,7 @@ class Keeper:
             reserved_usd=reserved,
             resets_at=resets_at,
             reason="state" if refused.is_lost else "limit",
+            asked_usd=usd or None,
         )
 
     def _refuse_blindly(self, budgets: tuple[Budget, ...], error: Exception, now: float) -> None:
@@ -586,14 +587,18 @@ def _in_trio() -> bool:
 # Estimates
 
 
-def _size(body: Any) -> int:
+def _asked(op: AiOperation) -> str:
     """
-    Give the bytes of a request; 0 where it cannot be written as JSON.
+    Name what a call asks for, whatever labels it has.
     """
-    try:
-        return len(json.dumps(body, default=str, ensure_ascii=False).encode("utf-8", "surrogatepass"))
-    except (TypeError, ValueError, RecursionError):
-        return 0
+    provider, model = (op.provider, op.model) if op.paid is None else op.paid
+    return f"{model!r} of {provider!r}"
+
+
+def _wish(op: AiOperation, usd: float) -> str:
+    if not usd:
+        return f"It asked for {_asked(op)}"
+    return f"It asked for {_asked(op)}, which may cost ${usd:.4f}"
 
 
 def _most_output(op: AiOperation, body: Any) -> int:
@@ -616,7 +621,8 @@ def _estimate(budget: Budget, op: AiOperation, size: int, output: int, now: floa
     """
     usage = Usage(input=-(-size // CHARACTERS_PER_TOKEN), output=output)
     try:
-        found = pricing.cost(op.provider, op.model, usage, now).usd
+        provider, model = (op.provider, op.model) if op.paid is None else op.paid
+        found = pricing.cost(provider, model, usage, now).usd
     except Exception as error:
         recorder.failed("ai", error)
         found = None
@@ -732,8 +738,9 @@ def budget(
     Declare a budget: what AI calls may cost in a period, for all processes of this service on this machine.
 
     It is declared once, before or after `configure()`; the same declaration again gives the same budget. Before a call
-    of a hooked client is sent, what it may cost at most is reserved: a quarter of the request's bytes as input, and
-    the `max_tokens` that it names, or 4096, as output. When the call has ended, what it did cost takes the place of
+    of a hooked client is sent, what it may cost at most is reserved: a quarter of the bytes of the request's text as
+    input, and what attached files are read as, and the `max_tokens` that it names, or 4096, as output. When the call
+    has ended, what it did cost takes the place of
     that. A block of `observe_ai` reserves nothing, since nobody knows what it will ask for: it is refused once nothing
     is left, and what it cost counts when it has ended. At 50, 80 and 100 % there is an event.
 

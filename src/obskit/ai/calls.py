@@ -25,8 +25,9 @@ OTHER = "_OTHER"
 _NOTHING: dict[str, Any] = {}
 
 # at, seconds, dollars, dollars saved, seconds to the first chunk, waited, 4 kinds of tokens, status, attempts, flags
-_ROW = Struct("<ddddff4QHHB")
+_ROW = Struct("<ddddff4QHHH")
 ERROR, ESTIMATED, HAS_TOKENS, HAS_COST, WASTED, OWN, TOLD = 1, 2, 4, 8, 16, 32, 64
+LATER, OF_KNOWN, UNANSWERED = 128, 256, 512
 _SOURCES = {"own": OWN, "told": TOLD}
 
 
@@ -65,6 +66,9 @@ class Row(NamedTuple):
     is_estimated: bool
     is_wasted: bool
     source: str | None  # whose word the cost is: `own`, `told` or `list`
+    is_call: bool  # else what a call of before has used, as it was told later
+    is_of_known: bool  # that call is another row
+    was_unanswered: bool  # an attempt broke before its answer, and may have been billed beside the cost
 
 
 class Calls:
@@ -193,6 +197,9 @@ class Calls:
                 bool(flags & ESTIMATED),
                 bool(flags & WASTED),
                 _source(flags) if flags & HAS_COST else None,
+                not flags & LATER,
+                bool(flags & OF_KNOWN),
+                bool(flags & UNANSWERED),
             )
 
 
@@ -214,6 +221,10 @@ def _packed(op: AiOperation) -> tuple[tuple[str, ...], bytes]:
     error, aborted, first = get("error"), get("aborted"), get("first_chunk_seconds")
     usd, used = op.cost_usd, op.tokens
     flags = (ERROR if error else 0) | (ESTIMATED if get("estimated") else 0) | _SOURCES.get(get("cost_source", ""), 0)
+    if not get("is_call", True):
+        flags |= LATER | OF_KNOWN if op.is_known_call else LATER
+    if "error" in get("failed_attempts", ()):
+        flags |= UNANSWERED
     reason = ""
     if usd is None:
         usd, reason = nan, op.cost_reason or "unknown"

@@ -57,6 +57,11 @@ class AiOperation(Operation):
     request_id = Rarely[str | None](None)  # the provider's
     response_id = Rarely[str | None](None)
     status_code = Rarely[int | None](None)  # of the last HTTP response
+    region = Rarely[str | None](None)  # where it is computed, by its host, where the price may hang on that
+    image_model = Rarely[str | None](None)  # that draws, by the request's tools
+    is_call = Rarely(True)  # False where it only tells what a call of before has used
+    is_background = Rarely(False)  # True where the reply says that it was made while nobody waited
+    is_known_call = Rarely(False)  # True where that call was this process's
     held = Rarely[Any](None)  # what budgets have reserved for it
     has_own_span = Rarely(False)  # True where the SDK makes a span of it by itself
 

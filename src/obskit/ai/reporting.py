@@ -140,6 +140,8 @@ class AiReport:
         cache_savings_usd: What reads from providers' caches saved, less what writes cost on top; may be negative.
         wasted_usd: Billed, or by estimate billed, for calls that failed or were cut short; by `error`, or how.
         unknown_cost: Calls of unknown cost, by reason.
+        maybe_billed_calls: Calls of known cost of which an attempt before, at another time, was never answered: it may
+            have been billed too, and is in no figure.
         retries: HTTP requests beyond one a call.
         retry_wait_seconds: Between them.
         projection: Of the month.
@@ -165,6 +167,7 @@ class AiReport:
     cache_savings_usd: float
     wasted_usd: dict[str, float]
     unknown_cost: dict[str, int]
+    maybe_billed_calls: int
     retries: int
     retry_wait_seconds: float
     projection: Projection
@@ -233,12 +236,13 @@ def report(hours: float = 24) -> AiReport:
         by_feature=_groups(rows, lambda row: row.names.feature),
         by_user=_groups(rows, lambda row: row.names.user),
         by_day=tuple(sorted(_groups(rows, lambda row: moment(row.at)[:10], limit=None), key=lambda day: day.name)),
-        seconds=_quantiles(row.seconds for row in rows),
+        seconds=_quantiles(row.seconds for row in rows if row.is_call),
         first_chunk_seconds=_quantiles(row.first_chunk_seconds for row in rows if row.first_chunk_seconds is not None),
         output_tokens_per_second=_speed(rows),
         cache_savings_usd=math.fsum(row.saved_usd for row in rows),
         wasted_usd=dict(wasted),
-        unknown_cost=dict(Counter(row.names.reason for row in rows if row.usd is None).most_common()),
+        unknown_cost=_unknown(rows),
+        maybe_billed_calls=sum(row.was_unanswered and row.usd is not None for row in rows),
         retries=sum(max(row.attempts - 1, 0) for row in rows),
         retry_wait_seconds=math.fsum(row.waited_seconds for row in rows),
         projection=_projection(every, since, now),
@@ -273,16 +277,17 @@ def _groups(rows: Iterable[Row], name: Callable[[Row], str], limit: int | None =
 
 
 def _group(name: str, rows: Sequence[Row]) -> CallGroup:
-    errors = sum(row.is_error for row in rows)
+    made = [row for row in rows if row.is_call]
+    errors = sum(row.is_error for row in made)
     exact = [row for row in rows if row.usd is not None and not row.is_estimated]
     known = [row.usd or 0.0 for row in exact]
     sources = sorted({row.source or "" for row in exact})
-    unknown = sum(row.usd is None for row in rows)
+    unknown = max(sum(row.usd is None for row in made) - sum(row.is_of_known for row in rows), 0)
     return CallGroup(
         name=name,
-        calls=len(rows),
+        calls=len(made),
         errors=errors,
-        success_rate=1 - errors / len(rows) if rows else 1.0,
+        success_rate=1 - errors / len(made) if made else 1.0,
         tokens=_tokens(row for row in rows if not row.is_estimated),
         estimated_tokens=_tokens(row for row in rows if row.is_estimated),
         cost_usd=math.fsum(known) if known or not unknown else None,
@@ -310,9 +315,22 @@ def _quantiles(figures: Iterable[float]) -> Quantiles | None:
 def _speed(rows: Iterable[Row]) -> float | None:
     output, seconds = 0, 0.0
     for row in rows:
-        if row.tokens is not None and row.tokens[3] and not row.is_error and not row.is_estimated:
+        if row.tokens is not None and row.tokens[3] and row.is_call and not row.is_error and not row.is_estimated:
             output, seconds = output + row.tokens[3], seconds + row.seconds
     return output / seconds if seconds > 0 else None
+
+
+def _unknown(rows: Iterable[Row]) -> dict[str, int]:
+    """
+    Count calls of unknown cost by reason, but for those whose cost was told later.
+    """
+    reasons: Counter[str] = Counter()
+    for row in rows:
+        if row.is_of_known:
+            reasons["background"] -= 1
+        elif row.usd is None:
+            reasons[row.names.reason] += 1
+    return {reason: count for reason, count in reasons.most_common() if count > 0}
 
 
 def _projection(rows: Sequence[Row], since: float, now: float) -> Projection:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+MAX_NAME = 100  # characters, of what a provider names
 Fold = Callable[["Progress", Any], None]
 
 
@@ -21,18 +22,32 @@ class Progress:
         characters: Of output, for an estimate.
         is_told: True once the usage is final.
         is_done: True once the provider has said that this is all.
+        is_doubtful: True where what was told later was less than what had been told before.
         failure: The provider's name for what ended it, where that came as an event.
+        choices: How many answers there will be.
+        finished: Those that are whole.
     """
 
-    __slots__ = ("characters", "chunks", "failure", "finish_reason", "is_done", "is_told", "reply", "unfinished")
+    __slots__ = (
+        *("characters", "choices", "chunks", "failure", "finish_reason", "finished", "is_done", "is_doubtful"),
+        *("is_told", "reply"),
+    )
 
     def __init__(self, choices: int = 1) -> None:
         self.reply: dict[str, Any] | None = None
         self.characters = self.chunks = 0
-        self.is_told = self.is_done = False
+        self.is_told = self.is_done = self.is_doubtful = False
         self.failure: str | None = None
         self.finish_reason: str | None = None
-        self.unfinished = choices
+        self.choices = choices
+        self.finished: set[Any] = set()
+
+    def end(self) -> None:
+        """
+        Take the mark that ends a stream in some formats: what was told by then is final.
+        """
+        self.is_done = True
+        self.is_told = self.is_told or bool(self.reply and self.reply.get("usage"))
 
 
 def fold_message(stream: Progress, data: Any) -> None:
@@ -43,21 +58,44 @@ def fold_message(stream: Progress, data: Any) -> None:
     kind = data["type"]
     if kind == "content_block_delta":
         delta = data["delta"]
-        text = delta.get("text") or delta.get("partial_json") or delta.get("thinking")
+        text = delta.get("text") or delta.get("partial_json") or delta.get("thinking") or delta.get("content")
         if text:
             stream.characters += len(text)
     elif kind == "message_delta":
         if stream.reply is None:
             stream.reply = {"usage": {}}
-        told = {name: value for name, value in (data.get("usage") or {}).items() if value is not None}
-        stream.reply["usage"].update(told)
-        stream.finish_reason = (data.get("delta") or {}).get("stop_reason") or stream.finish_reason
-        stream.is_told = stream.finish_reason is not None and "output_tokens" in told
+        told, before = data.get("usage") or {}, stream.reply["usage"]
+        if not stream.finished:  # what the start says of the output stands for it
+            stream.finished.add("start")
+            before = {**before, "output_tokens": told.get("output_tokens") or 0}
+        stream.reply["usage"] = _grown(stream, before, told)
+        delta = data.get("delta") or {}
+        stream.finish_reason = delta.get("stop_reason") or stream.finish_reason
+        stream.reply["stop_reason"], stream.reply["stop_details"] = stream.finish_reason, delta.get("stop_details")
+        stream.is_told = stream.finish_reason is not None and told.get("output_tokens") is not None
     elif kind == "message_start":
         message = data["message"]
+        if stream.reply is not None:  # a further request of the same call
+            stream.is_doubtful = True
         stream.reply = {**_without_text(message), "usage": dict(message.get("usage") or {})}
     elif kind == "message_stop":
         stream.is_done = True
+
+
+def _grown(stream: Progress, before: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Take what is told of usage after other usage: counts only grow, nothing is no word, and what has fallen is doubted.
+    """
+    whole = dict(before)
+    for name, value in told.items():
+        known = whole.get(name)
+        if value is None or (value == 0 and known):
+            continue
+        if type(known) is int and type(value) is int and value < known:
+            stream.is_doubtful = True
+            continue
+        whole[name] = value
+    return whole
 
 
 def fold_chat(stream: Progress, data: Any) -> None:
@@ -70,27 +108,67 @@ def fold_chat(stream: Progress, data: Any) -> None:
         if delta:
             text = delta.get("content")
             if text:
-                stream.characters += len(text)
+                stream.characters += len(text) if type(text) is str else _characters(text)
             elif len(delta) > 1 or "role" not in delta:
-                stream.characters += _length_of(delta)
-        elif "text" in choice:
+                stream.characters += length_of(delta)
+        elif choice.get("text"):
             stream.characters += len(choice["text"])
         if choice.get("finish_reason"):
-            stream.finish_reason = choice["finish_reason"]
-            stream.unfinished -= 1
-            stream.is_done = stream.unfinished <= 0
+            _finish(stream, choice, data)
     if stream.reply is None:
         stream.reply = _without_text(data)
     if data.get("usage"):
-        # The tier, which decides the price, need not be in the chunk that has the usage.
-        told = {name: value for name, value in _without_text(data).items() if value is not None}
-        stream.reply = {**stream.reply, **told}
+        _take_usage(stream, data, data["usage"])
+
+
+def _finish(stream: Progress, choice: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    """
+    Take the end of one choice, and usage from where some servers put it then.
+    """
+    stream.finish_reason = choice["finish_reason"]
+    stream.finished.add(choice.get("index", len(stream.finished)))
+    stream.is_done = len(stream.finished) >= stream.choices
+    if choice["finish_reason"] == "error":
+        stream.failure = failure_of(choice) or "error"
+    usage = choice.get("usage") or (data.get("x_groq") or {}).get("usage")
+    if usage and not data.get("usage"):
+        _take_usage(stream, data, usage)
+    elif stream.is_done and stream.reply and stream.reply.get("usage"):
         stream.is_told = True
 
 
-def _length_of(delta: Mapping[str, Any]) -> int:
-    calls = (call.get("function") or {} for call in delta.get("tool_calls") or ())
-    return len(delta.get("refusal") or "") + sum(len(call.get("arguments") or "") for call in calls)
+def _take_usage(stream: Progress, data: Mapping[str, Any], usage: Mapping[str, Any]) -> None:
+    # The tier, which decides the price, need not be in the chunk that has the usage.
+    told = {name: value for name, value in _without_text(data).items() if value is not None}
+    before = stream.reply or {}
+    stream.reply = {**before, **told, "usage": _grown(stream, before.get("usage") or {}, usage)}
+    is_last = not data.get("choices")  # else, in each chunk, it is of what has come so far
+    stream.is_done = stream.is_done or is_last
+    stream.is_told = stream.is_told or stream.is_done
+
+
+def length_of(delta: Mapping[str, Any]) -> int:
+    """
+    Count the characters of what is no plain text: reasoning, refusals, the arguments of calls, transcripts of sound.
+    """
+    found = len(delta.get("refusal") or "")
+    found += max(_characters(delta.get("reasoning_content")), _characters(delta.get("reasoning")))
+    found += _characters(delta.get("content"))
+    for call in delta.get("tool_calls") or ():
+        found += len((call.get("function") or {}).get("arguments") or "")
+    found += len((delta.get("function_call") or {}).get("arguments") or "")
+    audio = delta.get("audio")
+    return found + (len(audio.get("transcript") or "") if isinstance(audio, Mapping) else 0)
+
+
+def _characters(text: Any) -> int:
+    if isinstance(text, str):
+        return len(text)
+    if isinstance(text, list):
+        return sum(_characters(part) for part in text)
+    if isinstance(text, Mapping):
+        return sum(_characters(text.get(name)) for name in ("text", "thinking", "content", "value"))
+    return 0
 
 
 def fold_response(stream: Progress, data: Any) -> None:
@@ -100,12 +178,12 @@ def fold_response(stream: Progress, data: Any) -> None:
     stream.chunks += 1
     delta = data.get("delta")
     if delta is not None:
-        if isinstance(delta, str):
+        if isinstance(delta, str) and data.get("type") != "response.audio.delta":
             stream.characters += len(delta)
         return
     kind = data.get("type")
     if kind == "error":
-        stream.failure = str(data.get("code") or "error")
+        stream.failure = failure_of({"error": data.get("error") or data}) or "error"
     response = data.get("response")
     if response is not None:
         stream.reply = _without_text(response)
@@ -114,11 +192,35 @@ def fold_response(stream: Progress, data: Any) -> None:
             stream.is_told = bool(response.get("usage"))
             stream.finish_reason = finish_reason_of(response)
             if kind == "response.failed":
-                stream.failure = str((response.get("error") or {}).get("code") or "failed")
+                stream.failure = failure_of(response) or "failed"
 
 
 def _without_text(reply: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in reply.items() if name not in ("content", "choices", "output", "input")}
+    found = {name: value for name, value in reply.items() if name not in ("content", "choices", "output", "input")}
+    output = reply.get("output")
+    if output and isinstance(output, list):
+        found["output"] = [
+            {name: item.get(name) for name in ("type", "container_id", "action")}
+            for item in output
+            if isinstance(item, Mapping) and str(item.get("type")).endswith("_call")
+        ]
+    return found
+
+
+def fold_run(stream: Progress, data: Any) -> None:
+    """
+    Take an event of an assistant's run, which the SDK gives with its name around it.
+    """
+    stream.chunks += 1
+    inner = data.get("data") or data
+    if inner.get("object") == "thread.run":
+        stream.reply = _without_text(inner)
+        if inner.get("status") in ("completed", "failed", "cancelled", "expired", "incomplete", "requires_action"):
+            stream.is_done, stream.finish_reason = True, inner["status"]
+            stream.is_told = bool(inner.get("usage"))
+            stream.failure = failure_of(inner)
+    elif inner.get("object") == "thread.message.delta":
+        stream.characters += _characters([part.get("text") for part in inner["delta"].get("content") or ()])
 
 
 def fold_whole(stream: Progress, data: Any) -> None:
@@ -126,9 +228,14 @@ def fold_whole(stream: Progress, data: Any) -> None:
     Take events of a kind that is not known: whichever carries usage is the reply.
     """
     stream.chunks += 1
+    delta = data.get("delta")
+    if isinstance(delta, str):
+        stream.characters += len(delta)
     if data.get("usage"):
         stream.reply = _without_text(data)
         stream.is_told = stream.is_done = True
+    elif str(data.get("type")).endswith((".done", ".completed")) or data.get("stop_reason"):
+        stream.is_done = True
 
 
 def finish_reason_of(reply: Any) -> str | None:
@@ -138,6 +245,38 @@ def finish_reason_of(reply: Any) -> str | None:
     found = reply.get("stop_reason")
     if found is None and reply.get("choices"):
         found = reply["choices"][0].get("finish_reason")
-    if found is None and "output" in reply:
+    if found is None and ("output" in reply or reply.get("object") == "thread.run"):
         found = (reply.get("incomplete_details") or {}).get("reason") or reply.get("status")
     return found if isinstance(found, str) else None
+
+
+def failure_of(reply: Mapping[str, Any]) -> str | None:
+    """
+    Name what a reply says has failed, under whatever status it came; None where nothing has.
+    """
+    error = reply.get("error") or reply.get("last_error")
+    if not error:
+        choices = reply.get("choices")
+        first = choices[0] if isinstance(choices, list) and choices else None
+        if isinstance(first, Mapping) and first.get("error"):
+            error = first["error"]
+        else:
+            return "failed" if reply.get("status") == "failed" else None
+    if not isinstance(error, Mapping):
+        return "error"
+    for name in ("code", "type"):
+        if isinstance(error.get(name), str) and error[name] != "error":
+            return str(error[name])[:MAX_NAME]
+    return str(error["code"]) if isinstance(error.get("code"), int) else "error"
+
+
+def characters_of(reply: Mapping[str, Any]) -> int:
+    """
+    Count the characters of a whole reply's text, for a reply that says that it has none.
+    """
+    found = _characters(reply.get("content"))
+    for choice in reply.get("choices") or ():
+        found += _characters(choice.get("text")) + length_of(choice.get("message") or {})
+    for item in reply.get("output") or ():
+        found += _characters(item)
+    return found

@@ -53,6 +53,8 @@ def _facts(report: AiReport) -> Iterator[tuple[str, str]]:
     if total.unknown_cost_calls:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in report.unknown_cost.items())
         yield "unknown cost", f"{total.unknown_cost_calls:,} calls: {reasons}"
+    if report.maybe_billed_calls:
+        yield "", f"{report.maybe_billed_calls:,} more attempts were never answered, and may have been billed"
     if report.seconds is not None:
         yield "took", _quantiles(report.seconds)
     if report.first_chunk_seconds is not None:

@@ -70,7 +70,7 @@ def _readable(whole: Mapped, usage: Mapped, provider: str) -> Usage | None:
     if found is None:
         return None
     model = whole.get("model")
-    if isinstance(model, str):
+    if isinstance(model, str) and found.model is None:
         found.model = model
     tier = whole.get("service_tier") or usage.get("service_tier")
     if isinstance(tier, str):
@@ -271,6 +271,8 @@ def _take_steps(found: Usage, usage: Mapped, steps: list[Mapped]) -> None:
     Take the steps that are not in a message's own figures: compactions, advisors, and models that declined first.
     """
     served = next((step.get("model") for step in steps if step.get("type") == "fallback_message"), None)
+    if isinstance(served, str):
+        found.model = served  # a stream was begun by another
     parts = []
     for step in steps:
         kind, model = step.get("type"), step.get("model")

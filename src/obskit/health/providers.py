@@ -115,7 +115,11 @@ class AiProvider:
 
     def _errors(self, details: dict[str, Any]) -> Iterator[tuple[Status, str]]:
         begin = recorder.wall_clock() - self.window_seconds
-        recent = [row for row in calls.rows(MAX_CALLS) if row.at >= begin and row.names.provider == self.provider]
+        recent = [
+            row
+            for row in calls.rows(MAX_CALLS)
+            if row.at >= begin and row.is_call and row.names.provider == self.provider
+        ]
         judged = [row for row in recent if not _is_own_fault(row)]
         details["calls"] = len(recent)
         details["window_seconds"] = self.window_seconds

@@ -8,6 +8,7 @@ which is dropped ends its operation.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,35 +16,43 @@ from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from threading import RLock
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any, NamedTuple
 
-from obskit.ai.budgeting import keeper
+from obskit.ai.hosts import provider_of
+from obskit.ai.kinds import Usage
+from obskit.ai.later import later
 from obskit.ai.limits import limits
-from obskit.ai.observe import end, estimate, plan, price, take_labels
-from obskit.ai.operation import UNKNOWN, AiOperation
-from obskit.ai.stream import Fold, Progress, finish_reason_of
-from obskit.ai.usage import read
-from obskit.context import current
-from obskit.endings import drain, end_later, waiting
+from obskit.ai.observe import CHARACTERS_PER_TOKEN, end, estimate, plan, price
+from obskit.ai.operation import AiOperation
+from obskit.ai.refusals import doubt_refusal
+from obskit.ai.stream import Fold, Progress, characters_of, failure_of, finish_reason_of
+from obskit.ai.usage import IMAGE_TOOL, read
+from obskit.endings import end_later
 from obskit.errors import MissingExtraError
 from obskit.integrations._patches import Patches
-from obskit.observation import enter, leave
 from obskit.operation import Event
 from obskit.recorder import recorder
 
 KEY = "obskit.call"
-_LEFT_OUT = ("NotGiven", "Omit")  # classes of the SDKs' own, in place of an argument
 MAX_NAME = 100  # characters, of what a request or a provider names
+SHORT_TEXT = 64  # characters: of less, a reply that tells no token of output is believed
+NOT_BY_TOKEN = ("audio", "image", "video")  # where no usage is told, there is none to be told
+UNFINISHED = ("queued", "in_progress")  # what a reply says that will be there later
+Wrapper = Callable[["Sdk", Callable[..., Any]], Callable[..., Any]]
 
 
 class Path(NamedTuple):
     """
     Say what a URL of the API is for, and how its streams are read.
+
+    Attributes:
+        lists: Where it has a price list of its own: provider to the name of that.
     """
 
     operation: str
     fold: Fold
+    lists: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass
@@ -54,6 +63,8 @@ class Sdk:
     Attributes:
         name: Of the package, and of the extra.
         paths: The URLs that are inference, without their query.
+        patterns: Those that have ids in them.
+        polls: Those that are asked for a reply that was not there at first.
         hosts: Host, or its end after a dot, to provider.
         default: The provider of a host that is not known.
         request_id: The header that carries it.
@@ -69,6 +80,8 @@ class Sdk:
     default: str
     request_id: str
     stream_classes: tuple[tuple[str, str], ...] = ()
+    patterns: tuple[tuple[str, Path], ...] = ()
+    polls: tuple[tuple[str, Path], ...] = ()
     is_wanted: bool = False
     is_awaited: bool = False
     is_on: bool = False
@@ -84,11 +97,20 @@ class Sdk:
         """
         found = self.providers.get(host)
         if found is None:
-            ends = [host[at:] for at in range(len(host)) if at == 0 or host[at - 1] == "."]
-            known = {**self.hosts, **self.mapped}
-            found = next((known[end] for end in ends if end in known), self.default)
+            found = provider_of(host, {**self.hosts, **self.mapped}) or self.default
             if len(self.providers) < 1000:
                 self.providers[host] = found
+        return found
+
+    def path_of(self, method: str, url: str) -> Path | None:
+        """
+        Tell what a request is for; None where it is no inference, nor the answer of one.
+        """
+        url = url.partition("?")[0]
+        found = self.paths.get(url) if method == "post" else None
+        if found is None:
+            patterns = {"post": self.patterns, "get": self.polls}.get(method, ())
+            found = next((path for pattern, path in patterns if re.fullmatch(pattern, url)), None)
         return found
 
 
@@ -98,21 +120,35 @@ class Call(AiOperation):
 
     Attributes:
         body: What a whole reply said, until it is read at the end.
+        earlier: What the replies said before it, where the SDK's middleware has sent several requests.
         stream: What a stream has told so far; None for whole replies.
         is_open: True where the reply is still to be read when `request()` returns.
+        handle: Of the latest response, while `request()` runs: whatever becomes of the response, the call is known.
+        responses: How many there were.
+        asked: The request's body, until the size of its text is known; only of streams.
     """
 
-    __slots__ = ("body", "fold", "is_open", "request_bytes", "stream")
+    __slots__ = ("asked", "body", "earlier", "fold", "handle", "is_open", "request_bytes", "responses", "stream")
 
     body: Any
+    earlier: dict[int, Any] | None
     stream: Progress | None
     fold: Fold
     is_open: bool
+    handle: Handle | None
+    responses: int
     request_bytes: int
+    asked: Any
+
+    def __init__(self, service: str, provider: str, model: str, operation: str) -> None:
+        super().__init__(service, provider, model, operation)
+        self.body = self.earlier = self.stream = self.handle = self.asked = None
+        self.is_open = False
+        self.responses = self.request_bytes = 0
 
     def take(self, data: Any) -> None:
         """
-        Take a body.
+        Take the body of the latest response.
         """
         if self.ended:
             return
@@ -121,6 +157,13 @@ class Call(AiOperation):
             self.finish()
         elif self.span is not None:
             self.tell_early()
+
+    def take_earlier(self, number: int, data: Any) -> None:
+        """
+        Take the body of a response that is not the latest any more.
+        """
+        if self.earlier is not None:
+            self.earlier[number] = data
 
     def take_event(self, stream: Progress, data: Any) -> None:
         """
@@ -137,9 +180,25 @@ class Call(AiOperation):
         tell = getattr(self.span, "tell", None)
         reply = self.body if self.stream is None else self.stream.reply
         if tell is not None and reply is not None:
-            self.tokens = read(reply)
+            self.tokens = self._used(reply)
             price(self)
             tell(self)
+
+    def _used(self, reply: Any) -> Usage | None:
+        """
+        Read what a reply used, and what only the request knows of it.
+        """
+        found = read(reply, self.provider if self.paid is None else self.paid[0])
+        if found is None:
+            return None
+        if found.geo is None and self.region is not None:
+            found.geo = self.region
+        for part in found.parts:
+            if part.model == IMAGE_TOOL and self.image_model is not None:
+                part.model = self.image_model
+        if isinstance(reply, dict):
+            doubt_refusal(found, reply)
+        return found
 
     def finish(self, at: float | None = None) -> None:
         """
@@ -148,13 +207,47 @@ class Call(AiOperation):
         body, self.body = self.body, None
         try:
             if body is not None:
-                self.tokens = read(body)
                 if isinstance(body, dict):
-                    self.finish_reason = finish_reason_of(body)
-                    self.response_id = body.get("id")
+                    self._describe(body)
+                self._take_usage(body)
+            elif self.operation in NOT_BY_TOKEN:
+                self.cost_reason = "not_by_token"
         except Exception as error:
             recorder.failed("ai", error)
-        end(self, at)
+        self.end(at)
+
+    def _describe(self, body: dict[str, Any]) -> None:
+        failure = failure_of(body)
+        if failure is not None:
+            self.error = self.error or failure
+        self.finish_reason = finish_reason_of(body)
+        self.response_id = body.get("id")
+        if not self.is_call:
+            self.is_background = bool(body.get("background")) or body.get("object") == "thread.run"
+
+    def _take_usage(self, body: Any) -> None:
+        """
+        Take what the reply used, and those before it, each of which was billed.
+        """
+        found = self._used(body)
+        if found is None:
+            if self.operation in NOT_BY_TOKEN:
+                self.cost_reason = "not_by_token"
+            elif self.error is not None:
+                self.cost_reason = "no_reply"
+            return
+        if isinstance(body, dict) and not found.output and self.operation == "chat":
+            characters = characters_of(body)
+            if characters > SHORT_TEXT:  # so much text of no token
+                found.output, found.is_doubtful = -(-characters // CHARACTERS_PER_TOKEN), True
+        for other in (self.earlier or {}).values():
+            part = self._used(other)
+            if part is None:
+                found.is_doubtful = True
+            else:
+                found.parts = (*found.parts, part, *part.parts)
+                part.parts = ()
+        self.tokens = found
 
     def note_limits(self, response: Any) -> None:
         """
@@ -176,22 +269,28 @@ class Call(AiOperation):
             self.finish()
             return
         if not stream.is_done:
-            self.aborted = self.error = "truncated"
+            self.error = stream.failure or "truncated"
+            self.aborted = "truncated" if stream.failure is None else "error"
         self._settle(stream)
 
-    def close(self, how: str, at: float | None = None) -> None:
+    def close(self, how: str, at: float | None = None, *, is_read: bool = False) -> None:
         """
         End a call that nobody reads any further, now or at a moment that has passed.
+
+        Args:
+            is_read: The application has taken what came, or a part of it, past the SDK.
         """
         if self.ended:
             return
         stream = self.stream
         if stream is None:
             if self.body is None and self.tokens is None:
-                self.cost_reason = "not_read"
+                self.cost_reason = "not_by_token" if self.operation in NOT_BY_TOKEN else "not_read"
             self.finish(at)
             return
-        if not stream.is_done:
+        if is_read and not stream.chunks:
+            self.cost_reason = "not_read"
+        elif not stream.is_done:
             self.aborted = how
         self._settle(stream, at)
 
@@ -199,6 +298,7 @@ class Call(AiOperation):
         """
         End a call by what it raised: before its reply, after it, or in the middle of a stream.
         """
+        self.handle = None
         if self.ended:
             return
         self.error = name_of(error)
@@ -220,6 +320,23 @@ class Call(AiOperation):
                 self.cost_reason = "no_reply"
         self.finish()
 
+    def returned(self, reply: Any) -> None:
+        """
+        End a call whose reply is here; one that is still to be read is tied to whatever the application has got.
+        """
+        handle, self.handle = self.handle, None
+        if self.ended:
+            return
+        if handle is None:  # the SDK's middleware had the answer
+            self.cost_usd, self.attempts = 0.0, 0
+            self.end()
+        elif not self.is_open:
+            self.finish()
+        else:
+            response = response_of(reply)
+            if response is not None:
+                response.extensions.setdefault(KEY, handle)
+
     def _settle(self, stream: Progress, at: float | None = None) -> None:
         at = recorder.clock() if at is None else at
         try:
@@ -229,18 +346,37 @@ class Call(AiOperation):
                 self.error = self.error or stream.failure
             if stream.reply is not None:
                 self.response_id = stream.reply.get("id")
-            if stream.is_told:
-                self.tokens = read(stream.reply)
+                self.is_background = bool(stream.reply.get("background"))
+            found = self._used(stream.reply) if stream.is_told else None
+            if found is not None:
+                found.is_doubtful = found.is_doubtful or stream.is_doubtful
+                self.tokens = found
             elif not stream.chunks:
-                self.cost_reason = "no_reply"
+                self.cost_reason = self.cost_reason or "no_reply"
             elif stream.is_done and self.error is None:
-                self.cost_reason = "no_usage"
+                self.cost_reason = "not_by_token" if self.operation in NOT_BY_TOKEN else "no_usage"
             else:
                 estimate(self, stream.reply, self.request_bytes, stream.characters)
             stream.reply = None
         except Exception as error:
             recorder.failed("ai", error)
-        end(self, at)
+        self.end(at)
+
+    def end(self, at: float | None = None) -> None:
+        """
+        End the operation. A reply that will be told later takes its reserve along, and the reply of one that was told
+        earlier is no call.
+        """
+        self.asked = None
+        if self.is_call:
+            if self.tokens is None and self.cost_usd is None and self.finish_reason in UNFINISHED:
+                later.expect(self)
+            end(self, at)
+        elif later.answers(self):
+            plan.begin(self)
+            end(self)
+        else:
+            self.ended = True
 
 
 class Handle:
@@ -248,12 +384,13 @@ class Handle:
     Be what a response knows of its call: a response that is dropped unread ends it.
     """
 
-    __slots__ = ("call", "take")
+    __slots__ = ("call", "number", "take")
 
     take: Callable[[Any], None]  # what is done with a body, or with each event
 
     def __init__(self, call: Call) -> None:
         self.call = call
+        self.number = call.responses
         self.take = call.take if call.stream is None else self.first
 
     def first(self, event: Any) -> None:
@@ -269,12 +406,23 @@ class Handle:
 
     def __del__(self) -> None:
         call = self.call
-        if call.is_open and not sys.is_finalizing():
+        if call.is_open and self.number == call.responses and not sys.is_finalizing():
             end_later(call, _dropped, plan.clock())
 
 
 def _dropped(call: Call, at: float) -> None:
     call.close("dropped", at)
+
+
+def response_of(holder: Any) -> Any:
+    """
+    Find the HTTP response of a stream, or of a response that the SDK has wrapped.
+    """
+    for name in ("response", "_response", "http_response"):
+        response = getattr(holder, name, None)
+        if isinstance(getattr(response, "extensions", None), dict):
+            return response
+    return None
 
 
 def name_of(error: BaseException) -> str:
@@ -288,364 +436,6 @@ def name_of(error: BaseException) -> str:
         if isinstance(kind, str) and len(kind) <= MAX_NAME:
             return kind
     return type(error).__name__
-
-
-def _records(tracer: Any) -> bool:
-    """
-    Tell whether an SDK's own tracer makes spans: OpenTelemetry gives one that makes none where no provider is set.
-    """
-    real = getattr(tracer, "_tracer", tracer)
-    return real is not None and type(real).__name__ != "NoOpTracer"
-
-
-def _make(sdk: Sdk, client: Any, options: Any, is_stream: bool) -> Call | None:
-    """
-    Make the operation of a request, where it is inference; it begins once no budget has refused it.
-    """
-    path = sdk.paths.get(options.url.partition("?")[0])
-    if path is None or options.method != "post":
-        return None
-    asked = options.json_data if isinstance(options.json_data, dict) else {}
-    host = client.base_url.host
-    model = asked.get("model")
-    call = Call("", sdk.provider_of(host), model[:MAX_NAME] if isinstance(model, str) else UNKNOWN, path.operation)
-    call.body = None
-    call.is_open = False
-    call.request_bytes = 0
-    call.fold = path.fold
-    call.stream = None
-    call.host = host
-    call.port = client.base_url.port
-    if is_stream:
-        count = asked.get("n")
-        call.stream = Progress(count if isinstance(count, int) else 1)
-        call.is_stream = True
-    bound = asked.get("max_tokens") or asked.get("max_completion_tokens") or asked.get("max_output_tokens")
-    if isinstance(bound, int):
-        call.max_tokens = bound
-    if call.parent is not None:
-        take_labels(call)
-    if _records(getattr(client, "_tracer", None)):
-        call.has_own_span = True
-    return call
-
-
-def _made(sdk: Sdk, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
-    if not (sdk.is_on and plan.active):
-        return None
-    if waiting:  # before budgets are asked: it may give back what it held
-        drain()
-    try:
-        return _make(sdk, client, _options(args, kwargs), bool(kwargs.get("stream")))
-    except Exception as error:
-        recorder.failed(sdk.name, error)
-        return None
-
-
-def _options(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return kwargs["options"] if "options" in kwargs else args[1]
-
-
-def _body(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """
-    Give a request's body, with what the application adds to it, and without what it left out.
-    """
-    options = _options(args, kwargs)
-    body, more = options.json_data, getattr(options, "extra_json", None)
-    if not isinstance(body, dict):
-        return body
-    whole = {**body, **more} if isinstance(more, Mapping) else body
-    return {name: value for name, value in whole.items() if type(value).__name__ not in _LEFT_OUT}
-
-
-def _set_aside() -> Any:
-    """
-    Let a request that is no inference, and that is made in the middle of one, not be taken for it.
-    """
-    around = current.get()
-    return current.set(around.parent) if type(around) is Call else None
-
-
-def _take_up(token: Any) -> None:
-    if token is not None:
-        current.reset(token)
-
-
-def _returned(call: Call) -> None:
-    # A stream, or a body that is still to be read, ends when it is.
-    if not call.is_open and not call.ended:
-        call.finish()
-
-
-def _request(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
-    def request(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-        call = _made(sdk, self, args, kwargs)
-        if call is None:
-            token = _set_aside()
-            try:
-                return original(self, *args, **kwargs)
-            finally:
-                _take_up(token)
-        if keeper.on:
-            keeper.before_call(call, _body(args, kwargs))
-        plan.begin(call)
-        token = enter(call)
-        try:
-            reply = original(self, *args, **kwargs)
-        except BaseException as error:
-            call.raised(error)
-            raise
-        finally:
-            leave(call, token)
-        _returned(call)
-        return reply
-
-    return request
-
-
-def _async_request(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
-    async def request(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-        call = _made(sdk, self, args, kwargs)
-        if call is None:
-            token = _set_aside()
-            try:
-                return await original(self, *args, **kwargs)
-            finally:
-                _take_up(token)
-        if keeper.on:
-            await keeper.before_call_async(call, _body(args, kwargs))
-        plan.begin(call)
-        token = enter(call)
-        try:
-            reply = await original(self, *args, **kwargs)
-        except BaseException as error:
-            call.raised(error)
-            raise
-        finally:
-            leave(call, token)
-        _returned(call)
-        return reply
-
-    return request
-
-
-def _bind(sdk: Sdk, response: Any) -> Call | None:
-    """
-    Tie a response to the call that is waiting for it, and note what its headers say.
-    """
-    try:
-        call = current.get()
-        if type(call) is not Call or call.ended:
-            return None
-        response.extensions[KEY] = Handle(call)
-        if call.has_own_span and call.span is not None:
-            call.span.adopt()
-        headers = response.headers
-        call.status_code = response.status_code
-        call.request_id = headers.get(sdk.request_id)
-        call.note_limits(response)
-        if not sdk.tells_retries and call.attempts == 1:
-            retries = response.request.headers.get("x-stainless-retry-count")
-            if retries and retries != "0" and retries.isdecimal():
-                call.attempts = int(retries) + 1
-        if call.stream is not None:
-            call.is_open = True
-            length = response.request.headers.get("content-length")
-            call.request_bytes = int(length) if length and length.isdecimal() else 0
-        return call
-    except Exception as error:
-        recorder.failed(sdk.name, error)
-        return None
-
-
-def _unparsed(sdk: Sdk, call: Call, response: Any) -> None:
-    """
-    Read the body of a raw response, where it is there; else leave the call open until somebody has read it.
-    """
-    try:
-        if call.stream is not None or call.ended:
-            return
-        if not response.is_closed:
-            call.is_open = True
-        elif "json" in response.headers.get("content-type", ""):
-            call.body = response.json()
-            call.tell_early()
-    except Exception as error:
-        recorder.failed(sdk.name, error)
-
-
-def _process_response(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
-    def process(self: Any, /, **kwargs: Any) -> Any:
-        call = _bind(sdk, kwargs.get("response"))
-        reply = original(self, **kwargs)
-        if call is not None and call.body is None:
-            _unparsed(sdk, call, kwargs["response"])
-        return reply
-
-    return process
-
-
-def _async_process_response(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
-    async def process(self: Any, /, **kwargs: Any) -> Any:
-        call = _bind(sdk, kwargs.get("response"))
-        reply = await original(self, **kwargs)
-        if call is not None and call.body is None:
-            _unparsed(sdk, call, kwargs["response"])
-        return reply
-
-    return process
-
-
-def _process_data(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
-    def process(self: Any, /, *, data: Any, cast_to: Any, response: Any) -> Any:
-        try:
-            handle = response.extensions.get(KEY)
-            if handle is not None:
-                handle.take(data)
-        except Exception as error:
-            recorder.failed(sdk.name, error)
-        return original(self, data=data, cast_to=cast_to, response=response)
-
-    return process
-
-
-def _call_of(holder: Any) -> Call | None:
-    """
-    Find the call of a stream, or of a response that the SDK has wrapped.
-    """
-    for name in ("response", "_response", "http_response"):
-        response = getattr(holder, name, None)
-        extensions = getattr(response, "extensions", None)
-        if isinstance(extensions, dict):
-            handle = extensions.get(KEY)
-            return None if handle is None else handle.call
-    return None
-
-
-def _stream(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
-    def stream(self: Any) -> Any:
-        call = _call_of(self)
-        if call is None:
-            yield from original(self)
-            return
-        try:
-            yield from original(self)
-        except GeneratorExit:
-            call.close("dropped")
-            raise
-        except BaseException as error:
-            call.raised(error)
-            raise
-        call.complete()
-
-    return stream
-
-
-def _async_stream(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
-    async def stream(self: Any) -> Any:
-        call, events = _call_of(self), original(self)
-        try:
-            async for event in events:
-                yield event
-        except GeneratorExit:
-            if call is not None:
-                call.close("dropped")
-            raise
-        except BaseException as error:
-            if call is not None:
-                call.raised(error)
-            raise
-        finally:
-            await events.aclose()
-        if call is not None:
-            call.complete()
-
-    return stream
-
-
-def _left(holder: Any) -> None:
-    call = _call_of(holder)
-    if call is None or call.ended:
-        return
-    if call.stream is None and call.body is None:
-        response = getattr(holder, "http_response", None)
-        # Read by the application itself: `.json()`, `.read()`, `.text()`.
-        if (
-            response is not None
-            and "json" in response.headers.get("content-type", "")
-            and hasattr(response, "_content")
-        ):
-            call.body = response.json()
-    call.close("closed")
-
-
-def _close(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
-    def close(self: Any) -> Any:
-        try:
-            _left(self)
-        except Exception as error:
-            recorder.failed(sdk.name, error)
-        return original(self)
-
-    return close
-
-
-def _waited(response: Any) -> Call | None:
-    call = current.get()
-    if type(call) is not Call or call.ended:
-        return None
-    call.attempts += 1
-    status = "error" if response is None else str(response.status_code)
-    if response is not None:
-        call.note_limits(response)
-    call.failed_attempts = (*call.failed_attempts, status)
-    return call
-
-
-def _sleep(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
-    def sleep(self: Any, /, **kwargs: Any) -> Any:
-        call, started = _waited(kwargs.get("response")), recorder.clock()
-        try:
-            return original(self, **kwargs)
-        finally:
-            if call is not None:
-                call.retry_wait_seconds += recorder.clock() - started
-
-    return sleep
-
-
-def _async_sleep(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
-    async def sleep(self: Any, /, **kwargs: Any) -> Any:
-        call, started = _waited(kwargs.get("response")), recorder.clock()
-        try:
-            return await original(self, **kwargs)
-        finally:
-            if call is not None:
-                call.retry_wait_seconds += recorder.clock() - started
-
-    return sleep
-
-
-Wrapper = Callable[[Sdk, Callable[..., Any]], Callable[..., Any]]
-# (module, class, attribute, wrapper): without these an SDK is left alone.
-_NEEDED: tuple[tuple[str, str, str, Wrapper], ...] = (
-    ("_base_client", "SyncAPIClient", "request", _request),
-    ("_base_client", "AsyncAPIClient", "request", _async_request),
-    ("_base_client", "SyncAPIClient", "_process_response", _process_response),
-    ("_base_client", "AsyncAPIClient", "_process_response", _async_process_response),
-    ("_base_client", "BaseClient", "_process_response_data", _process_data),
-    ("_streaming", "Stream", "__stream__", _stream),
-    ("_streaming", "AsyncStream", "__stream__", _async_stream),
-)
-# These have come and gone: where one is not there, what it tells is told later, or by a header.
-_WANTED: tuple[tuple[str, str, str, Wrapper], ...] = (
-    ("_base_client", "SyncAPIClient", "_sleep_for_retry", _sleep),
-    ("_base_client", "AsyncAPIClient", "_sleep_for_retry", _async_sleep),
-    ("_streaming", "Stream", "close", _close),
-    ("_streaming", "AsyncStream", "close", _close),
-    ("_response", "APIResponse", "close", _close),
-    ("_response", "AsyncAPIResponse", "close", _close),
-)
 
 
 def _module(name: str) -> ModuleType | None:
@@ -690,21 +480,23 @@ def _imported(sdk: Sdk) -> None:
 def _put(sdk: Sdk) -> None:
     if sdk.is_on or not sdk.is_wanted:
         return
-    needed = [_found(sdk, *hook) for hook in _NEEDED]  # which imports: without the lock
-    missing = [f"{hook[0]}.{hook[1]}.{hook[2]}" for hook, found in zip(_NEEDED, needed, strict=True) if found is None]
+    from obskit.integrations._ai_hooks import NEEDED, SLEEPS, WANTED, close_hook  # which need what is here
+
+    needed = [_found(sdk, *hook) for hook in NEEDED]  # which imports: without the lock
+    missing = [f"{hook[0]}.{hook[1]}.{hook[2]}" for hook, found in zip(NEEDED, needed, strict=True) if found is None]
     if missing:
         message = f"this version of {sdk.name} has no {', '.join(missing)}: its calls are not observed"
         recorder.emit(Event("ai.unknown_sdk", "WARNING", message, {"sdk": sdk.name}))
         return
-    further = tuple((module, cls, "close", _close) for module, cls in sdk.stream_classes)
-    wanted = [_found(sdk, *hook) for hook in (*_WANTED, *further)]
+    further = tuple((module, cls, "close", close_hook) for module, cls in sdk.stream_classes)
+    wanted = [_found(sdk, *hook) for hook in (*WANTED, *further)]
     with sdk.lock:
         if sdk.is_on or not sdk.is_wanted:
             return
         sdk.is_on = True
         for owner, name, wrapper in (found for found in (*needed, *wanted) if found is not None):
             sdk.patches.put(owner, name, partial(wrapper, sdk))
-        sdk.tells_retries = {_sleep, _async_sleep} <= {found[2] for found in wanted if found is not None}
+        sdk.tells_retries = {found[2] for found in wanted if found is not None} >= SLEEPS
 
 
 def _found(sdk: Sdk, module: str, cls: str, name: str, wrapper: Wrapper) -> tuple[Any, str, Wrapper] | None:

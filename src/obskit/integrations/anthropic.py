@@ -10,17 +10,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from obskit.ai.hosts import CLOUDS
 from obskit.ai.stream import fold_message, fold_whole
 from obskit.integrations._ai import Path, Sdk, install, remove
 
 SDK = Sdk(
     name="anthropic",
     paths={"/v1/messages": Path("chat", fold_message), "/v1/complete": Path("text_completion", fold_whole)},
-    # The names are `gen_ai.provider.name` of the OpenTelemetry GenAI conventions (2026-11).
     hosts={
+        **CLOUDS,
         "api.anthropic.com": "anthropic",
-        "amazonaws.com": "aws.bedrock",
-        "aiplatform.googleapis.com": "gcp.vertex_ai",
+        "anthropic.com": "anthropic",
+        "claude.googleapis.com": "anthropic",  # managed by it, on Google's cloud
+        "services.ai.azure.com": "azure.ai.inference",
+        "services.ai.azure.us": "azure.ai.inference",
+        "cognitiveservices.azure.com": "azure.ai.inference",
+        "azure-api.net": "azure.ai.inference",
+        "api.x.ai": "x_ai",
+        "api.fireworks.ai": "fireworks",
     },
     # Whatever gateway stands before it, these models are sold by one.
     default="anthropic",

@@ -1,48 +1,86 @@
 """
 Time the calls of the `openai` SDK, from 1.99 on; it was tried with 1.99 and 3.52.
 
-Chat completions, responses, completions, embeddings, images and audio are observed in every form: plain, streamed,
-parsed, raw, of Azure's client, of clients that were made before. Reading back a stored response is no inference.
+Chat completions, responses and their compaction, completions, embeddings, decisions, images, audio, videos and the runs
+of assistants are observed in every form: plain, streamed, parsed, raw, of Azure's client, of clients that were made
+before. Reading back a stored response is no inference; that of the background tells what it has used, once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from obskit.ai.hosts import CLOUDS
 from obskit.ai.operation import UNKNOWN
-from obskit.ai.stream import fold_chat, fold_response, fold_whole
+from obskit.ai.stream import fold_chat, fold_response, fold_run, fold_whole
 from obskit.integrations._ai import Path, Sdk, install, remove
 
-_AUDIO, _IMAGE = Path("audio", fold_whole), Path("image", fold_whole)
+_AUDIO, _IMAGE, _VIDEO = Path("audio", fold_whole), Path("image", fold_whole), Path("video", fold_whole)
+_RUN = Path("chat", fold_run)
 
 SDK = Sdk(
     name="openai",
     paths={
         "/chat/completions": Path("chat", fold_chat),
         "/responses": Path("chat", fold_response),
+        "/responses/compact": Path("chat", fold_response),
         "/completions": Path("text_completion", fold_chat),
         "/embeddings": Path("embeddings", fold_whole),
+        "/decisions": Path("decision", fold_whole, {"openai": "openai-decisions"}),
         "/images/generations": _IMAGE,
         "/images/edits": _IMAGE,
         "/images/variations": _IMAGE,
         "/audio/speech": _AUDIO,
         "/audio/transcriptions": _AUDIO,
         "/audio/translations": _AUDIO,
+        "/videos": _VIDEO,
+        "/videos/edits": _VIDEO,
+        "/videos/extensions": _VIDEO,
+        "/threads/runs": _RUN,
     },
-    # The names are `gen_ai.provider.name` of the OpenTelemetry GenAI conventions (2026-11).
+    patterns=(
+        (r"/threads/[^/]+/runs", _RUN),
+        (r"/threads/[^/]+/runs/[^/]+/submit_tool_outputs", _RUN),
+        (r"/videos/[^/]+/remix", _VIDEO),
+    ),
+    polls=((r"/responses/[^/]+", Path("chat", fold_response)), (r"/threads/[^/]+/runs/[^/]+", _RUN)),
     hosts={
+        **CLOUDS,
         "api.openai.com": "openai",
         "openai.azure.com": "azure.ai.openai",
+        "openai.azure.us": "azure.ai.openai",
+        "openai.azure.cn": "azure.ai.openai",
         "cognitiveservices.azure.com": "azure.ai.openai",
+        "cognitiveservices.azure.us": "azure.ai.openai",
+        "cognitiveservices.azure.cn": "azure.ai.openai",
+        "services.ai.azure.com": "azure.ai.openai",
+        "services.ai.azure.us": "azure.ai.openai",
+        "azure-api.net": "azure.ai.openai",
+        "models.ai.azure.com": "azure.ai.inference",
+        "models.github.ai": "azure.ai.inference",
+        "models.inference.ai.azure.com": "azure.ai.inference",
         "generativelanguage.googleapis.com": "gcp.gemini",
-        "aiplatform.googleapis.com": "gcp.vertex_ai",
-        "amazonaws.com": "aws.bedrock",
-        "api.deepseek.com": "deepseek",
+        "api.anthropic.com": "anthropic",
+        "api.arcee.ai": "arcee",
+        "api.avian.io": "avian",
+        "api.cerebras.ai": "cerebras",
+        "api.cohere.ai": "cohere",
+        "api.cohere.com": "cohere",
+        "api.doubleword.ai": "doubleword",
+        "api.fireworks.ai": "fireworks",
+        "api.githubcopilot.com": "github-copilot",
         "api.groq.com": "groq",
+        "api.meta.ai": "meta",
         "api.mistral.ai": "mistral_ai",
+        "api.novita.ai": "novita",
         "api.perplexity.ai": "perplexity",
+        "api.together.ai": "together",
+        "api.together.xyz": "together",
         "api.x.ai": "x_ai",
-        "openrouter.ai": "openrouter",
+        "azuredatabricks.net": "databricks",
+        "cloud.databricks.com": "databricks",
+        "gcp.databricks.com": "databricks",
+        "oai.endpoints.kepler.ai.cloud.ovh.net": "ovhcloud",
     },
     # Many local servers speak this protocol, and none of them is billed at OpenAI's prices.
     default=UNKNOWN,

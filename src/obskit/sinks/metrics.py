@@ -371,9 +371,11 @@ class MetricsSink:
         def finish(op: AiOperation) -> None:
             try:
                 service, provider, model = key = (op.service, op.provider, models[op.model])
-                duration.cell(key).observe(op.duration_seconds)
-                requests.cell((*key, op.outcome)).inc()
                 rare = op.rare or {}
+                is_call = rare.get("is_call", True)  # else it only tells what one of before has used
+                if is_call:
+                    duration.cell(key).observe(op.duration_seconds)
+                    requests.cell((*key, op.outcome)).inc()
                 used, estimated = op.tokens, rare.get("estimated", False)
                 if used is not None:
                     family = estimated_tokens if estimated else tokens
@@ -384,9 +386,9 @@ class MetricsSink:
                     unknown.cell((service, model, op.cost_reason or "unknown")).inc()
                 elif op.cost_usd:
                     (estimated_cost if estimated else cost).cell((*key, op.endpoint)).inc(op.cost_usd)
-                if op.attempts and rare.get("error") is None:
+                if op.attempts and is_call and rare.get("error") is None:
                     attempts.cell((service, provider, "ok")).inc()
-                if not _FEW_CALLS_HAVE.isdisjoint(rare):
+                if is_call and not _FEW_CALLS_HAVE.isdisjoint(rare):
                     if op.first_chunk_seconds is not None:
                         first_chunk.cell(key).observe(op.first_chunk_seconds)
                     rest(op)

@@ -31,10 +31,11 @@ class TotalsSink:
     def _add_call(self, op: AiOperation) -> None:
         totals = totals_of(op.root)
         if totals is not None:
-            usd = op.cost_usd or 0.0
+            usd, is_call = op.cost_usd or 0.0, op.is_call
             with self._lock:  # a page may make many calls at once, and cents must not get lost
-                totals.ai_calls += 1
-                totals.ai_seconds += op.duration_seconds
+                if is_call:
+                    totals.ai_calls += 1
+                    totals.ai_seconds += op.duration_seconds
                 totals.ai_cost_usd += usd
 
     def emit(self, event: Event) -> None:

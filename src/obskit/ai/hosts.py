@@ -1,0 +1,54 @@
+"""
+Tell who is paid, by the host that is asked.
+
+The names are `gen_ai.provider.name` of the OpenTelemetry GenAI conventions (2026-11); where they have none, the name
+that `genai-prices` has.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+CLOUDS = {
+    "amazonaws.com": "aws.bedrock",
+    "amazonaws.com.cn": "aws.bedrock",
+    "api.aws": "aws.bedrock",
+    "aiplatform.googleapis.com": "gcp.vertex_ai",
+    "rep.googleapis.com": "gcp.vertex_ai",
+    "api.deepseek.com": "deepseek",
+    "openrouter.ai": "openrouter",
+    "api.minimax.io": "minimax",
+    "api.minimaxi.com": "minimax",
+    "api.moonshot.ai": "moonshot_ai",
+    "api.moonshot.cn": "moonshot_ai",
+    "api.z.ai": "zai",
+    "open.bigmodel.cn": "zhipuai",
+    "inference.baseten.co": "baseten",
+}
+# Regions of Vertex AI have hosts that begin alike: `us-east5-aiplatform.googleapis.com`.
+_vertex = re.compile(
+    r"(?:([a-z0-9-]+)-)?aiplatform\.googleapis\.com|aiplatform\.([a-z0-9-]+)\.rep\.googleapis\.com"
+).fullmatch
+_openai = re.compile(r"([a-z]{2})\.api\.openai\.com").fullmatch
+
+
+def provider_of(host: str, known: Mapping[str, str]) -> str | None:
+    """
+    Find the provider of a host, or of what it ends with after a dot; None where nobody is known by it.
+    """
+    ends = [host[at:] for at in range(len(host)) if at == 0 or host[at - 1] == "."]
+    found = next((known[end] for end in ends if end in known), None)
+    if host.startswith("aws-external-anthropic."):
+        return "anthropic"  # which sells its own platform there
+    return found or ("gcp.vertex_ai" if _vertex(host) else None)
+
+
+def region_of(host: str) -> str | None:
+    """
+    Name the region of a host, of providers that may ask more for one; None where it is any, or not known.
+    """
+    if not host.endswith((".googleapis.com", ".openai.com")):
+        return None
+    found = _vertex(host) or _openai(host)
+    return None if found is None else next((group for group in found.groups() if group), None)

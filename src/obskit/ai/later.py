@@ -1,0 +1,77 @@
+"""
+Know the calls whose reply comes later: a background response, a run. Its usage is told when it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from threading import RLock
+
+from obskit.ai.observe import settle
+from obskit.ai.operation import UNKNOWN, AiOperation
+from obskit.forks import at_fork
+
+MAX_EXPECTED = 1000  # that were never asked for; the oldest goes, and its reserve is spent
+MAX_TOLD = 10_000
+
+
+class Later:
+    """
+    Hold what is expected, and what has been told, by the provider's ids. Thread-safe.
+    """
+
+    def __init__(self) -> None:
+        self.start_over()
+
+    def start_over(self) -> None:
+        """
+        Expect nothing: a forked child's parent does.
+        """
+        self._lock = RLock()
+        self._expected: OrderedDict[str, AiOperation] = OrderedDict()
+        self._told: OrderedDict[str, None] = OrderedDict()
+
+    def expect(self, call: AiOperation) -> None:
+        """
+        Keep a call whose reply is not there yet, and what budgets have reserved for it.
+        """
+        if not isinstance(call.response_id, str):
+            return
+        call.cost_reason = "background"
+        kept = AiOperation(call.service, call.provider, call.model, call.operation)
+        kept.parent = None
+        kept.paid, kept.region, kept.held = call.paid, call.region, call.held
+        call.held = None
+        with self._lock:
+            self._expected[call.response_id] = kept
+            given_up = self._expected.popitem(last=False)[1] if len(self._expected) > MAX_EXPECTED else None
+        if given_up is not None and given_up.held is not None:
+            settle(given_up)
+
+    def answers(self, poll: AiOperation) -> bool:
+        """
+        Tell whether this is the first that a reply, once it is there, is told; and give it the labels of its call.
+        """
+        name = poll.response_id
+        if poll.tokens is None or not isinstance(name, str):
+            return False
+        with self._lock:
+            if name in self._told:
+                return False
+            call = self._expected.pop(name, None)
+            if call is None and not poll.is_background:
+                return False
+            self._told[name] = None
+            if len(self._told) > MAX_TOLD:
+                self._told.popitem(last=False)
+        poll.operation = "fetch_response"
+        if call is not None:
+            poll.service, poll.provider, poll.model = call.service, call.provider, call.model
+            poll.paid, poll.held, poll.is_known_call = call.paid, call.held, True
+        elif poll.model == UNKNOWN and poll.tokens.model:
+            poll.model = poll.tokens.model
+        return True
+
+
+later = Later()
+at_fork(after_in_child=later.start_over)

@@ -1,0 +1,447 @@
+"""
+Put hooks where all calls of an SDK pass: its requests, its replies, its events, its waits between attempts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from obskit.ai.budgeting import keeper
+from obskit.ai.hosts import region_of
+from obskit.ai.observe import plan, take_labels
+from obskit.ai.operation import UNKNOWN
+from obskit.ai.sizes import size_of
+from obskit.ai.stream import Progress
+from obskit.ai.usage import image_model
+from obskit.context import current
+from obskit.endings import drain, waiting
+from obskit.integrations._ai import KEY, MAX_NAME, Call, Handle, Sdk, Wrapper, response_of
+from obskit.observation import enter, leave
+from obskit.recorder import recorder
+
+_LEFT_OUT = ("NotGiven", "Omit")  # classes of the SDKs' own, in place of an argument
+DONE = "[DONE]"
+SMALL_BYTES = 20_000  # a request that is smaller is taken for text
+
+
+def _records(tracer: Any) -> bool:
+    """
+    Tell whether an SDK's own tracer makes spans: OpenTelemetry gives one that makes none where no provider is set.
+    """
+    real = getattr(tracer, "_tracer", tracer)
+    return real is not None and type(real).__name__ != "NoOpTracer"
+
+
+def _make(sdk: Sdk, client: Any, options: Any, is_stream: bool) -> Call | None:
+    """
+    Make the operation of a request, where it is inference; it begins once no budget has refused it.
+    """
+    path = sdk.path_of(options.method, options.url)
+    if path is None:
+        return None
+    asked = options.json_data if isinstance(options.json_data, dict) else {}
+    host = client.base_url.host
+    model = asked.get("model")
+    provider = sdk.provider_of(host)
+    call = Call("", provider, model[:MAX_NAME] if isinstance(model, str) else UNKNOWN, path.operation)
+    call.fold = path.fold
+    call.host = host
+    call.port = client.base_url.port
+    if is_stream:
+        call.stream = Progress(_choices(asked))
+        call.is_stream = True
+        call.asked = asked
+    bound = asked.get("max_tokens") or asked.get("max_completion_tokens") or asked.get("max_output_tokens")
+    if isinstance(bound, int):
+        call.max_tokens = bound
+    if options.method == "get":
+        call.is_call = False
+    elif call.parent is not None:
+        take_labels(call)
+    _note_price(call, path, provider, asked)
+    if _records(getattr(client, "_tracer", None)):
+        call.has_own_span = True
+    return call
+
+
+def _note_price(call: Call, path: Any, provider: str, asked: Mapping[str, Any]) -> None:
+    """
+    Note what the price hangs on, beside provider and model.
+    """
+    if provider in path.lists:
+        call.paid = path.lists[provider], call.model if call.paid is None else call.paid[1]
+    if (region := region_of(call.host or "")) is not None:
+        call.region = region
+    if asked.get("tools") and (drawing := image_model(asked["tools"])) is not None:
+        call.image_model = drawing
+
+
+def _choices(asked: Mapping[str, Any]) -> int:
+    """
+    Say how many answers a stream will have: of the older completions, `n` for each prompt.
+    """
+    count, prompt = asked.get("n"), asked.get("prompt")
+    prompts = 1
+    if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int):
+        prompts = len(prompt)
+    return prompts * (count if isinstance(count, int) and count > 0 else 1)
+
+
+def _made(sdk: Sdk, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
+    if not (sdk.is_on and plan.active):
+        return None
+    if waiting:  # before budgets are asked: it may give back what it held
+        drain()
+    try:
+        return _make(sdk, client, _options(args, kwargs), bool(kwargs.get("stream")))
+    except Exception as error:
+        recorder.failed(sdk.name, error)
+        return None
+
+
+def _options(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return kwargs["options"] if "options" in kwargs else args[1]
+
+
+def _body(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """
+    Give a request's body, with what the application adds to it, and without what it left out.
+    """
+    options = _options(args, kwargs)
+    body, more = options.json_data, getattr(options, "extra_json", None)
+    if not isinstance(body, dict):
+        return body
+    whole = {**body, **more} if isinstance(more, Mapping) else body
+    return {name: value for name, value in whole.items() if type(value).__name__ not in _LEFT_OUT}
+
+
+def _set_aside() -> Any:
+    """
+    Let a request that is no inference, and that is made in the middle of one, not be taken for it.
+    """
+    around = current.get()
+    return current.set(around.parent) if type(around) is Call else None
+
+
+def _take_up(token: Any) -> None:
+    if token is not None:
+        current.reset(token)
+
+
+def _request(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
+    def request(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+        call = _made(sdk, self, args, kwargs)
+        if call is None:
+            token = _set_aside()
+            try:
+                return original(self, *args, **kwargs)
+            finally:
+                _take_up(token)
+        if call.is_call:
+            if keeper.on:
+                keeper.before_call(call, _body(args, kwargs))
+            plan.begin(call)
+        token = enter(call)
+        try:
+            reply = original(self, *args, **kwargs)
+        except BaseException as error:
+            call.raised(error)
+            raise
+        finally:
+            leave(call, token)
+        call.returned(reply)
+        return reply
+
+    return request
+
+
+def _async_request(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
+    async def request(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+        call = _made(sdk, self, args, kwargs)
+        if call is None:
+            token = _set_aside()
+            try:
+                return await original(self, *args, **kwargs)
+            finally:
+                _take_up(token)
+        if call.is_call:
+            if keeper.on:
+                await keeper.before_call_async(call, _body(args, kwargs))
+            plan.begin(call)
+        token = enter(call)
+        try:
+            reply = await original(self, *args, **kwargs)
+        except BaseException as error:
+            call.raised(error)
+            raise
+        finally:
+            leave(call, token)
+        call.returned(reply)
+        return reply
+
+    return request
+
+
+def _bind(sdk: Sdk, response: Any) -> Call | None:
+    """
+    Tie a response to the call that is waiting for it, and note what its headers say.
+    """
+    try:
+        call = current.get()
+        if type(call) is not Call or call.ended:
+            return None
+        if call.responses:
+            _set_earlier_aside(call)
+        call.responses += 1
+        call.handle = response.extensions[KEY] = Handle(call)
+        if call.has_own_span and call.span is not None:
+            call.span.adopt()
+        headers = response.headers
+        call.status_code = response.status_code
+        call.request_id = headers.get(sdk.request_id)
+        call.note_limits(response)
+        if not sdk.tells_retries and call.attempts == 1:
+            retries = response.request.headers.get("x-stainless-retry-count")
+            if retries and retries != "0" and retries.isdecimal():
+                call.attempts = int(retries) + 1
+        if call.stream is not None:
+            call.is_open = True
+            length = response.request.headers.get("content-length")
+            size = int(length) if length and length.isdecimal() else 0
+            call.request_bytes = size if size < SMALL_BYTES else size_of(call.asked)
+            call.asked = None
+        return call
+    except Exception as error:
+        recorder.failed(sdk.name, error)
+        return None
+
+
+def _set_earlier_aside(call: Call) -> None:
+    """
+    Keep what an earlier response of the same call said: the SDK's middleware may send several, and each is billed.
+    """
+    if (call.status_code or 0) < 400:
+        call.attempts += 1
+        if call.earlier is None:
+            call.earlier = {}
+        if call.body is not None:
+            call.earlier[call.responses], call.body = call.body, None
+        if call.handle is not None:
+            call.handle.take = partial(call.take_earlier, call.responses)
+    call.is_open = False
+
+
+def _unparsed(sdk: Sdk, call: Call, response: Any) -> None:
+    """
+    Read the body of a raw response, where it is there; else leave the call open until somebody has read it.
+    """
+    try:
+        if call.stream is not None or call.ended or response.status_code >= 400:
+            return
+        if not response.is_closed:
+            call.is_open = True
+        elif "json" in response.headers.get("content-type", ""):
+            call.body = response.json()
+            call.tell_early()
+    except Exception as error:
+        recorder.failed(sdk.name, error)
+
+
+def _process_response(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
+    def process(self: Any, /, **kwargs: Any) -> Any:
+        call = _bind(sdk, kwargs.get("response"))
+        reply = original(self, **kwargs)
+        if call is not None and call.body is None:
+            _unparsed(sdk, call, kwargs["response"])
+        return reply
+
+    return process
+
+
+def _async_process_response(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
+    async def process(self: Any, /, **kwargs: Any) -> Any:
+        call = _bind(sdk, kwargs.get("response"))
+        reply = await original(self, **kwargs)
+        if call is not None and call.body is None:
+            _unparsed(sdk, call, kwargs["response"])
+        return reply
+
+    return process
+
+
+def _process_data(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
+    def process(self: Any, /, *, data: Any, cast_to: Any, response: Any) -> Any:
+        try:
+            handle = response.extensions.get(KEY)
+            if handle is not None:
+                handle.take(data)
+        except Exception as error:
+            recorder.failed(sdk.name, error)
+        return original(self, data=data, cast_to=cast_to, response=response)
+
+    return process
+
+
+def _call_of(holder: Any) -> Call | None:
+    """
+    Find the call of a stream, or of a response that the SDK has wrapped.
+    """
+    response = response_of(holder)
+    handle = None if response is None else response.extensions.get(KEY)
+    return None if handle is None else handle.call
+
+
+def _events(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
+    def iter_events(self: Any) -> Any:
+        call = _call_of(self)
+        if call is None or call.stream is None:
+            yield from original(self)
+            return
+        for event in original(self):
+            if event.data == DONE:
+                call.stream.end()
+            yield event
+
+    return iter_events
+
+
+def _async_events(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
+    async def iter_events(self: Any) -> Any:
+        call, events = _call_of(self), original(self)
+        stream = None if call is None else call.stream
+        try:
+            async for event in events:
+                if stream is not None and event.data == DONE:
+                    stream.end()
+                yield event
+        finally:
+            await events.aclose()
+
+    return iter_events
+
+
+def _stream(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
+    def stream(self: Any) -> Any:
+        call = _call_of(self)
+        if call is None:
+            yield from original(self)
+            return
+        try:
+            yield from original(self)
+        except GeneratorExit:
+            call.close("dropped")
+            raise
+        except BaseException as error:
+            call.raised(error)
+            raise
+        call.complete()
+
+    return stream
+
+
+def _async_stream(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
+    async def stream(self: Any) -> Any:
+        call, events = _call_of(self), original(self)
+        try:
+            async for event in events:
+                yield event
+        except GeneratorExit:
+            if call is not None:
+                call.close("dropped")
+            raise
+        except BaseException as error:
+            if call is not None:
+                call.raised(error)
+            raise
+        finally:
+            await events.aclose()
+        if call is not None:
+            call.complete()
+
+    return stream
+
+
+def _left(holder: Any) -> None:
+    call = _call_of(holder)
+    if call is None or call.ended:
+        return
+    response = response_of(holder)
+    is_json = "json" in response.headers.get("content-type", "")
+    # Read by the application itself: `.json()`, `.read()`, `.text()`.
+    if call.stream is None and call.body is None and is_json and hasattr(response, "_content"):
+        call.body = response.json()
+    call.close("closed", is_read=getattr(response, "is_stream_consumed", False))
+
+
+def _close(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
+    def close(self: Any) -> Any:
+        try:
+            _left(self)
+        except Exception as error:
+            recorder.failed(sdk.name, error)
+        return original(self)
+
+    return close
+
+
+def _waited(response: Any) -> Call | None:
+    call = current.get()
+    if type(call) is not Call or call.ended:
+        return None
+    call.attempts += 1
+    status = "error" if response is None else str(response.status_code)
+    if response is not None:
+        call.note_limits(response)
+    call.failed_attempts = (*call.failed_attempts, status)
+    return call
+
+
+def _sleep(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
+    def sleep(self: Any, /, **kwargs: Any) -> Any:
+        call, started = _waited(kwargs.get("response")), recorder.clock()
+        try:
+            return original(self, **kwargs)
+        finally:
+            if call is not None:
+                call.retry_wait_seconds += recorder.clock() - started
+
+    return sleep
+
+
+def _async_sleep(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
+    async def sleep(self: Any, /, **kwargs: Any) -> Any:
+        call, started = _waited(kwargs.get("response")), recorder.clock()
+        try:
+            return await original(self, **kwargs)
+        finally:
+            if call is not None:
+                call.retry_wait_seconds += recorder.clock() - started
+
+    return sleep
+
+
+close_hook = _close
+SLEEPS = {_sleep, _async_sleep}
+# (module, class, attribute, wrapper): without these an SDK is left alone.
+NEEDED: tuple[tuple[str, str, str, Wrapper], ...] = (
+    ("_base_client", "SyncAPIClient", "request", _request),
+    ("_base_client", "AsyncAPIClient", "request", _async_request),
+    ("_base_client", "SyncAPIClient", "_process_response", _process_response),
+    ("_base_client", "AsyncAPIClient", "_process_response", _async_process_response),
+    ("_base_client", "BaseClient", "_process_response_data", _process_data),
+    ("_streaming", "Stream", "__stream__", _stream),
+    ("_streaming", "AsyncStream", "__stream__", _async_stream),
+)
+# These have come and gone: where one is not there, what it tells is told later, or by a header.
+WANTED: tuple[tuple[str, str, str, Wrapper], ...] = (
+    ("_base_client", "SyncAPIClient", "_sleep_for_retry", _sleep),
+    ("_base_client", "AsyncAPIClient", "_sleep_for_retry", _async_sleep),
+    ("_streaming", "Stream", "_iter_events", _events),
+    ("_streaming", "AsyncStream", "_iter_events", _async_events),
+    ("_streaming", "Stream", "close", _close),
+    ("_streaming", "AsyncStream", "close", _close),
+    ("_response", "APIResponse", "close", _close),
+    ("_response", "AsyncAPIResponse", "close", _close),
+)
