@@ -6,6 +6,7 @@ import collections
 import functools
 import gc
 import io
+import itertools
 import sys
 
 import pytest
@@ -238,6 +239,33 @@ def test_a_piece_without_a_length():
 
     [operation] = sink.operations
     assert (pieces, operation.bytes_sent, operation.exception) == ([b"a", None, b"b"], 2, None)
+
+
+@pytest.mark.parametrize(
+    "take",
+    [
+        lambda body: b"".join(body),
+        lambda body: b"".join(iter(iter(body))),
+        lambda body: b"".join(itertools.chain([next(pieces := iter(body))], pieces)),
+    ],
+    ids=["join", "iter", "peek"],
+)
+def test_an_iterator_that_is_asked_for_itself_goes_on(sink, take):
+    """
+    Who takes an iterator of an iterator, as `join()`, `chain()` and test clients do, has each piece once, and the
+    request ends with the last.
+    """
+
+    def app(environ, start_response):
+        start_response("200 OK", [])
+        return [b"hello", b" ", b"world"]
+
+    with isolated_runtime(sinks=[sink]):
+        body = obskit.instrument(app)(environ_of(ROOT), lambda status, headers, exc_info=None: None)
+        sent = take(body)
+        [operation] = sink.operations
+
+    assert (sent, operation.bytes_sent, operation.aborted) == (b"hello world", 11, False)
 
 
 @pytest.mark.parametrize("kind", [list, tuple, collections.deque])

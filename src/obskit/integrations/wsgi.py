@@ -292,6 +292,9 @@ class _Reply:
             end_later(op, left, _plan.clock())
 
 
+_END = object()
+
+
 class _SizedReply(_Reply):
     """
     Say how many pieces there are, where the application did: servers send a lone piece with its length, and gevent's
@@ -306,7 +309,8 @@ class _SizedReply(_Reply):
         if self._sending:
             return iter(self._body)
         self._sending = True
-        return self
+        # Another object: an iterator is asked for itself again, by `b"".join()` and `chain()`, and goes on.
+        return iter(self.__next__, _END)
 
     def __len__(self) -> int:
         return len(self._body)  # type: ignore[arg-type]
