@@ -27,7 +27,7 @@ from obskit.logs.writer import Writer
 from obskit.operation import HttpOperation
 from obskit.propagation import trace_headers
 from obskit.recorder import Recorder
-from obskit.redaction import driver_errors, keys, redactor, values
+from obskit.redaction import cutting, driver_errors, keys, redactor, values
 from obskit.settings import Settings
 from obskit.sinks import logs as log_sink
 from obskit.sinks import spans as span_sink
@@ -122,6 +122,10 @@ ENTRIES: dict[str, Callable[[str], object]] = {
     "a field's name": lambda text: _redactor.fields({text: text}),
     "a secret name": lambda text: keys.SecretKeys().rule(text),
     "a value deep inside": lambda text: _redactor.value([{"a": [text]}, (text, text), ValueError(text)]),
+    "a text to cut": lambda text: (_redactor.short(text, 100), _redactor.short_query(text, 100)),
+    "a word to cut": cutting._length_of_last_word,
+    "a long traceback": lambda text: cutting.shorten(text, 100, _redactor.whole_traceback),
+    "a text without a look": redactor.Redactor(values=False).text,
     "a marker": lambda text: (values.is_marker(text), values.rule_in(text)),
     "a health check's reason": secrets.redacted,
     "a health check's details": lambda text: secrets.without_secrets({text: [text]}),
@@ -147,9 +151,9 @@ ENTRIES: dict[str, Callable[[str], object]] = {
     "Authorization": lambda text: replies.has_token(
         replies.Request("GET", "/", "", lambda name: text.encode("latin-1", "replace").decode("latin-1"), None), "t"
     ),
-    "Host": lambda text: span_sink._server.__wrapped__(text, "http"),
-    "User-Agent": lambda text: log_sink._Clients(lambda client: client, {})["10.0.0.1", text],
-    "a path": log_sink._escaped,
+    "Host": lambda text: span_sink._server(text, "http"),
+    "User-Agent": lambda text: log_sink._clients(lambda client: client, {}, _redactor)["10.0.0.1", text],
+    "a path": lambda text: log_sink._escaped(access.shown_path(text, text, _redactor)),
     "a rate limit's header": lambda text: Limits().read(
         "openai", "m", [(b"x-ratelimit-reset-requests", text.encode("utf-8", "replace"))]
     ),
@@ -197,7 +201,21 @@ def test_work_that_is_quadratic_is_found():
 
 # Of these modules every function that takes a text is reached from ENTRIES, or stands here with a reason.
 SCANNERS = (
-    *(driver_errors, keys, redactor, values, secrets, statement, literals, tables, fingerprint, cut, lines, console),
+    *(
+        cutting,
+        driver_errors,
+        keys,
+        redactor,
+        values,
+        secrets,
+        statement,
+        literals,
+        tables,
+        fingerprint,
+        cut,
+        lines,
+        console,
+    ),
     *(access, clients, replies, _http, span_sink, log_sink),
 )
 EXCUSED = {

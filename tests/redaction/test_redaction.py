@@ -25,6 +25,7 @@ from secrets_planted import (
     INNOCENT,
     INNOCENT_KEYS,
     JWT,
+    KEY_BLOCK,
     KEYS,
     OPAQUE,
     SECRET,
@@ -192,6 +193,21 @@ def test_a_card_number_is_hidden(card, around):
     Numbers with the checksum and the first digits of cards are found, in one piece or in groups.
     """
     assert around.format("[redacted:card]") == redactor.text(around.format(card))
+
+
+@pytest.mark.parametrize("secret", [CARDS[1], CARDS[2], KEY_BLOCK])
+@pytest.mark.parametrize(
+    "around", ["card_number={}", "private_key: {}", "token= {} and", "PRIVATE_KEY={}", "secret={}"]
+)
+def test_a_value_with_blanks_is_hidden_whole(around, secret):
+    """
+    Behind a secret name, what has blanks in it is not hidden up to the first of them only.
+    """
+    shown = redactor.text(around.format(secret))
+
+    assert [] == [
+        part for part in re.split(r"\s", secret) if len(part) > 3 and part in shown.replace("PRIVATE_KEY", "")
+    ]
 
 
 def test_a_card_number_that_is_a_number_is_hidden():

@@ -236,12 +236,12 @@ def test_the_client_is_told_as_in_the_log(provider, exporter, setting, address):
     assert address == only(exporter).attributes.get("client.address")
 
 
-@pytest.mark.parametrize(("setting", "query"), [(False, None), (True, "token=s3cret")])
+@pytest.mark.parametrize(("setting", "query"), [(False, None), (True, "page=2&token=[redacted:token]")])
 def test_the_query_string_is_told_on_demand(provider, exporter, setting, query):
     """
-    The query string is recorded with `log_query_string` only.
+    The query string is recorded with `log_query_string` only, and as the lines have it.
     """
-    with isolated_runtime(tracing=provider, log_query_string=setting), running(Request(query="token=s3cret")):
+    with isolated_runtime(tracing=provider, log_query_string=setting), running(Request(query="page=2&token=s3cret")):
         pass
 
     assert query == only(exporter).attributes.get("url.query")
@@ -1038,3 +1038,44 @@ def test_fake_ids_reach_the_span(provider, exporter):
         asyncio.run(get(obskit.instrument(plants()), "/plants/7"))
 
     assert only(exporter).attributes["obskit.correlation_id"] == "id-1"
+
+
+# What lines hide.
+
+SECRET = "Tr0ub4dor-X9zQ"
+TOKEN = "ghp" + "_" + "16C7e42F292c6912E7710c838347Ae178B4a"
+
+
+def test_spans_hide_what_lines_hide(provider, exporter):
+    """
+    Path, query string, headers, bound fields, extras, reasons and names of spans: none shows a secret.
+    """
+    asked = {"query": f"page=2&token={SECRET}&next=%2F%3Fpassword%3D{SECRET}", "user_agent": f"bot {TOKEN}"}
+    with (
+        isolated_runtime(tracing=provider, log_query_string=True),
+        running(Request(f"GET {TOKEN}", f"/reset/{TOKEN}", host=TOKEN, **asked)) as op,
+    ):
+        obskit.bind(api_key=SECRET, note=f"password={SECRET}", port=8080)
+        op.extra.update(
+            dsn=f"postgresql://u:{SECRET}@h/x", form={"password": SECRET}, error=ValueError(f"pwd={SECRET}")
+        )
+        with obskit.observe(f"pay {TOKEN}") as inner:
+            inner.fail(f"the gateway said: token={SECRET}")
+        op.status, op.endpoint = 500, f"/reset/{TOKEN}"
+    said = [json.dumps([span.name, *span.attributes.items()]) for span in exporter.get_finished_spans()]
+
+    assert len(said) == 2
+    assert [] == [span for span in said if SECRET in span or TOKEN[:10] in span]
+    assert '["port", 8080]' in said[1]
+    assert '["url.query", "page=2&token=[redacted:token]&next=[redacted:password]"]' in said[1]
+
+
+def test_an_attribute_is_as_long_as_a_field_of_a_line(runtime, exporter):
+    """
+    A path or a User-Agent of any length adds no more to a span than to a line.
+    """
+    with running(Request(path="/" + "x" * 100_000, user_agent="y" * 100_000)) as op:
+        op.status = 200
+    attributes = only(exporter).attributes
+
+    assert ("/" + "x" * 2047, "y" * 256) == (attributes["url.path"], attributes["user_agent.original"])

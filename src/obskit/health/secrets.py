@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from obskit.redaction.cutting import cut
 from obskit.redaction.redactor import Redactor
 
 HIDDEN = "[redacted]"
@@ -25,8 +26,8 @@ def redacted(text: str, redactor: Redactor = _default) -> str:
     """
     Give a text without what looks like a secret, and without what drivers quote, cut to 500 characters.
     """
-    text = redactor.traceback(_url.sub(_without_user, text[: 4 * MAX_TEXT]))
-    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 3] + "..."
+    shown, missing = cut(text, MAX_TEXT, lambda seen: redactor.whole_traceback(_url.sub(_without_user, seen)))
+    return shown[: MAX_TEXT - 3] + "..." if missing else shown
 
 
 def _without_user(url: re.Match[str]) -> str:

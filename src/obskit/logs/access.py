@@ -14,6 +14,10 @@ from obskit.logs.clients import shown_client
 from obskit.redaction.redactor import Redactor
 from obskit.settings import Settings
 
+# What a header, and a path with its query string, may add to every line of a log that is kept for months.
+MAX_HEADER = 256
+MAX_PATH = 2048
+
 # Of what the server passes as arguments: its text would have to be parsed, and may be formatted anyhow.
 Reader = Callable[[logging.LogRecord], dict[str, Any]]
 
@@ -116,6 +120,14 @@ def plain(text: str) -> str:
     return " ".join(filter(None, map(str.strip, text.splitlines())))
 
 
+def shown_path(path: str, query: str, redactor: Redactor) -> str:
+    """
+    Give a path, and a query string where one is to be shown, without secrets and of at most MAX_PATH characters.
+    """
+    shown = redactor.short(path, MAX_PATH)
+    return redactor.short(f"{shown}?{redactor.short_query(query, MAX_PATH)}", MAX_PATH) if query else shown
+
+
 def read(record: logging.LogRecord) -> dict[str, Any] | None:
     """
     Give what an access record says: method, path, query, status, client and what else there is; None of all others.
@@ -131,9 +143,11 @@ def fields_of(said: Mapping[str, Any], settings: Settings, redactor: Redactor) -
     """
     Give the fields of an access line, as the settings have them.
     """
-    fields = {name: value for name, value in said.items() if name != "query" and value is not None}
-    fields["path"] = redactor.text(said["path"])
-    if settings.log_query_string and said["query"]:
-        fields["path"] += f"?{redactor.query(said['query'])}"
+    fields = {
+        name: redactor.short(value, MAX_HEADER) if isinstance(value, str) else value
+        for name, value in said.items()
+        if name != "query" and value is not None
+    }
+    fields["path"] = shown_path(said["path"], said["query"] if settings.log_query_string else "", redactor)
     fields["client"] = shown_client(settings.log_client)(said["client"])
     return fields

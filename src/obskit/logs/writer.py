@@ -22,6 +22,7 @@ from typing import IO, Any, TypeAlias, TypeVar, cast
 from obskit.context import current
 from obskit.errors import ConfigurationError
 from obskit.logs.console import console, wants_colour
+from obskit.logs.cut import shorten_traceback
 from obskit.logs.lines import (
     CALLSITE,
     MAX_DEPTH,
@@ -45,6 +46,7 @@ from obskit.logs.stream import StandardOutput, Target, reason_of, standard_outpu
 from obskit.logs.targets import channel_target_for, error_target_for, target_for
 from obskit.operation import Operation
 from obskit.recorder import Recorder, recorder
+from obskit.redaction.cutting import MAX_TEXT
 from obskit.redaction.redactor import Redactor
 from obskit.redaction.values import CARD_FROM, SHORTEST, marker
 from obskit.settings import Settings
@@ -286,8 +288,12 @@ class Writer:
         if error is None:
             return
         hide = self.redactor.traceback
-        said, trace = hide(_message_of(error)), hide(_traceback_of(error))
-        body["exception"] = {"type": type(error).__name__, "message": said, "traceback": trace}
+        said, trace = hide(_message_of(error)), self.redactor.whole_traceback(_traceback_of(error, hide))
+        body["exception"] = {
+            "type": type(error).__name__,
+            "message": said,
+            "traceback": shorten_traceback(trace, MAX_TEXT),
+        }
         identity = getattr(error, ID_OF_REQUEST, None)
         if identity is not None:  # a server logs it when the request is over
             body.setdefault("correlation_id", identity)
@@ -463,9 +469,13 @@ def exception_in(given: Any) -> BaseException | None:
     return next((part for part in found if isinstance(part, BaseException)), None)
 
 
-def _traceback_of(error: BaseException) -> str:
+def _traceback_of(error: BaseException, hide: Callable[[str], str]) -> str:
+    """
+    Write a traceback; of messages that are too long the end is cut, and not that of the whole.
+    """
     try:
-        return "".join(traceback.format_exception(error))
+        parts = traceback.format_exception(error)
+        return "".join([part if len(part) <= MAX_TEXT else hide(part) for part in parts])
     except Exception:
         return "<a traceback that cannot be shown>"
 

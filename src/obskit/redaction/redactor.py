@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import unquote_plus
 from uuid import UUID
 
+from obskit.redaction.cutting import MAX_TEXT, cut, shorten
 from obskit.redaction.driver_errors import without_values
 from obskit.redaction.keys import SecretKeys, Verdicts
 from obskit.redaction.values import CARD_FROM, CARD_TO, SHORTEST, SecretValues, is_marker, marker, rule_in
@@ -45,7 +46,7 @@ class Redactor:
         values: False: look at names only; `text()` then gives everything back.
 
     Attributes:
-        text: Redacts a message or another text by value.
+        text: Redacts a message or another text by value; of more than a million characters the end is cut.
     """
 
     text: Callable[[str], str]
@@ -55,7 +56,9 @@ class Redactor:
         self._known = Verdicts(SecretKeys(keys))
         self._in_query = Verdicts(SecretKeys(keys, query=True))
         look = SecretValues(self._known, self._in_query)
-        self.text, self._code = (look.text, look.quoted) if values else (_unchanged, _unchanged)
+        self.text, self._whole, self._code = look.text, look.whole, look.quoted
+        if not values:
+            self.text, self._whole, self._code = _only_cut, _unchanged, _unchanged
         self._known.text = self._in_query.text = self.text
 
     def secret(self, name: str) -> str | None:
@@ -92,18 +95,36 @@ class Redactor:
         """
         return _Walk(self).value(value, MAX_DEPTH)
 
+    def short(self, text: str, limit: int) -> str:
+        """
+        Redact a text by value, and give so many characters of it at most.
+        """
+        return self.text(text)[:limit] if len(text) <= limit else cut(text, limit, self._whole)[0]
+
     def traceback(self, text: str) -> str:
         """
         Redact an exception's message or a traceback: what drivers quote of the data is cut, then by value.
 
         Lines of source code are spared the names that are assigned to names: `password=form.password` says nothing.
         """
+        return shorten(text, MAX_TEXT, self.whole_traceback) if len(text) > MAX_TEXT else self.whole_traceback(text)
+
+    def whole_traceback(self, text: str) -> str:
+        """
+        The same for a text of any length.
+        """
         text = without_values(text)
         pieces, done = [], 0
         for frame in _frame.finditer(text):
-            pieces += [self.text(text[done : frame.start()]), self._code(frame[0])]
+            pieces += [self._whole(text[done : frame.start()]), self._code(frame[0])]
             done = frame.end()
-        return "".join([*pieces, self.text(text[done:])]) if pieces else self.text(text)
+        return "".join([*pieces, self._whole(text[done:])]) if pieces else self._whole(text)
+
+    def short_query(self, text: str, limit: int) -> str:
+        """
+        Redact a query string, and give so many characters of it at most.
+        """
+        return cut(text, limit, self.query)[0]
 
     def query(self, text: str) -> str:
         """
@@ -125,6 +146,10 @@ class Redactor:
 
 def _unchanged(text: str) -> str:
     return text
+
+
+def _only_cut(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else shorten(text, MAX_TEXT, _unchanged)
 
 
 class _Walk:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import binascii
 import re
 
+from obskit.redaction.cutting import MAX_TEXT, shorten
 from obskit.redaction.keys import Verdicts
 
 # Shorter text cannot hold a secret together with what gives it away: `pwd=abc`.
@@ -84,8 +85,11 @@ _WITH_UNDERLINE = _tokens(
     ),
 )
 _KEY_NAME = "[A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,10}-----"
+_WITH_BEGIN = _tokens(
+    ("private_key", rf"-----BEGIN {_KEY_NAME}(?s:.)*?(?:-----END {_KEY_NAME}|\Z)"),
+)
 _WITH_DASH = _tokens(
-    ("private_key", rf"-----BEGIN {_KEY_NAME}(?s:.)*?(?:-----END {_KEY_NAME}|\Z)|AGE-SECRET-KEY-1[\w-]{{40,}}"),
+    ("private_key", r"AGE-SECRET-KEY-1[\w-]{40,}"),
     ("slack", r"(?:xoxe\.)?xox[a-z]-[\w-]{10,}|xapp-[\w-]{10,}"),
     ("gitlab", r"gl(?:pat|ptt|dt|rt|cbt|soat)-[\w-]{20,}"),
     ("google", r"GOCSPX-[\w-]{20,}"),
@@ -139,7 +143,7 @@ _name_backwards = re.compile(r"[ \t]?[\"'\]\\]{0,4}(\d{0,3}[^\W\d][\w.-]{1,63})"
 _quoted = re.compile(
     r"""(?<=[=:])>?[ \t]*[bu]?(?:(\\{1,3}["'])((?s:.)*?)(?:\1|\Z)|"((?:[^"\\\n]|\\.)*+)|'((?:[^'\\\n]|\\.)*+))"""
 )
-_listed = re.compile(r"(?<=[=:])>?[ \t]*[\[{]([^\[\]{}\n]+)(?=[\]}])")
+_listed = re.compile(r"(?<=[=:])>?[ \t]*[\[{]([^\[\]{}\n]+)(?=[\]}]|\Z)")
 _bare = re.compile(r"(?<=[=:])>?[ \t]*((?:[{}()\[\].]*+[^\s,;&\"'<>{}()\[\].]++)*+)")
 _rest_of_line = re.compile(r"(?<=[=:])>?[ \t]*([^\r\n\"']*[^\r\n\"'\s]|)")
 _option = re.compile(r"(?<!\S)--([A-Za-z][\w-]{1,40})[ \t]++(?!-)([^\s\"']+)")
@@ -168,10 +172,10 @@ class SecretValues:
 
     def text(self, text: str) -> str:
         """
-        Put a marker for each secret; a text without any comes back as it is.
+        Put a marker for each secret; a text without any comes back as it is, and one of more than MAX_TEXT is cut.
         """
-        if len(text) < SHORTEST:
-            return text
+        if not SHORTEST <= len(text) <= MAX_TEXT:
+            return text if len(text) < SHORTEST else shorten(text, MAX_TEXT, self.whole)
         try:
             sieved = text.encode().translate(None, _SIEVED)
         except UnicodeEncodeError:  # half of a surrogate pair
@@ -183,6 +187,12 @@ class SecretValues:
             return self._look(text, sieved)
         return self._look(text, sieved) if "earer" in text or "asic" in text else text
 
+    def whole(self, text: str) -> str:
+        """
+        The same for a text of any length, which is not sieved first.
+        """
+        return self._look(text, text.encode("ascii", "ignore").translate(None, _SIEVED))
+
     def _look(self, text: str, sieved: bytes, bare: bool = True) -> str:
         for _ in range(_PASSES):
             shown = self._look_once(text, sieved, bare)
@@ -192,6 +202,11 @@ class SecretValues:
         return text
 
     def _look_once(self, text: str, sieved: bytes, bare: bool) -> str:
+        # First what has blanks in it: its first word may be a value.
+        if "-----BEGIN " in text:
+            text = _without(_WITH_BEGIN, text)
+        if len(sieved) >= _CARD_DIGITS and len(sieved.translate(None, _SIGNS)) >= _CARD_DIGITS:
+            text = _card.sub(_card_marker, text)
         if "@" in text and "://" in text:
             text = _service.sub(_IN_URL, _web.sub(_IN_URL, text))
         if ":" in text:
@@ -210,8 +225,6 @@ class SecretValues:
             text = _without(_WITH_I, text)
         if "_" in text and _underlined(text) is not None:
             text = _without(_WITH_UNDERLINE, text)
-        if len(sieved) >= _CARD_DIGITS and len(sieved.translate(None, _SIGNS)) >= _CARD_DIGITS:
-            text = _card.sub(_card_marker, text)
         if "." in text and ("ya29." in text or "hvs." in text or "SG." in text):
             text = _without(_WITH_STOP, text)
         if "1//0" in text:

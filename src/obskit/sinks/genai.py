@@ -8,7 +8,7 @@ it, and only what obskit alone knows is added. No prompt and no completion is on
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from obskit.ai.operation import UNKNOWN, AiOperation
@@ -89,12 +89,12 @@ class BorrowedSpan:
         if self.span is None:
             self.span = self._current_span()
 
-    def tell(self, op: AiOperation) -> None:
+    def tell(self, op: AiOperation, hide: Callable[[dict[str, Any]], Mapping[str, Any]]) -> None:
         """
-        Add what is known by now, before its owner ends it.
+        Add what is known by now, without secrets, before its owner ends it.
         """
         if self.span is not None and self.span.is_recording():
-            self.span.set_attributes(own_attributes(op))
+            self.span.set_attributes(hide(own_attributes(op)))
 
 
 def start_attributes(op: AiOperation) -> dict[str, Any]:

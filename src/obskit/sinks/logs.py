@@ -9,17 +9,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from obskit.kept import Kept
+from obskit.logs.access import MAX_HEADER, MAX_PATH, shown_path
 from obskit.logs.clients import shown_client
 from obskit.logs.lines import render, whole_second
 from obskit.logs.sampling import LEFT_OUT, EveryNth
 from obskit.logs.writer import NUMBERS, Writer
 from obskit.operation import Event, HttpOperation, Operation, Totals
 from obskit.recorder import Step
+from obskit.redaction.redactor import Redactor
 
 ACCESS = "obskit.access"
-# What a header may add to every line of a log that is kept for months.
-MAX_PATH = 2048
-MAX_USER_AGENT = 256
 # Routes times statuses; an application that invents endpoints must not grow memory.
 MAX_TEMPLATES = 4096
 MAX_ENDPOINT = 512  # characters; what is longer is written anew each time
@@ -32,7 +31,7 @@ _OWN = (
     ("bytes_sent", b"%d"),
 )
 # A path that stands in JSON as it is, and is no longer than MAX_PATH.
-_plain_path = re.compile(r"[ !#-\[\]-~]{0,2048}").fullmatch
+_plain_path = re.compile(rf"[ !#-\[\]-~]{{0,{MAX_PATH}}}").fullmatch
 # The same, and too plain to hold a secret: short or lower-case segments, and UUIDs.
 _harmless_path = re.compile(
     r"(?:/(?:[\w.~!$&'()*+,;-]{1,12}+|[a-z]{0,64}+|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?![^/])){0,30}+",
@@ -48,19 +47,21 @@ class _Templates(dict[tuple[bool, str, str, int], bytes]):
     it takes half as long again.
     """
 
-    def __init__(self, process: Mapping[str, Any], renames: Mapping[str, str | None]) -> None:
+    def __init__(self, process: Mapping[str, Any], renames: Mapping[str, str | None], redactor: Redactor) -> None:
         self._process = process
         self._renames = renames
+        self._redactor = redactor
 
     def __missing__(self, key: tuple[bool, str, str, int]) -> bytes:
         slow, method, endpoint, status = key
+        hide = self._redactor.text
         shared = {
             "level": "ERROR" if status >= 500 else "WARNING" if slow else "INFO",
             "logger": ACCESS,
             "message": "request",
             **self._process,
             "method": method,
-            "endpoint": endpoint,
+            "endpoint": hide(endpoint),
             "status": status,
         }
         own = b""
@@ -77,7 +78,7 @@ class _Templates(dict[tuple[bool, str, str, int], bytes]):
 
 
 def _clients(
-    show: Callable[[str | None], str | None], renames: Mapping[str, str | None]
+    show: Callable[[str | None], str | None], renames: Mapping[str, str | None], redactor: Redactor
 ) -> Kept[tuple[str | None, str | None], bytes]:
     """
     Write what the lines of one client share: its address, as the settings show it, and its User-Agent.
@@ -85,7 +86,7 @@ def _clients(
 
     def written(key: tuple[str | None, str | None]) -> bytes:
         client, agent = key
-        said = {"client": show(client), "user_agent": None if agent is None else agent[:MAX_USER_AGENT]}
+        said = {"client": show(client), "user_agent": None if agent is None else redactor.short(agent, MAX_HEADER)}
         named = {renames.get(name, name): value for name, value in said.items()}
         return b"".join(_member(name, value) + b"," for name, value in named.items() if name)
 
@@ -127,11 +128,11 @@ class LogSink:
         settings, slow_seconds = self._settings, self._slow_seconds()
         writer = self._writer
         stream, wall_clock, failed = writer.target_of(ACCESS, NUMBERS["INFO"]), writer.wall_clock, writer.failed
-        with_query, with_rare, query_of = settings.log_query_string, self._with_rare, writer.redactor.query
+        with_query, with_rare, redactor = settings.log_query_string, self._with_rare, writer.redactor
         is_plain = _harmless_path if settings.redact_values else _plain_path
-        hidden = writer.redactor.text
         renames = dict(settings.log_names) if settings.correlation else {**settings.log_names, "correlation_id": None}
-        templates, clients = _Templates(writer.process, renames), _clients(shown_client(settings.log_client), renames)
+        templates = _Templates(writer.process, renames, redactor)
+        clients = _clients(shown_client(settings.log_client), renames, redactor)
         moment = _whole_second(0)  # one tuple, read once: threads without the GIL never see half of it
 
         # Written out, since every request pays for it; what few have is added by a function.
@@ -143,13 +144,15 @@ class LogSink:
                 second, day_and_time = moment
                 if not second <= now < second + 1:
                     second, day_and_time = moment = _whole_second(now)
-                if with_query and op.query:
-                    path = f"{path}?{query_of(op.query)}"
+                if is_plain(path) and not (with_query and op.query):
+                    shown = path.encode()
+                else:
+                    shown = _escaped(shown_path(path, op.query if with_query else "", redactor))
                 whole = templates[seconds > slow_seconds, op.method, op.endpoint, op.status] % (
                     day_and_time,
                     (now - second) * 1e6,
                     (op.correlation_id or "").encode(),
-                    path.encode() if is_plain(path) else _escaped(hidden(path)),
+                    shown,
                     seconds * 1e3,
                     op.bytes_sent,
                     clients[op.client, op.agent],
@@ -211,20 +214,18 @@ class LogSink:
     def _fields(self) -> Callable[[HttpOperation], dict[str, Any]]:
         settings, add = self._settings, self._writer.add
         show_client, with_query = shown_client(settings.log_client), settings.log_query_string
-        hidden, query_of = self._writer.redactor.text, self._writer.redactor.query
+        redactor = self._writer.redactor
 
         def fields_of(op: HttpOperation) -> dict[str, Any]:
             line: dict[str, Any] = {"message": "request"}
             if op.correlation_id is not None:
                 line["correlation_id"] = op.correlation_id
-            path = hidden(op.path)
-            if with_query and op.query:
-                path += f"?{query_of(op.query)}"
-            line |= {"method": op.method, "path": path[:MAX_PATH], "endpoint": op.endpoint, "status": op.status}
+            path = shown_path(op.path, op.query if with_query else "", redactor)
+            line |= {"method": op.method, "path": path, "endpoint": redactor.text(op.endpoint), "status": op.status}
             line["duration_ms"] = _milliseconds(op.duration_seconds)
             line["bytes_sent"] = op.bytes_sent
             line["client"] = show_client(op.client)
-            line["user_agent"] = None if op.agent is None else op.agent[:MAX_USER_AGENT]
+            line["user_agent"] = None if op.agent is None else redactor.short(op.agent, MAX_HEADER)
             _add_rare(line, op)
             if op.totals is not None:
                 _add_totals(line, op.totals)
@@ -300,4 +301,4 @@ def _member(name: str, value: Any) -> bytes:
 
 
 def _escaped(path: str) -> bytes:
-    return _json(path[:MAX_PATH])[1:-1]
+    return _json(path)[1:-1]

@@ -8,7 +8,7 @@ theirs inside of ours find it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Set
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +16,16 @@ from obskit._version import __version__
 from obskit.ai.operation import AiOperation
 from obskit.db.operation import DbOperation
 from obskit.kept import Kept
+from obskit.logs.access import MAX_HEADER, MAX_PATH, shown_path
 from obskit.logs.clients import shown_client
+from obskit.logs.lines import as_text
 from obskit.observation import FunctionOperation
 from obskit.operation import OTHER, UNMATCHED, Event, HttpOperation, Operation
 from obskit.propagation import trace_headers
 from obskit.recorder import Recorder, Sink, Step
+from obskit.redaction.redactor import Redactor
 from obskit.settings import Settings
 from obskit.sinks import genai
-from obskit.sinks.logs import MAX_PATH, MAX_USER_AGENT
 from obskit.sinks.provider import Provider, imported, provider_of
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ MAX_METHOD = 64
 FASTAPI_MARK = "fastapi.telemetry"
 
 _PRIMITIVES = (str, bool, int, float)
+# Of these redaction says itself what is shown, by the names inside of them.
+_LOOKED_INTO = (*_PRIMITIVES, Mapping, list, tuple, Set, BaseException)
 
 
 def span_sink(settings: Settings, recorder: Recorder) -> Sink | None:
@@ -108,6 +112,10 @@ class SpanSink:
         self._settings = settings
         self._recorder = recorder
         self._provider = provider
+        self._redactor = redactor = Redactor(settings.redact_keys, settings.redact_values)
+        self._names = Kept(redactor.text)  # of spans and routes
+        self._servers: Kept[tuple[str, str], dict[str, Any]] = Kept(lambda asked: {**redactor.fields(_server(*asked))})
+        self._agents: Kept[str, str] = Kept(lambda agent: redactor.short(agent, MAX_HEADER))
         self._trace = imported("opentelemetry.trace")
         self._context = imported("opentelemetry.context")
         tracecontext = imported("opentelemetry.trace.propagation.tracecontext")
@@ -182,33 +190,34 @@ class SpanSink:
 
     def _request_attributes(self) -> Callable[[HttpOperation], dict[str, Any]]:
         client_of, with_query = shown_client(self._settings.log_client), self._settings.log_query_string
+        redactor, servers, agents = self._redactor, self._servers, self._agents
 
         def attributes_of(op: HttpOperation) -> dict[str, Any]:
             scheme = op.scheme
             found: dict[str, Any] = {
                 "http.request.method": op.method,
-                "url.path": op.path[:MAX_PATH],
+                "url.path": shown_path(op.path, "", redactor),
                 "url.scheme": scheme,
             }
             host, agent, client = op.header("host"), op.agent, client_of(op.client)
             if host:
-                found.update(_servers[host, scheme])
+                found.update(servers[host, scheme])
             if agent:
-                found["user_agent.original"] = agent[:MAX_USER_AGENT]
+                found["user_agent.original"] = agents[agent]
             if client is not None:
                 found["client.address"] = client
             if op.correlation_id is not None:
                 found["obskit.correlation_id"] = op.correlation_id
             if op.method == OTHER:
-                found["http.request.method_original"] = op.raw_method[:MAX_METHOD]
+                found["http.request.method_original"] = redactor.short(op.raw_method, MAX_METHOD)
             if with_query and op.query:
-                found["url.query"] = op.query[:MAX_PATH]
+                found["url.query"] = redactor.short_query(op.query, MAX_PATH)
             return found
 
         return attributes_of
 
     def _request_finish(self) -> Callable[[HttpOperation], None]:
-        failed = self._trace.StatusCode.ERROR
+        failed, names = self._trace.StatusCode.ERROR, self._names
 
         def finish(op: HttpOperation) -> None:
             scope = op.span
@@ -216,11 +225,11 @@ class SpanSink:
                 return
             span = scope.span
             try:
-                attributes = _free_attributes(op)
+                attributes = self._free_attributes(op)
                 attributes["http.response.status_code"] = op.status
                 if op.endpoint != UNMATCHED:
-                    attributes["http.route"] = op.endpoint
-                    span.update_name(f"{_method_of(op)} {op.endpoint}")
+                    attributes["http.route"] = route = names[op.endpoint]
+                    span.update_name(f"{_method_of(op)} {route}")
                 if op.aborted:
                     attributes["obskit.aborted"] = True
                 if op.totals is not None and op.totals.db_queries:
@@ -240,10 +249,11 @@ class SpanSink:
 
     def _function_start(self) -> Callable[[FunctionOperation], None]:
         api, tracer, now_ns, with_span = self._context, self._tracer, self._now_ns(), self._trace.set_span_in_context
+        names = self._names
 
         def start(op: FunctionOperation) -> None:
             context, started = api.get_current(), now_ns()
-            span = tracer.start_span(op.function, context, start_time=started)
+            span = tracer.start_span(names[op.function], context, start_time=started)
             op.span = SpanScope(api, with_span(span, context), span, started)
             _take_ids(op, span)
 
@@ -257,7 +267,7 @@ class SpanSink:
             if scope is None or not scope.span.is_recording():
                 return
             try:
-                attributes = _free_attributes(op)
+                attributes = self._free_attributes(op)
                 if op.error is not None:
                     attributes["error.type"] = op.error
                     scope.span.set_status(failed)
@@ -287,12 +297,13 @@ class SpanSink:
         """
         tracer, now_ns, trace = self._tracer, self._now_ns(), self._trace
         client, failed, clock = trace.SpanKind.CLIENT, trace.StatusCode.ERROR, self._recorder.clock
+        names = self._names
 
         def finish(op: DbOperation) -> None:
             started = now_ns() - int((clock() - op.started) * 1e9)
-            attributes = _free_attributes(op)
+            attributes = self._free_attributes(op)
             attributes.update(_query_attributes(op))
-            span = tracer.start_span(_query_name(op), op.began_in, client, attributes, start_time=started)
+            span = tracer.start_span(names[_query_name(op)], op.began_in, client, attributes, start_time=started)
             _take_ids(op, span)
             if op.error is not None:
                 span.set_status(failed)
@@ -303,6 +314,7 @@ class SpanSink:
     def _call_start(self) -> Callable[[AiOperation], None]:
         api, trace, tracer, now_ns = self._context, self._trace, self._tracer, self._now_ns()
         with_span, current_span, client = trace.set_span_in_context, trace.get_current_span, trace.SpanKind.CLIENT
+        names, hide = self._names, self._redactor.fields
 
         def start(op: AiOperation) -> None:
             context = api.get_current()
@@ -316,28 +328,26 @@ class SpanSink:
                 started = now_ns()
                 if op.started:  # a block, of which it is known only now that it is the call
                     started -= int((self._recorder.clock() - op.started) * 1e9)
-                span = tracer.start_span(
-                    genai.name_of(op), context, client, genai.start_attributes(op), start_time=started
-                )
+                attributes = {**hide(genai.start_attributes(op))}
+                span = tracer.start_span(names[genai.name_of(op)], context, client, attributes, start_time=started)
                 op.span = SpanScope(api, with_span(span, context), span, started)
                 _take_ids(op, span)
 
         return start
 
     def _call_finish(self) -> Callable[[AiOperation], None]:
-        failed = self._trace.StatusCode.ERROR
+        failed, hide = self._trace.StatusCode.ERROR, self._redactor.fields
 
         def finish(op: AiOperation) -> None:
             scope = op.span
             if scope is None or scope.span is None or not scope.span.is_recording():
                 return
             if scope.started_ns is None:
-                scope.tell(op)
+                scope.tell(op, hide)
                 return
             try:
-                attributes = _bound_attributes(op.root)
-                attributes.update(_free_attributes(op))
-                attributes.update(genai.end_attributes(op))
+                attributes = self._free_attributes(op, of_root=True)
+                attributes.update(hide(genai.end_attributes(op)))
                 if op.error is not None:
                     scope.span.set_status(failed)
                 scope.span.set_attributes(attributes)
@@ -345,6 +355,21 @@ class SpanSink:
                 _end(scope, op)
 
         return finish
+
+    def _free_attributes(self, op: Operation, of_root: bool = False) -> dict[str, Any]:
+        """
+        Take the bound fields that are plain values, and all extras, as the lines show them.
+        """
+        found: dict[str, Any] = {}
+        for bound in (op.root.fields if of_root else None, op.fields):
+            if bound:
+                plain = {name: value for name, value in bound.items() if isinstance(value, _PRIMITIVES)}
+                found.update(self._redactor.fields(plain))
+        if op.extra:
+            extra = {name: value if isinstance(value, _LOOKED_INTO) else str(value) for name, value in op.extra.items()}
+            for name, value in self._redactor.fields(extra).items():
+                found[name] = value if isinstance(value, _PRIMITIVES) else as_text(value)
+        return found
 
     def emit(self, event: Event) -> None:
         """
@@ -426,23 +451,6 @@ def _take_ids(op: Operation, span: Span) -> None:
         op.sampled = context.trace_flags.sampled
 
 
-def _free_attributes(op: Operation) -> dict[str, Any]:
-    """
-    Take the bound fields that are plain values, and all extras.
-    """
-    found = _bound_attributes(op)
-    if op.extra:
-        for name, value in op.extra.items():
-            found[name] = value if isinstance(value, _PRIMITIVES) else str(value)
-    return found
-
-
-def _bound_attributes(root: Operation) -> dict[str, Any]:
-    if not root.fields:
-        return {}
-    return {name: value for name, value in root.fields.items() if isinstance(value, _PRIMITIVES)}
-
-
 def _end(scope: SpanScope, op: Operation) -> None:
     if scope.started_ns is not None:
         scope.span.end(scope.started_ns + int(op.duration_seconds * 1e9))
@@ -452,11 +460,10 @@ _host = re.compile(r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9._-]{1,253}))(?::([
 _PORTS = {"http": 80, "https": 443}
 
 
-def _server(asked: tuple[str, str]) -> dict[str, Any]:
+def _server(host: str, scheme: str) -> dict[str, Any]:
     """
     Read the `Host` header and the scheme into attributes; none where the header is malformed.
     """
-    host, scheme = asked
     match = _host(host)
     if match is None:
         return {}
@@ -465,6 +472,3 @@ def _server(asked: tuple[str, str]) -> dict[str, Any]:
     if port is not None:
         found["server.port"] = port
     return found
-
-
-_servers: Kept[tuple[str, str], dict[str, Any]] = Kept(_server)

@@ -1,0 +1,68 @@
+"""
+Cut texts that are longer than there is room for, so that no secret is shown by its beginning.
+
+There is one rule, for every place that shows a text. More is looked at than is shown: a secret that the cut goes
+through is found whole. And where the look itself ends in the midst of a text, the word that it may have cut in two is
+left out, since a half of a secret may not look like one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+# What is looked at beyond what is shown, in characters: longer than any secret, but for keys in blocks.
+SPARE = 4_096
+# What any text may have: log stores refuse lines of a megabyte.
+MAX_TEXT = 1_000_000
+
+# The last word of a text, from its end; with it go digits, since a card's number has blanks.
+_last_word = re.compile(r"\S*+[\d\s-]*+").match
+
+
+def cut(text: str, limit: int, hide: Callable[[str], str]) -> tuple[str, int]:
+    """
+    Hide what is secret in a text, and give as much of it as there is room for.
+
+    Args:
+        text: Of any length; what comes behind `limit` and SPARE costs nothing.
+        limit: In characters.
+        hide: Puts a marker for each secret. Of a text that is cut it sees SPARE characters more than are shown.
+
+    Returns:
+        At most `limit` characters, and how many are missing.
+    """
+    missing = 0
+    if len(text) <= limit + SPARE:
+        shown = hide(text)
+    else:
+        seen = text[: limit + SPARE]
+        word = _length_of_last_word(seen)
+        if word <= SPARE:
+            shown = hide(seen[: len(seen) - word])
+        else:  # little else might be left: it is looked at before its end goes
+            word = SPARE
+            shown = hide(seen)[:-SPARE]
+        missing = len(text) - len(seen) + word
+    return shown[:limit] if len(shown) > limit else shown, missing + max(len(shown) - limit, 0)
+
+
+def shorten(text: str, limit: int, hide: Callable[[str], str]) -> str:
+    """
+    Do the same, with a mark that says how much is missing and has its place within the limit.
+    """
+    shown, missing = cut(text, limit, hide)
+    if not missing:
+        return shown
+    missing += max(len(shown) + len(_mark(missing)) - limit, 0)
+    return shown[: limit - len(_mark(missing))] + _mark(missing)
+
+
+def _mark(missing: int) -> str:
+    return f" [{missing} characters cut]"
+
+
+def _length_of_last_word(text: str) -> int:
+    # From the end: a search for a word at the end would read each word once for each of its letters.
+    found = _last_word(text[: -SPARE - 2 : -1])
+    return found.end() if found is not None else 0
