@@ -145,6 +145,9 @@ ENTRIES: dict[str, Callable[[str], object]] = {
         _record("werkzeug", f"{text} - - [", f"GET {text} HTTP/1.1", "200", "-"),
     ),
     "an address": lambda text: (clients.masked(text), replies.is_in(text, _NETWORKS)),
+    "what a server says": access.plain,
+    "a path in disguise": _http.text_of,
+    "where an application is mounted": _http.shown,
     "X-Forwarded-For": lambda text: _http.client_address("10.0.0.1", text, _NETWORKS),
     "a correlation id": lambda text: _http.identify(_request(**{"x-request-id": text}), trust=True),
     "traceparent": lambda text: (context.trace_id_of(text), trace_headers(_request(traceparent=text))),
@@ -232,6 +235,7 @@ EXCUSED = {
         "is given what the application's code says, and goes through none of it",
     ),
     "redactor._unchanged": "gives it back",
+    "_http.ServedOperation.below": "is left to its classes",
     "logs.LogSink._with_rare": "puts two lines together",
 }
 
