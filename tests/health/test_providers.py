@@ -163,7 +163,7 @@ def test_a_missing_key_fails_whatever_the_calls_say(monkeypatch):
     """
     monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
     made(20)
-    check = health.ai_provider("anthropic")
+    check = health.ai_provider("anthropic", required=True)
 
     assert (check().status, check().reason) == ("fail", "no key")
     assert KEY not in repr(health.ai_provider("anthropic", key=KEY))

@@ -574,3 +574,85 @@ def test_a_forked_child_knows_nothing(ask):
     ask()
 
     assert 2 == len(runs)
+
+
+def test_a_check_that_has_nothing_to_ask_is_skipped(ask, isolated, monkeypatch):
+    """
+    A provider without a key: probes get 200, the body says `skipped` and why, and the component has no figure; with
+    `required=True` a missing key is a failure.
+    """
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+    health.add("claude", health.ai_provider("anthropic"))
+    health.add("bare", lambda: "skipped")
+    health.add("db", lambda: {})
+    codes = [ask(path).status for path in ("/health", "/health/ready", "/health/claude", "/health/bare")]
+    body = json.loads(ask("/health/detailed", authorised=True).body)
+    figures = {name: isolated.value("health_status", component=name) for name in ("claude", "bare", "db")}
+    health.add("needed", health.ai_provider("anthropic", required=True))
+
+    assert [200] * 4 == codes
+    assert ("pass", "skipped", "no key") == (
+        body["status"],
+        body["checks"]["claude"]["status"],
+        body["checks"]["claude"]["reason"],
+    )
+    assert {"claude": None, "bare": None, "db": 1.0} == figures
+    assert 503 == ask("/health/ready").status
+
+
+def test_the_figure_of_a_component_goes_and_comes_with_its_answers():
+    """
+    A check that is skipped after it failed leaves the metrics page, and comes back with its next answer.
+    """
+    answers = [health.failed("down"), health.skipped("off"), health.passed()]
+    clock, seen = FakeClock(), []
+    health.add("mail", lambda: answers[0])
+    with isolated_runtime(clock=clock) as isolated:
+        while answers:
+            isolated.runtime.routes.answer(Request("GET", "/health/ready", "", {}.get, "192.0.2.1"))
+            seen.append(isolated.value("health_status", component="mail"))
+            answers.pop(0)
+            clock.advance(60)
+
+    assert [0.0, None, 1.0] == seen
+
+
+# Each ready-made check that waits for somebody else, with something to ask that takes the time which the clock says.
+SLOW = {
+    "sqlite": lambda **given: health.sqlite("app.db", **given),
+    "sqlalchemy": lambda **given: health.sqlalchemy(object(), **given),
+    "psycopg": lambda **given: health.psycopg(object(), **given),
+    "django": lambda **given: health.django(**given),
+    "django_cache": lambda **given: health.django_cache(**given),
+    "redis": lambda **given: health.redis(object(), **given),
+    "http": lambda **given: health.http("http://192.0.2.1/", **given),
+}
+
+
+@pytest.mark.parametrize("name", SLOW)
+@pytest.mark.parametrize(
+    ("given", "seconds", "expected"),
+    [({}, 1.1, "warn"), ({}, 0.9, "pass"), ({"warn_ms": None}, 1.1, "pass"), ({"warn_ms": 100}, 0.2, "warn")],
+)
+def test_an_answer_that_took_long_is_a_warning(name, given, seconds, expected):
+    """
+    A dependency that answers after 1.1 s is slow, and still serves: `warn`, with 200, and the body says how long.
+    """
+    clock, check = FakeClock(), SLOW[name](**given)
+
+    class Asked:
+        warn_ms = check.warn_ms
+
+        def __call__(self):
+            clock.advance(seconds)
+            return health.passed(query_ms=1.0)
+
+    health.add(name, Asked())
+    with isolated_runtime(clock=clock, details_token="s3same") as isolated:
+        headers = {"authorization": "Bearer s3same"}
+        reply = isolated.runtime.routes.answer(Request("GET", f"/health/{name}", "", headers.get, "192.0.2.1"))
+        found = json.loads(reply.body)["checks"][name]
+
+    assert (200, expected) == (reply.status, found["status"])
+    assert {"query_ms": 1.0} == found["details"]
+    assert (expected == "warn") == (f"took {seconds * 1000:.0f} ms" in found.get("reason", ""))

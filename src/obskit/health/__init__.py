@@ -20,7 +20,7 @@ from obskit.health.jobs import heartbeat as _heartbeat
 from obskit.health.loops import event_loop
 from obskit.health.machine import cpu, disk, file_descriptors, load, memory, storage, threads
 from obskit.health.network import certificate, http
-from obskit.health.outcome import Outcome, failed, passed, warned
+from obskit.health.outcome import Outcome, failed, passed, skipped, warned
 from obskit.health.providers import ai_provider
 from obskit.health.registry import registry
 
@@ -48,6 +48,7 @@ __all__ = [
     "psycopg",
     "redis",
     "remove",
+    "skipped",
     "sqlalchemy",
     "sqlite",
     "storage",
@@ -73,8 +74,9 @@ def add(
     Declare a check: a function without arguments, or one of the ready-made. At import if you like.
 
     A function says `pass` by returning anything, figures for the authorised as a dictionary, `warn` and `fail` with
-    `obskit.health.warned()` and `failed()`, and `fail` by raising. A coroutine function runs on the server's event
-    loop where there is one, a plain one in a thread of its own; neither has two runs at a time.
+    `obskit.health.warned()` and `failed()`, and `fail` by raising; `skipped()` says that there is nothing to ask. A
+    coroutine function runs on the server's event loop where there is one, a plain one in a thread of its own; neither
+    has two runs at a time.
 
     Args:
         name: What probes, metrics and lines call it: up to 64 letters, digits, `_`, `.` and `-`.

@@ -16,7 +16,7 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from obskit.health.outcome import Outcome, failed, milliseconds_since, passed, warned
+from obskit.health.outcome import WARN_MS, Outcome, failed, milliseconds_since, passed, warned
 from obskit.health.registry import registry
 from obskit.observation import kind_of
 
@@ -26,7 +26,13 @@ if TYPE_CHECKING:
 _MEGABYTE = 1_000_000
 
 
-def sqlite(path: str | os.PathLike[str], *, write: bool = True, wal_warn_bytes: int = 100 * _MEGABYTE) -> Sqlite:
+def sqlite(
+    path: str | os.PathLike[str],
+    *,
+    write: bool = True,
+    wal_warn_bytes: int = 100 * _MEGABYTE,
+    warn_ms: float | None = WARN_MS,
+) -> Sqlite:
     """
     Check an SQLite file: a real query over its schema, with its time, and whether it can be written to.
 
@@ -38,8 +44,9 @@ def sqlite(path: str | os.PathLike[str], *, write: bool = True, wal_warn_bytes: 
         path: The file.
         write: False: being read-only is no failure.
         wal_warn_bytes: A write-ahead log of this size is a warning: no checkpoint has got through for long.
+        warn_ms: From so many milliseconds on an answer is a warning; None: never.
     """
-    return Sqlite(os.fspath(path), write, wal_warn_bytes)
+    return Sqlite(os.fspath(path), write, wal_warn_bytes, warn_ms)
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,7 @@ class Sqlite:
     path: str = field(repr=False)
     write: bool
     wal_warn_bytes: int
+    warn_ms: float | None
     is_dependency = True
 
     def __call__(self) -> Outcome:
@@ -116,7 +124,7 @@ def _sqlite_reason(error: sqlite3.Error) -> str:
     return _SQLITE_REASONS.get("_".join(name.split("_")[:2]), type(error).__name__)
 
 
-def sqlalchemy(engine: Any) -> Sqlalchemy:
+def sqlalchemy(engine: Any, *, warn_ms: float | None = WARN_MS) -> Sqlalchemy:
     """
     Check a database through an SQLAlchemy engine: a connection of its pool, and `SELECT 1`.
 
@@ -125,8 +133,9 @@ def sqlalchemy(engine: Any) -> Sqlalchemy:
     Args:
         engine: An `Engine`, or an `AsyncEngine`, which is asked on the server's event loop. Where there is none, a
             connection of the check's own is made: those of an asynchronous pool belong to one loop.
+        warn_ms: From so many milliseconds on an answer is a warning; None: never.
     """
-    return Sqlalchemy(getattr(engine, "sync_engine", engine))
+    return Sqlalchemy(getattr(engine, "sync_engine", engine), warn_ms)
 
 
 @dataclass(frozen=True)
@@ -136,6 +145,7 @@ class Sqlalchemy:
     """
 
     engine: Any = field(repr=False)
+    warn_ms: float | None
     is_dependency = True
 
     @property
@@ -200,14 +210,15 @@ def _is_served_here() -> bool:
     return registry.loop is asyncio.get_running_loop()
 
 
-def django(alias: str = "default") -> Django:
+def django(alias: str = "default", *, warn_ms: float | None = WARN_MS) -> Django:
     """
     Check one of Django's `DATABASES`: a connection of the check's own, and `SELECT 1`.
 
     Args:
         alias: Its key in `DATABASES`.
+        warn_ms: From so many milliseconds on an answer is a warning; None: never.
     """
-    return Django(alias)
+    return Django(alias, warn_ms)
 
 
 @dataclass(frozen=True)
@@ -217,6 +228,7 @@ class Django:
     """
 
     alias: str
+    warn_ms: float | None
     is_dependency = True
 
     def __call__(self) -> Outcome:
@@ -231,14 +243,15 @@ class Django:
         return passed(query_ms=milliseconds_since(began), system=connection.vendor)
 
 
-def django_cache(alias: str = "default") -> DjangoCache:
+def django_cache(alias: str = "default", *, warn_ms: float | None = WARN_MS) -> DjangoCache:
     """
     Check one of Django's `CACHES`: a key is written, read and deleted in that very cache.
 
     Args:
         alias: Its key in `CACHES`.
+        warn_ms: From so many milliseconds on an answer is a warning; None: never.
     """
-    return DjangoCache(alias)
+    return DjangoCache(alias, warn_ms)
 
 
 @dataclass(frozen=True)
@@ -248,6 +261,7 @@ class DjangoCache:
     """
 
     alias: str
+    warn_ms: float | None
     is_dependency = True
 
     def __call__(self) -> Outcome:
@@ -273,7 +287,7 @@ def _of_django(module: str) -> Any:
     return found
 
 
-def psycopg(source: Any) -> Psycopg:
+def psycopg(source: Any, *, warn_ms: float | None = WARN_MS) -> Psycopg:
     """
     Check PostgreSQL through psycopg: `SELECT 1` on a connection.
 
@@ -281,8 +295,9 @@ def psycopg(source: Any) -> Psycopg:
         source: A `ConnectionPool` or `AsyncConnectionPool`, or a function that gives a connection of either kind (which
             the check closes), such as `lambda: psycopg.connect(dsn, connect_timeout=2)`. An asynchronous pool is asked
             on the server's event loop; where there is none, a connection of the check's own is made.
+        warn_ms: From so many milliseconds on an answer is a warning; None: never.
     """
-    return Psycopg(source)
+    return Psycopg(source, warn_ms)
 
 
 @dataclass(frozen=True)
@@ -292,6 +307,7 @@ class Psycopg:
     """
 
     source: Any = field(repr=False)
+    warn_ms: float | None
     is_dependency = True
 
     @property
@@ -347,15 +363,16 @@ def _called(given: Any) -> Any:
     return given() if callable(given) else given
 
 
-def redis(client: Any) -> Redis:
+def redis(client: Any, *, warn_ms: float | None = WARN_MS) -> Redis:
     """
     Check Redis through the client itself: `PING` on a connection of its pool.
 
     Args:
         client: A `redis.Redis` or `redis.asyncio.Redis`, or one of a cluster. An asynchronous one is asked on the
             server's event loop; where there is none, a connection of the check's own is made.
+        warn_ms: From so many milliseconds on an answer is a warning; None: never.
     """
-    return Redis(client)
+    return Redis(client, warn_ms)
 
 
 @dataclass(frozen=True)
@@ -365,6 +382,7 @@ class Redis:
     """
 
     client: Any = field(repr=False)
+    warn_ms: float | None
     is_dependency = True
 
     @property

@@ -8,12 +8,12 @@ import time
 from dataclasses import dataclass, field
 
 from obskit.errors import HealthCheckError
-from obskit.health.outcome import Outcome, failed, milliseconds_since, passed, warned
+from obskit.health.outcome import WARN_MS, Outcome, failed, milliseconds_since, passed, warned
 
 _DAY = 86_400.0
 
 
-def http(url: str, *, status: int | None = None, timeout: float = 2.0) -> Http:
+def http(url: str, *, status: int | None = None, timeout: float = 2.0, warn_ms: float | None = WARN_MS) -> Http:
     """
     Check a service by a GET; redirects are not followed, and no more than the status is read.
 
@@ -21,10 +21,11 @@ def http(url: str, *, status: int | None = None, timeout: float = 2.0) -> Http:
         url: `http://` or `https://`.
         status: The one that is expected. None: anything below 400.
         timeout: Seconds for each step of it; give the check the same or more.
+        warn_ms: From so many milliseconds on an answer is a warning; None: never.
     """
     if not isinstance(url, str) or not url.startswith(("http://", "https://")):
         raise HealthCheckError(f"the URL of a check must start with http:// or https://, found {type(url).__name__}")
-    return Http(url, status, timeout)
+    return Http(url, status, timeout, warn_ms)
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Http:
     url: str = field(repr=False)
     status: int | None
     timeout: float
+    warn_ms: float | None
     is_dependency = True
 
     def __call__(self) -> Outcome:

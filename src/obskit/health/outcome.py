@@ -9,9 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-Status: TypeAlias = Literal["pass", "warn", "fail"]
-STATUSES: tuple[Status, ...] = ("pass", "warn", "fail")
-_BADNESS = {status: number for number, status in enumerate(STATUSES)}
+Status: TypeAlias = Literal["pass", "skipped", "warn", "fail"]
+STATUSES: tuple[Status, ...] = ("pass", "skipped", "warn", "fail")
+_BADNESS = {"pass": 0, "skipped": 0, "warn": 1, "fail": 2}
+
+
+# From here on a dependency that answers is slow: a warning, so that it is not taken out of service.
+WARN_MS = 1000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +24,7 @@ class Outcome:
     Hold what one run of a check found.
 
     Attributes:
-        status: `pass`, `warn` or `fail`.
+        status: `pass`, `warn`, `fail`, or `skipped`: there was nothing to ask.
         reason: Why it is not `pass`, in a few words; for the authorised and the log.
         details: Figures and names beside it, for the same.
     """
@@ -51,6 +55,14 @@ def failed(reason: str, **details: Any) -> Outcome:
     return Outcome("fail", reason, details)
 
 
+def skipped(reason: str, **details: Any) -> Outcome:
+    """
+    Answer that there is nothing to ask, as of a service that is not configured here: probes get 200, the body says
+    so, and the component has no figure on the metrics page.
+    """
+    return Outcome("skipped", reason, details)
+
+
 def judged(answer: Any) -> Outcome:
     """
     Read what a check answered: an `Outcome`, a status, details, `False` for a failure; anything else is a pass.
@@ -78,6 +90,15 @@ def limited(figure: float, warn: float | None, fail: float | None, what: str, **
         if limit is not None and figure >= limit:
             return Outcome("fail" if status == "fail" else "warn", f"{what} is {figure:g}, limit {limit:g}", details)
     return Outcome("pass", None, details)
+
+
+def with_time(outcome: Outcome, seconds: float, warn_ms: float | None) -> Outcome:
+    """
+    Make a warning of a pass that took long.
+    """
+    if outcome.status != "pass" or warn_ms is None or seconds * 1000 < warn_ms:
+        return outcome
+    return Outcome("warn", f"took {seconds * 1000:.0f} ms, limit {warn_ms:g}", outcome.details)
 
 
 def milliseconds_since(began: float) -> float:

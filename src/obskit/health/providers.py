@@ -13,7 +13,7 @@ from typing import Any
 from obskit.ai.calls import Row, calls
 from obskit.ai.limits import RateLimit, rate_limits
 from obskit.errors import HealthCheckError
-from obskit.health.outcome import Outcome, Status, failed, worst
+from obskit.health.outcome import Outcome, Status, failed, skipped, worst
 from obskit.recorder import recorder
 
 # Provider -> the variable its SDK reads, and what its keys look like: as their consoles hand them out, November 2026.
@@ -35,6 +35,7 @@ def ai_provider(
     *,
     key: str | None = None,
     key_variable: str | None = None,
+    required: bool = False,
     warn_error_percent: float | None = 10,
     fail_error_percent: float | None = 50,
     min_calls: int = 10,
@@ -53,6 +54,7 @@ def ai_provider(
             key need only be there.
         key: The key itself, where the application does not keep it in a variable. It is never shown.
         key_variable: The variable that holds it. Default: the one that the provider's SDK reads.
+        required: Whether a missing key is a failure. By default the check is skipped then: AI is not configured here.
         warn_error_percent, fail_error_percent: From these shares of failed calls; None: never. Requests that were
             refused for what they said (400, 404, ...), cancelled or stopped by a budget are no failures here.
         min_calls: With fewer, the share is unknown: one of two says nothing.
@@ -79,6 +81,7 @@ def ai_provider(
         key_variable or variable,
         pattern,
         key,
+        required,
         (warn_error_percent, fail_error_percent),
         min_calls,
         window_seconds,
@@ -96,6 +99,7 @@ class AiProvider:
     variable: str
     pattern: str
     key: str | None = field(repr=False)
+    required: bool
     error_percents: tuple[float | None, float | None]
     min_calls: int
     window_seconds: float
@@ -106,7 +110,7 @@ class AiProvider:
         key = self.key if self.key is not None else os.environ.get(self.variable, "")
         details: dict[str, Any] = {"provider": self.provider}
         if not key:
-            return failed("no key", **details)
+            return failed("no key", **details) if self.required else skipped("no key", **details)
         if not re.fullmatch(self.pattern, key):
             return failed("the key is not well formed", **details)
         found = [*self._errors(details), *self._headroom(details)]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 KEPT_TRANSITIONS = 100
 _BACKGROUND = "\0background"  # no group's name
-_SEVERITY = {"pass": "INFO", "warn": "WARNING", "fail": "ERROR"}
+_SEVERITY = {"pass": "INFO", "skipped": "INFO", "warn": "WARNING", "fail": "ERROR"}
 
 
 class Registry:
@@ -185,7 +185,8 @@ class Registry:
         for check in checks:
             answer = check.answer
             status: Status = "pass" if answer is None else answer.status
-            found.append("warn" if status == "fail" and not check.declared.critical else status)
+            counted: Status = "pass" if status == "skipped" else status
+            found.append("warn" if counted == "fail" and not check.declared.critical else counted)
         return worst(*found)
 
     def latch(self, status: Status) -> None:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from obskit import background
 from obskit.health.declared import Declared
 from obskit.health.operation import CheckOperation
-from obskit.health.outcome import Outcome, Status, judged
+from obskit.health.outcome import Outcome, Status, judged, with_time
 from obskit.health.secrets import redacted, without_secrets
 from obskit.operation import Event
 from obskit.recorder import recorder
@@ -220,6 +220,8 @@ class Check:
                 self.due = now  # what comes late tells of the past: ask anew
                 return
             seconds = None if run is None else now - run.started
+            if seconds is not None:
+                outcome = with_time(outcome, seconds, getattr(self.declared.function, "warn_ms", None))
             transition = self._take(Answer("fail", outcome, seconds, now), now)
         try:
             if run is not None:

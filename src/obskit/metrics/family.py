@@ -278,6 +278,17 @@ class Gauge(Family[GaugeCell]):
         for key, value in figures.items():
             self.cell(key).set(value)
 
+    def leave_out(self, key: Labels) -> None:
+        """
+        Take one label set away, until it is set again.
+        """
+        with self._lock:
+            cells = self._cells.copy()
+            gone = cells.pop(key, None)
+            self._keep(cells)
+        if gone is not None:
+            gone.vanish()
+
 
 class Histogram(Family[HistogramCell]):
     """

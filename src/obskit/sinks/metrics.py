@@ -449,7 +449,7 @@ class MetricsSink:
         def finish(op: CheckOperation) -> None:
             try:
                 key = (op.component,)
-                status.cell(key).set(_HEALTH[op.status])
+                self._show_health(op.component, op.status)
                 duration.cell(key).observe(op.duration_seconds)
                 last_run.cell(key).set(self._recorder.wall_clock())
                 if op.timed_out:
@@ -528,9 +528,15 @@ class MetricsSink:
         if event.name == N_PLUS_ONE:
             self._n_plus_one.cell((event.fields["route"],)).inc()
         elif event.name == "health.transition" and self._health_status is not None:
-            status = _HEALTH.get(event.fields.get("health", ""))
-            if status is not None:
-                self._health_status.cell((event.fields["component"],)).set(status)
+            self._show_health(event.fields["component"], event.fields.get("health", ""))
+
+    def _show_health(self, component: str, status: str) -> None:
+        assert self._health_status is not None
+        figure = _HEALTH.get(status)
+        if figure is None:  # skipped
+            self._health_status.leave_out((component,))
+        else:
+            self._health_status.cell((component,)).set(figure)
 
     def flush(self) -> None:
         """
