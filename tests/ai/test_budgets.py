@@ -52,6 +52,21 @@ def spend(usd, **labels):
         call.cost_usd = float(usd)
 
 
+def test_what_is_asked_of_the_file_is_no_query_of_the_application(runtime, sink):
+    """
+    With SQLite hooked, a budget's own statements are neither counted nor timed.
+    """
+    obskit.instrument_sqlite3()
+    try:
+        one = budget("daily", usd=1.0, action="block", unknown_price="allow")
+        spend(0.5)
+        one.status()
+    finally:
+        obskit.uninstrument_sqlite3()
+
+    assert ["AiBlock"] == [type(op).__name__ for op in sink.operations]
+
+
 def told(sink, name="ai.budget"):
     return [event for event in sink.events if event.name == name]
 

@@ -97,6 +97,25 @@ def test_several_budgets_are_asked_as_one(make):
     assert ledger.figures("wide", NOW, NOW).reserved == 0.0
 
 
+def test_who_asks_in_the_middle_of_a_transaction_is_answered_from_memory(make):
+    """
+    A finaliser, or a signal's handler, that asks while its thread is at the file neither waits nor meddles: it is
+    answered by what was last known, and what it spends counts.
+    """
+    ledger = make()
+    ledger.reserve([ask(0.6)], NOW)
+    with ledger._turn():
+        held, glanced = ledger.reserve([ask(0.2)], NOW), ledger.glance(ask())
+        with pytest.raises(UnavailableError, match="in use by the code"):
+            ledger.figures("daily", NOW, NOW)
+    ledger.settle(held, [0.5])
+
+    assert ([one.id for one in held], glanced) == ([None], None)
+    assert ledger.figures("daily", NOW, NOW)[:4] == (NOW, 0.5, 0.0, 0.6)
+    with ledger._turn():
+        assert ledger.reserve([ask(0.2)], NOW).place == 0
+
+
 def test_a_budget_that_warns_takes_whatever_is_left(make):
     """
     Beyond its limit it still counts.

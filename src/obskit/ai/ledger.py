@@ -192,11 +192,30 @@ class Ledger:
         """
         Take from all budgets or from none. A period never goes back, whatever the clock does.
 
+        A finaliser or a signal's handler that asks in the middle of a transaction of its thread is answered by what was
+        last known, and reserves nothing.
+
         Raises:
             UnavailableError: The file cannot be used.
         """
+        if self._is_further_down():
+            for place, ask in enumerate(asks):
+                if ask.blocks and (refused := self._remembered(ask)) is not None:
+                    return refused._replace(place=place)
+            return tuple(Held(None, ask.key, ask.start, 0.0, ask.limit) for ask in asks)
         with self._turn():
             return self._again(lambda db: self._reserve(db, asks, now))
+
+    def _is_further_down(self) -> bool:
+        """
+        Tell whether a transaction of this thread is going on, further down its stack.
+        """
+        if not self._lock.acquire(blocking=False):
+            return False
+        try:
+            return self._is_busy
+        finally:
+            self._lock.release()
 
     def settle(self, held: tuple[Held, ...], usd: Sequence[float], estimated: bool = False) -> None:
         """
@@ -379,7 +398,8 @@ class Ledger:
         inode = _inode_of(self.path)
         if os.stat(self.path).st_size < _LEAST_BYTES:
             raise _damaged("it is empty, which no file of ours ever is")  # SQLite would take it for a new one
-        db = sqlite3.connect(self.path, timeout=patience, isolation_level=None, check_same_thread=False)
+        # Not by `sqlite3.connect()`, which may be hooked.
+        db = sqlite3.Connection(self.path, timeout=patience, isolation_level=None, check_same_thread=False)
         try:
             [version] = db.execute("PRAGMA user_version").fetchone()
             if version > VERSION:
