@@ -171,8 +171,10 @@ class Exchange:
         return {"type": "http.disconnect"}
 
     async def send(self, message: dict[str, Any]) -> None:
-        if self.over.is_set() and self.ending.send_raises:
-            raise OSError("the client has left")
+        if self.over.is_set():
+            if self.ending.send_raises:
+                raise OSError("the client has left")
+            return
         if message["type"] == "http.response.start":
             self.reply.status = message["status"]
             self.reply.headers = [(n.decode(), t.decode("latin-1")) for n, t in message["headers"]]

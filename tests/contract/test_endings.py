@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 
+import obskit
 from obskit.context import current
 
-from .drivers import Ending, Request
+from .drivers import Ending, Request, call_asgi
 from .scene import CHUNKS, PIECE
 from .shop import Record
 from .stack import UNMATCHED
@@ -138,6 +139,74 @@ def test_request_that_is_cancelled_in_mid_stream(shop):
     reply = shop.get("/endless", Ending(cancel_when=flowing.wait))
 
     assert shop.records == [Record(endpoint="/endless", bytes_sent=len(reply.body), streamed=True, aborted=True)]
+
+
+@pytest.fixture
+def between(stack):
+    """
+    Give the ASGI messages of a reply, as middleware passes them on: in one piece, and then an empty last one.
+    """
+
+    def middleware(app, pause):
+        async def apart(scope, receive, send):
+            async def send_apart(message):
+                if message["type"] != "http.response.body" or message.get("more_body"):
+                    await send(message)
+                    return
+                await send({**message, "more_body": True})
+                await pause()
+                await send({"type": "http.response.body"})
+
+            await app(scope, receive, send_apart)
+
+        return apart
+
+    return middleware
+
+
+@stacks("asgi")
+def test_declared_length_is_an_end(shop, between):
+    """
+    A reply whose declared length is reached is whole, whatever comes after: a client that leaves, a background task.
+    """
+
+    async def pause():
+        shop.scene.clock.advance(10.0)
+
+    reply = call_asgi(
+        obskit.instrument(between(shop.stack.build(shop.scene), pause)), Request("/items/7"), Ending(pieces=1)
+    )
+
+    assert reply.body == b"item 7"
+    assert shop.records == [Record(endpoint=shop.stack.spell("/items/{item_id:int}"), bytes_sent=6)]
+    assert (shop.operation.duration_seconds, shop.operation.first_byte_seconds) == (0.0, None)
+
+
+@stacks("asgi")
+def test_whole_reply_in_a_message_that_is_not_the_last(shop, between):
+    """
+    A reply without a length that is whole in its first message is no stream.
+    """
+
+    async def pause():
+        pass
+
+    shop.scene.inside = lambda: shop.scene.clock.advance(1.0)
+    app = between(shop.stack.build(shop.scene), pause)
+
+    async def without_length(scope, receive, send):
+        async def send_on(message):
+            if "headers" in message:
+                headers = [pair for pair in message["headers"] if pair[0].lower() != b"content-length"]
+                message = {**message, "headers": headers}
+            await send(message)
+
+        await app(scope, receive, send_on)
+
+    call_asgi(obskit.instrument(without_length), Request("/inside"))
+
+    assert (shop.operation.streamed, shop.operation.first_byte_seconds) == (False, None)
+    assert shop.operation.duration_seconds == 1.0
 
 
 @stacks("background")

@@ -125,6 +125,7 @@ def test_generator_that_raises_halfway(shop):
     assert shop.records == [
         Record(endpoint="/halfway", bytes_sent=30, streamed=True, aborted=True, exception="Halfway")
     ]
+    assert [line["level"] for line in shop.runtime.lines if line["message"] == "request"] == ["ERROR"]
 
 
 @stacks()

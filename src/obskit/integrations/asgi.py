@@ -41,6 +41,7 @@ _current, _enter, _leave = current.get, current.set, current.reset
 _ID = ID_HEADER_LOWER.encode()
 # asyncio's transports take this much before they ask to wait (its high-water mark): such a reply is sent when given.
 _AT_ONCE = 64 * 1024
+_NO_LENGTH = -1
 
 
 # User-Agents come again, and as the same text they need not be hashed anew for the line.
@@ -96,6 +97,8 @@ class AsgiOperation(_http.ServedOperation):
     _known: Known
     _late: bool | None  # False from a reply's start on where its last message ends it; True where more has to be seen
     _last_byte_at = Rarely[float | None](None)
+    _in_pieces = Rarely(False)
+    _length = Rarely[int | None](None)
     _disconnected = Rarely(False)
 
     def locate(self) -> str:
@@ -199,7 +202,6 @@ class AsgiOperation(_http.ServedOperation):
             if self._late is None:
                 self.status = status = message["status"]
                 self._late = status >= 500  # the exception behind it comes after its reply
-                self._started = message
                 if self.rare is not None:
                     self.settle()
             if self.correlation_id is not None:
@@ -210,6 +212,7 @@ class AsgiOperation(_http.ServedOperation):
                         break
                 headers.append((_ID, self.correlation_id.encode()))
                 message = {**message, "headers": headers}  # a copy: the application may send the same message again
+            self._started = message
         elif kind == "http.response.pathsend":  # the server sends a whole file by itself
             return self._send_piece(message)
         return self._send(message)
@@ -222,7 +225,15 @@ class AsgiOperation(_http.ServedOperation):
         is sent, and Starlette then cancels the sending.
         """
         more, size = message.get("more_body", False), len(message.get("body", b""))
-        self.bytes_sent += size
+        if not self.ended and self._gone():  # nobody takes it
+            await self._send(message)
+            return
+        if size:
+            self._in_pieces = bool(self.bytes_sent)
+            self.bytes_sent += size
+        if self.ended:
+            await self._send(message)
+            return
         if more:
             self.streamed = self._late = True
             if self.first_byte_seconds is None and self.bytes_sent:
@@ -237,9 +248,18 @@ class AsgiOperation(_http.ServedOperation):
         except OSError:
             self.bytes_sent -= size
             raise
-        if not more:
+        if not more or self.bytes_sent == self._declared_length():
             self._disconnected = disconnected  # what came meanwhile may mean that all is sent, too
             self._sent()
+
+    def _declared_length(self) -> int | None:
+        """
+        Give the length that the reply promised: with its last byte all is sent, whatever the application does then.
+        """
+        if self._length is None and self.status:
+            given = [text for name, text in self._started.get("headers", ()) if name.lower() == b"content-length"]
+            self._length = int(given[0]) if len(given) == 1 and given[0].isdigit() else _NO_LENGTH
+        return None if self.method == "HEAD" else self._length
 
     def _sent(self) -> None:
         """
@@ -247,9 +267,11 @@ class AsgiOperation(_http.ServedOperation):
         """
         if self._gone():
             return
+        if self.streamed and not self._in_pieces:  # the first message had all of it: middleware passes replies on so
+            self.streamed, self.first_byte_seconds = False, None
         if 0 < self.status < 500:
             self._end()
-        else:
+        elif self._last_byte_at is None:
             self._last_byte_at = recorder.clock()
 
     def _end(self) -> None:

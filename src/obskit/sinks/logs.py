@@ -39,12 +39,15 @@ _harmless_path = re.compile(
 ).fullmatch
 
 
-class _Templates(dict[tuple[bool, str, str, int], bytes]):
+_FAILED = 2  # by an exception, whatever the status that had been sent by then
+
+
+class _Templates(dict[tuple[int, str, str, int], bytes]):
     """
     Write what the lines of one route and status share once, with a place for each of `_OWN`, and one for the client.
 
-    The first part of the key is whether the request was slow. They are bytes, since filling in text and encoding all of
-    it takes half as long again.
+    The first part of the key is whether the request was slow, or _FAILED. They are bytes, since filling in text and
+    encoding all of it takes half as long again.
     """
 
     def __init__(self, process: Mapping[str, Any], renames: Mapping[str, str | None], redactor: Redactor) -> None:
@@ -52,11 +55,11 @@ class _Templates(dict[tuple[bool, str, str, int], bytes]):
         self._renames = renames
         self._redactor = redactor
 
-    def __missing__(self, key: tuple[bool, str, str, int]) -> bytes:
-        slow, method, endpoint, status = key
+    def __missing__(self, key: tuple[int, str, str, int]) -> bytes:
+        state, method, endpoint, status = key
         hide = self._redactor.text
         shared = {
-            "level": "ERROR" if status >= 500 else "WARNING" if slow else "INFO",
+            "level": "ERROR" if status >= 500 or state == _FAILED else "WARNING" if state else "INFO",
             "logger": ACCESS,
             "message": "request",
             **self._process,
@@ -148,7 +151,8 @@ class LogSink:
                     shown = path.encode()
                 else:
                     shown = _escaped(shown_path(path, op.query if with_query else "", redactor))
-                whole = templates[seconds > slow_seconds, op.method, op.endpoint, op.status] % (
+                state = seconds > slow_seconds if op.rare is None or op.exception is None else _FAILED
+                whole = templates[state, op.method, op.endpoint, op.status] % (
                     day_and_time,
                     (now - second) * 1e6,
                     (op.correlation_id or "").encode(),
@@ -196,7 +200,8 @@ class LogSink:
         fields_of = self._fields()
 
         def finish(op: HttpOperation) -> None:
-            level = "ERROR" if op.status >= 500 else "WARNING" if op.duration_seconds > slow_seconds else "INFO"
+            failed = op.status >= 500 or op.exception is not None
+            level = "ERROR" if failed else "WARNING" if op.duration_seconds > slow_seconds else "INFO"
             if NUMBERS[level] < threshold:
                 return
             left_out = 0
