@@ -7,7 +7,8 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import Token
 from types import FrameType, TracebackType
 from typing import Any, Literal, ParamSpec, Protocol, TypeVar, overload
@@ -122,6 +123,37 @@ def _runs_here(entered: tuple[Operation, Token[Operation | None]]) -> bool:
     while op is not None and op is not entered[0]:
         op = op.parent
     return op is not None
+
+
+class Unheard(Operation):
+    """
+    Stand where a query is nobody's: a pool asks whether its connection still lives, or a health check whether all does.
+
+    It has the ids of what runs here, and is the root of what it asks, so that no request counts that.
+    """
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__()
+        around = current.get()
+        self.parent = around or _NOBODY
+        self.correlation_id = around.root.correlation_id if around is not None else None
+
+
+_NOBODY = Operation()
+
+
+@contextmanager
+def unheard() -> Iterator[None]:
+    """
+    Let queries in a block be recorded nowhere.
+    """
+    token = current.set(Unheard())
+    try:
+        yield
+    finally:
+        current.reset(token)
 
 
 def enter(op: Operation) -> Token[Operation | None]:

@@ -59,12 +59,15 @@ class Runtime:
         registry: The `prometheus_client` registry it joined; None with `metrics=False`.
         routes: What it answers itself.
         writer: What writes its lines, and those of loggers.
+        hooks: Integrations that are on without having been asked for by name.
+        without_hook: Installed libraries of databases whose calls nobody times.
     """
 
     def __init__(self, settings: Settings, extra_sinks: Sequence[Sink] = ()) -> None:
         self.settings = settings
         self.registry: CollectorRegistry | None = None
         self.hooks: list[str] = []
+        self.without_hook: list[str] = []
         self._announced = False
         self.lines = settings.access_log  # whether anything asks who a request's client is
         self._store: Any = None
@@ -164,6 +167,8 @@ class Runtime:
         self._announced = True
         settings = self.settings
         fields: dict[str, Any] = {"routes": sorted(self.routes.paths), "hooks": self.hooks}
+        if self.without_hook:
+            fields["not_timed"] = self.without_hook
         if settings.metrics_path in self.routes.paths:
             guarded = settings.metrics_token or settings.metrics_networks
             fields["metrics_access"] = "restricted" if guarded else "everyone (set metrics_token or metrics_networks)"

@@ -804,3 +804,27 @@ def test_sinks_that_are_told_may_ask(runtime):
     daily.status()
 
     assert heard == [0.6]
+
+
+@pytest.mark.parametrize("hooked_first", [False, True])
+def test_the_queries_of_budgets_are_not_the_applications(tmp_path, hooked_first):
+    """
+    The file that keeps the count is a SQLite of obskit's own: with `sqlite3` hooked, none of its queries is counted.
+    """
+    with isolated_runtime(state_dir=str(tmp_path)) as runtime:
+        if hooked_first:
+            obskit.instrument_sqlite3()
+        budget("own", usd=100, action="block")
+        obskit.instrument_sqlite3()
+        for _ in range(3):
+            with obskit.observe_ai(service="planogram", provider="acme", model="house-model") as call:
+                call.usage(input_tokens=1)
+        tables = {
+            sample.labels["table"]
+            for family in runtime.registry.collect()
+            if family.name == "database_query_duration_seconds"
+            for sample in family.samples
+        }
+        obskit.uninstrument_sqlite3()
+
+    assert tables == set()

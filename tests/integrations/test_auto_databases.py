@@ -143,3 +143,38 @@ def test_the_layer_is_timed_by_itself(run, name):
     found = run(CONFIGURE, COUNT, imports, f"obskit.uninstrument_{driver}()", opens, "before = 0.0", asks, tell(name))
 
     assert found == [0.0, 1.0 if layer else 0.0]
+
+
+START = """
+import json, sys, obskit
+sys.modules["pymongo"] = None
+from obskit.testing import isolated_runtime
+from obskit.integrations._start import configure
+with isolated_runtime(auto={auto}) as isolated:
+    configure()
+    isolated.runtime.announce()
+    print(json.dumps(isolated.lines[-1].get("not_timed")))
+"""
+
+
+def started(folder, auto):
+    environ = {**os.environ, "PYTHONPATH": str(folder)}
+    done = subprocess.run(
+        [sys.executable, "-c", START.format(auto=auto)], env=environ, capture_output=True, text=True, timeout=100
+    )
+
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_what_is_not_timed_is_said(tmp_path):
+    """
+    The line at the start names the installed libraries of databases that have no hook, and imports none of them.
+    """
+    for library in ("duckdb", "pymssql"):
+        (tmp_path / f"{library}.py").write_text("raise RuntimeError('imported')")
+    named = started(tmp_path, auto=True)
+
+    assert {"duckdb", "pymssql"} <= set(named)
+    assert not {"sqlite3", "psycopg", "sqlalchemy", "pymongo"} & set(named)
+    assert started(tmp_path, auto=False) is None

@@ -60,3 +60,40 @@ def test_it_can_be_undone(said):
     Taken back, pools go on and nothing more is counted.
     """
     assert said["afterwards"] == [1, said["greenhouse"][0]]
+
+
+@pytest.fixture(scope="module")
+def seen(request):
+    """
+    Run another project, which uses what Django hands through to psycopg.
+    """
+    pytest.importorskip("psycopg")
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])}
+    command = [sys.executable, "-W", "error", "-m", "django_shop.driver", request.getfixturevalue("postgres")]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=100)
+
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("hooks", ["by Django", "by the driver"])
+def test_what_is_handed_through_to_the_driver_is_counted_once(seen, hooks):
+    """
+    COPY and streams are queries of their request, whichever hook is on; the check of a kept connection is none.
+    """
+    assert seen[hooks] == [3, ["select", "copy", "select"]]
+
+
+def test_nothing_is_counted_or_left_afterwards(seen):
+    """
+    Taken back, Django's cursor classes have no method of ours.
+    """
+    assert (seen["by nobody"], seen["left"]) == ([0, []], [False])
+
+
+def test_slow_queries_and_spans_have_the_alias(seen):
+    """
+    By which alias a database was asked is told in lines, in `slow_queries()` and on spans.
+    """
+    assert seen["slow"] == seen["spans"] == seen["lines"] == ["default", "plants"]
+    assert seen["slow, by the driver"] == ["default", "plants"]

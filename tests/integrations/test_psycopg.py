@@ -626,6 +626,28 @@ def test_pools_without_a_name_share_that_of_their_database(instrumented, postgre
     assert instrumented.value("database_connection_use_seconds_count", pool="postgres") == 2.0
 
 
+def test_what_a_pool_asks_its_connections_is_no_query(instrumented, postgres, sink):
+    """
+    `check=` runs in the request that takes a connection, and asks for the pool alone.
+    """
+    psycopg_pool = pytest.importorskip("psycopg_pool")
+    checked = []
+
+    def check(connection):
+        checked.append(connection.execute("select 1").fetchone())
+
+    with psycopg_pool.ConnectionPool(postgres, min_size=1, name="checked", check=check, open=True) as pool:
+        request = HttpOperation("GET", "/plants")
+        token = current.set(request)
+        with pool.connection() as connection:
+            connection.execute("select 2")
+        current.reset(token)
+        outcome = obskit.health.psycopg(pool)()
+
+    assert (request.totals.db_queries, seen(sink), len(checked)) == (1, [("select", "", 1)], 2)
+    assert outcome.status == "pass"
+
+
 def test_a_pool_is_forgotten_with_the_hook(instrumented, postgres):
     """
     Taken back, a pool that is still open is on no page; instrumented again, it is from its next use on.

@@ -530,6 +530,30 @@ def test_an_engine_without_a_pool_is_watched_under_a_given_name_alone(runtime):
     assert samples(runtime, "database_connection_use_seconds") == []
 
 
+@pytest.mark.parametrize("driver_too", [False, True])
+def test_what_a_pool_or_a_health_check_asks_is_no_query(runtime, sink, tmp_path, driver_too):
+    """
+    `pool_pre_ping` and `obskit.health.sqlalchemy()` ask for themselves: no request counts that, and no histogram.
+    """
+    engine = create_engine(f"sqlite:///{tmp_path / 'plants.db'}", poolclass=QueuePool, pool_pre_ping=True)
+    if driver_too:
+        obskit.instrument_sqlite3()
+    obskit.instrument_sqlalchemy(engine)
+    engine.connect().close()
+    sink.operations.clear()
+    request = HttpOperation("GET", "/plants")
+    token = current.set(request)
+    with engine.connect() as connection:
+        connection.execute(text("select 2"))
+    checked = obskit.health.sqlalchemy(engine)().status
+    current.reset(token)
+    checked = [checked, obskit.health.sqlalchemy(engine)().status]
+    engine.dispose()
+
+    assert (request.totals.db_queries, seen(sink)) == (1, [("select", "")])
+    assert checked == ["pass", "pass"]
+
+
 def samples(runtime, name):
     return [sample for family in runtime.registry.collect() if family.name == name for sample in family.samples]
 

@@ -644,7 +644,7 @@ def _make(path: Path) -> None:
     with suppress(FileNotFoundError):
         os.unlink(new)  # of a process that was killed
     os.close(_opened(new))
-    db = sqlite3.connect(new, isolation_level=None)
+    db = sqlite3.Connection(new, isolation_level=None)
     try:
         _write_schema(db)
     finally:

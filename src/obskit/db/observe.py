@@ -15,7 +15,7 @@ from obskit.db.operation import DbOperation
 from obskit.db.source import Labels, Source
 from obskit.db.watch import limits, totals_of
 from obskit.endings import drain, end_later, waiting
-from obskit.observation import Observation, block_around
+from obskit.observation import Observation, Unheard, block_around
 from obskit.operation import Operation
 from obskit.recorder import nothing, recorder
 
@@ -191,6 +191,9 @@ def _slow(op: DbOperation) -> None:
 
 
 def _take_labels(op: DbOperation, parent: Operation) -> None:
+    if type(parent) is Unheard:
+        op.ended = True
+        return
     block = block_around(DbBlock, parent)
     if block is not None:
         block.measured = True

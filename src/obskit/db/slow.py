@@ -36,6 +36,7 @@ class SlowQuery:
         correlation_id: The id of the request or job; None outside of one.
         call_site: The line of the application that asked: `shop/views.py:42 devices`; None where it is not known.
         plan: How the database would run it, where that was asked for.
+        database: Django's alias of the database, else its name on the server; None where neither is known.
     """
 
     at: float
@@ -50,6 +51,7 @@ class SlowQuery:
     correlation_id: str | None
     call_site: str | None
     plan: str | None = None
+    database: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """
@@ -95,6 +97,7 @@ def note(op: DbOperation, error_from: float) -> None:
     fields = {
         "query_ms": found.duration_ms,
         "db_system": found.system,
+        "database": found.database,
         "query_summary": found.summary,
         "query_text": found.text,
         "query_fingerprint": found.fingerprint,
@@ -143,5 +146,6 @@ def _described(op: DbOperation) -> SlowQuery:
         error=op.error,
         route=root.locate() if isinstance(root, HttpOperation) else None,
         correlation_id=root.correlation_id,
+        database=op.source.database if op.source is not None else None,
         call_site=None if is_draining() else call_site(),
     )

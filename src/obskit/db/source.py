@@ -94,21 +94,32 @@ class Source:
         many: Those of statements that are carried out for many rows at once.
         unknown: Those of what is no statement.
         attributes: What spans tell beside the query's own: `db.system.name`, and where they are known `db.namespace`,
-            `server.address` and `server.port`. Never a user or a password.
+            `server.address`, `server.port` and the application's own name for it, `database`. Never a user or a
+            password.
+        database: What slow queries tell: the application's own name, else the server's; None where neither is known.
     """
 
-    __slots__ = ("attributes", "known", "many", "unknown")
+    __slots__ = ("attributes", "database", "known", "many", "unknown")
 
     def __init__(
-        self, system: str, *, database: str | None = None, host: str | None = None, port: int | str | None = None
+        self,
+        system: str,
+        *,
+        database: str | None = None,
+        host: str | None = None,
+        port: int | str | None = None,
+        alias: str | None = None,
     ) -> None:
         self.known = _known.get(system) or _known.setdefault(system, Known(system))
         self.many = _many.get(system) or _many.setdefault(system, Known(system, is_many=True))
         self.unknown = Labels(system, "", "")
         self.attributes: dict[str, str | int] = {"db.system.name": system}
+        self.database = alias or database or None
+        if alias:
+            self.attributes["database"] = alias
         if database:
             self.attributes["db.namespace"] = database
         if host:
             self.attributes["server.address"] = host
-            if port:
-                self.attributes["server.port"] = int(port)
+            if str(port).isdecimal():  # several servers have several
+                self.attributes["server.port"] = int(str(port))

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from obskit.health.outcome import WARN_MS, Outcome, failed, milliseconds_since, passed, warned
 from obskit.health.registry import registry
-from obskit.observation import kind_of
+from obskit.observation import kind_of, unheard
 
 if TYPE_CHECKING:
     import sqlite3
@@ -159,7 +159,7 @@ class Sqlalchemy:
         if self.is_async:
             return _awaited(self._ask_async)
         began = time.perf_counter()
-        with self.engine.connect() as connection:
+        with unheard(), self.engine.connect() as connection:
             return self._ask(connection, began)
 
     def _ask(self, connection: Any, began: float) -> Outcome:
@@ -180,9 +180,10 @@ class Sqlalchemy:
             engine.pool = engine.pool.recreate()
         began = time.perf_counter()
         try:
-            async with make(engine).connect() as connection:
-                outcome: Outcome = await connection.run_sync(self._ask, began)
-                return outcome
+            with unheard():
+                async with make(engine).connect() as connection:
+                    outcome: Outcome = await connection.run_sync(self._ask, began)
+                    return outcome
         finally:
             if engine is not self.engine:
                 await make(engine).dispose()
@@ -235,7 +236,7 @@ class Django:
         connection = _of_django("django.db").connections[self.alias]
         began = time.perf_counter()
         try:
-            with connection.cursor() as cursor:
+            with unheard(), connection.cursor() as cursor:
                 cursor.execute("SELECT 1 FROM DUAL" if connection.vendor == "oracle" else "SELECT 1")
                 cursor.fetchone()
         finally:
@@ -328,25 +329,28 @@ class Psycopg:
             if iscoroutine(made):
                 made.close()  # it may belong to another loop
             return _awaited(self._ask_made)
-        with made as connection:
+        with made as connection, unheard():
             connection.execute("SELECT 1").fetchone()
             return self._told(began, connection)
 
     async def _ask_made(self) -> Outcome:
         began = time.perf_counter()
         async with await self.source() as connection:
-            await (await connection.execute("SELECT 1")).fetchone()
+            with unheard():
+                await (await connection.execute("SELECT 1")).fetchone()
             return self._told(began, connection)
 
     async def _ask_pool(self) -> Outcome:
         began, pool = time.perf_counter(), self.source
         if _is_served_here():
             async with pool.connection() as connection:
-                await (await connection.execute("SELECT 1")).fetchone()
+                with unheard():
+                    await (await connection.execute("SELECT 1")).fetchone()
                 return self._told(began, connection)
         given = [await made if isawaitable(made) else made for made in map(_called, (pool.conninfo, pool.kwargs))]
         async with await pool.connection_class.connect(given[0] or "", **(given[1] or {})) as connection:
-            await (await connection.execute("SELECT 1")).fetchone()
+            with unheard():
+                await (await connection.execute("SELECT 1")).fetchone()
             return self._told(began, connection)
 
     def _told(self, began: float, connection: Any) -> Outcome:

@@ -26,6 +26,11 @@ AUTO = {
     "requests": ("requests",),
     "celery": ("celery",),
 }
+# Databases and caches that obskit has no hook for; what SQLAlchemy or Django ask through them is timed there.
+WITHOUT_HOOK = (
+    *("asyncpg", "psycopg2", "pymysql", "MySQLdb", "mysql", "aiomysql", "asyncmy", "oracledb", "pyodbc", "pymssql"),
+    *("duckdb", "redis", "valkey", "pymongo", "motor", "cassandra", "clickhouse_connect", "clickhouse_driver"),
+)
 _WAIT_THEMSELVES = {"sqlite3", "anthropic", "openai"}
 
 
@@ -53,7 +58,16 @@ def configure(**settings: Any) -> Runtime:
             is_there = any(sys.modules.get(library) or find_spec(library.partition(".")[0]) for library in libraries)
             if is_there and name not in runtime.hooks and _instrument_when_imported(name, libraries):
                 runtime.hooks.append(name)
+        if not runtime.without_hook:
+            runtime.without_hook += filter(_is_installed, WITHOUT_HOOK)
     return runtime
+
+
+def _is_installed(library: str) -> bool:
+    try:
+        return find_spec(library) is not None
+    except (ImportError, ValueError):  # something else has the name in sys.modules
+        return False
 
 
 def _instrument_when_imported(name: str, libraries: tuple[str, ...]) -> bool:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from functools import partial
 from inspect import unwrap
 from typing import Any
@@ -33,6 +33,7 @@ from obskit.db.watch import limits
 from obskit.errors import MissingExtraError
 from obskit.integrations._patches import Patches
 from obskit.integrations.dbapi import MARK, rows_of
+from obskit.observation import unheard
 
 try:
     import psycopg
@@ -691,6 +692,13 @@ def _size_of(pool: Any) -> Size | None:
     return Size(stats["pool_size"] - idle, idle, stats["pool_max"] or None)
 
 
+def _asking(pool: Any) -> AbstractContextManager[None]:
+    """
+    Not take what a pool asks its connections, before it gives one, for the application's queries.
+    """
+    return nullcontext() if getattr(pool, "_check", None) is None else unheard()
+
+
 def _getconn(original: Around) -> Around:
     def getconn(self: Any, timeout: Any = None) -> Any:
         name = _name_of(self)
@@ -698,7 +706,8 @@ def _getconn(original: Around) -> Around:
             return original(self, timeout)
         op = begin_wait(name)
         try:
-            connection = original(self, timeout)
+            with _asking(self):
+                connection = original(self, timeout)
         except BaseException as error:
             end_wait(op, error)
             raise
@@ -716,7 +725,8 @@ def _getconn_async(original: Around) -> Around:
             return await original(self, timeout)
         op = begin_wait(name)
         try:
-            connection = await original(self, timeout)
+            with _asking(self):
+                connection = await original(self, timeout)
         except BaseException as error:
             end_wait(op, error)
             raise
@@ -750,6 +760,8 @@ def _given_back(connection: Any) -> None:
         end_use(op)
 
 
+# Of a cursor, what a layer above has no method of its own for.
+STREAMS: dict[str, Callable[[Around], Around]] = {"copy": _copy, "stream": _stream}
 _SYNC = {"execute": _execute, "executemany": _executemany, "stream": _stream, "copy": _copy}
 _ASYNC = {
     "execute": _execute_async,

@@ -25,6 +25,7 @@ from obskit.errors import ConfigurationError, MissingExtraError
 from obskit.integrations._patches import Patches
 from obskit.integrations.dbapi import is_timed, let_explain, rows_of
 from obskit.integrations.sqlite3 import TimedConnection, TimedCursor, timed_class
+from obskit.observation import unheard
 from obskit.recorder import recorder
 
 try:
@@ -138,6 +139,7 @@ def _take_up(hook: _Hook, engine: Any) -> None:
         if hook.file and getattr(original, "__func__", None) is DefaultDialect.do_execute:
             ours = _past_timed_cursors(ours)
         setattr(dialect, name, wraps(original)(ours))
+    dialect.do_ping = wraps(dialect.do_ping)(_unheard(dialect.do_ping))
     if getattr(dialect, "dbapi", None) in (sqlite3, sqlite3.dbapi2):
         dialect.connect = wraps(dialect.connect)(_timed_connect(hook, dialect.connect))
     event.listen(engine, "checkout", partial(_checked_out, hook))
@@ -216,6 +218,18 @@ def _timed_connect(hook: _Hook, original: Callable[..., Any]) -> Callable[..., A
         return original(*args, **kwargs)
 
     return connect
+
+
+def _unheard(original: Callable[..., Any]) -> Callable[..., Any]:
+    """
+    Let the driver's own hook not take a pool's question for the application's.
+    """
+
+    def do_ping(*args: Any, **kwargs: Any) -> Any:
+        with unheard():
+            return original(*args, **kwargs)
+
+    return do_ping
 
 
 # Pools.

@@ -16,6 +16,8 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
 from django.db.backends.utils import CursorWrapper
 
 from obskit.db.observe import begin, end, fail, late, left, plan
@@ -25,6 +27,8 @@ from obskit.db.watch import limits
 from obskit.errors import MissingExtraError
 from obskit.integrations._patches import Patches
 from obskit.integrations.dbapi import is_timed, let_explain, rows_of
+from obskit.observation import unheard
+from obskit.recorder import recorder
 
 # Django's vendors -> `db.system.name` of the OpenTelemetry semantic conventions 1.44 (2026-08).
 SYSTEMS = {"microsoft": "microsoft.sql_server", "oracle": "oracle.db"}
@@ -55,6 +59,10 @@ def instrument() -> None:
     CursorWrapper._obskit_open = None
     for name, around in _METHODS.items():
         _patches.put(CursorWrapper, name, around)
+    _patches.put(BaseDatabaseWrapper, "close_if_health_check_failed", _unheard)
+    connection_created.connect(_connected, dispatch_uid="obskit")
+    for database in connections.all(initialized_only=True):
+        _connected(None, database)
     if not _uses_postgresql():
         return  # psycopg takes its time to import
     try:
@@ -80,6 +88,7 @@ def uninstrument() -> None:
     Leave Django's cursors to themselves again.
     """
     _patches.take_back()
+    connection_created.disconnect(dispatch_uid="obskit")
     if "_obskit_open" in vars(CursorWrapper):
         del CursorWrapper._obskit_open
 
@@ -99,9 +108,39 @@ def _source_of(database: Any) -> Source:
     except AttributeError:
         given, system = database.settings_dict, SYSTEMS.get(database.vendor, database.vendor)
         name = None if system == "sqlite" else str(given.get("NAME") or "")
-        source = Source(system, database=name, host=given.get("HOST") or None, port=given.get("PORT") or None)
+        host, port = given.get("HOST") or None, given.get("PORT") or None
+        source = Source(system, database=name, host=host, port=port, alias=database.alias)
         database._obskit_source = source
     return source
+
+
+def _connected(sender: Any, connection: Any, **_: Any) -> None:
+    """
+    Let the hook of psycopg, where that measures, tell by which alias a database was asked; time what Django hands
+    through to the driver's cursor.
+    """
+    driver, base = connection.connection, sys.modules.get("django.db.backends.postgresql.base")
+    psycopg = sys.modules.get("psycopg")
+    if psycopg is None or base is None or not isinstance(driver, psycopg.Connection):
+        return
+    try:
+        driver._obskit_source = _source_of(connection)
+        from obskit.integrations.psycopg import STREAMS
+
+        for name in ("Cursor", "ServerBindingCursor"):
+            cursor_class = getattr(base, name)
+            for method, around in STREAMS.items():
+                _patches.put(cursor_class, method, partial(_handed_through, cursor_class, method, around))
+    except Exception as error:
+        recorder.failed("django", error)
+
+
+def _handed_through(cursor_class: type, name: str, around: Callable[[Any], Around], _: Any) -> Around:
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return getattr(super(cursor_class, self), name)(*args, **kwargs)
+
+    timed = around(call)
+    return lambda self, *args, **kwargs: (call if is_timed(self) else timed)(self, *args, **kwargs)
 
 
 def _text_of(query: Any, cursor: Any) -> Any:
@@ -142,6 +181,14 @@ def _executed(original: Around, many: bool = False) -> Around:
         return result
 
     return execute
+
+
+def _unheard(original: Around) -> Around:
+    def close_if_health_check_failed(self: Any) -> None:
+        with unheard():
+            original(self)
+
+    return close_if_health_check_failed
 
 
 def _called(original: Around) -> Around:
