@@ -19,7 +19,7 @@ LEVELS = {
         *("settings", "errors", "context", "catalogue", "operation", "rarely", "totals", "kept"),
         *("forks", "counts", "endings", "methods", "permissions", "redaction", "_version"),
     },
-    1: {"recorder", "entries", "observation", "processes", "background", "sigterm"},
+    1: {"recorder", "entries", "observation", "processes", "background", "sigterm", "jobs"},
     2: {
         *("metrics", "sinks", "db", "ai", "logs", "health", "system", "audit"),
         *("security", "alerts", "reports", "export", "web", "propagation"),
@@ -32,6 +32,7 @@ TOP = max(LEVELS)
 ALSO = {
     **dict.fromkeys(LEVELS[0], LEVELS[0]),
     "entries": {"recorder"},
+    "jobs": {"observation", "recorder"},
     "observation": {"recorder", "entries"},
     "sigterm": {"background", "recorder"},
     "health": {"system", "ai"},

@@ -68,6 +68,7 @@ CALLS: dict[str, Callable[..., object]] = {
     "obskit.histogram": lambda call: call("stopped_seconds", "Seconds.").observe(1.0),
     "obskit.get_logger": lambda call: call("stopped").debug("nothing"),
     "obskit.instrument": None,  # configures
+    "obskit.job": lambda call: within(call("stopped")),
     "obskit.observe": lambda call: within(call("stopped")),
     "obskit.observe_ai": lambda call: within(call(provider="p", model="m")),
     "obskit.observe_db": lambda call: within(call("rows", "select")),

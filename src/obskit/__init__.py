@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from obskit.errors import ConfigurationError, MissingExtraError, ObskitError
     from obskit.integrations._http import set_route
     from obskit.integrations._start import configure
+    from obskit.jobs import job
     from obskit.logs.logger import get_logger
     from obskit.metrics.declare import counter, gauge, histogram
     from obskit.observation import observe
@@ -79,6 +80,7 @@ _HOME = {
     "instrument_sqlalchemy": "_instrument",
     "instrument_sqlite3": "_instrument",
     "instrument_threads": "_instrument",
+    "job": "jobs",
     "observe": "observation",
     "observe_ai": "ai.observe",
     "observe_db": "db.observe",
@@ -128,6 +130,7 @@ __all__ = [
     "instrument_sqlalchemy",
     "instrument_sqlite3",
     "instrument_threads",
+    "job",
     "observe",
     "observe_ai",
     "observe_db",

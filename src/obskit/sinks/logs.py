@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from obskit.jobs import JobOperation
 from obskit.kept import Kept
 from obskit.logs.access import MAX_HEADER, MAX_PATH, shown_path
 from obskit.logs.clients import shown_client
@@ -19,6 +20,7 @@ from obskit.recorder import Step
 from obskit.redaction.redactor import Redactor
 
 ACCESS = "obskit.access"
+JOB = "obskit.job"
 # Routes times statuses; an application that invents endpoints must not grow memory.
 MAX_TEMPLATES = 4096
 MAX_ENDPOINT = 512  # characters; what is longer is written anew each time
@@ -110,11 +112,30 @@ class LogSink:
 
     def bind(self, kind: type[Operation]) -> tuple[Step | None, Step | None]:
         """
-        Write a line at the end of each request; other kinds have none.
+        Write a line at the end of each request and of each job; other kinds have none.
         """
+        if kind is JobOperation:
+            return None, self._job_line
         if kind is not HttpOperation or not self._settings.access_log:
             return None, None
         return None, self._usual_line() if self._is_usual() else self._any_line()
+
+    def _job_line(self, op: JobOperation) -> None:
+        level = NUMBERS["INFO" if op.error is None else "ERROR"]
+        if level < self._writer.level_of(JOB):
+            return
+        line: dict[str, Any] = {"message": "job"}
+        if self._settings.correlation:
+            line["correlation_id"] = op.correlation_id
+        if op.trace_id is not None:
+            line |= {"trace_id": op.trace_id, "span_id": op.span_id}
+        line |= {"job": op.job, "outcome": op.outcome, "duration_ms": _milliseconds(op.duration_seconds)}
+        if op.error is not None:
+            line["error"] = op.error
+        for given in (op.fields, op._extra):
+            if given:
+                self._writer.add(line, {name: value for name, value in given.items() if name not in line})
+        self._writer.emitter(JOB, level)(self._writer.wall_clock(), line)
 
     def _is_usual(self) -> bool:
         """

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from obskit._version import __version__
 from obskit.ai.operation import AiOperation
 from obskit.db.operation import DbOperation
+from obskit.jobs import JobOperation
 from obskit.kept import Kept
 from obskit.logs.access import MAX_HEADER, MAX_PATH, shown_path
 from obskit.logs.clients import shown_client
@@ -131,7 +132,7 @@ class SpanSink:
         """
         if kind is HttpOperation:
             return self._request_start(), self._request_finish()
-        if kind is FunctionOperation:
+        if kind is FunctionOperation or kind is JobOperation:
             return self._function_start(), self._function_finish()
         if kind is DbOperation:
             return self._query_start(), self._query_finish()
