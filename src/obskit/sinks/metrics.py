@@ -528,7 +528,9 @@ class MetricsSink:
         if event.name == N_PLUS_ONE:
             self._n_plus_one.cell((event.fields["route"],)).inc()
         elif event.name == "health.transition" and self._health_status is not None:
-            self._show_health(event.fields["component"], event.fields.get("health", ""))
+            fields = event.fields
+            if "component" in fields and "health" in fields:
+                self._show_health(fields["component"], fields["health"])
 
     def _show_health(self, component: str, status: str) -> None:
         assert self._health_status is not None
