@@ -199,9 +199,10 @@ class LogFile:
             self._let_go()
 
     def _let_go(self) -> None:
-        nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        os.dup2(nothing, self._descriptor, inheritable=False)
-        os.close(nothing)
+        with suppress(OSError):  # no descriptor is left; then the file is held until the process ends
+            nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            os.dup2(nothing, self._descriptor, inheritable=False)
+            os.close(nothing)
 
     def _look(self, size: int) -> None:
         """

@@ -108,10 +108,10 @@ def _building(
 
     # Written out, since every record pays for it.
     def build(record: logging.LogRecord) -> Body | None:
-        message, fields = record.msg, record.__dict__
-        if record.args:
+        message, args, fields = record.msg, record.args, record.__dict__
+        if args:
             try:
-                message = text(message % record.args)
+                message = text(message % args)
             except Exception:
                 message = text(_message_of(record))
         elif type(message) is not str:
