@@ -9,10 +9,10 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
-from obskit.context import current
+from obskit.context import current, trace_id_of, valid_id
 from obskit.observation import FunctionOperation
 from obskit.operation import HttpOperation
-from obskit.propagation import outgoing_headers
+from obskit.propagation import baggage, outgoing_headers
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
@@ -124,3 +124,47 @@ def test_opentelemetry_is_not_imported():
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
 
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("tenant=acme", {"tenant": "acme"}),
+        ("a=1,b=2;property, c = 3 ", {"a": "1", "b": "2", "c": "3"}),
+        ("name=caf%C3%A9", {"name": "caf\u00e9"}),
+        ("empty=", {"empty": ""}),
+        ('novalue,=x,a b=1,c=x y,d="q"', {}),
+        (",".join(f"k{number}=1" for number in range(500)), {f"k{number}": "1" for number in range(180)}),
+        ("a=" + "x" * 9000, {}),
+    ],
+)
+def test_baggage(given, expected):
+    """
+    Baggage is read by W3C's rules, within its limits; what breaks them is left out.
+    """
+    assert expected == baggage(Request(baggage=given))
+
+
+@pytest.mark.parametrize(
+    ("parent", "valid"),
+    [
+        (PARENT, True),
+        (PARENT + "-extra", False),
+        (PARENT + "-", False),
+        ("01" + PARENT[2:] + "-extra", True),
+        ("ff" + PARENT[2:], False),
+    ],
+)
+def test_versions_of_traceparent(parent, valid):
+    """
+    Version 00 ends with its flags; later versions may go on.
+    """
+    assert valid is (trace_id_of(parent) is not None)
+
+
+def test_ids_with_colons():
+    """
+    An id may have colons after its first character, as URNs have.
+    """
+    assert valid_id("urn:id:7")
+    assert not valid_id(":7")

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 current: ContextVar[Operation | None] = ContextVar("obskit_operation", default=None)
 
 # `uuid.UUID()` is no check: it drops hyphens and braces, so 60 KB of them pass. A fullmatch with a length is.
-valid_id = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}").fullmatch
-# W3C Trace Context, level 2: version 00-fe, 16 bytes of trace id, 8 of span id, flags; neither id all zero.
+valid_id = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}").fullmatch
+# W3C Trace Context, level 2: version 00-fe, 16 bytes of trace id, 8 of span id, flags; neither id all zero. Version 00
+# has no more than that; later ones may.
 _valid_traceparent = re.compile(
-    r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?"
+    r"(?:00(?!.{54})|(?!ff|00)[0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?"
 ).fullmatch
 
 # An own generator: an application that seeds `random` must not make ids repeat, nor two forked workers.

@@ -4,10 +4,12 @@ Carry a request's ids on: to the services that it calls, and to the threads that
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
+from urllib.parse import unquote
 
 from obskit.context import correlation_id, current, trace_id_of
 
@@ -47,12 +49,13 @@ def outgoing_headers() -> dict[str, str]:
 
 def trace_headers(request: object) -> dict[str, str]:
     """
-    Read the `traceparent` and `tracestate` that a request came with; empty where they break the W3C rules.
+    Read the `traceparent` and `tracestate` that a request came with; empty where they break the W3C rules, or where
+    `trust_inbound_traces` is off.
 
     Args:
         request: An `HttpOperation`; anything else has no headers.
     """
-    header = getattr(request, "header", None)
+    header = getattr(request, "header", None) if getattr(request, "trusts_traces", True) else None
     parent = header("traceparent") if header is not None else None
     if header is None or parent is None or len(parent) > MAX_TRACE_HEADER or trace_id_of(parent) is None:
         return {}
@@ -60,6 +63,35 @@ def trace_headers(request: object) -> dict[str, str]:
     if not state or len(state) > MAX_TRACE_HEADER:
         return {"traceparent": parent}
     return {"traceparent": parent, "tracestate": state}
+
+
+def baggage(request: object) -> dict[str, str]:
+    """
+    Read the `baggage` that a request came with, by W3C's rules; entries that break them are left out.
+
+    OpenTelemetry's own reader warns of each of those, and a client could fill the log.
+
+    Args:
+        request: An `HttpOperation`; anything else has none.
+    """
+    header = getattr(request, "header", None) if getattr(request, "trusts_traces", True) else None
+    given = header("baggage") if header is not None else None
+    if not given or len(given) > MAX_BAGGAGE:
+        return {}
+    found = {}
+    for member in given.split(",")[:MAX_MEMBERS]:
+        name, sign, value = member.partition(";")[0].partition("=")
+        name, value = name.strip(), value.strip()
+        if sign and _is_name(name) and _is_value(value):
+            found[name] = unquote(value)
+    return found
+
+
+# W3C Baggage, "Limits" and "Definition".
+MAX_BAGGAGE = 8192
+MAX_MEMBERS = 180
+_is_name = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
+_is_value = re.compile(r"[!#-+\--:<-\[\]-~]*").fullmatch
 
 
 def with_context(function: Callable[P, R]) -> Callable[P, R]:

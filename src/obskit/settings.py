@@ -446,6 +446,12 @@ class Settings:
     trust_inbound_ids: bool = _setting(
         True, _flag, "Take a well-formed correlation id from the request. False: always make one."
     )
+    trust_inbound_traces: bool = _setting(
+        True,
+        _flag,
+        "Continue the trace of a request's `traceparent`, and take its `baggage`. False: each request begins a trace "
+        "of its own, as a server may want that strangers call.",
+    )
     trusted_proxies: tuple[Network, ...] = _setting(
         (),
         _networks,

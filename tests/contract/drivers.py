@@ -98,8 +98,10 @@ def environ_of(request: Request) -> dict[str, Any]:
         "wsgi.multiprocess": False,
         "wsgi.run_once": False,
     }
-    named = {f"HTTP_{name.upper().replace('-', '_')}": text for name, text in request.headers}
-    return environ | named
+    for name, text in request.headers:  # servers join repeated lines
+        key = f"HTTP_{name.upper().replace('-', '_')}"
+        environ[key] = f"{environ[key]},{text}" if key in environ else text
+    return environ
 
 
 def call_wsgi(app: Any, request: Request, ending: Ending = WHOLE) -> Reply:

@@ -30,15 +30,17 @@ Skip = Callable[[str], bool]
 Application = TypeVar("Application")
 
 
-def identify(op: HttpOperation, trust: bool) -> None:
+def identify(op: ServedOperation, trust: bool) -> None:
     """
     Give a request its correlation id: the client's where it is well formed and trusted, else a fresh one.
 
     A bad id is never kept, logged or sent back.
     """
-    traceparent = op.header("traceparent")
+    traceparent = op.header("traceparent") if op.trusts_traces else None
     if traceparent is not None:
         op.trace_id = context.trace_id_of(traceparent)
+        if op.trace_id is not None and int(traceparent[53:55], 16) & 1:  # W3C: the flag `sampled`
+            op.sampled = True  # its figures lead to the caller's trace, whether this process makes spans or not
     if trust:
         for name in ACCEPTED_HEADERS:
             given = op.header(name)
@@ -82,6 +84,13 @@ class ServedOperation(HttpOperation):
     def below(self, mounted: str) -> str:
         """
         Give the part of a template that stands for where an application is mounted, by the whole prefix of its paths.
+        """
+        raise NotImplementedError
+
+    @property
+    def trusts_traces(self) -> bool:
+        """
+        Tell whether the trace that the request says it belongs to is believed.
         """
         raise NotImplementedError
 
@@ -301,6 +310,7 @@ class Follower:
         self.skip = skipper(settings)
         self.trusted = settings.trusted_proxies
         self.trust_ids = settings.trust_inbound_ids
+        self.trust_traces = settings.trust_inbound_traces
         self.correlation = settings.correlation
         self.lines = runtime is not None and runtime.lines
         self.heads = self.lines or self.correlation  # whether a request's headers are looked at

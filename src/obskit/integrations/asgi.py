@@ -119,6 +119,13 @@ class AsgiOperation(_http.ServedOperation):
         """
         return "router" in self.scope
 
+    @property
+    def trusts_traces(self) -> bool:
+        """
+        Tell whether the trace that the request says it belongs to is believed.
+        """
+        return self._front.trust_traces
+
     def below(self, mounted: str) -> str:
         """
         Give the part of a template that stands for where an application is mounted inside of us.

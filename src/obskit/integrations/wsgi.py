@@ -62,6 +62,13 @@ class WsgiOperation(_http.ServedOperation):
                 _http.locate(self, self._front.route, self.environ)
         return self.endpoint
 
+    @property
+    def trusts_traces(self) -> bool:
+        """
+        Tell whether the trace that the request says it belongs to is believed.
+        """
+        return self._front.trust_traces
+
     def below(self, mounted: str) -> str:
         """
         Give the part of a template that stands for where an application is mounted: inside of us, or before.

@@ -7,8 +7,9 @@ theirs inside of ours find it.
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from obskit.logs.clients import shown_client
 from obskit.logs.lines import as_text
 from obskit.observation import FunctionOperation
 from obskit.operation import OTHER, UNMATCHED, Event, HttpOperation, Operation
-from obskit.propagation import trace_headers
+from obskit.propagation import baggage, trace_headers
 from obskit.recorder import Recorder, Sink, Step
 from obskit.redaction.redactor import Redactor
 from obskit.settings import Settings
@@ -37,6 +38,8 @@ SCOPE = "obskit"
 # The conventions whose stable part these names are from.
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
 MAX_METHOD = 64
+# Of a header that a propagator reads: W3C's limit of baggage, the longest of them. Some warn of what is too long.
+MAX_PROPAGATED = 8192
 # FastAPI >= 0.16x leaves a request alone that has this key in its scope (fastapi/applications.py, `__call__`).
 FASTAPI_MARK = "fastapi.telemetry"
 
@@ -121,6 +124,10 @@ class SpanSink:
         self._context = imported("opentelemetry.context")
         tracecontext = imported("opentelemetry.trace.propagation.tracecontext")
         self._extract = tracecontext.TraceContextTextMapPropagator().extract
+        if not _DEFAULT_PROPAGATORS.issuperset(_propagators()):
+            self._propagate = imported("opentelemetry.propagate")
+            self._headers = _headers_of(imported("opentelemetry.propagators.textmap"))
+            self._inherit = self._inherit_by_propagators  # type: ignore[method-assign]
         # A span that is reused, so that a request which the application makes to itself does not take it as well.
         self._taken = self._context.create_key("obskit-taken")
         self._tracer = provider.tracer(SCOPE, __version__, schema_url=SCHEMA_URL)
@@ -147,15 +154,13 @@ class SpanSink:
     def _request_start(self) -> Callable[[HttpOperation], None]:
         api, trace, tracer, now_ns = self._context, self._trace, self._tracer, self._now_ns()
         get_current, get_current_span, with_span = api.get_current, trace.get_current_span, trace.set_span_in_context
-        attributes_of, server, extract = self._request_attributes(), trace.SpanKind.SERVER, self._extract
+        attributes_of, server, inherit = self._request_attributes(), trace.SpanKind.SERVER, self._inherit
 
         def start(op: HttpOperation) -> None:
             context = get_current()
             outer = get_current_span(context)
             if not outer.get_span_context().is_valid:
-                inherited = trace_headers(op)
-                if inherited:
-                    context = extract(inherited, context)
+                context = inherit(op, context)
             elif self._is_requests_own(outer, context):
                 self._reuse(op, outer, context, attributes_of(op))
                 return
@@ -166,6 +171,25 @@ class SpanSink:
             _silence_fastapi(op)
 
         return start
+
+    def _inherit(self, op: HttpOperation, context: Context) -> Context:
+        """
+        Take the trace and the baggage that a request came with: what OpenTelemetry does where nobody says otherwise.
+        """
+        inherited = trace_headers(op)
+        if inherited:
+            context = self._extract(inherited, context)
+        for name, value in baggage(op).items():
+            context = imported("opentelemetry.baggage").set_baggage(name, value, context)
+        return context
+
+    def _inherit_by_propagators(self, op: HttpOperation, context: Context) -> Context:
+        """
+        Take what the propagators of `OTEL_PROPAGATORS` read from a request.
+        """
+        if not getattr(op, "trusts_traces", True):
+            return context
+        return self._propagate.extract(op, context, self._headers)  # type: ignore[no-any-return]
 
     def _is_requests_own(self, span: Any, context: Context) -> bool:
         """
@@ -389,6 +413,31 @@ class SpanSink:
         End the provider, where obskit has built it.
         """
         self._provider.close()
+
+
+# What OpenTelemetry has where `OTEL_PROPAGATORS` is not set.
+_DEFAULT_PROPAGATORS = frozenset({"tracecontext", "baggage"})
+
+
+def _propagators() -> Iterable[str]:
+    given = os.environ.get("OTEL_PROPAGATORS")
+    return _DEFAULT_PROPAGATORS if given is None else [name.strip() for name in given.split(",")]
+
+
+def _headers_of(textmap: ModuleType) -> Any:
+    """
+    Build what lets propagators read the headers of a request.
+    """
+
+    class Headers(textmap.Getter):  # type: ignore[name-defined, misc]
+        def get(self, carrier: HttpOperation, key: str) -> list[str] | None:
+            value = carrier.header(key.lower())
+            return None if value is None or len(value) > MAX_PROPAGATED else [value]
+
+        def keys(self, carrier: HttpOperation) -> list[str]:
+            return []
+
+    return Headers()
 
 
 def _scope_of(span: Any) -> str | None:
