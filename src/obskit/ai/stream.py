@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 MAX_NAME = 100  # characters, of what a provider names
+LONG_DELTA = 200  # characters: few words come at once
 Fold = Callable[["Progress", Any], None]
 
 
@@ -108,7 +109,7 @@ def fold_chat(stream: Progress, data: Any) -> None:
         if delta:
             text = delta.get("content")
             if text:
-                stream.characters += len(text) if type(text) is str else _characters(text)
+                stream.characters += len(text) if text.__class__ is str else _characters(text)
             elif len(delta) > 1 or "role" not in delta:
                 stream.characters += length_of(delta)
         elif choice.get("text"):
@@ -178,8 +179,10 @@ def fold_response(stream: Progress, data: Any) -> None:
     stream.chunks += 1
     delta = data.get("delta")
     if delta is not None:
-        if isinstance(delta, str) and data.get("type") != "response.audio.delta":
-            stream.characters += len(delta)
+        if isinstance(delta, str):
+            size = len(delta)
+            if size < LONG_DELTA or data.get("type") != "response.audio.delta":  # sound, in base64
+                stream.characters += size
         return
     kind = data.get("type")
     if kind == "error":

@@ -8,9 +8,10 @@ images, audio), read 2026-11-20; what other providers put beside OpenAI's fields
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from obskit.ai.fields import MAPPED, Mapped, Unreadable, count, detail, figure, inside, mapped
+from obskit.ai.fields import MAPPED, Fields, Mapped, Unreadable, count, detail, figure, inside, mapped
 from obskit.ai.forms import FORMS, take_seconds
 from obskit.ai.kinds import Usage
 
@@ -22,6 +23,27 @@ TICKS = 10_000_000_000  # a dollar, as xAI counts them
 MAX_DOLLARS = 1e15
 # Their chat completions tell reasoning beside the output, also where no total says so (2026-11).
 _BESIDE = ("x_ai", "x-ai", "xai")
+_ANYWHERE = ("global", "not_available")
+_PLAIN = frozenset(
+    (
+        *("input_tokens", "output_tokens", "total_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"),
+        *("cache_creation", "service_tier", "inference_geo", "speed"),
+    )
+)
+_PLAIN_CHAT = frozenset(
+    ("prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details")
+)
+_MODALITIES = ("audio", "image", "video")
+_INPUT_DETAILS = {
+    **{"cached_tokens": "cache_read", "cache_read_input_tokens": "cache_read", "cache_write_tokens": "cache_write"},
+    **{f"{modality}_tokens": f"{modality}_input" for modality in _MODALITIES},
+}
+_OUTPUT_DETAILS = {
+    **{"reasoning_tokens": "reasoning", "thinking_tokens": "reasoning"},
+    **{f"{modality}_tokens": f"{modality}_output" for modality in _MODALITIES},
+}
+_READ_DETAILS = {f"{modality}_tokens": f"{modality}_read" for modality in _MODALITIES}
+_CACHED = ("cached_tokens", "prompt_cache_hit_tokens", "cached_prompt_text_tokens", "cache_read_input_tokens")
 # What stands around a reply in few of them: Groq's chunks, Cloudflare, events of streams, Bedrock's.
 _PLACES = ("x_groq", "result", "response", "message", "metadata")
 
@@ -75,8 +97,9 @@ def _readable(whole: Mapped, usage: Mapped, provider: str) -> Usage | None:
     tier = whole.get("service_tier") or usage.get("service_tier")
     if isinstance(tier, str):
         found.tier = tier
-    _take_told_cost(found, usage)
-    if not found.has_any() and found.told_usd is None:
+    if "cost" in usage or "cost_in_usd_ticks" in usage:
+        _take_told_cost(found, usage)
+    if not (found.input or found.output) and not found.has_any() and found.told_usd is None:
         return None  # a call that used nothing at all has not told what it used
     return found
 
@@ -102,9 +125,19 @@ def _read(whole: Mapped, usage: Mapped, provider: str) -> Usage | None:
     if "input_tokens" not in usage and "output_tokens" not in usage:
         return None
     found = _messages_or_responses(usage)
-    take_seconds(found, usage)
-    _take_tools(found, whole, usage)
+    if not _is_plain(usage, _PLAIN):
+        take_seconds(found, usage)
+        _take_server_tools(found, usage)
+    if "output" in whole or "tool_usage" in whole:
+        _take_tools(found, whole, usage)
     return found
+
+
+def _is_plain(usage: Mapped, names: frozenset[str]) -> bool:
+    """
+    Tell whether usage has nothing but what all have: most has not, and looking for the rest takes longer than all else.
+    """
+    return isinstance(usage, dict) and usage.keys() <= names
 
 
 # OpenAI's chat completions, and what others made of them
@@ -120,30 +153,39 @@ def _chat(usage: Mapped, provider: str) -> Usage:
     ins, outs = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
     if ins:
         _take_input_details(found, ins)
-    found.cache_read = found.cache_read or max(
-        detail(found, usage, name)
-        for name in ("cached_tokens", "prompt_cache_hit_tokens", "cached_prompt_text_tokens", "cache_read_input_tokens")
-    )
     if outs:
-        _take_output_details(found, outs)
+        _take_details(found, outs, _OUTPUT_DETAILS)
     is_beside = provider in _BESIDE and total is None
-    if not found.reasoning and (reasoning := detail(found, usage, "reasoning_tokens")):
-        found.reasoning = reasoning
-    citations = detail(found, usage, "citation_tokens")
-    searches = detail(found, usage, "num_search_queries")
-    if citations or searches or provider == "perplexity":
+    citations = 0
+    if not _is_plain(usage, _PLAIN_CHAT):
+        citations = _take_beside(found, usage)
+        _take_server_tools(found, usage)
+        if citations or found.web_searches:
+            is_beside, total = True, None
+    if provider == "perplexity":
         is_beside, total = True, None
-        if citations:
-            found.citations = citations
-        if searches:
-            found.web_searches = searches
     if total is None and given is not None and found.reasoning > given:
         is_beside = True  # more than its whole: it is none of its parts
     _settle(found, taken, given, total, citations=citations, is_beside=is_beside)
     if given is None and total is None and "completion_tokens" in usage:
         found.is_doubtful = True  # not told, which is not none
-    _take_server_tools(found, usage)
     return found
+
+
+def _take_beside(found: Usage, usage: Mapped) -> int:
+    """
+    Take what few providers put beside the details, and give the tokens of citations.
+    """
+    if not found.cache_read:
+        found.cache_read = max(detail(found, usage, name) for name in _CACHED)
+    if not found.reasoning:
+        found.reasoning = detail(found, usage, "reasoning_tokens")
+    if searches := detail(found, usage, "num_search_queries"):
+        found.web_searches = searches
+    citations = detail(found, usage, "citation_tokens")
+    if citations:
+        found.citations = citations
+    return citations
 
 
 def _settle(
@@ -205,26 +247,24 @@ def _drop_absurd_parts(found: Usage, taken: int) -> None:
 
 
 def _take_input_details(found: Usage, details: Any) -> None:
-    if not isinstance(details, MAPPED):
-        return
-    found.cache_read = detail(found, details, "cached_tokens") or detail(found, details, "cache_read_input_tokens")
-    found.cache_write = detail(found, details, "cache_write_tokens")
-    _take_modalities(found, details, "input")
-    cached = details.get("cached_tokens_details")
-    if isinstance(cached, MAPPED):
-        _take_modalities(found, cached, "read")
+    _take_details(found, details, _INPUT_DETAILS)
+    cached = inside(details, "cached_tokens_details")
+    if cached is not None:
+        _take_details(found, cached, _READ_DETAILS)
 
 
-def _take_output_details(found: Usage, details: Any) -> None:
-    if isinstance(details, MAPPED):
-        found.reasoning = detail(found, details, "reasoning_tokens") or detail(found, details, "thinking_tokens")
-        _take_modalities(found, details, "output")
-
-
-def _take_modalities(found: Usage, details: Mapped, kind: str) -> None:
-    for modality in ("audio", "image", "video"):
-        if tokens := detail(found, details, f"{modality}_tokens"):
-            setattr(found, f"{modality}_{kind}", tokens)
+def _take_details(found: Usage, details: Any, names: Mapping[str, str]) -> None:
+    """
+    Take details, by the names that usage has for them.
+    """
+    if isinstance(details, dict):
+        for name, value in details.items():
+            if value and name in names:
+                setattr(found, names[name], detail(found, details, name))
+    elif isinstance(details, Fields):
+        for name, field in names.items():
+            if tokens := detail(found, details, name):
+                setattr(found, field, tokens)
 
 
 # Anthropic's messages, OpenAI's responses, images and audio
@@ -236,12 +276,13 @@ def _messages_or_responses(usage: Mapped) -> Usage:
     in details are a part of it.
     """
     found = Usage()
-    ins = usage.get("input_tokens_details") or usage.get("input_token_details")
-    outs = usage.get("output_tokens_details") or usage.get("output_token_details")
-    if ins:
-        _take_input_details(found, ins)
-    if outs:
-        _take_output_details(found, outs)
+    if not _is_plain(usage, _PLAIN):
+        ins = usage.get("input_tokens_details") or usage.get("input_token_details")
+        outs = usage.get("output_tokens_details") or usage.get("output_token_details")
+        if ins:
+            _take_input_details(found, ins)
+        if outs:
+            _take_details(found, outs, _OUTPUT_DETAILS)
     taken, given = figure(usage, "input_tokens"), figure(usage, "output_tokens")
     read, written = detail(found, usage, "cache_read_input_tokens"), detail(found, usage, "cache_creation_input_tokens")
     has_caches = bool(read or written)
@@ -254,11 +295,10 @@ def _messages_or_responses(usage: Mapped) -> Usage:
         found.cache_write_1h = min(hour, written)
         if hour + detail(found, split, "ephemeral_5m_input_tokens") > written:
             found.is_doubtful = True  # the sum is what is billed
-    speed = usage.get("speed")
+    speed, geo = usage.get("speed"), usage.get("inference_geo")
     if isinstance(speed, str):
         found.speed = speed
-    geo = usage.get("inference_geo")
-    if isinstance(geo, str):
+    if isinstance(geo, str) and geo not in _ANYWHERE:
         found.geo = geo
     steps = usage.get("iterations")
     if isinstance(steps, list) and steps:
@@ -289,11 +329,6 @@ def _take_steps(found: Usage, usage: Mapped, steps: list[Mapped]) -> None:
 
 
 def _take_tools(found: Usage, whole: Mapped, usage: Mapped) -> None:
-    _take_server_tools(found, usage)
-    calls = usage.get("tool_calls_details")
-    web = calls.get("search_web") if isinstance(calls, MAPPED) else None
-    if isinstance(web, MAPPED) and (searches := detail(found, web, "invocation")):
-        found.web_searches = searches
     tools, output = whole.get("tool_usage"), whole.get("output")
     items = [mapped(item) for item in output] if isinstance(output, list) else []
     web = tools.get("web_search") if isinstance(tools, MAPPED) else None
@@ -332,6 +367,9 @@ def image_model(tools: Any) -> str | None:
 
 
 def _take_server_tools(found: Usage, usage: Mapped) -> None:
+    web = inside(usage, "tool_calls_details", "search_web")
+    if web is not None and (searches := detail(found, web, "invocation")):
+        found.web_searches = searches
     tools = usage.get("server_tool_use")
     if isinstance(tools, MAPPED):
         if searches := detail(found, tools, "web_search_requests"):
