@@ -308,7 +308,8 @@ def play(scene: str, settings: dict[str, Any]) -> dict[str, Any]:
     begun: list[Any] = []
     if "metrics_dir" in settings:
         settings = {**settings, "metrics_dir": os.path.join(settings["metrics_dir"], scene)}
-    with isolated_runtime(service="x", sinks=[sink], **settings) as runtime:
+    prices = {"gpt-4o": obskit.ai.Price(input=1.0, output=1.0)}
+    with isolated_runtime(service="x", sinks=[sink], prices=prices, **settings) as runtime:
         stage = Stage(runtime, sink)
         stage.work(0)
         if kind == "dropped":

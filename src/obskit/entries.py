@@ -9,20 +9,15 @@ that could be of several entries ends none of them, until the others have been l
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from types import CodeType, FrameType
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 from obskit.recorder import recorder
 
 T = TypeVar("T")
 MOST_NOTED = 1000
-
-
-class _Entry(NamedTuple, Generic[T]):
-    frame: int  # the id: a reference would keep its variables alive
-    code: CodeType  # since another frame may get that id once this one is gone
-    value: T
 
 
 class Entries(Generic[T]):
@@ -36,36 +31,39 @@ class Entries(Generic[T]):
     __slots__ = ("_open", "noted")
 
     def __init__(self) -> None:
-        self._open: list[_Entry[T]] = []
+        # Each with the frame's id, since a reference would keep its variables alive, and its code, since another frame
+        # may get that id once this one is gone.
+        self._open: list[tuple[int, CodeType, T]] = []
         self.noted: list[Callable[[T], object]] = []
 
     def put(self, frame: FrameType, value: T) -> None:
         """
         Note an entry: what a frame has entered.
         """
-        self._open.append(_Entry(id(frame), frame.f_code, value))
+        self._open.append((id(frame), frame.f_code, value))
 
-    def take(self, frame: FrameType, runs_here: Callable[[T], bool]) -> T | None:
+    def take(self, depth: int, runs_here: Callable[[T], bool]) -> T | None:
         """
         Take the entry that a frame leaves, the innermost of several; None where there is none, or no telling which.
 
         Args:
-            frame: It leaves one.
+            depth: Of the frame: 1 is that of who calls this.
             runs_here: Tells whether an entry, or something inside of it, is what runs here.
         """
+        entries = self._open
+        if len(entries) != 1:
+            entries = self._of(sys._getframe(depth), runs_here)
+        try:
+            entry = entries[0]
+            self._open.remove(entry)
+        except (IndexError, ValueError):  # there is none, or another thread has left it
+            return None
+        return entry[2]
+
+    def _of(self, frame: FrameType, runs_here: Callable[[T], bool]) -> list[tuple[int, CodeType, T]]:
         entries = self._open.copy()
-        if len(entries) > 1:
-            own = [entry for entry in entries if entry.frame == id(frame) and entry.code is frame.f_code]
-            entries = own or entries
-        if len(entries) > 1:
-            entries = [entry for entry in entries if runs_here(entry.value)][-1:]
-        for entry in entries:
-            try:
-                self._open.remove(entry)
-            except ValueError:  # another thread has left it
-                return None
-            return entry.value
-        return None
+        own = [entry for entry in entries if entry[0] == id(frame) and entry[1] is frame.f_code] or entries
+        return own if len(own) == 1 else [entry for entry in own if runs_here(entry[2])][-1:]
 
     def note(self, end: Callable[[T], object]) -> None:
         """
@@ -80,7 +78,7 @@ class Entries(Generic[T]):
         """
         noted, entries = self.noted, self._open
         if len(noted) == len(entries) == 1:
-            noted.pop()(entries.pop().value)
+            noted.pop()(entries.pop()[2])
         elif len(noted) >= len(entries):
             recorder.dropped.inc(("observe", "ambiguous"), len(entries))
             noted.clear()

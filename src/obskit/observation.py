@@ -71,8 +71,11 @@ class Observation:
         self._plan = plan
         self._entries: Entries[tuple[Operation, Token[Operation | None]]] = Entries()
 
-    def __enter__(self) -> Any:
-        return self._enter(sys._getframe(1))
+    def __enter__(self) -> Any:  # _enter(), without the call
+        op = self._new()
+        self._plan.begin(op)
+        self._entries.put(sys._getframe(1), (op, enter(op)))
+        return op
 
     def _enter(self, frame: FrameType) -> Operation:
         op = self._new()
@@ -83,10 +86,10 @@ class Observation:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._exit(sys._getframe(1), error)
+        self._exit(error)
 
-    def _exit(self, frame: FrameType, error: BaseException | None) -> None:
-        found = self._entries.take(frame, _runs_here)
+    def _exit(self, error: BaseException | None) -> None:
+        found = self._entries.take(3, _runs_here)
         if found is not None:
             op, token = found
             leave(op, token)
@@ -112,7 +115,7 @@ class Observation:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._exit(sys._getframe(1), error)
+        self._exit(error)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         return decorated(function, self._new, self._plan)

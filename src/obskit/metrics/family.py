@@ -408,7 +408,7 @@ class Timer:
         def observe(entered: tuple[float, int]) -> None:
             self._histogram.observe(at - entered[0], **labels)
 
-        found = self._entries.take(sys._getframe(1), lambda entered: entered[1] == get_ident())
+        found = self._entries.take(2, lambda entered: entered[1] == get_ident())
         observe(found) if found is not None else self._entries.note(observe)
         if self._entries.noted:
             self._entries.settle()
