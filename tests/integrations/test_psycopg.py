@@ -21,6 +21,7 @@ from obskit.db import slow_queries
 from obskit.db.explain import explainer
 from obskit.db.operation import DbOperation
 from obskit.operation import HttpOperation
+from obskit.recorder import recorder
 from obskit.testing import RecordingSink, isolated_runtime
 
 PLAIN = {
@@ -299,6 +300,81 @@ def test_a_slow_query_is_explained_on_another_connection(sink, postgres):
     assert plans["insert plants"] is None
     assert "s3cret" not in str(lines)
     assert len(lines) == 2
+
+
+# A statement is asked about once in ten minutes, so each way has its own.
+ELSEWHERE = {
+    "set search_path": ("set search_path to greenhouse, public", "select kind from plants where kind = 1"),
+    "for the transaction": ("set local search_path = greenhouse", "select kind as here from plants where kind = 1"),
+    "by a function": (
+        "select set_config('search_path', 'greenhouse', false)",
+        "select kind as it from plants where kind = 1",
+    ),
+    "by a quoted name": ('set search_path to "$user", "green house", public', "select a from odd where a = 1"),
+    "temporary": ("create temporary table plants (kind int)", "select kind as own from plants where kind = 1"),
+}
+
+
+@pytest.fixture
+def greenhouse(postgres):
+    """
+    Give a database that has two tables `plants`, of which one has another column.
+    """
+    with closing(prepared(postgres)) as connection:
+        for schema, table in (("greenhouse", "plants (kind int)"), ('"green house"', "odd (a int)")):
+            connection.execute(f"drop schema if exists {schema} cascade")
+            connection.execute(f"create schema {schema}")
+            connection.execute(f"create table {schema}.{table}")
+        connection.commit()
+    yield postgres
+    with psycopg.connect(postgres) as connection:
+        connection.execute('drop schema greenhouse cascade; drop schema "green house" cascade')
+
+
+@pytest.mark.parametrize("way", ELSEWHERE)
+def test_a_plan_is_of_the_tables_that_the_session_sees(greenhouse, way):
+    """
+    Another connection looks where this session looks; where the session has tables of its own, it is not asked.
+    """
+    setting, query = ELSEWHERE[way]
+    with isolated_runtime(slow_query_warning_ms=0, explain_slow_queries=True):
+        obskit.instrument_psycopg()
+        with closing(psycopg.connect(greenhouse)) as connection:
+            connection.execute(setting)
+            connection.execute(query)
+            assert explainer.wait(30)
+            assert connection.info.transaction_status == psycopg.pq.TransactionStatus.INTRANS
+        obskit.uninstrument_psycopg()
+        plan = slow_queries()[-1].plan
+        failures = dict(recorder.errors)
+
+    assert (plan is None) is (way == "temporary")
+    assert plan is None or ("kind" in plan or "(a = ?)" in plan)
+    assert failures == {}
+
+
+@pytest.mark.parametrize("way", [None, *ELSEWHERE])
+def test_an_asynchronous_session_that_has_moved_is_not_asked_for(greenhouse, way):
+    """
+    It cannot be asked where it looks without being awaited, so there is a plan only where it has not moved.
+    """
+
+    async def use():
+        async with await psycopg.AsyncConnection.connect(greenhouse) as connection:
+            if way is not None:
+                await connection.execute(ELSEWHERE[way][0])
+            await connection.execute("select name from plants" if way is None else ELSEWHERE[way][1])
+
+    with isolated_runtime(slow_query_warning_ms=0, explain_slow_queries=True):
+        obskit.instrument_psycopg()
+        asyncio.run(use())
+        assert explainer.wait(30)
+        obskit.uninstrument_psycopg()
+        plan = slow_queries()[-1].plan
+        failures = dict(recorder.errors)
+
+    assert (plan is not None) is (way is None)
+    assert failures == {}
 
 
 # asyncio.

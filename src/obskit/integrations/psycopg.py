@@ -37,7 +37,7 @@ from obskit.observation import unheard
 
 try:
     import psycopg
-    from psycopg import conninfo, sql
+    from psycopg import conninfo, pq, sql
 except ImportError as error:
     raise MissingExtraError("obskit.integrations.psycopg needs psycopg 3: pip install 'obskit[psycopg]'") from error
 
@@ -167,6 +167,7 @@ def _execute_async(original: Around) -> Around:
             return await original(self, query, params, prepare=prepare, binary=binary)
         op = begin(_source_of(self), _text_of(query, self))
         if limits.explain:
+            note_move(self.connection, query)
             op.explain = partial(explain, self.connection, query, params, op.statement)
         sent = _sending(self, op, 1)
         try:
@@ -316,20 +317,67 @@ def _copy_async(original: Around) -> Around:
 
 def explain(connection: Any, query: Any, params: Any, statement: Statement, found: SlowQuery) -> None:
     """
-    Have the plan asked for in a thread, by what it takes to open another connection to the same database.
+    Have the plan asked for in a thread, by what it takes to open another connection to the same database, where that
+    would find the same tables.
     """
     if may_explain(statement):
-        info = connection.info
-        opening = {**info.get_parameters(), "password": info.password or None}
-        explainer.ask(partial(_ask_for_plan, opening, query, params, found))
+        schemas = _schemas_of(connection)
+        if schemas is not None:
+            info = connection.info
+            opening = {**info.get_parameters(), "password": info.password or None}
+            explainer.ask(partial(_ask_for_plan, opening, schemas, query, params, found))
 
 
-def _ask_for_plan(opening: dict[str, Any], query: Any, params: Any, found: SlowQuery) -> None:
+# Where a session finds its tables, as nobody else would by the same parameters.
+_WHERE = b"""
+SELECT pg_catalog.string_agg(pg_catalog.quote_ident(s), ',')
+FROM pg_catalog.unnest(pg_catalog.current_schemas(true)) AS s
+"""
+_moves = re.compile(
+    r"search_path|\bset\s+(?:session\s+|local\s+)?(?:schema|role|session\s+authorization)\b"
+    r"|\btemp(?:orary)?\s+(?:table|view|sequence)\b|\b(?:discard|reset)\b",
+    re.IGNORECASE,
+).search
+
+
+def note_move(connection: Any, query: Any) -> None:
+    """
+    Note on an asynchronous connection, which cannot be asked without being awaited, that its tables may lie elsewhere.
+    """
+    if isinstance(connection, psycopg.AsyncConnection) and isinstance(query, str) and _moves(query):
+        connection._obskit_moved = True  # type: ignore[attr-defined]
+
+
+def _schemas_of(connection: Any) -> str | None:
+    """
+    Ask a session where it finds its tables; None where nobody else can: it has some of its own, or cannot be asked.
+    """
+    if isinstance(connection, psycopg.AsyncConnection):
+        is_known = MARK in vars(psycopg.AsyncCursor) and not getattr(connection, "_obskit_moved", False)
+        return "" if is_known else None
+    pgconn = connection.pgconn
+    states = (pq.TransactionStatus.IDLE, pq.TransactionStatus.INTRANS)
+    if pgconn.transaction_status not in states or not connection.lock.acquire(blocking=False):
+        return None
+    try:
+        if pgconn.pipeline_status != pq.PipelineStatus.OFF:
+            return None
+        answer = pgconn.exec_(_WHERE)
+    finally:
+        connection.lock.release()
+    schemas = (answer.get_value(0, 0) or b"").decode() if answer.status == pq.ExecStatus.TUPLES_OK else "pg_temp_"
+    return None if "pg_temp_" in schemas else schemas
+
+
+def _ask_for_plan(opening: dict[str, Any], schemas: str, query: Any, params: Any, found: SlowQuery) -> None:
     explain = "EXPLAIN (FORMAT JSON) "
     asking = explain.encode() + query if isinstance(query, bytes) else query
     if not isinstance(query, bytes):
         asking = explain + query if isinstance(query, str) else sql.SQL(explain) + query
-    opening["options"] = f"{opening.get('options', '')} -c default_transaction_read_only=on -c statement_timeout=5000"
+    options = [opening.get("options") or "", "-c default_transaction_read_only=on", "-c statement_timeout=5000"]
+    if schemas:
+        options.append("-c search_path=" + re.sub(r"([\\\s])", r"\\\1", schemas))
+    opening["options"] = " ".join(options)
     with psycopg.connect(**opening, autocommit=True, connect_timeout=5) as own:
         cursor = own.cursor()
         unwrap(psycopg.Cursor.execute)(cursor, asking, params, prepare=True)  # which takes one statement alone
