@@ -10,7 +10,9 @@ import sys
 from collections.abc import Callable
 
 _last_steps: list[Callable[[], object]] = []
-_are_watched = False
+_watched: set[str] = set()
+# Celery's is a copy of the other, with the same functions.
+_LIBRARIES = ("multiprocessing.util", "billiard.util")
 # After all that an application has the library call at the end of a process.
 _LAST = -100
 
@@ -28,8 +30,8 @@ def at_fork(**steps: Callable[[], object]) -> None:
 
 def at_exit(step: Callable[[], object]) -> None:
     """
-    Register what is done at the end of this process, and of the children that `multiprocessing` forks: up to Python
-    3.13 those end without `atexit`.
+    Register what is done at the end of this process, and of the children that `multiprocessing` and Celery's pool fork:
+    those end without `atexit`, with `multiprocessing` up to Python 3.13.
     """
     atexit.register(step)
     _last_steps.append(step)
@@ -40,17 +42,20 @@ def _take_last_steps() -> None:
         step()
 
 
-def _finish(_: object) -> None:
-    sys.modules["multiprocessing.util"].Finalize(None, _take_last_steps, exitpriority=_LAST)
-
-
 def _watch_child() -> None:
-    # The library calls this once the child has forgotten what its parent wanted to have done at the end.
-    global _are_watched
-    util = sys.modules.get("multiprocessing.util")
-    if util is not None and not _are_watched:
-        util.register_after_fork(_finish, _finish)
-        _are_watched = True
+    for name in _LIBRARIES:
+        util = sys.modules.get(name)
+        if util is not None and name not in _watched:
+            _watched.add(name)
+            # It is called once the child has forgotten what its parent wanted to have done at the end.
+            util.register_after_fork(_take_last_steps, _finishing(util.Finalize))
+
+
+def _finishing(finalize: Callable[..., object]) -> Callable[[object], None]:
+    def finish(_: object) -> None:
+        finalize(None, _take_last_steps, exitpriority=_LAST)
+
+    return finish
 
 
 at_fork(after_in_child=_watch_child)

@@ -775,16 +775,27 @@ class Holding:
     def flush(self): ...
 
 
+class AndElsewhere:
+    """
+    Ask for standard error, and write to a file besides.
+    """
+
+    def write(self, text):
+        sys.__stderr__.write(text)
+        with open("/dev/null", "a") as file:
+            file.write(text)
+
+
 def test_a_proxy_of_a_console_is_one(console):
     """
     A handler that writes to standard error by way of a proxy is muted; a tee, which also fills a file, is not.
     """
     file = io.StringIO()
     handlers = [ToStandardError(), Holding(console), Holding(Holding(console)), codecs.getwriter("utf-8")(console)]
-    others = [Holding(console, file), Holding(file), file]
+    others = [Holding(console, file), Holding(file), file, AndElsewhere()]
 
     assert [True] * 4 == [takeover.is_console(logging.StreamHandler(stream)) for stream in handlers]
-    assert [False] * 3 == [takeover.is_console(logging.StreamHandler(stream)) for stream in others]
+    assert [False] * 4 == [takeover.is_console(logging.StreamHandler(stream)) for stream in others]
 
 
 ALEMBIC = """

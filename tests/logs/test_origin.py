@@ -478,14 +478,14 @@ def test_what_is_sent_by_others_is_no_way_in():
         *(None, 1, [], {}, {"fields": None}, {"fields": {"correlation_id": "x\n" * 9, "trace_id": 7, "level": "y"}}),
         {"fields": {"exception": 1, "message": 2, "stack": []}, "written": "me"},
     ]
-    with isolated_runtime() as isolated:
+    with isolated_runtime(service="shop") as isolated:
         for value in odd:
             JsonHandler().handle(
                 logging.makeLogRecord({"name": "shop", "levelno": 20, "msg": "x", origin.ORIGIN: value})
             )
         lines = [line | {"timestamp": ""} for line in isolated.lines]
 
-    plain = {"timestamp": "", "level": "INFO", "logger": "shop", "message": "x", "service": "pytest"}
+    plain = {"timestamp": "", "level": "INFO", "logger": "shop", "message": "x", "service": "shop"}
     expected = [plain] * len(odd)
     expected[5] = plain | {"extra_level": "y"}
 

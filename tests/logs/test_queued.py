@@ -3,12 +3,13 @@ A queue keeps a slow output out of the way, is bounded, and loses nothing at an 
 """
 
 import asyncio
-import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import threading
+from importlib import import_module
+from importlib.util import find_spec
 
 import pytest
 
@@ -435,13 +436,14 @@ def test_a_stream_can_be_the_output(make, tmp_path):
     assert line(1) == (tmp_path / "out").read_bytes()
 
 
-@pytest.mark.parametrize("end", [lambda: None, lambda: sys.exit(3), lambda: 1 / 0])
-def test_a_child_of_multiprocessing_writes_what_is_queued(make, tmp_path, end, capfd):
+@pytest.mark.parametrize("library", list(filter(find_spec, ["multiprocessing", "billiard"])))
+@pytest.mark.parametrize("end", [lambda: None, lambda: sys.exit(3), lambda: 1 / 0], ids=["return", "exit", "raise"])
+def test_a_child_of_multiprocessing_writes_what_is_queued(make, tmp_path, end, library, capfd):
     """
-    A child that `multiprocessing` forks and that returns, exits or fails leaves its lines in the file, though no
-    `atexit` function runs there; and so does a child of its own.
+    A child that `multiprocessing` or Celery's pool forks and that returns, exits or fails leaves its lines in the file,
+    though no `atexit` function runs there; and so does a child of its own.
     """
-    context = multiprocessing.get_context("fork")
+    context = import_module(library).get_context("fork")
     with open(tmp_path / "out", "ab", buffering=0) as file:
         queue = make(LineStream(file))
         queue.put(line(0))

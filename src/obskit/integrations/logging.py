@@ -8,6 +8,7 @@ what they set up later is found when they log.
 
 from __future__ import annotations
 
+import dis
 import io
 import logging
 import logging.config
@@ -37,6 +38,8 @@ _OF_OURS = ("obskit", "py.warnings", LOGGER)
 _OFF = logging.CRITICAL + 10
 _CONSOLE_NAMES = ("<stdout>", "<stderr>")
 _STREAMS = frozenset(["stdout", "stderr", "__stdout__", "__stderr__"])
+# What a proxy's `write()` may ask for; one that asks for more, such as `open`, may write elsewhere too.
+_HARMLESS = frozenset(["sys", "getattr", "hasattr", "isinstance", "len", "str"])
 
 _handler = JsonHandler()
 
@@ -76,7 +79,8 @@ def _is_proxy(stream: Any, depth: int) -> bool:
         return False
     held = [value for value in getattr(stream, "__dict__", {}).values() if hasattr(value, "write")]
     if not held:
-        return "sys" in code.co_names and bool(_STREAMS.intersection(code.co_names))
+        asked = {step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL"}
+        return "sys" in asked <= _HARMLESS and bool(_STREAMS.intersection(code.co_names))
     return all(_is_standard(value, depth) for value in held)
 
 
