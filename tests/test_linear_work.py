@@ -67,7 +67,7 @@ def test_patterns_are_reached_wherever_they_are_kept():
     assert redactor._frame.pattern in found
     assert _http._with_port.__self__.pattern in found
     assert {pattern.pattern for pattern in LEXICONS[0][:3]} <= found
-    assert {cut.pattern.pattern for cut in driver_errors._CUTS} <= found
+    assert {cut.pattern.pattern for cut in driver_errors._ANYWHERE} <= found
     assert {pattern.pattern for _, pattern in values._WITH_DASH} <= found
     assert len(found) > 90
 
@@ -107,7 +107,7 @@ def _masked(text: str) -> None:
 def _read(text: str) -> None:
     for dialect in DIALECTS:
         tokens = tables.scan(text, dialect)
-        fingerprint.fingerprint(tokens, tables.read(tokens, dialect).operation)
+        fingerprint.shape(tokens, tables.read(tokens, dialect).operation)
 
 
 _NETWORKS = (ipaddress.ip_network("10.0.0.0/8"),)
@@ -122,6 +122,7 @@ ENTRIES: dict[str, Callable[[str], object]] = {
     "a field's name": lambda text: _redactor.fields({text: text}),
     "a secret name": lambda text: keys.SecretKeys().rule(text),
     "a value deep inside": lambda text: _redactor.value([{"a": [text]}, (text, text), ValueError(text)]),
+    "arguments": lambda text: _redactor.arguments(text.replace("pass", ""), (text,)),
     "a text to cut": lambda text: (_redactor.short(text, 100), _redactor.short_query(text, 100)),
     "a word to cut": cutting._length_of_last_word,
     "a long traceback": lambda text: cutting.shorten(text, 100, _redactor.whole_traceback),
@@ -268,6 +269,8 @@ def _reached() -> set[CodeType]:
         "Basic YTpi" + "YTpi" * 4,
         "4111 1111 1111 1111",
         "--token abc",
+        "[('password', 'abcd')]",
+        "<password>abcd</password>",
         "Traceback (most recent call last):\n" + '  File "a", line 1\n    b\n' * 100,
         "postgresql://a:b@c",
         'select a.b, "c" from a join b on 1 = 1 where a in (1, 2) /* c */ and "x y z!" = $$a$$',

@@ -230,6 +230,63 @@ AROUND = (
     *("user[password]={}", "form.password={}&form.name=ada", "SECRET_KEY = '{}'", 'password:"{}"', "password=b'{}'"),
     *("retry with client-secret: {}", "ssn={}", "cvv={}", "passphrase={}", "card_number={}", 'password="{} and more"'),
 )
+# What libraries show of forms, headers, commands and URLs, and what markup has around a value.
+SHOWN = (
+    *("ImmutableMultiDict([('user', 'ada'), ('password', '{}')])", "FormData([('password', '{}')])"),
+    *("<QueryDict: {{'user': ['ada'], 'password': ['{}']}}>", "MultiDict([('a', ['1']), ('token', ['{}'])])"),
+    *("Headers([('accept', '*/*'), ('authorization', '{}')])", "Headers(raw=[(b'authorization', b'{}')])"),
+    *("[(b'cookie', b'{}', True), (b'a', b'b', False)]", "HTTPHeaderDict({{'Authorization': '{}'}})"),
+    *(
+        "Command '['mysql', '--password', '{}']' returned non-zero",
+        "ran ['curl', '--oauth2-bearer', 'x', '--token', '{}']",
+    ),
+    *("<password>{}</password>", "<user name='a'><api_key kind='b'>{}</api_key>", "<ns:Password>{}</ns:Password>"),
+    *(
+        "<password><![CDATA[{}]]></password>",
+        "password: |\n  {}\nuser: ada",
+        "db:\n  password: >-\n    {}\n  user: ada",
+    ),
+    *("SplitResult(scheme='postgresql', netloc='u:{}@h:5432', path='/d')", "ParseResult(netloc='u:{}@h', path='')"),
+    *(
+        "next=%2Flogin%3Ftoken%3D{}",
+        "/go?to=https%253A%252F%252Fx%253Fa%253Db%2526token%253D{}",
+        "%3Ftoken%3D{}%26a%3D1",
+    ),
+    *("PWD={{a}}}}{}}};Server=x", 'body={{\\"password\\": \\"a\\\\\\"{}\\"}}', '{{"name": "password={}"}}'),
+    *("password=a&{}", "password=a,{}", "password=a<{}", "password=a;{}", "password=a,b&{}, user=ada"),
+)
+# The same with a value that a database refuses, as text.
+REFUSED = (
+    "not saved: duplicate key value\nDETAIL:  Key (email)=({}) already exists.",
+    "not saved: UniqueViolation('duplicate key value\\nDETAIL:  Key (email)=({}) already exists.')",
+    "not saved: duplicate key\nDETAIL:  Key (note)=(one\n\nthree {}) already exists.\nHINT:  None.",
+    "not saved: Duplicate entry '{}' for key 'users.email'",
+    'not saved: E11000 dup key: {{ email: "{}" }}',
+    "not saved: The duplicate key value is ({}).",
+    "not saved: error\nQUERY:  INSERT INTO users VALUES ('{}')",
+)
+# What looks like these, and is none.
+ALIKE = (
+    *("('password', 'email')", "fields = ['password', 'token', 'email']", "choices [('a', 'b'), ('user', 'ada')]"),
+    *("usage: login <user> <password> [<token>]", "<b>password</b>", "<p>secret</p>", "it's the user's password"),
+    *(
+        "DETAIL: 5 plates",
+        "LINE 1: plate",
+        "no entry 'x' here",
+        "near 'x'",
+        "100% of 30%3D",
+        "a%20b%3F",
+        "%3D",
+        "50%25",
+    ),
+    *(
+        "['ls', '-l', '--token-count', '7']",
+        "netloc='shop.example:8080'",
+        "password: |",
+        "x = {a: {b}}",
+        "['--password']",
+    ),
+)
 AROUND_OPAQUE = ("Bearer {}", "bearer {}", "BEARER {}", "sent 'Bearer {}' to it", "header was Bearer\t{}, refused")
 BASIC = "Basic " + b64encode(f"ada:{SECRET}".encode()).decode()
 

@@ -9,12 +9,15 @@ import traceback
 from collections import OrderedDict, namedtuple
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from enum import Enum
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from secrets_planted import (
+    ALIKE,
     AROUND,
     AROUND_OPAQUE,
     BASIC,
@@ -28,7 +31,9 @@ from secrets_planted import (
     KEY_BLOCK,
     KEYS,
     OPAQUE,
+    REFUSED,
     SECRET,
+    SHOWN,
     TOKENS,
 )
 
@@ -167,6 +172,26 @@ def test_connection_strings_and_headers_hold_no_secret(around, secret):
     assert [] == [one for one in shown if secret in one or not MARKER.search(one)]
 
 
+@pytest.mark.parametrize("around", [*SHOWN, *REFUSED])
+@pytest.mark.parametrize("secret", [SECRET, OPAQUE, "Tr0ub4dor-X9zQ"])
+def test_what_is_shown_of_other_things_holds_no_secret(around, secret):
+    """
+    Forms, headers, commands, markup, URLs in pieces or encoded, and what drivers say: in a message as in a traceback.
+    """
+    text = around.format(secret)
+    shown = [redactor.text(text), redactor.traceback(text), redactor.fields({"a": [text]})["a"][0]]
+
+    assert [] == [one for one in shown if secret in one or not MARKER.search(one) or redactor.text(one) != one]
+
+
+@pytest.mark.parametrize("text", ALIKE)
+def test_what_looks_like_it_is_untouched(text):
+    """
+    Names of fields, usage, percentages and mere words stay.
+    """
+    assert redactor.text(text) is text
+
+
 @pytest.mark.parametrize("around", AROUND_OPAQUE)
 @pytest.mark.parametrize("secret", [OPAQUE, JWT, "abcdefghijklmnopqrst", "mF_9.B5f-4.1JqM"])
 def test_a_bearer_token_is_hidden(around, secret):
@@ -263,6 +288,14 @@ class Shown:
         return self.text
 
 
+class Field(Enum):
+    PASSWORD = 1
+
+
+class Request(Shown):
+    pass
+
+
 HOLDERS = {
     "list": lambda: [1, [f"password={SECRET}"]],
     "tuple": lambda: (1, (f"password={SECRET}",)),
@@ -281,6 +314,16 @@ HOLDERS = {
     "an exception": lambda: ValueError(f"password={SECRET}"),
     "a driver's exception": lambda: ValueError(f"DETAIL:  Key (email)=({SECRET}) already exists."),
     "a string of its own class": lambda: type("Text", (str,), {})(f"password={SECRET}"),
+    "a key that is a member": lambda: {Field.PASSWORD: SECRET},
+    "a key that is a tuple": lambda: {("db", "password"): SECRET},
+    "a key of its own class": lambda: {Shown("password"): SECRET},
+    "a secret for a key": lambda: {(f"password={SECRET}", 1): 2},
+    "headers with flags": lambda: [(b"accept", b"*/*", False), (b"authorization", SECRET.encode(), True)],
+    "headers as objects": lambda: [{"name": "Authorization", "value": SECRET}, {"key": "token", "value": SECRET}],
+    "arguments of a command": lambda: ["mysql", "--user", "ada", "--password", SECRET],
+    "a URL in pieces": lambda: urlsplit(f"postgresql://u:{SECRET}@h:5432/d"),
+    "a URL in bytes": lambda: {"netloc": f"u:{SECRET}@h"},
+    "a request": lambda: Request(f"<Request 'http://shop.example/a?page=2&note={SECRET}' [GET]>"),
     "very deep": lambda: [[[[[[[[[[{"password": SECRET}]]]]]]]]]],
 }
 
@@ -557,3 +600,13 @@ def test_innocent_fields_are_the_same_object(fields):
     """
     assert redactor.fields(fields) is fields
     assert json.dumps(fields)
+
+
+@pytest.mark.parametrize("message", ["password %s and %d", "password=%s", "the token is %s %s %s", "Password"])
+def test_arguments_that_do_not_fit_hide_a_secret(message):
+    """
+    Where a message speaks of a secret, and its arguments do not fit, none of them is shown; elsewhere all of them are.
+    """
+    assert "[redacted:arguments]" == redactor.arguments(message, (SECRET, "x", 1, 2))
+    assert ("x", 1) == redactor.arguments("user %s", ("x", 1))
+    assert [{"token": "[redacted:token]"}, 1] == redactor.arguments("user %s", ({"token": SECRET}, 1))

@@ -28,7 +28,7 @@ CLOUDS = {
 }
 # Regions of Vertex AI have hosts that begin alike: `us-east5-aiplatform.googleapis.com`.
 _vertex = re.compile(
-    r"(?:([a-z0-9-]+)-)?aiplatform\.googleapis\.com|aiplatform\.([a-z0-9-]+)\.rep\.googleapis\.com"
+    r"\A(?:([a-z0-9-]+)-)?aiplatform\.googleapis\.com|aiplatform\.([a-z0-9-]+)\.rep\.googleapis\.com"
 ).fullmatch
 _openai = re.compile(r"([a-z]{2})\.api\.openai\.com").fullmatch
 

@@ -21,6 +21,7 @@ from obskit.logs.lines import as_text, opened
 from obskit.logs.records import hand_on
 from obskit.logs.sampling import LEFT_OUT
 from obskit.logs.writer import NUMBERS, Writer, follow, level_name, standing
+from obskit.redaction.redactor import Redactor
 
 Method = Callable[..., Any]
 
@@ -173,7 +174,7 @@ def _method(writer: Writer, name: str, level: str) -> Method:
                 if left_out == LEFT_OUT:
                     return
             if args:
-                event = _interpolated(event, args, kw)
+                event = _interpolated(event, args, kw, writer.redactor)
             body = begin(event if type(event) is str else as_text(event))
             if self._context:
                 add(body, self._context)
@@ -196,14 +197,14 @@ def _method(writer: Writer, name: str, level: str) -> Method:
     return write
 
 
-def _interpolated(event: Any, args: tuple[Any, ...], kw: dict[str, Any]) -> Any:
+def _interpolated(event: Any, args: tuple[Any, ...], kw: dict[str, Any], redactor: Redactor) -> Any:
     """
     Put arguments into a message as structlog does; where they do not fit they become a field.
     """
     try:
         return event % (args[0] if len(args) == 1 and isinstance(args[0], Mapping) and args[0] else args)
     except Exception:
-        kw["args"] = opened(args)
+        kw["args"] = opened(redactor.arguments(as_text(event), args))
         return event
 
 

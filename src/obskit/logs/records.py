@@ -19,6 +19,7 @@ from obskit.logs.origin import ORIGIN, is_older
 from obskit.logs.sampling import LEFT_OUT
 from obskit.logs.stream import Target
 from obskit.logs.writer import Body, Make, Writer, callers_frame, callsite, exception_in, follow, standing
+from obskit.redaction.redactor import Redactor
 from obskit.redaction.values import CARD_FROM, SHORTEST
 
 _Record = logging.LogRecord
@@ -113,7 +114,7 @@ def _building(
             try:
                 message = text(message % args)
             except Exception:
-                message = text(_message_of(record))
+                message = text(_message_of(record, writer.redactor))
         elif type(message) is not str:
             if type(message) is dict and fields.keys() >= _OF_STRUCTLOG:
                 return body_of(record, writer)
@@ -237,7 +238,7 @@ def body_of(record: logging.LogRecord, writer: Writer) -> Body:
     if said is not None:
         return {**_begun("request", record, kept, writer), **fields_of(said, writer.settings, writer.redactor)}
     event = dict(record.msg) if type(record.msg) is dict and record.__dict__.keys() >= _OF_STRUCTLOG else None
-    message = _message_of(record) if event is None else message_of(event)
+    message = _message_of(record, writer.redactor) if event is None else message_of(event)
     if record.name in SPEAKERS:
         message = plain(message)
     body = _begun(message, record, kept, writer)
@@ -302,7 +303,7 @@ def _add_trace(body: Body, record: logging.LogRecord, writer: Writer) -> None:
         writer.add_stack(body, record.stack_info)
 
 
-def _message_of(record: logging.LogRecord) -> str:
+def _message_of(record: logging.LogRecord, redactor: Redactor) -> str:
     """
     Put a record's arguments into its message; where they do not fit, they stand behind it.
     """
@@ -311,7 +312,11 @@ def _message_of(record: logging.LogRecord) -> str:
         message = message if type(message) is str else as_text(message)
         return message % args if args else message
     except Exception:
-        return f"{as_text(record.msg)} {opened(args)}" if args else as_text(record.msg)
+        return (
+            f"{as_text(record.msg)} {opened(redactor.arguments(as_text(record.msg), args))}"
+            if args
+            else as_text(record.msg)
+        )
 
 
 def hand_on(name: str, level: int, body: Body, given: Any) -> None:

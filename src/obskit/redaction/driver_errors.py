@@ -13,7 +13,7 @@ _ANY = r"(?s:.)*?"  # as little as possible, over lines
 # A field of a PostgreSQL error may have several lines; it ends where another field, or what follows a message, starts.
 _END_OF_FIELD = (
     r"(?=\n(?:DETAIL|HINT|CONTEXT|QUERY|STATEMENT|WHERE|LINE \d+|SCHEMA NAME|TABLE NAME|COLUMN NAME|CONSTRAINT NAME"
-    r"|LOCATION):|\n\[SQL: |\n\(Background on |\n[ \t]*\n|\nTraceback |\nDuring handling |\nThe above exception |\Z)"
+    r"|LOCATION):|\n\[SQL: |\n\(Background on |\n{1,2}(?:Traceback |During handling |The above exception )|\Z)"
 )
 
 
@@ -32,13 +32,18 @@ def _cut(rule: str, hint: str, start: str, value: str, keep: str = "") -> _Cut:
     return _Cut(hint, re.compile(rf"({start})(?!\[redacted:){value}"), rf"\1[redacted:{rule}]{keep}")
 
 
-_CUTS = (
+# Behind the end of a line, which `repr()` writes as a backslash and an n.
+_ON_LINES = (
     # psycopg, psycopg2, asyncpg: DETAIL:  Key (email)=(ada@shop.example) already exists.
-    _cut("detail", "DETAIL:", r"\bDETAIL:[ \t]*+", _ANY + _END_OF_FIELD),
+    _cut("detail", "DETAIL:", r"(?:\b|(?<=\\n))DETAIL:[ \t]*+", _ANY + _END_OF_FIELD),
     # CONTEXT:  COPY customers, line 3, column email: "ada@shop.example"
-    _cut("context", "CONTEXT:", r"\bCONTEXT:[ \t]*+", _ANY + _END_OF_FIELD),
+    _cut("context", "CONTEXT:", r"(?:\b|(?<=\\n))CONTEXT:[ \t]*+", _ANY + _END_OF_FIELD),
+    # QUERY:  INSERT INTO customers VALUES ('ada@shop.example')
+    _cut("statement", "QUERY:  ", r"(?:\b|(?<=\\n))QUERY:  ", _ANY + _END_OF_FIELD),
     # LINE 1: INSERT INTO customers VALUES ('ada@shop.example')
-    _cut("statement", "LINE ", r"(?m:^)LINE \d+: ", r".+"),
+    _cut("statement", "LINE ", r"(?:(?m:^)|(?<=\\n))LINE \d+: ", r".+"),
+)
+_ANYWHERE = (
     # invalid input syntax for type integer: "ada"
     _cut("value", "invalid input ", r"\binvalid input (?:syntax|value) for [^:\n]{1,120}: ", _ANY + _END_OF_FIELD),
     # asyncpg: invalid input for query argument $1: 'ada' (an integer is required)
@@ -64,7 +69,20 @@ def without_values(text: str) -> str:
     """
     Cut the values out of an exception's message, or out of a traceback with such messages in it.
     """
-    for hint, pattern, put in _CUTS:
+    return _without(_ANYWHERE, _without(_ON_LINES, text))
+
+
+def without_quotes(text: str) -> str:
+    """
+    Cut the values out of any text that quotes such a message: behind its first line, or where it says what it is.
+    """
+    if "\n" in text or "\\n" in text:
+        text = _without(_ON_LINES, text)
+    return _without(_ANYWHERE, text)
+
+
+def _without(cuts: tuple[_Cut, ...], text: str) -> str:
+    for hint, pattern, put in cuts:
         if hint in text:
             text = pattern.sub(put, text)
     return text

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Set
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from itertools import islice
+from itertools import islice, pairwise
 from operator import is_ as _is
 from typing import Any
 from urllib.parse import unquote_plus
@@ -28,6 +28,8 @@ MAX_DEPTH = 16
 MAX_VALUES = 20_000
 # Nothing is inside of these; what is in a string or in a number is looked at.
 _PLAIN = frozenset([bool, type(None), float, datetime, date, time, timedelta, UUID, Decimal])
+_name_in_message = re.compile(r"[^\W\d][\w.-]{1,63}")
+_query_of_request = re.compile(r"\?(?!\[redacted:query\])[^\s'\">]+")
 # A frame of a traceback: its place, and its source, which is indented further.
 _frame = re.compile(r'(?m)^([ |+]*+)File "[^"\n]*+", line \d++[^\n]*+\n(?:\1  [^\n]*\n?)*')
 
@@ -94,6 +96,15 @@ class Redactor:
         Redact any value, and whatever is inside of it.
         """
         return _Walk(self).value(value, MAX_DEPTH)
+
+    def arguments(self, message: str, given: Any) -> Any:
+        """
+        Redact the arguments of a message that they do not fit: all of them where it speaks of a secret, since nothing
+        says which of them it is.
+        """
+        if any(self._known[name] is not None for name in _name_in_message.findall(message)):
+            return marker("arguments")
+        return self.value(given)
 
     def short(self, text: str, limit: int) -> str:
         """
@@ -186,12 +197,16 @@ class _Walk:
         if isinstance(value, str):
             return self._shown(value)
         if isinstance(value, Mapping):
+            if "value" in value and (rule := self._rule(value.get("name") or value.get("key"))) is not None:
+                value = {**value, "value": marker(rule)}  # a header, or a field of a form
             return self._named(value, value.items(), len(value), depth)
         if isinstance(value, tuple) and hasattr(value, "_fields"):
             return self._named(value, zip(value._fields, value, strict=True), len(value), depth)
         if isinstance(value, (list, tuple, Set, deque)):
             items = list(islice(value, self._room(depth)))
-            shown = [self._item(item, depth - 1) for item in items if self._has_room()]
+            shown = [
+                self._item(item, depth - 1, before) for before, item in pairwise([None, *items]) if self._has_room()
+            ]
             if len(shown) < len(value):
                 return [*shown, f"[{len(value) - len(shown)} items cut]"]
             return value if all(map(_is, shown, items)) else shown
@@ -216,29 +231,43 @@ class _Walk:
         return value if same else dict(shown)
 
     def _name(self, name: Any) -> Any:
-        if isinstance(name, str) and name not in self._redactor._known.harmless:
-            return self._redactor.text(name)
-        return name
+        if isinstance(name, str):
+            return name if name in self._redactor._known.harmless else self._redactor.text(name)
+        if name is None or isinstance(name, (int, float)):
+            return name
+        text = str(name)
+        shown = self._redactor.text(text)
+        return name if shown is text else shown
 
     def _field(self, name: Any, value: Any, depth: int) -> Any:
         rule = self._rule(name)
         if rule is None:
+            if name == "netloc" and isinstance(value, str) and "@" in value:  # of a URL that was split
+                return self._redactor.text(f"x://{value}").removeprefix("x://")
             return self.value(value, depth)
         return value if value is None or value is True or value is False or value == "" else marker(rule)
 
     def _rule(self, name: Any) -> str | None:
         if isinstance(name, bytes):
             name = name.decode("latin-1")
-        return self._redactor.secret(name) if isinstance(name, str) else None
+        elif not isinstance(name, str):  # a member of an enumeration, a tuple of names
+            name = None if name is None or isinstance(name, (int, float)) else str(name)
+        return None if name is None else self._redactor.secret(name)
 
-    def _item(self, value: Any, depth: int) -> Any:
+    def _item(self, value: Any, depth: int, before: Any) -> Any:
         """
-        Redact an item of a list; a pair whose first is a name is a field, as in lists of headers.
+        Redact an item of a list: a pair whose first is a name is a field, as in lists of headers, and so is a triple;
+        what follows an option of a command is its value.
         """
-        if type(value) in (tuple, list) and len(value) == 2 and self._rule(value[0]) is not None:
-            name, inner = value
-            shown = [self._name(name), self._field(name, inner, depth)]
-            return value if shown[0] is name and shown[1] is inner else shown
+        kind = type(value)
+        if kind is str and type(before) is str and before[:1] == "-" and value[:1] != "-":
+            rule = self._rule(before) if "=" not in before else None
+            return self.value(value, depth) if rule is None or not value else marker(rule)
+        if (kind is tuple and len(value) in (2, 3)) or (kind is list and len(value) == 2):
+            name, *inner = value
+            if isinstance(name, (str, bytes)) and self._rule(name) is not None:
+                shown = [self._name(name), *(self._field(name, one, depth) for one in inner)]
+                return value if all(map(_is, shown, value)) else shown
         return self.value(value, depth)
 
     def _shown(self, value: Any) -> Any:
@@ -251,4 +280,7 @@ class _Walk:
         else:
             text = str(value)
             shown = self._redactor.text(text)
+            if type(value).__name__.endswith("Request"):  # of a framework, which shows the query string
+                shown = _query_of_request.sub("?[redacted:query]", shown)
+                return value if shown == text else shown
         return value if shown is text else shown

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import binascii
 import re
+from urllib.parse import unquote
 
 from obskit.redaction.cutting import MAX_TEXT, shorten
+from obskit.redaction.driver_errors import without_quotes
 from obskit.redaction.keys import Verdicts
 
 # Shorter text cannot hold a secret together with what gives it away: `pwd=abc`.
@@ -20,8 +22,8 @@ SHORTEST = 7
 _CARD_DIGITS = 13
 CARD_FROM, CARD_TO = 10 ** (_CARD_DIGITS - 1), 10**19
 _DIGITS = b"0123456789"
-_SIGNS = b"=:@_-IJB"
-_OF_WORDS = _DIGITS + b"-_"
+_SIGNS = b"=:@_-IJB'<%"
+_OF_WORDS = _DIGITS + b"-_'<%"
 _SIEVED = bytes(set(range(256)) - set(_DIGITS + _SIGNS))
 
 
@@ -69,6 +71,7 @@ def _tokens(*patterns: tuple[str, str]) -> tuple[tuple[str, re.Pattern[str]], ..
 
 # What it may not stand behind is what it is made of: so no part of a long word is gone through for each `eyJ` in it.
 _WITH_J = _tokens(("jwt", r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{5,}(?:\.{1,2}[A-Za-z0-9_-]+){1,4}"))
+_quotes_of_drivers = re.compile("entry '|near '|value is ").search
 _WITH_I = _tokens(("aws", r"A[KS]IA[A-Z0-9]{16}"), ("google", r"AIza[\w-]{35}"))
 _WITH_UNDERLINE = _tokens(
     ("github", r"gh[pousr]_\w{20,}|github_pat_\w{20,}"),
@@ -141,10 +144,27 @@ _FAR = 72  # a name ends within so many characters before the sign
 _already = re.compile(r"(?<=[=:])(?:=|(?<=:)//|>?[ \t]*[\"'\\\[{]{0,4}\[redacted:)")
 _name_backwards = re.compile(r"[ \t]?[\"'\]\\]{0,4}(\d{0,3}[^\W\d][\w.-]{1,63})").match
 _quoted = re.compile(
-    r"""(?<=[=:])>?[ \t]*[bu]?(?:(\\{1,3}["'])((?s:.)*?)(?:\1|\Z)|"((?:[^"\\\n]|\\.)*+)|'((?:[^'\\\n]|\\.)*+))"""
+    r"""(?<=[=:])>?[ \t]*[bu]?(?:(\\{1,3}["'])((?s:.)*?)(?:(?<!\\)\1|\Z)|"((?:[^"\\\n]|\\.)*+)|'((?:[^'\\\n]|\\.)*+))"""
 )
 _listed = re.compile(r"(?<=[=:])>?[ \t]*[\[{]([^\[\]{}\n]+)(?=[\]}]|\Z)")
-_bare = re.compile(r"(?<=[=:])>?[ \t]*((?:[{}()\[\].]*+[^\s,;&\"'<>{}()\[\].]++)*+)")
+# To the end of a word; beyond a sign that passwords have, where what follows is no field of its own and no tag.
+_run = r"(?:[{}()\[\].]*+[^\s,;&\"'<>{}()\[\].]++)"
+_bare = re.compile(
+    rf"(?<=[=:])>?[ \t]*({_run}*+(?:(?<!\s)[,;&<](?!/?\w+/?>)(?=[^\s,;&\"'<>=:]+(?:[\s,;&\"'<>]|\Z)){_run}++)*+)"
+)
+# The doubled brace of ODBC: `PWD={a}}b}`; and a block of YAML: what is indented behind `password: |`.
+_braced = re.compile(r"(?<==)[ \t]*\{((?:[^}\n]|\}\}){1,128}+)\}(?![^;\s\"'])")
+_block = re.compile(r"(?<=:)[ \t]*[|>][+-]?\d?[+-]?[ \t]*\n((?:\n*+[ \t]++[^\n]++)++)")
+# A pair of a list, as forms and headers show themselves: `[('password', 'x')]`; an option and its value: `'-p', 'x'`.
+_literal = r"""(?:b?"(?:[^"\\\n]|\\.)*+"?|b?'(?:[^'\\\n]|\\.)*+'?|\[[^\[\]\n]*+\]?)"""
+_pair = re.compile(rf"""(?:(?<=\[\()|(?<=, \())(b?(["'])([\w.-]{{2,64}})\2, )({_literal})""")
+_flag = re.compile(rf"""((["'])--?([A-Za-z][\w-]{{1,40}})\2, )({_literal})""")
+# <password>x</password>
+_tag = re.compile(r"<(?:[\w.-]{1,40}:)?([\w.-]{2,64})(?:\s[^<>\n]{0,256})?>\s*+(?:<!\[CDATA\[)?+([^<>]++)(?=</|>)")
+# Of `urlsplit()`: netloc='user:x@host'
+_netloc = re.compile(r"(\bnetloc=b?['\"][^'\":@\s/]{0,256}:)(?!\[redacted:)[^'\"@\s]{1,1024}@")
+_word = re.compile(r"[^\s&\"'<>=?;,]+")
+_LAYERS = 3  # of encoding, that are taken off
 _rest_of_line = re.compile(r"(?<=[=:])>?[ \t]*([^\r\n\"']*[^\r\n\"'\s]|)")
 _option = re.compile(r"(?<!\S)--([A-Za-z][\w-]{1,40})[ \t]++(?!-)([^\s\"']+)")
 # These have several words as their value.
@@ -207,8 +227,22 @@ class SecretValues:
             text = _without(_WITH_BEGIN, text)
         if len(sieved) >= _CARD_DIGITS and len(sieved.translate(None, _SIGNS)) >= _CARD_DIGITS:
             text = _card.sub(_card_marker, text)
-        if "@" in text and "://" in text:
-            text = _service.sub(_IN_URL, _web.sub(_IN_URL, text))
+        if "'" in text or "(" in text or "{" in text or "nvalid input" in text:
+            text = without_quotes(text)
+        if "'" in text or '"' in text:
+            if "('" in text or '("' in text or "(b'" in text:
+                text = _pair.sub(self._pair, text)
+            if "'-" in text or '"-' in text:
+                text = _flag.sub(self._pair, text)
+        if "</" in text:
+            text = _tag.sub(self._tag, text)
+        if "%3" in text or "%25" in text:
+            text = _word.sub(self._encoded, text)
+        if "@" in text:
+            if "://" in text:
+                text = _service.sub(_IN_URL, _web.sub(_IN_URL, text))
+            if "netloc=" in text:
+                text = _netloc.sub(_IN_URL, text)
         if ":" in text:
             if "ook" in text:
                 text = _hook.sub(_IN_HOOK, text)
@@ -271,6 +305,29 @@ class SecretValues:
             return text.endswith(("?", "&"), 0, start)  # it is secret in a query string only
         return not text.endswith("[redacted:", 0, start)
 
+    def _pair(self, found: re.Match[str]) -> str:
+        rule = self._known[found[3]]
+        if rule is None or is_marker(found[4]) or _is_nothing(found[4].strip("b'\"[]")):
+            return found[0]
+        return f"{found[1]}'{marker(rule)}'"
+
+    def _tag(self, found: re.Match[str]) -> str:
+        rule = self._known[found[1]]
+        if rule is None or is_marker(found[2]) or _is_nothing(found[2].strip()):
+            return found[0]
+        return found[0][: found.start(2) - found.start()] + marker(rule)
+
+    def _encoded(self, found: re.Match[str]) -> str:
+        plain = found[0]
+        if "%" not in plain:
+            return plain
+        for _ in range(_LAYERS):
+            plain = unquote(plain)
+        if "%3" in plain or "%25" in plain:  # it has more layers than anybody writes
+            plain = plain.replace("%", "")
+        shown = self._look_once(plain, plain.encode("ascii", "ignore").translate(None, _SIEVED), bare=True)
+        return found[0] if shown == plain else marker(rule_in(shown) or "url")
+
     def _option(self, found: re.Match[str]) -> str:
         rule = self._known[found[1]]
         if rule is None or is_marker(found[2]):
@@ -285,7 +342,8 @@ def _value_at(text: str, at: int, rule: str, bare: bool) -> tuple[int, int] | No
     start = at + 1
     if _already.match(text, start):
         return None  # a marker, a comparison, a URL
-    quoted = _quoted.match(text, start) or _listed.match(text, start)
+    quoted = _block.match(text, start) or _braced.match(text, start)
+    quoted = quoted or _quoted.match(text, start) or _listed.match(text, start)
     if quoted is not None:
         index = quoted.lastindex or 0
         # The last group is the value, but for `\"`, whose first is the quote.
@@ -325,7 +383,11 @@ def _may_be_token(text: str) -> bool:
     """
     if "." in text or "//" in text or "--" in text:
         return True
-    return ("-" in text and _dashed(text) is not None) or ("_" in text and _underlined(text) is not None)
+    if ("-" in text and _dashed(text) is not None) or ("_" in text and _underlined(text) is not None):
+        return True
+    if "'" in text and ("('" in text or "(b'" in text or "'-" in text or _quotes_of_drivers(text) is not None):
+        return True
+    return "</" in text or "%3" in text or "%25" in text
 
 
 def _basic_marker(found: re.Match[str]) -> str:
