@@ -96,6 +96,7 @@ class HttpOperation(Operation):
     streamed = Rarely(False)  # True where the reply went out in more than one piece
     exception = Rarely[str | None](None)  # class name of an exception that left the application or became its 500
     aborted = Rarely(False)  # True where the reply was cut short after its status was sent
+    upgraded = Rarely(False)  # True where it became a WebSocket: as on ASGI, that is no request to count
     first_byte_seconds = Rarely[float | None](None)  # to a streamed reply's first byte; None for all others
     totals = Rarely[Totals | None](None)  # what its own queries and AI calls add up to; None where it made none
 

@@ -5,7 +5,7 @@ Prove what is Flask's alone: the contract suite has what it shares with the othe
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from flask import Blueprint, Flask, abort, copy_current_request_context, got_request_exception
+from flask import Blueprint, Flask, Response, abort, copy_current_request_context, got_request_exception
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import create_environ, run_wsgi_app
 from werkzeug.wrappers import Request as PlainRequest
@@ -264,3 +264,30 @@ def test_several_threads_ask_another_application(runtime, sink):
     obskit.instrument(app).test_client().get("/asks")
 
     assert seen_by(sink) == [("/asks", 200, None)]
+
+
+@pytest.mark.parametrize("stops", [True, False], ids=["gunicorn", "Flask's server"])
+def test_a_websocket_is_no_request(sink, stops):
+    """
+    flask-sock answers when all has been said: with an exception on gunicorn, with an empty reply on Flask's server.
+    """
+
+    class WebSocketResponse(Response):
+        def __call__(self, *args):
+            if stops:
+                raise StopIteration
+            return super().__call__(*args)
+
+    app = Flask("shop")
+    app.add_url_rule("/ws", view_func=WebSocketResponse)
+    with isolated_runtime(sinks=[sink]) as runtime:
+        client = obskit.instrument(app).test_client()
+        try:
+            client.get("/ws", headers={"Upgrade": "websocket"}, buffered=True)
+        except StopIteration:
+            assert stops
+        lines = [line for line in runtime.lines if line["message"] == "request"]
+        counted = runtime.value("http_requests_total", method="GET", endpoint="/ws", status="200")
+
+    [operation] = sink.operations
+    assert (lines, counted, operation.upgraded, operation.exception) == ([], None, True, None)

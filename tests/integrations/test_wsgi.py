@@ -283,3 +283,79 @@ def test_pieces_that_are_counted_while_they_are_sent(kind):
         sent = [(piece, len(body), sum(len(counted) for counted in body)) for piece in body]
 
     assert sent == [(b"hello", 2, 11), (b" world", 2, 11)]
+
+
+UPGRADE = Request("/", headers=(("Upgrade", "WebSocket"), ("Connection", "Upgrade")))
+
+
+def talk(app, request):
+    """
+    Serve as a server that hands its socket to the application; give what was recorded of it, and what is in progress.
+    """
+    with isolated_runtime(strict=False) as runtime:
+        try:
+            body = obskit.instrument(app)(environ_of(request), lambda status, headers, exc_info=None: None)
+            list(body)
+            body.close()
+        except StopIteration:
+            pass
+        page = runtime.value("http_requests_in_progress", method="GET") or 0.0
+        lines = [(line["status"], line.get("exception")) for line in runtime.lines if line["message"] == "request"]
+        return lines, page, runtime.value("http_exceptions_total", endpoint="<unmatched>", exception="StopIteration")
+
+
+def takes_over(environ, start_response):
+    return []
+
+
+def takes_over_and_stops(environ, start_response):
+    raise StopIteration
+
+
+def switches(environ, start_response):
+    start_response("101 Switching Protocols", [("Upgrade", "websocket")])
+    return []
+
+
+def answers(environ, start_response):
+    start_response("200 OK", [])
+    return [b"ok"]
+
+
+def breaks(environ, start_response):
+    raise LookupError
+
+
+@pytest.mark.parametrize("app", [takes_over, takes_over_and_stops, switches])
+def test_a_websocket_is_no_request(app):
+    """
+    A connection that became a WebSocket is none, whatever ends it: no line, no count, nothing in progress.
+    """
+    assert ([], 0.0, None) == talk(app, UPGRADE)
+
+
+@pytest.mark.parametrize(
+    ("app", "request_", "lines"),
+    [
+        (answers, UPGRADE, [(200, None)]),
+        (takes_over, ROOT, [(500, None)]),
+        (takes_over_and_stops, ROOT, [(500, {"type": "StopIteration"})]),
+    ],
+)
+def test_a_header_alone_hides_nothing(app, request_, lines):
+    """
+    Who asks for a WebSocket and gets a page is a request, and who asks for none and gets nothing is a failed one.
+    """
+    assert lines == talk(app, request_)[0]
+
+
+def test_a_request_that_asks_for_a_websocket_and_fails():
+    """
+    An exception is one, also where a WebSocket was asked for.
+    """
+    sink = RecordingSink()
+    with isolated_runtime(sinks=[sink]), pytest.raises(LookupError):
+        obskit.instrument(breaks)(environ_of(UPGRADE), lambda status, headers, exc_info=None: None)
+
+    [operation] = sink.operations
+    assert (500, "LookupError", False) == (operation.status, operation.exception, operation.upgraded)

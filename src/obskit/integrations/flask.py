@@ -170,8 +170,9 @@ def _telling(process: Callable[[Response], Response], front: ObskitMiddleware) -
                 if piece.__class__ is bytes:
                     op.whole = len(piece)
                     return response
-        except ValueError:
-            pass  # it has several pieces, or none
+        except ValueError:  # it has several pieces, or none
+            if type(response).__name__ == "WebSocketResponse":  # flask-sock's, once all has been said
+                op.upgraded = True
         except Exception:
             _tell(op, response)
         op.whole = None

@@ -56,10 +56,10 @@ class WsgiOperation(_http.ServedOperation):
         Give the endpoint as soon as routing is over.
         """
         if self.endpoint is UNMATCHED:
-            if self.rare is not None and self.inner is not None:
-                _http.locate(self, _bridged, self)
-            else:
+            if self.rare is None or self.inner is None:
                 _http.locate(self, self._front.route, self.environ)
+            else:
+                _http.locate(self, _bridged, self)
         return self.endpoint
 
     @property
@@ -172,6 +172,12 @@ class WsgiOperation(_http.ServedOperation):
             self.first_byte_seconds = None
         _plan.end(self, at)
 
+    def _took_over(self) -> bool:
+        """
+        Tell whether the application has taken the connection for a WebSocket: it was asked to, and started no reply.
+        """
+        return self.status == 101 or (not self.status and (self.header("upgrade") or "").lower() == "websocket")
+
     @property
     def declared_size(self) -> int:
         """
@@ -183,14 +189,18 @@ class WsgiOperation(_http.ServedOperation):
         """
         End after the last piece; an application that never started its reply gets the server's 500.
         """
-        self.status = self.status or 500
+        if self.status < 200:
+            self.upgraded = self.upgraded or self._took_over()
+            self.status = self.status or (101 if self.upgraded else 500)
         self.end()
 
     def left(self, at: float | None = None) -> None:
         """
         End because nobody asks for the rest: the server has closed the reply, or dropped it at a moment passed.
         """
-        if not self.status:
+        if self._took_over():
+            self.upgraded, self.status = True, 101
+        elif not self.status:
             self.status = 499
         elif self.method != "HEAD" and self._declared != 0:
             self.aborted = True
@@ -202,6 +212,10 @@ class WsgiOperation(_http.ServedOperation):
         """
         _http.mark(error, self)
         if self.ended:
+            return
+        if isinstance(error, StopIteration) and (self.upgraded or self._took_over()):
+            self.upgraded, self.status = True, 101  # how libraries tell gunicorn that the connection is theirs
+            self.end()
             return
         self.locate()
         if self.endpoint is UNMATCHED:
@@ -424,7 +438,7 @@ class _Frameworks:
     """
 
     def __init__(self) -> None:
-        self._modules = 0
+        self._seen = 0
         self._found: list[Any] = []
         self._watched: set[str] = set()
 
@@ -439,13 +453,13 @@ class _Frameworks:
                 found.watch()
                 if hasattr(found, "route_of"):
                     self._found.append(found)
-        self._modules = len(sys.modules)
+        self._seen = len(_modules)
 
     def route_of(self, environ: Environ) -> _http.Found:
         """
         Tell the route, where one of them knows it.
         """
-        if len(sys.modules) != self._modules:
+        if len(_modules) != self._seen:
             self.watch()
         for framework in self._found:
             found: _http.Found = framework.route_of(environ)
@@ -460,6 +474,7 @@ class _Frameworks:
         return next(filter(None, (framework.route_of_error(error) for framework in self._found)), None)
 
 
+_modules = sys.modules
 _frameworks = _Frameworks()
 
 

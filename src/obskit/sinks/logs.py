@@ -172,7 +172,12 @@ class LogSink:
                     shown = path.encode()
                 else:
                     shown = _escaped(shown_path(path, op.query if with_query else "", redactor))
-                state = seconds > slow_seconds if op.rare is None or op.exception is None else _FAILED
+                if op.rare is None:
+                    state: int = seconds > slow_seconds
+                elif op.upgraded:
+                    return
+                else:
+                    state = seconds > slow_seconds if op.exception is None else _FAILED
                 whole = templates[state, op.method, op.endpoint, op.status] % (
                     day_and_time,
                     (now - second) * 1e6,
@@ -221,6 +226,8 @@ class LogSink:
         fields_of = self._fields()
 
         def finish(op: HttpOperation) -> None:
+            if op.upgraded:
+                return
             failed = op.status >= 500 or op.exception is not None
             level = "ERROR" if failed else "WARNING" if op.duration_seconds > slow_seconds else "INFO"
             if NUMBERS[level] < threshold:

@@ -202,11 +202,14 @@ class MetricsSink:
         def finish(op: HttpOperation) -> None:
             try:
                 discard(op)
+                is_plain = op.rare is None
+                if not is_plain and op.upgraded:
+                    return
                 times = waiting[op.method, op.endpoint, op.status]
                 times.append(op.duration_seconds)
                 if len(times) > most:
                     times.settle()
-                if op.rare is not None:
+                if not is_plain:
                     rest(op)
             except Exception as error:
                 failed("metrics", error)
@@ -220,6 +223,9 @@ class MetricsSink:
                     lock, values = begun[op.method]
                     with lock:
                         values[0] -= 1.0
+                is_plain = op.rare is None
+                if not is_plain and op.upgraded:
+                    return
                 seconds = op.duration_seconds
                 lock, values = cells[op.method, op.endpoint, op.status]
                 index = bisect_left(edges, seconds)
@@ -227,7 +233,7 @@ class MetricsSink:
                     values[index] += 1.0
                     values[1] += seconds
                     values[0] += 1.0  # other processes read it: see `metrics/reader.py`
-                if op.rare is not None:
+                if not is_plain:
                     rest(op)
             except Exception as error:
                 failed("metrics", error)
@@ -281,6 +287,8 @@ class MetricsSink:
         def with_sizes(finish: Step) -> Step:
             def finish_with_sizes(op: HttpOperation) -> None:
                 finish(op)
+                if op.rare is not None and op.upgraded:
+                    return
                 try:
                     declared = op.header("content-length") or "0"
                     request.cell((op.method, op.endpoint)).observe(int(declared) if declared.isdecimal() else 0)
