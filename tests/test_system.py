@@ -3,6 +3,7 @@ The machine's figures: whose limits count, what a window is, and what is left ou
 """
 
 import os
+import sqlite3
 import time
 from types import SimpleNamespace
 
@@ -250,7 +251,7 @@ def test_a_containers_limit_is_the_total():
     """
     sampler = Sampler(Limited())
 
-    assert {"used_bytes": 100, "total_bytes": 1000} == sampler.memory()
+    assert {"used_bytes": 100, "available_bytes": 900, "total_bytes": 1000} == sampler.memory()
 
 
 def test_what_is_not_told_is_left_out(monkeypatch):
@@ -302,3 +303,36 @@ def test_a_scrape_waits_for_nothing(monkeypatch):
         found = system.snapshot()
 
     assert "process" in found
+
+
+def test_a_database_file_is_as_large_as_its_log_too(tmp_path):
+    """
+    What a SQLite database takes is its file and its write-ahead log; that of a file that is not there stays out.
+    """
+    path = tmp_path / "app.db"
+    db = sqlite3.connect(path)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("CREATE TABLE plants (name)")
+    db.commit()
+    sizes = [os.path.getsize(name) for name in (path, f"{path}-wal")]
+    with isolated_runtime(disk_paths={"database": str(path), "nowhere": str(tmp_path / "none")}) as isolated:
+        shown = isolated.value("system_disk_usage_bytes", path="database")
+        found = system.snapshot()["disks"]
+    db.close()
+
+    assert min(sizes) > 0
+    assert (float(sum(sizes)), {"database": {"used_bytes": sum(sizes)}}) == (shown, found)
+
+
+def test_a_snapshot_tells_version_uptime_and_what_is_free():
+    """
+    The application's version, for how long the process has run, and available memory and free space are in it.
+    """
+    with isolated_runtime(version="1.2"):
+        found = system.snapshot()
+    after = system.snapshot()
+
+    assert ("1.2", False) == (found["version"], "version" in after)
+    assert found["process"]["uptime_seconds"] > 0
+    assert 0 < found["memory"]["available_bytes"] < found["memory"]["total_bytes"]
+    assert 0 < found["disks"]["/"]["free_bytes"] < found["disks"]["/"]["total_bytes"]

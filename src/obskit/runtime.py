@@ -24,6 +24,7 @@ from obskit.operation import Event, HttpOperation, Operation
 from obskit.recorder import Sink, Step, recorder
 from obskit.settings import Settings, shown
 from obskit.sigterm import sigterm
+from obskit.system import sampler
 from obskit.web.routes import Routes
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ class Runtime:
         settings = self.settings
         pricing.use(settings.prices)
         keeper.bind(settings)
+        sampler.version = settings.version
         if settings.request_hook is not None:
             self._sinks.append(_Hook(settings.request_hook))
         from obskit.db.watch import QueryWatch
@@ -207,6 +209,7 @@ class Runtime:
             ("runtime", lambda: recorder.bind(())),
             ("ai", keeper.unbind),
             ("ai", lambda: pricing.use({})),
+            ("system", lambda: setattr(sampler, "version", None)),
             ("ai", limits.clear),
             ("health", health.unbind),
             ("metrics", self._leave_metrics),

@@ -166,6 +166,7 @@ class Sampler:
         self._limits = limits
         self._clock = clock
         self.disk_paths: Mapping[str, str] = {"/": "/"}
+        self.version: str | None = None  # of the application, as `configure()` was told
         self.start_over()
 
     def start_over(self) -> None:
@@ -218,17 +219,17 @@ class Sampler:
 
     def memory(self) -> dict[str, int] | None:
         """
-        Give bytes used and in total: of the container where it is limited, else of the machine.
+        Give bytes used, available and in total: of the container where it is limited, else of the machine.
         """
         limit = self.limits.memory()
         import psutil
 
         machine = _told(psutil.virtual_memory)
         if limit is not None and (machine is None or limit[1] < machine.total):
-            return {"used_bytes": limit[0], "total_bytes": limit[1]}
+            return _memory(limit[0], limit[1])
         if machine is None:
             return None
-        return {"used_bytes": machine.total - machine.available, "total_bytes": machine.total}
+        return _memory(machine.total - machine.available, machine.total)
 
     def swap(self) -> dict[str, int] | None:
         """
@@ -241,7 +242,8 @@ class Sampler:
 
     def disks(self) -> dict[str, dict[str, int]]:
         """
-        Give bytes used, and in total for directories, by the labels of `disk_paths`. What is not there is left out.
+        Give bytes used, and free and in total for directories, by the labels of `disk_paths`. What is not there is
+        left out. The size of a SQLite file is that of its write-ahead log too.
         """
         from shutil import disk_usage
 
@@ -250,9 +252,10 @@ class Sampler:
             try:
                 if os.path.isdir(path):
                     volume = disk_usage(path)
-                    found[label] = {"used_bytes": volume.used, "total_bytes": volume.total}
+                    figures = {"used_bytes": volume.used, "free_bytes": volume.free, "total_bytes": volume.total}
+                    found[label] = figures
                 else:
-                    found[label] = {"used_bytes": os.path.getsize(path)}
+                    found[label] = {"used_bytes": os.path.getsize(path) + _size(f"{path}-wal")}
             except OSError:
                 continue
         return found
@@ -297,6 +300,7 @@ class Sampler:
 
         it = psutil.Process()
         read: dict[str, Callable[[], Any]] = {
+            "uptime_seconds": lambda: max(0.0, time.time() - it.create_time()),
             "cpu_seconds": lambda: sum(it.cpu_times()[:2]),
             "resident_bytes": lambda: it.memory_info().rss,
             "threads": it.num_threads,
@@ -306,6 +310,17 @@ class Sampler:
         with it.oneshot():
             found = {name: _told(ask) for name, ask in read.items()}
         return {name: figure for name, figure in found.items() if figure is not None}
+
+
+def _memory(used: int, total: int) -> dict[str, int]:
+    return {"used_bytes": used, "available_bytes": max(0, total - used), "total_bytes": total}
+
+
+def _size(path: str) -> int:
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return 0
 
 
 def gc_collections() -> int:
@@ -328,13 +343,14 @@ at_fork(after_in_child=sampler.start_over)
 
 def snapshot() -> dict[str, Any]:
     """
-    Give all figures as data: `cpu_percent`, `memory`, `swap`, `disks`, `load`, `network_errors`, `process`.
+    Give all figures as data: `version`, `cpu_percent`, `memory`, `swap`, `disks`, `load`, `network_errors`, `process`.
 
     Bytes and seconds are named so; percent is from 0 to 100. What the platform does not tell is not among them, and
     neither is `cpu_percent` with the first call, which has nothing to compare with. Takes less than 2 ms, and waits
     for nothing.
     """
     found = {
+        "version": sampler.version,
         "cpu_percent": _told(sampler.cpu_percent),
         "cpu_limit": _told(lambda: sampler.limits.cpus()),
         "memory": _told(sampler.memory),

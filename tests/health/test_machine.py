@@ -3,6 +3,7 @@ Ready-made checks of what the process stands on, of services, keys, jobs and cer
 """
 
 import asyncio
+import json
 import os
 import threading
 import time
@@ -14,6 +15,8 @@ import pytest
 from obskit import health, system
 from obskit.errors import HealthCheckError
 from obskit.health.loops import TICK, lag
+from obskit.testing import isolated_runtime
+from obskit.web.replies import Request
 
 
 def found(outcome):
@@ -277,4 +280,53 @@ def test_the_snapshot():
     assert {"memory", "disks", "process"} <= first.keys()
     assert 0 < first["memory"]["used_bytes"] < first["memory"]["total_bytes"]
     assert 0 < first["disks"]["/"]["used_bytes"] < first["disks"]["/"]["total_bytes"]
-    assert {"cpu_seconds", "resident_bytes", "threads", "open_fds", "gc_collections"} == first["process"].keys()
+    assert {"cpu_seconds", "resident_bytes", "threads", "open_fds", "gc_collections", "uptime_seconds"} == first[
+        "process"
+    ].keys()
+
+
+def test_processors_memory_and_a_disk_are_one_component():
+    """
+    One check has three figures, and its reason names those that are elevated, with their limits.
+    """
+    calm = health.system(cpu=(None, None), memory=(100, None), disk=(100, None))()
+    busy = health.system(cpu=None, memory=(0, None), disk=(0, 0))()
+
+    assert ("pass", None) == (calm.status, calm.reason)
+    assert {"memory_percent", "disk_percent"} == calm.details.keys() - {"cpu_percent"}
+    assert {"memory_percent", "disk_percent"} == busy.details.keys()
+    assert "fail" == busy.status
+    assert busy.reason.startswith("memory, percent, is ")
+    assert "; disk, percent, is " in busy.reason
+    assert busy.reason.endswith("limit 0")
+
+
+@pytest.mark.parametrize("limits", [75, (75,), (75, 90, 95), (75, "90"), (-1, None), (75, 101)])
+@pytest.mark.parametrize("name", ["cpu", "memory", "disk"])
+def test_limits_that_cannot_be(name, limits):
+    """
+    Two percents, from 0 to 100.
+    """
+    with pytest.raises(HealthCheckError, match=f"system\\({name}="):
+        health.system(**{name: limits})
+
+
+def test_details_tell_version_and_uptime():
+    """
+    The detailed body says which version runs, and for how long, in both of its forms, to whom may know.
+    """
+    headers = {"authorization": "Bearer s3same"}
+    with isolated_runtime(version="1.2", details_token="s3same") as isolated:
+        answer = isolated.runtime.routes.answer
+
+        def asked(accept, headers):
+            request = Request("GET", "/health/detailed", "", {**headers, "accept": accept}.get, "192.0.2.1")
+            return json.loads(answer(request).body)
+
+        own, draft = asked("application/json", headers), asked("application/health+json", headers)
+        stranger = asked("application/json", {})
+
+    assert ("1.2", "1.2") == (own["version"], draft["releaseId"])
+    assert own["uptime_s"] > 0
+    assert draft["checks"]["uptime"][0]["observedValue"] > 0
+    assert {"status", "timestamp"} == stranger.keys()

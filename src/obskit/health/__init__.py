@@ -18,7 +18,7 @@ from obskit.health.declared import READY, declare
 from obskit.health.jobs import Heartbeat
 from obskit.health.jobs import heartbeat as _heartbeat
 from obskit.health.loops import event_loop
-from obskit.health.machine import cpu, disk, file_descriptors, load, memory, storage, threads
+from obskit.health.machine import cpu, disk, file_descriptors, load, memory, storage, system, threads
 from obskit.health.network import certificate, http
 from obskit.health.outcome import Outcome, failed, passed, skipped, warned
 from obskit.health.providers import ai_provider
@@ -52,6 +52,7 @@ __all__ = [
     "sqlalchemy",
     "sqlite",
     "storage",
+    "system",
     "threads",
     "warned",
 ]

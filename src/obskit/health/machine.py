@@ -12,9 +12,10 @@ import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
-from obskit.health.outcome import Outcome, failed, limited, passed, warned
+from obskit.errors import HealthCheckError
+from obskit.health.outcome import Outcome, failed, limited, passed, warned, worst
 from obskit.system import sampler
 
 WARN_PERCENT = 80.0
@@ -41,6 +42,14 @@ class Figure:
         if figure is None:
             return passed(note=NOT_TOLD)
         return limited(round(figure, 2), self.warn, self.fail, self.what, **details)
+
+
+def uptime_seconds() -> float | None:
+    """
+    Tell for how long this process has run, in seconds; None where the platform does not tell.
+    """
+    found = sampler.process().get("uptime_seconds")
+    return None if found is None else round(found, 1)
 
 
 def disk(
@@ -98,6 +107,72 @@ def _memory() -> tuple[float | None, dict[str, Any]]:
         return None, {}
     percent = 100 * found["used_bytes"] / found["total_bytes"]
     return percent, {"used_percent": round(percent, 2), **found}
+
+
+Limits: TypeAlias = tuple[float | None, float | None]
+
+
+def system(
+    *,
+    cpu: Limits | None = (75.0, None),
+    memory: Limits | None = (WARN_PERCENT, FAIL_PERCENT),
+    disk: Limits | None = (WARN_PERCENT, FAIL_PERCENT),
+    path: str | os.PathLike[str] = "/",
+) -> System:
+    """
+    Check processors, memory and a disk as one component, with one reason that names what is elevated.
+
+    Args:
+        cpu, memory, disk: From which percent on it is a warning, and a failure; None in place of one: never, and in
+            place of both: that figure is left out. A busy processor is no failure unless you say so.
+        path: A file or directory on the disk.
+    """
+    given = {"cpu": cpu, "memory": memory, "disk": disk}
+    for name, limits in given.items():
+        if limits is not None and not _are_limits(limits):
+            raise HealthCheckError(f"system({name}={limits!r}): expected two percents, such as (75, 90), or None")
+    return System(cpu, memory, disk, os.fspath(path))
+
+
+def _are_limits(limits: Any) -> bool:
+    return (
+        isinstance(limits, tuple)
+        and len(limits) == 2
+        and all(limit is None or (isinstance(limit, (int, float)) and 0 <= limit <= 100) for limit in limits)
+    )
+
+
+@dataclass(frozen=True)
+class System:
+    """
+    Be the check of processors, memory and a disk together.
+    """
+
+    cpu: Limits | None
+    memory: Limits | None
+    disk: Limits | None
+    path: str = field(repr=False)
+
+    def __call__(self) -> Outcome:
+        asked: dict[str, tuple[Limits | None, Callable[[], float | None]]] = {
+            "cpu": (self.cpu, lambda: _cpu()[0]),
+            "memory": (self.memory, lambda: _memory()[0]),
+            "disk": (self.disk, lambda: float(_disk(self.path)["used_percent"])),
+        }
+        found: list[Outcome] = []
+        details: dict[str, Any] = {}
+        for name, (limits, read) in asked.items():
+            if limits is None:
+                continue
+            try:
+                percent = read()
+            except Exception:  # as psutil says in several ways that a platform refuses
+                percent = None
+            if percent is not None:
+                details[f"{name}_percent"] = round(percent, 2)
+                found.append(limited(round(percent, 2), *limits, f"{name}, percent,"))
+        reasons = [outcome.reason for outcome in found if outcome.reason]
+        return Outcome(worst(*(outcome.status for outcome in found)), "; ".join(reasons) or None, details)
 
 
 def cpu(*, warn_percent: float = WARN_PERCENT, fail_percent: float | None = None) -> Figure:

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from obskit.health.declared import GROUPS, STARTUP
+from obskit.health.machine import uptime_seconds
 from obskit.health.outcome import Status
 from obskit.health.registry import registry
 from obskit.health.runs import Answer, Check, Run
@@ -108,7 +109,7 @@ class HealthRoutes:
             return Reply(code, headers, b'{"status":"%b","timestamp":"%b"}' % (status.encode(), now.encode()))
         whole = request.path == f"{self._prefix}/{_DETAILED}"
         shown = registry.members(STARTUP) if group == STARTUP else checks
-        body = self._draft(status, shown) if chosen == HEALTH_JSON else self._own(status, now, shown, whole)
+        body = self._draft(status, shown, whole) if chosen == HEALTH_JSON else self._own(status, now, shown, whole)
         return Reply(code, headers, orjson.dumps(body, default=str, option=orjson.OPT_NON_STR_KEYS))
 
     def _now(self) -> str:
@@ -141,6 +142,9 @@ class HealthRoutes:
         for check in checks:
             body["checks"][check.declared.name] = _shown(check, recorder.clock(), self._redactor)
         if whole:
+            if self._settings.version:
+                body["version"] = self._settings.version
+            body["uptime_s"] = uptime_seconds()
             body["transitions"] = [
                 {
                     "component": it.component,
@@ -153,7 +157,7 @@ class HealthRoutes:
             ]
         return body
 
-    def _draft(self, status: Status, checks: Iterable[Check]) -> dict[str, Any]:
+    def _draft(self, status: Status, checks: Iterable[Check], whole: bool) -> dict[str, Any]:
         """
         Write what draft-inadarei-api-health-check-06 has: checks are lists, keyed by component and measurement.
         """
@@ -161,6 +165,10 @@ class HealthRoutes:
         body: dict[str, Any] = {"status": status, "serviceId": settings.service, "checks": {}}
         if settings.version:
             body["releaseId"] = settings.version
+        if whole:
+            body["checks"]["uptime"] = [
+                {"componentType": "system", "observedValue": uptime_seconds(), "observedUnit": "s"}
+            ]
         for check in checks:
             shown, name = _shown(check, now, self._redactor), check.declared.name
             entry: dict[str, Any] = {"componentId": name, "status": shown["status"]}
