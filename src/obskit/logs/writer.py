@@ -120,7 +120,7 @@ class Writer:
         self.add = self._adder()
         self.sampler = self._sampler_of(settings)
         self.callsite = _add_callsite if settings.log_callsite else None
-        self.ahead = [time.time() - time.perf_counter()]
+        self.ahead = [_ahead()]
         self._targets: list[Target] = []
         try:
             self._open(settings)
@@ -333,7 +333,7 @@ class Writer:
             second, stamp = moment
             if not second <= now < second + 1:
                 second, stamp = moment = _stamped(now)
-                ahead[0] = time.time() - time.perf_counter()
+                ahead[0] = _ahead()
             try:
                 own = dumps(body, opened, OPTIONS)
             except UNSAYABLE:
@@ -414,6 +414,14 @@ class _Both:
 
     def at(self, level: int) -> Target:
         return self
+
+
+def _ahead() -> float:
+    """
+    Tell by how many seconds the clock of records is ahead of that of operations; rather too many than too few.
+    """
+    running = time.perf_counter()
+    return time.time() - running
 
 
 def _stamped(now: float) -> tuple[int, bytes]:
