@@ -10,7 +10,7 @@ CONSTRAINTS := -c requirements/constraints.txt
 
 # An interpreter that was asked for is the only one tried.
 ifeq ($(origin PYTHON),file)
-PYTHONS := $(PYTHON) python3.13 python3.12 python3.11
+PYTHONS := $(PYTHON) python3.14 python3.13 python3.12 python3.11
 else
 PYTHONS := $(PYTHON)
 endif
@@ -50,7 +50,7 @@ demo: $(DEMO_VENV)/.stamp
 	$(DEMO_VENV)/bin/python examples/demo.py $(ARGS)
 
 clean:
-	rm -rf .venv .venv-* build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* .python-* build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find bench docs examples scripts src tests -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 $(VENV)/.stamp: $(REQUIREMENTS)
