@@ -2,7 +2,9 @@
 What a finaliser ends is only noted there: when it is ended, in what order, where, and how long it took.
 """
 
+import sqlite3
 import threading
+from wsgiref.util import setup_testing_defaults
 
 import pytest
 
@@ -178,6 +180,30 @@ def test_an_ending_has_no_part_in_the_request_that_drains(runtime, sink):
     current.reset(token)
 
     assert seen == ["other"]
+
+
+def test_a_requests_totals_have_what_it_dropped(runtime, clock):
+    """
+    A query whose cursor a request drops with rows left is on its line, and nobody else's.
+    """
+    obskit.instrument_sqlite3()
+    db = sqlite3.connect(":memory:")
+    db.create_function("wait", 0, lambda: clock.advance(2))
+
+    def served(environ, start_response):
+        if environ["PATH_INFO"] == "/asks":
+            db.execute("select wait() union all select 1")
+        start_response("200 OK", [])
+        return [b""]
+
+    app = obskit.instrument(served)
+    for path in ("/asks", "/other"):
+        environ = {"PATH_INFO": path}
+        setup_testing_defaults(environ)
+        list(app(environ, lambda *start: None))
+    obskit.uninstrument_sqlite3()
+
+    assert [2000.0, None] == [line.get("db_ms") for line in runtime.lines if line["message"] == "request"]
 
 
 def test_what_has_ended_by_itself_is_left_alone(runtime, sink):
