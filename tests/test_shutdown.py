@@ -78,7 +78,9 @@ CALLS: dict[str, Callable[..., object]] = {
     "obskit.ai.budget": lambda call: call("stopped", usd=1.0, unknown_price="allow").status(),
     "obskit.ai.budgets": lambda call: call(),
     "obskit.ai.rate_limits": lambda call: call(),
+    "obskit.ai.record": lambda call: call(provider="p", model="m", seconds=0.1),
     "obskit.ai.report": lambda call: call().render(),
+    "obskit.db.record": lambda call: call(table="rows", operation="select", seconds=0.1),
     "obskit.db.slow_queries": lambda call: call(),
     "obskit.db.sqlite_doctor": None,  # needs no runtime
     "obskit.db.summarize": lambda call: call("select 1"),

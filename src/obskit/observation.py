@@ -204,6 +204,21 @@ def finish(op: Operation, error: BaseException | None, plan: Lifecycle) -> None:
     plan.end(op)
 
 
+def recorded(op: Operation, seconds: float, plan: Lifecycle) -> None:
+    """
+    Begin and end an operation that took so long and has just ended.
+
+    Raises:
+        ConfigurationError: The seconds are no time.
+    """
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not 0 <= seconds < float("inf"):
+        raise ConfigurationError(f"record(seconds={seconds!r}): expected seconds, 0 or more")
+    plan.begin(op)
+    now = recorder.clock()
+    op.started = now - seconds
+    plan.end(op, now)
+
+
 def decorated(function: Callable[P, R], new: Callable[[], Operation], plan: Lifecycle) -> Callable[P, R]:
     """
     Wrap a function, coroutine function, generator or asynchronous generator, and keep what it is.

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from obskit.ai.budgeting import Budget, BudgetStatus, budget, budgets
     from obskit.ai.kinds import Usage
     from obskit.ai.limits import RateLimit, rate_limits
+    from obskit.ai.observe import record
     from obskit.ai.pricing import Price, PriceData
     from obskit.ai.reporting import AiReport, CallGroup, FailedCall, Projection, Quantiles, report
 
@@ -31,6 +32,7 @@ _HOME = {
     "budget": "budgeting",
     "budgets": "budgeting",
     "rate_limits": "limits",
+    "record": "observe",
     "report": "reporting",
 }
 
@@ -50,6 +52,7 @@ __all__ = [
     "budget",
     "budgets",
     "rate_limits",
+    "record",
     "report",
 ]
 

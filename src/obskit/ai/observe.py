@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar
 
 from obskit.ai import pricing
@@ -18,7 +19,8 @@ from obskit.ai.operation import UNKNOWN, AiOperation
 from obskit.ai.usage import read
 from obskit.context import current
 from obskit.endings import drain, waiting
-from obskit.observation import Observation, block_around, kind_of, with_methods
+from obskit.errors import BudgetExceededError
+from obskit.observation import Observation, block_around, kind_of, recorded, with_methods
 from obskit.recorder import recorder
 
 P = ParamSpec("P")
@@ -272,3 +274,58 @@ def observe_ai(service: str = "", provider: str = UNKNOWN, model: str = UNKNOWN)
         BudgetExceededError: As the block begins: a budget refuses it.
     """
     return AiObservation(lambda: AiBlock(service, provider, model), _block_plan)
+
+
+class _RecordPlan:
+    """
+    Count a call that has been made already: no budget can refuse it any more.
+    """
+
+    def begin(self, block: AiBlock) -> None:
+        with suppress(BudgetExceededError):
+            _block_plan.begin(block)
+
+    def end(self, block: AiBlock, at: float | None = None) -> None:
+        _block_plan.end(block, at)
+
+
+def record(
+    *,
+    provider: str,
+    model: str,
+    seconds: float,
+    service: str = "",
+    input_tokens: int = 0,
+    output_tokens: int = 0,
+    cache_read_tokens: int = 0,
+    cache_write_tokens: int = 0,
+    reasoning_tokens: int = 0,
+    error: str | None = None,
+) -> None:
+    """
+    Count an AI call that has been timed elsewhere, such as one of another process. It has just ended.
+
+    It counts once, with the request that runs here, and is priced as any other; an `observe_ai` around it only
+    encloses it. A budget counts what it cost, while anything is left of it.
+
+    Args:
+        provider, model, service: The labels, as of `observe_ai()`.
+        seconds: How long it took, 0 or more.
+        input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens: What it used, by kind, as
+            `call.usage()` takes them; where all are 0, nothing is known of it.
+        error: The class of the exception that ended it; None: it succeeded.
+
+    Raises:
+        ConfigurationError: The seconds are no time.
+    """
+    block = AiBlock(service, provider, model)
+    if input_tokens or output_tokens or cache_read_tokens or cache_write_tokens or reasoning_tokens:
+        block.usage(
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            cache_read_tokens=cache_read_tokens,
+            cache_write_tokens=cache_write_tokens,
+            reasoning_tokens=reasoning_tokens,
+        )
+    block.error = error
+    recorded(block, seconds, _RecordPlan())

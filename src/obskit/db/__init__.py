@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from obskit.db.doctor import sqlite_doctor
+    from obskit.db.observe import record
     from obskit.db.report import SqliteReport
     from obskit.db.slow import SlowQuery, slow_queries
     from obskit.db.statement import Statement, summarize
@@ -17,12 +18,13 @@ _HOME = {
     "SlowQuery": "slow",
     "SqliteReport": "report",
     "Statement": "statement",
+    "record": "observe",
     "slow_queries": "slow",
     "sqlite_doctor": "doctor",
     "summarize": "statement",
 }
 
-__all__ = ["SlowQuery", "SqliteReport", "Statement", "slow_queries", "sqlite_doctor", "summarize"]
+__all__ = ["SlowQuery", "SqliteReport", "Statement", "record", "slow_queries", "sqlite_doctor", "summarize"]
 
 
 def __getattr__(name: str) -> Any:

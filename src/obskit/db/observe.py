@@ -15,7 +15,7 @@ from obskit.db.operation import DbOperation
 from obskit.db.source import Labels, Source
 from obskit.db.watch import limits, totals_of
 from obskit.endings import drain, end_later, waiting
-from obskit.observation import Observation, Unheard, block_around
+from obskit.observation import Observation, Unheard, block_around, recorded
 from obskit.operation import Operation
 from obskit.recorder import nothing, recorder
 
@@ -220,3 +220,31 @@ def observe_db(table: str, operation: str, system: str = UNKNOWN_SYSTEM) -> Obse
     """
     verb = operation.lower()
     return Observation(lambda: DbBlock(system, table, verb), _block_plan)
+
+
+def record(
+    *,
+    table: str,
+    operation: str,
+    seconds: float,
+    system: str = UNKNOWN_SYSTEM,
+    rows: int | None = None,
+    error: str | None = None,
+) -> None:
+    """
+    Count a query that has been timed elsewhere, such as by a driver that no hook knows. It has just ended.
+
+    It counts once, with the request that runs here; an `observe_db` around it only encloses it.
+
+    Args:
+        table, operation, system: The labels, as of `observe_db()`.
+        seconds: How long it took, 0 or more.
+        rows: How many rows it changed or gave; None where that is not known.
+        error: The class of the exception that ended it; None: it succeeded.
+
+    Raises:
+        ConfigurationError: The seconds are no time.
+    """
+    block = DbBlock(system, table, operation.lower())
+    block.rows, block.error = rows, error
+    recorded(block, seconds, _block_plan)
