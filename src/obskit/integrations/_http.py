@@ -78,7 +78,7 @@ class ServedOperation(HttpOperation):
         else:
             method, path, query = carrier["method"], carrier["path"], str(carrier.get("query_string", b""), "latin-1")
             host = next((str(value, "latin-1") for name, value in carrier["headers"] if name == b"host"), None)
-        mine = self.raw_method, self.path, self.query, self.header("host")
+        mine = self.raw_method, self.whole_path, self.query, self.header("host")
         return mine == (method, path, query, host)
 
     def below(self, mounted: str) -> str:
@@ -86,6 +86,13 @@ class ServedOperation(HttpOperation):
         Give the part of a template that stands for where an application is mounted, by the whole prefix of its paths.
         """
         raise NotImplementedError
+
+    @property
+    def whole_path(self) -> str:
+        """
+        Read the path, with what the application is mounted at.
+        """
+        return self.path
 
     @property
     def trusts_traces(self) -> bool:

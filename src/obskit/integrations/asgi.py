@@ -339,7 +339,6 @@ class _Frameworks:
     """
 
     def __init__(self) -> None:
-        self.modules = 0
         self._watched: set[str] = set()
 
     def watch(self) -> None:
@@ -350,11 +349,9 @@ class _Frameworks:
             if library in sys.modules and library not in self._watched:
                 self._watched.add(library)
                 import_module(f"obskit.integrations.{integration}").watch()
-        self.modules = len(sys.modules)
 
 
 _DJANGO = "django.watched"
-_modules = sys.modules
 _frameworks = _Frameworks()
 
 
@@ -378,8 +375,6 @@ def framework_route(scope: Scope) -> str | None:
     """
     Ask Starlette or FastAPI where it has routed this request, whatever stands between it and the middleware.
     """
-    if len(_modules) != _frameworks.modules:
-        _frameworks.watch()
     router = scope.get("router")
     return None if router is None else _routes_of(type(router))(scope)  # type: ignore[arg-type]
 
@@ -494,6 +489,7 @@ class ObskitMiddleware(_http.Front[Application]):
         if scope["type"] != "lifespan":
             await self.app(scope, receive, send)
             return
+        _frameworks.watch()  # what the application needs has been imported by now
 
         async def send_and_drain(message: Message) -> None:
             if message["type"].startswith("lifespan.shutdown.") and (runtime := standing()) is not None:

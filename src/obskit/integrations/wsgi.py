@@ -74,7 +74,14 @@ class WsgiOperation(_http.ServedOperation):
         Give the part of a template that stands for where an application is mounted: inside of us, or before.
         """
         mounted = _http.text_of(mounted)
-        return _http.shown(mounted) if mounted and self.path.startswith(mounted) else self.prefix
+        return _http.shown(mounted) if mounted and self.whole_path.startswith(mounted) else self.prefix
+
+    @property
+    def whole_path(self) -> str:
+        """
+        Read the path, also where no sink asks for it.
+        """
+        return self.path if self._front.heads else _http.text_of(self.path)
 
     def header(self, name: str) -> str | None:
         """
@@ -115,7 +122,8 @@ class WsgiOperation(_http.ServedOperation):
                 self.status = _INVALID
             if self.rare is not None:
                 self.settle()
-        self.locate()
+        if self._front.asks or self.rare is not None:
+            self.locate()
         self._declared, mine = _NO_LENGTH, False
         headers = list(headers)  # ours: the application may give the same list again, or an iterator
         for name, value in headers:
@@ -438,13 +446,12 @@ class _Frameworks:
     """
 
     def __init__(self) -> None:
-        self._seen = 0
         self._found: list[Any] = []
         self._watched: set[str] = set()
 
-    def watch(self) -> None:
+    def watch(self) -> bool:
         """
-        Find the frameworks that have been imported.
+        Find the frameworks that have been imported; False where there is none to ask.
         """
         for library, integration in (("django.core.handlers.base", "django.watched"), ("flask.app", "flask")):
             if library in sys.modules and library not in self._watched:
@@ -453,14 +460,12 @@ class _Frameworks:
                 found.watch()
                 if hasattr(found, "route_of"):
                     self._found.append(found)
-        self._seen = len(_modules)
+        return bool(self._found)
 
     def route_of(self, environ: Environ) -> _http.Found:
         """
         Tell the route, where one of them knows it.
         """
-        if len(_modules) != self._seen:
-            self.watch()
         for framework in self._found:
             found: _http.Found = framework.route_of(environ)
             if found is not None:
@@ -474,7 +479,6 @@ class _Frameworks:
         return next(filter(None, (framework.route_of_error(error) for framework in self._found)), None)
 
 
-_modules = sys.modules
 _frameworks = _Frameworks()
 
 
@@ -500,12 +504,13 @@ class ObskitMiddleware(_http.Front[Application]):
         # Whether the framework's integration tells status, length, route and id, so that nothing need watch the start.
         self.told = False
         super().__init__(app, over_wsgi)
-        self.route = route or _frameworks.route_of
-        self.route_of_error = route_of_error or (_frameworks.route_of_error if route is None else _http.nothing)
+        self._asks_frameworks = route is None
+        self.asks = route is not None  # whether there is anything to ask for the route
+        if route is not None:
+            self.route, self.route_of_error = route, route_of_error or _http.nothing
         configure(**settings)
         follow(self)
-        if route is None:
-            _frameworks.watch()
+        self._watch()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """
@@ -531,8 +536,6 @@ class ObskitMiddleware(_http.Front[Application]):
         op.prefix = ""
         if environ.get("SCRIPT_NAME"):
             op.prefix, op.path = _http.shown(_http.text_of(environ["SCRIPT_NAME"])), environ["SCRIPT_NAME"] + path
-        if not op.path.isascii():
-            op.path = _http.text_of(op.path)
         op.endpoint = UNMATCHED
         op.status = op.bytes_sent = 0
         op.environ = environ
@@ -541,6 +544,8 @@ class ObskitMiddleware(_http.Front[Application]):
         if "wsgi.file_wrapper" in environ and not isinstance(environ["wsgi.file_wrapper"], type):
             environ["wsgi.file_wrapper"] = _FileWrapper(environ["wsgi.file_wrapper"])
         if self.heads:
+            if not op.path.isascii():
+                op.path = _http.text_of(op.path)
             op.client = environ.get("REMOTE_ADDR")
             op.agent = environ.get("HTTP_USER_AGENT")
             if self.trusted:
@@ -603,7 +608,15 @@ class ObskitMiddleware(_http.Front[Application]):
 
         return start
 
+    def _watch(self) -> None:
+        """
+        Ask the frameworks that have been imported by now, where nobody has said whom to ask.
+        """
+        if self._asks_frameworks and _frameworks.watch():
+            self.route, self.route_of_error, self.asks = _frameworks.route_of, _frameworks.route_of_error, True
+
     def _answer(self, environ: Environ, start_response: StartResponse, path: str) -> Iterable[bytes]:
+        self._watch()
         op = WsgiOperation()
         op.environ = environ
         client = _http.client_address(environ.get("REMOTE_ADDR"), environ.get("HTTP_X_FORWARDED_FOR"), self.trusted)

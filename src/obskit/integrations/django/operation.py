@@ -50,6 +50,13 @@ class DjangoOperation(WsgiOperation):
             _http.locate(self, import_module("obskit.integrations.asgi").framework_route, self._scope)
         return self.endpoint
 
+    @property
+    def whole_path(self) -> str:
+        """
+        Read the path, which Django has decoded.
+        """
+        return self.path
+
     def below(self, mounted: str) -> str:
         """
         Give the part of a template that stands for where Django is mounted; the deployment's prefix is none on ASGI.
