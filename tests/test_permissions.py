@@ -7,6 +7,7 @@ import json
 import os
 import re
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -48,14 +49,13 @@ def as_user(user, work):
 
 
 @pytest.fixture
-def open_folder(tmp_path):
+def open_folder():
     """
-    Give a folder in which every user may make files.
+    Give a folder in which every user may make files; pytest's own are closed to others, by one folder more under xdist.
     """
-    for folder in tmp_path.parents[:2]:
-        os.chmod(folder, 0o711)
-    os.chmod(tmp_path, 0o777)
-    return tmp_path
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o777)
+        yield Path(folder)
 
 
 def log_file(folder):
