@@ -149,3 +149,41 @@ def test_an_sdk_that_is_unhooked_in_the_middle_goes_on(openai, provider, sink):
 
     assert [(op.outcome, op.tokens and op.tokens.input) for op in sink.operations][:1] == [("success", 100)]
     assert len(sink.operations) == 1
+
+
+HOSTS = [
+    ("openai", "api.openai.com", "openai", None),
+    ("openai", "eu.api.openai.com", "openai", "eu"),
+    ("openai", "r.openai.azure.com", "azure.ai.openai", None),
+    ("openai", "r.openai.azure.us", "azure.ai.openai", None),
+    ("openai", "r.services.ai.azure.com", "azure.ai.openai", None),
+    ("openai", "notopenai.azure.com", "unknown", None),
+    ("openai", "openai.azure.com.evil.example", "unknown", None),
+    ("openai", "notapi.openai.com", "unknown", None),
+    ("openai", "us-central1-aiplatform.googleapis.com", "gcp.vertex_ai", "us-central1"),
+    ("openai", "notaiplatform.googleapis.com", "unknown", None),
+    ("openai", "bedrock-runtime.us-gov-west-1.amazonaws.com", "aws.bedrock", None),
+    ("openai", "bedrock-runtime.cn-north-1.amazonaws.com.cn", "aws.bedrock", None),
+    ("openai", "bedrock-mantle.us-east-1.api.aws", "aws.bedrock", None),
+    ("openai", "localhost", "unknown", None),
+    ("anthropic", "aiplatform.googleapis.com", "gcp.vertex_ai", None),
+    ("anthropic", "europe-west1-aiplatform.googleapis.com", "gcp.vertex_ai", "europe-west1"),
+    ("anthropic", "aiplatform.eu.rep.googleapis.com", "gcp.vertex_ai", "eu"),
+    ("anthropic", "aws-external-anthropic.us-east-1.api.aws", "anthropic", None),
+    ("anthropic", "r.services.ai.azure.com", "azure.ai.inference", None),
+    ("anthropic", "api.deepseek.com", "deepseek", None),
+    ("anthropic", "gateway.example", "anthropic", None),
+]
+
+
+@pytest.mark.parametrize(("name", "host", "provider", "region"), HOSTS)
+def test_a_host_tells_who_is_paid(name, host, provider, region):
+    """
+    Regions and sovereign clouds belong to their provider, and a host that only ends alike to nobody that is known.
+    """
+    from obskit.ai.hosts import region_of
+    from obskit.integrations import anthropic, openai
+
+    sdk = {"openai": openai.SDK, "anthropic": anthropic.SDK}[name]
+
+    assert (sdk.provider_of(host), region_of(host)) == (provider, region)

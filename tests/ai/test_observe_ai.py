@@ -144,3 +144,36 @@ def test_cost_reaches_the_route_and_the_line_of_the_request(runtime, sink):
     labels = {"service": "planogram", "provider": "acme", "model": "m-1"}
     assert (request.totals.ai_calls, request.totals.ai_cost_usd) == (2, pytest.approx(0.004))
     assert runtime.value("ai_cost_usd_total", endpoint="/plates/{plate}", **labels) == pytest.approx(0.004)
+
+
+GEMINI = {
+    "model_version": "gemini-2.5-flash",
+    "usage_metadata": {
+        **{"prompt_token_count": 20, "candidates_token_count": 9, "thoughts_token_count": 5, "total_token_count": 34},
+        **{"cached_content_token_count": None, "prompt_tokens_details": [{"modality": "TEXT", "token_count": 20}]},
+    },
+}
+
+
+@pytest.mark.parametrize("kind", ["json", "object"])
+def test_usage_of_google_genai_and_boto3_is_read(kind, runtime, sink):
+    """
+    A reply of google-genai, as an object or as JSON, and one of boto3's Converse, tell their usage, and whose they are.
+    """
+    usage = GEMINI["usage_metadata"]
+    objects = SimpleNamespace(
+        model_version="gemini-2.5-flash",
+        usage_metadata=SimpleNamespace(
+            **{**usage, "prompt_tokens_details": [SimpleNamespace(**usage["prompt_tokens_details"][0])]}
+        ),
+    )
+    with obskit.observe_ai(service="a") as call:
+        call.reply(GEMINI if kind == "json" else objects)
+    with obskit.observe_ai(service="b", model="amazon.nova-lite-v1:0") as call:
+        call.reply({"usage": {"inputTokens": 7, "outputTokens": 2, "totalTokens": 9}, "output": {"message": {}}})
+
+    found = [(op.provider, op.model, op.tokens.tokens()) for op in sink.operations]
+    assert found == [
+        ("gcp.gen_ai", "gemini-2.5-flash", (20, 0, 0, 14)),
+        ("aws.bedrock", "amazon.nova-lite-v1:0", (7, 0, 0, 2)),
+    ]

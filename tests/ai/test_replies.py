@@ -468,6 +468,23 @@ def test_a_poll_of_another_process_tells_what_was_used_and_is_no_call(gpt, scrip
     assert (found.total.calls, found.total.cost_usd, found.total.all_tokens) == (0, pytest.approx(0.01125), 2000)
 
 
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_background_response_that_told_by_itself_is_told_once(stream, gpt, script, runtime):
+    """
+    One that was done at once, or followed to its end, is not counted again where it is asked for.
+    """
+    done = response(TOLD, background=True)
+    script.reply = lambda path, asked: (
+        [{"type": "response.completed", "sequence_number": 1, "response": done}] if asked and stream else done
+    )
+    made = gpt.responses.create(model="gpt-5", input="x", background=True, stream=stream)
+    for _ in made if stream else ():
+        pass
+    gpt.responses.retrieve("resp_1")
+
+    assert (report(1).total.calls, report(1).total.cost_usd) == (1, pytest.approx(0.01125))
+
+
 def test_a_run_of_an_assistant_is_told_by_its_polls(gpt, script, runtime):
     """
     A run is a call, and its usage comes when it is over.

@@ -195,4 +195,16 @@ def take_seconds(found: Usage, usage: Mapped) -> None:
         found.messages = messages
 
 
+def teller_of(reply: Any) -> str | None:
+    """
+    Name the provider whose form a reply has, where no other has it.
+    """
+    whole = mapped(reply)
+    google = inside(whole, "usageMetadata") or inside(whole, "usage_metadata")
+    if google is not None and "input_tokens" not in google:
+        return "gcp.gen_ai"
+    usage = inside(whole, "usage")
+    return "aws.bedrock" if usage is not None and "inputTokens" in usage else None
+
+
 FORMS: tuple[Form, ...] = (_google, _bedrock, _cohere, _other_units)

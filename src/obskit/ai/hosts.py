@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 CLOUDS = {
     "amazonaws.com": "aws.bedrock",
     "amazonaws.com.cn": "aws.bedrock",
+    "amazonaws.eu": "aws.bedrock",
     "api.aws": "aws.bedrock",
     "aiplatform.googleapis.com": "gcp.vertex_ai",
     "rep.googleapis.com": "gcp.vertex_ai",
+    "s3nsapis.fr": "gcp.vertex_ai",
     "api.deepseek.com": "deepseek",
     "openrouter.ai": "openrouter",
     "api.minimax.io": "minimax",
@@ -44,6 +47,7 @@ def provider_of(host: str, known: Mapping[str, str]) -> str | None:
     return found or ("gcp.vertex_ai" if _vertex(host) else None)
 
 
+@lru_cache(256)
 def region_of(host: str) -> str | None:
     """
     Name the region of a host, of providers that may ask more for one; None where it is any, or not known.

@@ -48,12 +48,25 @@ class Later:
         if given_up is not None and given_up.held is not None:
             settle(given_up)
 
+    def told(self, call: AiOperation) -> None:
+        """
+        Note a call that has told by itself what it used: to ask for its reply again tells nothing new.
+        """
+        if isinstance(call.response_id, str):
+            with self._lock:
+                self._note(call.response_id)
+
+    def _note(self, name: str) -> None:
+        self._told[name] = None
+        if len(self._told) > MAX_TOLD:
+            self._told.popitem(last=False)
+
     def answers(self, poll: AiOperation) -> bool:
         """
         Tell whether this is the first that a reply, once it is there, is told; and give it the labels of its call.
         """
         name = poll.response_id
-        if poll.tokens is None or not isinstance(name, str):
+        if poll.tokens is None or poll.estimated or not isinstance(name, str):
             return False
         with self._lock:
             if name in self._told:
@@ -61,9 +74,7 @@ class Later:
             call = self._expected.pop(name, None)
             if call is None and not poll.is_background:
                 return False
-            self._told[name] = None
-            if len(self._told) > MAX_TOLD:
-                self._told.popitem(last=False)
+            self._note(name)
         poll.operation = "fetch_response"
         if call is not None:
             poll.service, poll.provider, poll.model = call.service, call.provider, call.model

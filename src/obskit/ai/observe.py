@@ -14,6 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from obskit.ai import pricing
 from obskit.ai.budgeting import keeper
+from obskit.ai.forms import teller_of
 from obskit.ai.kinds import Usage
 from obskit.ai.operation import UNKNOWN, AiOperation
 from obskit.ai.usage import read
@@ -76,7 +77,8 @@ class AiBlock(AiOperation):
 
     def reply(self, reply: object) -> None:
         """
-        Read the usage from a reply, or from an event of a stream, of either SDK's form; anything else is passed over.
+        Read the usage from a reply, or from an event of a stream, in the form of either SDK, of google-genai or boto3;
+        anything else is passed over.
         """
         try:
             found = read(reply, self.provider)
@@ -87,6 +89,8 @@ class AiBlock(AiOperation):
             self.tokens = found
             if self.model == UNKNOWN and found.model:
                 self.model = found.model
+            if self.provider == UNKNOWN:
+                self.provider = teller_of(reply) or UNKNOWN
 
 
 class _BlockPlan:
@@ -260,8 +264,8 @@ def observe_ai(service: str = "", provider: str = UNKNOWN, model: str = UNKNOWN)
     Works on functions, coroutine functions, generators and asynchronous generators, and keeps their signature; it is
     a context manager too. Where a hooked client makes the call, that call is counted, once, under these labels, and
     `usage()` and `fail()` have nothing to add. Elsewhere the function or block is, and its usage is read from what
-    the function returns, where it looks like a reply of Anthropic's or OpenAI's API (an object or a dict), or told by
-    `call.usage(...)`. A generator tells by `call.usage(...)` on the block alone.
+    the function returns, where it looks like a reply of Anthropic's, OpenAI's, Google's or Bedrock's API (an object or
+    a dict), or told by `call.usage(...)`. A generator tells by `call.usage(...)` on the block alone.
 
     A budget that blocks refuses the block as it begins, once nothing is left; see `obskit.ai.budget()`.
 

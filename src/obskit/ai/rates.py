@@ -322,7 +322,7 @@ def calculated(asked: str, model: str, requested: str, usage: Usage, at: float) 
         if not found.has_tier or _lacks_a_price(usage, found):
             return "no_price"
         whole = found.price(**units).total_price
-        times = _regional(asked, model, usage.geo)
+        times = regional(asked, model, usage.geo)
         if times is None:
             return "no_price"
         if times != 1:
@@ -375,7 +375,7 @@ def fees(provider: str, model: str, requested: str, usage: Usage, at: float) -> 
     return found if isinstance(found, float) else None
 
 
-def _regional(provider: str, model: str, geo: str | None) -> float | None:
+def regional(provider: str, model: str, geo: str | None) -> float | None:
     """
     Give the multiple of the list's price that a provider asks for a place; None where that is not known.
     """

@@ -222,8 +222,8 @@ class Call(AiOperation):
             self.error = self.error or failure
         self.finish_reason = finish_reason_of(body)
         self.response_id = body.get("id")
-        if not self.is_call:
-            self.is_background = bool(body.get("background")) or body.get("object") == "thread.run"
+        if body.get("background") or body.get("object") == "thread.run":
+            self.is_background = True
 
     def _take_usage(self, body: Any) -> None:
         """
@@ -346,7 +346,8 @@ class Call(AiOperation):
                 self.error = self.error or stream.failure
             if stream.reply is not None:
                 self.response_id = stream.reply.get("id")
-                self.is_background = bool(stream.reply.get("background"))
+                if stream.reply.get("background") or stream.reply.get("object") == "thread.run":
+                    self.is_background = True
             found = self._used(stream.reply) if stream.is_told else None
             if found is not None:
                 found.is_doubtful = found.is_doubtful or stream.is_doubtful
@@ -371,6 +372,8 @@ class Call(AiOperation):
         if self.is_call:
             if self.tokens is None and self.cost_usd is None and self.finish_reason in UNFINISHED:
                 later.expect(self)
+            elif self.is_background:
+                later.told(self)
             end(self, at)
         elif later.answers(self):
             plan.begin(self)

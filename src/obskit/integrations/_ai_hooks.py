@@ -12,6 +12,7 @@ from obskit.ai.budgeting import keeper
 from obskit.ai.hosts import region_of
 from obskit.ai.observe import plan, take_labels
 from obskit.ai.operation import UNKNOWN
+from obskit.ai.rates import regional
 from obskit.ai.sizes import size_of
 from obskit.ai.stream import Progress
 from obskit.ai.usage import image_model
@@ -72,7 +73,8 @@ def _note_price(call: Call, path: Any, provider: str, asked: Mapping[str, Any]) 
     """
     if provider in path.lists:
         call.paid = path.lists[provider], call.model if call.paid is None else call.paid[1]
-    if (region := region_of(call.host or "")) is not None:
+    region = region_of(call.host or "")
+    if region is not None and regional(provider, call.model, region) != 1:
         call.region = region
     if asked.get("tools") and (drawing := image_model(asked["tools"])) is not None:
         call.image_model = drawing

@@ -60,17 +60,21 @@ def is_call_of_others(span: Any, own_scope: str) -> bool:
     return OPERATION in attributes or _is_theirs(scope) is not None
 
 
+Hide = Callable[[dict[str, Any]], Mapping[str, Any]]  # gives attributes without what is secret
+
+
 class BorrowedSpan:
     """
     Add to a span that is not ours to end what only obskit knows. An SDK's own is current from its request on alone.
     """
 
-    __slots__ = ("_current_span", "span", "started_ns")
+    __slots__ = ("_current_span", "_hide", "span", "started_ns")
 
-    def __init__(self, span: Any, current_span: Callable[[], Any]) -> None:
+    def __init__(self, span: Any, current_span: Callable[[], Any], hide: Hide) -> None:
         self.span = span
         self.started_ns: int | None = None
         self._current_span = current_span
+        self._hide = hide
 
     def enter(self) -> None:
         """
@@ -89,12 +93,12 @@ class BorrowedSpan:
         if self.span is None:
             self.span = self._current_span()
 
-    def tell(self, op: AiOperation, hide: Callable[[dict[str, Any]], Mapping[str, Any]]) -> None:
+    def tell(self, op: AiOperation) -> None:
         """
         Add what is known by now, without secrets, before its owner ends it.
         """
         if self.span is not None and self.span.is_recording():
-            self.span.set_attributes(hide(own_attributes(op)))
+            self.span.set_attributes(self._hide(own_attributes(op)))
 
 
 def start_attributes(op: AiOperation) -> dict[str, Any]:

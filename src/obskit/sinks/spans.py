@@ -345,9 +345,9 @@ class SpanSink:
             context = api.get_current()
             outer = current_span(context)
             if op.has_own_span:
-                op.span = genai.BorrowedSpan(None, current_span)
+                op.span = genai.BorrowedSpan(None, current_span, hide)
             elif genai.is_call_of_others(outer, SCOPE):
-                op.span = genai.BorrowedSpan(outer, current_span)
+                op.span = genai.BorrowedSpan(outer, current_span, hide)
                 _take_ids(op, outer)
             else:
                 started = now_ns()
@@ -368,7 +368,7 @@ class SpanSink:
             if scope is None or scope.span is None or not scope.span.is_recording():
                 return
             if scope.started_ns is None:
-                scope.tell(op, hide)
+                scope.tell(op)
                 return
             try:
                 attributes = self._free_attributes(op, of_root=True)
