@@ -63,7 +63,8 @@ def instrument() -> None:
     ):
         if methods is not _PIPELINE or all(hasattr(owner, name) for name in methods):  # which are psycopg's own affair
             for name, around in methods.items():
-                _patches.put(owner, name, around)
+                if hasattr(owner, name) and not (name in _ITERATIONS and hasattr(owner, _ITERATIONS[name])):
+                    _patches.put(owner, name, around)
     for cursor in (psycopg.Cursor, psycopg.AsyncCursor):
         setattr(cursor, MARK, True)
     instrument_pools()
@@ -111,6 +112,10 @@ def _source_of(cursor: Any) -> Source:
     return source
 
 
+# Since psycopg 3.2; before that there were no templates, and each object has the method.
+_as_string: Callable[[Any, Any], str] = getattr(sql, "as_string", lambda query, cursor: query.as_string(cursor))
+
+
 def _text_of(query: Any, cursor: Any) -> Any:
     """
     Make a string of psycopg's own objects; what it cannot make one of is psycopg's to refuse.
@@ -118,7 +123,7 @@ def _text_of(query: Any, cursor: Any) -> Any:
     if isinstance(query, (str, bytes)):
         return query
     try:
-        return sql.as_string(query, cursor)
+        return _as_string(query, cursor)
     except Exception:
         return None
 
@@ -681,6 +686,50 @@ def _fetching_async(original: Around) -> Around:
     return fetch
 
 
+def _iterating(original: Around) -> Around:
+    def __iter__(self: Any) -> Iterator[Any]:
+        held = _open.get(self)
+        if held is None:
+            yield from original(self)
+            return
+        rows = original(self)
+        while True:
+            started = plan.clock()
+            try:
+                row = next(rows)
+            except BaseException as error:
+                _broke(self, held.op, started, error)
+                if isinstance(error, StopIteration):
+                    return
+                raise
+            held.op.duration_seconds += plan.clock() - started
+            held.op.rows = (held.op.rows or 0) + 1
+            yield row
+
+    return __iter__
+
+
+def _iterating_async(original: Around) -> Around:
+    async def __aiter__(self: Any) -> AsyncIterator[Any]:
+        held, rows = _open.get(self), original(self)
+        while True:
+            started = plan.clock()
+            try:
+                row = await anext(rows)
+            except BaseException as error:
+                if held is not None:
+                    _broke(self, held.op, started, error)
+                if isinstance(error, StopAsyncIteration):
+                    return
+                raise
+            if held is not None:
+                held.op.duration_seconds += plan.clock() - started
+                held.op.rows = (held.op.rows or 0) + 1
+            yield row
+
+    return __aiter__
+
+
 def _fetched(cursor: Any, op: DbOperation, started: float, result: Any, method: str) -> None:
     op.duration_seconds += plan.clock() - started
     if method != "close":
@@ -817,12 +866,16 @@ _ASYNC = {
     "stream": _stream_async,
     "copy": _copy_async,
 }
+# Before psycopg 3.3 the rows of a server-side cursor came from a generator, in place of the method on the right.
+_ITERATIONS = {"__iter__": "__next__", "__aiter__": "__anext__"}
 _PIPELINE = {"_process_results": _process_results, "_fetch_gen": _fetch_gen, "_exit": _exit}
 _SERVER = {
     "execute": _declare,
+    "__iter__": _iterating,
     **dict.fromkeys(("fetchone", "fetchmany", "fetchall", "__next__", "close"), _fetching),
 }
 _ASYNC_SERVER = {
     "execute": _declare_async,
+    "__aiter__": _iterating_async,
     **dict.fromkeys(("fetchone", "fetchmany", "fetchall", "__anext__", "close"), _fetching_async),
 }

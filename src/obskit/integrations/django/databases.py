@@ -61,10 +61,10 @@ def instrument() -> None:
         _patches.put(CursorWrapper, name, around)
     _patches.put(BaseDatabaseWrapper, "close_if_health_check_failed", _unheard)
     connection_created.connect(_connected, dispatch_uid="obskit")
-    for database in connections.all(initialized_only=True):
-        _connected(None, database)
     if not _uses_postgresql():
         return  # psycopg takes its time to import
+    for database in connections.all(initialized_only=True):
+        _connected(None, database)
     try:
         import psycopg as _  # noqa: F401  # before its integration, which `auto` turns on when this is imported
 
