@@ -153,6 +153,13 @@ class Runtime:
         page: tuple[list[tuple[str, str]], bytes] = self._store.page(self.registry, accept, names, packed)
         return page
 
+    @property
+    def counts_alone(self) -> bool:
+        """
+        Tell whether the metrics page shows this process alone, as far as is known by its first scrape.
+        """
+        return self._store is not None and self._store.is_of_one_process
+
     def register(self) -> None:
         """
         Join the registry, once every family is known.

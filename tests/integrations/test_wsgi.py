@@ -359,3 +359,18 @@ def test_a_request_that_asks_for_a_websocket_and_fails():
 
     [operation] = sink.operations
     assert (500, "LookupError", False) == (operation.status, operation.exception, operation.upgraded)
+
+
+@pytest.mark.parametrize(("several", "shared", "told"), [(True, False, 1), (True, True, 0), (False, False, 0)])
+def test_processes_that_are_not_known(several, shared, told, tmp_path):
+    """
+    Where a server says that it runs several processes, and each counts for itself, a scrape warns, and the next not.
+    """
+    sink = RecordingSink()
+    with isolated_runtime(sinks=[sink], **({"metrics_dir": str(tmp_path / "figures")} if shared else {})):
+        app = obskit.instrument(answers)
+        for _ in range(2):
+            environ = environ_of(Request("/metrics")) | {"wsgi.multiprocess": several}
+            app(environ, lambda status, headers, exc_info=None: None)
+
+    assert told == [event.name for event in sink.events].count("metrics.alone")

@@ -7,6 +7,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
+from mmap import mmap
 from typing import Any, TypeAlias
 
 from obskit.context import current
@@ -15,9 +16,9 @@ from obskit.integrations import _http
 from obskit.integrations._http import ID_HEADER, ID_HEADER_LOWER, MARK
 from obskit.integrations._server_timing import over_wsgi
 from obskit.integrations._start import configure
-from obskit.operation import METHOD_LABELS, UNMATCHED, HttpOperation
+from obskit.operation import METHOD_LABELS, UNMATCHED, Event, HttpOperation
 from obskit.recorder import recorder
-from obskit.runtime import Runtime, follow
+from obskit.runtime import Runtime, follow, standing
 from obskit.web.routes import Request, status_line
 
 Environ: TypeAlias = dict[str, Any]
@@ -30,6 +31,10 @@ RouteOfError: TypeAlias = Callable[[BaseException], _http.Found]
 _plan = recorder.plan(HttpOperation)
 _current, _enter, _leave = current.get, current.set, current.reset
 _INVALID = -1
+_ALONE = (
+    "the server runs several processes that obskit does not know for one server's workers: each counts for itself, and "
+    "/metrics shows the one that answers. Name a directory that they share with metrics_dir='/run/shop'"
+)
 _NO_LENGTH = -1
 
 
@@ -504,6 +509,7 @@ class ObskitMiddleware(_http.Front[Application]):
         # Whether the framework's integration tells status, length, route and id, so that nothing need watch the start.
         self.told = False
         super().__init__(app, over_wsgi)
+        self._has_told = mmap(-1, 1)  # seen by all processes that are forked from this one
         self._asks_frameworks = route is None
         self.asks = route is not None  # whether there is anything to ask for the route
         if route is not None:
@@ -621,8 +627,20 @@ class ObskitMiddleware(_http.Front[Application]):
         op.environ = environ
         client = _http.client_address(environ.get("REMOTE_ADDR"), environ.get("HTTP_X_FORWARDED_FOR"), self.trusted)
         reply = self.routes.answer(Request(environ["REQUEST_METHOD"], path, op.query, op.header, client))
+        if environ.get("wsgi.multiprocess"):
+            self._tell_of_processes()
         start_response(status_line(reply.status), reply.headers)
         return [reply.body]
+
+    def _tell_of_processes(self) -> None:
+        """
+        Warn, once for all processes that were forked from this one, where each of them counts for itself.
+        """
+        runtime = standing()
+        if runtime is None or not runtime.counts_alone or self._has_told[0]:
+            return
+        self._has_told[0] = 1
+        recorder.emit(Event("metrics.alone", "WARNING", _ALONE))
 
 
 def instrument(app: Application, runtime: Runtime) -> ObskitMiddleware:

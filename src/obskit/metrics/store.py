@@ -220,6 +220,13 @@ class MetricStore:
             for section in self.sections():
                 yield section.metric()
 
+    @property
+    def is_of_one_process(self) -> bool:
+        """
+        Tell whether the figures are this process's alone, and nothing has failed that would say so.
+        """
+        return self._workers.is_settled and not self._workers.are_shared and not self._workers.degraded
+
     def page(
         self, registry: CollectorRegistry, accept: str, names: frozenset[str] | None, packed: bool
     ) -> tuple[list[tuple[str, str]], bytes]:
