@@ -71,7 +71,6 @@ def _tokens(*patterns: tuple[str, str]) -> tuple[tuple[str, re.Pattern[str]], ..
 
 # What it may not stand behind is what it is made of: so no part of a long word is gone through for each `eyJ` in it.
 _WITH_J = _tokens(("jwt", r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{5,}(?:\.{1,2}[A-Za-z0-9_-]+){1,4}"))
-_quotes_of_drivers = re.compile("entry '|near '|value is ").search
 _WITH_I = _tokens(("aws", r"A[KS]IA[A-Z0-9]{16}"), ("google", r"AIza[\w-]{35}"))
 _WITH_UNDERLINE = _tokens(
     ("github", r"gh[pousr]_\w{20,}|github_pat_\w{20,}"),
@@ -385,9 +384,11 @@ def _may_be_token(text: str) -> bool:
         return True
     if ("-" in text and _dashed(text) is not None) or ("_" in text and _underlined(text) is not None):
         return True
-    if "'" in text and ("('" in text or "(b'" in text or "'-" in text or _quotes_of_drivers(text) is not None):
-        return True
-    return "</" in text or "%3" in text or "%25" in text
+    if "'" in text and (
+        "('" in text or "(b'" in text or "'-" in text or "y '" in text or "r '" in text or "s (" in text
+    ):
+        return True  # a pair, an option, what a driver says: `Duplicate entry 'x'`, `near 'x'`, `value is (x)`
+    return "</" in text or ("%" in text and ("%3" in text or "%25" in text))
 
 
 def _basic_marker(found: re.Match[str]) -> str:
