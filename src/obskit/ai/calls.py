@@ -16,11 +16,13 @@ from obskit.ai.operation import AiOperation
 from obskit.endings import drain
 from obskit.forks import at_fork
 from obskit.recorder import recorder
+from obskit.redaction.redactor import Redactor
 
 # With the names, at most about 14 MB, reached after as many calls; an application that makes none pays nothing.
 MAX_CALLS = 100_000
 MAX_NAMES = 10_000  # label sets, feature and user included
 MAX_LENGTH = 100  # characters of a name
+_redactor = Redactor()
 OTHER = "_OTHER"
 _NOTHING: dict[str, Any] = {}
 
@@ -132,7 +134,7 @@ class Calls:
         """
         Find room for names: of their own, else without feature and user, else with those who have none either.
         """
-        key = tuple(name[:MAX_LENGTH] for name in key)
+        key = tuple(_redactor.short(name, MAX_LENGTH) for name in key)
         for names in (key, (*key[:4], OTHER, OTHER, *key[6:]), (OTHER,) * 6 + ("",) * 3):
             found = self._found.get(names)
             if found is not None:

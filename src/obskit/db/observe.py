@@ -15,9 +15,11 @@ from obskit.db.operation import DbOperation
 from obskit.db.source import Labels, Source
 from obskit.db.watch import limits, totals_of
 from obskit.endings import drain, end_later, waiting
+from obskit.kept import Kept
 from obskit.observation import Observation, Unheard, block_around, recorded
 from obskit.operation import Operation
 from obskit.recorder import nothing, recorder
+from obskit.redaction.redactor import Redactor
 
 UNKNOWN_SYSTEM = "unknown"
 plan = recorder.plan(DbOperation)
@@ -205,6 +207,10 @@ def _take_labels(op: DbOperation, parent: Operation) -> None:
         op.parent = op.parent.parent
 
 
+# Names that a block is given: they go to labels and lines, and are looked at once.
+_shown = Kept(Redactor().text)
+
+
 def observe_db(table: str, operation: str, system: str = UNKNOWN_SYSTEM) -> Observation:
     """
     Time a function or a block that makes a known query: `@observe_db(table="devices", operation="select")`.
@@ -218,7 +224,7 @@ def observe_db(table: str, operation: str, system: str = UNKNOWN_SYSTEM) -> Obse
         operation: The label `operation`, put in lower case; an empty string leaves it to the hook.
         system: The label `system`; the hook's own where it is left out.
     """
-    verb = operation.lower()
+    table, verb, system = _shown[table], _shown[operation].lower(), _shown[system]
     return Observation(lambda: DbBlock(system, table, verb), _block_plan)
 
 
@@ -245,6 +251,6 @@ def record(
     Raises:
         ConfigurationError: The seconds are no time.
     """
-    block = DbBlock(system, table, operation.lower())
+    block = DbBlock(_shown[system], _shown[table], _shown[operation].lower())
     block.rows, block.error = rows, error
     recorded(block, seconds, _block_plan)

@@ -16,6 +16,7 @@ from obskit.logs.writer import ID_OF_REQUEST
 from obskit.operation import UNMATCHED, Event, HttpOperation
 from obskit.rarely import Rarely
 from obskit.recorder import recorder
+from obskit.redaction.redactor import Redactor
 from obskit.runtime import Runtime, standing
 from obskit.settings import Network, Settings
 from obskit.web.routes import Routes, is_in
@@ -44,7 +45,7 @@ def identify(op: ServedOperation, trust: bool) -> None:
     if trust:
         for name in ACCEPTED_HEADERS:
             given = op.header(name)
-            if given is not None and context.valid_id(given):
+            if given is not None and context.valid_id(given) and (_is_made(given) or _hide(given) is given):
                 op.correlation_id = given
                 return
         if op.trace_id is not None:
@@ -182,6 +183,11 @@ def shown(prefix: str) -> str:
 MAX_PREFIXES = 100
 MAX_PREFIX = 200
 _prefixes: set[str] = set()
+
+
+# What programs make for ids is no secret; what else is well formed may be a token that somebody put there.
+_is_made = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE).fullmatch
+_hide = Redactor().text
 
 
 def mark(error: BaseException, op: HttpOperation) -> None:

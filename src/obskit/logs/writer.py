@@ -263,7 +263,7 @@ class Writer:
         """
         Add a caller's field, whatever its name and its value are; what it holds shares the room of the line.
         """
-        name = key if type(key) is str else as_text(key)
+        name = self.redactor.text(key if type(key) is str else as_text(key))
         while name in self.reserved:
             name = f"extra_{name}"
         rule = self.redactor.secret(name)

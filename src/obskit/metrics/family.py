@@ -22,6 +22,7 @@ from obskit.metrics.cells import CounterCell, GaugeCell, Guard, HistogramCell, M
 from obskit.observation import kind_of, with_methods
 from obskit.operation import OVERFLOW
 from obskit.recorder import recorder
+from obskit.redaction.redactor import Redactor
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,6 +32,7 @@ Labels = tuple[str, ...]
 
 # Longer values are cut: a label is a name, and Prometheus keeps each value in memory for every series.
 MAX_LABEL_LENGTH = 256
+_redactor = Redactor()
 
 _families: weakref.WeakSet[Family[Any]] = weakref.WeakSet()
 
@@ -459,9 +461,10 @@ class CountedHistogram(Histogram):
 
 def label_text(value: object) -> str:
     """
-    Cut a label's value, and replace what UTF-8 cannot say: the names of odd files and variables hold surrogates.
+    Cut a label's value, hide what looks like a secret, and replace what UTF-8 cannot say: the names of odd files and
+    variables hold surrogates.
     """
-    text = str(value)[:MAX_LABEL_LENGTH]
+    text = _redactor.short(str(value), MAX_LABEL_LENGTH)
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 

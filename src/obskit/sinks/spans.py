@@ -327,7 +327,7 @@ class SpanSink:
         def finish(op: DbOperation) -> None:
             started = now_ns() - int((clock() - op.started) * 1e9)
             attributes = self._free_attributes(op)
-            attributes.update(_query_attributes(op))
+            attributes.update(_query_attributes(op, names))
             span = tracer.start_span(names[_query_name(op)], op.began_in, client, attributes, start_time=started)
             _take_ids(op, span)
             if op.error is not None:
@@ -468,7 +468,7 @@ def _query_name(op: DbOperation) -> str:
     return f"{op.operation} {op.table}".strip() or op.system
 
 
-def _query_attributes(op: DbOperation) -> dict[str, Any]:
+def _query_attributes(op: DbOperation, names: Mapping[str, str]) -> dict[str, Any]:
     """
     Tell what a hook knows of the statement, and as operation and collection only what the application has said: the
     conventions want nothing there that was read out of a statement.
@@ -476,13 +476,13 @@ def _query_attributes(op: DbOperation) -> dict[str, Any]:
     labels, statement = op.labels, op.statement
     found: dict[str, Any] = {}
     if op.system != "unknown":
-        found["db.system.name"] = op.system
+        found["db.system.name"] = names[op.system]
     if op.source is not None:
         found.update(op.source.attributes, **found)
     if labels.given and op.operation:
-        found["db.operation.name"] = op.operation
+        found["db.operation.name"] = names[op.operation]
     if labels.given and op.table:
-        found["db.collection.name"] = op.table
+        found["db.collection.name"] = names[op.table]
     if statement.summary:
         found["db.query.summary"] = statement.summary
         found["db.query.text"] = statement.text

@@ -1,0 +1,178 @@
+"""
+Whatever leaves the process shows no secret: one list of all ways out, and secrets planted wherever others write.
+"""
+
+import ast
+import io
+import json
+from pathlib import Path
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+import obskit
+from obskit import ai, health
+from obskit.redaction.cutting import SPARE
+from obskit.testing import isolated_runtime
+
+PACKAGE = Path(obskit.__file__).parent
+# What puts something out, and where: each module here is gone through by the test below, or says why it need not be.
+CALLS = frozenset(
+    [
+        *("write", "writelines", "write_text", "write_bytes", "print", "sendall", "Reply", "handle", "warn"),
+        *("set_attributes", "set_attribute", "update_name", "start_span", "record_exception"),
+    ]
+)
+WAYS_OUT = {
+    "lines": {"logs/writer.py", "logs/stream.py", "logs/queued.py", "logs/files.py", "logs/records.py"},
+    "spans": {"sinks/spans.py", "sinks/genai.py"},
+    "health": {"web/health.py"},
+    "metrics": {"web/routes.py"},
+}
+EXCUSED = {
+    **dict.fromkeys(
+        ("integrations/_uncaught.py", "integrations/flask.py", "integrations/logging.py"),
+        "hands a record on to its loggers, whose handlers write the lines",
+    ),
+    **dict.fromkeys(("metrics/directory.py", "metrics/places.py"), "writes figures, and pages' labels"),
+    **dict.fromkeys(("metrics/declare.py", "settings.py"), "warns of what the application's own code names"),
+    **dict.fromkeys(("ai/budgeting.py", "ai/ledger.py"), "writes figures under the names of budgets"),
+    "db/doctor.py": "prints on the command line what its user asked of his own file",
+    "health/machine.py": "writes and removes a file of its own, to see whether it can",
+}
+
+
+def _ways_out() -> set[str]:
+    found = set()
+    for path in PACKAGE.rglob("*.py"):
+        calls = (node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
+        if CALLS & {getattr(call, "attr", getattr(call, "id", "")) for call in calls}:
+            found.add(path.relative_to(PACKAGE).as_posix())
+    return found
+
+
+def test_every_way_out_is_in_the_list():
+    """
+    A module that writes, answers or describes a span is one of the ways out, or says why it shows nothing of others'.
+    """
+    assert _ways_out() == {*EXCUSED, *(module for modules in WAYS_OUT.values() for module in modules)}
+
+
+SECRET = "Tr0ub4dor-X9zQ"
+GITHUB = "ghp" + "_" + "16C7e42F292c6912E7710c838347Ae178B4a"
+JWT = ".".join(["eyJ" + "hbGciOiJIUzI1NiJ9", "eyJ" + "zdWIiOiI0MiJ9", "abc_DEF-123"])
+CARD = "4111 1111 1111 1111"
+# What is planted, and what must not be seen of it.
+PLANTED = {
+    "a token": (GITHUB, GITHUB),
+    "a JWT": (JWT, JWT),
+    "a password": (f"?password={SECRET}", SECRET),
+    "a URL": (f"redis://u:{SECRET}@cache:6379/0", SECRET),
+    "a header": (f"Authorization: Bearer {SECRET}", SECRET),
+    "a card": (CARD, CARD),
+    "a driver's detail": (f"duplicate key\nDETAIL:  Key (a)=({SECRET}) already exists.", SECRET),
+}
+
+
+class Lines(io.StringIO):
+    """
+    Keep lines where none is cut for a pipe.
+    """
+
+
+def _seen(planted: str, **settings: object) -> dict[str, str]:
+    """
+    Plant a secret in every field that a client, a driver or the application controls; give what is seen of it by ways.
+    """
+    exporter, lines = InMemorySpanExporter(), Lines()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    log = obskit.get_logger("shop.ways")
+    in_header = planted.replace("\n", "\\n")
+    environ = {
+        "REQUEST_METHOD": in_header,
+        "PATH_INFO": f"/a/{planted}",
+        "QUERY_STRING": f"page=2&a={in_header.replace(' ', '+')}",
+        "HTTP_USER_AGENT": in_header,
+        "HTTP_HOST": in_header,
+        "HTTP_X_FORWARDED_FOR": in_header,
+        "HTTP_X_REQUEST_ID": in_header,
+        "HTTP_TRACEPARENT": in_header,
+        "REMOTE_ADDR": "127.0.0.1",
+        "wsgi.url_scheme": "http",
+    }
+
+    def check() -> None:
+        raise ConnectionError(planted)
+
+    def serve(environ, start_response):
+        obskit.set_route(f"/a/{planted}")
+        obskit.bind(bound=planted, inside=[{"a": (planted,)}], **{planted: 1})
+        log.warning(planted, text=planted, error=ValueError(planted), headers=[("a", planted)], **{planted: 2})
+        log.warning("%s and %s", planted, {"a": planted})
+        try:
+            raise ValueError(planted)
+        except ValueError:
+            log.exception("failed", stack_info=True)
+        with obskit.observe(f"job {planted}") as op:
+            op.fail(planted)
+        with obskit.observe_db(table=planted, operation=planted, system=planted) as query:
+            query.fail(planted)
+        with obskit.observe_ai(planted, provider=planted, model=planted) as call:
+            call.fail(planted)
+        obskit.counter("planted", "A figure.", ["name"]).inc(name=planted)
+        start_response("200 OK", [("Content-Length", "2")])
+        return [b"ok"]
+
+    with isolated_runtime(
+        tracing=provider, log_stream=lines, log_query_string=True, slow_query_ms=0, expose_details="always", **settings
+    ):
+        health.add("planted", check, background=False)
+        app = obskit.instrument(serve)
+        for path in (None, "/health/detailed", "/metrics"):
+            asked = {**environ} if path is None else {**environ, "REQUEST_METHOD": "GET", "PATH_INFO": path}
+            reply = app(asked, lambda status, headers, exc_info=None: None)
+            body = b"".join(reply).decode()
+            if path is not None:
+                lines.write(f"\n{path}\n{body}")
+            getattr(reply, "close", lambda: None)()
+        report = str(ai.report())
+    provider.shutdown()
+    text = lines.getvalue()
+    logged, _, rest = text.partition("\n/health/detailed\n")
+    body, _, page = rest.partition("\n/metrics\n")
+    described = [[span.name, *span.attributes.items()] for span in exporter.get_finished_spans()]
+    return {"lines": logged, "spans": json.dumps(described), "health": body, "metrics": page, "report": report}
+
+
+def _shows(text: str, secret: str) -> bool:
+    plain = text.replace("\\n", "\n")
+    return any(secret[start : start + 6] in plain for start in range(len(secret) - 5))
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+@pytest.mark.parametrize(("planted", "secret"), PLANTED.values(), ids=PLANTED)
+def test_no_way_out_shows_a_secret(planted, secret, log_format):
+    """
+    No six characters of a secret are in a line, a span, a health check, on the metrics page or in a report.
+    """
+    seen = _seen(planted, log_format=log_format)
+
+    assert [] == [way for way, text in seen.items() if _shows(text, secret)]
+    assert [] == [way for way, text in seen.items() if not text]
+
+
+@pytest.mark.parametrize("limit", [64, 256, 500, 2048])
+@pytest.mark.parametrize("beyond", [0, SPARE])
+def test_no_cut_of_any_way_out_shows_a_secret(limit, beyond):
+    """
+    Wherever a cut goes through a secret, none of the ways out shows its beginning.
+    """
+    planted, secret = f"redis://u:{SECRET}@cache:6379/0", SECRET
+    for offset in range(10, len(planted), 12):
+        text = f"{'x' * (limit + beyond - offset - 1)} {planted} {'and more ' * 1_000}"
+        seen = _seen(text)
+
+        assert [] == [way for way, text in seen.items() if _shows(text, secret)]
