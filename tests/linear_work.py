@@ -96,12 +96,21 @@ def is_suspect(work: Work, driven: Driven) -> bool:
 
 def slow(what: str, work: Work, texts: Iterable[Driven]) -> Slow | None:
     """
-    Give the first text on which the work grows faster than the text does.
+    Give the first text on which the work grows faster than the text does, each time that it is looked at.
     """
     for driven in texts:
-        if is_suspect(work, driven) and (found := ratio(work, driven)) >= MOST:
+        if is_suspect(work, driven) and (found := _least_ratio(work, driven)) >= MOST:
             return Slow(what, driven, found)
     return None
+
+
+def _least_ratio(work: Work, driven: Driven) -> float:
+    # Another process may have the machine to itself for the longer text; not every time.
+    least = ratio(work, driven)
+    for _ in range(2):
+        if least >= MOST:
+            least = min(least, ratio(work, driven))
+    return least
 
 
 # Patterns
