@@ -17,6 +17,7 @@ from obskit.testing import isolated_runtime
 
 # Caches of `functools` that no client writes the keys of, and what the keys are.
 KEYS_ARE_OURS = {
+    "obskit.ai.hosts": "hosts of the SDK clients that the application makes",
     "obskit.ai.limits": "moments in a provider's headers, cut to a date's length",
     "obskit.ai.ledger": "nothing",
     "obskit.ai.rates": "nothing",
