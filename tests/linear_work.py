@@ -150,7 +150,7 @@ def patterns_of(modules: Iterable[ModuleType], package: str) -> dict[tuple[Any, 
             found[thing.pattern, thing.flags] = thing
         elif _is_followed(thing, package):
             ahead += gc.get_referents(thing)
-    return found
+    return dict(sorted(found.items(), key=lambda item: (str(item[0][0]), item[0][1])))  # the same in every process
 
 
 def _is_followed(thing: Any, package: str) -> bool:
