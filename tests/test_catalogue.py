@@ -26,6 +26,7 @@ from obskit.db.repeats import N_PLUS_ONE
 from obskit.errors import BudgetExceededError, MetricNameError
 from obskit.health.loops import lag
 from obskit.health.operation import CheckOperation
+from obskit.metrics import declare
 from obskit.observation import FunctionOperation
 from obskit.operation import Event, HttpOperation
 from obskit.rarely import Rarely
@@ -148,7 +149,9 @@ async def scraped(registry):
 
 
 @pytest.fixture
-def page(tmp_path, told):
+def page(tmp_path, told, monkeypatch):
+    for name in list(declare.declared):  # by tests before this one
+        monkeypatch.delitem(declare.declared, name)
     folder, pool = tmp_path / "workers", Pool()
     pools.add(pool, "plants", lambda pool: Size(1, 2, 5))
     with isolated_runtime(namespace="shop", size_metrics=True, max_label_sets=5, metrics_dir=str(folder)) as isolated:
