@@ -23,6 +23,7 @@ class Progress:
         characters: Of output, for an estimate.
         is_told: True once the usage is final.
         is_done: True once the provider has said that this is all.
+        is_left: True while the provider may have more to say, where the SDK lets that be seen.
         is_doubtful: True where what was told later was less than what had been told before.
         failure: The provider's name for what ended it, where that came as an event.
         choices: How many answers there will be.
@@ -31,13 +32,13 @@ class Progress:
 
     __slots__ = (
         *("characters", "choices", "chunks", "failure", "finish_reason", "finished", "is_done", "is_doubtful"),
-        *("is_told", "reply"),
+        *("is_left", "is_told", "reply"),
     )
 
     def __init__(self, choices: int = 1) -> None:
         self.reply: dict[str, Any] | None = None
         self.characters = self.chunks = 0
-        self.is_told = self.is_done = self.is_doubtful = False
+        self.is_told = self.is_done = self.is_doubtful = self.is_left = False
         self.failure: str | None = None
         self.finish_reason: str | None = None
         self.choices = choices

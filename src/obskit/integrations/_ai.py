@@ -268,6 +268,8 @@ class Call(AiOperation):
         if stream is None:
             self.finish()
             return
+        if stream.is_left:  # of its own accord an SDK stops at the mark `[DONE]` alone
+            stream.end()
         if not stream.is_done:
             self.error = stream.failure or "truncated"
             self.aborted = "truncated" if stream.failure is None else "error"

@@ -23,7 +23,6 @@ from obskit.observation import enter, leave
 from obskit.recorder import recorder
 
 _LEFT_OUT = ("NotGiven", "Omit")  # classes of the SDKs' own, in place of an argument
-DONE = "[DONE]"
 SMALL_BYTES = 20_000  # a request that is smaller is taken for text
 
 
@@ -274,7 +273,8 @@ def _async_process_response(sdk: Sdk, original: Callable[..., Any]) -> Callable[
 
 
 def _process_data(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
-    def process(self: Any, /, *, data: Any, cast_to: Any, response: Any) -> Any:
+    # The SDK's own parameters, to the letter: a chunk of a stream does not pay for a call between.
+    def process(self: Any, *, data: Any, cast_to: Any, response: Any) -> Any:
         try:
             handle = response.extensions.get(KEY)
             if handle is not None:
@@ -298,13 +298,12 @@ def _call_of(holder: Any) -> Call | None:
 def _events(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
     def iter_events(self: Any) -> Any:
         call = _call_of(self)
-        if call is None or call.stream is None:
-            yield from original(self)
-            return
-        for event in original(self):
-            if event.data == DONE:
-                call.stream.end()
-            yield event
+        stream = None if call is None else call.stream
+        if stream is not None:
+            stream.is_left = True
+        yield from original(self)
+        if stream is not None:
+            stream.is_left = False
 
     return iter_events
 
@@ -313,11 +312,13 @@ def _async_events(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
     async def iter_events(self: Any) -> Any:
         call, events = _call_of(self), original(self)
         stream = None if call is None else call.stream
+        if stream is not None:
+            stream.is_left = True
         try:
             async for event in events:
-                if stream is not None and event.data == DONE:
-                    stream.end()
                 yield event
+            if stream is not None:
+                stream.is_left = False
         finally:
             await events.aclose()
 
