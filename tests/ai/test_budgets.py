@@ -811,7 +811,8 @@ def test_the_queries_of_budgets_are_not_the_applications(tmp_path, hooked_first)
     """
     The file that keeps the count is a SQLite of obskit's own: with `sqlite3` hooked, none of its queries is counted.
     """
-    with isolated_runtime(state_dir=str(tmp_path)) as runtime:
+    prices = {"house-model": {"input": 1.0, "output": 1.0}}
+    with isolated_runtime(state_dir=str(tmp_path), prices=prices) as runtime:
         if hooked_first:
             obskit.instrument_sqlite3()
         budget("own", usd=100, action="block")
