@@ -8,6 +8,8 @@ from importlib.util import find_spec
 import pytest
 
 from obskit.context import current
+from obskit.metrics import declare
+from obskit.metrics.queries import queries
 from obskit.runtime import standing
 from obskit.testing import RecordingSink
 
@@ -45,6 +47,18 @@ def workers() -> set[threading.Thread]:
 @pytest.fixture
 def sink():
     return RecordingSink()
+
+
+@pytest.fixture(autouse=True)
+def declarations():
+    """
+    Forget what the test declares, its queries included.
+    """
+    before, asked = dict(declare.declared), list(queries._queries)
+    yield
+    declare.declared.clear()
+    declare.declared.update(before)
+    queries._queries[:] = asked
 
 
 @pytest.fixture(autouse=True)

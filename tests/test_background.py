@@ -18,8 +18,6 @@ from obskit import background
 from obskit.ai.budgeting import keeper
 from obskit.db.explain import explainer
 from obskit.health.registry import registry
-from obskit.metrics import declare
-from obskit.metrics.queries import queries
 from obskit.testing import FakeClock, isolated_runtime
 from obskit.web.replies import Request
 
@@ -162,18 +160,6 @@ SCENES = {
 ELSEWHERE = {"obskit-drain"}  # in tests/test_sigterm.py: it ends its process
 
 
-@pytest.fixture
-def nothing_declared():
-    """
-    Forget the metrics that a scene declares.
-    """
-    before, asking = dict(declare.declared), list(queries._queries)
-    yield
-    declare.declared.clear()
-    declare.declared.update(before)
-    queries._queries[:] = asking
-
-
 def test_every_thread_of_ours_has_a_scene():
     """
     A thread that is new in the package needs a scene here, or what becomes of it is not known.
@@ -184,7 +170,6 @@ def test_every_thread_of_ours_has_a_scene():
 
 
 @pytest.mark.parametrize("prefix", SCENES)
-@pytest.mark.usefixtures("nothing_declared")
 def test_one_thread_that_does_not_start_costs_one_run(prefix, tmp_path):
     """
     One start that fails raises nothing anywhere; the thread starts when it is next needed, and does its work.

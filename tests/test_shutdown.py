@@ -39,13 +39,9 @@ def nothing_declared():
     """
     Forget what a test declares.
     """
-    before, asking, checks = dict(declare.declared), list(queries._queries), set(registry.checks)
-    budgets, listeners = set(keeper.declared), list(declare.listeners)
+    checks, budgets, listeners = set(registry.checks), set(keeper.declared), list(declare.listeners)
     yield
     declare.listeners[:] = listeners  # a runtime whose every part raises leaves its own
-    declare.declared.clear()
-    declare.declared.update(before)
-    queries._queries[:] = asking
     for name in registry.checks.keys() - checks:
         registry.remove(name)
     for name in keeper.declared.keys() - budgets:

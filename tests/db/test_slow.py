@@ -191,6 +191,15 @@ def test_sqlite_is_asked_for_its_plan(plants):
     ]
 
 
+def test_a_new_runtime_asks_anew(plants):
+    """
+    What another one has asked about of late does not keep this one from it.
+    """
+    asked = [plans("select * from plants", plants, explain_slow_queries=True) for _ in range(2)]
+
+    assert asked == [["SCAN plants"], ["SCAN plants"]]
+
+
 def test_nobody_asks_without_being_asked(plants):
     """
     Off by default: no statement runs that the application did not make.

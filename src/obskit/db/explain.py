@@ -33,6 +33,13 @@ _writes = re.compile(
 _asked: dict[str, float] = {}
 
 
+def forget() -> None:
+    """
+    Start over: every statement may be asked about again.
+    """
+    _asked.clear()
+
+
 def may_explain(statement: Statement) -> bool:
     """
     Tell whether a statement only reads, and was not asked about of late.

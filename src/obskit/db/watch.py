@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from threading import RLock
 from typing import Any
 
-from obskit.db import repeats, slow
+from obskit.db import explain, repeats, slow
 from obskit.db.operation import DbOperation
 from obskit.db.repeats import Repeats
 from obskit.forks import at_fork
@@ -157,6 +157,7 @@ class QueryWatch:
         """
         limits.reset()
         slow.forget()
+        explain.forget()
 
 
 def _start_over_in_child() -> None:
