@@ -73,9 +73,8 @@ class Runtime:
         self.lines = settings.access_log  # whether anything asks who a request's client is
         self._store: Any = None
         self._sinks: list[Sink] = []
-        self.writer = logs.Writer(
-            settings, recorder
-        )  # also of a disabled one: its loggers' lines are the application's
+        # Also of a disabled one: its loggers' lines are the application's.
+        self.writer = logs.Writer(settings, recorder)
         if settings.enabled:
             self._start(extra_sinks)
         else:
