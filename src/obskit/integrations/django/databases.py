@@ -16,7 +16,6 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
-from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from django.db.backends.utils import CursorWrapper
 
@@ -59,7 +58,6 @@ def instrument() -> None:
     CursorWrapper._obskit_open = None
     for name, around in _METHODS.items():
         _patches.put(CursorWrapper, name, around)
-    _patches.put(BaseDatabaseWrapper, "close_if_health_check_failed", _unheard)
     connection_created.connect(_connected, dispatch_uid="obskit")
     if not _uses_postgresql():
         return  # psycopg takes its time to import
@@ -116,8 +114,8 @@ def _source_of(database: Any) -> Source:
 
 def _connected(sender: Any, connection: Any, **_: Any) -> None:
     """
-    Let the hook of psycopg, where that measures, tell by which alias a database was asked; time what Django hands
-    through to the driver's cursor.
+    Let the hook of psycopg, where that measures, tell by which alias a database was asked, and not hear Django's pings;
+    time what Django hands through to the driver's cursor.
     """
     driver, base = connection.connection, sys.modules.get("django.db.backends.postgresql.base")
     psycopg = sys.modules.get("psycopg")
@@ -125,6 +123,7 @@ def _connected(sender: Any, connection: Any, **_: Any) -> None:
         return
     try:
         driver._obskit_source = _source_of(connection)
+        _patches.put(type(connection), "is_usable", _unheard)
         from obskit.integrations.psycopg import STREAMS
 
         for name in ("Cursor", "ServerBindingCursor"):
@@ -184,11 +183,11 @@ def _executed(original: Around, many: bool = False) -> Around:
 
 
 def _unheard(original: Around) -> Around:
-    def close_if_health_check_failed(self: Any) -> None:
+    def is_usable(self: Any) -> Any:
         with unheard():
-            original(self)
+            return original(self)
 
-    return close_if_health_check_failed
+    return is_usable
 
 
 def _called(original: Around) -> Around:
