@@ -10,6 +10,9 @@ import threading
 import pytest
 
 import obskit
+from obskit.integrations import _http
+from obskit.integrations.wsgi import ObskitMiddleware
+from obskit.testing import isolated_runtime
 
 from .drivers import CALL, Request, call_asgi, call_wsgi
 from .shop import Record
@@ -132,6 +135,18 @@ def test_prefixes_that_do_not_end(shop, monkeypatch):
 
     item = shop.stack.spell(ITEM)
     assert [record.endpoint for record in shop.records] == ["/a" + item, "/b" + item, item, "/a" + item]
+
+
+def test_each_runtime_shows_the_first_prefixes_of_its_own():
+    """
+    A shutdown forgets which prefixes have been shown.
+    """
+    with isolated_runtime():
+        front = ObskitMiddleware(lambda environ, start_response: [])
+        before = [_http.shown(f"/{number}") for number in range(_http.MAX_PREFIXES + 1)]
+
+    assert not front.active
+    assert (before[-2:], _http.shown("/late")) == ([f"/{_http.MAX_PREFIXES - 1}", ""], "/late")
 
 
 # Bridges, as a2wsgi, asgiref and Starlette have them: what they build knows nothing of the request that it came from

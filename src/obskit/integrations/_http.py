@@ -316,6 +316,8 @@ class Follower:
         """
         Observe by this runtime from now on; None: pass everything through.
         """
+        if runtime is None and getattr(self, "active", False):
+            _prefixes.clear()  # the next runtime shows its own
         settings = runtime.settings if runtime is not None else Settings(enabled=False)
         self.active = settings.enabled
         self.routes = runtime.routes if runtime is not None else Routes(settings, None)
