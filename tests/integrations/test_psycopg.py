@@ -12,7 +12,7 @@ from contextlib import closing, nullcontext
 import psycopg
 import pytest
 from psycopg import sql
-from psycopg.rows import class_row, dict_row
+from psycopg.rows import class_row, dict_row, scalar_row
 
 import obskit
 from forked import in_child
@@ -191,6 +191,50 @@ def test_a_server_side_cursor_is_one_query(connection, sink):
 
     assert seen(sink) == [("select", "plants", 3), ("select", "plants", 3), ("select", "plants", 0)]
     assert [op.duration_seconds > 0.15 for op in queries(sink)] == [False, True, False]
+
+
+FALSY = "select nullif(x, 1) from generate_series(0, 3) x"  # 0, None, 2, 3
+
+
+def test_a_falsy_row_does_not_end_a_server_side_cursor(connection, sink):
+    """
+    A row is whatever its factory makes, 0 and `None` too; the query ends where there are no more.
+    """
+    with connection.cursor("iterated", row_factory=scalar_row) as cursor:
+        cursor.itersize = 2
+        cursor.execute(FALSY)
+        assert [*cursor] == [0, None, 2, 3]
+        assert [op.rows for op in queries(sink)] == [4]
+    with connection.cursor("one by one", row_factory=scalar_row) as cursor:
+        cursor.execute(FALSY)
+        assert [cursor.fetchone() for _ in range(4)] == [0, None, 2, 3]
+        assert len(queries(sink)) == 1
+        assert cursor.fetchone() is None
+        assert [op.rows for op in queries(sink)] == [4, 4]
+    with connection.cursor("many", row_factory=scalar_row) as cursor:
+        cursor.execute(FALSY)
+        assert [cursor.fetchmany(1), cursor.fetchmany(4), cursor.fetchmany(1)] == [[0], [None, 2, 3], []]
+        assert [op.rows for op in queries(sink)] == [4, 4, 4]
+
+
+def test_a_falsy_row_does_not_end_an_asynchronous_server_side_cursor(instrumented, postgres, sink):
+    """
+    The same of `AsyncServerCursor`.
+    """
+
+    async def use():
+        async with (
+            await psycopg.AsyncConnection.connect(postgres) as connection,
+            connection.cursor("iterated", row_factory=scalar_row) as iterated,
+            connection.cursor("one by one", row_factory=scalar_row) as one_by_one,
+        ):
+            await iterated.execute(FALSY)
+            rows = [row async for row in iterated]
+            await one_by_one.execute(FALSY)
+            return rows, [await one_by_one.fetchone() for _ in range(4)]
+
+    assert asyncio.run(use()) == ([0, None, 2, 3], [0, None, 2, 3])
+    assert [op.rows for op in queries(sink)] == [4, 4]
 
 
 @pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning")

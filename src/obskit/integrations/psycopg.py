@@ -732,10 +732,24 @@ def _iterating_async(original: Around) -> Around:
 
 def _fetched(cursor: Any, op: DbOperation, started: float, result: Any, method: str) -> None:
     op.duration_seconds += plan.clock() - started
-    if method != "close":
-        op.rows = (op.rows or 0) + (len(result) if method in ("fetchmany", "fetchall") else result is not None)
-    if method in ("close", "fetchall") or not result:
+    if method == "close":
         _shut(cursor)
+        return
+    fetched = _count_of(cursor, result, method)
+    op.rows = (op.rows or 0) + fetched
+    if not fetched or method == "fetchall":
+        _shut(cursor)
+
+
+def _count_of(cursor: Any, result: Any, method: str) -> int:
+    """
+    Count what a fetch gave. A row may be anything, `None` too: with `scalar_row` it is the value.
+    """
+    if method in ("fetchmany", "fetchall"):
+        return len(result)
+    if method == "fetchone" and result is None:
+        return cursor.pgresult.ntuples if cursor.pgresult is not None else 0
+    return 1
 
 
 def _broke(cursor: Any, op: DbOperation, started: float, error: BaseException) -> None:
