@@ -10,6 +10,8 @@ import multiprocessing
 import pickle
 import queue
 import socketserver
+import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -18,6 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 import obskit
+from forked import in_child
 from obskit.context import current
 from obskit.logs import JsonFormatter, JsonHandler, OriginFilter, origin
 from obskit.operation import HttpOperation, Operation
@@ -468,6 +471,40 @@ def test_records_of_another_process_keep_theirs(method):
             JsonHandler().handle(record)
 
         assert right(isolated.lines, 50)
+
+
+NAMESAKE = """
+import logging, logging.handlers, os, sys
+os.getpid = lambda: 1
+import obskit
+from obskit.logs import JsonHandler
+obskit.configure(log_stream=open(os.devnull, "w"))
+logging.getLogger().addHandler(JsonHandler())
+record = logging.getLogger("shop").makeRecord("shop", 40, "", 1, "order %s", (17,), None)
+sys.stdout.buffer.write(logging.handlers.SocketHandler("127.0.0.1", 1).makePickle(record)[4:])
+"""
+
+
+def test_a_process_of_another_container_may_have_the_same_id(monkeypatch):
+    """
+    What a namesake has written and sent is written here too: in containers most processes are number 1.
+    """
+    sent = subprocess.run([sys.executable, "-c", NAMESAKE], stdout=subprocess.PIPE, check=True, timeout=60).stdout
+    monkeypatch.setattr("os.getpid", lambda: 1)
+    with isolated_runtime() as isolated:
+        JsonHandler().handle(logging.makeLogRecord(pickle.loads(sent)))
+
+        assert ["order 17"] == [line["message"] for line in isolated.lines]
+
+
+def test_a_child_that_is_forked_has_a_name_of_its_own():
+    """
+    A child is not taken for its parent, nor the parent for another process after a fork.
+    """
+    before = origin.process()
+    child = in_child(origin.process)
+
+    assert (before, True) == (origin.process(), child != before)
 
 
 def test_what_is_sent_by_others_is_no_way_in():

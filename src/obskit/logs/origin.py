@@ -17,6 +17,7 @@ from functools import wraps
 from typing import Any
 
 from obskit.context import valid_id
+from obskit.forks import at_fork
 from obskit.logs.writer import Body, Writer, follow, standing
 from obskit.operation import Operation
 from obskit.recorder import recorder
@@ -24,6 +25,22 @@ from obskit.recorder import recorder
 # The attribute: `fields`, a line's body but for what the record has itself; `written`, the process that wrote its line.
 ORIGIN = "_obskit"
 IDS = ("correlation_id", "trace_id", "span_id")
+_process = os.urandom(8).hex()
+
+
+def process() -> str:
+    """
+    Give what names this process: its id names one in another container, or on another machine, too.
+    """
+    return _process
+
+
+def _rename() -> None:
+    global _process
+    _process = os.urandom(8).hex()
+
+
+at_fork(after_in_child=_rename)
 
 
 class OriginFilter(logging.Filter):
@@ -57,7 +74,7 @@ def _origin_of(record: logging.LogRecord, is_whole: bool) -> dict[str, Any]:
             writer.add_exception(fields, record.exc_info)
         if record.stack_info:
             writer.add_stack(fields, record.stack_info)
-    return {"fields": fields, "written": os.getpid() if is_written(record) else None}
+    return {"fields": fields, "written": process() if is_written(record) else None}
 
 
 # Tells whether this process writes the line of a record by itself; `records` knows.
@@ -90,7 +107,7 @@ def fields_of(record: logging.LogRecord) -> dict[str, Any] | None:
 
 def writer_of(record: logging.LogRecord) -> object:
     """
-    Give the id of the process that writes the line of a record by itself, or None.
+    Give the `process()` that writes the line of a record by itself, or None.
     """
     kept = record.__dict__.get(ORIGIN)
     return kept.get("written") if isinstance(kept, dict) else None

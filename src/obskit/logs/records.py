@@ -5,7 +5,6 @@ Write the standard library's records as obskit's lines: a formatter and a handle
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
@@ -209,7 +208,7 @@ def _special_body(record: logging.LogRecord, writer: Writer) -> Body | None:
     """
     Make the body of a record that may be left out; None where it is.
     """
-    if (record.name in READERS and is_duplicate(record)) or origin.writer_of(record) == os.getpid():
+    if (record.name in READERS and is_duplicate(record)) or origin.writer_of(record) == origin.process():
         return None
     left_out = 0
     if writer.sampler is not None:
@@ -226,7 +225,7 @@ def _unwritten_body(record: logging.LogRecord, writer: Writer) -> Body | None:
     """
     Make the body of a record that was kept, or sent; None where a handler beside the one that kept it wrote it.
     """
-    return None if origin.writer_of(record) == os.getpid() else body_of(record, writer)
+    return None if origin.writer_of(record) == origin.process() else body_of(record, writer)
 
 
 def body_of(record: logging.LogRecord, writer: Writer) -> Body:
@@ -341,7 +340,7 @@ def hand_on(name: str, level: int, body: Body, given: Any) -> None:
         if field not in _OWN:
             record.__dict__[f"extra_{field}" if field in record.__dict__ else field] = value
     ids = {field: body[field] for field in origin.IDS if field in body}
-    record.__dict__[ORIGIN] = {"fields": ids, "written": os.getpid()}
+    record.__dict__[ORIGIN] = {"fields": ids, "written": origin.process()}
     logger.handle(record)
 
 
