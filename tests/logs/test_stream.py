@@ -2,6 +2,7 @@
 Lines are put out whole; a stream that refuses them costs the line, is counted, and harms nobody.
 """
 
+import codecs
 import fcntl
 import io
 import json
@@ -103,6 +104,78 @@ def test_a_stream_without_a_descriptor_takes_text_or_bytes(kind):
     LineStream(stream).write(LINE)
 
     assert stream.getvalue() in (LINE, LINE.decode())
+
+
+class Encodes:
+    """
+    Take text, and hand on all else, the mode too, of the stream of bytes below.
+    """
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def write(self, text):
+        return self._stream.write(text.encode())
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+
+class Takes:
+    """
+    Take bytes, and have no mode.
+    """
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def write(self, line):
+        return self._stream.write(line)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        codecs.getwriter("utf-8"),
+        codecs.getwriter("shift_jis"),
+        lambda file: codecs.StreamReaderWriter(file, *codecs.lookup("utf-8")[2:4]),
+        lambda file: codecs.EncodedFile(file, "utf-8"),
+        Encodes,
+        Takes,
+    ],
+)
+def test_a_stream_above_a_file_of_bytes_takes_what_it_takes(wrap, tmp_path):
+    """
+    Every line is there once, whatever the mode says that the stream has, or has from what is below it.
+    """
+    with open(tmp_path / "app.log", "wb") as file:
+        stream = LineStream(wrap(file))
+        for _ in range(3):
+            stream.write(LINE)
+
+    assert LINE * 3 == (tmp_path / "app.log").read_bytes()
+
+
+def test_what_takes_neither_text_nor_bytes_says_why():
+    """
+    The reason of a line that is lost is what came of the first try; once one is taken, others are not tried.
+    """
+    tried = []
+
+    class Choosy:
+        def write(self, line):
+            tried.append(type(line))
+            if len(tried) != 3:
+                raise TypeError(type(line).__name__)
+
+    stream = LineStream(Choosy())
+    with pytest.raises(TypeError, match="str"):
+        stream.write(LINE)
+    stream.write(LINE)
+    with pytest.raises(TypeError, match="str"):
+        stream.write(LINE)
+
+    assert [str, bytes, str, str] == tried
 
 
 def test_an_object_that_writes_is_flushed():

@@ -4,6 +4,7 @@ Put whole lines out, each with a single write.
 
 from __future__ import annotations
 
+import codecs
 import errno
 import io
 import logging
@@ -238,9 +239,11 @@ class _Object:
 
     def __init__(self, target: IO[Any], is_standard: bool = False) -> None:
         self._target, self._is_standard = target, is_standard
-        is_raw = isinstance(target, io.RawIOBase)
-        is_binary = is_raw or isinstance(target, io.BufferedIOBase) or "b" in str(getattr(target, "mode", ""))
-        self._write = self._write_pieces if is_raw else self._write_bytes if is_binary else self._write_text
+        self._write: Callable[[bytes], None] = self._write_first
+        if isinstance(target, io.RawIOBase):
+            self._write = self._write_pieces
+        elif isinstance(target, io.BufferedIOBase):
+            self._write = self._write_bytes
         self._is_torn = False
         self.start_over()
         _objects.add(self)
@@ -303,6 +306,23 @@ class _Object:
             self._write = LineStream(sys.__stdout__).write
             self._write(line)
 
+    def _write_first(self, line: bytes) -> None:
+        """
+        Write the first line, as the other of text and bytes where the stream does not take what it seems to take.
+        """
+        is_binary = _seems_binary(self._target)
+        text = line.decode("utf-8")
+        try:
+            self._target.write(line if is_binary else text)
+        except (TypeError, AttributeError) as error:
+            try:
+                self._target.write(text if is_binary else line)
+            except Exception:
+                raise error from None
+            is_binary = not is_binary
+        self._write = self._write_bytes if is_binary else self._write_text
+        self._flush()
+
     def _write_text(self, line: bytes) -> None:
         self._target.write(line.decode("utf-8"))
         self._flush()
@@ -329,6 +349,15 @@ class _Object:
         flush = getattr(self._target, "flush", None)
         if flush is not None:
             flush()
+
+
+def _seems_binary(target: Any) -> bool:
+    """
+    Tell whether a stream has the mode of one of bytes; a writer of `codecs` has that of the stream below it.
+    """
+    if isinstance(target, codecs.StreamWriter | codecs.StreamReaderWriter):
+        return False
+    return "b" in str(getattr(target, "mode", ""))
 
 
 def _is_echo(line: bytes, of: bytes) -> bool:
