@@ -357,6 +357,98 @@ def test_classes_with_slots_are_timed(instrumented, sink, cursor_class, connecti
     assert instrumented.value("obskit_errors_total", sink="sqlite3") is None
 
 
+class Frozen(sqlite3.Cursor):
+    def __setattr__(self, name, value):
+        raise TypeError(f"frozen: {name}")
+
+
+class Hiding(sqlite3.Cursor):
+    def __getattribute__(self, name):
+        if name not in ("__class__", "execute", "fetchone", "fetchmany"):
+            raise TypeError(f"hidden: {name}")
+        return super().__getattribute__(name)
+
+
+class Asking(sqlite3.Cursor):
+    """
+    It executes before `cursor()` has its hands on it.
+    """
+
+    def __init__(self, connection):
+        super().__init__(connection)
+        super().execute("select 1")
+
+    def __getattr__(self, name):
+        raise KeyError(name)
+
+
+class Renaming(sqlite3.Cursor):
+    """
+    What it gives in place of SQLite's attributes is for its own callers.
+    """
+
+    arraysize = 100
+
+    def __init__(self, connection):
+        super().__init__(connection)
+        self._open = "opened"
+
+    @property
+    def description(self):
+        return [column[0] for column in super().description]
+
+    @property
+    def rowcount(self):
+        raise sqlite3.NotSupportedError("count yourself")
+
+    @property
+    def connection(self):
+        raise sqlite3.NotSupportedError("no way back")
+
+
+class Opening(Renaming):
+    __slots__ = ("_open",)
+
+
+@pytest.mark.parametrize("cursor_class", [Frozen, Hiding, Asking, Renaming, Opening])
+def test_classes_that_make_their_own_of_attributes_work(both, sink, cursor_class):
+    """
+    A cursor class may refuse, hide and replace attributes: ours pass it by, and SQLite's are read beneath it.
+    """
+    with opened() as connection:
+        cursor = connection.cursor(cursor_class)
+        cursor.execute("create table plants (name)")
+        sink.operations.clear()
+        cursor.execute("insert into plants values ('fern'), ('ivy'), ('moss')")
+        cursor.execute("select name from plants")
+
+        assert [cursor.fetchmany(), cursor.fetchmany(5)] == [[("fern",)], [("ivy",), ("moss",)]]
+        assert not isinstance(cursor, Renaming) or cursor._open == "opened"
+    assert [op.rows for op in sink.operations] == ([3, 3] if both == "instrumented" else [])
+
+
+def test_what_a_cursor_executes_while_it_is_made_is_ended(instrumented, sink):
+    """
+    A query of `__init__` that has rows left ends with the next one, as any does.
+    """
+    with opened() as connection:
+        sink.operations.clear()
+        connection.cursor(Asking).execute("select 2").fetchall()
+
+    assert [op.rows for op in sink.operations] == [0, 1]
+
+
+def test_attributes_that_a_class_refuses_stay_refused(both):
+    """
+    Its own `__setattr__` and `__getattr__` hear of all others.
+    """
+    with opened() as connection:
+        with pytest.raises(TypeError, match="frozen: name"):
+            connection.cursor(Frozen).name = 1
+        with pytest.raises(KeyError, match="name"):
+            connection.cursor(Asking).name  # noqa: B018
+
+
 def test_one_class_is_derived_for_one_class(instrumented):
     """
     Every connection of one factory has the same class.

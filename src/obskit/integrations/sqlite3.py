@@ -61,17 +61,27 @@ class _Timed(sqlite3.Cursor):
     __slots__ = ()
 
     _obskit_timed = True
-    _open: DbOperation | None  # the query that has rows left
+    _obskit_open: DbOperation | None  # the query that has rows left
+    # SQLite's own, below whatever a class of the application's gives by these names.
+    _obskit_arraysize: int
+    _obskit_connection: sqlite3.Connection
+    _obskit_description: Any
+    _obskit_rowcount: int
 
     if not TYPE_CHECKING:  # the types are those of the methods that are wrapped
+        _obskit_arraysize = sqlite3.Cursor.arraysize
+        _obskit_connection = sqlite3.Cursor.connection
+        _obskit_description = sqlite3.Cursor.description
+        _obskit_rowcount = sqlite3.Cursor.rowcount
+
         # With spelled-out arguments: passing them on as `*args` would cost a query 150 ns.
         @wraps(_execute)
         def execute(self, sql, parameters=(), /):
             try:
-                if self._open is not None:
+                if self._obskit_open is not None:
                     _shut(self)
             except AttributeError:  # made without `cursor()`
-                self._open = None
+                self._obskit_open = None
             if not plan.active:
                 return _execute(self, sql, parameters)
             if waiting:  # begin(), without the call
@@ -93,7 +103,7 @@ class _Timed(sqlite3.Cursor):
             if plan.start is not nothing and not op.ended:
                 plan.start(op)
             if limits.explain:
-                op.explain = partial(_explain, self.connection, sql, parameters)
+                op.explain = partial(_explain, self._obskit_connection, sql, parameters)
             op.started = started = plan.clock()
             try:
                 _execute(self, sql, parameters)
@@ -101,12 +111,12 @@ class _Timed(sqlite3.Cursor):
                 fail(op, error)
                 raise
             op.duration_seconds = plan.clock() - started
-            if self.description is None:
-                op.rows = self.rowcount if self.rowcount >= 0 else None
+            if self._obskit_description is None:
+                op.rows = self._obskit_rowcount if self._obskit_rowcount >= 0 else None
                 end(op)
             else:
                 op.rows = 0
-                self._open = op
+                self._obskit_open = op
             return self
 
         @wraps(_executemany)
@@ -120,7 +130,7 @@ class _Timed(sqlite3.Cursor):
         @wraps(_fetchone)
         def fetchone(self):
             try:
-                op = self._open
+                op = self._obskit_open
             except AttributeError:
                 op = None
             if op is None:
@@ -143,7 +153,7 @@ class _Timed(sqlite3.Cursor):
         @wraps(_next)
         def __next__(self):
             try:
-                op = self._open
+                op = self._obskit_open
             except AttributeError:
                 op = None
             if op is None:
@@ -165,7 +175,7 @@ class _Timed(sqlite3.Cursor):
         @wraps(_fetchmany)
         def fetchmany(self, /, *args, **kwargs):
             rows = _fetched(self, _fetchmany, args, kwargs)
-            wanted = args[0] if args else kwargs.get("size", self.arraysize)
+            wanted = args[0] if args else kwargs.get("size", self._obskit_arraysize)
             if len(rows) < wanted:
                 _shut(self)
             return rows
@@ -173,7 +183,7 @@ class _Timed(sqlite3.Cursor):
         @wraps(_fetchall)
         def fetchall(self):
             try:
-                op = self._open
+                op = self._obskit_open
             except AttributeError:
                 op = None
             if op is None:
@@ -185,7 +195,7 @@ class _Timed(sqlite3.Cursor):
                 _broke(self, op, started, error)
                 raise
             seconds = plan.clock() - started
-            self._open = None
+            self._obskit_open = None
             if op.ended:
                 late(op, seconds)
             else:
@@ -201,7 +211,7 @@ class _Timed(sqlite3.Cursor):
 
         def __del__(self):
             try:
-                op = self._open
+                op = self._obskit_open
             except AttributeError:
                 return
             if op is not None and not op.ended:
@@ -213,7 +223,7 @@ class TimedCursor(_Timed):
     Be the cursor of those who bring no class of their own.
     """
 
-    __slots__ = ("_open",)
+    __slots__ = ("_obskit_open",)
 
 
 def _whole(cursor: _Timed, method: Callable[..., Any], args: tuple[Any, ...], sql: object) -> Any:
@@ -230,13 +240,13 @@ def _whole(cursor: _Timed, method: Callable[..., Any], args: tuple[Any, ...], sq
         fail(op, error)
         raise
     op.duration_seconds = plan.clock() - op.started
-    op.rows = cursor.rowcount if cursor.rowcount >= 0 else None
+    op.rows = cursor._obskit_rowcount if cursor._obskit_rowcount >= 0 else None
     end(op)
     return cursor
 
 
 def _fetched(cursor: _Timed, method: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    op = getattr(cursor, "_open", None)
+    op = getattr(cursor, "_obskit_open", None)
     if op is None:
         return method(cursor, *args, **kwargs)
     started = plan.clock()
@@ -266,7 +276,7 @@ def _broke(cursor: _Timed, op: DbOperation, started: float, error: BaseException
     if isinstance(error, StopIteration):
         _shut(cursor)
     elif isinstance(error, sqlite3.Error):
-        cursor._open = None
+        cursor._obskit_open = None
         fail(op, error)
 
 
@@ -288,9 +298,9 @@ def _shut(cursor: _Timed) -> None:
     """
     End the query that has rows left, if there is one.
     """
-    op = getattr(cursor, "_open", None)
+    op = getattr(cursor, "_obskit_open", None)
     if op is not None:
-        cursor._open = None
+        cursor._obskit_open = None
         if not op.ended:
             end(op)
 
@@ -310,18 +320,18 @@ class TimedConnection(sqlite3.Connection):
         def cursor(self, factory=TimedCursor):
             if factory is TimedCursor:
                 cursor = _cursor(self, TimedCursor)
-                cursor._open = None
+                cursor._obskit_open = None
                 return cursor
             cursor = _cursor(self, timed_class(factory, sqlite3.Cursor, _Timed))
-            if isinstance(cursor, _Timed):
-                cursor._open = None
+            if isinstance(cursor, _Timed) and getattr(cursor, "_obskit_open", None) is None:  # `__init__` may query
+                cursor._obskit_open = None
             return cursor
 
         # As in C: on a cursor of the connection's own, whatever `cursor()` a class above gives.
         @wraps(sqlite3.Connection.execute)
         def execute(self, sql, parameters=(), /):
             cursor = _cursor(self, TimedCursor)
-            cursor._open = None
+            cursor._obskit_open = None
             return cursor.execute(sql, parameters)
 
         @wraps(sqlite3.Connection.executemany)
@@ -346,16 +356,44 @@ def timed_class(factory: Any, plain: type, timed: type) -> Any:
 @lru_cache(128)
 def _derived(cls: Any, timed: type) -> Any:
     names = {
-        "__slots__": ("_open",) if timed is _Timed else (),
+        "__slots__": ("_obskit_open",) if timed is _Timed else (),
         "__module__": cls.__module__,
         "__qualname__": cls.__qualname__,
         "__doc__": cls.__doc__,
+        **(_apart(cls) if timed is _Timed else {}),
     }
     try:
         return new_class(cls.__name__, (cls, timed), exec_body=lambda namespace: namespace.update(names))
     except Exception as error:  # a metaclass or an __init_subclass__ that refuses
         recorder.failed("sqlite3", error)
         return cls
+
+
+_ATTRIBUTE_METHODS: dict[str, Callable[..., Any]] = {
+    "__setattr__": object.__setattr__,
+    "__getattribute__": object.__getattribute__,
+    "__getattr__": object.__getattribute__,
+}
+
+
+def _apart(cls: type) -> dict[str, Any]:
+    """
+    Keep our attributes out of what a class makes of attributes: it may refuse those that it does not know.
+    """
+    own = [vars(base) for base in cls.__mro__ if base not in sqlite3.Cursor.__mro__]
+    return {name: _apart_from(cls, name) for name in _ATTRIBUTE_METHODS if any(name in names for names in own)}
+
+
+def _apart_from(cls: type, method: str) -> Callable[..., Any]:
+    plain = _ATTRIBUTE_METHODS[method]
+
+    @wraps(getattr(cls, method))
+    def attribute(self: Any, name: str, *value: Any) -> Any:
+        if name.startswith("_obskit_"):
+            return plain(self, name, *value)
+        return getattr(cls, method)(self, name, *value)
+
+    return attribute
 
 
 _patches = Patches()
