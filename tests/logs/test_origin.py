@@ -78,13 +78,14 @@ def two_users(log, count=REQUESTS):
         thread.join(120)
 
 
-def right(lines, count=REQUESTS):
+def right(lines, count=REQUESTS, has_user=True):
     """
-    Say whether each request's line is there once, with its own id and its own user.
+    Say whether each request's line is there once, with its own id and its own user, or without one.
     """
     seen = {(line["message"], line.get("correlation_id"), line.get("user")) for line in lines}
     ids = [f"{user}-{number}" for user in ("ada", "bob") for number in range(count)]
-    return len(lines) == len(ids) and seen == {(name, name, name.partition("-")[0]) for name in ids}
+    expected = {(name, name, name.partition("-")[0] if has_user else None) for name in ids}
+    return len(lines) == len(ids) and seen == expected
 
 
 # Handlers that write a record where it was logged, in its thread: they need to keep nothing.
@@ -225,7 +226,8 @@ def test_every_handler_of_the_standard_library_is_known():
 @pytest.mark.parametrize("name", KEEPERS)
 def test_no_line_has_anothers_id(name, logger):
     """
-    Of 1,000 requests each of two users side by side, every line has its own request's id and fields.
+    Of 1,000 requests each of two users side by side, every line has its own request's id and fields; what goes into
+    URLs has the id alone.
     """
     with isolated_runtime() as isolated:
         end = KEEPERS[name](logger, isolated.lines)
@@ -233,7 +235,24 @@ def test_no_line_has_anothers_id(name, logger):
         with request("other-1", user="eve"):
             end()
 
-        assert right(isolated.lines)
+        assert right(isolated.lines, has_user=name != "HTTPHandler")
+
+
+def test_a_url_has_no_traceback_and_no_bound_field():
+    """
+    What `HTTPHandler` puts into a URL grows by the ids only, whatever is bound, and whatever has failed.
+    """
+    handler = logging.handlers.HTTPHandler("127.0.0.1:1", "/log")
+    with isolated_runtime(), request("id-1", user="ada"):
+        try:
+            {}["fern"]
+        except KeyError:
+            parts = sys.exc_info(), None, "Stack (most recent call last):"
+            record = logging.LogRecord("shop", logging.ERROR, "", 0, "failed", (), *parts)
+        sent = handler.mapLogRecord(record)
+
+    assert {"fields": {"correlation_id": "id-1"}, "written": None} == sent[origin.ORIGIN]
+    assert {**record.__dict__, origin.ORIGIN: sent[origin.ORIGIN]} == sent
 
 
 def test_handlers_that_are_derived_keep_it_too(logger):

@@ -57,23 +57,41 @@ class OriginFilter(logging.Filter):
         """
         if ORIGIN not in record.__dict__:
             try:
-                record.__dict__[ORIGIN] = _origin_of(record, is_whole=False)
+                record.__dict__[ORIGIN] = _origin_of(record, _fields_of_here(record))
             except Exception as error:
                 recorder.failed("logs", error)
         return True
 
 
-def _origin_of(record: logging.LogRecord, is_whole: bool) -> dict[str, Any]:
-    writer = standing()
-    fields = writer.begin("")
+def _fields_of_here(record: logging.LogRecord) -> dict[str, Any]:
+    """
+    Give the ids and bound fields of the request.
+    """
+    fields = standing().begin("")
     del fields["message"]
-    if is_whole and (record.exc_info or record.stack_info):
-        # What is sent has its traceback in its message.
+    return fields
+
+
+def _ids_of_here(record: logging.LogRecord) -> dict[str, Any]:
+    fields = _fields_of_here(record)
+    return {name: fields[name] for name in IDS if name in fields}
+
+
+def _all_of(record: logging.LogRecord) -> dict[str, Any]:
+    """
+    Give the message and the traceback too, apart from each other: what is sent has the one in the other.
+    """
+    fields, writer = _fields_of_here(record), standing()
+    if record.exc_info or record.stack_info:
         fields["message"] = writer.redactor.text(record.getMessage())
         if record.exc_info:
             writer.add_exception(fields, record.exc_info)
         if record.stack_info:
             writer.add_stack(fields, record.stack_info)
+    return fields
+
+
+def _origin_of(record: logging.LogRecord, fields: dict[str, Any]) -> dict[str, Any]:
     return {"fields": fields, "written": process() if is_written(record) else None}
 
 
@@ -81,7 +99,7 @@ def _origin_of(record: logging.LogRecord, is_whole: bool) -> dict[str, Any]:
 is_written: Callable[[logging.LogRecord], bool] = lambda record: False  # noqa: E731
 
 
-def with_origin(record: logging.LogRecord, is_whole: bool = False) -> logging.LogRecord:
+def with_origin(record: logging.LogRecord, parts: Callable[[logging.LogRecord], dict[str, Any]]) -> logging.LogRecord:
     """
     Give a copy of a record that keeps its request; others that have the record see nothing of it.
     """
@@ -89,7 +107,7 @@ def with_origin(record: logging.LogRecord, is_whole: bool = False) -> logging.Lo
         return record
     try:
         kept = copy.copy(record)
-        kept.__dict__[ORIGIN] = _origin_of(record, is_whole)
+        kept.__dict__[ORIGIN] = _origin_of(record, parts(record))
     except Exception as error:
         recorder.failed("logs", error)
         return record
@@ -153,17 +171,26 @@ _LEAVES: tuple[tuple[type[logging.Handler], str], ...] = (
 _before: dict[tuple[type[logging.Handler], str], Any] = {}
 
 
+# What travels, where it is not all of it: tracebacks stay objects in a buffer, and a URL is short, and read by others.
+_PARTS: dict[type[logging.Handler], Callable[[logging.LogRecord], dict[str, Any]]] = {
+    logging.handlers.BufferingHandler: _fields_of_here,
+    logging.handlers.HTTPHandler: _ids_of_here,
+}
+
+
 def _watch() -> None:
     for cls, name in _LEAVES:
         if (cls, name) not in _before:
             _before[cls, name] = plain = cls.__dict__[name]
-            setattr(cls, name, _leaving(plain, is_whole=cls is not logging.handlers.BufferingHandler))
+            setattr(cls, name, _leaving(plain, _PARTS.get(cls, _all_of)))
 
 
-def _leaving(plain: Callable[[Any, logging.LogRecord], Any], is_whole: bool) -> Callable[..., Any]:
+def _leaving(
+    plain: Callable[[Any, logging.LogRecord], Any], parts: Callable[[logging.LogRecord], dict[str, Any]]
+) -> Callable[..., Any]:
     @wraps(plain)
     def leave(self: logging.Handler, record: logging.LogRecord) -> Any:
-        return plain(self, with_origin(record, is_whole))
+        return plain(self, with_origin(record, parts))
 
     return leave
 
