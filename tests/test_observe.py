@@ -239,6 +239,47 @@ def test_a_generator_that_nobody_starts_is_not_observed(sink):
     assert [] == sink.begun
 
 
+def refusing_function(name):
+    return name
+
+
+async def refusing_coroutine(name):
+    return name
+
+
+def refusing_generator(name):
+    yield name
+
+
+async def refusing_stream(name):
+    yield name
+
+
+async def first_of(stream):
+    return await anext(stream)
+
+
+@pytest.mark.parametrize(
+    ("function", "run"),
+    [
+        (refusing_function, str),
+        (refusing_coroutine, asyncio.run),
+        (refusing_generator, list),
+        (refusing_stream, lambda stream: asyncio.run(first_of(stream))),
+    ],
+    ids=["function", "coroutine", "generator", "async generator"],
+)
+@pytest.mark.parametrize("observe", [obskit.observe, obskit.observe_db("plants", "select")], ids=["observe", "db"])
+def test_refused_arguments_leave_nothing_open(sink, observe, function, run):
+    """
+    Arguments that the function does not take raise what they do, and whatever has begun for the call is ended.
+    """
+    with pytest.raises(TypeError, match=r"missing 1 required positional argument: 'name'"):
+        run(observe(function)())
+
+    assert [op for op in sink.begun if not op.ended] == []
+
+
 def test_send_and_throw_reach_a_generator(sink):
     """
     What is sent is the value of `yield`, and what is thrown is raised there, and may be caught.

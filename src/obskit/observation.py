@@ -324,9 +324,9 @@ def _generator(function: Callable[..., Any], new: Callable[[], Operation], plan:
 
     @functools.wraps(function)
     def observed(*args: Any, **kwargs: Any) -> Any:
+        generator = function(*args, **kwargs)  # or arguments are refused: then nothing has begun
         op = new()
         plan.begin(op)
-        generator = function(*args, **kwargs)
         step, sent = generator.send, None
         error: BaseException | None = None
         try:
@@ -355,9 +355,9 @@ def _generator(function: Callable[..., Any], new: Callable[[], Operation], plan:
 def _async_generator(function: Callable[..., Any], new: Callable[[], Operation], plan: Lifecycle) -> Callable[..., Any]:
     @functools.wraps(function)
     async def observed(*args: Any, **kwargs: Any) -> Any:
+        generator = function(*args, **kwargs)  # or arguments are refused: then nothing has begun
         op = new()
         plan.begin(op)
-        generator = function(*args, **kwargs)
         step, sent = generator.asend, None
         error: BaseException | None = None
         try:
