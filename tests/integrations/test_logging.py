@@ -786,6 +786,146 @@ class AndElsewhere:
             file.write(text)
 
 
+class Capture:
+    """
+    Hold a console, and do something else with what is written besides.
+    """
+
+    path = "/dev/null"
+
+    def __init__(self, stream, **more):
+        self.out = stream
+        self._streams = {0: stream}
+        self.__dict__.update(more)
+
+    def flush(self):
+        self.out.flush()
+
+
+def keeps(self, text):
+    self.lines.append(text)
+    self.out.write(text)
+
+
+def keeps_in_its_class(self, text):
+    self.shown.append(text)
+    self.out.write(text)
+
+
+def keeps_the_last(self, text):
+    self.last = text
+    self.out.write(text)
+
+
+def keeps_by_number(self, text):
+    self._streams[1] = text
+    self.out.write(text)
+
+
+def pushes(self, text):
+    self.push(text)
+    return self.out.write(text)
+
+
+def pushes_by_name(self, text):
+    getattr(self, "flush")()  # noqa: B009
+    self.out.write(text)
+
+
+def writes_a_file(self, text):
+    with open(self.path, "a") as file:
+        file.write(text)
+    self.out.write(text)
+
+
+def imports(self, text):
+    import shutil as out
+
+    out.write(text)
+
+
+def has_a_default(self, text, push=print):
+    push(text)
+    self.out.write(text)
+
+
+def keeps_and_asks(self, text):
+    self.shown.append(text)
+    sys.__stderr__.write(text)
+
+
+def does_nothing(self, text):
+    return len(text)
+
+
+def has_what_is_around(push):
+    def write(self, text):
+        push(text)
+        self.out.write(text)
+
+    return write
+
+
+def has_functions_inside(self, text):
+    return [self.out.write(part) for part in (lambda: text)()]
+
+
+@pytest.mark.parametrize(
+    ("write", "more"),
+    [
+        (keeps, {"lines": []}),
+        (keeps, {"lines": ["x"]}),
+        (keeps_in_its_class, {}),
+        (keeps_the_last, {"last": ""}),
+        (keeps_by_number, {}),
+        (pushes, {"push": print}),
+        (pushes_by_name, {}),
+        (writes_a_file, {}),
+        (imports, {}),
+        (has_a_default, {}),
+        (keeps_and_asks, {}),
+        (does_nothing, {}),
+        (has_what_is_around(print), {}),
+        (has_functions_inside, {}),
+        (Holding.write, {"lock": threading.Lock()}),
+        (ToStandardError.write, {"is_on": True, "seen": set()}),
+    ],
+)
+def test_what_may_do_more_than_write_to_a_console_is_left_alone(console, write, more):
+    """
+    A stream that keeps what it is given, or hands it to others too, or holds what is no stream, is no console.
+    """
+    own = type("Own", (Capture,), {"write": write, "shown": []})
+
+    def only_writes(self, text):
+        self.out.write(text)
+
+    control = type("Own", (Capture,), {"write": only_writes})
+
+    assert takeover.is_console(logging.StreamHandler(control(sys.__stderr__)))
+    assert [False] * 2 == [
+        takeover.is_console(logging.StreamHandler(stream))
+        for stream in (own(sys.__stderr__, **more), Holding(own(sys.__stderr__, **more)))
+    ]
+
+
+def test_what_captures_goes_on_to(console):
+    """
+    A stream of the application's that keeps lines beside the console has them after `instrument_logging()` too.
+    """
+    own = type("Own", (Capture,), {"write": keeps})(sys.__stderr__, lines=[])
+    logger = logging.getLogger("shop.captured")
+    logger.addHandler(handler := logging.StreamHandler(own))
+    try:
+        with isolated_runtime():
+            obskit.instrument_logging()
+            logger.warning("x")
+    finally:
+        logger.removeHandler(handler)
+
+    assert ["x\n"] == own.lines
+
+
 def test_a_proxy_of_a_console_is_one(console):
     """
     A handler that writes to standard error by way of a proxy is muted; a tee, which also fills a file, is not.

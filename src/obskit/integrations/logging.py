@@ -8,6 +8,7 @@ what they set up later is found when they log.
 
 from __future__ import annotations
 
+import codecs
 import dis
 import io
 import logging
@@ -15,9 +16,11 @@ import logging.config
 import logging.handlers
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from contextlib import contextmanager
+from inspect import iscode
 from threading import RLock
+from types import FunctionType
 from typing import Any, TextIO
 from weakref import WeakSet
 
@@ -38,8 +41,12 @@ _OF_OURS = ("obskit", "py.warnings", LOGGER)
 _OFF = logging.CRITICAL + 10
 _CONSOLE_NAMES = ("<stdout>", "<stderr>")
 _STREAMS = frozenset(["stdout", "stderr", "__stdout__", "__stderr__"])
-# What a proxy's `write()` may ask for; one that asks for more, such as `open`, may write elsewhere too.
-_HARMLESS = frozenset(["sys", "getattr", "hasattr", "isinstance", "len", "str"])
+# What a proxy's `write()` may ask for, beside what it holds; one that asks for more, such as `open` or `append`, may
+# write elsewhere too, or keep what it is given.
+_HARMLESS = frozenset(["sys", "hasattr", "isinstance", "len", "str"])
+_CALLED = frozenset(["write", "flush", "values"])
+_KEEPING = ("STORE_ATTR", "STORE_SUBSCR", "STORE_SLICE", "STORE_GLOBAL", "STORE_DEREF", "IMPORT_NAME", "YIELD_VALUE")
+_PLAIN = (type(None), bool, int, float, str)
 
 _handler = JsonHandler()
 
@@ -72,16 +79,50 @@ def _standard() -> list[Any]:
 
 def _is_proxy(stream: Any, depth: int) -> bool:
     """
-    Tell whether the `write()` of a class of Python's asks for `sys.stderr` each time, or all that it holds is one.
+    Tell whether an object of a Python class holds standard streams, or asks for them each time, and surely does nothing
+    but write to them.
     """
-    code = getattr(getattr(type(stream), "write", None), "__code__", None)
-    if code is None or isinstance(stream, io.IOBase):
+    if isinstance(stream, codecs.StreamWriter) and type(stream).__module__.partition(".")[0] == "encodings":
+        return _is_standard(stream.stream, depth)
+    write = getattr(type(stream), "write", None)
+    if not isinstance(write, FunctionType) or isinstance(stream, io.IOBase):
         return False
-    held = [value for value in getattr(stream, "__dict__", {}).values() if hasattr(value, "write")]
-    if not held:
-        asked = {step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL"}
-        return "sys" in asked <= _HARMLESS and bool(_STREAMS.intersection(code.co_names))
-    return all(_is_standard(value, depth) for value in held)
+    held = getattr(stream, "__dict__", {})
+    streams = [part for value in held.values() for part in _parts(value) if type(part) not in _PLAIN]
+    asks = "sys" in write.__code__.co_names and not _STREAMS.isdisjoint(write.__code__.co_names)
+    return (
+        (asks or bool(streams))
+        and _only_writes(write, held.keys() | _plain_names(type(stream)))
+        and all(_is_standard(part, depth) for part in streams)
+    )
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    if type(value) is dict:
+        return value.values() or [value]  # one that is empty may be there to be filled
+    return (value or [value]) if type(value) in (list, tuple) else [value]
+
+
+def _plain_names(cls: type) -> set[str]:
+    found = {name: value for here in reversed(cls.__mro__) for name, value in vars(here).items()}
+    return {name for name, value in found.items() if type(value) in _PLAIN}
+
+
+def _only_writes(write: FunctionType, names: Set[str]) -> bool:
+    """
+    Tell whether a function has no names but these, what is harmless and what streams have, and keeps nothing.
+    """
+    code = write.__code__
+    steps = list(dis.get_instructions(code))
+    called = {step.argval for step in steps if step.opname == "LOAD_GLOBAL"}
+    has_more = code.co_freevars or write.__defaults__ or write.__kwdefaults__ or any(map(iscode, code.co_consts))
+    return (
+        "write" in code.co_names
+        and not has_more
+        and called <= _HARMLESS
+        and names | _HARMLESS | _CALLED | _STREAMS >= set(code.co_names)
+        and not any(step.opname in _KEEPING for step in steps)
+    )
 
 
 def _mute(record: logging.LogRecord) -> bool:
