@@ -458,6 +458,71 @@ def test_what_follows_a_drivers_message_stays():
     ) == shown
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "Duplicate entry 'invoice-17' ignored, order 12 for customer 9 continues",
+            "Duplicate entry [redacted:value] ignored, order 12 for customer 9 continues",
+        ),
+        (
+            "Incorrect date value: '2026-13-01' in row 7; 40 rows imported, 1 not",
+            "Incorrect date value: [redacted:value] in row 7; 40 rows imported, 1 not",
+        ),
+        ("exits to use near 'Gate B', 40 m away", "exits to use near [redacted:statement], 40 m away"),
+        ("is 'a': the key value is (17), 40 follow", "is 'a': the key value is [redacted:value], 40 follow"),
+        ("dup key: {a: 17} was skipped, 40 follow", "dup key: [redacted:value] was skipped, 40 follow"),
+        (
+            "not saved: UniqueViolation('k\\nDETAIL:  Key (a)=(b) already exists.'), order 7",
+            "not saved: UniqueViolation('k\\nDETAIL:  [redacted:detail]'), order 7",
+        ),
+        (
+            "not saved: Failed('k\\nDETAIL:  Key (a)=(b) already exists.\\nHINT:  Try again.'), order 7",
+            "not saved: Failed('k\\nDETAIL:  [redacted:detail]\\nHINT:  Try again.'), order 7",
+        ),
+    ],
+)
+def test_only_the_value_is_cut_out_of_other_texts(text, expected):
+    """
+    What has a driver's words, and goes on otherwise, loses the value and not what follows it.
+    """
+    assert expected == redactor.text(text)
+
+
+@pytest.mark.parametrize("name", ["CONTEXT", "DETAIL", "QUERY", "LINE 1"])
+@pytest.mark.parametrize("before", ["", "\\n", "Answer.\\n", "Answer. "])
+def test_source_code_that_has_a_drivers_words_stays(name, before):
+    """
+    A prompt in the source ends no traceback: all frames are there, and the last line.
+    """
+    text = (
+        "Traceback (most recent call last):\n"
+        '  File "/srv/shop/ask.py", line 8, in <module>\n'
+        f'    ask("{before}{name}: hours\\n{name}: (when)")\n'
+        "    ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^\n"
+        '  File "/srv/shop/ask.py", line 5, in ask\n'
+        f"    return model(prompt)  # {name}: 'hours'\n"
+        "           ^^^^^^^^^^^^^\n"
+        "RuntimeError: model overloaded\n"
+    )
+
+    assert text == redactor.traceback(text)
+
+
+@pytest.mark.parametrize("around", [*ERRORS, *REFUSED])
+def test_a_drivers_words_in_the_source_end_no_frame(around):
+    """
+    What is cut in a line of source is cut there: the frames after it, and the message, are all there.
+    """
+    after = '\n  File "/srv/shop/ask.py", line 5, in ask\n    return model(prompt)\nRuntimeError: model overloaded\n'
+    message = json.dumps(around.format(*[SECRET] * around.count("{}")))
+    text = f'Traceback (most recent call last):\n  File "/srv/shop/ask.py", line 8, in f\n    raise E({message}){after}'
+    shown = redactor.traceback(text)
+
+    assert SECRET not in shown
+    assert shown.endswith(after)
+
+
 def test_source_code_in_a_traceback_stays_readable():
     """
     Names that are assigned to names are no secrets, in the lines of source; literals and messages are.

@@ -10,11 +10,16 @@ import re
 from typing import NamedTuple
 
 _ANY = r"(?s:.)*?"  # as little as possible, over lines
+_FIELD = (
+    r"(?:DETAIL|HINT|CONTEXT|QUERY|STATEMENT|WHERE|LINE \d+|SCHEMA NAME|TABLE NAME|COLUMN NAME|CONSTRAINT NAME"
+    r"|LOCATION):"
+)
 # A field of a PostgreSQL error may have several lines; it ends where another field, or what follows a message, starts.
 _END_OF_FIELD = (
-    r"(?=\n(?:DETAIL|HINT|CONTEXT|QUERY|STATEMENT|WHERE|LINE \d+|SCHEMA NAME|TABLE NAME|COLUMN NAME|CONSTRAINT NAME"
-    r"|LOCATION):|\n\[SQL: |\n\(Background on |\n{1,2}(?:Traceback |During handling |The above exception )|\Z)"
+    rf"(?=\n{_FIELD}|\n\[SQL: |\n\(Background on |\n{{1,2}}(?:Traceback |During handling |The above exception )|\Z)"
 )
+# In one line, as `repr()` writes it: with a backslash and an n for the end of a line. A detail is a sentence.
+_END_WHERE_WRITTEN = rf"""(?=\\n{_FIELD}|(?<=\.)['"](?=[)\]}},]|\n|\Z)|\n|\Z)"""
 
 
 class _Cut(NamedTuple):
@@ -32,17 +37,45 @@ def _cut(rule: str, hint: str, start: str, value: str, keep: str = "") -> _Cut:
     return _Cut(hint, re.compile(rf"({start})(?!\[redacted:){value}"), rf"\1[redacted:{rule}]{keep}")
 
 
-# Behind the end of a line, which `repr()` writes as a backslash and an n.
-_ON_LINES = (
+def _in_quotes(hint: str, after: str) -> str:
+    """
+    A value in quotes, which may have quotes in it: to the one that the driver goes on `after`, else to one that no
+    word follows.
+    """
+    # Another hint ends the search, so that no text is searched twice.
+    return rf"'(?:(?:(?!{hint})(?s:.))*?'(?={after})|[^']*+(?:'\b[^']*+)*+(?:'|\Z))"
+
+
+def _in_brackets(hint: str, first: str, last: str, after: str) -> str:
+    return rf"\{first}(?:(?:(?!{hint})(?s:.))*?\{last}(?={after})|[^\{last}]*+(?:\{last}|\Z))"
+
+
+# An exception may well be a driver's, or have its words.
+_IN_EXCEPTIONS = (
     # psycopg, psycopg2, asyncpg: DETAIL:  Key (email)=(ada@shop.example) already exists.
-    _cut("detail", "DETAIL:", r"(?:\b|(?<=\\n))DETAIL:[ \t]*+", _ANY + _END_OF_FIELD),
+    _cut("detail", "DETAIL:", r"\bDETAIL:[ \t]*+", _ANY + _END_OF_FIELD),
     # CONTEXT:  COPY customers, line 3, column email: "ada@shop.example"
-    _cut("context", "CONTEXT:", r"(?:\b|(?<=\\n))CONTEXT:[ \t]*+", _ANY + _END_OF_FIELD),
+    _cut("context", "CONTEXT:", r"\bCONTEXT:[ \t]*+", _ANY + _END_OF_FIELD),
     # QUERY:  INSERT INTO customers VALUES ('ada@shop.example')
-    _cut("statement", "QUERY:  ", r"(?:\b|(?<=\\n))QUERY:  ", _ANY + _END_OF_FIELD),
+    _cut("statement", "QUERY:  ", r"\bQUERY:  ", _ANY + _END_OF_FIELD),
     # LINE 1: INSERT INTO customers VALUES ('ada@shop.example')
-    _cut("statement", "LINE ", r"(?:(?m:^)|(?<=\\n))LINE \d+: ", r".+"),
+    _cut("statement", "LINE ", r"(?m:^)LINE \d+: ", r".+"),
 )
+# In other texts the two blanks of PostgreSQL, and the sign below the line, tell these from a prompt or a report.
+_IN_TEXTS = (
+    _cut("detail", "DETAIL:  ", r"\bDETAIL:  ", _ANY + _END_OF_FIELD),
+    _cut("context", "CONTEXT:  ", r"\bCONTEXT:  ", _ANY + _END_OF_FIELD),
+    _cut("statement", "QUERY:  ", r"\bQUERY:  ", _ANY + _END_OF_FIELD),
+    _cut("statement", "LINE ", r"(?m:^)LINE \d+: ", r"[^\n]++(?=\n *+\^)"),
+)
+# The same in one line: UniqueViolation('duplicate key\nDETAIL:  Key (email)=(ada@shop.example) already exists.')
+_WRITTEN = (
+    _cut("detail", r"\nDETAIL:  ", r"(?<=\\n)DETAIL:  ", _ANY + _END_WHERE_WRITTEN),
+    _cut("context", r"\nCONTEXT:  ", r"(?<=\\n)CONTEXT:  ", _ANY + _END_WHERE_WRITTEN),
+    _cut("statement", r"\nQUERY:  ", r"(?<=\\n)QUERY:  ", _ANY + _END_WHERE_WRITTEN),
+    _cut("statement", r"\nLINE ", r"(?<=\\n)LINE \d+: ", r"(?:(?!\\n)[^\n])++(?=\\n *+\^)"),
+)
+_END_OF_KEY = r"[^\w\n]{0,16}(?:\n|\Z)|, full error"
 _ANYWHERE = (
     # invalid input syntax for type integer: "ada"
     _cut("value", "invalid input ", r"\binvalid input (?:syntax|value) for [^:\n]{1,120}: ", _ANY + _END_OF_FIELD),
@@ -51,15 +84,15 @@ _ANYWHERE = (
     # SQLAlchemy: [parameters: {'email': 'ada@shop.example'}]
     _cut("parameters", "[parameters: ", r"\[parameters: ", _ANY + r"(?:\](?=\n|\Z)|\Z)", "]"),
     # MySQL 1062: Duplicate entry 'ada@shop.example' for key 'customers.email'
-    _cut("value", "Duplicate entry ", r"\bDuplicate entry ", "'" + _ANY + r"(?:'(?= for key)|\Z)"),
+    _cut("value", "Duplicate entry ", r"\bDuplicate entry ", _in_quotes("Duplicate entry ", " for key")),
     # MySQL 1366 and 1292: Incorrect integer value: 'ada' for column 'age' at row 1
-    _cut("value", "ncorrect", r"\b[Ii]ncorrect [^:\n]{1,60} value: ", "'" + _ANY + r"(?:'(?= for | at |\W{0,9}\Z)|\Z)"),
+    _cut("value", "ncorrect", r"\b[Ii]ncorrect [^:\n]{1,60} value: ", _in_quotes("ncorrect", r" for | at |\W{0,9}\Z")),
     # MySQL 1064: ... to use near 'ada@shop.example')' at line 1
-    _cut("statement", "to use near ", r"\bto use near ", "'" + _ANY + r"(?:'(?= at line )|\Z)"),
+    _cut("statement", "to use near ", r"\bto use near ", _in_quotes("to use near ", " at line ")),
     # SQL Server: The duplicate key value is (ada@shop.example).
-    _cut("value", "key value is (", r"\bkey value is ", r"\(" + _ANY + r"(?:\)(?=\.|\n|\Z)|\Z)"),
+    _cut("value", "key value is (", r"\bkey value is ", _in_brackets("key value is ", "(", ")", r"\.|\n|\Z")),
     # MongoDB: dup key: { email: "ada@shop.example" }
-    _cut("value", "dup key: ", r"\bdup key: ", r"\{" + _ANY + r"(?:\}(?=[^\w\n]{0,16}(?:\n|\Z)|, full error)|\Z)"),
+    _cut("value", "dup key: ", r"\bdup key: ", _in_brackets("dup key: ", "{", "}", _END_OF_KEY)),
     # pydantic: [type=int_parsing, input_value='ada', input_type=str]
     _cut("input", "input_value=", r"\binput_value=", _ANY + r"(?=, input_type=|\n|\Z)"),
 )  # fmt: skip
@@ -67,17 +100,23 @@ _ANYWHERE = (
 
 def without_values(text: str) -> str:
     """
-    Cut the values out of an exception's message, or out of a traceback with such messages in it.
+    Cut the values out of an exception's message, or out of what stands between the frames of a traceback.
     """
-    return _without(_ANYWHERE, _without(_ON_LINES, text))
+    return without_quotes(_without(_IN_EXCEPTIONS, text))
 
 
-def without_quotes(text: str) -> str:
+def without_quotes(text: str, in_source: bool = False) -> str:
     """
     Cut the values out of any text that quotes such a message: behind its first line, or where it says what it is.
+
+    Args:
+        text: The text.
+        in_source: It is a frame of a traceback, whose lines are those of a program and no driver's.
     """
-    if "\n" in text or "\\n" in text:
-        text = _without(_ON_LINES, text)
+    if "\n" in text and not in_source:
+        text = _without(_IN_TEXTS, text)
+    if "\\n" in text:
+        text = _without(_WRITTEN, text)
     return _without(_ANYWHERE, text)
 
 

@@ -124,12 +124,16 @@ class Redactor:
         """
         The same for a text of any length.
         """
-        text = without_values(text)
         pieces, done = [], 0
         for frame in _frame.finditer(text):
-            pieces += [self._whole(text[done : frame.start()]), self._code(frame[0])]
-            done = frame.end()
-        return "".join([*pieces, self._whole(text[done:])]) if pieces else self._whole(text)
+            # Its last line ends outside of it, whatever is cut in it.
+            start, end = frame.start(), frame.end() - frame[0].endswith("\n")
+            pieces += [self._between(text[done:start]), self._code(text[start:end])]
+            done = end
+        return "".join([*pieces, self._between(text[done:])]) if pieces else self._between(text)
+
+    def _between(self, text: str) -> str:
+        return self._whole(without_values(text))
 
     def short_query(self, text: str, limit: int) -> str:
         """

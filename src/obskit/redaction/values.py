@@ -227,7 +227,7 @@ class SecretValues:
         if len(sieved) >= _CARD_DIGITS and len(sieved.translate(None, _SIGNS)) >= _CARD_DIGITS:
             text = _card.sub(_card_marker, text)
         if "'" in text or "(" in text or "{" in text or "nvalid input" in text:
-            text = without_quotes(text)
+            text = without_quotes(text, in_source=not bare)
         if "'" in text or '"' in text:
             if "('" in text or '("' in text or "(b'" in text:
                 text = _pair.sub(self._pair, text)
