@@ -7,6 +7,7 @@ import base64
 import gc
 import random
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import obskit
 from obskit.ai import budget, report
 from obskit.ai.budgeting import keeper
 from obskit.ai.later import later
+from obskit.ai.operation import AiOperation
 from obskit.ai.sizes import PICTURE_TOKENS, size_of
 from obskit.errors import BudgetExceededError
 from obskit.testing import isolated_runtime
@@ -384,6 +386,126 @@ def test_an_answer_from_a_middleware_s_cache_costs_nothing(script, runtime, sink
     ]
     assert (len(script.asked), daily.status().spent_usd) == (1, pytest.approx(0.0175))
     assert daily.status().reserved_usd == 0
+
+
+class Observed(sdk_anthropic.Middleware):
+    """
+    Ask in a block, and for a count of tokens, which is no call, before it.
+    """
+
+    def handle(self, request, call_next):
+        with obskit.observe("policy"), obskit.observe_db(table="cache", operation="select"):
+            self.client.messages.count_tokens(model="claude-opus-4-8", messages=ASKED)
+            return call_next(request)
+
+    async def handle_async(self, request, call_next):
+        with obskit.observe("policy"):
+            return await call_next(request)
+
+
+class Elsewhere(sdk_anthropic.Middleware):
+    def handle(self, request, call_next):
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(call_next, request).result()
+
+
+class Stale(sdk_anthropic.Middleware):
+    def handle(self, request, call_next):
+        try:
+            return call_next(request)
+        except sdk_anthropic.APIConnectionError:
+            return "of yesterday"
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_a_middleware_may_open_blocks_around_its_requests(kind, stream, script, runtime, sink):
+    """
+    Whatever is observed between a call and its request: the reply, and the waits between attempts, are the call's.
+    """
+    replies = [529, message_events(CLAUDE) if stream else message(CLAUDE)]
+    script.reply = lambda path, asked: {"input_tokens": 7} if "count" in path else replies.pop(0)
+    observed = Observed()
+    if kind == "sync":
+        with middled(script) as observed.client, middled(script, observed) as client:
+            found = messages(client, stream=stream)
+            for _ in found if stream else ():
+                pass
+    else:
+
+        async def main():
+            made = sdk_anthropic.AsyncAnthropic(api_key="none", base_url=script.url, middleware=[observed])
+            async with made as client:
+                found = await messages(client, stream=stream)
+                if stream:
+                    async for _ in found:
+                        pass
+
+        asyncio.run(main())
+
+    [op] = [op for op in sink.operations if isinstance(op, AiOperation)]
+    assert (op.cost_usd, op.attempts, op.failed_attempts) == (pytest.approx(0.0175), 2, ("529",))
+    assert op.tokens.tokens() == (1000, 0, 0, 500)
+
+
+def test_a_request_of_another_thread_costs_nobody_knows_what(script, runtime, sink):
+    """
+    What a middleware has asked where its call is not known may be billed: it is unknown, and never nothing.
+    """
+    script.reply = message(CLAUDE)
+    with middled(script, Elsewhere()) as client:
+        messages(client)
+        script.reply = 400
+        with pytest.raises(sdk_anthropic.BadRequestError):
+            messages(client)
+
+    assert [(op.cost_usd, op.cost_reason) for op in sink.operations] == [(None, "not_read"), (None, "no_reply")]
+
+
+def test_what_a_middleware_answers_after_a_request_failed_may_be_billed(runtime, sink):
+    """
+    A request that nobody answered may be billed, whatever the middleware gives in its place.
+    """
+    with sdk_anthropic.Anthropic(
+        api_key="none", base_url="http://127.0.0.1:9", middleware=[Stale()], max_retries=0
+    ) as client:
+        messages(client)
+
+    [op] = sink.operations
+    assert (op.cost_usd, op.cost_reason, op.attempts) == (None, "no_reply", 1)
+
+
+def test_an_earlier_reply_is_billed_though_a_later_request_fails(script, runtime, sink):
+    """
+    The call has the error of the latest request, and the bill of the first, whose id and end are not its own.
+    """
+    replies = [message(CLAUDE), 400]
+    script.reply = lambda path, asked: replies.pop(0)
+    with middled(script, Twice()) as client, pytest.raises(sdk_anthropic.BadRequestError):
+        messages(client)
+
+    [op] = sink.operations
+    assert (op.cost_usd, op.tokens.tokens(), op.error) == (pytest.approx(0.0175), (1000, 0, 0, 500), "BadRequestError")
+    assert (op.response_id, op.finish_reason, op.status_code) == (None, None, 400)
+
+
+def test_a_request_that_is_refused_costs_nothing_while_others_are_sent(gpt, script, runtime, sink):
+    """
+    A file that another client sends meanwhile is no reason to doubt what an error costs.
+    """
+
+    def reply(path, asked):
+        if path.endswith("/files"):
+            return {"id": "f", "object": "file", "bytes": 1, "created_at": 1, "filename": "x", "purpose": "batch"}
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(gpt.files.create, file=b"x", purpose="batch").result()
+        return 400
+
+    script.reply = reply
+    with pytest.raises(sdk_openai.BadRequestError):
+        ask(gpt)
+
+    assert [(op.cost_usd, op.cost_reason) for op in sink.operations] == [(0.0, None)]
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

@@ -71,6 +71,7 @@ class Sdk:
         stream_classes: Further classes with a `close()` that leaves a stream, as (module, class).
         is_wanted: True between `install()` and `remove()`, whether the SDK has been imported by then or not.
         is_on: False once it is taken back; whoever has wrapped our functions still calls them.
+        strays: Another object after each request of which no call is known.
         tells_retries: True where it has a function that waits between attempts; else a header says how many there were.
     """
 
@@ -85,6 +86,7 @@ class Sdk:
     is_wanted: bool = False
     is_awaited: bool = False
     is_on: bool = False
+    strays: object = None
     tells_retries: bool = False
     mapped: dict[str, str] = field(default_factory=dict)
     patches: Patches = field(default_factory=Patches)
@@ -125,16 +127,23 @@ class Call(AiOperation):
         is_open: True where the reply is still to be read when `request()` returns.
         handle: Of the latest response, while `request()` runs: whatever becomes of the response, the call is known.
         responses: How many there were.
+        is_sent: True once a request of it has been made.
+        strays: The SDK's, when the call began.
         asked: The request's body, until the size of its text is known; only of streams.
     """
 
-    __slots__ = ("asked", "body", "earlier", "fold", "handle", "is_open", "request_bytes", "responses", "stream")
+    __slots__ = (
+        *("asked", "body", "earlier", "fold", "handle", "is_open", "is_sent", "request_bytes", "responses"),
+        *("strays", "stream"),
+    )
 
     body: Any
     earlier: dict[int, Any] | None
     stream: Progress | None
     fold: Fold
     is_open: bool
+    is_sent: bool
+    strays: object
     handle: Handle | None
     responses: int
     request_bytes: int
@@ -142,8 +151,8 @@ class Call(AiOperation):
 
     def __init__(self, service: str, provider: str, model: str, operation: str) -> None:
         super().__init__(service, provider, model, operation)
-        self.body = self.earlier = self.stream = self.handle = self.asked = None
-        self.is_open = False
+        self.body = self.earlier = self.stream = self.handle = self.asked = self.strays = None
+        self.is_open = self.is_sent = False
         self.responses = self.request_bytes = 0
 
     def take(self, data: Any) -> None:
@@ -296,14 +305,18 @@ class Call(AiOperation):
             self.aborted = how
         self._settle(stream, at)
 
-    def raised(self, error: BaseException) -> None:
+    def raised(self, error: BaseException, sdk: Sdk | None = None) -> None:
         """
         End a call by what it raised: before its reply, after it, or in the middle of a stream.
+
+        Args:
+            sdk: Where `request()` itself has raised it.
         """
         self.handle = None
         if self.ended:
             return
         self.error = name_of(error)
+        is_answered = self.earlier is not None or (self.responses > 0 and (self.status_code or 0) < 400)
         response = getattr(error, "response", None)
         stream = self.stream
         if response is not None and (stream is None or not stream.chunks):
@@ -313,24 +326,41 @@ class Call(AiOperation):
             self.aborted = "error"
             self._settle(stream)
             return
+        if self.body is None and self.earlier:
+            self._finish_by_earlier(self.earlier)
+            return
         if self.body is None:
             # An HTTP error is an answer, and not billed; a call that nobody answered may be.
             status = getattr(error, "status_code", None)
-            if isinstance(status, int) and status >= 400:
+            is_free = not is_answered and (self.is_sent or sdk is None or self.strays is sdk.strays)
+            if isinstance(status, int) and status >= 400 and is_free:
                 self.cost_usd = 0.0
             else:
                 self.cost_reason = "no_reply"
         self.finish()
 
-    def returned(self, reply: Any) -> None:
+    def _finish_by_earlier(self, earlier: dict[int, Any]) -> None:
+        """
+        End a call whose latest request failed, and those before it were answered, and are billed.
+        """
+        try:
+            self._take_usage(earlier.pop(max(earlier)))
+        except Exception as error:
+            recorder.failed("ai", error)
+        self.end()
+
+    def returned(self, reply: Any, sdk: Sdk) -> None:
         """
         End a call whose reply is here; one that is still to be read is tied to whatever the application has got.
         """
         handle, self.handle = self.handle, None
         if self.ended:
             return
-        if handle is None:  # the SDK's middleware had the answer
+        if handle is None and not self.is_sent and self.strays is sdk.strays:  # the SDK's middleware had the answer
             self.cost_usd, self.attempts = 0.0, 0
+            self.end()
+        elif handle is None:  # asked for in another thread, or nobody answered and the middleware did
+            self.cost_reason = "no_reply" if self.is_sent else "not_read"
             self.end()
         elif not self.is_open:
             self.finish()

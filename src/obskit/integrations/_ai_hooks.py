@@ -19,10 +19,11 @@ from obskit.ai.usage import image_model
 from obskit.context import current
 from obskit.endings import drain, waiting
 from obskit.integrations._ai import KEY, MAX_NAME, Call, Handle, Sdk, Wrapper, response_of
-from obskit.observation import enter, leave
+from obskit.observation import block_around, enter, leave
 from obskit.recorder import recorder
 
 _LEFT_OUT = ("NotGiven", "Omit")  # classes of the SDKs' own, in place of an argument
+_FREE = ("count_tokens", "count-tokens")  # in the URLs of requests that are no inference
 SMALL_BYTES = 20_000  # a request that is smaller is taken for text
 
 
@@ -47,6 +48,7 @@ def _make(sdk: Sdk, client: Any, options: Any, is_stream: bool) -> Call | None:
     provider = sdk.provider_of(host)
     call = Call("", provider, model[:MAX_NAME] if isinstance(model, str) else UNKNOWN, path.operation)
     call.fold = path.fold
+    call.strays = sdk.strays
     call.host = host
     call.port = client.base_url.port
     if is_stream:
@@ -122,8 +124,10 @@ def _set_aside() -> Any:
     """
     Let a request that is no inference, and that is made in the middle of one, not be taken for it.
     """
-    around = current.get()
-    return current.set(around.parent) if type(around) is Call else None
+    outside = around = current.get()
+    while (call := block_around(Call, outside)) is not None:
+        outside = call.parent
+    return None if outside is around else current.set(outside)
 
 
 def _take_up(token: Any) -> None:
@@ -148,11 +152,11 @@ def _request(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
         try:
             reply = original(self, *args, **kwargs)
         except BaseException as error:
-            call.raised(error)
+            call.raised(error, sdk)
             raise
         finally:
             leave(call, token)
-        call.returned(reply)
+        call.returned(reply, sdk)
         return reply
 
     return request
@@ -175,14 +179,36 @@ def _async_request(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]
         try:
             reply = await original(self, *args, **kwargs)
         except BaseException as error:
-            call.raised(error)
+            call.raised(error, sdk)
             raise
         finally:
             leave(call, token)
-        call.returned(reply)
+        call.returned(reply, sdk)
         return reply
 
     return request
+
+
+def _note_request(sdk: Sdk, options: Any) -> None:
+    """
+    Note that a request is sent, by the call that is waiting for it, or by one that is not known: in another thread.
+    """
+    try:
+        call = block_around(Call, current.get())
+        if call is not None:
+            call.is_sent = True
+        elif options.method != "get" and not any(name in options.url for name in _FREE):
+            sdk.strays = object()
+    except Exception as error:
+        recorder.failed(sdk.name, error)
+
+
+def _build_request(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
+    def build(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+        _note_request(sdk, kwargs["options"] if "options" in kwargs else args[0])
+        return original(self, *args, **kwargs)
+
+    return build
 
 
 def _bind(sdk: Sdk, response: Any) -> Call | None:
@@ -190,14 +216,14 @@ def _bind(sdk: Sdk, response: Any) -> Call | None:
     Tie a response to the call that is waiting for it, and note what its headers say.
     """
     try:
-        call = current.get()
-        if type(call) is not Call or call.ended:
+        call = block_around(Call, current.get())
+        if call is None:
             return None
         if call.responses:
             _set_earlier_aside(call)
         call.responses += 1
         call.handle = response.extensions[KEY] = Handle(call)
-        if call.has_own_span and call.span is not None:
+        if call.has_own_span and call.span is not None and current.get() is call:  # else it is a block's span
             call.span.adopt()
         headers = response.headers
         call.status_code = response.status_code
@@ -390,8 +416,8 @@ def _close(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _waited(response: Any) -> Call | None:
-    call = current.get()
-    if type(call) is not Call or call.ended:
+    call = block_around(Call, current.get())
+    if call is None:
         return None
     call.attempts += 1
     status = "error" if response is None else str(response.status_code)
@@ -439,6 +465,7 @@ NEEDED: tuple[tuple[str, str, str, Wrapper], ...] = (
 )
 # These have come and gone: where one is not there, what it tells is told later, or by a header.
 WANTED: tuple[tuple[str, str, str, Wrapper], ...] = (
+    ("_base_client", "BaseClient", "_build_request", _build_request),
     ("_base_client", "SyncAPIClient", "_sleep_for_retry", _sleep),
     ("_base_client", "AsyncAPIClient", "_sleep_for_retry", _async_sleep),
     ("_streaming", "Stream", "_iter_events", _events),
