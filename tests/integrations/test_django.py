@@ -16,7 +16,8 @@ import asgiref.sync
 import pytest
 from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler
-from django.http import FileResponse, HttpResponse, StreamingHttpResponse
+from django.core.signals import got_request_exception
+from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.test import AsyncClient, Client, RequestFactory, override_settings
 from django.urls import include, path, re_path, resolve, reverse
 from django.views.decorators.http import require_GET
@@ -984,3 +985,43 @@ def test_urlconf_that_cannot_be_imported(runtime, protocol, sink, form):
         Served(form, protocol).get("/")
 
     assert (only(sink).status, only(sink).exception) == (500, "ModuleNotFoundError")
+
+
+class Handing:
+    """
+    Hand requests on to another handler, as Django's of static files does.
+    """
+
+    def __call__(self, environ, start_response):
+        return self.application(environ, start_response)
+
+
+class HandingOn(Handing, WSGIHandler):
+    def __init__(self, application):
+        self.application = application
+        super().__init__()
+
+
+def test_a_handler_that_hands_requests_on(site, runtime, sink):
+    """
+    What another handler answers inside is counted with its status and route, and has its id.
+    """
+    reply = call_wsgi(obskit.instrument(HandingOn(WSGIHandler())), Request("/items/7"))
+
+    assert (200, ["id-1"]) == (reply.status, reply.header("x-correlation-id"))
+    assert [(200, "/items/<int:item_id>")] == [(op.status, op.endpoint) for op in sink.operations]
+
+
+def test_a_signal_without_a_request_breaks_nothing(site, runtime):
+    """
+    `got_request_exception` may be sent by others, with a request that none came with.
+    """
+
+    def sends(request):
+        for made in (HttpRequest(), object(), None):
+            got_request_exception.send(sender=None, request=made)
+        return HttpResponse("fine")
+
+    site.add("sends", sends)
+
+    assert b"fine" == call_wsgi(obskit.instrument(WSGIHandler()), Request("/sends")).body

@@ -232,6 +232,29 @@ def test_a_middleware_with_a_request_of_its_own(runtime, sink, answers):
     assert seen_by(sink) == [("<unmatched>" if answers else "/plants/<int:plant>", 200, None)]
 
 
+class Shortcut(Flask):
+    def full_dispatch_request(self):
+        return Response("pong")
+
+
+def maintained():
+    app = Flask("shop")
+    app.handle_exception = lambda error: Response("maintenance", 503)
+    app.add_url_rule("/ping", view_func=lambda: {}["x"])
+    return app
+
+
+@pytest.mark.parametrize(("make", "status"), [(lambda: Shortcut("shop"), 200), (maintained, 503)])
+def test_replies_that_are_made_in_other_ways(runtime, sink, make, status):
+    """
+    An application that answers past `process_response()`, by its class or by itself, is counted with what it answered.
+    """
+    reply = obskit.instrument(make()).test_client().get("/ping")
+
+    assert (status, status) == (reply.status_code, sink.operations[0].status)
+    assert "X-Correlation-ID" in reply.headers
+
+
 @pytest.mark.parametrize("instrumented", ["outer", "inner", "both"])
 def test_applications_beside_each_other(runtime, sink, instrumented):
     """

@@ -804,3 +804,101 @@ def test_routers_are_what_they_were(runtime):
 
     assert inspect.iscoroutinefunction(Router.__call__)
     assert [*inspect.signature(Router.__call__).parameters] == ["self", "scope", "receive", "send"]
+
+
+def test_what_is_no_request_of_an_application_inside_raises_its_own(runtime, sink):
+    """
+    A lifespan that a view starts, and a WebSocket that it opens, break with their own exception.
+    """
+
+    @asynccontextmanager
+    async def broken(app):
+        raise RuntimeError("the database is down")
+        yield
+
+    async def closing(websocket):
+        raise ValueError("mine")
+
+    inner = Starlette(lifespan=broken, routes=[WebSocketRoute("/w", closing)])
+    raised = []
+
+    async def starts(request):
+        for scope in ({"type": "lifespan", "state": {}}, {"type": "websocket", "path": "/w", "headers": []}):
+            try:
+                await inner(scope, request.receive, request._send)
+            except Exception as error:
+                raised.append(repr(error))
+        return PlainTextResponse("ok")
+
+    ask(instrumented(Route("/starts", starts)), "/starts")
+
+    assert ["RuntimeError('the database is down')", "ValueError('mine')"] == raised
+
+
+def test_a_view_that_asks_its_own_application_keeps_its_route(runtime, sink):
+    """
+    A batch that hands copies of its scope to the application, with other paths, is counted by its own template.
+    """
+
+    async def batch(request):
+        replies = []
+
+        async def take(message):
+            replies.append(message)
+
+        await app({**request.scope, "path": "/one"}, request.receive, take)
+        return PlainTextResponse(str(len(replies)))
+
+    app = instrumented(Route("/one", ok), Route("/batch", batch))
+
+    assert "2" == ask(app, "/batch").text
+    assert ["/batch"] == endpoints(sink)
+
+
+def test_headers_of_an_application_inside_stay_to_be_read(runtime, sink):
+    """
+    An application that a view asks for the same path finds the headers that it was given, in whatever can be read once.
+    """
+
+    async def echo(request):
+        return PlainTextResponse(request.headers.get("x-plant", "none"))
+
+    async def asks(request):
+        replies = []
+
+        async def take(message):
+            replies.append(message)
+
+        headers = iter([(b"x-plant", b"fern"), (b"host", b"testserver")])
+        scope = {"type": "http", "method": "GET", "path": "/same", "query_string": b"", "headers": headers}
+        await Starlette(routes=[Route("/same", echo)])(scope, request.receive, take)
+        return PlainTextResponse(replies[-1]["body"])
+
+    assert "fern" == ask(instrumented(Route("/same", asks)), "/same").text
+
+
+def test_what_is_asked_after_a_reply_is_another_request(runtime, sink):
+    """
+    A server may begin the next request of a connection inside of the reply before it, whose background work goes on.
+    """
+    words = {"type": "http", "method": "GET", "path": "/down", "query_string": b"", "headers": [(b"host", b"a")]}
+    left = ["again", "once more"]
+
+    async def again():
+        if left:
+            left.pop()
+            await app(dict(words), no_messages, nowhere)
+
+    async def down(request):
+        return PlainTextResponse("no", 503, background=BackgroundTask(again))
+
+    async def no_messages():
+        return {"type": "http.request", "body": b""}
+
+    async def nowhere(message):
+        pass
+
+    app = instrumented(Route("/down", down))
+    asyncio.run(app(dict(words), no_messages, nowhere))
+
+    assert [503] * 3 == [operation.status for operation in sink.operations]

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from obskit import context
@@ -73,20 +73,21 @@ class ServedOperation(HttpOperation):
         """
         if MARK in carrier:
             return True
-        if "REQUEST_METHOD" in carrier:
-            method, path, query = carrier["REQUEST_METHOD"], path_of(carrier), carrier.get("QUERY_STRING", "")
-            host = carrier.get("HTTP_HOST")
-        else:
-            method, path, query = carrier["method"], carrier["path"], str(carrier.get("query_string", b""), "latin-1")
-            host = next((str(value, "latin-1") for name, value in carrier["headers"] if name == b"host"), None)
-        mine = self.raw_method, self.whole_path, self.query, self.header("host")
-        return mine == (method, path, query, host)
+        asked = _asked_by(carrier)
+        return asked is not None and asked == (self.raw_method, self.whole_path, self.query, self.header("host"))
 
     def below(self, mounted: str) -> str:
         """
         Give the part of a template that stands for where an application is mounted, by the whole prefix of its paths.
         """
         raise NotImplementedError
+
+    @property
+    def is_answered(self) -> bool:
+        """
+        Tell whether all of the reply has gone out: what comes after it is another request, or nobody's.
+        """
+        return False
 
     @property
     def whole_path(self) -> str:
@@ -123,6 +124,32 @@ class ServedOperation(HttpOperation):
             self.exception = self.error = self.handled
 
 
+def _asked_by(carrier: Any) -> tuple[Any, ...] | None:
+    """
+    Read what an environ or a scope asks for: method, whole path, query and host; None of what is no request.
+    """
+    try:
+        if "REQUEST_METHOD" in carrier:
+            host, query = carrier.get("HTTP_HOST"), carrier.get("QUERY_STRING", "")
+            return carrier["REQUEST_METHOD"], path_of(carrier), query, host
+        if carrier["type"] != "http":
+            return None
+        host = next((str(value, "latin-1") for name, value in headers_of(carrier) if name == b"host"), None)
+        return carrier["method"], carrier["path"], str(carrier.get("query_string", b""), "latin-1"), host
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def headers_of(scope: Any) -> Any:
+    """
+    Give the headers of a scope; what can be read only once is read for the application too.
+    """
+    headers = scope.get("headers") or ()
+    if isinstance(headers, Iterator):
+        scope["headers"] = headers = list(headers)
+    return headers
+
+
 def path_of(environ: dict[str, Any]) -> str:
     """
     Give the whole path of a request, with what its application is mounted at.
@@ -143,7 +170,7 @@ def request_here() -> ServedOperation | None:
     """
     operation = context.current.get()
     root = None if operation is None else operation.root
-    return root if isinstance(root, ServedOperation) and not root.ended else None
+    return root if isinstance(root, ServedOperation) and not (root.ended or root.is_answered) else None
 
 
 def note_exception(error: BaseException) -> None:

@@ -8,7 +8,7 @@ import asyncio
 import sys
 import zlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sized
+from collections.abc import Awaitable, Callable, MutableMapping, Sized
 from functools import cache
 from importlib import import_module
 from traceback import walk_tb
@@ -46,16 +46,6 @@ _NO_LENGTH = -1
 
 # User-Agents come again, and as the same text they need not be hashed anew for the line.
 _agents: Kept[bytes | None, str | None] = Kept(lambda value: None if value is None else value.decode("latin-1"))
-
-
-def _headers_of(scope: Scope) -> Any:
-    """
-    Give a request's headers; what can be read only once is read for the application too.
-    """
-    headers = scope.get("headers") or ()
-    if isinstance(headers, Iterator):
-        scope["headers"] = headers = list(headers)
-    return headers
 
 
 class Known:
@@ -120,6 +110,13 @@ class AsgiOperation(_http.ServedOperation):
         return "router" in self.scope
 
     @property
+    def is_answered(self) -> bool:
+        """
+        Tell whether all of the reply has gone out.
+        """
+        return self._last_byte_at is not None
+
+    @property
     def trusts_traces(self) -> bool:
         """
         Tell whether the trace that the request says it belongs to is believed.
@@ -138,7 +135,7 @@ class AsgiOperation(_http.ServedOperation):
         Read a request header by its lower-case name; repeated ones as one list, which is how WSGI has them.
         """
         wanted = name.encode()
-        found = [value for key, value in _headers_of(self.scope) if key == wanted]
+        found = [value for key, value in _http.headers_of(self.scope) if key == wanted]
         return b",".join(found).decode("latin-1") if found else None
 
     @property
@@ -440,7 +437,7 @@ class ObskitMiddleware(_http.Front[Application]):
         op._known = known
         if self.heads:
             given = scope.get("headers")
-            headers = dict(given if given.__class__ is list else _headers_of(scope))
+            headers = dict(given if given.__class__ is list else _http.headers_of(scope))
             try:
                 op.client = scope["client"][0]
             except (KeyError, TypeError, IndexError):  # a server on a Unix socket tells none
@@ -478,7 +475,7 @@ class ObskitMiddleware(_http.Front[Application]):
         """
         if scope["type"] != "http" or MARK in scope or not self.active:
             return True
-        _headers_of(scope)
+        _http.headers_of(scope)
         root = _http.request_here()
         return root is not None and root.is_own(scope)
 

@@ -108,7 +108,7 @@ def instrument(app: Flask, runtime: Runtime) -> Flask:
         middleware = ObskitMiddleware(app.wsgi_app, route=route_of, route_of_error=route_of_error)
         app.wsgi_app = middleware  # type: ignore[method-assign]
         app.extensions["obskit"] = middleware
-        if getattr(middleware.app, "__func__", None) is Flask.wsgi_app and _untouched(type(app)):
+        if getattr(middleware.app, "__func__", None) is Flask.wsgi_app and _untouched(app):
             app.process_response = _telling(app.process_response, middleware)  # type: ignore[method-assign,assignment]
             middleware.told = True
         watch()
@@ -131,11 +131,16 @@ def _telling_taken(add: Callable[..., None]) -> Callable[..., None]:
     return add_rule
 
 
-def _untouched(kind: type[Flask]) -> bool:
+# Where a reply is made, and may be made in another way.
+_MAKERS = ("full_dispatch_request", "finalize_request", "handle_exception")
+
+
+def _untouched(app: Flask) -> bool:
     """
     Tell whether every reply still goes through `process_response()`; another middleware may change what it answers.
     """
-    return kind.finalize_request is Flask.finalize_request and kind.handle_exception is Flask.handle_exception
+    own = vars(app)
+    return all(getattr(type(app), name) is getattr(Flask, name) and name not in own for name in _MAKERS)
 
 
 def _telling(process: Callable[[Response], Response], front: ObskitMiddleware) -> Callable[[Response], Response]:

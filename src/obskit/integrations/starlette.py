@@ -363,7 +363,8 @@ def _note_scope(root: Any, scope: Scope) -> None:
     try:
         if scope["type"] == "http" and isinstance(root, _http.ServedOperation) and root.is_own(scope):
             if isinstance(root, AsgiOperation):
-                root.routed = scope
+                if "router" not in root.routed or scope["path"] == root.routed["path"]:  # else it asks itself
+                    root.routed = scope
             else:
                 root.inner = scope
     except Exception as error:  # of a scope that is none
@@ -374,8 +375,10 @@ def _note_error(scope: Scope, error: Exception) -> None:
     """
     Note an exception that leaves a router: a middleware around it may answer it.
     """
+    if isinstance(error, HTTPException):
+        return
     root = _http.request_here()
-    if root is not None and root.is_own(scope) and not isinstance(error, HTTPException):
+    if root is not None and root.is_own(scope):
         _http.note_exception(error)
 
 

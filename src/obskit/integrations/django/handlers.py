@@ -14,7 +14,7 @@ from obskit.context import current
 from obskit.integrations import _http, wsgi
 from obskit.integrations._http import ID_HEADER, ID_HEADER_LOWER
 from obskit.integrations.django.routes import note_route, template, templates
-from obskit.integrations.django.watched import note_exception, watch_exceptions
+from obskit.integrations.django.watched import note_exception, watch, watch_exceptions
 from obskit.operation import UNMATCHED
 from obskit.runtime import Runtime
 
@@ -30,10 +30,14 @@ def instrument(handler: Any, runtime: Runtime) -> Any:
         from obskit.integrations.django.asgi_handler import instrument_asgi
 
         return instrument_asgi(handler)
+    from django.core.handlers.wsgi import WSGIHandler
+
     middleware = wsgi.ObskitMiddleware(handler, route=_route_of)
-    if "get_response" not in vars(handler):
+    if "get_response" not in vars(handler) and type(handler).__call__ is WSGIHandler.__call__:
         handler.get_response = _telling(handler.get_response)
         middleware.told = True
+    else:  # one that hands requests on to another, as that of static files does
+        watch()
     return middleware
 
 

@@ -57,7 +57,10 @@ def note_exception(error: BaseException, request: Any) -> None:
     Note an exception, and the route it came from, with the request that is answered here.
     """
     root = _http.request_here()
-    if root is None or not root.is_own(getattr(request, "scope", None) or request.META):
+    try:
+        if root is None or not root.is_own(getattr(request, "scope", None) or request.META):
+            return
+    except AttributeError:  # what was sent for a request is none
         return
     if not isinstance(error, _ANSWERS):
         _http.note_exception(error)
