@@ -709,6 +709,26 @@ def test_a_console_behind_a_queue_is_muted(listening, console, propagate):
     assert "" == console.getvalue()
 
 
+def test_a_logger_that_is_not_in_the_tree_loses_nothing(listening, console):
+    """
+    A logger that was made by hand has no handler of ours above it: what it says through a queue is written by who
+    listens.
+    """
+    logger, listener = listening
+    own = logging.Logger("shop.own")
+    own.addHandler(logger.handlers[-1])
+    alone = logging.Logger("shop.alone")
+    alone.addHandler(logging.handlers.QueueHandler(listener.queue))
+    with isolated_runtime() as isolated:
+        obskit.instrument_logging()
+        own.warning("own")
+        alone.warning("alone")
+        listener.stop()
+
+        assert ["own", "alone"] == messages(isolated)
+    assert "" == console.getvalue()
+
+
 def test_a_record_of_another_process_is_written_by_who_listens(listening, console):
     """
     What a process without obskit sends to a console behind a queue is a line of ours, and nothing is lost.

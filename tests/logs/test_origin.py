@@ -309,6 +309,23 @@ def test_a_filter_keeps_it_for_handlers_of_others(logger):
         assert right(isolated.lines, 50)
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_record_with_the_filter_is_written_once(logger, is_first):
+    """
+    A handler of ours beside the one that keeps a record writes it, whichever has it first, and no other does it again.
+    """
+    later = Later()
+    later.addFilter(OriginFilter())
+    for handler in (later, JsonHandler()) if is_first else (JsonHandler(), later):
+        logger.addHandler(handler)
+    with isolated_runtime() as isolated:
+        logger.info("x")
+        if is_first:
+            JsonHandler().handle(later.kept[0])
+
+        assert ["x"] == [line["message"] for line in isolated.lines]
+
+
 @pytest.mark.parametrize("write", [lambda record: JsonHandler().handle(record), None])
 def test_a_record_that_is_older_than_the_request_has_no_id(logger, write):
     """

@@ -133,7 +133,7 @@ def _write_instead(record: logging.LogRecord) -> bool:
     """
     Write a record that comes to a console by way of a queue, or the like, unless it has its line already.
     """
-    if origin.writer_of(record) is None:
+    if not origin.writer_of(record):
         _handler.handle(record)
     return False
 

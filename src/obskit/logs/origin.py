@@ -25,6 +25,7 @@ from obskit.recorder import recorder
 # The attribute: `fields`, a line's body but for what the record has itself; `written`, the process that wrote its line.
 ORIGIN = "_obskit"
 IDS = ("correlation_id", "trace_id", "span_id")
+_NOT_YET = ""
 _process = os.urandom(8).hex()
 
 
@@ -57,7 +58,8 @@ class OriginFilter(logging.Filter):
         """
         if ORIGIN not in record.__dict__:
             try:
-                record.__dict__[ORIGIN] = _origin_of(record, _fields_of_here(record))
+                # Handlers of ours have this very record: whichever has it first writes it, and says so.
+                record.__dict__[ORIGIN] = {"fields": _fields_of_here(record), "written": _NOT_YET}
             except Exception as error:
                 recorder.failed("logs", error)
         return True
@@ -91,15 +93,13 @@ def _all_of(record: logging.LogRecord) -> dict[str, Any]:
     return fields
 
 
-def _origin_of(record: logging.LogRecord, fields: dict[str, Any]) -> dict[str, Any]:
-    return {"fields": fields, "written": process() if is_written(record) else None}
+# Tells whether this process writes the line of a record by itself, beside a handler that keeps it; `records` knows.
+is_written: Callable[[logging.LogRecord, logging.Handler], bool] = lambda record, keeper: False  # noqa: E731
 
 
-# Tells whether this process writes the line of a record by itself; `records` knows.
-is_written: Callable[[logging.LogRecord], bool] = lambda record: False  # noqa: E731
-
-
-def with_origin(record: logging.LogRecord, parts: Callable[[logging.LogRecord], dict[str, Any]]) -> logging.LogRecord:
+def with_origin(
+    record: logging.LogRecord, keeper: logging.Handler, parts: Callable[[logging.LogRecord], dict[str, Any]]
+) -> logging.LogRecord:
     """
     Give a copy of a record that keeps its request; others that have the record see nothing of it.
     """
@@ -107,7 +107,8 @@ def with_origin(record: logging.LogRecord, parts: Callable[[logging.LogRecord], 
         return record
     try:
         kept = copy.copy(record)
-        kept.__dict__[ORIGIN] = _origin_of(record, parts(record))
+        written = process() if is_written(record, keeper) else None
+        kept.__dict__[ORIGIN] = {"fields": parts(record), "written": written}
     except Exception as error:
         recorder.failed("logs", error)
         return record
@@ -129,6 +130,16 @@ def writer_of(record: logging.LogRecord) -> object:
     """
     kept = record.__dict__.get(ORIGIN)
     return kept.get("written") if isinstance(kept, dict) else None
+
+
+def has_line(record: logging.LogRecord) -> bool:
+    """
+    Tell whether this process writes the line of a record elsewhere; else it is written now.
+    """
+    written = writer_of(record)
+    if written == _NOT_YET:
+        record.__dict__[ORIGIN]["written"] = process()
+    return written == process()
 
 
 def add_ids(body: Body, fields: dict[str, Any], writer: Writer) -> None:
@@ -190,7 +201,7 @@ def _leaving(
 ) -> Callable[..., Any]:
     @wraps(plain)
     def leave(self: logging.Handler, record: logging.LogRecord) -> Any:
-        return plain(self, with_origin(record, parts))
+        return plain(self, with_origin(record, self, parts))
 
     return leave
 

@@ -208,7 +208,7 @@ def _special_body(record: logging.LogRecord, writer: Writer) -> Body | None:
     """
     Make the body of a record that may be left out; None where it is.
     """
-    if (record.name in READERS and is_duplicate(record)) or origin.writer_of(record) == origin.process():
+    if (record.name in READERS and is_duplicate(record)) or origin.has_line(record):
         return None
     left_out = 0
     if writer.sampler is not None:
@@ -225,7 +225,7 @@ def _unwritten_body(record: logging.LogRecord, writer: Writer) -> Body | None:
     """
     Make the body of a record that was kept, or sent; None where a handler beside the one that kept it wrote it.
     """
-    return None if origin.writer_of(record) == origin.process() else body_of(record, writer)
+    return None if origin.has_line(record) else body_of(record, writer)
 
 
 def body_of(record: logging.LogRecord, writer: Writer) -> Body:
@@ -354,16 +354,17 @@ def way_of(logger: logging.Logger) -> Iterator[logging.Logger]:
         here = here.parent if here.propagate else None
 
 
-def _is_written(record: logging.LogRecord) -> bool:
+def _is_written(record: logging.LogRecord, keeper: logging.Handler) -> bool:
     """
-    Tell whether a handler of ours on the record's way writes it in any case.
+    Tell whether a handler of ours on the record's way writes it in any case; the way is surely its own where the
+    handler that keeps it stands there too.
     """
     named = logging.root.manager.loggerDict.get(record.name)
     logger = named if isinstance(named, logging.Logger) else logging.root
-    return any(
+    handlers = [handler for here in way_of(logger) for handler in here.handlers]
+    return keeper in handlers and any(
         isinstance(handler, JsonHandler) and not handler.filters and handler.level <= record.levelno
-        for here in way_of(logger)
-        for handler in here.handlers
+        for handler in handlers
     )
 
 
