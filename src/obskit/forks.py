@@ -31,10 +31,11 @@ def at_fork(**steps: Callable[[], object]) -> None:
 def at_exit(step: Callable[[], object]) -> None:
     """
     Register what is done at the end of this process, and of the children that `multiprocessing` and Celery's pool fork:
-    those end without `atexit`, with `multiprocessing` up to Python 3.13.
+    those end without `atexit`, with `multiprocessing` up to Python 3.13. This process may be such a child.
     """
     atexit.register(step)
     _last_steps.append(step)
+    _watch()
 
 
 def _take_last_steps() -> None:
@@ -42,13 +43,17 @@ def _take_last_steps() -> None:
         step()
 
 
-def _watch_child() -> None:
+def _watch() -> None:
     for name in _LIBRARIES:
         util = sys.modules.get(name)
         if util is not None and name not in _watched:
             _watched.add(name)
             # It is called once the child has forgotten what its parent wanted to have done at the end.
-            util.register_after_fork(_take_last_steps, _finishing(util.Finalize))
+            finish = _finishing(util.Finalize)
+            util.register_after_fork(_take_last_steps, finish)
+            parent = getattr(sys.modules.get(name.replace("util", "process")), "parent_process", None)
+            if parent is not None and parent() is not None:
+                finish(None)  # that has been: the child itself imports this
 
 
 def _finishing(finalize: Callable[..., object]) -> Callable[[object], None]:
@@ -58,4 +63,4 @@ def _finishing(finalize: Callable[..., object]) -> Callable[[object], None]:
     return finish
 
 
-at_fork(after_in_child=_watch_child)
+at_fork(after_in_child=_watch)

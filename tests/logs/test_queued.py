@@ -3,6 +3,8 @@ A queue keeps a slow output out of the way, is bounded, and loses nothing at an 
 """
 
 import asyncio
+import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -464,3 +466,35 @@ def test_a_child_of_multiprocessing_writes_what_is_queued(make, tmp_path, end, l
     written = (tmp_path / "out").read_bytes().splitlines(keepends=True)
 
     assert [line(0), *[line(number) for number in (3, 2, 1) for _ in range(100)]] == written
+
+
+CHILD = """
+import multiprocessing, sys
+{at_import}
+
+def work(path):
+    import obskit
+    obskit.configure(log_file=path, log_queue=100_000)
+    for number in range(100):
+        obskit.get_logger("shop").info("x", number=number)
+
+if __name__ == "__main__":
+    child = multiprocessing.get_context(sys.argv[1]).Process(target=work, args=(sys.argv[2],))
+    child.start()
+    child.join(60)
+"""
+
+
+@pytest.mark.parametrize("at_import", ["", "import obskit"])
+@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+def test_a_child_that_imports_obskit_itself_writes_what_is_queued(tmp_path, method, at_import):
+    """
+    A child that has obskit from no parent leaves its lines in the file, however it was started, and whether its program
+    imports obskit or its function does.
+    """
+    program, log = tmp_path / "program.py", tmp_path / "log"
+    program.write_text(CHILD.format(at_import=at_import))
+    subprocess.run([sys.executable, str(program), method, str(log)], check=True, timeout=120)
+    numbers = [found["number"] for found in map(json.loads, log.read_text().splitlines()) if "number" in found]
+
+    assert list(range(100)) == numbers
