@@ -120,6 +120,7 @@ ENTRIES: dict[str, Callable[[str], object]] = {
     "a traceback": _redactor.traceback,
     "a driver's message": driver_errors.without_values,
     "a query string": _redactor.query,
+    "a split URL's place": lambda text: _redactor.closer("netloc", text, {}),
     "a field's name": lambda text: _redactor.fields({text: text}),
     "a secret name": lambda text: keys.SecretKeys().rule(text),
     "a value deep inside": lambda text: _redactor.value([{"a": [text]}, (text, text), ValueError(text)]),

@@ -301,3 +301,38 @@ def test_own_and_foreign_lines_are_alike(in_request):
 
     assert own == foreign
     assert list(own) == list(foreign)
+
+
+def test_what_stands_beside_a_value_hides_it(ways):
+    """
+    A field `value` whose name is said beside it, and the place in a split URL, are hidden in each way of logging, also
+    where the names were harmless before.
+    """
+    bare = {"key": "colour", "value": "blue", "netloc": "host:80"}
+    secret = {"key": "smtp_password", "value": "hunter2x9", "netloc": "u:hunter2x9@host"}
+    hidden = {"key": "smtp_password", "value": "[redacted:password]", "netloc": "u:[redacted:url_password]@host"}
+    said = []
+    for fields in (bare, bare, secret, bare):
+        ways.logger.info("set", extra=fields)
+        said.append(ways.lines[-1])
+        obskit.get_logger("shop").info("set", **fields)
+        said.append(ways._isolated.lines[-1])
+    obskit.get_logger("shop").info("set", value="hunter2x9", name="smtp_password")
+    named = ways._isolated.lines[-1]["value"]
+
+    assert [*[bare] * 4, *[hidden] * 2, *[bare] * 2] == [{name: line[name] for name in bare} for line in said]
+    assert "[redacted:password]" == named
+
+
+@pytest.mark.parametrize("logger", ["password", "shop.token"])
+def test_the_loggers_name_hides_no_value(logger):
+    """
+    A record's `name` is that of its logger, and says nothing of a field `value`.
+    """
+    with isolated_runtime() as isolated:
+        own = logging.getLogger(logger)
+        own.handlers, own.propagate = [JsonHandler()], False
+        own.warning("set", extra={"value": "blue"})
+        own.handlers, own.propagate = [], True
+
+    assert "blue" == isolated.lines[-1]["value"]

@@ -69,6 +69,27 @@ def test_an_innocent_key_shows_its_value(key):
     assert redactor.fields(fields) is fields
 
 
+APART = [
+    ({"key": "smtp_password", "value": SECRET}, {"key": "smtp_password", "value": "[redacted:password]"}),
+    ({"value": SECRET, "name": "smtp_password"}, {"value": "[redacted:password]", "name": "smtp_password"}),
+    ({"name": "form", "key": "pwd", "value": [SECRET]}, {"name": "form", "key": "pwd", "value": "[redacted:pwd]"}),
+    ({"netloc": f"u:{SECRET}@host"}, {"netloc": "u:[redacted:url_password]@host"}),
+    ({"key": "colour", "value": "blue", "netloc": "shop.example:8080"}, None),
+    ({"value": 17}, None),
+]
+
+
+@pytest.mark.parametrize(("fields", "expected"), APART)
+def test_what_stands_beside_a_value_says_what_it_is(fields, expected):
+    """
+    A value whose name stands beside it is hidden at the top as it is inside, however often the name was harmless.
+    """
+    redactor.fields(dict.fromkeys(fields, "harmless"))
+    expected = expected or fields
+
+    assert (expected, expected) == (redactor.fields(fields), redactor.fields({"a": fields})["a"])
+
+
 def test_the_marker_names_the_rule():
     """
     It is the entry of the list, in one spelling.

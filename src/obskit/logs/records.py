@@ -5,7 +5,7 @@ Write the standard library's records as obskit's lines: a formatter and a handle
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -141,7 +141,7 @@ def _building(
             extra = islice(fields.items(), _COUNT, None) if type(record) is _Record else _extra_of(record)
             for name, value in extra:
                 if name not in known:
-                    _add_extra(body, name, value, writer, room := room or Room())
+                    _add_extra(body, name, value, writer, room := room or Room(), fields)
                 elif (kind := type(value)) is str:
                     body[name] = value if len(value) < SHORTEST else text(value)
                 elif kind in SIMPLE and (kind is not int or value < CARD_FROM):
@@ -288,9 +288,10 @@ def _extra_of(record: logging.LogRecord) -> Iterable[tuple[Any, Any]]:
     return [pair for pair in record.__dict__.items() if pair[0] not in _OF_RECORDS]
 
 
-def _add_extra(body: Body, name: Any, value: Any, writer: Writer, room: Room) -> None:
+def _add_extra(body: Body, name: Any, value: Any, writer: Writer, room: Room, fields: Mapping[str, Any]) -> None:
     if name not in _LEFT_BEHIND:
-        writer.add_one(body, name, value, room)
+        # A record's own `name` is that of its logger.
+        writer.add_one(body, name, value, room, {"key": fields.get("key")} if name == "value" else {})
 
 
 def _add_trace(body: Body, record: logging.LogRecord, writer: Writer) -> None:

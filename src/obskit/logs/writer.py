@@ -47,6 +47,7 @@ from obskit.logs.targets import channel_target_for, error_target_for, target_for
 from obskit.operation import Operation
 from obskit.recorder import Recorder, recorder
 from obskit.redaction.cutting import MAX_TEXT
+from obskit.redaction.keys import READ_CLOSER
 from obskit.redaction.redactor import Redactor
 from obskit.redaction.values import CARD_FROM, SHORTEST, marker
 from obskit.settings import Settings
@@ -67,6 +68,7 @@ MAX_KNOWN_NAME = 64
 MAX_MESSAGES = 4096
 MAX_MESSAGE = 256
 NUMBERS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
+_NOTHING: Mapping[Any, Any] = {}
 _LARGE = 2**63  # orjson says no greater number
 _NAMES = {number: name for name, number in NUMBERS.items()}
 
@@ -240,7 +242,7 @@ class Writer:
         known, text, room = self.known, self.redactor.text, None
         for name, value in given.items():
             if name not in known:
-                self._add_slowly(body, {name: value}, room := room or Room())
+                self._add_slowly(body, {name: value}, room := room or Room(), given)
             elif (kind := type(value)) is str:
                 body[name] = value if len(value) < SHORTEST else text(value)
             elif kind in SIMPLE and (kind is not int or value < CARD_FROM):
@@ -248,7 +250,9 @@ class Writer:
             else:
                 self.add_one(body, name, value, room := room or Room())
 
-    def _add_slowly(self, body: Body, given: Mapping[Any, Any], room: Room | None = None) -> None:
+    def _add_slowly(
+        self, body: Body, given: Mapping[Any, Any], room: Room | None = None, beside: Mapping[Any, Any] | None = None
+    ) -> None:
         room = room or Room()
         for key, value in given.items():
             if key == "exc_info":
@@ -257,12 +261,22 @@ class Writer:
                 if value:
                     self.add_stack(body, value if isinstance(value, str) else _stack())
             else:
-                self.add_one(body, key, value, room)
+                self.add_one(body, key, value, room, given if beside is None else beside)
 
-    def add_one(self, body: Body, key: Any, value: Any, room: Room) -> None:
+    def add_one(self, body: Body, key: Any, value: Any, room: Room, beside: Mapping[Any, Any] = _NOTHING) -> None:
         """
         Add a caller's field, whatever its name and its value are; what it holds shares the room of the line.
+
+        Args:
+            body: What it is added to.
+            key: Its name.
+            value: Its value.
+            room: The room of the line.
+            beside: The caller's fields, by which some are judged.
         """
+        is_closer = type(key) is str and key in READ_CLOSER
+        if is_closer:
+            value = self.redactor.closer(key, value, beside)
         name = self.redactor.text(key if type(key) is str else as_text(key))
         while name in self.reserved:
             name = f"extra_{name}"
@@ -273,7 +287,7 @@ class Writer:
             return
         shown = self.redactor.value(opened(value) if type(value) is int and abs(value) >= _LARGE else value)
         body[name] = shown if type(shown) in SIMPLE else opened(shown, MAX_DEPTH, room)
-        if name is key and len(self.known) < MAX_KNOWN and len(name) <= MAX_KNOWN_NAME:
+        if name is key and not is_closer and len(self.known) < MAX_KNOWN and len(name) <= MAX_KNOWN_NAME:
             self.known.add(name)
 
     def add_exception(self, body: Body, given: Any) -> None:

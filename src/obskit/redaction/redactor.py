@@ -97,6 +97,16 @@ class Redactor:
         """
         return _Walk(self).value(value, MAX_DEPTH)
 
+    def closer(self, name: str, value: Any, beside: Mapping[Any, Any]) -> Any:
+        """
+        Redact a field of those whose name says too little (`READ_CLOSER`), by what stands beside it.
+        """
+        walk = _Walk(self)
+        if name == "value":
+            rule = walk.rule_beside(beside)
+            return value if rule is None or value is None or value == "" else marker(rule)
+        return walk.field(name, value, MAX_DEPTH) if isinstance(value, str) else value
+
     def arguments(self, message: str, given: Any) -> Any:
         """
         Redact the arguments of a message that they do not fit: all of them where it speaks of a secret, since nothing
@@ -201,7 +211,7 @@ class _Walk:
         if isinstance(value, str):
             return self._shown(value)
         if isinstance(value, Mapping):
-            if "value" in value and (rule := self._rule(value.get("name") or value.get("key"))) is not None:
+            if "value" in value and (rule := self.rule_beside(value)) is not None:
                 value = {**value, "value": marker(rule)}  # a header, or a field of a form
             return self._named(value, value.items(), len(value), depth)
         if isinstance(value, tuple) and hasattr(value, "_fields"):
@@ -219,6 +229,12 @@ class _Walk:
             return self._named(value, [(name, getattr(value, name)) for name in names], len(names), depth)
         return self._shown(value)
 
+    def rule_beside(self, given: Mapping[Any, Any]) -> str | None:
+        """
+        Name the rule for a `value` beside these; None: it is of no secret.
+        """
+        return self._rule(given.get("name")) or self._rule(given.get("key"))
+
     def _room(self, depth: int) -> int:
         return max(self._left, 0) if depth else 0
 
@@ -228,7 +244,7 @@ class _Walk:
 
     def _named(self, value: Any, given: Iterable[tuple[Any, Any]], count: int, depth: int) -> Any:
         pairs = list(islice(given, self._room(depth)))
-        shown = [(self._name(name), self._field(name, inner, depth - 1)) for name, inner in pairs if self._has_room()]
+        shown = [(self._name(name), self.field(name, inner, depth - 1)) for name, inner in pairs if self._has_room()]
         if len(shown) < count:
             return {**dict(shown), "cut": f"[{count - len(shown)} fields cut]"}
         same = all(new[0] is old[0] and new[1] is old[1] for new, old in zip(shown, pairs, strict=True))
@@ -243,7 +259,10 @@ class _Walk:
         shown = self._redactor.text(text)
         return name if shown is text else shown
 
-    def _field(self, name: Any, value: Any, depth: int) -> Any:
+    def field(self, name: Any, value: Any, depth: int) -> Any:
+        """
+        Redact a field by its name, and what is inside of it.
+        """
         rule = self._rule(name)
         if rule is None:
             if name == "netloc" and isinstance(value, str) and "@" in value:  # of a URL that was split
@@ -270,7 +289,7 @@ class _Walk:
         if (kind is tuple and len(value) in (2, 3)) or (kind is list and len(value) == 2):
             name, *inner = value
             if isinstance(name, (str, bytes)) and self._rule(name) is not None:
-                shown = [self._name(name), *(self._field(name, one, depth) for one in inner)]
+                shown = [self._name(name), *(self.field(name, one, depth) for one in inner)]
                 return value if all(map(_is, shown, value)) else shown
         return self.value(value, depth)
 
