@@ -146,6 +146,7 @@ def test_the_older_completions_end_with_the_last_of_several_prompts(gpt, script,
         {"reasoning": "x" * 400, "reasoning_content": "x" * 400},
         {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "x" * 400}]}]},
         {"tool_calls": [{"index": 0, "function": {"arguments": "x" * 400}}]},
+        {"tool_calls": [{"index": 0, "custom": {"input": "x" * 400}}]},
         {"function_call": {"arguments": "x" * 400}},
         {"audio": {"data": "A" * 9000, "transcript": "x" * 400}},
     ],
@@ -173,6 +174,44 @@ def test_lines_that_the_application_reads_itself_are_not_read(stream, gpt, scrip
 
     [op] = sink.operations
     assert (op.cost_reason, op.aborted, op.error) == ("not_read", None, None)
+
+
+class Events:
+    """
+    Be an iterator that is no generator, and that cannot be closed.
+    """
+
+    def __init__(self, events):
+        self.events = events
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        return await anext(self.events)
+
+
+@pytest.mark.parametrize("name", ["__stream__", "_iter_events"])
+def test_another_tool_may_put_any_iterator_in_place_of_events(name, script, runtime, sink, monkeypatch):
+    """
+    What another tool has put into the SDK before us is iterated, and closed only where it can be.
+    """
+
+    async def main():
+        async with sdk_openai.AsyncOpenAI(api_key="none", base_url=f"{script.url}/v1") as client:
+            asked = {"model": "gpt-4o", "messages": ASKED, "stream": True}
+            return [event async for event in await client.chat.completions.create(**asked)]
+
+    script.reply = [chunk("hi"), chunk(end="stop", usage=USAGE)]
+    obskit.uninstrument_openai()
+    with monkeypatch.context() as other:
+        original = getattr(sdk_openai.AsyncStream, name)
+        other.setattr(sdk_openai.AsyncStream, name, lambda self: Events(original(self)))
+        obskit.instrument_openai(providers={"127.0.0.1": "openai"})
+        events = asyncio.run(main())
+        obskit.uninstrument_openai()
+
+    assert (len(events), [op.cost_usd for op in sink.operations]) == (2, [pytest.approx(USD)])
 
 
 # Whole replies

@@ -136,6 +136,40 @@ def test_what_others_make_of_chat_completions(provider, usage, expected):
     assert (found.input, found.cache_read, found.output, found.is_doubtful) == (*expected, False)
 
 
+def test_reasoning_is_in_the_completion_though_a_search_is_told():
+    """
+    That an answer searched the web says nothing of where its reasoning stands, which the total does.
+    """
+    usage = {"prompt_tokens": 100, "completion_tokens": 80, "total_tokens": 180}
+    details = {"completion_tokens_details": {"reasoning_tokens": 50}}
+    found = read({"usage": {**usage, **details, "server_tool_use": {"web_search_requests": 2}}})
+
+    assert found == Usage(input=100, output=80, reasoning=50, web_searches=2)
+
+
+@pytest.mark.parametrize("taken", [400, 500, 501, 600])
+@pytest.mark.parametrize(("ins", "outs"), [("prompt_tokens", "completion_tokens"), ("input_tokens", "output_tokens")])
+def test_caches_stand_beside_the_input_where_the_total_says_so(ins, outs, taken):
+    """
+    Whether the caches are larger than the input or not, they are no output.
+    """
+    details = {f"{ins}_details": {"cached_tokens": 500}}
+    found = read({"usage": {ins: taken, outs: 80, "total_tokens": taken + 580, **details}})
+
+    assert found == Usage(input=taken, cache_read=500, output=80)
+
+
+def test_reasoning_beside_the_completion_is_not_taken_for_caches_of_its_size():
+    """
+    What the total has above both is the reasoning, where caches in the prompt are as many.
+    """
+    usage = {"prompt_tokens": 600, "completion_tokens": 80, "total_tokens": 1180}
+    ins, outs = {"cached_tokens": 500}, {"reasoning_tokens": 500}
+    found = read({"usage": {**usage, "prompt_tokens_details": ins, "completion_tokens_details": outs}})
+
+    assert found == Usage(input=100, cache_read=500, output=580, reasoning=500)
+
+
 @pytest.mark.parametrize(
     ("usage", "expected"),
     [

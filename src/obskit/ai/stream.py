@@ -158,6 +158,7 @@ def length_of(delta: Mapping[str, Any]) -> int:
     found += _characters(delta.get("content"))
     for call in delta.get("tool_calls") or ():
         found += len((call.get("function") or {}).get("arguments") or "")
+        found += len((call.get("custom") or {}).get("input") or "")
     found += len((delta.get("function_call") or {}).get("arguments") or "")
     audio = delta.get("audio")
     return found + (len(audio.get("transcript") or "") if isinstance(audio, Mapping) else 0)

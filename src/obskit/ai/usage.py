@@ -159,9 +159,9 @@ def _chat(usage: Mapped, provider: str) -> Usage:
     citations = 0
     if not _is_plain(usage, _PLAIN_CHAT):
         citations = _take_beside(found, usage)
-        _take_server_tools(found, usage)
-        if citations or found.web_searches:
+        if citations or found.web_searches:  # Perplexity's own fields: its reasoning is in neither figure
             is_beside, total = True, None
+        _take_server_tools(found, usage)
     if provider == "perplexity":
         is_beside, total = True, None
     if total is None and given is not None and found.reasoning > given:
@@ -217,12 +217,11 @@ def _settle(
         found.is_doubtful = True  # each answer has a question
     taken, output = taken or 0, given or 0
     cached = found.cache_read + found.cache_write
-    if cached > taken:
-        if total is not None and total == taken + cached + output:  # caches stand beside the input
-            taken += cached
-        else:
-            found.cache_read = found.cache_write = cached = 0
-            found.is_doubtful = True
+    if cached and total == taken + cached + output and cached != found.reasoning:  # caches stand beside the input
+        taken += cached
+    elif cached > taken:
+        found.cache_read = found.cache_write = cached = 0
+        found.is_doubtful = True
     if total is not None and total > taken + output:
         output = total - taken
     elif is_beside:

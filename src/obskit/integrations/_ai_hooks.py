@@ -321,6 +321,15 @@ def _call_of(holder: Any) -> Call | None:
     return None if handle is None else handle.call
 
 
+async def _close_events(events: Any) -> None:
+    """
+    Close what events came from: another tool may have put an iterator there that is no generator.
+    """
+    close = getattr(events, "aclose", None)
+    if close is not None:
+        await close()
+
+
 def _events(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
     def iter_events(self: Any) -> Any:
         call = _call_of(self)
@@ -346,7 +355,7 @@ def _async_events(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
             if stream is not None:
                 stream.is_left = False
         finally:
-            await events.aclose()
+            await _close_events(events)
 
     return iter_events
 
@@ -385,7 +394,7 @@ def _async_stream(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
                 call.raised(error)
             raise
         finally:
-            await events.aclose()
+            await _close_events(events)
         if call is not None:
             call.complete()
 
