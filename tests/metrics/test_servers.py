@@ -239,13 +239,19 @@ def test_what_killed_workers_counted_stays(tmp_path, name):
             killed = [kill_one(load) for _ in range(3)]
             server.until(lambda: scraper.pages >= 5)
         in_flight = len(killed) * (2 if "gthread" in name else 1)
-        page = server.until(lambda: (p := server.page()).total("http_requests_in_progress") == 0 and p)
+        gone = set(map(str, killed))
+        page = server.until(
+            lambda: (
+                (p := server.page()).total("http_requests_in_progress") == 0
+                and p.labels("seen", "pid").isdisjoint(gone)
+                and p
+            )
+        )
         files = os.listdir(server.place)
 
     assert [] == scraper.back
     for counter in ("http_requests_total", "http_request_duration_seconds_count", "visits_total"):
         assert load.answered - in_flight <= page.total(counter) <= load.answered + load.failed
-    assert page.labels("seen", "pid").isdisjoint(map(str, killed))
     assert len(page.labels("seen", "pid")) <= 4
     assert len(files) <= 20, files
 

@@ -48,12 +48,20 @@ def alike(original: Any, ours: Any) -> Any:
     It is `ours` itself where that has the same parameters already; otherwise it costs a call more. What is not written
     in Python says nothing of itself but its name and signature.
     """
-    wraps(original)(ours)
+    _like(original, ours)
     if type(original) is not FunctionType or type(ours) is not FunctionType:
         return ours
     if outside(original.__code__) != outside(ours.__code__):
-        ours = wraps(original)(_forwarding(original.__code__, ours))
+        ours = _like(original, _forwarding(original.__code__, ours))
     ours.__defaults__, ours.__kwdefaults__ = original.__defaults__, original.__kwdefaults__
+    return ours
+
+
+def _like(original: Any, ours: Any) -> Any:
+    # From Python 3.14 on `wraps` copies what makes the annotations; those that are written down already have no maker.
+    wraps(original)(ours)
+    if getattr(original, "__annotate__", None) is None and hasattr(original, "__annotations__"):
+        ours.__annotations__ = original.__annotations__
     return ours
 
 
