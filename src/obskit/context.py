@@ -1,5 +1,5 @@
 """
-Keep what one request or job shares, in one `ContextVar`: its innermost operation.
+Read and bind what one request or job shares.
 
 The operation at the root of a request is the request's holder: it carries the correlation id and the bound
 fields. Tasks, `to_thread` and the frameworks' thread pools copy the variable, never the holder, so what is bound
@@ -10,16 +10,12 @@ from __future__ import annotations
 
 import random
 import re
-from contextvars import ContextVar
 from itertools import repeat
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from obskit.forks import at_fork
-
-if TYPE_CHECKING:
-    from obskit.operation import Operation
-
-current: ContextVar[Operation | None] = ContextVar("obskit_operation", default=None)
+from obskit.operation import Operation
+from obskit.operation import current as current
 
 # `uuid.UUID()` is no check: it drops hyphens and braces, so 60 KB of them pass. A fullmatch with a length is.
 valid_id = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}").fullmatch
@@ -76,8 +72,6 @@ def unbind(*names: str) -> None:
 def _holder() -> Operation:
     operation = current.get()
     if operation is None:
-        from obskit.operation import Operation
-
         operation = Operation()
         current.set(operation)
     return operation.root

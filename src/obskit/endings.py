@@ -14,14 +14,11 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from obskit.context import current
 from obskit.forks import at_fork
-
-if TYPE_CHECKING:
-    from obskit.operation import Operation
-    from obskit.recorder import Recorder
+from obskit.operation import Operation
 
 Ending = Callable[[Any, float], object]
 PATIENCE_SECONDS = 2.0
@@ -116,7 +113,7 @@ def _drain_soon() -> None:
         _state.has_thread = True
 
 
-def serve(recorder: Recorder) -> None:
+def serve(clock: Callable[[], float], failed: Callable[[str, BaseException], None]) -> None:
     """
     Serve a recorder: what endings raise is its to guard, and its clock tells a forked child when it was forked.
     """
@@ -125,7 +122,7 @@ def serve(recorder: Recorder) -> None:
     def start_over() -> None:  # what the parent has noted is the parent's
         waiting.clear()
         _draining.clear()
-        _state.forked_at, _state.has_thread = recorder.clock(), False
+        _state.forked_at, _state.has_thread = clock(), False
 
-    _failed = recorder.failed
+    _failed = failed
     at_fork(after_in_child=start_over)

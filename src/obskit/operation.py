@@ -7,10 +7,10 @@ Operations are mutable and slotted, one class a kind; all kinds but HTTP live wi
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from obskit.context import current
 from obskit.methods import HTTP_METHODS as HTTP_METHODS
 from obskit.methods import METHOD_LABELS as METHOD_LABELS
 from obskit.methods import OTHER as OTHER
@@ -19,6 +19,9 @@ from obskit.totals import Totals as Totals
 
 UNMATCHED = "<unmatched>"
 OVERFLOW = "_OVERFLOW"
+
+# The innermost operation of what runs here: a request, a job, a thread or task that copied the context of one.
+current: ContextVar[Operation | None] = ContextVar("obskit_operation", default=None)
 
 
 class Operation:

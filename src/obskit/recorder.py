@@ -173,4 +173,4 @@ class Recorder:
 
 
 recorder = Recorder()
-endings.serve(recorder)
+endings.serve(lambda: recorder.clock(), recorder.failed)

@@ -103,7 +103,7 @@ def test_hooks_that_fail_do_not_break_the_import(sdk, provider):
     """
     What goes wrong while an imported SDK is hooked is counted; the application has its SDK.
     """
-    broken = "import obskit.integrations._ai as hooks\nhooks._found = lambda *hook: 1 / 0"
+    broken = "import obskit.integrations._ai_install as hooks\nhooks._found = lambda *hook: 1 / 0"
     told = f"from obskit.recorder import recorder\nCALLS.append(recorder.errors[{sdk!r}])"
     found = run(provider, sdk, AUTO, broken, "ASK", "COUNT", told)
 

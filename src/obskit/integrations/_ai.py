@@ -13,10 +13,8 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from importlib import import_module
-from importlib.util import find_spec
 from threading import RLock
-from types import MappingProxyType, ModuleType
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from obskit.ai.hosts import provider_of
@@ -29,9 +27,7 @@ from obskit.ai.refusals import doubt_refusal
 from obskit.ai.stream import Fold, Progress, characters_of, failure_of, finish_reason_of
 from obskit.ai.usage import IMAGE_TOOL, read
 from obskit.endings import end_later
-from obskit.errors import MissingExtraError
 from obskit.integrations._patches import Patches
-from obskit.operation import Event
 from obskit.recorder import recorder
 
 KEY = "obskit.call"
@@ -471,80 +467,3 @@ def name_of(error: BaseException) -> str:
         if isinstance(kind, str) and len(kind) <= MAX_NAME:
             return kind
     return type(error).__name__
-
-
-def _module(name: str) -> ModuleType | None:
-    try:
-        return import_module(name)
-    except ImportError:
-        return None
-
-
-def install(sdk: Sdk, providers: Mapping[str, str]) -> None:
-    """
-    Put the hooks into an SDK, once: now, or as soon as the application imports it, which takes up to a second.
-
-    Raises:
-        MissingExtraError: It is not installed.
-    """
-    if sys.modules.get(sdk.name) is None and find_spec(sdk.name) is None:
-        raise MissingExtraError(
-            f"instrument_{sdk.name}() needs the package {sdk.name}: pip install 'obskit[{sdk.name}]'"
-        )
-    with sdk.lock:
-        sdk.mapped.update(providers)
-        sdk.providers.clear()
-        sdk.is_wanted = True
-        is_awaited, sdk.is_awaited = sdk.is_awaited, True
-    if sdk.name in sys.modules:
-        _module(sdk.name)  # another thread may be importing it: wait, and hold no lock that its hook asks for
-        _put(sdk)
-    elif not is_awaited:
-        from wrapt import register_post_import_hook  # 20 ms
-
-        register_post_import_hook(lambda module: _imported(sdk), sdk.name)
-
-
-def _imported(sdk: Sdk) -> None:
-    try:
-        _put(sdk)
-    except Exception as error:  # it would be the application's `import` that fails
-        recorder.failed(sdk.name, error)
-
-
-def _put(sdk: Sdk) -> None:
-    if sdk.is_on or not sdk.is_wanted:
-        return
-    from obskit.integrations._ai_hooks import NEEDED, SLEEPS, WANTED, close_hook  # which need what is here
-
-    needed = [_found(sdk, *hook) for hook in NEEDED]  # which imports: without the lock
-    missing = [f"{hook[0]}.{hook[1]}.{hook[2]}" for hook, found in zip(NEEDED, needed, strict=True) if found is None]
-    if missing:
-        message = f"this version of {sdk.name} has no {', '.join(missing)}: its calls are not observed"
-        recorder.emit(Event("ai.unknown_sdk", "WARNING", message, {"sdk": sdk.name}))
-        return
-    further = tuple((module, cls, "close", close_hook) for module, cls in sdk.stream_classes)
-    wanted = [_found(sdk, *hook) for hook in (*WANTED, *further)]
-    with sdk.lock:
-        if sdk.is_on or not sdk.is_wanted:
-            return
-        sdk.is_on = True
-        for owner, name, wrapper in (found for found in (*needed, *wanted) if found is not None):
-            sdk.patches.put(owner, name, partial(wrapper, sdk))
-        sdk.tells_retries = {found[2] for found in wanted if found is not None} >= SLEEPS
-
-
-def _found(sdk: Sdk, module: str, cls: str, name: str, wrapper: Wrapper) -> tuple[Any, str, Wrapper] | None:
-    owner = getattr(_module(f"{sdk.name}.{module}"), cls, None)
-    return (owner, name, wrapper) if name in vars(owner or object) else None
-
-
-def remove(sdk: Sdk) -> None:
-    """
-    Take the hooks out, but for those that somebody else has wrapped meanwhile: these pass everything on.
-    """
-    with sdk.lock:
-        sdk.is_wanted = sdk.is_on = False
-        sdk.patches.take_back()
-        sdk.mapped.clear()
-        sdk.providers.clear()

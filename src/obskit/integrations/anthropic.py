@@ -12,7 +12,8 @@ from collections.abc import Mapping
 
 from obskit.ai.hosts import CLOUDS
 from obskit.ai.stream import fold_message, fold_whole
-from obskit.integrations._ai import Path, Sdk, install, remove
+from obskit.integrations._ai import Path, Sdk
+from obskit.integrations._ai_install import install, remove
 
 SDK = Sdk(
     name="anthropic",

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from obskit.ai.hosts import CLOUDS
 from obskit.ai.operation import UNKNOWN
 from obskit.ai.stream import fold_chat, fold_response, fold_run, fold_whole
-from obskit.integrations._ai import Path, Sdk, install, remove
+from obskit.integrations._ai import Path, Sdk
+from obskit.integrations._ai_install import install, remove
 
 _AUDIO, _IMAGE, _VIDEO = Path("audio", fold_whole), Path("image", fold_whole), Path("video", fold_whole)
 _RUN = Path("chat", fold_run)

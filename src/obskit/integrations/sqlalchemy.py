@@ -23,7 +23,8 @@ from obskit.db.source import Source
 from obskit.db.watch import limits
 from obskit.errors import ConfigurationError, MissingExtraError
 from obskit.integrations._patches import Patches
-from obskit.integrations.dbapi import is_timed, let_explain, rows_of
+from obskit.integrations._plans import let_explain
+from obskit.integrations.dbapi import is_timed, rows_of
 from obskit.integrations.sqlite3 import TimedConnection, TimedCursor, timed_class
 from obskit.observation import unheard
 from obskit.recorder import recorder
