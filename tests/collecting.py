@@ -275,6 +275,7 @@ class Stage:
         obskit.ai.report()
         self.budget.status()
         obskit.db.slow_queries()
+        obskit.db.slow_statements()
 
     def reads_the_page(self) -> None:
         self.app(environ("/metrics"), lambda *a: None)

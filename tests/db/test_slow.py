@@ -2,18 +2,21 @@
 Slow queries: one line, one place in memory, and the plan where it was asked for.
 """
 
+import json
 import sqlite3
+import threading
 from contextlib import closing
 
 import pytest
 
 import obskit
 from obskit.context import current
-from obskit.db import slow_queries
+from obskit.db import SlowQuery, slow_queries, slow_statements, slow_totals
 from obskit.db.explain import EVERY_SECONDS, may_explain, postgresql_plan
 from obskit.db.observe import begin, end, fail, late
 from obskit.db.source import Source
 from obskit.db.statement import summarize
+from obskit.errors import ConfigurationError
 from obskit.integrations.sqlite3 import TimedConnection
 from obskit.testing import isolated_runtime
 
@@ -148,6 +151,134 @@ def test_the_last_hundred_are_kept(clock):
         assert [query.duration_ms for query in kept] == [1000.0 + number for number in range(50, 150)]
         assert kept[0].to_dict()["text"] == "select * from plants where owner = ? and pin = ?"
     assert slow_queries() == []
+
+
+def test_the_slowest_come_first(clock):
+    """
+    The slowest since the start are kept whenever they were, also where a hundred others came since.
+    """
+    with isolated_runtime(clock=clock):
+        for milliseconds in (700, 9000, 800, 9000, *range(500, 650)):
+            ask(milliseconds / 1000)
+        slowest, latest = slow_queries(slowest=20), slow_queries()
+        every = slow_queries(slowest=1000)
+
+    assert [query.duration_ms for query in slowest] == [9000, 9000, 800, 700, *range(649, 633, -1)]
+    assert [query.duration_ms for query in latest] == [*range(550, 650)]
+    assert [query.duration_ms for query in every] == sorted((query.duration_ms for query in every), reverse=True)
+    assert len(every) == 100
+    assert (slow_queries(slowest=20), slow_statements()) == ([], [])
+
+
+@pytest.mark.parametrize("slowest", [0, -1, 1.5, "20", True])
+def test_a_number_of_slowest_that_cannot_be_is_refused(slowest):
+    """
+    Anything but a whole number above 0 is an error that says so.
+    """
+    with pytest.raises(ConfigurationError, match="expected a whole number above 0"):
+        slow_queries(slowest=slowest)
+
+
+def test_statements_are_added_up_by_fingerprint(in_request, clock):
+    """
+    Queries that differ in values only are one statement, and what took the most time together comes first.
+    """
+    with isolated_runtime(clock=clock, wall_clock=clock):
+        ask(2.0, "delete from pots where id = 7")
+        for seconds in (0.5, 0.75, 1.25):
+            clock.advance(60)
+            with in_request("/plants"):
+                ask(seconds, f"select * from plants where id = {seconds}")
+        with obskit.observe_db("ferns", "report"):
+            clock.advance(1)
+        ask(0.1, "update pots set size = 1", error=sqlite3.OperationalError("database is locked"))
+        first, *others = slow_statements()
+
+    assert [(one.summary, one.count, one.errors, one.total_ms) for one in (first, *others)] == [
+        ("select plants", 3, 0, 2500.0),
+        ("delete pots", 1, 0, 2000.0),
+        ("report ferns", 1, 0, 1000.0),
+        ("update pots", 1, 1, 100.0),
+    ]
+    assert (first.mean_ms, first.min_ms, first.max_ms) == (833.333, 500.0, 1250.0)
+    assert (first.first_at, first.last_at) == (160.0, 280.0)
+    assert (first.system, first.database, first.text) == ("sqlite", None, "select * from plants where id = ?")
+    assert (first.slowest.duration_ms, first.slowest.route, first.slowest.tables) == (1250.0, "/plants", ("plants",))
+    assert first.fingerprint == first.slowest.fingerprint != ""
+    assert json.loads(json.dumps(first.to_dict()))["slowest"]["duration_ms"] == 1250.0
+
+
+def test_statements_of_two_databases_stand_apart(clock):
+    """
+    What two databases are asked alike is two statements.
+    """
+    with isolated_runtime(clock=clock):
+        for name in ("shop", "stock", "shop"):
+            op = begin(Source("sqlite", alias=name), SECRET)
+            op.duration_seconds = 1.0
+            end(op)
+
+        assert [(one.database, one.count) for one in slow_statements()] == [("shop", 2), ("stock", 1)]
+
+
+def test_statements_beyond_the_bound_are_added_up(clock):
+    """
+    Of any number of statements 500 are kept, those that took the most, and the rest is one: nothing is lost.
+    """
+    with isolated_runtime(clock=clock):
+        for number in range(1, 1201):
+            ask(number / 10, f"select * from table_{number}")
+        *found, rest = slow_statements()
+
+    assert (rest.summary, rest.fingerprint, rest.text) == ("(others)", "", "")
+    assert len(found) <= slow_totals.MAX_STATEMENTS
+    assert sum(one.count for one in found) + rest.count == 1200
+    assert sum(one.total_ms for one in found) + rest.total_ms == pytest.approx(100 * 1200 * 1201 / 2)
+    assert found[0].summary == "select table_1200"
+    assert min(one.total_ms for one in found) > rest.max_ms
+
+
+def test_a_query_that_ends_inside_is_taken_afterwards():
+    """
+    A slow query that a finaliser tells of while another is being kept is kept after it, and none is lost or twice.
+    """
+    kept = slow_totals.SlowTotals()
+
+    class Nested(dict):
+        def get(self, key):
+            if len(kept._coming) == 0 and kept._added < 3:
+                kept.add(query(kept._added))
+                assert kept.latest() == [*kept._latest]
+            return super().get(key)
+
+    def query(number):
+        return SlowQuery(number, 100.0 + number, "sqlite", "s", "t", f"f{number}", *[None] * 5)
+
+    kept._statements = Nested()
+    kept.add(query(0))
+    totals, rest = kept.by_statement()
+
+    assert ([total.slowest.duration_ms for total in totals], rest) == ([100, 101, 102], None)
+    assert [one.duration_ms for one in kept.slowest()] == [102, 101, 100]
+
+
+def test_threads_lose_no_slow_query(clock):
+    """
+    Slow queries of eight threads, read meanwhile, are all added up.
+    """
+    with isolated_runtime(clock=clock):
+        threads = [
+            threading.Thread(target=lambda n=n: [ask(1.0, f"select * from t{n}") for _ in range(50)]) for n in range(8)
+        ]
+        for thread in threads:
+            thread.start()
+        seen = [sum(one.count for one in slow_statements()) for _ in range(20)]
+        for thread in threads:
+            thread.join()
+        found = {one.summary: one.count for one in slow_statements()}
+
+    assert seen == sorted(seen)
+    assert found == {f"select t{n}": 50 for n in range(8)}
 
 
 def test_a_failure_to_tell_is_counted():

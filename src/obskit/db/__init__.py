@@ -11,20 +11,32 @@ if TYPE_CHECKING:
     from obskit.db.doctor import sqlite_doctor
     from obskit.db.observe import record
     from obskit.db.report import SqliteReport
-    from obskit.db.slow import SlowQuery, slow_queries
+    from obskit.db.slow import SlowQuery, SlowStatement, slow_queries, slow_statements
     from obskit.db.statement import Statement, summarize
 
 _HOME = {
     "SlowQuery": "slow",
+    "SlowStatement": "slow",
     "SqliteReport": "report",
     "Statement": "statement",
     "record": "observe",
     "slow_queries": "slow",
+    "slow_statements": "slow",
     "sqlite_doctor": "doctor",
     "summarize": "statement",
 }
 
-__all__ = ["SlowQuery", "SqliteReport", "Statement", "record", "slow_queries", "sqlite_doctor", "summarize"]
+__all__ = [
+    "SlowQuery",
+    "SlowStatement",
+    "SqliteReport",
+    "Statement",
+    "record",
+    "slow_queries",
+    "slow_statements",
+    "sqlite_doctor",
+    "summarize",
+]
 
 
 def __getattr__(name: str) -> Any:

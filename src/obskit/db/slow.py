@@ -1,21 +1,22 @@
 """
-Tell of slow queries, and keep the last of them.
+Tell of slow queries, and keep the last and the slowest of them.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from obskit.context import current
 from obskit.db.callsite import call_site
 from obskit.db.operation import DbOperation
+from obskit.db.slow_totals import SlowTotal, SlowTotals
 from obskit.endings import drain, is_draining
+from obskit.errors import ConfigurationError
 from obskit.operation import Event, HttpOperation, Operation
 from obskit.recorder import recorder
 
-KEPT = 100
+OTHERS = "(others)"
 
 
 @dataclass(slots=True)
@@ -37,6 +38,7 @@ class SlowQuery:
         call_site: The line of the application that asked: `shop/views.py:42 devices`; None where it is not known.
         plan: How the database would run it, where that was asked for.
         database: Django's alias of the database, else its name on the server; None where neither is known.
+        tables: That the statement names.
     """
 
     at: float
@@ -52,6 +54,7 @@ class SlowQuery:
     call_site: str | None
     plan: str | None = None
     database: str | None = None
+    tables: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """
@@ -60,22 +63,104 @@ class SlowQuery:
         return asdict(self)
 
 
-_kept: deque[SlowQuery] = deque(maxlen=KEPT)
-
-
-def slow_queries() -> list[SlowQuery]:
+@dataclass(frozen=True, slots=True)
+class SlowStatement:
     """
-    Give the last 100 slow queries of this process, the oldest first.
+    Add up the slow queries that differ in values only.
+
+    Attributes:
+        fingerprint: What they have in common; empty for those that no hook read, and for the rest.
+        system: The OpenTelemetry `db.system.name`.
+        database: Django's alias of the database, else its name on the server; None where neither is known.
+        summary: Operations and tables: `SELECT devices orders`; `(others)` for the rest.
+        text: The statement with `?` for each literal.
+        count: How many were slow; those that were fast are in no figure here.
+        errors: Of them, that raised.
+        total_ms, mean_ms, min_ms, max_ms: What the driver took, in milliseconds.
+        first_at, last_at: When the first and the last were told of, in seconds since the epoch.
+        slowest: The slowest of them, with its route, line of code and plan.
+    """
+
+    fingerprint: str
+    system: str
+    database: str | None
+    summary: str
+    text: str
+    count: int
+    errors: int
+    total_ms: float
+    mean_ms: float
+    min_ms: float
+    max_ms: float
+    first_at: float
+    last_at: float
+    slowest: SlowQuery
+
+    def to_dict(self) -> dict[str, Any]:
+        """
+        Give the fields as a dict that JSON can say.
+        """
+        return asdict(self)
+
+
+_totals = SlowTotals[SlowQuery]()
+
+
+def slow_queries(*, slowest: int | None = None) -> list[SlowQuery]:
+    """
+    Give slow queries of this process: the last 100, the oldest first, or the slowest since its start.
+
+    Args:
+        slowest: Give so many of the slowest instead, the slowest first, whenever they were; 100 are kept.
+
+    Raises:
+        ConfigurationError: `slowest` is no whole number above 0.
     """
     drain()
-    return list(_kept)
+    if slowest is None:
+        return _totals.latest()
+    if type(slowest) is not int or slowest < 1:
+        raise ConfigurationError(f"slow_queries(slowest={slowest!r}): expected a whole number above 0")
+    return _totals.slowest()[:slowest]
+
+
+def slow_statements() -> list[SlowStatement]:
+    """
+    Add up the slow queries of this process since its start by statement, what took the most time together first.
+
+    Statements are told apart by their fingerprint, in each database. The 500 that took the most are listed, and if
+    there were more, the rest comes last, as `(others)`.
+    """
+    drain()
+    statements, rest = _totals.by_statement()
+    found = sorted((_added_up(total) for total in statements), key=lambda one: (-one.total_ms, one.summary))
+    if rest is not None:
+        found.append(replace(_added_up(rest), fingerprint="", system="", database=None, summary=OTHERS, text=""))
+    return found
 
 
 def forget() -> None:
     """
     Start over.
     """
-    _kept.clear()
+    global _totals
+    _totals = SlowTotals()
+
+
+def _added_up(total: SlowTotal[SlowQuery]) -> SlowStatement:
+    slowest = total.slowest
+    return SlowStatement(
+        *(slowest.fingerprint, slowest.system, slowest.database, slowest.summary, slowest.text),
+        count=total.count,
+        errors=total.errors,
+        total_ms=round(total.total_ms, 3),
+        mean_ms=round(total.total_ms / total.count, 3),
+        min_ms=total.min_ms,
+        max_ms=slowest.duration_ms,
+        first_at=total.first_at,
+        last_at=total.last_at,
+        slowest=slowest,
+    )
 
 
 def note(op: DbOperation, error_from: float) -> None:
@@ -92,7 +177,7 @@ def note(op: DbOperation, error_from: float) -> None:
             op.explain(found)
         except Exception as error:
             recorder.failed("explain", error)
-    _kept.append(found)
+    _totals.add(found)
     severity = "ERROR" if op.duration_seconds >= error_from else "WARNING"
     fields = {
         "query_ms": found.duration_ms,
@@ -148,4 +233,5 @@ def _described(op: DbOperation) -> SlowQuery:
         correlation_id=root.correlation_id,
         database=op.source.database if op.source is not None else None,
         call_site=None if is_draining() else call_site(),
+        tables=statement.tables,
     )
