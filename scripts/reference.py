@@ -128,7 +128,8 @@ def metrics() -> str:
         "# Metrics\n\n"
         'The names are those without a namespace: `namespace="shop"` makes `http_requests_total` '
         "`shop_http_requests_total`.\n"
-        "[`metric_names`](settings.md) renames a metric, or leaves it out.\n"
+        "[`metric_names`](settings.md) renames a metric, or leaves it out; `metric_labels` renames labels, and "
+        "`metric_buckets` gives a histogram other bounds.\n"
         "`endpoint` is the route template as the framework writes it, with a leading slash, or `<unmatched>`.\n"
         "[What is counted](../explanation/what-is-counted.md) says when, and what the caps do.\n"
     )

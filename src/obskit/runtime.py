@@ -130,6 +130,7 @@ class Runtime:
         from prometheus_client import REGISTRY
 
         from obskit.metrics.declare import declared, listeners
+        from obskit.metrics.label_names import LabelNames
         from obskit.metrics.queries import queries
         from obskit.metrics.store import MetricStore
         from obskit.metrics.workers import Workers
@@ -137,8 +138,10 @@ class Runtime:
 
         settings = self.settings
         self.registry = settings.registry if settings.registry is not None else REGISTRY
-        workers = Workers(settings.service, settings.metrics_dir, settings.max_label_sets)
-        store = self._store = MetricStore(settings.namespace, settings.metric_names, settings.max_label_sets, workers)
+        names, cap = settings.metric_names, settings.max_label_sets
+        labels = LabelNames(settings.metric_labels, names, [family.spec for family in declared.values()])
+        workers = Workers(settings.service, settings.metrics_dir, cap)
+        store = self._store = MetricStore(settings.namespace, names, cap, workers, labels)
         queries.lead = workers.lead
         self._sinks.append(MetricsSink(settings, store, workers, recorder))
         for family in declared.values():
@@ -181,19 +184,24 @@ class Runtime:
             guarded = settings.metrics_token or settings.metrics_networks
             fields["metrics_access"] = "restricted" if guarded else "everyone (set metrics_token or metrics_networks)"
         recorder.emit(Event("runtime.started", "INFO", "obskit is on", fields))
-        if settings.metrics and settings.metric_names:
+        if settings.metrics and (settings.metric_names or settings.metric_labels):
             self._tell_unknown_names()
 
     def _tell_unknown_names(self) -> None:
         """
-        Warn of each key of `metric_names` that no metric has by now; no error, since one may be declared later.
+        Warn of each key of `metric_names` and `metric_labels` that no metric has by now; no error, since one may be
+        declared later.
         """
         from obskit.metrics.declare import unknown
+        from obskit.metrics.label_names import EVERY
 
-        for name, nearest in unknown(self.settings.metric_names):
-            hint = f"did you mean {nearest!r}?" if nearest else "docs/reference/metrics.md lists obskit's"
-            message = f"metric_names has {name!r}, and no metric is called that so far; {hint}"
-            recorder.emit(Event("metrics.unknown_name", "WARNING", message, {"metric": name}))
+        settings = self.settings
+        labels = (name for name in settings.metric_labels if name != EVERY)
+        for setting, names in (("metric_names", settings.metric_names), ("metric_labels", labels)):
+            for name, nearest in unknown(names):
+                hint = f"did you mean {nearest!r}?" if nearest else "docs/reference/metrics.md lists obskit's"
+                message = f"{setting} has {name!r}, and no metric is called that so far; {hint}"
+                recorder.emit(Event("metrics.unknown_name", "WARNING", message, {"metric": name}))
 
     def flush(self) -> None:
         """

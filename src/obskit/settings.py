@@ -133,6 +133,23 @@ def _metric_names(value: Any) -> dict[str, str | None]:
     return names
 
 
+def _metric_labels(value: Any) -> dict[str, dict[str, str]]:
+    what = (
+        "a mapping of metrics, or '*' for all, to new names of their labels, such as "
+        "{'database_query_duration_seconds': {'operation': 'query_type'}}"
+    )
+    _expect(isinstance(value, Mapping) and all(isinstance(names, Mapping) for names in value.values()), what)
+    pairs = [*value, *(text for names in value.values() for pair in names.items() for text in pair)]
+    _expect(all(isinstance(text, str) and text for text in pairs), what)
+    return {metric: dict(names) for metric, names in value.items()}
+
+
+def _metric_buckets(value: Any) -> dict[str, tuple[float, ...]]:
+    what = "a mapping of histograms to rising bounds, such as {'function_duration_seconds': (0.1, 0.5, 1)}"
+    _expect(isinstance(value, Mapping) and all(isinstance(name, str) and name for name in value), what)
+    return {name: _described(_buckets, what)(bounds) for name, bounds in value.items()}
+
+
 def _prices(value: Any) -> dict[str, Any]:
     what = "a mapping of models to prices in dollars per million tokens, such as {'my-model': Price(input=1, output=4)}"
     _expect(isinstance(value, Mapping), what)
@@ -389,6 +406,27 @@ class Settings:
         'New names for metrics, without the namespace: `{"http_requests_total": "requests_total"}`. '
         "None leaves a metric out.",
         env="json",
+    )
+    metric_labels: Mapping[str, Mapping[str, str]] = _setting(
+        {},
+        _metric_labels,
+        "New names for labels on the page, by the metric's own name: "
+        '`{"database_query_duration_seconds": {"operation": "query_type"}}`, or by `"*"` for every metric that has the '
+        "label. A metric's own entry goes before that.",
+        env="json",
+    )
+    metric_buckets: Mapping[str, tuple[float, ...]] = _setting(
+        {},
+        _metric_buckets,
+        "Bucket bounds of single histograms of obskit's, by their own names, before `http_buckets`, `db_buckets` and "
+        '`ai_buckets`: `{"function_duration_seconds": (0.1, 0.5, 1)}`.',
+        env="json",
+    )
+    endpoint_style: str = _setting(
+        "template",
+        _choice("template", "name"),
+        "What `endpoint` says of a Flask application's routes: the URL template (`/plants/<int:plant_id>`), or the "
+        "`name` of the endpoint (`plants.show`). Other frameworks' are templates.",
     )
     log_names: Mapping[str, str | None] = _setting(
         {}, _names, 'New names for log fields: `{"duration_ms": "response_time"}`. None leaves a field out.', env="json"

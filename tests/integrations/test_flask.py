@@ -314,3 +314,129 @@ def test_a_websocket_is_no_request(sink, stops):
 
     [operation] = sink.operations
     assert (lines, counted, operation.upgraded, operation.exception) == ([], None, True, None)
+
+
+# Endpoints by their names
+
+
+def shop():
+    """
+    Give an application with a blueprint, whose views answer, stream, give up and are let through.
+    """
+    app, plants = Flask("shop"), Blueprint("plants", __name__, url_prefix="/plants")
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    plants.add_url_rule("/<int:plant>", "show", lambda plant: "ok")
+    plants.add_url_rule("/<int:plant>", "move", lambda plant: "ok", methods=["PUT"])
+    plants.add_url_rule("/stream", "stream", lambda: iter(["a", "b"]))
+    plants.add_url_rule("/gone", "gone", lambda: abort(410))
+    plants.add_url_rule("/broken", "broken", lambda: {}["x"])
+    app.register_blueprint(plants)
+    app.add_url_rule("/", view_func=ok)
+    return app
+
+
+ASKED = [("GET", path) for path in ("/plants/7", "/plants/stream", "/plants/gone", "/plants/broken", "/", "/nowhere")]
+NAMED = [
+    ("plants.show", 200, None),
+    ("plants.stream", 200, None),
+    ("plants.gone", 410, None),
+    ("plants.broken", 500, "KeyError"),
+    ("ok", 200, None),
+    ("<unmatched>", 404, None),
+    ("plants.move", 200, None),
+]
+
+
+class Hidden(Flask):
+    """
+    Answer past what obskit has told it, so that the route is asked for.
+    """
+
+    def finalize_request(self, *args, **kwargs):
+        return super().finalize_request(*args, **kwargs)
+
+
+@pytest.mark.parametrize("way", ["told", "asked", "wrapped", "mounted"])
+def test_endpoints_are_called_by_their_names(sink, monkeypatch, way):
+    """
+    With `endpoint_style="name"` metrics and lines have the endpoint's name, whichever way the route is found.
+    """
+    if way == "asked":
+        monkeypatch.setitem(globals(), "Flask", Hidden)
+    app, prefix = shop(), ""
+    with isolated_runtime(sinks=[sink], endpoint_style="name") as runtime:
+        if way == "wrapped":
+            served = obskit.instrument(app.wsgi_app)
+        elif way == "mounted":
+            prefix, served = "/till", DispatcherMiddleware(Flask("outer"), {"/till": obskit.instrument(app)})
+        else:
+            served = obskit.instrument(app)
+        for method, path in (*ASKED, ("PUT", "/plants/7")):
+            run_wsgi_app(served, create_environ(prefix + path, method=method), buffered=True)
+        counted = runtime.value("http_requests_total", method="PUT", endpoint="plants.move", status="200")
+        lines = [line["endpoint"] for line in runtime.lines if line["message"] == "request"]
+
+    assert seen_by(sink) == NAMED
+    assert counted == 1
+    assert lines == [name for name, *_ in NAMED]
+
+
+@pytest.mark.parametrize("outer_route", [None, "/till/{path}"])
+def test_a_name_in_place_of_a_mount(sink, outer_route):
+    """
+    Flask below another's mount is known by the name alone, in the request that is observed outside already.
+    """
+    with isolated_runtime(sinks=[sink], endpoint_style="name"):
+        inner = obskit.instrument(shop())
+
+        def outer(environ, start_response):
+            if outer_route:
+                obskit.set_route(outer_route)
+            return inner({**environ, "SCRIPT_NAME": "/till", "PATH_INFO": "/plants/7"}, start_response)
+
+        run_wsgi_app(obskit.instrument(outer), create_environ("/till/plants/7"))
+
+    assert seen_by(sink) == [("plants.show", 200, None)]
+
+
+def test_the_next_runtime_has_templates_again(sink):
+    """
+    The style is that of the runtime that stands: an application that is served on has the next one's.
+    """
+    app = shop()
+    for style in ("name", "template", "name"):
+        with isolated_runtime(sinks=[sink], endpoint_style=style):
+            obskit.instrument(app).test_client().get("/plants/7")
+
+    assert [found[0] for found in seen_by(sink)] == ["plants.show", "/plants/<int:plant>", "plants.show"]
+
+
+def test_what_the_application_says_goes_before_a_name(sink):
+    """
+    `set_route()` holds, as over a template.
+    """
+    app = Flask("shop")
+    app.add_url_rule("/any", view_func=lambda: obskit.set_route("/said") or "ok")
+    with isolated_runtime(sinks=[sink], endpoint_style="name"):
+        obskit.instrument(app).test_client().get("/any")
+
+    assert seen_by(sink) == [("/said", 200, None)]
+
+
+def test_a_name_is_no_route_for_opentelemetry(sink):
+    """
+    A span has the name in its own and no `http.route`, and OpenTelemetry's lines have it beside the convention's names.
+    """
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    with isolated_runtime(endpoint_style="name", tracing=provider, log_schema="otel") as runtime:
+        obskit.instrument(shop()).test_client().get("/plants/7")
+        line = next(line["Attributes"] for line in runtime.lines if line["Body"] == "request")
+    [span] = exporter.get_finished_spans()
+
+    assert (span.name, span.attributes.get("http.route")) == ("GET plants.show", None)
+    assert (line["obskit.endpoint"], line.get("http.route")) == ("plants.show", None)

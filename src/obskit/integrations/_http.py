@@ -111,7 +111,10 @@ class ServedOperation(HttpOperation):
             return
         template, mounted = (found, "") if isinstance(found, str) else found
         outer = self.locate()
-        if outer is UNMATCHED:
+        if mounted is None:
+            if outer is UNMATCHED or outer.endswith(REST):
+                self.endpoint = template
+        elif outer is UNMATCHED:
             self.endpoint = self.below(mounted) + template
         elif outer.endswith(REST):  # it only says that something is mounted there
             self.endpoint = outer.removesuffix(REST) + template
@@ -231,8 +234,8 @@ def mark(error: BaseException, op: HttpOperation) -> None:
 REST = "/{path}"
 
 
-# A template, or the part of it below a mount and the whole prefix of that mount's paths.
-Found: TypeAlias = str | tuple[str, str] | None
+# A template, or the part of it below a mount and the whole prefix of that mount's paths; an endpoint's name and None.
+Found: TypeAlias = str | tuple[str, str | None] | None
 
 
 def locate(op: ServedOperation, route: Callable[[Any], Found], request: Any) -> None:
@@ -245,7 +248,7 @@ def locate(op: ServedOperation, route: Callable[[Any], Found], request: Any) -> 
             if type(found) is str:
                 op.endpoint = found or UNMATCHED
             elif found is not None:
-                op.endpoint = op.below(found[1]) + found[0]
+                op.endpoint = found[0] if found[1] is None else op.below(found[1]) + found[0]
         except Exception as error:
             recorder.failed("route", error)
 
@@ -331,6 +334,7 @@ class Follower:
     Attributes:
         route: Tells the route that matched, from the environ or the scope.
         route_of_error: Tells it from an exception that has left the application, and taken what `route` asks along.
+        by_name: Whether an endpoint is called by its name, where the framework has given it one.
     """
 
     route: Callable[[Any], Found] = staticmethod(nothing)
@@ -357,6 +361,7 @@ class Follower:
         self.lines = runtime is not None and runtime.lines
         self.heads = self.lines or self.correlation  # whether a request's headers are looked at
         self.server_timing = settings.server_timing
+        self.by_name = settings.endpoint_style == "name"
 
 
 class Front(Follower, Generic[Application]):

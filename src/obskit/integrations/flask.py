@@ -17,7 +17,7 @@ from obskit.integrations._start import configure
 from obskit.integrations.wsgi import ObskitMiddleware, WsgiOperation
 from obskit.operation import UNMATCHED
 from obskit.recorder import recorder
-from obskit.runtime import Runtime
+from obskit.runtime import Runtime, standing
 
 try:
     from flask import Flask, Response, got_request_exception, request
@@ -56,7 +56,12 @@ def route_of_error(error: BaseException) -> _http.Found:
 
 def _rule_of(found: Any) -> _http.Found:
     rule = getattr(found, "url_rule", None)
-    return None if rule is None else (rule.rule, found.environ.get("SCRIPT_NAME", ""))
+    if rule is None:
+        return None
+    runtime = standing()
+    if runtime is not None and runtime.settings.endpoint_style == "name":
+        return rule.endpoint, None
+    return rule.rule, found.environ.get("SCRIPT_NAME", "")
 
 
 patches = Patches()
@@ -168,7 +173,8 @@ def _telling(process: Callable[[Response], Response], front: ObskitMiddleware) -
             if op.endpoint is UNMATCHED:
                 rule = op.environ["werkzeug.request"].url_rule
                 if rule is not None:
-                    op.endpoint = op.prefix + rule.rule  # `route_of()`, without the call
+                    # `route_of()`, without the call
+                    op.endpoint = rule.endpoint if front.by_name else op.prefix + rule.rule
             body = response.response
             if body.__class__ is list and not response._on_close and status not in _BODILESS and op.method != "HEAD":
                 [piece] = body

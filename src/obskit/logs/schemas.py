@@ -85,7 +85,10 @@ def renames_of(settings: Settings) -> dict[str, str | None]:
     """
     Give the new names of fields: the schema's, and over them those of `log_names`.
     """
-    return {**_SCHEMAS[settings.log_schema], **settings.log_names}
+    schema = _SCHEMAS[settings.log_schema]
+    if settings.endpoint_style == "name" and "endpoint" in schema:
+        schema = {**schema, "endpoint": "obskit.endpoint"}  # which is no `http.route`
+    return {**schema, **settings.log_names}
 
 
 def roots_of(settings: Settings) -> frozenset[str]:

@@ -22,6 +22,7 @@ from obskit.metrics.cells import Cell
 from obskit.metrics.exposition import Exemplars, Figures, Layout, Section, negotiate, page
 from obskit.metrics.family import MEMORY, CountedHistogram, Counter, Family, Gauge, Labels, label_text
 from obskit.metrics.foreign import foreign, own_left_out
+from obskit.metrics.label_names import AS_THEY_ARE, LabelNames
 from obskit.metrics.sums import exact, latest
 from obskit.metrics.workers import Workers
 from obskit.recorder import recorder
@@ -92,13 +93,20 @@ class MetricStore:
         renames: `metric_names`.
         max_label_sets: The cap of each family.
         workers: Where the figures lie.
+        labels: `metric_labels`.
     """
 
     def __init__(
-        self, namespace: str, renames: Mapping[str, str | None], max_label_sets: int, workers: Workers
+        self,
+        namespace: str,
+        renames: Mapping[str, str | None],
+        max_label_sets: int,
+        workers: Workers,
+        labels: LabelNames = AS_THEY_ARE,
     ) -> None:
         self._namespace = namespace
         self._renames = renames
+        self._labels = labels
         self._max_label_sets = max_label_sets
         self._workers = workers
         self._families: dict[str, Family[Any]] = {}
@@ -134,7 +142,9 @@ class MetricStore:
 
         Raises:
             MetricConflictError: Another family, or the application, has the name.
+            ConfigurationError: `metric_labels` renames what it has not, or to what it may not have.
         """
+        self._labels.check(family.spec)
         family.max_label_sets = self._max_label_sets
         name = self.name_of(family.spec)
         if name is not None:
@@ -163,7 +173,7 @@ class MetricStore:
         """
         taken = set(getattr(registry, "_names_to_collectors", {}))
         for spec, name in self._named():
-            samples = _sample_names(_empty(spec, name))
+            samples = _sample_names(self._empty(spec, name))
             if not taken.isdisjoint(samples):
                 raise _conflict(name, spec)
             taken.update(samples)
@@ -175,7 +185,7 @@ class MetricStore:
         Re-register with a name that comes after the registry was joined, so that the registry knows it.
         """
         for registry in self._registries:
-            names = _sample_names(_empty(family.spec, name))
+            names = _sample_names(self._empty(family.spec, name))
             taken = getattr(registry, "_names_to_collectors", {})
             if any(taken.get(sample, self) is not self for sample in names):
                 raise _conflict(name, family.spec)
@@ -201,7 +211,10 @@ class MetricStore:
         """
         Tell a registry the names, without the figures.
         """
-        return [_empty(spec, name) for spec, name in self._named()]
+        return [self._empty(spec, name) for spec, name in self._named()]
+
+    def _empty(self, spec: Metric, name: str) -> Any:
+        return _PAGES[spec.kind](name, spec.help, labels=self._labels.shown(spec))
 
     def _named(self) -> Iterator[tuple[Metric, str]]:
         for name, family in self._families.copy().items():
@@ -313,7 +326,8 @@ class MetricStore:
     def _layout(self, spec: Metric, name: str) -> Layout:
         layout = self._layouts.get((spec, name))
         if layout is None:
-            layout = self._layouts[spec, name] = Layout(name, spec.kind, spec.help, spec.labels, spec.buckets)
+            labels = self._labels.shown(spec)
+            layout = self._layouts[spec, name] = Layout(name, spec.kind, spec.help, labels, spec.buckets)
         return layout
 
 
@@ -352,10 +366,6 @@ def _guarded(read: Callable[[], Mapping[K, V]]) -> Mapping[K, V]:
     except Exception as error:
         recorder.failed("metrics_page", error)
         return {}
-
-
-def _empty(spec: Metric, name: str) -> Any:
-    return _PAGES[spec.kind](name, spec.help, labels=spec.labels)
 
 
 def _sample_names(page: Page) -> list[str]:

@@ -8,7 +8,6 @@ import weakref
 from bisect import bisect_left
 from collections import Counter as Tally
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -24,6 +23,7 @@ from obskit.db.repeats import N_PLUS_ONE
 from obskit.db.source import Labels
 from obskit.forks import at_fork
 from obskit.health.operation import CheckOperation
+from obskit.metrics.bounds import Bounds
 from obskit.metrics.cells import Guard, HistogramCell, Values, Waiting, edges_of
 from obskit.metrics.family import CountedHistogram, Counter, Gauge, Histogram
 from obskit.metrics.store import MetricStore
@@ -145,6 +145,7 @@ class MetricsSink:
     def __init__(self, settings: Settings, store: MetricStore, workers: Workers, recorder: Recorder) -> None:
         self._settings = settings
         self._store = store
+        self._bounds = Bounds(settings.metric_buckets)
         self._workers = workers
         self._recorder = recorder
         self._live: set[HttpOperation] = set()
@@ -247,8 +248,8 @@ class MetricsSink:
         Make the families of requests, and the functions that update those that few requests, or settings, have.
         """
         add, bounds = self._store.add, self._settings.http_buckets
-        requests = add(CountedHistogram(replace(http.DURATION, buckets=bounds), http.REQUESTS))
-        first_byte = add(Histogram(replace(http.FIRST_BYTE, buckets=bounds)))
+        requests = add(CountedHistogram(self._bounds.of(http.DURATION, bounds), http.REQUESTS))
+        first_byte = add(Histogram(self._bounds.of(http.FIRST_BYTE, bounds)))
         exceptions, aborted = add(Counter(http.EXCEPTIONS)), add(Counter(http.ABORTED))
         in_progress, live, waiting = add(Gauge(http.IN_PROGRESS)), self._live, _Waiting(requests)
 
@@ -281,8 +282,8 @@ class MetricsSink:
         return requests, waiting, in_progress, rest, with_sizes
 
     def _sizes(self) -> Callable[[Step], Step]:
-        request = self._store.add(Histogram(http.REQUEST_SIZE))
-        response = self._store.add(Histogram(http.RESPONSE_SIZE))
+        request = self._store.add(Histogram(self._bounds.of(http.REQUEST_SIZE)))
+        response = self._store.add(Histogram(self._bounds.of(http.RESPONSE_SIZE)))
 
         def with_sizes(finish: Step) -> Step:
             def finish_with_sizes(op: HttpOperation) -> None:
@@ -301,7 +302,7 @@ class MetricsSink:
         return with_sizes
 
     def _bind_function(self) -> tuple[None, Step]:
-        duration, failed = self._store.add(Histogram(function.DURATION)), self._recorder.failed
+        duration, failed = self._store.add(Histogram(self._bounds.of(function.DURATION))), self._recorder.failed
 
         def finish(op: FunctionOperation) -> None:
             try:
@@ -315,7 +316,7 @@ class MetricsSink:
         return None, finish
 
     def _bind_db(self) -> tuple[None, Step]:
-        duration = self._store.add(Histogram(replace(db.DURATION, buckets=self._settings.db_buckets)))
+        duration = self._store.add(Histogram(self._bounds.of(db.DURATION, self._settings.db_buckets)))
         errors, failed = self._store.add(Counter(db.ERRORS)), self._recorder.failed
         edges = edges_of(duration.spec.buckets)
 
@@ -352,7 +353,7 @@ class MetricsSink:
         return None, finish
 
     def _bind_waits(self) -> tuple[None, Step]:
-        seconds = self._store.add(Histogram(replace(pool_rows.WAIT, buckets=self._settings.db_buckets)))
+        seconds = self._store.add(Histogram(self._bounds.of(pool_rows.WAIT, self._settings.db_buckets)))
         timeouts, failed = self._store.add(Counter(pool_rows.TIMEOUTS)), self._recorder.failed
 
         def finish(op: ConnectionWait) -> None:
@@ -367,8 +368,8 @@ class MetricsSink:
 
     def _bind_ai(self) -> tuple[None, Step]:
         add, buckets = self._store.add, self._settings.ai_buckets
-        duration = add(Histogram(replace(ai.DURATION, buckets=buckets)))
-        first_chunk = add(Histogram(replace(ai.FIRST_CHUNK, buckets=buckets)))
+        duration = add(Histogram(self._bounds.of(ai.DURATION, buckets)))
+        first_chunk = add(Histogram(self._bounds.of(ai.FIRST_CHUNK, buckets)))
         requests, attempts = add(Counter(ai.REQUESTS)), add(Counter(ai.ATTEMPTS))
         tokens, cost = add(Counter(ai.TOKENS)), add(Counter(ai.COST))
         estimated_tokens, estimated_cost = add(Counter(ai.ESTIMATED_TOKENS)), add(Counter(ai.ESTIMATED_COST))
@@ -449,7 +450,7 @@ class MetricsSink:
 
     def _bind_check(self) -> tuple[None, Step]:
         add = self._store.add
-        status, duration = add(Gauge(health.STATUS)), add(Histogram(health.DURATION))
+        status, duration = add(Gauge(health.STATUS)), add(Histogram(self._bounds.of(health.DURATION)))
         self._health_status = status
         timeouts, last_run = add(Counter(health.TIMEOUTS)), add(Gauge(health.LAST_RUN))
         failed = self._recorder.failed
@@ -495,7 +496,7 @@ class MetricsSink:
         Bind so that a pool's gauges follow what becomes of its connections: another worker's page may read them.
         """
         add, failed = self._store.add, self._recorder.failed
-        seconds = add(Histogram(replace(pool_rows.USE, buckets=self._settings.db_buckets)))
+        seconds = add(Histogram(self._bounds.of(pool_rows.USE, self._settings.db_buckets)))
         gauges = [add(Gauge(spec)) for spec in (pool_rows.ACTIVE, pool_rows.IDLE, pool_rows.MAX)]
 
         def show(op: ConnectionUse, given_back: int = 0) -> None:

@@ -253,7 +253,9 @@ class SpanSink:
                 attributes = self._free_attributes(op)
                 attributes["http.response.status_code"] = op.status
                 if op.endpoint != UNMATCHED:
-                    attributes["http.route"] = route = names[op.endpoint]
+                    route = names[op.endpoint]
+                    if route.startswith("/"):  # else it is an endpoint's name, as `endpoint_style` has it
+                        attributes["http.route"] = route
                     span.update_name(f"{_method_of(op)} {route}")
                 if op.aborted:
                     attributes["obskit.aborted"] = True
