@@ -18,6 +18,7 @@ import pytest
 
 from linear_work import Driven, modules_of, patterns_of, slow, slow_pattern
 from obskit import context
+from obskit.ai.hosts import CLOUDS, provider_of, region_of
 from obskit.ai.limits import Limits
 from obskit.db import fingerprint, literals, statement, tables
 from obskit.health import secrets
@@ -160,6 +161,7 @@ ENTRIES: dict[str, Callable[[str], object]] = {
     "Host": lambda text: span_sink._server(text, "http"),
     "User-Agent": lambda text: log_sink._clients(lambda client: client, {}, _redactor)["10.0.0.1", text],
     "a path": lambda text: log_sink._escaped(access.shown_path(text, text, _redactor)),
+    "an AI client's host": lambda text: (provider_of(text, CLOUDS), region_of(f"{text}.googleapis.com")),
     "a rate limit's header": lambda text: Limits().read(
         "openai", "m", [(b"x-ratelimit-reset-requests", text.encode("utf-8", "replace"))]
     ),

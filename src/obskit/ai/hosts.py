@@ -40,7 +40,8 @@ def provider_of(host: str, known: Mapping[str, str]) -> str | None:
     """
     Find the provider of a host, or of what it ends with after a dot; None where nobody is known by it.
     """
-    ends = [host[at:] for at in range(len(host)) if at == 0 or host[at - 1] == "."]
+    labels, most = host.split("."), 1 + max((name.count(".") for name in known), default=0)
+    ends = (".".join(labels[at:]) for at in range(max(len(labels) - most, 0), len(labels)))
     found = next((known[end] for end in ends if end in known), None)
     if host.startswith("aws-external-anthropic."):
         return "anthropic"  # which sells its own platform there
