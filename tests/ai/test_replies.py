@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import obskit
-from obskit.ai import budget, report
+from obskit.ai import Price, budget, report
 from obskit.ai.budgeting import keeper
 from obskit.ai.later import later
 from obskit.ai.operation import AiOperation
@@ -260,37 +260,138 @@ def test_no_output_for_so_much_text_is_not_exact(usage, text, found, gpt, script
     assert (op.cost_usd, op.cost_reason, op.estimated) == (usd, *found[1:])
 
 
+REFUSED = {**CLAUDE, "output_tokens": 0}
+INPUT_USD = 0.005
+
+
 @pytest.mark.parametrize(
-    ("category", "content", "found"),
+    ("category", "usd"),
     [
-        ("cyber", [], (0.0, False)),
-        ("bio", [], (0.0, False)),
-        (None, [], (0.005, True)),
-        ("general_harms", [], (0.005, True)),
-        ("cyber", [{"type": "text", "text": "no"}], (0.005, False)),
+        *((name, INPUT_USD) for name in ("bio", "frontier_llm", "reasoning_extraction")),
+        *((name, 0.0) for name in ("cyber", "general_harms", None, "of_tomorrow")),
     ],
 )
+@pytest.mark.parametrize("output", [0, 1])
 @pytest.mark.parametrize("stream", [True, False])
-def test_a_refusal_is_billed_by_what_was_refused(category, content, found, stream, claude, script, sink):
+def test_a_refusal_before_any_output_is_billed_by_what_was_refused(category, usd, output, stream, claude, script, sink):
     """
-    What a classifier blocks before any output is free; of other refusals nobody says, so that they are estimates.
+    Three categories are billed as any request, and all others are not; it is exact either way.
     """
-    if stream and content:
-        return
-    details = {"type": "refusal", "category": category}
-    usage = {**CLAUDE, "output_tokens": 0}
+    details = {"type": "refusal", "category": category, "explanation": None}
+    usage = {**CLAUDE, "output_tokens": output}
     events = message_events(usage, stop="refusal", stop_details=details)
     script.reply = (
         [event for event in events if "content_block" not in event["type"]]
         if stream
-        else message(usage, stop="refusal", stop_details=details, content=content)
+        else message(usage, stop="refusal", stop_details=details, content=[])
     )
     sent = claude.messages.create(model="claude-opus-4-8", max_tokens=9, messages=ASKED, stream=stream)
     for _ in sent if stream else ():
         pass
 
     [op] = sink.operations
-    assert (op.cost_usd, op.estimated) == (pytest.approx(found[0]), found[1])
+    assert (op.cost_usd, op.estimated) == (pytest.approx(usd and usd + output * 25e-6), False)
+    assert op.tokens.tokens() == (1000, 0, 0, output)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_refusal_after_some_output_is_billed(stream, claude, script, sink):
+    """
+    Of whatever category: once something has come, input and output are billed.
+    """
+    details = {"type": "refusal", "category": "cyber"}
+    usage = {**CLAUDE, "output_tokens": 1}
+    make = message_events if stream else message
+    script.reply = make(usage, stop="refusal", stop_details=details)
+    sent = claude.messages.create(model="claude-opus-4-8", max_tokens=9, messages=ASKED, stream=stream)
+    for _ in sent if stream else ():
+        pass
+
+    assert [op.cost_usd for op in sink.operations] == [pytest.approx(INPUT_USD + 25e-6)]
+
+
+def test_a_refusal_that_does_not_say_of_what_is_an_estimate(claude, script, sink):
+    """
+    Without its details nobody knows whether it is billed.
+    """
+    script.reply = message(REFUSED, stop="refusal", content=[])
+    claude.messages.create(model="claude-opus-4-8", max_tokens=9, messages=ASKED)
+
+    assert [(op.cost_usd, op.estimated) for op in sink.operations] == [(INPUT_USD, True)]
+
+
+def hop(model, output):
+    return {"type": "message", "model": model, "input_tokens": 1000, "output_tokens": output}
+
+
+def handed_over(category):
+    trigger = {"type": "refusal", "category": category}
+    return {
+        **{"type": "fallback", "from": {"model": "claude-fable-5"}, "to": {"model": "claude-opus-4-8"}},
+        "trigger": trigger,
+    }
+
+
+@pytest.mark.parametrize(
+    ("triggers", "hops", "usd"),
+    [
+        (["cyber"], [hop("claude-fable-5", 0)], 0),
+        (["bio"], [hop("claude-fable-5", 0)], 0.01),
+        (["cyber"], [hop("claude-fable-5", 200)], 0.02),
+        (["bio"], [hop("claude-fable-5", 100), hop("claude-fable-5", 100)], 0.03),
+        (["cyber", "bio"], [hop("claude-fable-5", 0), hop("claude-opus-5", 0)], 0.005),
+        (["bio", "cyber"], [hop("claude-fable-5", 0), hop("claude-opus-5", 0)], 0.01),
+        ([], [hop("claude-fable-5", 0)], 0),
+    ],
+)
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_fallback_of_the_provider_bills_each_model_by_its_refusal(triggers, hops, usd, stream, claude, script, sink):
+    """
+    Beside the model that answered, those that declined are billed for output, or for what they declined.
+    """
+    served = {**CLAUDE, "type": "fallback_message", "model": "claude-opus-4-8"}
+    usage, blocks = {**CLAUDE, "iterations": [*hops, served]}, [handed_over(name) for name in triggers]
+    if stream:
+        events = message_events(usage)
+        marks = [{"type": "content_block_start", "index": 0, "content_block": block} for block in blocks]
+        script.reply = [events[0], *marks, *events[1:]]
+    else:
+        script.reply = message(usage, content=[*blocks, {"type": "text", "text": "hello"}])
+    sent = claude.beta.messages.create(model="claude-fable-5", max_tokens=9, messages=ASKED, stream=stream)
+    for _ in sent if stream else ():
+        pass
+
+    [op] = sink.operations
+    assert (op.cost_usd, op.estimated) == (pytest.approx(0.0175 + usd), False)
+
+
+def test_a_last_refusal_that_is_free_leaves_the_others_billed(claude, script, sink):
+    """
+    Where all models declined, each is billed or not by itself.
+    """
+    served = {**REFUSED, "type": "fallback_message", "model": "claude-opus-4-8"}
+    usage = {**REFUSED, "iterations": [hop("claude-fable-5", 200), served]}
+    details = {"type": "refusal", "category": "general_harms"}
+    script.reply = message(usage, stop="refusal", stop_details=details, content=[handed_over("cyber")])
+    claude.beta.messages.create(model="claude-fable-5", max_tokens=9, messages=ASKED)
+
+    assert [op.cost_usd for op in sink.operations] == [pytest.approx(0.02)]
+
+
+def test_no_price_of_the_application_s_own_makes_a_free_refusal_cost(script, sink):
+    """
+    What is not billed costs nothing by whatever price, nor the price's fee for a request.
+    """
+    own = {"claude-opus-4-8": Price(input=7, output=7, request=3)}
+    details = {"type": "refusal", "category": "cyber"}
+    script.reply = message(REFUSED, stop="refusal", stop_details=details, content=[])
+    with isolated_runtime(sinks=[sink], prices=own):
+        obskit.instrument_anthropic()
+        with sdk_anthropic.Anthropic(api_key="none", base_url=script.url) as client:
+            client.messages.create(model="claude-opus-4-8", max_tokens=9, messages=ASKED)
+        obskit.uninstrument_anthropic()
+
+    assert [op.cost_usd for op in sink.operations] == [0.0]
 
 
 def test_a_picture_is_priced_by_the_model_that_the_request_names(gpt, script, sink):

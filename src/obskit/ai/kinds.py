@@ -58,6 +58,7 @@ class Usage:
     # What the reply says of its price.
     told_usd = Rarely[float | None](None)
     geo = Rarely[str | None](None)  # where a provider computed it that asks more for that
+    is_free = Rarely(False)  # True where the provider does not bill these tokens
     # True where a figure cannot be right, and another stands in its place: what comes of it is an estimate.
     is_doubtful = Rarely(False)
 

@@ -169,6 +169,8 @@ def _cost(provider: str, model: str, usage: Usage, at: float) -> Cost:
     rates = (_own.get(answered) or _own.get(model)) if _own else None
     beside = 0.0
     if usage.rare is not None:  # not all tokens of text, and no more
+        if usage.is_free:
+            return Cost(0.0)
         if rates is None:
             return _listed(provider, answered, model, usage, at)
         found = _beside(_prices[answered if answered in _own else model], provider, model, usage, at)

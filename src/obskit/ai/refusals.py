@@ -1,26 +1,45 @@
 """
-Tell what a refusal costs. A model that declines before any output is billed or not by what it declined.
+Tell what a refusal costs. A model that declines before any output is billed, or not, by what it declined.
+
+Sources: Anthropic's guide "Refusals and fallback", sections "How refusals are billed" and "Billing and rate limits",
+and its release notes of 2026-09-24, read 2026-11. A credit for a fallback is in the retry's own usage already: as
+reads from the cache in place of writes to it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+from obskit.ai.fields import Mapped, inside, mapped
 from obskit.ai.kinds import Usage
 
-# What Anthropic's classifiers block before any output is not billed (its guide to fallbacks and billing, 2026-06).
-UNBILLED = ("cyber", "bio", "reasoning_extraction")
+# Billed before any output; a refusal of any other category, or of none, is not.
+BILLED = ("bio", "frontier_llm", "reasoning_extraction")
+MOST_OUTPUT = 1  # tokens that some clouds tell of a refusal without any content
 
 
-def doubt_refusal(found: Usage, reply: dict[str, Any]) -> None:
+def take_refusal(found: Usage, reply: Mapped) -> None:
     """
-    Take the price off a refusal that is not billed, and doubt that of one of which nobody says whether it is.
+    Take the price off a refusal that is not billed, and doubt that of one that does not say what was refused.
     """
-    if reply.get("stop_reason") != "refusal" or found.output or reply.get("content"):
+    if found.output > MOST_OUTPUT or any(block.get("type") != "fallback" for block in _blocks(reply.get("content"))):
         return
-    details = reply.get("stop_details")
-    category = details.get("category") if isinstance(details, dict) else None
-    if category in UNBILLED:
-        found.told_usd = 0.0
-    else:
+    details = inside(reply, "stop_details")
+    if details is None:
         found.is_doubtful = True
+    elif details.get("category") not in BILLED:
+        found.is_free = True
+
+
+def declined(content: Any) -> list[bool]:
+    """
+    Tell of each model that declined, in their order, whether its refusal is billed before any output: by the blocks
+    that mark where another model went on.
+    """
+    triggers = (inside(block, "trigger") for block in _blocks(content) if block.get("type") == "fallback")
+    return [trigger is not None and trigger.get("category") in BILLED for trigger in triggers]
+
+
+def _blocks(content: Any) -> Iterator[Mapped]:
+    return map(mapped, content) if isinstance(content, list) else iter(())

@@ -74,12 +74,18 @@ def fold_message(stream: Progress, data: Any) -> None:
         delta = data.get("delta") or {}
         stream.finish_reason = delta.get("stop_reason") or stream.finish_reason
         stream.reply["stop_reason"], stream.reply["stop_details"] = stream.finish_reason, delta.get("stop_details")
+        if stream.characters:
+            stream.reply.setdefault("content", []).append({"type": "text"})
         stream.is_told = stream.finish_reason is not None and told.get("output_tokens") is not None
     elif kind == "message_start":
         message = data["message"]
         if stream.reply is not None:  # a further request of the same call
             stream.is_doubtful = True
         stream.reply = {**_without_text(message), "usage": dict(message.get("usage") or {})}
+    elif kind == "content_block_start":
+        block = data.get("content_block") or {}
+        if block.get("type") == "fallback" and stream.reply is not None:  # another model goes on
+            stream.reply.setdefault("content", []).append(block)
     elif kind == "message_stop":
         stream.is_done = True
 

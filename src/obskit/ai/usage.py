@@ -14,6 +14,7 @@ from typing import Any
 from obskit.ai.fields import MAPPED, Fields, Mapped, Unreadable, count, detail, figure, inside, mapped
 from obskit.ai.forms import FORMS, take_seconds
 from obskit.ai.kinds import Usage
+from obskit.ai.refusals import declined, take_refusal
 
 __all__ = ["Unreadable", "Usage", "read"]
 
@@ -128,6 +129,11 @@ def _read(whole: Mapped, usage: Mapped, provider: str) -> Usage | None:
     if not _is_plain(usage, _PLAIN):
         take_seconds(found, usage)
         _take_server_tools(found, usage)
+        steps = usage.get("iterations")
+        if isinstance(steps, list) and steps:
+            _take_steps(found, [mapped(step) for step in steps], declined(whole.get("content")))
+    if whole.get("stop_reason") == "refusal":
+        take_refusal(found, whole)
     if "output" in whole or "tool_usage" in whole:
         _take_tools(found, whole, usage)
     return found
@@ -299,25 +305,30 @@ def _messages_or_responses(usage: Mapped) -> Usage:
         found.speed = speed
     if isinstance(geo, str) and geo not in _ANYWHERE:
         found.geo = geo
-    steps = usage.get("iterations")
-    if isinstance(steps, list) and steps:
-        _take_steps(found, usage, [mapped(step) for step in steps])
     return found
 
 
-def _take_steps(found: Usage, usage: Mapped, steps: list[Mapped]) -> None:
+def _take_steps(found: Usage, steps: list[Mapped], billed: list[bool]) -> None:
     """
     Take the steps that are not in a message's own figures: compactions, advisors, and models that declined first.
+
+    Args:
+        billed: Of each model that declined, whether that is billed before any output.
     """
     served = next((step.get("model") for step in steps if step.get("type") == "fallback_message"), None)
     if isinstance(served, str):
         found.model = served  # a stream was begun by another
-    parts = []
+    parts: list[Usage] = []
+    hops: list[Any] = []
     for step in steps:
         kind, model = step.get("type"), step.get("model")
-        declined = kind == "message" and served is not None and model not in (None, served)
-        # What a classifier blocks before any output is not billed (Anthropic's guide to fallbacks, 2026-06).
-        if kind in ("compaction", "advisor_message") or (declined and count(step.get("output_tokens"))):
+        is_own = kind not in ("compaction", "advisor_message")
+        if kind == "message" and served is not None and model not in (None, served):
+            if model not in hops:
+                hops.append(model)
+            place = hops.index(model)
+            is_own = not count(step.get("output_tokens")) and not (place < len(billed) and billed[place])
+        if not is_own:
             part = _messages_or_responses(step)
             part.model = model if isinstance(model, str) else None
             parts.append(part)

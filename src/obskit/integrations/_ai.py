@@ -23,7 +23,6 @@ from obskit.ai.later import later
 from obskit.ai.limits import limits
 from obskit.ai.observe import CHARACTERS_PER_TOKEN, end, estimate, plan, price
 from obskit.ai.operation import AiOperation
-from obskit.ai.refusals import doubt_refusal
 from obskit.ai.stream import Fold, Progress, characters_of, failure_of, finish_reason_of
 from obskit.ai.usage import IMAGE_TOOL, read
 from obskit.endings import end_later
@@ -201,8 +200,6 @@ class Call(AiOperation):
         for part in found.parts:
             if part.model == IMAGE_TOOL and self.image_model is not None:
                 part.model = self.image_model
-        if isinstance(reply, dict):
-            doubt_refusal(found, reply)
         return found
 
     def finish(self, at: float | None = None) -> None:
