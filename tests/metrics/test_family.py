@@ -317,3 +317,18 @@ def test_what_utf8_cannot_say_does_not_break_the_page():
         text = generate_latest(isolated.registry).decode()
 
     assert 'http_requests_total{endpoint="/files/?",method="GET",status="200"} 1.0' in text
+
+
+def test_a_gauge_without_labels_is_its_own_handle():
+    """
+    What `prometheus_client` users ask of a gauge itself is there, also by label.
+    """
+    plain, by_kind = Gauge(Metric("plain", "gauge", "Plain.")), Gauge(Metric("by_kind", "gauge", "By kind.", ("kind",)))
+    with plain.track_inprogress(), by_kind.track_inprogress(kind="seed"):
+        during = plain.labels().value, by_kind.labels("seed").value
+    after = plain.labels().value, by_kind.labels("seed").value
+    plain.set_to_current_time()
+    by_kind.set_to_current_time(kind="seed")
+
+    assert ((1, 1), (0, 0)) == (during, after)
+    assert plain.labels().value > 1e9 < by_kind.labels("seed").value

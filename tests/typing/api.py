@@ -151,7 +151,8 @@ cameras = obskit.gauge("camera_connections_active", "Open camera connections.", 
 assert_type(cameras, Gauge)
 cameras.set(5)
 cameras.dec()
-with cameras.labels().track_inprogress():
+cameras.set_to_current_time()
+with cameras.track_inprogress():
     pass
 obskit.gauge("cameras", "Cameras.", workers="average")  # type: ignore[arg-type]
 

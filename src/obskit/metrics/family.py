@@ -8,7 +8,7 @@ import sys
 import weakref
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing
 from dataclasses import replace
 from functools import wraps
 from threading import RLock, get_ident
@@ -263,6 +263,18 @@ class Gauge(Family[GaugeCell]):
         Replace the figure of one label set.
         """
         self.named(labels).set(value)
+
+    def set_to_current_time(self, **labels: Any) -> None:
+        """
+        Set the figure of one label set to now, in seconds since the epoch.
+        """
+        self.named(labels).set_to_current_time()
+
+    def track_inprogress(self, **labels: Any) -> AbstractContextManager[None]:
+        """
+        Count up in one label set while the block runs, and down after it.
+        """
+        return self.named(labels).track_inprogress()
 
     def replace(self, figures: Mapping[Labels, float]) -> None:
         """
