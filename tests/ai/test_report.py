@@ -73,6 +73,9 @@ def test_nothing_is_reported_of_nothing(runtime):
     assert (report.total.calls, report.total.cost_usd, report.total.success_rate) == (0, 0.0, 1.0)
     assert (report.seconds, report.output_tokens_per_second, report.recommendations) == (None, None, ())
     assert (report.by_service, report.recent_errors, report.projection.status) == ((), (), "too early")
+    assert (report.total.seconds, report.total.tokens_per_call, report.total.cost_usd_per_call) == (None, None, None)
+    assert (report.by_day_and_model, report.conclusion) == ({}, "no calls")
+    assert report.render().endswith("\n\nnothing to say: no call was seen\n")
     assert report.known_since == report.made_at == "2026-11-10T12:00:00Z"
     assert not report.is_complete
     assert "calls         0" in report.render()
@@ -284,6 +287,79 @@ def test_recommendations_quote_their_figures(call, clock, runtime):
     assert all(line in report.render() for line in text.values())
 
 
+def test_high_cost_and_slowness_are_found(call, clock):
+    """
+    What is dear in dollars, and what is slow in seconds, is said with its figures and the bound; bounds are arguments.
+    """
+    for number in range(20):
+        call("planogram", model="m-2", input=250_000, output=1000, seconds=8 if number else 20)
+        call("labels", seconds=4)
+    found = {one.code: one.text for one in obskit.ai.report().recommendations}
+    strict = [one.text for one in obskit.ai.report(high_cost_usd=101, slow_seconds=3).recommendations]
+    mild = codes(obskit.ai.report(high_cost_usd=200, slow_seconds=8.6))
+    off = codes(obskit.ai.report(high_cost_usd=None, slow_seconds=None))
+    clock.advance(2 * DAY)
+    projected = {one.code: one.text for one in obskit.ai.report(hours=72).recommendations}
+
+    assert found["high-cost"].startswith(
+        "$102.06 were spent in the last 30 days, more than $100.00; planogram made 100 % of $102.06 in this report: "
+    )
+    assert found["slow"].startswith(
+        "20 calls of planogram took 8.6 s on average, more than 5 s, and 20.0 s at most; 20 of them with m-2, 8.6 s "
+        "and 1,000 tokens of output each: "
+    )
+    assert [text.split(" took ")[0] for text in strict if " on average" in text] == [
+        "20 calls of planogram",
+        "20 calls of labels",
+    ]
+    assert [text.split(";")[0] for text in strict if "spent" in text] == [
+        "$102.06 were spent in the last 30 days, more than $101.00"
+    ]
+    assert not {"high-cost", "slow"} & {*mild, *off}
+    assert projected["high-cost"].startswith("this month is projected to cost $1,5")
+
+
+def test_slowness_needs_calls(call):
+    """
+    Nineteen slow calls of a service, or slow ones among many fast, are no finding.
+    """
+    for _ in range(19):
+        call("planogram", seconds=100)
+    for number in range(40):
+        call("labels", seconds=60 if number == 0 else 1)
+
+    assert "slow" not in codes(obskit.ai.report())
+
+
+@pytest.mark.parametrize("name", ["high_cost_usd", "slow_seconds"])
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), "5", True])
+def test_bounds_that_cannot_be_are_refused(name, value):
+    """
+    Anything but a number above 0, or None, is an error that names the argument.
+    """
+    with pytest.raises(ConfigurationError, match=rf"report\({name}=.*expected a number above 0"):
+        obskit.ai.report(**{name: value})
+
+
+def test_that_nothing_was_found_is_said(call):
+    """
+    Whether there is nothing to find, or too little to tell, is in the object and in the table.
+    """
+    call()
+    few = obskit.ai.report()
+    for _ in range(19):
+        call()
+    enough = obskit.ai.report()
+    for _ in range(2):
+        call(error=KeyError("plate"))
+    wrong = obskit.ai.report()
+
+    assert [report.conclusion for report in (few, enough, wrong)] == ["too few calls", "nothing found", "findings"]
+    assert few.render().splitlines()[-1].startswith("nothing found, with too few calls to tell")
+    assert enough.render().splitlines()[-1].startswith("nothing found: rate limits, errors, cost")
+    assert "nothing found" not in wrong.render()
+
+
 def test_a_healthy_few_calls_recommend_nothing(call):
     """
     Where nothing is wrong, or too few calls were made to tell, nothing is recommended.
@@ -308,6 +384,87 @@ def test_it_is_json(call):
     assert told == json.loads(json.dumps(report.to_dict()))
     assert (told["total"]["cost_usd"], told["by_model"][0]["name"]) == (None, "acme/m-9")
     assert told["recent_errors"][0]["error"] == "KeyError"
+
+
+def spread(found):
+    return None if found is None else (found.count, round(found.mean, 6), round(found.min, 6), round(found.max, 6))
+
+
+def test_the_report_equals_a_hand_made_bill(call, clock):
+    """
+    Means, extremes and sums of seconds, tokens and dollars, of all and by service, model and day, are those of a bill
+    that was added up by hand; what is not known is in none of them.
+    """
+    call("planogram", model="m-1", input=1_000_000, output=100_000, seconds=2)  # 2 + 1 dollars
+    call("planogram", model="m-1", input=500_000, output=0, seconds=4)  # 1
+    call("labels", model="m-2", input=100_000, output=50_000, seconds=9)  # 2 + 5
+    clock.advance(12 * HOUR)  # it is the 11th
+    call("planogram", model="m-2", input=50_000, output=10_000, seconds=1)  # 1 + 1
+    call("labels", model="m-1", input=2_000_000, output=200_000, seconds=6, error=KeyError("plate"))  # 4 + 2
+    call("labels", model="m-9", input=10, output=10, seconds=3)  # nobody knows
+    call("labels", model="m-1", input=100_000, output=0, seconds=5, estimated=True, aborted="closed")  # about 0.2
+    report = obskit.ai.report()
+
+    total = report.total
+    assert (total.calls, total.errors, total.cost_usd, total.estimated_cost_usd) == (7, 1, 19, pytest.approx(0.2))
+    assert spread(total.cost_usd_per_call) == (5, 3.8, 1, 7)
+    assert spread(total.tokens_per_call) == (6, 668_336.666667, 20, 2_200_000)
+    assert spread(total.seconds) == spread(report.seconds) == (7, 4.285714, 1, 9)
+    assert {
+        group.name: (group.cost_usd, spread(group.cost_usd_per_call), spread(group.seconds))
+        for group in (*report.by_service, *report.by_model)
+    } == {
+        "planogram": (6, (3, 2, 1, 3), (3, 2.333333, 1, 4)),
+        "labels": (13, (2, 6.5, 6, 7), (4, 5.75, 3, 9)),
+        "acme/m-1": (10, (3, 3.333333, 1, 6), (4, 4.25, 2, 6)),
+        "acme/m-2": (9, (2, 4.5, 2, 7), (2, 5, 1, 9)),
+        "acme/m-9": (None, None, (1, 3, 3, 3)),
+    }
+    assert {
+        day: [(group.name, group.calls, group.cost_usd) for group in groups]
+        for day, groups in report.by_day_and_model.items()
+    } == {
+        "2026-11-10": [("acme/m-2", 1, 7), ("acme/m-1", 2, 4)],
+        "2026-11-11": [("acme/m-1", 2, 6), ("acme/m-2", 1, 2), ("acme/m-9", 1, None)],
+    }
+    assert [line.split() for line in report.render().splitlines() if line.startswith(("cost by day", "acme/m"))][
+        -4:
+    ] == [
+        ["cost", "by", "day", "11-10", "11-11"],
+        ["acme/m-1", "$4.00", "$6.00", "+", "~$0.200"],
+        ["acme/m-2", "$7.00", "$2.00"],
+        ["acme/m-9", "-", "?"],
+    ]
+    assert "$3.80 a call, from $1.00 to $7.00" in report.render()
+    assert "4.29 s a call, from 1.00 s to 9.00 s" in report.render()
+
+
+def test_every_group_adds_up(call, clock):
+    """
+    Sums are means times counts, extremes hold the quantiles, and the groups of each kind add up to the total, models
+    that are not listed included.
+    """
+    for number in range(60):
+        call(f"s{number % 7}", model=f"m-{1 + number % 2}", input=100 * number, seconds=1 + number % 13)
+        call(provider=f"p{number % 25}", model="m-1", input=number)
+        clock.advance(HOUR)
+    report = obskit.ai.report()
+    parts = [report.by_service, report.by_model, report.by_route, report.by_feature, report.by_user, report.by_day]
+    parts.append([group for groups in report.by_day_and_model.values() for group in groups])
+
+    for groups in parts:
+        assert sum(group.calls for group in groups) == report.total.calls
+        for kind in ("seconds", "cost_usd_per_call", "tokens_per_call"):
+            found = [getattr(group, kind) for group in groups if getattr(group, kind) is not None]
+            whole = getattr(report.total, kind)
+            assert sum(one.count for one in found) == whole.count
+            assert sum(one.mean * one.count for one in found) == pytest.approx(whole.mean * whole.count)
+            assert (min(one.min for one in found), max(one.max for one in found)) == (whole.min, whole.max)
+            assert all(one.min <= one.p50 <= one.p95 <= one.p99 <= one.max for one in found)
+    listed = {group.name for group in report.by_model}
+    assert {group.name for groups in report.by_day_and_model.values() for group in groups} <= listed
+    assert "(others)" in listed
+    assert [*report.by_day_and_model] == [day.name for day in report.by_day]
 
 
 def test_the_report_equals_the_bill(provider, prices):

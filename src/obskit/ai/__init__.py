@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from obskit.ai.limits import RateLimit, rate_limits
     from obskit.ai.observe import record
     from obskit.ai.pricing import Price, PriceData
-    from obskit.ai.reporting import AiReport, CallGroup, FailedCall, Projection, Quantiles, report
+    from obskit.ai.reporting import AiReport, CallGroup, FailedCall, Projection, Spread, report
 
 _HOME = {
     "AiReport": "reporting",
@@ -25,9 +25,9 @@ _HOME = {
     "Price": "pricing",
     "PriceData": "pricing",
     "Projection": "reporting",
-    "Quantiles": "reporting",
     "RateLimit": "limits",
     "Recommendation": "advice",
+    "Spread": "reporting",
     "Usage": "kinds",
     "budget": "budgeting",
     "budgets": "budgeting",
@@ -45,9 +45,9 @@ __all__ = [
     "Price",
     "PriceData",
     "Projection",
-    "Quantiles",
     "RateLimit",
     "Recommendation",
+    "Spread",
     "Usage",
     "budget",
     "budgets",

@@ -23,6 +23,7 @@ RETRY_SHARE = 0.10
 COST_SHARE = 0.50
 NAMELESS_SHARE = 0.50
 HEADROOM = 0.10
+MAX_SLOW = 3  # services, those that took the most time
 CACHED_SHARE = 0.10
 CACHEABLE_TOKENS = 2048  # of input a call: most models cache from 1,024 on, some from 2,048 or 4,096 (2026-11)
 CACHING = ("anthropic", "openai", "azure.ai.openai", "aws.bedrock", "gcp.vertex_ai")
@@ -52,12 +53,32 @@ class Recommendation:
     text: str
 
 
-def advise(rows: Sequence[Row], limits: Sequence[RateLimit], prices: PriceData | None) -> tuple[Recommendation, ...]:
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """
+    Say what is dear and what is slow.
+
+    Attributes:
+        high_cost_usd: Dollars a month that are too many; None where none are.
+        slow_seconds: What a service's calls may take on average; None where they may take for ever.
+        spent_usd: What the last 30 days cost, as far as they are known.
+        month_usd: What this month is projected to cost; None where that is not known.
+    """
+
+    high_cost_usd: float | None
+    slow_seconds: float | None
+    spent_usd: float
+    month_usd: float | None
+
+
+def advise(
+    rows: Sequence[Row], limits: Sequence[RateLimit], prices: PriceData | None, bounds: Bounds
+) -> tuple[Recommendation, ...]:
     """
     List what these calls, what is left of the limits and the age of the prices give cause for; the most pressing first.
     """
-    parts = (_headroom(limits), _errors(rows), _waste(rows), _unknown(rows), _old(prices), _retries(rows))
-    others = (_uncached(rows), _written(rows), _expensive(rows), _nameless(rows))
+    parts = (_headroom(limits), _errors(rows), _dear(rows, bounds), _waste(rows), _unknown(rows), _old(prices))
+    others = (_retries(rows), _slow(rows, bounds), _uncached(rows), _written(rows), _expensive(rows), _nameless(rows))
     return tuple(found for part in (*parts, *others) for found in part)
 
 
@@ -65,7 +86,10 @@ def dollars(usd: float) -> str:
     """
     Write dollars for people, small sums with as many places as they need.
     """
-    return f"${usd:,.2f}" if abs(usd) >= 1 or not usd else f"${usd:.{max(2, 2 - math.floor(math.log10(abs(usd))))}f}"
+    shown = float(f"{usd:.3g}")  # 0.9999 is a dollar
+    if abs(shown) >= 1 or not usd:
+        return f"${usd:,.2f}"
+    return f"${shown:.{max(2, 2 - math.floor(math.log10(abs(shown))))}f}"
 
 
 def _percent(share: float) -> str:
@@ -96,6 +120,24 @@ def _errors(rows: Sequence[Row]) -> Iterator[Recommendation]:
         yield Recommendation(
             "errors", f"{count:,} of {len(rows):,} calls failed, {share}; {times:,} of them with {most}"
         )
+
+
+def _dear(rows: Sequence[Row], bounds: Bounds) -> Iterator[Recommendation]:
+    limit, month, spent = bounds.high_cost_usd, bounds.month_usd, bounds.spent_usd
+    if limit is None:
+        return
+    if month is not None and month > limit:
+        what = f"this month is projected to cost {dollars(month)}, more than {dollars(limit)}"
+    elif spent > limit:
+        what = f"{dollars(spent)} were spent in the last 30 days, more than {dollars(limit)}"
+    else:
+        return
+    usd = _usd(rows)
+    if usd:
+        names = {name: _usd(some) for name, some in _by_service(rows).items()}
+        most = max(names, key=lambda name: names[name])
+        what += f"; {most or 'calls of no service'} made {_percent(names[most] / usd)} of {dollars(usd)} in this report"
+    yield Recommendation("high-cost", f"{what}: see which calls are worth it, and keep them in a budget")
 
 
 def _waste(rows: Sequence[Row]) -> Iterator[Recommendation]:
@@ -138,6 +180,38 @@ def _retries(rows: Sequence[Row]) -> Iterator[Recommendation]:
             f"{len(rows):,} calls took {retries:,} retries and waited {waited:,.1f} s for them: limit how many run at "
             "once, or ask for a higher limit",
         )
+
+
+def _slow(rows: Sequence[Row], bounds: Bounds) -> Iterator[Recommendation]:
+    limit = bounds.slow_seconds
+    if limit is None:
+        return
+    services = {name: [row for row in some if row.is_call] for name, some in _by_service(rows).items()}
+    means = {name: _mean_seconds(some) for name, some in services.items() if len(some) >= MIN_CALLS}
+    slow = sorted((name for name in means if means[name] > limit), key=lambda name: -means[name] * len(services[name]))
+    for name in slow[:MAX_SLOW]:
+        some = services[name]
+        mean, longest = means[name], max(row.seconds for row in some)
+        (_, model), most = max(_by_model(some).items(), key=lambda item: math.fsum(row.seconds for row in item[1]))
+        told = [row.tokens[3] for row in most if row.tokens is not None]
+        output = f" and {sum(told) // len(told):,} tokens of output" if told else ""
+        yield Recommendation(
+            "slow",
+            f"{len(some):,} calls of {name or 'no service'} took {mean:.1f} s on average, more than {limit:g} s, and "
+            f"{longest:.1f} s at most; {len(most):,} of them with {model}, {_mean_seconds(most):.1f} s{output} each: "
+            "ask for less output, stream it, or take a faster model",
+        )
+
+
+def _mean_seconds(rows: Sequence[Row]) -> float:
+    return math.fsum(row.seconds for row in rows) / len(rows)
+
+
+def _by_service(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    found: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        found[row.names.service].append(row)
+    return found
 
 
 def _by_model(rows: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from obskit.ai.advice import Recommendation, advise
+from obskit.ai.advice import MIN_CALLS, Bounds, Recommendation, advise
 from obskit.ai.calls import Row, calls
 from obskit.ai.limits import rate_limits
 from obskit.ai.pricing import PriceData, price_data
@@ -24,8 +24,29 @@ HOUR, DAY = 3600.0, 86_400.0
 MAX_GROUPS = 20  # of a kind; the others are one group
 MAX_ERRORS = 10
 RATE_DAYS = 7  # of which the projection takes the rate
+MONTH_DAYS = 30  # whose cost is looked at where the month cannot be projected
 REST, NONE = "(others)", "(none)"
 KINDS = ("input", "cache_read", "cache_write", "output")
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """
+    Say how a figure of calls is spread: exactly, by the calls themselves.
+
+    Attributes:
+        count: Of how many calls the figure is known.
+        mean, min, max: Of them.
+        p50, p95, p99: The smallest figures that so many percent of them do not exceed.
+    """
+
+    count: int
+    mean: float
+    min: float
+    p50: float
+    p95: float
+    p99: float
+    max: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +67,9 @@ class CallGroup:
             gateway in its replies; `list`, of `genai-prices`.
         estimated_cost_usd: Dollars, of streams that ended before they told.
         unknown_cost_calls: Calls that are in neither.
+        seconds: How long calls took, failed ones included; None where there were none.
+        tokens_per_call: Of the calls in `tokens`, all kinds together; None where there were none.
+        cost_usd_per_call: Of the calls in `cost_usd`; None where there were none.
     """
 
     name: str
@@ -58,6 +82,9 @@ class CallGroup:
     cost_by_source: dict[str, float]
     estimated_cost_usd: float
     unknown_cost_calls: int
+    seconds: Spread | None
+    tokens_per_call: Spread | None
+    cost_usd_per_call: Spread | None
 
     @property
     def all_tokens(self) -> int:
@@ -65,17 +92,6 @@ class CallGroup:
         Add up the tokens that providers told.
         """
         return sum(self.tokens.values())
-
-
-@dataclass(frozen=True, slots=True)
-class Quantiles:
-    """
-    Hold quantiles, in seconds. They are exact: of the calls themselves.
-    """
-
-    p50: float
-    p95: float
-    p99: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +150,9 @@ class AiReport:
         by_service, by_model, by_route, by_feature, by_user: The most expensive first, 20 of each. Models are named
             `provider/model`; features and users are those of `obskit.bind(feature=..., user=...)`.
         by_day: UTC days, the oldest first.
-        seconds: Quantiles of how long calls took, failed ones included; None where there were none.
-        first_chunk_seconds: Quantiles of the time to the first event of a stream.
+        by_day_and_model: For each of these days, the models that `by_model` lists, likewise.
+        seconds: How long calls took, failed ones included; None where there were none.
+        first_chunk_seconds: The time to the first event of a stream.
         output_tokens_per_second: Of successful calls that told their usage.
         cache_savings_usd: What reads from providers' caches saved, less what writes cost on top; may be negative.
         wasted_usd: Billed, or by estimate billed, for calls that failed or were cut short; by `error`, or how.
@@ -148,6 +165,8 @@ class AiReport:
         price_data: How old the prices are that were asked; None where none of `genai-prices` were needed.
         recent_errors: The last 10, the latest first.
         recommendations: What to look at, with the figures that say so.
+        conclusion: `findings`, which are the recommendations; `nothing found`, where there are none; `too few calls`,
+            where there are none and hardly could be, with fewer than 20; or `no calls`.
     """
 
     made_at: str
@@ -161,8 +180,9 @@ class AiReport:
     by_feature: tuple[CallGroup, ...]
     by_user: tuple[CallGroup, ...]
     by_day: tuple[CallGroup, ...]
-    seconds: Quantiles | None
-    first_chunk_seconds: Quantiles | None
+    by_day_and_model: dict[str, tuple[CallGroup, ...]]
+    seconds: Spread | None
+    first_chunk_seconds: Spread | None
     output_tokens_per_second: float | None
     cache_savings_usd: float
     wasted_usd: dict[str, float]
@@ -174,6 +194,7 @@ class AiReport:
     price_data: PriceData | None
     recent_errors: tuple[FailedCall, ...]
     recommendations: tuple[Recommendation, ...]
+    conclusion: str
 
     def to_dict(self) -> dict[str, Any]:
         """
@@ -196,34 +217,42 @@ class AiReport:
         return "\n".join(lines(self)) + "\n"
 
 
-def report(hours: float = 24) -> AiReport:
+def report(hours: float = 24, *, high_cost_usd: float | None = 100.0, slow_seconds: float | None = 5.0) -> AiReport:
     """
     Report the AI calls of this process: success, time, tokens, dollars by service, model, route, feature, user and day.
 
     Everything that `/metrics` counts is in it, estimates and unknown costs each apart. It is made from the calls that
-    are kept in memory, the last 100,000 since the start: with so many it takes a second, so ask for it in a thread
-    rather than in an event loop. Thread-safe.
+    are kept in memory, the last 100,000 since the start: with so many it takes a second or two, so ask for it in a
+    thread rather than in an event loop. Thread-safe.
 
     Args:
         hours: How far back.
+        high_cost_usd: Dollars a month from which on the cost is a finding; None for never.
+        slow_seconds: What the calls of a service may take on average before that is a finding; None for ever.
 
     Raises:
-        ConfigurationError: `hours` is no number above 0.
+        ConfigurationError: One of them is no number above 0.
     """
-    if isinstance(hours, bool) or not isinstance(hours, (int, float)) or not 0 < hours < math.inf:
-        raise ConfigurationError(f"report(hours={hours!r}): expected a number above 0")
+    _check("hours", hours)
+    for name, limit in (("high_cost_usd", high_cost_usd), ("slow_seconds", slow_seconds)):
+        if limit is not None:
+            _check(name, limit)
     now = recorder.wall_clock()
     every = list(calls.rows())
     since = min((row.at for row in every), default=calls.since) if calls.forgotten else calls.since
     begin = now - hours * HOUR
     rows = sorted((row for row in every if row.at >= begin), key=lambda row: row.at)
     total = _group("all", rows)
-    by_model = _groups(rows, lambda row: f"{row.names.provider}/{row.names.model}")
+    by_model = _groups(rows, _model)
+    projection = _projection(every, since, now)
     prices = price_data(now)
     wasted: defaultdict[str, float] = defaultdict(float)
     for row in rows:
         if row.is_wasted:
             wasted[row.names.aborted or "error"] += row.usd or 0.0
+    spent = math.fsum(row.usd or 0.0 for row in every if row.at >= now - MONTH_DAYS * DAY)
+    bounds = Bounds(high_cost_usd, slow_seconds, spent, projection.month_usd)
+    found = advise(rows, rate_limits(), prices, bounds)
     return AiReport(
         made_at=moment(now),
         hours=hours,
@@ -235,9 +264,10 @@ def report(hours: float = 24) -> AiReport:
         by_route=_groups(rows, lambda row: row.names.endpoint),
         by_feature=_groups(rows, lambda row: row.names.feature),
         by_user=_groups(rows, lambda row: row.names.user),
-        by_day=tuple(sorted(_groups(rows, lambda row: moment(row.at)[:10], limit=None), key=lambda day: day.name)),
-        seconds=_quantiles(row.seconds for row in rows if row.is_call),
-        first_chunk_seconds=_quantiles(row.first_chunk_seconds for row in rows if row.first_chunk_seconds is not None),
+        by_day=tuple(sorted(_groups(rows, _day, limit=None), key=lambda day: day.name)),
+        by_day_and_model=_by_day_and_model(rows, {group.name for group in by_model}),
+        seconds=total.seconds,
+        first_chunk_seconds=_spread(row.first_chunk_seconds for row in rows if row.first_chunk_seconds is not None),
         output_tokens_per_second=_speed(rows),
         cache_savings_usd=math.fsum(row.saved_usd for row in rows),
         wasted_usd=dict(wasted),
@@ -245,11 +275,25 @@ def report(hours: float = 24) -> AiReport:
         maybe_billed_calls=sum(row.was_unanswered and row.usd is not None for row in rows),
         retries=sum(max(row.attempts - 1, 0) for row in rows),
         retry_wait_seconds=math.fsum(row.waited_seconds for row in rows),
-        projection=_projection(every, since, now),
+        projection=projection,
         price_data=prices,
         recent_errors=tuple(_failure(row) for row in reversed(rows) if row.is_error)[:MAX_ERRORS],
-        recommendations=advise(rows, rate_limits(), prices),
+        recommendations=found,
+        conclusion=_conclusion(total.calls, len(found)),
     )
+
+
+def _check(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        raise ConfigurationError(f"report({name}={value!r}): expected a number above 0")
+
+
+def _conclusion(made: int, findings: int) -> str:
+    if findings:
+        return "findings"
+    if made >= MIN_CALLS:
+        return "nothing found"
+    return "too few calls" if made else "no calls"
 
 
 def moment(timestamp: float) -> str:
@@ -259,9 +303,30 @@ def moment(timestamp: float) -> str:
     return datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
+def _day(row: Row) -> str:
+    return moment(row.at)[:10]
+
+
+def _model(row: Row) -> str:
+    return f"{row.names.provider}/{row.names.model}"
+
+
+def _by_day_and_model(rows: Iterable[Row], listed: set[str]) -> dict[str, tuple[CallGroup, ...]]:
+    days: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in rows:  # in the order of time
+        days[_day(row)].append(row)
+
+    def name(row: Row) -> str:
+        model = _model(row)
+        return model if model in listed else REST
+
+    found = {day: _groups(some, name, limit=None) for day, some in days.items()}
+    return {day: tuple(sorted(groups, key=lambda group: group.name == REST)) for day, groups in found.items()}
+
+
 def _groups(rows: Iterable[Row], name: Callable[[Row], str], limit: int | None = MAX_GROUPS) -> tuple[CallGroup, ...]:
     """
-    CallGroup calls, the most expensive first, and what is beyond the limit together.
+    Group calls, the most expensive first, and what is beyond the limit together.
     """
     members: defaultdict[str, list[Row]] = defaultdict(list)
     for row in rows:
@@ -294,6 +359,9 @@ def _group(name: str, rows: Sequence[Row]) -> CallGroup:
         cost_by_source={s: math.fsum(row.usd or 0.0 for row in exact if row.source == s) for s in sources},
         estimated_cost_usd=math.fsum(row.usd or 0.0 for row in rows if row.is_estimated),
         unknown_cost_calls=unknown,
+        seconds=_spread(row.seconds for row in made),
+        tokens_per_call=_spread(sum(row.tokens) for row in rows if row.tokens is not None and not row.is_estimated),
+        cost_usd_per_call=_spread(known),
     )
 
 
@@ -302,14 +370,13 @@ def _tokens(rows: Iterable[Row]) -> dict[str, int]:
     return {kind: sum(tokens[at] for tokens in found) for at, kind in enumerate(KINDS)}
 
 
-def _quantiles(figures: Iterable[float]) -> Quantiles | None:
-    """
-    Give the smallest figures that 50, 95 and 99 % of them do not exceed.
-    """
+def _spread(figures: Iterable[float]) -> Spread | None:
     ordered = sorted(figures)
-    if not ordered:
+    count = len(ordered)
+    if not count:
         return None
-    return Quantiles(*(ordered[math.ceil(share * len(ordered)) - 1] for share in (0.5, 0.95, 0.99)))
+    p50, p95, p99 = (ordered[math.ceil(share * count) - 1] for share in (0.5, 0.95, 0.99))
+    return Spread(count, math.fsum(ordered) / count, ordered[0], p50, p95, p99, ordered[-1])
 
 
 def _speed(rows: Iterable[Row]) -> float | None:

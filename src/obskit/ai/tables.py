@@ -4,16 +4,28 @@ Write a report as tables for people.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from obskit.ai.advice import dollars
 
 if TYPE_CHECKING:
-    from obskit.ai.reporting import AiReport, CallGroup, Quantiles
+    from obskit.ai.reporting import AiReport, CallGroup, Spread
 
 _WHOSE = {"list": "by genai-prices", "own": "by your prices", "told": "as the provider told"}
-_HEAD = ("calls", "success", "input", "cached", "written", "output", "cost", "unknown")
+_HEAD = (
+    *("calls", "success", "mean", "p95", "max"),
+    *("input", "cached", "written", "output", "a call", "cost", "unknown"),
+)
+_NOTHING = {
+    "nothing found": (
+        "nothing found: rate limits, errors, cost, waste, unknown costs, prices, retries, slowness, caches, models and "
+        "names were looked at"
+    ),
+    "too few calls": "nothing found, with too few calls to tell: most of what is looked for takes 20",
+    "no calls": "nothing to say: no call was seen",
+}
+_DAYS = 7  # columns, the latest
 
 
 def lines(report: AiReport) -> Iterator[str]:
@@ -28,6 +40,7 @@ def lines(report: AiReport) -> Iterator[str]:
     if total.calls:
         yield ""
         yield from _groups(report)
+        yield from _days(report)
     if report.recent_errors:
         yield ""
         yield "errors, the latest first"
@@ -38,6 +51,9 @@ def lines(report: AiReport) -> Iterator[str]:
     for recommendation in report.recommendations:
         yield ""
         yield f"{recommendation.code}: {recommendation.text}"
+    if not report.recommendations:
+        yield ""
+        yield _NOTHING[report.conclusion]
 
 
 def _facts(report: AiReport) -> Iterator[tuple[str, str]]:
@@ -47,7 +63,11 @@ def _facts(report: AiReport) -> Iterator[tuple[str, str]]:
         yield "cost", _cost(total)
         if set(total.cost_by_source) - {"list"}:
             yield "", ", ".join(f"{dollars(usd)} {_WHOSE[name]}" for name, usd in total.cost_by_source.items())
+        if total.cost_usd_per_call is not None and total.cost_usd_per_call.count > 1:
+            yield "", _extremes(total.cost_usd_per_call, dollars)
         yield "tokens", f"{total.all_tokens:,}"
+        if total.tokens_per_call is not None and total.tokens_per_call.count > 1:
+            yield "", _extremes(total.tokens_per_call, "{:,.0f}".format)
         if any(total.estimated_tokens.values()):
             yield "", f"~{sum(total.estimated_tokens.values()):,} more by estimate"
     if total.unknown_cost_calls:
@@ -56,7 +76,8 @@ def _facts(report: AiReport) -> Iterator[tuple[str, str]]:
     if report.maybe_billed_calls:
         yield "", f"{report.maybe_billed_calls:,} more attempts were never answered, and may have been billed"
     if report.seconds is not None:
-        yield "took", _quantiles(report.seconds)
+        yield "took", _extremes(report.seconds, _seconds)
+        yield "", _quantiles(report.seconds)
     if report.first_chunk_seconds is not None:
         yield "first chunk", _quantiles(report.first_chunk_seconds)
     if report.output_tokens_per_second is not None:
@@ -81,8 +102,16 @@ def _projection(report: AiReport) -> str:
     return f"{dollars(found.month_usd)} projected, from {dollars(found.per_day_usd)} a day in {found.days:.1f} days"
 
 
-def _quantiles(found: Quantiles) -> str:
+def _quantiles(found: Spread) -> str:
     return f"p50 {found.p50:.2f} s, p95 {found.p95:.2f} s, p99 {found.p99:.2f} s"
+
+
+def _extremes(found: Spread, written: Callable[[float], str]) -> str:
+    return f"{written(found.mean)} a call, from {written(found.min)} to {written(found.max)}"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.2f} s"
 
 
 def _cost(group: CallGroup) -> str:
@@ -107,9 +136,38 @@ def _groups(report: AiReport) -> Iterator[str]:
         yield name.ljust(first) + "".join("  " + cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
 
 
+def _days(report: AiReport) -> Iterator[str]:
+    """
+    Give the cost of each model on each of the latest days; nothing where other tables say as much.
+    """
+    days = [*report.by_day_and_model][-_DAYS:]
+    if len(days) < 2 or len(report.by_model) < 2:
+        return
+    left_out = len(report.by_day_and_model) - len(days)
+    costs = {day: {group.name: _cost(group) for group in report.by_day_and_model[day]} for day in days}
+    rows = [("cost by day", *(day[5:] for day in days))]
+    rows += [(group.name, *(costs[day].get(group.name, "-") for day in days)) for group in report.by_model]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    yield ""
+    for name, *cells in rows:
+        yield name.ljust(widths[0]) + "".join(
+            "  " + cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)
+        )
+    if left_out:
+        yield f"and {left_out:,} days before"
+
+
 def _rows(part: str, groups: tuple[CallGroup, ...]) -> Iterator[tuple[str, tuple[str, ...]]]:
     yield part, _HEAD
     for group in groups:
         tokens = (f"{count:,}" for count in group.tokens.values())
-        unknown = f"{group.unknown_cost_calls:,}"
-        yield group.name, (f"{group.calls:,}", f"{100 * group.success_rate:.1f} %", *tokens, _cost(group), unknown)
+        took, each = group.seconds, group.cost_usd_per_call
+        yield (
+            group.name,
+            (
+                *(f"{group.calls:,}", f"{100 * group.success_rate:.1f} %"),
+                *(("-",) * 3 if took is None else map(_seconds, (took.mean, took.p95, took.max))),
+                *tokens,
+                *("?" if each is None else dollars(each.mean), _cost(group), f"{group.unknown_cost_calls:,}"),
+            ),
+        )
