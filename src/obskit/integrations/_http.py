@@ -5,6 +5,7 @@ Share what WSGI and ASGI do alike: which requests to look at, correlation ids, h
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -245,9 +246,11 @@ def locate(op: ServedOperation, route: Callable[[Any], Found], request: Any) -> 
     if op.endpoint is UNMATCHED:
         try:
             found = route(request)
+            if found is None:
+                return
             if type(found) is str:
                 op.endpoint = found or UNMATCHED
-            elif found is not None:
+            else:
                 op.endpoint = found[0] if found[1] is None else op.below(found[1]) + found[0]
         except Exception as error:
             recorder.failed("route", error)
@@ -327,6 +330,12 @@ def nothing(asked: Any) -> None:
     """
 
 
+# Asked by hot code, as the queue of endings is. Empty while one middleware alone was made: nothing but its own mark can
+# say that it observes a request already, since what a bridge has built has to come to another.
+several: list[bool] = []
+_numbers = itertools.count()
+
+
 class Follower:
     """
     Hold what a middleware needs of the runtime that stands, decided once for each.
@@ -342,6 +351,8 @@ class Follower:
 
     def __init__(self) -> None:
         self.follow(None)
+        if next(_numbers) == 1:
+            several.append(True)
 
     def follow(self, runtime: Runtime | None) -> None:
         """

@@ -19,7 +19,7 @@ from obskit.background import in_thread
 from obskit.context import current
 from obskit.endings import drain, waiting
 from obskit.integrations import _http
-from obskit.integrations._http import ID_HEADER_LOWER, MARK
+from obskit.integrations._http import ID_HEADER_LOWER, MARK, several
 from obskit.integrations._server_timing import over_asgi
 from obskit.integrations._start import configure
 from obskit.kept import Kept
@@ -176,15 +176,19 @@ class AsgiOperation(_http.ServedOperation):
         """
         kind = message["type"]
         if kind == "http.response.body":
-            size = len(message.get("body", b""))
-            if self._late is not False or size > _AT_ONCE or message.get("more_body"):
+            try:  # each look-up is a call less than `get()`
+                size = len(message["body"])
+            except KeyError:
+                size = 0
+            more = "more_body" in message and message["more_body"]
+            if self._late is not False or size > _AT_ONCE or more:
                 return self._send_piece(message)
             self.bytes_sent = size
             if self.endpoint is UNMATCHED:
-                known = self._known
+                known, routed = self._known, self.routed
                 try:
-                    if len(known.table) == known.length:
-                        self.endpoint = known.templates[id(self.routed["route"])]
+                    if "route" in routed and len(known.table) == known.length:
+                        self.endpoint = known.templates[id(routed["route"])]
                     else:
                         self.locate()
                 except KeyError:
@@ -205,8 +209,8 @@ class AsgiOperation(_http.ServedOperation):
                 self._disconnected = self._late = True  # uvicorn swallows what is sent
             if self._late is None:
                 self.status = status = message["status"]
-                self._late = status >= 500  # the exception behind it comes after its reply
-                if self.rare is not None:
+                self._late = late = status >= 500  # the exception behind it comes after its reply
+                if late:
                     self.settle()
             if self.correlation_id is not None:
                 headers = [*message.get("headers", ())]
@@ -405,14 +409,17 @@ class ObskitMiddleware(_http.Front[Application]):
         Serve one connection.
         """
         if (
-            scope["type"] != "http" or MARK in scope or not self.active or _current() is not None
+            scope["type"] != "http" or MARK in scope or not self.active or (several and _current() is not None)
         ) and self._is_observed(scope):
             await self._pass(scope, receive, send)
             return
         path = local = scope["path"]
-        known, base = self.known, ""
-        if scope.get("root_path"):
-            base = scope["root_path"]
+        known = self.known
+        try:
+            base = scope["root_path"] or ""
+        except KeyError:
+            base = ""
+        if base:
             local = _below(path, base)
             known = _nothing_known  # a mount may stand in front of the routes that are known
         if local in self.paths:

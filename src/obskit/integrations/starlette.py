@@ -32,6 +32,7 @@ except ImportError as error:
 
 __all__ = ["ObskitMiddleware", "instrument", "route_of"]
 
+_current = current.get
 _INDEX = "_obskit_templates"
 _REST = "/{path}"  # as `Mount.path_format` ends: a mount without routes is no `Route` of the same path
 _UNKNOWN: Any = object()
@@ -344,8 +345,8 @@ def watch() -> None:
 
 def _noting(call: Any) -> Any:
     async def __call__(self: Router, scope: Scope, receive: Any, send: Any) -> None:
-        op: Any = current.get()
-        if op is not None and (type(op) is not AsgiOperation or op.routed is not scope):
+        op: Any = _current()
+        if op is not None and (op.__class__ is not AsgiOperation or op.routed is not scope):
             _note_scope(op.root, scope)
         try:
             await self.middleware_stack(scope, receive, send)

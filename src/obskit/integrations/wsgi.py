@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from obskit.context import current
 from obskit.endings import drain, end_later, waiting
 from obskit.integrations import _http
-from obskit.integrations._http import ID_HEADER, ID_HEADER_LOWER, MARK
+from obskit.integrations._http import ID_HEADER, ID_HEADER_LOWER, MARK, several
 from obskit.integrations._server_timing import over_wsgi
 from obskit.integrations._start import configure
 from obskit.operation import METHOD_LABELS, UNMATCHED, Event, HttpOperation
@@ -335,7 +335,9 @@ class _SizedReply(_Reply):
     adds up the pieces' lengths while it sends the first.
     """
 
+    # Filled by `_sized()`.
     __slots__ = ("_sending",)
+    __init__ = object.__init__
 
     _sending: bool
 
@@ -348,6 +350,37 @@ class _SizedReply(_Reply):
 
     def __len__(self) -> int:
         return len(self._body)  # type: ignore[arg-type]
+
+
+class _ListReply(_SizedReply):
+    """
+    Hand on what lies in a list or a tuple: nothing of the application's runs for it, so it needs no context.
+    """
+
+    __slots__ = ()
+
+    def __iter__(self) -> Iterator[bytes]:
+        if self._sending:
+            return iter(self._body)
+        self._sending = True
+        return self._pieces()
+
+    def _pieces(self) -> Iterator[bytes]:
+        op = self._op
+        for piece in self._body:
+            try:
+                size = len(piece)
+            except TypeError:  # it is no bytes, which is the server's business
+                yield piece
+                continue
+            if size == op._declared and not op.bytes_sent:
+                op.bytes_sent = size
+                _plan.end(op)
+            else:
+                op.sent(size)
+            yield piece
+        if not op.ended:
+            op.exhausted()
 
 
 class _FileClose:
@@ -390,6 +423,14 @@ class _FileWrapper:
         return made
 
 
+def _watch_files(environ: Environ) -> None:
+    """
+    Put our own function in the place of a server's, for this request.
+    """
+    if not isinstance(environ["wsgi.file_wrapper"], type):
+        environ["wsgi.file_wrapper"] = _FileWrapper(environ["wsgi.file_wrapper"])
+
+
 def _is_file(environ: Environ, body: Any) -> bool:
     """
     Tell whether the server sends this body by itself, and leave the environ as the server gave it.
@@ -419,7 +460,7 @@ def _by_server(op: WsgiOperation, body: Any) -> Iterable[bytes]:
 def _watched(op: WsgiOperation, body: Any) -> Iterable[bytes]:
     kind = type(body)
     if kind is list or kind is tuple:
-        return _sized(op, body)
+        return _sized(_ListReply(), op, body)
     if "wsgi.file_wrapper" in op.environ and _is_file(op.environ, body):
         return _by_server(op, body)
     if kind is bytes:  # as uWSGI takes it, whole; pieces of it are numbers, which others refuse
@@ -427,12 +468,14 @@ def _watched(op: WsgiOperation, body: Any) -> Iterable[bytes]:
         op.exhausted()
         whole: bytes = body
         return whole  # type: ignore[return-value]
-    return _sized(op, body) if hasattr(kind, "__len__") else _Reply(op, body)
+    return _sized(_SizedReply(), op, body) if hasattr(kind, "__len__") else _Reply(op, body)
 
 
-def _sized(op: WsgiOperation, body: Iterable[bytes]) -> _SizedReply:
-    reply = _SizedReply(op, body)
+def _sized(reply: _SizedReply, op: WsgiOperation, body: Iterable[bytes]) -> _SizedReply:
+    reply._next = iter(body).__next__
+    reply._body = body
     reply._sending = False
+    reply._op = op
     return reply
 
 
@@ -522,13 +565,16 @@ class ObskitMiddleware(_http.Front[Application]):
         """
         Serve one request.
         """
-        if MARK in environ or not self.active or _current() is not None:
+        if MARK in environ or not self.active or (several and _current() is not None):
             root = _http.request_here() if self.active else None
             if root is not None and root.is_own(environ):
                 return self.app(environ, self._telling(root, environ, start_response))
             if MARK in environ or not self.active:
                 return self.app(environ, start_response)
-        path = environ.get("PATH_INFO", "")
+        try:
+            path, mounted = environ["PATH_INFO"], environ["SCRIPT_NAME"]
+        except KeyError:  # PEP 3333: what is empty may be left out
+            path, mounted = environ.get("PATH_INFO", ""), environ.get("SCRIPT_NAME", "")
         if path in self.paths:
             return self._answer(environ, start_response, path)
         if self.skip is not None and self.skip(path):
@@ -540,15 +586,15 @@ class ObskitMiddleware(_http.Front[Application]):
         op.method = METHOD_LABELS[environ["REQUEST_METHOD"]]
         op.path = path
         op.prefix = ""
-        if environ.get("SCRIPT_NAME"):
-            op.prefix, op.path = _http.shown(_http.text_of(environ["SCRIPT_NAME"])), environ["SCRIPT_NAME"] + path
+        if mounted:
+            op.prefix, op.path = _http.shown(_http.text_of(mounted)), mounted + path
         op.endpoint = UNMATCHED
         op.status = op.bytes_sent = 0
         op.environ = environ
         op._front = self
         op._declared = _NO_LENGTH
-        if "wsgi.file_wrapper" in environ and not isinstance(environ["wsgi.file_wrapper"], type):
-            environ["wsgi.file_wrapper"] = _FileWrapper(environ["wsgi.file_wrapper"])
+        if "wsgi.file_wrapper" in environ and environ["wsgi.file_wrapper"].__class__ is not type:
+            _watch_files(environ)
         if self.heads:
             if not op.path.isascii():
                 op.path = _http.text_of(op.path)
