@@ -1,5 +1,5 @@
 """
-Write docs/reference/ from the code: settings, metrics, errors, log fields, names.
+Write docs/reference/ from the code: settings, metrics, errors, log fields, names, and the listing of them all.
 
     python scripts/reference.py            write the pages
     python scripts/reference.py --check    fail where a page is not what would be written
@@ -16,6 +16,8 @@ from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+import surface
 
 import obskit
 import obskit.ai
@@ -66,7 +68,7 @@ LOG_FIELDS = {
 }
 
 # Methods of metrics that the store calls, and users do not.
-MACHINERY = {"cell", "named", "check", "clear", "items", "replace"}
+MACHINERY = {"cell", "named", "check", "clear", "items", "leave_out", "listed", "mark", "move", "replace"}
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -269,12 +271,17 @@ def bullet(entry: str) -> str:
     return "- " + sentences(text).replace("\n", "\n  ").rstrip() + "\n"
 
 
+def listing() -> str:
+    return surface.listing({name: write() for name, write in PAGES.items() if write is not listing})
+
+
 PAGES = {
     "settings.md": settings,
     "metrics.md": metrics,
     "errors.md": error_page,
     "log-fields.md": log_fields,
     "api.md": api,
+    "surface.txt": listing,
 }
 
 

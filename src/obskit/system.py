@@ -17,6 +17,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from obskit.forks import at_fork
 
+__all__ = ["snapshot"]
+
 T = TypeVar("T")
 
 # Seconds that a processor share is taken over at least; who asks more often gets the same figure.

@@ -2,15 +2,10 @@
 Prove that the reference pages are what the code says, and that a stale one is found.
 """
 
-import importlib.util
 import shutil
 
 import pytest
-from pages import ROOT
-
-_spec = importlib.util.spec_from_file_location("reference", ROOT / "scripts" / "reference.py")
-reference = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(reference)
+import reference
 
 
 @pytest.fixture
