@@ -4,6 +4,7 @@ Prove what the pages show: their blocks run, their output comes out, their links
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -91,6 +92,20 @@ def test_every_json_block_parses(page):
     Each line of a JSON block, or the block as a whole, is JSON.
     """
     assert not_json(page) == []
+
+
+if shutil.which("promtool"):
+
+    @pytest.mark.parametrize("page", named(page for page in PAGES if page.of("promql")))
+    def test_every_expression_is_promql(page, tmp_path):
+        """
+        Prometheus' own tool, where that is installed, takes each line of a PromQL block.
+        """
+        lines = [line for block in page.of("promql") for line in block.text.splitlines()]
+        rules = [{"record": f"line{number}", "expr": line} for number, line in enumerate(lines)]
+        (tmp_path / "rules.yml").write_text(json.dumps({"groups": [{"name": "page", "rules": rules}]}))
+
+        subprocess.run(["promtool", "check", "rules", "rules.yml"], cwd=tmp_path, check=True)
 
 
 @pytest.mark.parametrize("page", named(page for page in PAGES if page.links))

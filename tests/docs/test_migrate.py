@@ -290,7 +290,7 @@ def test_what_the_rows_name_exists():
     settings = {field.name for field in fields(Settings)}
     known = {spec.name for spec in CATALOGUE}
     missing = [name for name in re.findall(r"OBSKIT_(\w+)", text) if name.lower() not in settings]
-    missing += [name for name in re.findall(r"`(\w+)=", text) if name not in settings | {"every", "log_names"}]
+    missing += [name for name in re.findall(r"`(\w+)=", text) if name not in settings | {"every", "workers"}]
     missing += [name for name, row in NAMES.items() if row[1] == "the same" and name not in known]
     for name in re.findall(r"`obskit\.([\w.]+)\(", text):
         reduce(getattr, name.split("."), obskit)
