@@ -186,6 +186,7 @@ def log_fields() -> str:
         "`level_name` where the level is an application's own, `file` on a warning, `task` and `task_id` in a Celery "
         "task.\n"
         "`log_callsite` adds `module`, `function`, `line`, `thread` and `process`, which are reserved then.\n"
+        "`log_category` adds `category`, which is reserved then.\n"
         "[`log_schema`](settings.md) writes them all under the names of another schema.\n"
     )
 

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import warnings
+from datetime import timedelta
 
 import pytest
 
@@ -20,8 +21,26 @@ PROBE = re.compile("^/probe")
 
 CHANNELS = (
     "a mapping of logger names to files, such as {'security': {'file': 'logs/security.jsonl', 'keep_days': 365}}; "
-    "beside the file: rotate_bytes, rotate_daily, keep_files, keep_days, gzip, found dict"
+    "beside the file: rotate_bytes, rotate_daily, keep_files, keep_days, gzip, archive_dir, archive_after, found dict"
 )
+OUTPUTS = (
+    "a list of further outputs, such as [{'format': 'console', 'stream': 'stderr'}, {'format': 'json', 'file': "
+    "'logs/app.jsonl'}]; each takes a file or a stream, and format, schema, level, queue, rotate_bytes, rotate_daily, "
+    "keep_files, keep_days, gzip, archive_dir, archive_after, found list"
+)
+BAD_OUTPUTS = (
+    ["console"],
+    [{"format": "xml"}],
+    [{"schema": "gelf"}],
+    [{"level": "loud"}],
+    [{"stream": "stdin"}],
+    [{"path": "a.jsonl"}],
+    [{"file": "a", "stream": "stderr"}],
+    [{"queue": 0}],
+    [{"archive_after": 30}],
+)
+AGE = "an age such as '30d', '12h', '15m' or '90s', or a timedelta"
+BAD_AGES = ("", "30", "d", "30 d", "1w", "-1d", "0d", "1e3d", "30d\n", "٣d", "999999999d", True, timedelta(0), [30])
 BAD_CHANNELS = (
     {"a": {}},
     {"a": "a.jsonl"},
@@ -133,6 +152,17 @@ def test_settings_never_change():
             '{"security": {"file": "s.jsonl", "gzip": "yes"}}',
             {"security": {"file": "s.jsonl", "gzip": True}},
         ),
+        (
+            "LOG_OUTPUTS",
+            '[{"format": "console", "stream": "stderr", "level": "warning"}, {"file": "a.jsonl", "gzip": "7d"}]',
+            (
+                {"format": "console", "stream": "stderr", "level": "WARNING"},
+                {"file": "a.jsonl", "gzip": timedelta(days=7)},
+            ),
+        ),
+        ("LOG_ARCHIVE_AFTER", "1.5h", timedelta(minutes=90)),
+        ("LOG_GZIP", "90s", timedelta(seconds=90)),
+        ("LOG_GZIP", "1", True),
         ("ACCESS_LOG_SAMPLE", '{"/poll": 100}', {"/poll": 100}),
         ("REDACT_KEYS", "iban, birth_date", ("iban", "birth_date")),
         ("PROPAGATE_TO", "Stock.Internal,*.shop.example,[::1]:80", ("stock.internal", "*.shop.example", "[::1]:80")),
@@ -174,6 +204,18 @@ def test_variables_are_text_lists_or_json(variable, text, expected):
             "log_rotate_bytes=10: expected a size in bytes from 1 KiB to 1 TiB, or None for no limit, found int",
         ),
         *(("log_channels", value, f"log_channels={value!r}: expected {CHANNELS}") for value in BAD_CHANNELS),
+        *(("log_outputs", value, f"log_outputs={value!r}: expected {OUTPUTS}") for value in BAD_OUTPUTS),
+        *(
+            ("log_archive_after", value, f"log_archive_after={value!r}: expected {AGE}, found {type(value).__name__}")
+            for value in BAD_AGES
+        ),
+        (
+            "log_archive_after",
+            30,
+            f"log_archive_after=30: expected {AGE}, since 30 may be '30s' or '30d', found int",
+        ),
+        ("log_archive_dir", "", "log_archive_dir='': expected a path of a folder, found str"),
+        ("log_gzip", 7, "log_gzip=7: expected True or False, or from which age on, such as '7d', found int"),
         *(("propagate_to", [value], f"propagate_to=[{value!r}]: expected {HOSTS}") for value in BAD_HOSTS),
         (
             "access_log_sample",

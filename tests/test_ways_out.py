@@ -27,6 +27,7 @@ CALLS = frozenset(
 )
 WAYS_OUT = {
     "lines": {"logs/writer.py", "logs/stream.py", "logs/queued.py", "logs/files.py", "logs/records.py"},
+    "lines of a second output": {"logs/outputs.py"},
     "spans": {"sinks/spans.py", "sinks/genai.py"},
     "health": {"web/health.py"},
     "metrics": {"web/routes.py"},
@@ -126,9 +127,8 @@ def _seen(planted: str, **settings: object) -> dict[str, str]:
         start_response("200 OK", [("Content-Length", "2")])
         return [b"ok"]
 
-    with isolated_runtime(
-        tracing=provider, log_stream=lines, log_query_string=True, slow_query_ms=0, expose_details="always", **settings
-    ):
+    given = {"tracing": provider, "log_stream": lines, "log_query_string": True, "slow_query_ms": 0, **settings}
+    with isolated_runtime(expose_details="always", **given):
         health.add("planted", check, background=False)
         app = obskit.instrument(serve)
         for path in (None, "/health/detailed", "/metrics"):
@@ -162,6 +162,19 @@ def test_no_way_out_shows_a_secret(planted, secret, log_format):
 
     assert [] == [way for way, text in seen.items() if _shows(text, secret)]
     assert [] == [way for way, text in seen.items() if not text]
+
+
+@pytest.mark.parametrize(("planted", "secret"), PLANTED.values(), ids=PLANTED)
+def test_no_second_output_shows_a_secret(planted, secret):
+    """
+    What has a form of its own, beside the first, has no part of a secret either.
+    """
+    others = {schema: io.StringIO() for schema in ("obskit", "ecs", "otel")}
+    outputs = [{"stream": stream, "schema": schema} for schema, stream in others.items()]
+    _seen(planted, log_format="console", log_outputs=[{**output, "format": "json"} for output in outputs])
+
+    assert [] == [schema for schema, stream in others.items() if _shows(stream.getvalue(), secret)]
+    assert [] == [schema for schema, stream in others.items() if not stream.getvalue()]
 
 
 @pytest.mark.parametrize("limit", [64, 256, 500, 2048])

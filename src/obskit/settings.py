@@ -16,6 +16,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any, Literal, TypeAlias, cast
@@ -188,16 +189,56 @@ def _levels(value: Any) -> dict[str, str]:
 def _channels(value: Any) -> dict[str, dict[str, Any]]:
     what = (
         "a mapping of logger names to files, such as {'security': {'file': 'logs/security.jsonl', 'keep_days': 365}}; "
-        "beside the file: rotate_bytes, rotate_daily, keep_files, keep_days, gzip"
+        f"beside the file: {_OF_FILES}"
     )
     _expect(isinstance(value, Mapping) and all(isinstance(name, str) and name for name in value), what)
     _expect(all(isinstance(given, Mapping) and "file" in given for given in value.values()), what)
     return {name: {key: _of_file(key, v, what) for key, v in given.items()} for name, given in value.items()}
 
 
-def _of_file(key: str, value: Any, what: str) -> Any:
-    _expect(key in _FILE_CHECKS, what)
-    return None if value is None and key in ("keep_files", "keep_days") else _described(_FILE_CHECKS[key], what)(value)
+def _of_file(key: str, value: Any, what: str, checks: Mapping[str, Check] | None = None) -> Any:
+    checks = _FILE_CHECKS if checks is None else checks
+    _expect(key in checks, what)
+    return None if value is None and key in _NONE_OF_FILES else _described(checks[key], what)(value)
+
+
+def _outputs(value: Any) -> tuple[dict[str, Any], ...]:
+    what = (
+        "a list of further outputs, such as [{'format': 'console', 'stream': 'stderr'}, {'format': 'json', 'file': "
+        f"'logs/app.jsonl'}}]; each takes a file or a stream, and format, schema, level, queue, {_OF_FILES}"
+    )
+    _expect(isinstance(value, (list, tuple)) and all(isinstance(given, Mapping) for given in value), what)
+    _expect(not any({"file", "stream"} <= given.keys() for given in value), what)
+    return tuple({key: _of_file(key, v, what, _OUTPUT_CHECKS) for key, v in given.items()} for given in value)
+
+
+def _folder(value: Any) -> str:
+    _expect(isinstance(value, (str, os.PathLike)) and os.fspath(value) != "", "a path of a folder")
+    return str(os.fspath(value))
+
+
+def _age(value: Any) -> timedelta:
+    bare = isinstance(value, (int, float)) and not isinstance(value, bool)
+    said = f", since {value} may be '{value}s' or '{value}d'" if bare else ""
+    what = f"an age such as '30d', '12h', '15m' or '90s', or a timedelta{said}"
+    if isinstance(value, str):
+        found = _length_of_time(value)
+        _expect(found is not None, what)
+        number, unit = cast(re.Match[str], found).groups()
+        value = timedelta(seconds=float(number) * _SECONDS[unit])
+    _expect(isinstance(value, timedelta), what)
+    _expect(timedelta(0) < value <= timedelta(days=36_500), what)
+    return cast(timedelta, value)
+
+
+_length_of_time = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smhd])").fullmatch
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def _gzip(value: Any) -> bool | timedelta:
+    if isinstance(value, timedelta) or (isinstance(value, str) and _length_of_time(value)):
+        return _age(value)
+    return _described(_flag, "True or False, or from which age on, such as '7d'")(value)  # type: ignore[no-any-return]
 
 
 def _sampled(value: Any) -> dict[str, int]:
@@ -261,13 +302,33 @@ def _hook(value: Any) -> Any:
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _rotate_bytes = _number(1024, 2**40, "a size in bytes from 1 KiB to 1 TiB, or None for no limit", int)
 _keep = _number(1, 100_000, "a whole number from 1 to 100,000, or None for no limit", int)
+_waiting = _number(1, 10_000_000, "a whole number of lines from 1 to 10,000,000, or None for no queue", int)
+_log_format, _log_schema = _choice("json", "console"), _choice("obskit", "ecs", "otel")
+_OF_FILES = "rotate_bytes, rotate_daily, keep_files, keep_days, gzip, archive_dir, archive_after"
+_NONE_OF_FILES = frozenset(["keep_files", "keep_days", "archive_dir", "archive_after", "queue"])
 _FILE_CHECKS: dict[str, Check] = {
     "file": _text,
     "rotate_bytes": _rotate_bytes,
     "rotate_daily": _flag,
     "keep_files": _keep,
     "keep_days": _keep,
-    "gzip": _flag,
+    "gzip": _gzip,
+    "archive_dir": _folder,
+    "archive_after": _age,
+}
+
+
+def _output_stream(value: Any) -> Any:
+    return value if value in ("stdout", "stderr") else _stream(value)
+
+
+_OUTPUT_CHECKS: dict[str, Check] = {
+    **_FILE_CHECKS,
+    "stream": _output_stream,
+    "format": _log_format,
+    "schema": _log_schema,
+    "level": _level,
+    "queue": _waiting,
 }
 
 
@@ -513,11 +574,11 @@ class Settings:
         env="json",
     )
     log_format: str = _setting(
-        "json", _choice("json", "console"), "`json`, or `console` for the eyes of developers, coloured on a terminal."
+        "json", _log_format, "`json`, or `console` for the eyes of developers, coloured on a terminal."
     )
     log_schema: str = _setting(
         "obskit",
-        _choice("obskit", "ecs", "otel"),
+        _log_schema,
         "Names of the fields: obskit's own, those of the Elastic Common Schema, or OpenTelemetry's log data model.",
     )
     log_server: bool = _setting(
@@ -542,11 +603,25 @@ class Settings:
     )
     log_rotate_daily: bool = _setting(False, _flag, "Start a new file each day, in UTC.")
     log_keep_files: int | None = _setting(10, _keep, "Keep this many old files. None: all.")
-    log_keep_days: int | None = _setting(None, _keep, "Delete old files after so many days. None: never.")
-    log_gzip: bool = _setting(False, _flag, "Compress old files.")
+    log_keep_days: int | None = _setting(
+        None, _keep, "Delete old files after so many days, archived ones too. None: never."
+    )
+    log_gzip: bool | timedelta = _setting(
+        False, _gzip, 'Compress old files: `True` at once, `"7d"` when they are so old.'
+    )
+    log_archive_after: timedelta | None = _setting(
+        None,
+        _age,
+        'Put old files away when they are so old (`"30d"`, `"12h"`): compressed, into `log_archive_dir`. What '
+        "`log_keep_files` has no place for goes there too, in place of being deleted; `log_keep_days` deletes there as "
+        "well. None: with `log_archive_dir` at once, else never.",
+    )
+    log_archive_dir: str | None = _setting(
+        None, _folder, "Where old files are put away. None: with `log_archive_after`, `archive` beside the log file."
+    )
     log_queue: int | None = _setting(
         None,
-        _number(1, 10_000_000, "a whole number of lines from 1 to 10,000,000, or None for no queue", int),
+        _waiting,
         "Let so many lines wait for an output that is slow, such as a stream to another machine; `WARNING` and above "
         "are written at once. What finds no place is dropped and counted. None: each line is written when it is made.",
     )
@@ -555,9 +630,25 @@ class Settings:
         _channels,
         "Files of their own for single loggers and those below them: "
         '`{"security": {"file": "logs/security.jsonl", "keep_days": 365}}`. '
-        "Beside `file` it takes `rotate_bytes`, `rotate_daily`, `keep_files`, `keep_days` and `gzip`; what is not "
-        "given is as for `log_file`.",
+        "Beside `file` it takes `rotate_bytes`, `rotate_daily`, `keep_files`, `keep_days`, `gzip`, `archive_dir` and "
+        "`archive_after`; what is not given is as for `log_file`.",
         env="json",
+    )
+    log_outputs: tuple[Mapping[str, Any], ...] = _setting(
+        (),
+        _outputs,
+        "Write every line to these too, each in a form of its own: "
+        '`[{"format": "console", "stream": "stderr"}, {"format": "json", "file": "logs/app.jsonl"}]`. '
+        'An output has a `file`, or a `stream` (`"stdout"`, `"stderr"`, or an object with `write()`; default: standard '
+        "output); beside it `format`, `schema`, `level` (below it no line), `queue`, and for a file what a channel "
+        "takes. What is not given is as for the first output.",
+        env="json",
+    )
+    log_category: bool = _setting(
+        False,
+        _flag,
+        "Add `category` to each line, by its logger and level: `request`, `performance`, `security`, `audit`, "
+        "`business`, the name of a channel (`log_channels`), `error`, `system` or `application`.",
     )
     error_file: str | None = _setting(
         None, _text, "Write lines of `ERROR` and `CRITICAL` to this file too; it is rotated as `log_file` is."

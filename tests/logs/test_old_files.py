@@ -2,6 +2,7 @@
 Old files are compressed and deleted beside whoever writes, and whoever does it may be killed at any moment.
 """
 
+import errno
 import fcntl
 import gzip
 import os
@@ -9,9 +10,11 @@ import stat
 import subprocess
 import sys
 import threading
+from datetime import timedelta
 
 import pytest
 
+from obskit.errors import ConfigurationError
 from obskit.logs.files import LogFile
 from obskit.logs.old_files import ABANDONED, OldFiles
 from obskit.recorder import recorder
@@ -322,3 +325,215 @@ def test_a_part_is_made_anew_and_no_link_is_followed(path, kind):
 
     assert {"elsewhere", name(3, ".gz")} == set(names(path))
     assert ("theirs", TEXT) == (elsewhere.read_text(), text_of(path.parent / name(3, ".gz")))
+
+
+# Archives
+
+
+def archivist(path, **given):
+    """
+    Keep old files with an archive in a folder of its own, from the second day on.
+    """
+    keep = {"keep_files": None, "keep_days": None, "compress": False, "clock": FakeClock(NOON), **given}
+    settings = {"archive": str(path.parent / "archive"), "archive_after": timedelta(days=2), **keep}
+    return OldFiles(str(path), **settings)
+
+
+def archived(path):
+    return sorted(os.listdir(path.parent / "archive"))
+
+
+def test_old_files_are_put_away_compressed_when_they_are_old(path):
+    """
+    A file of the age goes to the archive as a whole compressed file; younger ones stay as they are.
+    """
+    put_aside(path, 0, 1, 2, 3, 4)
+    keep = archivist(path)
+    keep.pass_over()
+    away = path.parent / "archive"
+
+    assert [name(1), name(2), name(3), "archive"] == names(path)
+    assert [f"app.jsonl.202610{day}T120000.000000Z.gz" for day in (30, 31)] == archived(path)
+    assert [TEXT, TEXT] == [text_of(away / file) for file in archived(path)]
+    assert NOON == keep.due
+
+
+def test_files_are_compressed_when_they_have_an_age(path):
+    """
+    `gzip` with an age leaves the files of the last days as they are; the next one to be is noted.
+    """
+    put_aside(path, 0, 1, 2)
+    keep = keeper(path, compress=timedelta(hours=30))
+    keep.pass_over()
+
+    assert [name(1, ".gz"), name(2), name(3)] == names(path)
+    assert NOON - DAY + 30 * 3600 == keep.due
+
+
+def test_what_is_too_much_is_put_away_and_not_deleted(path):
+    """
+    With an archive `keep_files` counts those beside the log, and costs no file; `keep_days` deletes there too.
+    """
+    put_aside(path, 0, 1, 2, 3, 4, 5)
+    archivist(path, keep_files=1, archive_after=timedelta(days=100)).pass_over()
+    before = len(archived(path))
+    archivist(path, keep_files=1, keep_days=4).pass_over()
+
+    assert ([name(3), "archive"], 5, 4) == (names(path), before, len(archived(path)))
+
+
+@pytest.mark.parametrize("is_elsewhere", [False, True])
+def test_nothing_in_the_archive_is_overwritten(path, monkeypatch, is_elsewhere):
+    """
+    A file that has the name already stays, and so does the one that would take its place; the others go there.
+    """
+    if is_elsewhere:
+        monkeypatch.setattr(os, "rename", onto_another_file_system(path.parent / "archive"))
+    put_aside(path, 3, 4)
+    (path.parent / "archive").mkdir()
+    theirs = path.parent / "archive" / "app.jsonl.20261030T120000.000000Z.gz"
+    theirs.write_text("theirs")
+    recorder.strict = False
+    archivist(path).pass_over()
+    failures = recorder.errors.pop("logs")
+
+    assert (1, "theirs") == (failures, theirs.read_text())
+    assert ["app.jsonl.20261030T120000.000000Z.gz", "archive"] == names(path)
+    assert 2 == len(archived(path))
+
+
+def onto_another_file_system(folder):
+    """
+    Have a rename into a folder fail as one to another file system does.
+    """
+    rename = os.rename
+
+    def refuse(source, target):
+        if os.path.dirname(source) != os.path.dirname(target):
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        rename(source, target)
+
+    return refuse
+
+
+def test_an_archive_may_be_on_another_file_system(path, monkeypatch):
+    """
+    Where a file cannot be renamed it is copied, with its time and its rights, and then deleted; what a killed process
+    had of it is done anew.
+    """
+    monkeypatch.setattr(os, "rename", onto_another_file_system(path.parent / "archive"))
+    put_aside(path, 3)
+    old = path.parent / "app.jsonl.20261031T120000.000000Z"
+    os.chmod(old, 0o604)
+    os.utime(old, (NOON, NOON))
+    (path.parent / "archive").mkdir()
+    (path.parent / "archive" / f".{old.name}.gz.part").write_text("half of it")
+    archivist(path).pass_over()
+    status = (path.parent / "archive" / f"{old.name}.gz").stat()
+
+    assert (["archive"], [f"{old.name}.gz"]) == (names(path), archived(path))
+    assert (0o604, NOON) == (stat.S_IMODE(status.st_mode), status.st_mtime)
+
+
+def test_what_a_killed_process_had_copied_is_not_there_twice(path):
+    """
+    A file that is in the archive already, byte by byte, is deleted beside the log.
+    """
+    put_aside(path, 3)
+    archivist(path, archive_after=timedelta(days=100), compress=True).pass_over()
+    (source,) = path.parent.glob("*.gz")
+    (path.parent / "archive").mkdir()
+    (path.parent / "archive" / source.name).write_bytes(source.read_bytes())
+    archivist(path).pass_over()
+
+    assert (["archive"], [source.name]) == (names(path), archived(path))
+
+
+def test_a_file_that_is_written_is_not_put_away(path):
+    """
+    A file on which a process has its lock stays, however old its name is.
+    """
+    put_aside(path, 3)
+    old = path.parent / "app.jsonl.20261031T120000.000000Z"
+    with open(old, "ab") as held:
+        fcntl.flock(held, fcntl.LOCK_SH)
+        left = archivist(path, clock=FakeClock(os.stat(old).st_ctime)).pass_over()
+        untouched = old.read_bytes()
+
+    assert (True, TEXT, []) == (left, untouched, archived(path) if (path.parent / "archive").exists() else [])
+
+
+ARCHIVE = """
+import sys
+from datetime import timedelta
+from obskit.logs.old_files import OldFiles
+print(flush=True)
+keep = OldFiles(sys.argv[1], None, None, False, lambda: 2e9, sys.argv[2], timedelta(days=1))
+keep.pass_over()
+"""
+
+
+def test_who_archives_may_be_killed_at_any_moment(path):
+    """
+    However often it is killed, each file is there once at each moment, beside the log or in the archive.
+    """
+    put_aside(path, 5, 4, 3, 2, 1, 0)
+    archive, read = path.parent / "archive", []
+    for attempt in range(15):
+        command = [sys.executable, "-c", ARCHIVE, str(path), str(archive)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            process.stdout.readline()
+            threading.Event().wait(attempt / 500)  # nothing to wait for: it is at some point of its work
+            process.kill()
+        files = [file for folder in (path.parent, archive) for file in folder.glob("app*")]
+        read.append(
+            [
+                text if text[:2] != b"\x1f\x8b" else gzip.decompress(text)
+                for text in (file.read_bytes() for file in files)
+            ]
+        )
+    archivist(path, clock=lambda: 2e9).pass_over()
+
+    assert [[TEXT] * 6] * 15 == read
+    assert (["archive"], 6) == (names(path), len(archived(path)))
+
+
+def test_a_log_file_puts_its_old_files_away_when_they_are_due(path):
+    """
+    A process that goes on writing puts a file away when it has the age, however much is left of the day and of the
+    present file; the folder has its default place.
+    """
+    clock = FakeClock(NOON)
+    put_aside(path, 0)
+    file = LogFile(path, keep_files=None, archive_after=timedelta(hours=2), clock=clock)
+    file.write(TEXT)
+    wait_for_tidying()
+    before = names(path)
+    clock.advance(2 * 3600 + 1)
+    file.write(TEXT)
+    wait_for_tidying()
+    file.close()
+
+    assert ["app.jsonl", name(3), "archive"] == before
+    assert (["app.jsonl", "archive"], [name(3, ".gz")]) == (names(path), archived(path))
+
+
+@pytest.mark.parametrize("folder", [".", "file/archive"])
+def test_an_archive_that_cannot_be_is_told_at_once(path, folder):
+    """
+    A folder that cannot be made, or that is the log's own, is an error of whoever asks for it.
+    """
+    (path.parent / "file").write_text("")
+
+    with pytest.raises(ConfigurationError, match="old log files cannot be put into"):
+        LogFile(path, archive_dir=str(path.parent / folder))
+
+
+def test_no_new_file_has_the_name_of_an_archived_one(path):
+    """
+    The name of an old file is nobody's in the archive either.
+    """
+    (path.parent / "archive").mkdir()
+    (path.parent / "archive" / name(3, ".gz")).write_bytes(b"")
+
+    assert str(path.parent / "app.jsonl.20261103T120000.000001Z") == archivist(path).path_for(NOON)

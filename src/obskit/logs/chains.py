@@ -8,8 +8,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from obskit.logs.forms import Body
 from obskit.logs.lines import as_text
-from obskit.logs.writer import Body, Writer
+from obskit.logs.writer import Writer
 
 # What structlog's own processors add that a line has anyway, or that means nothing outside of the chain.
 _NOISE = frozenset(["timestamp", "level", "level_number", "logger", "_record", "_from_structlog"])

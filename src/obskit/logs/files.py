@@ -17,6 +17,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 
 from obskit.errors import ConfigurationError
 from obskit.forks import at_fork
@@ -48,8 +49,12 @@ class LogFile:
         rotate_bytes: Size in bytes from which a new file is started. None: no limit.
         rotate_daily: Start a new file each day, in UTC.
         keep_files: Old files to keep, beside the one that is written. None: all.
-        keep_days: Days after its last line when an old file is deleted. None: never.
-        gzip: Compress old files.
+        keep_days: Days after its last line when an old file is deleted, archived or not. None: never.
+        gzip: Compress old files, at once or from an age on.
+        archive_dir: A folder, of this or of another file system, that old files go to, compressed, when they are as old
+            as `archive_after` says, or are more than `keep_files`. None: with `archive_after`, `archive` beside the
+            file.
+        archive_after: That age. None: with `archive_dir`, at once.
         clock: Gives the seconds since the epoch.
 
     Raises:
@@ -64,13 +69,16 @@ class LogFile:
         rotate_daily: bool = False,
         keep_files: int | None = 10,
         keep_days: int | None = None,
-        gzip: bool = False,
+        gzip: bool | timedelta = False,
+        archive_dir: str | None = None,
+        archive_after: timedelta | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         # The file itself is renamed, not a link to it; and a process may change its folder.
         self.path = os.path.realpath(path)
         self._rotate_bytes, self._rotate_daily, self._clock = rotate_bytes, rotate_daily, clock
-        self._old = OldFiles(self.path, keep_files, keep_days, gzip, clock)
+        archive = self._archive_of(archive_dir) if archive_dir is not None or archive_after is not None else None
+        self._old = OldFiles(self.path, keep_files, keep_days, gzip, clock, archive, archive_after or timedelta(0))
         # One number for as long as this object lives: no thread may find it closed, or somebody else's, between its
         # look and its write. The files come and go behind it.
         self._descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
@@ -84,9 +92,20 @@ class LogFile:
                 f"log file {os.fspath(path)!r} cannot be written: {error.strerror or error}; give a path where this "
                 "process may make and write files"
             ) from error
+        try:
+            self._old.make_archive()
+        except OSError as error:
+            self._let_go()
+            raise ConfigurationError(
+                f"old log files cannot be put into {archive!r}: {error.strerror or error}; give a folder of their own "
+                "where this process may make files"
+            ) from error
         self._tidied = self._clock() // _DAY
         self._old.tidy()
         _files.add(self)
+
+    def _archive_of(self, given: str | None) -> str:
+        return os.path.join(os.path.dirname(self.path), "archive") if given is None else os.path.realpath(given)
 
     def _start_over(self) -> None:
         self._looking = threading.RLock()  # a signal's handler may log while its thread looks
@@ -235,7 +254,7 @@ class LogFile:
             found = self._start_new(found, now)
         left = float("inf") if self._rotate_bytes is None else (self._rotate_bytes - found.st_size - size) / _PART
         self._left, self._since, self._until = left, now, min(now + LOOK_EVERY, (now // _DAY + 1) * _DAY)
-        if now // _DAY != self._tidied:
+        if now // _DAY != self._tidied or now > self._old.due:
             self._tidied = now // _DAY
             self._old.tidy()
 

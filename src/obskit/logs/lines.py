@@ -51,6 +51,8 @@ RESERVED = frozenset(
 )
 # What `log_callsite` adds; reserved where it is on.
 CALLSITE = frozenset(["module", "function", "line", "thread", "process"])
+# What `log_category` adds; likewise.
+CATEGORY = frozenset(["category"])
 # What lies deeper is cut; a list may hold itself, and log stores take about 20 levels.
 MAX_DEPTH = 16
 # What the values of a line may take when they are laid open, in characters: log stores refuse lines of a megabyte, and

@@ -1,13 +1,16 @@
 """
-Name, compress and delete the files that a log file left behind, beside whoever writes.
+Name, compress, put away and delete the files that a log file left behind, beside whoever writes.
 
-`app.jsonl` becomes `app.jsonl.20261104T235959.123456Z`, by the time of its last line, then the same with `.gz`. Any
-process may stop at any point: what it leaves undone is done by the next one, and no line is missing or there twice.
+`app.jsonl` becomes `app.jsonl.20261104T235959.123456Z`, by the time of its last line, then the same with `.gz`, which
+may move on to an archive. Any process may stop at any point: what it leaves undone is done by the next one, and no line
+is missing or there twice.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import filecmp
 import gzip
 import os
 import re
@@ -16,11 +19,11 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import BinaryIO, NamedTuple
 
 from obskit.background import start
-from obskit.permissions import make_alike, make_file
+from obskit.permissions import make_alike, make_file, make_folder
 from obskit.recorder import recorder
 
 # After this many seconds nobody writes to an old file any more, whatever locks there are: who writes looks each second
@@ -28,19 +31,21 @@ from obskit.recorder import recorder
 ABANDONED = 3600.0
 # The thread looks again so many seconds after it had to leave a file alone; the last is repeated.
 _WAITS = (1.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
-_DAY = 86_400
+_AT_ONCE = timedelta(0)
 _CHUNK = 1 << 20
 _COMPRESSED = b"\x1f\x8b"  # no line starts like this
 _LEVEL = 6  # of zlib: a tenth of the size of JSON lines; 9 takes thrice the time for a twentieth less
+_STAMP = "%Y%m%dT%H%M%S.%fZ"
 
 
 class _Old(NamedTuple):
     """
-    Be one old file: the time in its name, and its path.
+    Be one old file: the time in its name, its path, and whether it has been put away.
     """
 
     stamp: str
     path: str
+    archived: bool = False
 
     @property
     def compressed(self) -> bool:
@@ -53,18 +58,35 @@ class OldFiles:
 
     Args:
         path: The log file.
-        keep_files: Old files to keep. None: all.
-        keep_days: Days to keep them, by the time in their name. None: for ever.
-        compress: Whether to gzip them.
+        keep_files: Old files to keep beside the log. None: all.
+        keep_days: Days to keep them, by the time in their name, archived ones too. None: for ever.
+        compress: Whether to gzip them, or from which age on.
         clock: Gives the seconds since the epoch.
+        archive: The folder that they are put away to, compressed, from an age on, or where there are more than
+            `keep_files`. None: they stay beside the log, and what are too many are deleted.
+        archive_after: That age.
+
+    Attributes:
+        due: When the next file has the age at which something is done with it, in seconds since the epoch.
     """
 
     def __init__(
-        self, path: str, keep_files: int | None, keep_days: int | None, compress: bool, clock: Callable[[], float]
+        self,
+        path: str,
+        keep_files: int | None,
+        keep_days: int | None,
+        compress: bool | timedelta,
+        clock: Callable[[], float],
+        archive: str | None = None,
+        archive_after: timedelta = _AT_ONCE,
     ) -> None:
         self._folder, self._name = os.path.split(path)
-        self._keep_files, self._keep_days, self._compress, self._clock = keep_files, keep_days, compress, clock
+        self._keep_files, self._clock = keep_files, clock
+        self._keep = None if keep_days is None else timedelta(days=keep_days)
+        self._compress_after = (_AT_ONCE if compress else None) if isinstance(compress, bool) else compress
+        self._archive, self._archive_after = archive, archive_after
         self._is_old = re.compile(re.escape(self._name) + r"\.(\d{8}T\d{6}\.\d{6}Z)(?:\.gz)?").fullmatch
+        self.due = float("inf")
         self.start_over()
 
     def start_over(self) -> None:
@@ -76,30 +98,56 @@ class OldFiles:
         self._stopped = self._is_starting = False
         self._thread: threading.Thread | None = None
 
+    def make_archive(self) -> None:
+        """
+        Make the archive's folder where one is asked for, and missing.
+
+        Raises:
+            OSError: It cannot be made, or is the log's own folder.
+        """
+        if self._archive is not None:
+            make_folder(self._archive, 0o750)
+            if os.path.samefile(self._archive, self._folder):
+                raise OSError(errno.EINVAL, "it is the folder of the log file itself")
+
     def path_for(self, last_line: float) -> str:
         """
         Give the path of a file whose last line was written at this time. Whoever asks holds the lock on the folder.
         """
+        folders = [self._folder] if self._archive is None else [self._folder, self._archive]
         while True:
-            stamp = datetime.fromtimestamp(last_line, UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-            path = os.path.join(self._folder, f"{self._name}.{stamp}")
-            if not (os.path.lexists(path) or os.path.lexists(path + ".gz")):
-                return path
+            name = f"{self._name}.{datetime.fromtimestamp(last_line, UTC).strftime(_STAMP)}"
+            if not any(os.path.lexists(os.path.join(folder, name + end)) for folder in folders for end in ("", ".gz")):
+                return os.path.join(self._folder, name)
             last_line += 1e-6
 
     def found(self) -> list[_Old]:
         """
-        List the old files, the oldest first. What has such a name and is no file, such as a FIFO, is not ours.
+        List the old files beside the log, the oldest first. What has such a name and is no file, such as a FIFO, is not
+        ours.
         """
-        with os.scandir(self._folder) as entries:
+        return self._found_in(self._folder)
+
+    def archived(self) -> list[_Old]:
+        """
+        List the files that have been put away, the oldest first.
+        """
+        try:
+            return [] if self._archive is None else self._found_in(self._archive, archived=True)
+        except FileNotFoundError:
+            return []
+
+    def _found_in(self, folder: str, archived: bool = False) -> list[_Old]:
+        with os.scandir(folder) as entries:
             names = [self._is_old(entry.name) for entry in entries if entry.is_file(follow_symlinks=False)]
-        return sorted(_Old(name[1], os.path.join(self._folder, name[0])) for name in names if name)
+        return sorted(_Old(name[1], os.path.join(folder, name[0]), archived) for name in names if name)
 
     def tidy(self) -> None:
         """
         Have the thread look at the old files soon.
         """
-        if self._keep_files is None and self._keep_days is None and not self._compress:
+        asked = self._keep_files, self._keep, self._compress_after, self._archive
+        if all(each is None for each in asked):
             return
         with self._lock:
             self._wake.set()
@@ -141,25 +189,97 @@ class OldFiles:
 
     def pass_over(self) -> bool:
         """
-        Delete and compress what can be now; True: something has to wait, since somebody may write to it.
+        Delete, compress and put away what can be now; True: something has to wait, since somebody may write to it.
         """
-        files = self.found()
-        surplus = set(files[: -self._keep_files] if self._keep_files else ())
-        if self._keep_days is not None:
-            horizon = datetime.fromtimestamp(self._clock() - self._keep_days * _DAY, UTC)
-            surplus |= {old for old in files if old.stamp < horizon.strftime("%Y%m%dT%H%M%S.%fZ")}
-        left = False
-        for old in files:
+        beside, archived = self.found(), self.archived()
+        surplus = set(beside[: -self._keep_files] if self._keep_files else ())
+        left, self.due = False, float("inf")
+        for old in [*archived, *beside]:
             if self._stopped:
                 return False
             try:
-                if old in surplus:
-                    left |= not self._delete(old)
-                elif self._compress and not old.compressed:
-                    left |= not self._gzip(old)
+                left |= not self._settle(old, old in surplus)
             except OSError as error:  # this one stays, and the others have their turn
                 recorder.failed("logs", error)
         return left
+
+    def _settle(self, old: _Old, is_surplus: bool) -> bool:
+        """
+        Do with a file what its age asks for; False: it has to wait.
+        """
+        if self._is_over(old, self._keep) or (is_surplus and self._archive is None):
+            return self._delete(old)
+        if old.archived:
+            return True
+        if self._archive is not None and (is_surplus or self._is_over(old, self._archive_after)):
+            return self._put_away(old, self._archive)
+        return old.compressed or not self._is_over(old, self._compress_after) or self._gzip(old)
+
+    def _is_over(self, old: _Old, age: timedelta | None) -> bool:
+        """
+        Tell whether a file is older; where it will be one day, that is noted.
+        """
+        if not age:
+            return age is not None
+        now = self._clock()
+        if old.stamp < datetime.fromtimestamp(now - age.total_seconds(), UTC).strftime(_STAMP):
+            return True
+        with suppress(ValueError):  # somebody has given it a name that is no time
+            moment = datetime.strptime(old.stamp, _STAMP).replace(tzinfo=UTC).timestamp()
+            self.due = min(self.due, moment + age.total_seconds())
+        return False
+
+    def _put_away(self, old: _Old, archive: str) -> bool:
+        """
+        Compress a file, and move it to the archive; nothing there is overwritten.
+        """
+        if not (old.compressed or self._gzip(old)):
+            return False
+        source = old.path if old.compressed else old.path + ".gz"
+        self.make_archive()
+        target = os.path.join(archive, os.path.basename(source))
+        try:
+            if os.path.lexists(target):
+                _refuse_another(source, target)
+                os.unlink(source)
+            else:
+                return self._is_moved(source, target)
+        except FileNotFoundError:
+            pass  # another process was faster
+        return True
+
+    def _is_moved(self, source: str, target: str) -> bool:
+        try:
+            os.rename(source, target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            return self._carry(source, target)
+        return True
+
+    def _carry(self, source_path: str, target: str) -> bool:
+        """
+        Move a file to another file system, whole or not at all; False: another process is at it.
+        """
+        part_path = os.path.join(os.path.dirname(target), f".{os.path.basename(target)}.part")
+        with (
+            open(os.open(source_path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), "rb") as source,
+            self._new(part_path) as part,
+        ):
+            if part is None:
+                return False
+            try:
+                shutil.copyfileobj(source, part, _CHUNK)
+                part.flush()
+                _look_alike(source, part)
+                os.fsync(part.fileno())
+                os.rename(part_path, target)
+            except BaseException:
+                os.unlink(part_path)
+                raise
+            _write_down(os.path.dirname(target))
+            os.unlink(source_path)
+        return True
 
     def _delete(self, old: _Old) -> bool:
         try:
@@ -239,6 +359,29 @@ class OldFiles:
                 yield source if alone else None
             finally:
                 _unlock(source)
+
+
+def _refuse_another(source: str, target: str) -> None:
+    """
+    See that what is in the archive is the same: whoever put it there was stopped before the source went.
+
+    Raises:
+        FileExistsError: It is something else, which stays, and so does the source.
+    """
+    if os.path.islink(target) or not filecmp.cmp(source, target, shallow=False):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
+
+
+def _write_down(folder: str) -> None:
+    """
+    Have the disk know a new name in a folder, before the old one goes.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):  # this file system does so by itself, or never
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _made(path: str) -> int | None:

@@ -18,7 +18,8 @@ from typing import Any
 
 from obskit.context import valid_id
 from obskit.forks import at_fork
-from obskit.logs.writer import Body, Writer, follow, standing
+from obskit.logs.forms import Body
+from obskit.logs.writer import Writer, follow, standing
 from obskit.operation import Operation
 from obskit.recorder import recorder
 

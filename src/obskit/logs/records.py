@@ -13,11 +13,12 @@ from obskit.context import current
 from obskit.logs import origin
 from obskit.logs.access import READERS, SPEAKERS, fields_of, plain, read
 from obskit.logs.chains import add_event, add_rendered, message_of
+from obskit.logs.forms import Body, Make
 from obskit.logs.lines import SIMPLE, Room, as_text, opened
 from obskit.logs.origin import ORIGIN, is_older
 from obskit.logs.sampling import LEFT_OUT
 from obskit.logs.stream import Target
-from obskit.logs.writer import Body, Make, Writer, callers_frame, callsite, exception_in, follow, standing
+from obskit.logs.writer import Writer, callers_frame, callsite, exception_in, follow, standing
 from obskit.redaction.redactor import Redactor
 from obskit.redaction.values import CARD_FROM, SHORTEST
 
@@ -189,14 +190,14 @@ def _handling(writer: Writer) -> Callable[[JsonHandler, logging.LogRecord], bool
 
 
 def _formatting(writer: Writer) -> Callable[[JsonFormatter, logging.LogRecord], str]:
-    outlet, special, build = writer.outlet, writer.callsite is not None, _building(writer, body_of)
+    maker, special, build = writer.maker, writer.callsite is not None, _building(writer, body_of)
     makes: dict[tuple[str, int], tuple[Make, bool]] = {}
 
     def format(formatter: JsonFormatter, record: logging.LogRecord) -> str:
         key = record.name, record.levelno
         found = makes.get(key)
         if found is None:
-            found = makes[key] = outlet(*key)[0], special or record.name in SPEAKERS
+            found = makes[key] = maker(*key), special or record.name in SPEAKERS
         make, is_special = found
         body = body_of(record, writer) if is_special else build(record) or {}
         return make(record.created, body)[:-1].decode()

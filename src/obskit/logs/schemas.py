@@ -73,6 +73,8 @@ _OTEL: dict[str, str | None] = {
     "thread": "thread.name",
     "process": "process.pid",
 }
+# With `log_category`; what ECS calls `event.category` has words of its own.
+_CATEGORY = "obskit.category"
 _SCHEMAS: dict[str, dict[str, str | None]] = {"obskit": {}, "ecs": _ECS, "otel": _OTEL}
 # Where in the data model a field is; all others are attributes.
 _TOP = ("timestamp", "level", "message", "trace_id", "span_id")
@@ -88,6 +90,8 @@ def renames_of(settings: Settings) -> dict[str, str | None]:
     schema = _SCHEMAS[settings.log_schema]
     if settings.endpoint_style == "name" and "endpoint" in schema:
         schema = {**schema, "endpoint": "obskit.endpoint"}  # which is no `http.route`
+    if settings.log_category and schema:
+        schema = {**schema, "category": _CATEGORY}
     return {**schema, **settings.log_names}
 
 

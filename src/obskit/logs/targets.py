@@ -4,15 +4,17 @@ Give what takes the lines of a process, by its settings.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import stat
+import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import IO, Any
 
 from obskit.errors import ConfigurationError
 from obskit.logs.queued import QueuedTarget
-from obskit.logs.stream import LineStream, Target
+from obskit.logs.stream import LineStream, Target, standard_output
 from obskit.settings import Settings
 
 
@@ -46,6 +48,49 @@ def channel_target_for(settings: Settings, channel: Mapping[str, Any]) -> Target
     return file_for(settings, channel["file"], **given)
 
 
+def outputs_of(settings: Settings) -> list[Settings]:
+    """
+    Give for each of `log_outputs` the settings with its own in their place.
+
+    Raises:
+        ConfigurationError: It goes where other lines go.
+    """
+    files = [channel["file"] for channel in settings.log_channels.values()]
+    taken = [
+        _place_of(settings),
+        *(os.path.realpath(file) for file in (*files, settings.error_file) if file is not None),
+    ]
+    outputs = []
+    for number, given in enumerate(settings.log_outputs):
+        own = {f"log_{name}": value for name, value in given.items() if name not in ("level", "stream")}
+        if "keep_days" in given:
+            own.setdefault("log_keep_files", None)
+        stream = _stream_of(given.get("stream"))
+        output = dataclasses.replace(settings, **{"log_file": None, "log_stream": stream, **own})
+        place = _place_of(output)
+        if any(place is other or place == other for other in taken):
+            raise ConfigurationError(
+                f"log_outputs[{number}] goes where other lines go already; give it a `file` or a `stream` of its own"
+            )
+        taken.append(place)
+        outputs.append(output)
+    return outputs
+
+
+def _stream_of(given: Any) -> Any:
+    if given != "stderr":
+        return None if given == "stdout" else given
+    if sys.stderr is None:
+        raise ConfigurationError("log_outputs has stderr, and this process has no standard error; give a `file`")
+    return sys.stderr
+
+
+def _place_of(settings: Settings) -> Any:
+    if settings.log_file is not None:
+        return os.path.realpath(settings.log_file)
+    return standard_output() if settings.log_stream is None else settings.log_stream
+
+
 def file_for(settings: Settings, path: str, **given: Any) -> Target:
     """
     Give the target for a path: a file that is rotated, or whatever else is there, such as `/dev/stderr` or a FIFO.
@@ -58,7 +103,9 @@ def file_for(settings: Settings, path: str, **given: Any) -> Target:
         return LineStream(_device(path), owned=True)
     rotation = {
         name: getattr(settings, f"log_{name}")
-        for name in ("rotate_bytes", "rotate_daily", "keep_files", "keep_days", "gzip")
+        for name in (
+            *("rotate_bytes", "rotate_daily", "keep_files", "keep_days", "gzip", "archive_dir", "archive_after"),
+        )
     }
     if find_spec("fcntl") is None:
         raise ConfigurationError(

@@ -12,38 +12,23 @@ import logging
 import os
 import sys
 import threading
-import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
 from types import FrameType
 from typing import IO, Any, TypeAlias, TypeVar, cast
 
 from obskit.context import current
 from obskit.errors import ConfigurationError
-from obskit.logs.console import console, wants_colour
+from obskit.logs.categories import category_of
 from obskit.logs.cut import shorten_traceback
-from obskit.logs.lines import (
-    CALLSITE,
-    MAX_DEPTH,
-    OPTIONS,
-    RESERVED,
-    SIMPLE,
-    UNSAYABLE,
-    Room,
-    as_text,
-    dumps,
-    escaped,
-    opened,
-    render,
-    reserved_names,
-    rfc3339,
-    whole_second,
-)
+from obskit.logs.forms import Body, Form, Make, ahead_now
+from obskit.logs.lines import CALLSITE, CATEGORY, MAX_DEPTH, RESERVED, SIMPLE, Room, as_text, opened, reserved_names
+from obskit.logs.outputs import Also, Output, together
 from obskit.logs.sampling import Sampler
-from obskit.logs.schemas import renames_of, roots_of, shape_of
-from obskit.logs.stream import StandardOutput, Target, reason_of, standard_output
-from obskit.logs.targets import channel_target_for, error_target_for, target_for
+from obskit.logs.schemas import renames_of, roots_of
+from obskit.logs.stream import StandardOutput, Target, reason_of
+from obskit.logs.targets import channel_target_for, error_target_for, outputs_of, target_for
 from obskit.operation import Operation
 from obskit.recorder import Recorder, recorder
 from obskit.redaction.cutting import MAX_TEXT
@@ -53,8 +38,6 @@ from obskit.redaction.values import CARD_FROM, SHORTEST, marker
 from obskit.settings import Settings
 
 T = TypeVar("T")
-Body: TypeAlias = dict[str, Any]
-Make: TypeAlias = Callable[[float, Body], bytes]
 Add: TypeAlias = Callable[[Body, Mapping[str, Any]], None]
 Emit: TypeAlias = Callable[[float, Body], None]
 Outlet: TypeAlias = tuple[Make, Target]
@@ -88,8 +71,8 @@ class Writer:
         settings: What it was made from.
         reserved: Names that callers' fields must not have.
         process: The fields that every line has.
-        is_flat: Whether a line is one JSON object of single fields, under the contract's names or those of `log_names`.
-        form: Renders fields under their final names; on the console whole lines only.
+        form: Of the first output's lines.
+        others: The outputs beside the first.
         traced: Whether spans are on.
         add: Adds a caller's fields to a body; those with a reserved name become `extra_<name>`.
         redactor: Hides secrets.
@@ -105,15 +88,16 @@ class Writer:
         self.wall_clock = recorder.wall_clock
         self._recorder = recorder
         self._outlets: dict[tuple[str, int], Outlet] = {}
-        contract = RESERVED | CALLSITE if settings.log_callsite else RESERVED
-        self.reserved = reserved_names(renames_of(settings), contract) | roots_of(settings)
+        others = outputs_of(settings)
+        self.reserved = frozenset[str]().union(*map(_reserved, [settings, *others]))
         self.process = {
             name: value
             for name in ("service", "version", "environment")
             if (value := getattr(settings, name)) is not None
         }
-        self.is_flat = settings.log_format == "json" and settings.log_schema == "obskit"
-        self.form = self._form_of(settings)
+        self.ahead = [ahead_now()]
+        self.form = Form(settings, self.process, self.ahead)
+        self.others: list[Output] = []
         self.traced = False
         self._add_ids: Callable[[Body, Operation | None], None] = _add_ids_of_request
         self.redactor = Redactor(settings.redact_keys, settings.redact_values)
@@ -122,21 +106,23 @@ class Writer:
         self.add = self._adder()
         self.sampler = self._sampler_of(settings)
         self.callsite = _add_callsite if settings.log_callsite else None
-        self.ahead = [_ahead()]
         self._targets: list[Target] = []
         try:
-            self._open(settings)
+            self._open(settings, others)
         except BaseException:
             self.close()
             raise
 
-    def _open(self, settings: Settings) -> None:
+    def _open(self, settings: Settings, others: Sequence[Settings]) -> None:
         self._main = self._opened(target_for(settings))
         self._channels = {
             name: self._opened(channel_target_for(settings, channel)) for name, channel in settings.log_channels.items()
         }
         errors = error_target_for(settings)
         self._errors = None if errors is None else self._opened(errors)
+        for own, given in zip(others, settings.log_outputs, strict=True):
+            form, target = Form(own, self.process, self.ahead), self._opened(target_for(own))
+            self.others.append(Output(form, target, NUMBERS[given["level"]] if "level" in given else 0))
         for target in self._targets:
             self._tell(target.notice())
 
@@ -153,12 +139,12 @@ class Writer:
 
     def target_of(self, logger: str, level: int) -> Target:
         """
-        Give where the lines of a logger and a level go: to the file of its channel, else to where all go; from ERROR
-        on to `error_file` too. obskit's own loggers belong to the channel without their prefix.
+        Give where the first output's lines of a logger and a level go: to the file of its channel, else to where all
+        go; from ERROR on to `error_file` too. obskit's own loggers belong to the channel without their prefix.
         """
         channel = nearest(self._channels, logger) or nearest(self._channels, logger.removeprefix("obskit."))
         target = (channel or self._main).at(level)
-        return target if self._errors is None or level < NUMBERS["ERROR"] else _Both(target, self._errors)
+        return target if self._errors is None or level < NUMBERS["ERROR"] else Also(target, self._errors, self.failed)
 
     def follow_spans(self) -> None:
         """
@@ -166,12 +152,6 @@ class Writer:
         """
         self.traced = True
         self._add_ids = _ids_of_span()
-
-    def _form_of(self, settings: Settings) -> Callable[[Body], bytes]:
-        if settings.log_format == "console":
-            return console(wants_colour(standard_output() if settings.log_stream is None else settings.log_stream))
-        shape = shape_of(settings)
-        return render if shape is None else lambda line: render(shape(line))
 
     def _sampler_of(self, settings: Settings) -> Sampler | None:
         if settings.log_sample_first is None:
@@ -327,44 +307,30 @@ class Writer:
         key = logger, level
         found = self._outlets.get(key)
         if found is None:
-            build = self._fused if self.is_flat and not self.settings.log_names else self._formed
-            shared: Body = {"level": level_name(level), "logger": logger}
-            if level not in _NAMES:
-                shared["level_name"] = logging.getLevelName(level)
-            found = self._outlets[key] = build(shared), self.target_of(logger, level)
+            target, others = self.target_of(logger, level), [other for other in self.others if level >= other.level]
+            if others:
+                found = together(self.form, target, others, level, self.shared(logger, level), self.failed)
+            else:
+                found = self.maker(logger, level), target
+            self._outlets[key] = found
         return found
 
-    def _fused(self, shared: Body) -> Make:
+    def maker(self, logger: str, level: int) -> Make:
         """
-        Render what the lines of one logger share once: the start of the line, and its end.
+        Give what renders the lines of one logger and level as the first output has them.
         """
-        head = b'Z",' + render(shared)[1:-2] + b","
-        tail = b"," + render(self.process)[1:] if self.process else b"}\n"
-        ahead, moment = self.ahead, _stamped(0)  # one tuple, read once: threads without the GIL never see half of it
+        return self.form.maker(self.shared(logger, level))
 
-        def make(now: float, body: Body) -> bytes:
-            nonlocal moment
-            second, stamp = moment
-            if not second <= now < second + 1:
-                second, stamp = moment = _stamped(now)
-                ahead[0] = _ahead()
-            try:
-                own = dumps(body, opened, OPTIONS)
-            except UNSAYABLE:
-                own = render(body)[:-1]
-            if not own.isascii():
-                own = escaped(own)
-            return b"%b%06d%b%b%b" % (stamp, (now - second) * 1e6, head, own[1:-1], tail)
-
-        return make
-
-    def _formed(self, shared: Body) -> Make:
-        process, form = self.process, self.form
-
-        def make(now: float, body: Body) -> bytes:
-            return form({"timestamp": rfc3339(now), **shared, **body, **process})
-
-        return make
+    def shared(self, logger: str, level: int) -> Body:
+        """
+        Give the fields that the lines of one logger and level share.
+        """
+        shared: Body = {"level": level_name(level), "logger": logger}
+        if self.settings.log_category:
+            shared["category"] = category_of(logger, level, self._channels.keys())
+        if level not in _NAMES:
+            shared["level_name"] = logging.getLevelName(level)
+        return shared
 
     def emitter(self, logger: str, level: int) -> Emit:
         """
@@ -405,45 +371,13 @@ class Writer:
                 self._recorder.failed("logs", error)
 
 
-class _Both:
+def _reserved(settings: Settings) -> frozenset[str]:
     """
-    Put a line into two places; the second never costs the first.
+    Give the names that callers' fields must not have, on the lines of one output.
     """
-
-    def __init__(self, target: Target, errors: Target) -> None:
-        self._target, self._errors = target, errors
-        self.rest, self.flush, self.close, self.notice = target.rest, target.flush, target.close, target.notice
-
-    def put(self, line: bytes) -> int | None:
-        try:
-            self._errors.write(line)
-        finally:
-            taken = self._target.put(line)
-        return taken
-
-    def write(self, line: bytes) -> None:
-        taken = self.put(line)
-        if taken != len(line):
-            self.rest(line, taken)
-
-    def at(self, level: int) -> Target:
-        return self
-
-
-def _ahead() -> float:
-    """
-    Tell by how many seconds the clock of records is ahead of that of operations; rather too many than too few.
-    """
-    running = time.perf_counter()
-    return time.time() - running
-
-
-def _stamped(now: float) -> tuple[int, bytes]:
-    """
-    Give the whole second, and the start of every line in it.
-    """
-    second, text = whole_second(now)
-    return second, b'{"timestamp":"%b.' % text.encode()
+    contract = RESERVED | CALLSITE if settings.log_callsite else RESERVED
+    contract = contract | CATEGORY if settings.log_category else contract
+    return reserved_names(renames_of(settings), contract) | roots_of(settings)
 
 
 def nearest(given: Mapping[str, T], logger: str) -> T | None:
@@ -583,8 +517,8 @@ def stand_alone(settings: Settings) -> None:
 
 def _to_standard_output(settings: Settings) -> Writer:
     stream = cast(IO[Any], StandardOutput())
-    without_files = dataclasses.replace(settings, log_stream=stream, log_file=None, log_channels={}, error_file=None)
-    return Writer(without_files, recorder)
+    alone: dict[str, Any] = {"log_file": None, "log_channels": {}, "error_file": None, "log_outputs": ()}
+    return Writer(dataclasses.replace(settings, log_stream=stream, **alone), recorder)
 
 
 def _from_environment() -> Settings:

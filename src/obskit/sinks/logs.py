@@ -52,21 +52,19 @@ class _Templates(dict[tuple[int, str, str, int], bytes]):
     encoding all of it takes half as long again.
     """
 
-    def __init__(self, process: Mapping[str, Any], renames: Mapping[str, str | None], redactor: Redactor) -> None:
-        self._process = process
+    def __init__(self, writer: Writer, renames: Mapping[str, str | None]) -> None:
+        self._writer = writer
         self._renames = renames
-        self._redactor = redactor
 
     def __missing__(self, key: tuple[int, str, str, int]) -> bytes:
         state, method, endpoint, status = key
-        hide = self._redactor.text
+        level = "ERROR" if status >= 500 or state == _FAILED else "WARNING" if state else "INFO"
         shared = {
-            "level": "ERROR" if status >= 500 or state == _FAILED else "WARNING" if state else "INFO",
-            "logger": ACCESS,
+            **self._writer.shared(ACCESS, NUMBERS[level]),
             "message": "request",
-            **self._process,
+            **self._writer.process,
             "method": method,
-            "endpoint": hide(endpoint),
+            "endpoint": self._writer.redactor.text(endpoint),
             "status": status,
         }
         own = b""
@@ -143,10 +141,10 @@ class LogSink:
         """
         writer = self._writer
         first, *others = [writer.target_of(ACCESS, NUMBERS[level]) for level in ("INFO", "WARNING", "ERROR")]
-        has_one_place = all(other is first for other in others)
+        has_one_place = all(other is first for other in others) and not writer.others
         is_written = writer.level_of(ACCESS) <= NUMBERS["INFO"] and not self._settings.access_log_sample
         is_named = any(self._settings.log_names.get(name, name) for name in ("level", "logger", "message"))
-        return writer.is_flat and has_one_place and is_written and is_named
+        return writer.form.is_flat and has_one_place and is_written and is_named
 
     def _usual_line(self) -> Callable[[HttpOperation], None]:
         settings, slow_seconds = self._settings, self._slow_seconds()
@@ -155,7 +153,7 @@ class LogSink:
         with_query, with_rare, redactor = settings.log_query_string, self._with_rare, writer.redactor
         is_plain = _harmless_path if settings.redact_values else _plain_path
         renames = dict(settings.log_names) if settings.correlation else {**settings.log_names, "correlation_id": None}
-        templates = _Templates(writer.process, renames, redactor)
+        templates = _Templates(writer, renames)
         clients = _clients(shown_client(settings.log_client), renames, redactor)
         moment = _whole_second(0)  # one tuple, read once: threads without the GIL never see half of it
 
@@ -208,7 +206,7 @@ class LogSink:
             self._writer.add(line, op.fields)
         if op._extra:
             self._writer.add(line, op._extra)
-        more = self._writer.form(line)
+        more = self._writer.form.render(line)
         return whole if more == b"{}\n" else b"%b%b%b" % (whole[:-2], b"," if len(whole) > 3 else b"", more[1:])
 
     def _slow_seconds(self) -> float:

@@ -1,0 +1,45 @@
+"""
+Say what kind of thing a line is about, by its logger and its level: what a log store splits lines by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from obskit.logs.access import READERS, SPEAKERS
+
+_ERROR = 40
+# By logger, and for those below it; obskit's own stand without their prefix.
+_BY_LOGGER = {
+    "access": "request",
+    **dict.fromkeys(READERS, "request"),
+    **dict.fromkeys(("performance", "security", "audit", "business"), ""),
+    "django.request": "request",
+    "django.security": "security",
+}
+_OF_SYSTEM = frozenset(["obskit", "py.warnings", "py.exceptions", *SPEAKERS])
+
+
+def category_of(logger: str, level: int, channels: Collection[str]) -> str:
+    """
+    Give the category of the lines of one logger and level.
+
+    Args:
+        logger: The logger's name.
+        level: By logging's numbers.
+        channels: Names of loggers that have a file of their own: each is a category.
+    """
+    for name in (*_upwards(logger), *_upwards(logger.removeprefix("obskit."))):
+        if name in _BY_LOGGER:
+            return _BY_LOGGER[name] or name
+        if name in channels:
+            return name
+    if level >= _ERROR:
+        return "error"
+    return "application" if _OF_SYSTEM.isdisjoint(_upwards(logger)) else "system"
+
+
+def _upwards(name: str) -> Iterator[str]:
+    while name:
+        yield name
+        name = name.rpartition(".")[0]
