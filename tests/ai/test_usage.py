@@ -187,6 +187,27 @@ def test_reasoning_beside_the_completion_is_not_taken_for_caches_of_its_size():
         ),
         ({"prompt_tokens": 5, "completion_tokens": None}, Usage(input=5, is_doubtful=True)),
         ({"prompt_tokens": None, "completion_tokens": 5}, Usage(output=5, is_doubtful=True)),
+        (
+            {"input_tokens": 9, "output_tokens": 20, "output_tokens_details": {"reasoning_tokens": 50}},
+            Usage(input=9, output=20, reasoning=20, is_doubtful=True),
+        ),
+        ({"input_tokens": None, "output_tokens": 5}, Usage(output=5, is_doubtful=True)),
+        (
+            {"input_tokens": None, "cache_read_input_tokens": 7, "output_tokens": 5},
+            Usage(cache_read=7, output=5, is_doubtful=True),
+        ),
+        ({"input_tokens": 5, "output_tokens": None}, Usage(input=5, is_doubtful=True)),
+        (
+            {"input_tokens": 5, "cache_read_input_tokens": 7},
+            Usage(input=5, cache_read=7, is_doubtful=True),
+        ),
+        ({"input_tokens": 5, "output_tokens": None, "total_tokens": 9}, Usage(input=5, output=4)),
+        ({"inputTokens": None, "outputTokens": 5}, Usage(output=5, is_doubtful=True)),
+        ({"inputTokens": 5, "outputTokens": None}, Usage(input=5, is_doubtful=True)),
+        ({"seconds": 9, "input_tokens": "many"}, Usage(audio_seconds=9, is_doubtful=True)),
+        ({"seconds": 9, "input_token_details": {"audio_tokens": 4}}, Usage(audio_seconds=9, is_doubtful=True)),
+        ({"input_tokens": 5, "output_tokens": 2, "seconds": -1}, Usage(input=5, output=2, is_doubtful=True)),
+        ({"input_tokens": 5, "output_tokens": 2, "seconds": 1e12}, Usage(input=5, output=2, is_doubtful=True)),
         ({"input_tokens": 5, "output_tokens": 2, "iterations": "none"}, Usage(input=5, output=2)),
         (
             {"input_tokens": 5, "output_tokens": 2, "cache_creation": {"ephemeral_1h_input_tokens": 3}},

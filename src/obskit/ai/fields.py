@@ -106,3 +106,30 @@ def detail(found: Usage, details: Mapped, name: str) -> int:
     except Unreadable:
         found.is_doubtful = True
         return 0
+
+
+def take_kept(found: Usage, hour: int, minutes: int) -> None:
+    """
+    Take how long is kept what was written to a cache: an hour, or five minutes. The sum is what is billed.
+    """
+    if hour + minutes > found.cache_write:
+        found.is_doubtful = True
+    found.cache_write_1h = min(hour, found.cache_write)
+
+
+def drop_absurd_parts(found: Usage) -> None:
+    """
+    Leave out parts that are more than their whole, which makes what was found doubtful.
+    """
+    if found.reasoning > found.output:
+        found.reasoning, found.is_doubtful = found.output, True
+    for names, most in (
+        (("audio_input", "image_input", "video_input"), found.input + found.cache_read + found.cache_write),
+        (("audio_output", "image_output", "video_output"), found.output),
+        (("audio_read", "image_read", "video_read"), found.cache_read),
+    ):
+        if sum(getattr(found, name) for name in names) > most:
+            for name in names:
+                if getattr(found, name):
+                    setattr(found, name, 0)
+            found.is_doubtful = True

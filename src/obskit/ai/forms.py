@@ -10,10 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from obskit.ai.fields import MAX_TOKENS, Mapped, Unreadable, count, detail, figure, inside, mapped
+from obskit.ai.fields import (
+    MAX_TOKENS,
+    Mapped,
+    Unreadable,
+    count,
+    detail,
+    drop_absurd_parts,
+    figure,
+    inside,
+    mapped,
+    take_kept,
+)
 from obskit.ai.kinds import Usage
 
 Form = Callable[[Mapped], Usage | None]
+_TOKENS = ("input_tokens", "output_tokens", "input_token_details", "output_token_details")
 _MODALITIES = {"AUDIO": "audio", "IMAGE": "image", "DOCUMENT": "image", "VIDEO": "video"}
 
 
@@ -57,6 +69,8 @@ def _google(whole: Mapped) -> Usage | None:
         found.tier = tier.lower()
     found.model = _text(whole, "modelVersion", "model_version")
     found.is_doubtful = found.is_doubtful or is_doubtful or _is_grounded(whole)
+    if found.rare is not None:
+        drop_absurd_parts(found)
     return found
 
 
@@ -133,13 +147,16 @@ def _bedrock(whole: Mapped) -> Usage | None:
     found.cache_read = detail(found, usage, "cacheReadInputTokens") or detail(found, usage, "cacheReadTokens")
     found.cache_write = detail(found, usage, "cacheWriteInputTokens") or detail(found, usage, "cacheWriteTokens")
     details = usage.get("cacheDetails")
-    kept = {}
+    hour = minutes = 0
     for one in details if isinstance(details, list) else ():
         told = mapped(one)
-        kept[told.get("ttl")] = detail(found, told, "inputTokens")
-    found.cache_write_1h = min(kept.get("1h", 0), found.cache_write)
-    if sum(kept.values()) > found.cache_write:
-        found.is_doubtful = True  # the sum is what is billed
+        if told.get("ttl") == "1h":
+            hour += detail(found, told, "inputTokens")
+        else:
+            minutes += detail(found, told, "inputTokens")
+    take_kept(found, hour, minutes)
+    if usage.get("inputTokens") is None or ("outputTokens" in usage and usage.get("outputTokens") is None):
+        found.is_doubtful = True  # not told, which is not none
     tier = inside(whole, "serviceTier")
     found.tier = None if tier is None else _text(tier, "type")
     found.model = _text(whole, "model", "modelId")
@@ -155,6 +172,8 @@ def _cohere(whole: Mapped) -> Usage | None:
     if units is None or ("input_tokens" not in units and "output_tokens" not in units):
         return None
     found = Usage(input=count(units.get("input_tokens")), output=count(units.get("output_tokens")))
+    if units.get("input_tokens") is None:
+        found.is_doubtful = True  # each answer has a question
     cached = 0 if usage is None else detail(found, usage, "cached_tokens")
     if cached <= found.input:
         found.cache_read, found.input = cached, found.input - cached
@@ -179,6 +198,8 @@ def _other_units(whole: Mapped) -> Usage | None:
     if usage is None or usage.get("type") == "duration":
         return None
     take_seconds(found, usage)
+    if any(name in usage for name in _TOKENS):
+        found.is_doubtful = True  # they could not be read, or are in no figure that could
     return found
 
 
@@ -191,6 +212,8 @@ def take_seconds(found: Usage, usage: Mapped) -> None:
     seconds = usage.get("billable_audio_seconds") or usage.get("seconds")
     if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and 0 < seconds <= MAX_TOKENS:
         found.audio_seconds = seconds
+    elif seconds:
+        found.is_doubtful = True
     if messages := detail(found, usage, "input_text_messages"):
         found.messages = messages
 

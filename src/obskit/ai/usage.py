@@ -11,7 +11,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from obskit.ai.fields import MAPPED, Fields, Mapped, Unreadable, count, detail, figure, inside, mapped
+from obskit.ai.fields import (
+    MAPPED,
+    Fields,
+    Mapped,
+    Unreadable,
+    count,
+    detail,
+    drop_absurd_parts,
+    figure,
+    inside,
+    mapped,
+    take_kept,
+)
 from obskit.ai.forms import FORMS, take_seconds
 from obskit.ai.kinds import Usage
 from obskit.ai.refusals import declined, take_refusal
@@ -219,8 +231,8 @@ def _settle(
         given = total - taken
     elif taken is None and given is not None and total is not None and total >= given:
         taken = total - given
-    if taken is None and not has_caches:
-        found.is_doubtful = True  # each answer has a question
+    if taken is None or (given is None and (has_caches or found.cache_read or found.reasoning)):
+        found.is_doubtful = True  # each answer has a question, and what has caches has an answer
     taken, output = taken or 0, given or 0
     cached = found.cache_read + found.cache_write
     if cached and total == taken + cached + output and cached != found.reasoning:  # caches stand beside the input
@@ -233,22 +245,8 @@ def _settle(
     elif is_beside:
         output += found.reasoning + citations
     found.input, found.output = taken - cached, output
-    _drop_absurd_parts(found, taken)
-
-
-def _drop_absurd_parts(found: Usage, taken: int) -> None:
-    if found.rare is None:
-        return
-    for names, most in (
-        (("audio_input", "image_input", "video_input"), taken),
-        (("audio_output", "image_output", "video_output"), found.output),
-        (("audio_read", "image_read", "video_read"), found.cache_read),
-    ):
-        if sum(getattr(found, name) for name in names) > most:
-            for name in names:
-                if getattr(found, name):
-                    setattr(found, name, 0)
-            found.is_doubtful = True
+    if found.rare is not None or found.reasoning > output:
+        drop_absurd_parts(found)
 
 
 def _take_input_details(found: Usage, details: Any) -> None:
@@ -291,15 +289,16 @@ def _messages_or_responses(usage: Mapped) -> Usage:
     taken, given = figure(usage, "input_tokens"), figure(usage, "output_tokens")
     read, written = detail(found, usage, "cache_read_input_tokens"), detail(found, usage, "cache_creation_input_tokens")
     has_caches = bool(read or written)
-    _settle(found, taken, given, None if has_caches else figure(usage, "total_tokens"), has_caches=has_caches)
+    total = None if has_caches else figure(usage, "total_tokens")
+    _settle(found, taken, given, total, has_caches=has_caches)
+    if given is None and total is None and "output_tokens" in usage:
+        found.is_doubtful = True  # not told, which is not none
     found.cache_read += read
     found.cache_write += written
     split = usage.get("cache_creation")
     if isinstance(split, MAPPED):
         hour = detail(found, split, "ephemeral_1h_input_tokens")
-        found.cache_write_1h = min(hour, written)
-        if hour + detail(found, split, "ephemeral_5m_input_tokens") > written:
-            found.is_doubtful = True  # the sum is what is billed
+        take_kept(found, hour, detail(found, split, "ephemeral_5m_input_tokens"))
     speed, geo = usage.get("speed"), usage.get("inference_geo")
     if isinstance(speed, str):
         found.speed = speed
