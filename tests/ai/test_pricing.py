@@ -2,6 +2,7 @@
 Prices: the application's own first, then the package's, and unknown where neither knows.
 """
 
+import json
 import os
 import sys
 from datetime import UTC, datetime
@@ -115,6 +116,64 @@ def test_what_has_a_rate_of_its_own_is_priced_by_it_or_unknown(provider, model, 
     found = [cost(provider, model, usage, AT) for _ in range(2)]
     expected = Cost(None, "no_price") if usd is None else Cost(pytest.approx(usd, abs=1e-12))
     assert [(each.usd, each.reason) for each in found] == [expected[:2]] * 2
+
+
+SPLITS = [
+    # (provider, model, reply, dollars): what a cache gave is told by kinds, of which some are left out
+    (
+        "openai",
+        "gpt-realtime",
+        {
+            "usage": {
+                **{"input_tokens": 1000, "output_tokens": 100},
+                "input_token_details": {
+                    **{"audio_tokens": 300, "cached_tokens": 500},
+                    "cached_tokens_details": {"text_tokens": 500, "audio_tokens": 0},
+                },
+                "output_token_details": {"audio_tokens": 80},
+            }
+        },
+        (200 * 4 + 300 * 32 + 500 * 0.4 + 20 * 16 + 80 * 64) / 1e6,
+    ),
+    (
+        "gcp.gemini",
+        "gemini-2.5-flash",
+        {
+            "usageMetadata": {
+                **{"promptTokenCount": 1000, "candidatesTokenCount": 100, "cachedContentTokenCount": 500},
+                "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 300}],
+                "cacheTokensDetails": [{"modality": "TEXT", "tokenCount": 500}],
+            }
+        },
+        (200 * 0.3 + 300 * 1 + 500 * 0.03 + 100 * 2.5) / 1e6,
+    ),
+]
+
+
+@pytest.mark.parametrize(("provider", "model", "reply", "usd"), SPLITS)
+def test_kinds_that_a_split_does_not_name_are_none_of_a_cache(provider, model, reply, usd):
+    """
+    Sound beside a cache that held none is priced; where it is not told what the cache held, the cost is unknown.
+    """
+    pytest.importorskip("genai_prices")
+    usage = read(reply, provider)
+    unsplit = read(json.loads(json.dumps(reply).replace("cached_tokens_details", "").replace("cacheTokensDetails", "")))
+
+    assert cost(provider, model, usage, AT) == Cost(pytest.approx(usd, abs=1e-12))
+    assert cost(provider, model, unsplit, AT) == Cost(None, "not_by_token")
+
+
+def test_an_answer_of_a_model_that_has_prices_for_none_is_not_free():
+    """
+    Output alone, of a model whose list has a price of input alone, is unknown; what costs nothing at all is free.
+    """
+    pytest.importorskip("genai_prices")
+    found = [
+        cost("openai", "text-embedding-3-small", Usage(output=10), AT),
+        cost("openrouter", "poolside/laguna-xs-2.1:free", Usage(input=10, output=10), AT),
+    ]
+
+    assert found == [Cost(None, "not_by_token"), Cost(0.0)]
 
 
 def test_prices_change_by_the_hour():

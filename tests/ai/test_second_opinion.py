@@ -2,59 +2,98 @@
 A second opinion: the same replies, read and priced by `genai-prices` on its own.
 """
 
-from collections import Counter
+from datetime import datetime, timedelta
+from importlib.metadata import version
 
 import pytest
 
+from obskit.ai.kinds import Usage
 from obskit.ai.pricing import cost
-from obskit.ai.usage import read
 
 pytest.importorskip("genai_prices")
 
-from .second_opinion import AT, opinion, replies
+from .differences import PAGE, PRICINGS, READINGS, SAME, VERSION, agrees, opinions, page
+from .second_opinion import AT, NAMES, every_model, price_by_them
 
-# Why ours may differ, and how such a reply is told. Theirs was read in the package's source, 0.2.3, 2026-11.
-REASONS = {
-    "ours by design: sound is not sold at the price of text, which theirs takes where a model has no other": (
-        lambda theirs, usage, found: usage and (usage.audio_input or usage.audio_output) and found.reason == "no_price"
-    ),
-    "ours by design: a search of a model whose list has no price of searches is not free, as it is with theirs": (
-        lambda theirs, usage, found: usage and usage.web_searches and found.reason == "no_price"
-    ),
-    "ours by design: what has prices, and none by the units that were told, does not cost 0": (
-        lambda theirs, usage, found: theirs.usd == 0 and found and found.reason == "not_by_token"
-    ),
-    "ours by design: a reply that told nothing is unknown, and costs 0 with theirs": (
-        lambda theirs, usage, found: theirs.usd == 0 and not any(theirs.tokens) and usage is None
-    ),
-    "theirs refuses, or has fewer than no tokens: parts that are more than their whole; ours is unknown or a guess": (
-        lambda theirs, usage, found: (theirs.usd is None or min(theirs.tokens) < 0) and (not usage or usage.is_doubtful)
-    ),
-    "theirs is told by the caller what the JSON does not say: that pages were annotated": (
-        lambda theirs, usage, found: theirs.flavour == "ocr_annotated"
-    ),
-}
+SOLD = ("batch", "priority", "flex", "fast", "scale")
+HOURS = tuple(
+    AT.replace(hour=hour, minute=minute) for hour, minute in ((0, 59), (1, 0), (3, 59), (4, 0), (9, 0), (23, 0))
+)
+DAYS = tuple(AT + timedelta(days=days) for days in (-700, -300, -100, 50))
+USED = {"input_tokens": 9000, "cache_read_tokens": 5000, "cache_write_tokens": 300, "output_tokens": 700}
 
 
-def test_every_reply_of_every_provider_costs_what_a_second_opinion_says():
+def test_every_reply_of_every_provider_is_read_and_priced_as_a_second_opinion_does():
     """
-    All forms of all providers, with every field and without each: the same tokens and dollars, or a known reason.
+    All forms of all providers, with each path told, odd and left out: the same, or what a documented reason demands.
     """
-    counts, unexplained = Counter(), []
-    for reply in replies():
-        theirs = opinion(reply)
-        usage = read(reply.body, reply.name)
-        found = usage and cost(reply.name, reply.model, usage, AT.timestamp())
-        usd = found.usd if found else None
-        is_same = usd == theirs.usd if None in (usd, theirs.usd) else abs(usd - theirs.usd) < 1e-9
-        if is_same and (usage.tokens() == theirs.tokens if usage else theirs.usd is None):
-            counts["the same"] += 1
-            continue
-        why = next((reason for reason, holds in REASONS.items() if holds(theirs, usage, found)), None)
-        if why is None:
-            unexplained.append((reply, theirs, usage, found))
-        counts[why] += 1
+    found = opinions()
 
-    assert unexplained == []
-    assert set(REASONS) <= set(counts)  # none of them has had its day
-    assert counts["the same"] > 1500
+    assert found.wrong[:3] == []
+
+
+def test_every_reason_has_its_replies():
+    """
+    A reason for which no reply is left any more has had its day.
+    """
+    found = opinions()
+
+    assert {why for _, _, why in found.read} == {SAME, *(reading.why for reading in READINGS)}
+    assert {why for _, _, why in found.priced} == {SAME, *(pricing.why for pricing in PRICINGS)}
+
+
+def test_the_page_has_the_counts():
+    """
+    Whoever reads the documentation sees how many replies were compared, how many are equal, and all reasons.
+    """
+    told = PAGE.read_text()
+
+    assert f"for version {VERSION}." in told
+    assert version("genai-prices") != VERSION or told == page(opinions())
+
+
+def _ours(provider: str, model: str, times: int, tier: str | None, at: datetime) -> object:
+    usage = Usage(input=3700 * times, cache_read=5000 * times, cache_write=300 * times, output=700 * times, tier=tier)
+    return cost(NAMES.get(provider, provider), model, usage, at.timestamp())
+
+
+def test_every_model_costs_the_same_on_both_sides_of_thresholds_and_at_every_hour():
+    """
+    All models, short and beyond each threshold of their context, and those of dated prices at their hours and days.
+    """
+    wrong = []
+    for provider, model in every_model():
+        moments = [(AT, 1), (AT, 40), (AT, 200)]
+        if isinstance(model.prices, list):
+            moments += [(at, 1) for at in HOURS + DAYS]
+        for at, times in moments:
+            bill = price_by_them(provider, model.id, {unit: number * times for unit, number in USED.items()}, at)
+            reason = "not_by_token" if bill.usd == 0 and not bill.is_free else None
+            ours = _ours(provider, model.id, times, None, at)
+            if not agrees(ours, bill.usd, reason):
+                wrong.append((provider, model.id, at, times, bill.usd, ours))
+
+    assert wrong == []
+
+
+def test_every_tier_costs_the_same_or_is_unknown():
+    """
+    A tier that a model's list sells costs what theirs says; one that it does not sell is unknown, and standard theirs.
+    """
+    wrong, sold = [], 0
+    for provider, model in every_model():
+        active = [v.when for v in model.price_variants or () if v.constraint is None or v.constraint.active(AT)]
+        for tier in SOLD if active else ("priority",):
+            context = {"processing" if tier == "batch" else "service_tier": tier}
+            bill = price_by_them(provider, model.id, USED, AT, context)
+            reason = "not_by_token" if bill.usd == 0 and not bill.is_free else None
+            if context in active:
+                sold += 1
+            else:
+                reason = "no_price"
+            ours = _ours(provider, model.id, 1, tier, AT)
+            if not agrees(ours, bill.usd, reason):
+                wrong.append((provider, model.id, tier, bill.usd, ours))
+
+    assert wrong == []
+    assert sold > 100

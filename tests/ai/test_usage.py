@@ -328,3 +328,60 @@ def test_a_name_that_usage_does_not_have_is_refused():
     """
     with pytest.raises(TypeError, match=r"no 'web_serches'; it has audio_input, .*web_searches"):
         Usage(web_serches=1)
+
+
+@pytest.mark.parametrize(
+    ("traffic", "tier"),
+    [
+        ("ON_DEMAND", None),
+        ("TRAFFIC_TYPE_UNSPECIFIED", None),
+        ("ON_DEMAND_FLEX", "flex"),
+        ("ON_DEMAND_PRIORITY", "priority"),
+        ("PROVISIONED_THROUGHPUT", "provisioned"),
+    ],
+)
+def test_traffic_that_is_not_everybodys_has_a_tier(traffic, tier):
+    """
+    Vertex AI names the tier by the traffic, whose prices are others.
+    """
+    usage = {"promptTokenCount": 5, "candidatesTokenCount": 2, "trafficType": traffic}
+
+    assert read({"usageMetadata": usage}) == Usage(input=5, output=2, tier=tier)
+
+
+def test_messages_of_a_conversation_by_voice_need_no_seconds():
+    """
+    Messages are billed each, whether or not seconds are told.
+    """
+    assert read({"usage": {"input_tokens": 5, "output_tokens": 2, "input_text_messages": 3}}) == Usage(
+        input=5, output=2, messages=3
+    )
+
+
+@pytest.mark.parametrize("name", ["cachedContentTokenCount", "thoughtsTokenCount", "toolUsePromptTokenCount"])
+def test_an_odd_detail_of_geminis_discards_nothing_else(name):
+    """
+    What is no count beside the prompt and its answer makes an estimate of them.
+    """
+    usage = {"promptTokenCount": 5, "candidatesTokenCount": 2, name: "many"}
+
+    assert read({"usageMetadata": usage}) == Usage(input=5, output=2, is_doubtful=True)
+
+
+@pytest.mark.parametrize("kind", ["AUDIO", "IMAGE", "VIDEO"])
+def test_sound_and_pictures_above_their_whole_make_an_estimate(kind):
+    """
+    More of a kind than there was at all is none; more of it from a cache than was taken in was taken in.
+    """
+    usage = {"promptTokenCount": 9, "candidatesTokenCount": 2, "cachedContentTokenCount": 5}
+    told = {"modality": kind, "tokenCount": 10}
+    some = {"modality": kind, "tokenCount": 4}
+    found = [
+        read({"usageMetadata": {**usage, "promptTokensDetails": [told]}}),
+        read({"usageMetadata": {**usage, "candidatesTokensDetails": [told]}}),
+        read({"usageMetadata": {**usage, "cacheTokensDetails": [some]}}),
+    ]
+    plain = {"input": 4, "cache_read": 5, "output": 2, "is_doubtful": True}
+    parts = {f"{kind.lower()}_input": 4, f"{kind.lower()}_read": 4}
+
+    assert found == [Usage(**plain), Usage(**plain), Usage(**plain, **parts)]

@@ -117,6 +117,13 @@ def take_kept(found: Usage, hour: int, minutes: int) -> None:
     found.cache_write_1h = min(hour, found.cache_write)
 
 
+def none_read(found: Usage) -> None:
+    """
+    Note that what was read from a cache is told by its kinds: those that are not named are none of it, and not unknown.
+    """
+    found.audio_read = found.image_read = found.video_read = 0
+
+
 def drop_absurd_parts(found: Usage) -> None:
     """
     Leave out parts that are more than their whole, which makes what was found doubtful.
@@ -133,3 +140,12 @@ def drop_absurd_parts(found: Usage) -> None:
                 if getattr(found, name):
                     setattr(found, name, 0)
             found.is_doubtful = True
+    text, text_read = found.input + found.cache_read + found.cache_write, found.cache_read
+    for modality in ("audio", "image", "video"):
+        read = getattr(found, f"{modality}_read")
+        if read > getattr(found, f"{modality}_input"):  # what comes from a cache is taken in as well
+            setattr(found, f"{modality}_input", read)
+            found.is_doubtful = True
+        text, text_read = text - getattr(found, f"{modality}_input"), text_read - read
+    if text_read > text and "audio_read" in (found.rare or ()):
+        found.is_doubtful = True

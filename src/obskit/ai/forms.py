@@ -20,6 +20,7 @@ from obskit.ai.fields import (
     figure,
     inside,
     mapped,
+    none_read,
     take_kept,
 )
 from obskit.ai.kinds import Usage
@@ -43,14 +44,17 @@ def _google(whole: Mapped) -> Usage | None:
         found = figure(usage, name)
         return figure(usage, _snake(name)) if found is None else found
 
-    taken, given = told("promptTokenCount"), told("candidatesTokenCount") or 0
-    is_doubtful, taken = taken is None, taken or 0
-    tools, thoughts, total = (
-        told(n) or 0 for n in ("toolUsePromptTokenCount", "thoughtsTokenCount", "totalTokenCount")
+    taken, given, total = told("promptTokenCount"), told("candidatesTokenCount") or 0, told("totalTokenCount") or 0
+    found = Usage()
+    tools, thoughts, cached = (
+        detail(found, usage, name) or detail(found, usage, _snake(name))
+        for name in ("toolUsePromptTokenCount", "thoughtsTokenCount", "cachedContentTokenCount")
     )
-    found = Usage(input=taken + tools, output=max(given + thoughts, total - taken - tools), reasoning=thoughts)
-    cached = told("cachedContentTokenCount") or 0
-    if cached > taken:
+    if taken is None:
+        found.is_doubtful = True
+    found.input, found.reasoning = (taken or 0) + tools, thoughts
+    found.output = max(given + thoughts, total - found.input)
+    if cached > found.input:
         found.is_doubtful = True
     else:
         found.cache_read, found.input = cached, found.input - cached
@@ -60,18 +64,30 @@ def _google(whole: Mapped) -> Usage | None:
         ("candidatesTokensDetails", "output"),
         ("cacheTokensDetails", "read"),
     ):
-        _take_modalities(found, usage.get(name) or usage.get(_snake(name)), kind)
+        parts = usage.get(name) or usage.get(_snake(name))
+        if parts and kind == "read":
+            none_read(found)
+        _take_modalities(found, parts, kind)
     traffic = usage.get("trafficType") or usage.get("traffic_type")
-    if isinstance(traffic, str) and traffic.startswith("PROVISIONED"):
-        found.tier = "provisioned"
+    if isinstance(traffic, str):
+        found.tier = _tier_of(str(getattr(traffic, "value", traffic)))
     tier = usage.get("serviceTier") or usage.get("service_tier")
     if isinstance(tier, str):
         found.tier = tier.lower()
     found.model = _text(whole, "modelVersion", "model_version")
-    found.is_doubtful = found.is_doubtful or is_doubtful or _is_grounded(whole)
+    found.is_doubtful = found.is_doubtful or _is_grounded(whole)
     if found.rare is not None:
         drop_absurd_parts(found)
     return found
+
+
+def _tier_of(traffic: str) -> str | None:
+    """
+    Name the tier of Vertex AI's traffic types: `ON_DEMAND` is everybody's, and what follows it is one of its own.
+    """
+    if traffic.startswith("PROVISIONED"):
+        return "provisioned"
+    return traffic.removeprefix("ON_DEMAND_").lower() if traffic.startswith("ON_DEMAND_") else None
 
 
 def _snake(name: str) -> str:
@@ -155,7 +171,7 @@ def _bedrock(whole: Mapped) -> Usage | None:
         else:
             minutes += detail(found, told, "inputTokens")
     take_kept(found, hour, minutes)
-    if usage.get("inputTokens") is None or ("outputTokens" in usage and usage.get("outputTokens") is None):
+    if usage.get("inputTokens") is None or usage.get("outputTokens") is None:
         found.is_doubtful = True  # not told, which is not none
     tier = inside(whole, "serviceTier")
     found.tier = None if tier is None else _text(tier, "type")
@@ -207,7 +223,7 @@ def take_seconds(found: Usage, usage: Mapped) -> None:
     """
     Take what conversations by voice are billed by: seconds, and messages.
     """
-    if "billable_audio_seconds" not in usage and "seconds" not in usage:
+    if not any(name in usage for name in ("billable_audio_seconds", "seconds", "input_text_messages")):
         return
     seconds = usage.get("billable_audio_seconds") or usage.get("seconds")
     if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and 0 < seconds <= MAX_TOKENS:

@@ -193,6 +193,8 @@ def _cost(provider: str, model: str, usage: Usage, at: float) -> Cost:
         hour = usage.cache_write_1h
         caches = read * read_rate + (written - hour) * write_rate + hour * hour_rate
     usd = usage.input * input_rate + caches + usage.output * output_rate + usage.reasoning * thought_rate + request
+    if not usd and not (_own and (answered in _own or model in _own)):
+        return _listed(provider, answered, model, usage, at)  # free, or of a kind that the list has no price for
     # As Cost(...) does, in one call less: a tenth of all this.
     return tuple.__new__(Cost, (usd + beside, None, (read + written) * input_rate - caches))
 

@@ -64,6 +64,7 @@ _UNITS = {
 # A model that has no price of these is not sold them at the price of text.
 _DEMANDED = {
     "audio_input": "input_audio_mtok",
+    "audio_read": "input_audio_mtok",
     "audio_output": "output_audio_mtok",
     "web_searches": "web_searches_kcount",
     "file_searches": "storage_searches_kcount",
@@ -349,9 +350,10 @@ def _units(usage: Usage) -> dict[str, float]:
         units["cache_write_1h_tokens"] = usage.cache_write_1h
     if usage.reasoning:
         units["output_reasoning_tokens"] = usage.reasoning
+    told = usage.rare or {}
     for name, unit in _UNITS.items():
-        if number := getattr(usage, name):
-            units[unit] = number
+        if name in told:  # also as none of what was read: the package refuses to guess it
+            units[unit] = told[name]
     if usage.audio_seconds:
         units["input_audio_seconds"] = usage.audio_seconds
     return units

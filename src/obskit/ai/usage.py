@@ -22,6 +22,7 @@ from obskit.ai.fields import (
     figure,
     inside,
     mapped,
+    none_read,
     take_kept,
 )
 from obskit.ai.forms import FORMS, take_seconds
@@ -253,6 +254,7 @@ def _take_input_details(found: Usage, details: Any) -> None:
     _take_details(found, details, _INPUT_DETAILS)
     cached = inside(details, "cached_tokens_details")
     if cached is not None:
+        none_read(found)
         _take_details(found, cached, _READ_DETAILS)
 
 
