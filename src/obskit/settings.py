@@ -438,6 +438,12 @@ class Settings:
         _number(400, 599, "a status from 400 to 599", int),
         "What a health route answers when something critical fails.",
     )
+    health_schema: str = _setting(
+        "obskit",
+        _choice("obskit", "guides"),
+        "What bodies of health routes say: `pass`, `warn` and `fail`, or with `guides`, for monitors that look for "
+        "words, `healthy` and `unhealthy`, under `status` and `overall_status`; a warning is healthy there.",
+    )
     expose_details: str | Callable[[Any], bool] = _setting(
         "authorised",
         _expose,

@@ -205,6 +205,56 @@ def test_the_draft_format():
     assert ("pass", "ms", "slow") == (disk["status"], disk["observedUnit"], mail["output"])
 
 
+GUIDES = {"health_schema": "guides", "expose_details": "always", "version": "9.8.7"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "word", "code"),
+    [
+        (lambda: None, "healthy", 200),
+        (lambda: health.warned("slow"), "healthy", 200),
+        (lambda: False, "unhealthy", 503),
+    ],
+)
+def test_the_words_of_monitors(answer, word, code):
+    """
+    With `health_schema="guides"` bodies say `healthy` and `unhealthy` under both names, and the codes stay.
+    """
+    health.add("database", answer)
+    health.add("mail", lambda: health.skipped("no host"))
+    with isolated_runtime(**GUIDES) as isolated:
+        given = {path: ask(isolated, path) for path in ROUTES}
+        plain = ask(isolated, "/health", accept="text/plain").body
+        draft = json.loads(ask(isolated, "/health/ready", accept="application/health+json").body)
+        again = json.loads(ask(isolated, "/health/detailed").body)
+    bodies = {path: json.loads(reply.body) for path, reply in given.items()}
+
+    for path in ("/health", "/health/ready", "/health/detailed", "/health/database"):
+        assert (code, word, word) == (
+            given[path].status,
+            bodies[path]["status"],
+            bodies[path]["overall_status"],
+        )
+    assert {"status": "healthy", "overall_status": "healthy"}.items() <= bodies["/health/live"].items()
+    checks = again["checks"]
+    assert (word, "skipped") == (checks["database"]["status"], checks["mail"]["status"])
+    assert ("9.8.7", True) == (again["version"], again["uptime_s"] > 0)
+    assert {"pass", "warn", "fail"}.isdisjoint(text for change in again["transitions"] for text in change.values())
+    assert word.encode() + b"\n" == plain
+    assert draft["status"] in ("pass", "warn", "fail")
+
+
+@pytest.mark.usefixtures("broken")
+def test_the_anonymous_see_one_word_of_monitors():
+    """
+    The two names are all that there is beside the time.
+    """
+    with isolated_runtime(health_schema="guides") as isolated:
+        body = json.loads(ask(isolated, "/health/detailed").body)
+
+    assert {"status", "overall_status", "timestamp"} == body.keys()
+
+
 @pytest.mark.parametrize(
     ("accept", "chosen"),
     [
@@ -253,6 +303,7 @@ def test_the_status_of_a_failure_is_a_setting():
     "wrong",
     [
         {"expose_details": "sometimes"},
+        {"health_schema": "ietf"},
         {"health_fail_status": 200},
         {"health_groups": "deep"},
         {"health_groups": ("a b",)},

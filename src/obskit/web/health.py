@@ -4,7 +4,7 @@ Answer the health routes: whose checks count, in which format, and what whom is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from math import floor
 from typing import Any
@@ -27,6 +27,11 @@ from obskit.web.replies import NO_STORE, TEXT, Reply, Request, has_token, is_in
 JSON, HEALTH_JSON, PLAIN = FORMATS = ("application/json", "application/health+json", "text/plain")
 _HEADERS = {name: [TEXT if name == PLAIN else ("Content-Type", name), NO_STORE] for name in FORMATS}
 _DETAILED = "detailed"
+# What a monitor that looks for words finds in place of a status; another, such as skipped, stays.
+_WORDS: dict[str, dict[str, str]] = {
+    "obskit": {},
+    "guides": {"pass": "healthy", "warn": "healthy", "fail": "unhealthy"},
+}
 
 
 class HealthRoutes:
@@ -42,6 +47,8 @@ class HealthRoutes:
         self._moment = (0, "")  # one tuple, read once: the whole second that was last written
         self._prefix = settings.health_path
         self._fail_status = settings.health_fail_status
+        self._words: Mapping[str, str] = _WORDS[settings.health_schema]
+        self._starts = {status: orjson.dumps(self._head(status))[:-1] for status in ("pass", "warn", "fail", "skipped")}
         self._redactor = Redactor(settings.redact_keys)  # by value, too, whatever lines do
         self._nobody = settings.expose_details == "never" or (
             settings.expose_details == "authorised" and settings.details_token is None and not settings.details_networks
@@ -101,16 +108,26 @@ class HealthRoutes:
         chosen = JSON if accept is None or accept == "*/*" else _negotiated[accept]
         headers = _HEADERS[chosen]
         if chosen == PLAIN:
-            return Reply(code, headers, status.encode() + b"\n")
+            return Reply(code, headers, self._word(status).encode() + b"\n")
         now = self._now()
         if self._nobody or request.path == self._prefix or not self._may_see(request):
             if chosen == HEALTH_JSON:
                 return Reply(code, headers, b'{"status":"%b"}' % status.encode())
-            return Reply(code, headers, b'{"status":"%b","timestamp":"%b"}' % (status.encode(), now.encode()))
+            return Reply(code, headers, b'%b,"timestamp":"%b"}' % (self._starts[status], now.encode()))
         whole = request.path == f"{self._prefix}/{_DETAILED}"
         shown = registry.members(STARTUP) if group == STARTUP else checks
         body = self._draft(status, shown, whole) if chosen == HEALTH_JSON else self._own(status, now, shown, whole)
         return Reply(code, headers, orjson.dumps(body, default=str, option=orjson.OPT_NON_STR_KEYS))
+
+    def _word(self, status: str) -> str:
+        return self._words.get(status, status)
+
+    def _head(self, status: str) -> dict[str, Any]:
+        """
+        Give the status as bodies begin, under each name that it has.
+        """
+        word = self._word(status)
+        return {"status": word, "overall_status": word} if self._words else {"status": word}
 
     def _now(self) -> str:
         """
@@ -138,9 +155,11 @@ class HealthRoutes:
         return bool(networks and is_in(request.client, networks)) or (token is not None and has_token(request, token))
 
     def _own(self, status: Status, now: str, checks: Iterable[Check], whole: bool) -> dict[str, Any]:
-        body: dict[str, Any] = {"status": status, "timestamp": now, "checks": {}}
+        body: dict[str, Any] = {**self._head(status), "timestamp": now, "checks": {}}
         for check in checks:
-            body["checks"][check.declared.name] = _shown(check, recorder.clock(), self._redactor)
+            shown = _shown(check, recorder.clock(), self._redactor)
+            words: dict[str, str] = {name: self._word(shown[name]) for name in ("status", "last_run") if name in shown}
+            body["checks"][check.declared.name] = {**shown, **words}
         if whole:
             if self._settings.version:
                 body["version"] = self._settings.version
@@ -149,8 +168,8 @@ class HealthRoutes:
                 {
                     "component": it.component,
                     "at": _moment(it.at),
-                    "was": it.was,
-                    "now": it.now,
+                    "was": it.was and self._word(it.was),
+                    "now": self._word(it.now),
                     **({"reason": it.reason} if it.reason else {}),
                 }
                 for it in list(registry.transitions)
