@@ -943,6 +943,144 @@ def test_advice_on_foreign_keys(path):
     assert "reads all 2,000 rows of orders" in text_of(report, "foreign-key-without-index")
 
 
+@pytest.fixture
+def hooked(clock):
+    """
+    Have queries of connections that are opened from now on timed, by a clock that makes each take a second.
+    """
+    with isolated_runtime(clock=clock, explain_slow_queries=True, slow_query_ms=500):
+        obskit.instrument_sqlite3()
+        yield clock
+        obskit.uninstrument_sqlite3()
+
+
+def asked(clock, path, *statements):
+    with opened(path) as db:
+        db.create_function("nap", 1, lambda seconds: clock.advance(seconds))
+        for statement in statements:
+            db.execute(statement).fetchall()
+
+
+def test_advice_on_many_rows_and_slow_queries(path, hooked):
+    """
+    150,000 rows and 12 slow queries give advice that quotes both, with the statement, its times and its plan.
+    """
+    made(path, plants=150_000)
+    asks = (f"SELECT nap({1 + number / 4}) FROM plants WHERE id > {number} LIMIT 1" for number in range(12))
+    asked(hooked, path, "SELECT count(*) FROM plants", *asks)
+    asked(hooked, path, "CREATE TABLE other (a)", "DROP TABLE other")
+    report = sqlite_doctor(path)
+
+    assert "plants has 150,000 rows in " in text_of(report, "many-rows")
+    assert "and 1 index (plants_name)" in text_of(report, "many-rows")
+    assert (report.slow_queries, [one.count for one in report.slow_statements]) == (12, [12])
+    text = text_of(report, "slow-queries")
+    assert text.startswith(
+        "12 slow queries of this process name its tables. The most time took `SELECT nap(?) FROM plants WHERE id > ? "
+        "LIMIT ?`, asked by "
+    )
+    assert "12 times, 2,375 ms on average, 3,750 ms at most, 28.5 s together. Its plan: SEARCH plants USING" in text
+    assert [advice.severity for advice in report.advice if advice.code == "slow-queries"] == ["warn"]
+    assert [line.split()[:4] for line in report.render().splitlines() if "12  " in line][:1] == [
+        ["12", "2,375", "ms", "3,750"]
+    ]
+
+
+def test_a_bound_that_is_not_reached_is_no_advice(path, hooked):
+    """
+    Below its bounds a file is fine, the bounds are arguments, and queries of other tables are not the file's.
+    """
+    made(path, plants=150)
+    other = made(path.with_name("other.db"), "CREATE TABLE shelves (id)", "INSERT INTO shelves VALUES (1)")
+    asked(hooked, path, *["SELECT nap(1) FROM plants LIMIT 1"] * 9)
+    asked(hooked, other, *["SELECT nap(1), p.id FROM plants p JOIN shelves s LIMIT 1"] * 5)
+    few, strict = sqlite_doctor(path), sqlite_doctor(path, large_bytes=1, many_rows=150, many_slow_queries=9)
+
+    assert not {"slow-queries", "many-rows", "large-file"} & set(codes(few))
+    assert {"slow-queries", "many-rows", "large-file"} <= set(codes(strict))
+    assert (few.slow_queries, sqlite_doctor(other).slow_queries) == (9, 14)
+    assert f"The file has {size(path.stat().st_size)}, more than 1 B. plants takes " in text_of(strict, "large-file")
+
+
+def test_where_nobody_watches_slow_queries_are_unknown(path):
+    """
+    Without a runtime, or with slow queries off, their number is None, never 0.
+    """
+    made(path)
+    before = sqlite_doctor(path).slow_queries
+    with isolated_runtime(slow_query_ms=None, slow_query_warning_ms=None):
+        off = sqlite_doctor(path).slow_queries
+    with isolated_runtime():
+        none = sqlite_doctor(path).slow_queries
+
+    assert (before, off, none) == (None, None, 0)
+
+
+def test_many_large_tables_are_few_advices(path):
+    """
+    Five tables have an advice of their own, the largest, and the others are named together.
+    """
+    tables = [f"CREATE TABLE t{n} AS SELECT * FROM plants LIMIT {100 + n}" for n in range(7)]
+    texts = [one.text for one in sqlite_doctor(made(path, *tables), many_rows=100).advice if one.code == "many-rows"]
+
+    assert [text.split(" in ")[0] for text in texts[:5]] == [
+        "plants has 2,000 rows",
+        *(f"t{n} has {100 + n} rows" for n in (6, 5, 4, 3)),
+    ]
+    assert texts[5:] == ["100 rows or more have t2, t1, t0, too."]
+
+
+# What is done when asked for.
+
+
+def test_the_schema_is_quoted_when_asked_for(path):
+    """
+    Tables, indexes, views and triggers come with their text, in this order, as SQLite keeps it.
+    """
+    made(
+        path,
+        "CREATE TRIGGER t AFTER INSERT ON plants BEGIN SELECT 1; END",
+        "CREATE VIEW few AS SELECT * FROM plants",
+        'CREATE TABLE "a ""b""" (c UNIQUE)',
+        "CREATE TABLE long (a DEFAULT '" + "x" * 20_000 + "')",
+        "ANALYZE",
+    )
+    report = sqlite_doctor(path, schema=True)
+    texts = {text.name: text for text in report.schema}
+
+    assert [(text.kind, text.name) for text in report.schema] == [
+        *(("table", 'a "b"'), ("table", "long"), ("table", "plants")),
+        *(("index", "plants_name"), ("view", "few"), ("trigger", "t")),
+    ]
+    assert texts["plants"].sql == "CREATE TABLE plants (id INTEGER PRIMARY KEY, name TEXT, price REAL)"
+    assert (texts["plants_name"].table, texts["plants_name"].sql) == (
+        "plants",
+        "CREATE INDEX plants_name ON plants (name)",
+    )
+    assert len(texts["long"].sql) == checkup.MAX_SCHEMA_LENGTH + 3
+    assert texts["t"].sql in report.render()
+    assert sqlite_doctor(path).schema is None
+    assert json.loads(report.to_json())["schema"][2]["sql"] == texts["plants"].sql
+
+
+def test_the_integrity_is_checked_when_asked_for(path):
+    """
+    An index that lacks a row is found by the whole check alone: quick_check does not hold indexes against tables.
+    """
+    made(path)
+    sound = sqlite_doctor(path, integrity_check=True)
+    with opened(path) as db:
+        db.execute("PRAGMA writable_schema = ON")
+        db.execute("UPDATE sqlite_master SET sql = 'CREATE INDEX plants_name ON plants (price)' WHERE type = 'index'")
+    damaged = sqlite_doctor(path, quick_check=True, integrity_check=True)
+
+    assert (sound.integrity_check, sound.quick_check, sqlite_doctor(path).integrity_check) == (("ok",), None, None)
+    assert "  integrity   ok" in sound.render().splitlines()
+    assert (damaged.status, damaged.quick_check, damaged.is_healthy) == ("corrupt", ("ok",), False)
+    assert "missing from index plants_name" in damaged.integrity_check[0] == damaged.problem
+    assert "corrupt" in codes(damaged)
+
+
 SOUND = SqliteReport(
     *("/shop.db", "ok", None, "3.51.3", "2026-11-01T00:00:00Z", 0.1),
     size_bytes=10_000_000,
@@ -1101,12 +1239,15 @@ def test_the_command_prints_a_table(path):
 
 def test_the_command_does_more_when_asked(path):
     """
-    It optimises, copies, and prints JSON.
+    It optimises, copies, checks everything, quotes the schema, and prints JSON.
     """
-    done = command(made(path), "--optimize", "--backup", path.parent / "copy.db", "--json")
+    done = command(
+        made(path), "--integrity-check", "--schema", "--optimize", "--backup", path.parent / "copy.db", "--json"
+    )
 
     assert 0 == done.returncode
-    assert 1 == json.loads(done.stdout)["analyzed_tables"]
+    found = json.loads(done.stdout)
+    assert (1, ["ok"], 2) == (found["analyzed_tables"], found["integrity_check"], len(found["schema"]))
     assert "checked" in done.stderr
     assert (path.parent / "copy.db").exists()
 

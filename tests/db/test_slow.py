@@ -14,6 +14,7 @@ from obskit.context import current
 from obskit.db import SlowQuery, slow_queries, slow_statements, slow_totals
 from obskit.db.explain import EVERY_SECONDS, may_explain, postgresql_plan
 from obskit.db.observe import begin, end, fail, late
+from obskit.db.slow import tell_plan
 from obskit.db.source import Source
 from obskit.db.statement import summarize
 from obskit.errors import ConfigurationError
@@ -206,6 +207,23 @@ def test_statements_are_added_up_by_fingerprint(in_request, clock):
     assert (first.slowest.duration_ms, first.slowest.route, first.slowest.tables) == (1250.0, "/plants", ("plants",))
     assert first.fingerprint == first.slowest.fingerprint != ""
     assert json.loads(json.dumps(first.to_dict()))["slowest"]["duration_ms"] == 1250.0
+
+
+def test_a_plan_stays_with_its_statement(clock):
+    """
+    A statement is asked about now and then: its plan is there whichever query was the slowest, and when it came later.
+    """
+    with isolated_runtime(clock=clock):
+        for seconds, plan in ((1.0, "SCAN plants"), (3.0, None)):
+            op = begin(SQLITE, SECRET)
+            op.duration_seconds = seconds
+            op.explain = lambda found, plan=plan: setattr(found, "plan", plan)
+            end(op)
+        [first] = slow_statements()
+        tell_plan(slow_queries()[0], "SEARCH plants")
+        [later] = slow_statements()
+
+    assert (first.plan, first.slowest.plan, later.plan) == ("SCAN plants", None, "SEARCH plants")
 
 
 def test_statements_of_two_databases_stand_apart(clock):

@@ -7,8 +7,10 @@ Every rule is a function of the facts. Limits that SQLite's documentation does n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from obskit.db.report import SEVERITIES, Advice, Index, SqliteReport, size
+from obskit.db.slow import SlowStatement
 
 DOCS = "https://sqlite.org/"
 MB = 1_000_000
@@ -23,6 +25,21 @@ FREE_SHARE, FREE_BYTES = 0.25, 10 * MB
 STALE_FACTOR = 3
 # Below, any plan is fast.
 FEW_ROWS = 1000
+MAX_TABLES = 5  # with an advice of their own
+SEARCHING = ("select", "update", "delete")
+MAX_QUOTED = 200  # characters of a statement
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """
+    Say what is large, and what is much: bytes of a file, rows of a table, slow queries.
+    """
+
+    large_bytes: float = 1_000_000_000
+    many_rows: int = 100_000
+    many_slow_queries: int = 10
+
 
 ForeignKey = tuple[str, tuple[str, ...], str]
 
@@ -136,6 +153,81 @@ def _free_pages(report: SqliteReport) -> Iterator[Advice]:
         )
 
 
+def _large(report: SqliteReport, bounds: Bounds) -> Iterator[Advice]:
+    taken = report.size_bytes or 0
+    if taken > bounds.large_bytes:
+        largest = max(report.tables, key=lambda table: table.size_bytes or 0, default=None)
+        most = (
+            f" {largest.name} takes {size(largest.size_bytes)} of it."
+            if largest and largest.size_bytes is not None
+            else ""
+        )
+        yield Advice(
+            "info",
+            "large-file",
+            f"The file has {size(taken)}, more than {size(bounds.large_bytes)}.{most} A copy or a VACUUM needs as "
+            "much room again, and a check reads all of it: see that there is time and room for both, and move what is "
+            "no longer asked for into a file of its own.",
+        )
+
+
+def _many_rows(report: SqliteReport, bounds: Bounds) -> Iterator[Advice]:
+    found = [table for table in report.tables if table.rows is not None and table.rows >= bounds.many_rows]
+    found.sort(key=lambda table: -(table.rows or 0))
+    for table in found[:MAX_TABLES]:
+        mark = {"estimated": "about ", "at least": "at least "}.get(table.rows_are, "")
+        taken = "" if table.size_bytes is None else f" in {size(table.size_bytes)}"
+        names = [index.name for index in report.indexes if index.table == table.name]
+        indexed = f"{len(names)} {'index' if len(names) == 1 else 'indexes'} ({_some(names)})" if names else "no index"
+        yield Advice(
+            "info",
+            "many-rows",
+            f"{table.name} has {mark}{table.rows:,} rows{taken}, and {indexed}: a query that finds no index for its "
+            "WHERE or ORDER BY reads all of them. `EXPLAIN QUERY PLAN` says SCAN for such a query; give it an index, "
+            "and keep old rows elsewhere.",
+            DOCS + "queryplanner.html",
+        )
+    if others := [table.name for table in found[MAX_TABLES:]]:
+        yield Advice("info", "many-rows", f"{bounds.many_rows:,} rows or more have {_some(others)}, too.")
+
+
+def _slow_queries(report: SqliteReport, bounds: Bounds) -> Iterator[Advice]:
+    if not report.slow_statements or (report.slow_queries or 0) < bounds.many_slow_queries:
+        return
+    first = report.slow_statements[0]
+    statement = " ".join((first.text or first.summary).split())
+    if len(statement) > MAX_QUOTED:
+        statement = statement[: MAX_QUOTED - 3] + "..."
+    site = f", asked by {first.slowest.call_site}" if first.slowest.call_site else ""
+    yield Advice(
+        "warn",
+        "slow-queries",
+        f"{report.slow_queries:,} slow queries of this process name its tables. The most time took "
+        f"`{statement}`{site}: {_times(first)}. {_remedy(first)}",
+        DOCS + "eqp.html",
+    )
+
+
+def _times(statement: SlowStatement) -> str:
+    if statement.count == 1:
+        return f"once, {statement.max_ms:,.0f} ms"
+    return (
+        f"{statement.count:,} times, {statement.mean_ms:,.0f} ms on average, {statement.max_ms:,.0f} ms at most, "
+        f"{statement.total_ms / 1000:,.1f} s together"
+    )
+
+
+def _remedy(statement: SlowStatement) -> str:
+    if not statement.summary.lower().startswith(SEARCHING):
+        return (
+            "Writes wait for each other and for the disk: put many into one transaction, and keep transactions short."
+        )
+    hint = "SCAN is a look at every row: an index for what its WHERE and ORDER BY name makes it a SEARCH."
+    if statement.plan:
+        return f"Its plan: {'; '.join(statement.plan.splitlines())}. {hint}"
+    return f"See its `EXPLAIN QUERY PLAN`, or set `explain_slow_queries`. {hint}"
+
+
 def _page_size(report: SqliteReport) -> Iterator[Advice]:
     if report.page_size and report.page_size < 4096 and (report.size_bytes or 0) > FREE_BYTES:
         yield Advice(
@@ -227,16 +319,22 @@ _RULES: tuple[Callable[[SqliteReport], Iterator[Advice]], ...] = (
     *(_status, _wal_reset, _wal_size, _writable, _disk, _free_pages, _journal, _page_size, _redundant_indexes),
 )
 
+_BOUNDED = (_slow_queries, _many_rows, _large)
 
-def advise(report: SqliteReport, estimates: dict[str, int], foreign_keys: list[ForeignKey]) -> tuple[Advice, ...]:
+
+def advise(
+    report: SqliteReport, estimates: dict[str, int], foreign_keys: list[ForeignKey], bounds: Bounds = Bounds()
+) -> tuple[Advice, ...]:
     """
     Give the advice for a report, the most severe first.
 
     Args:
         estimates: Rows of each table when ANALYZE last ran.
         foreign_keys: Table, its columns, and the table they refer to.
+        bounds: Of what is large, and much.
     """
     found = [advice for rule in _RULES for advice in rule(report)]
+    found += [advice for bound in _BOUNDED for advice in bound(report, bounds)]
     found += _statistics(report, estimates)
     found += _foreign_keys(report, foreign_keys)
     return tuple(sorted(found, key=lambda advice: SEVERITIES.index(advice.severity)))

@@ -17,10 +17,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from obskit.db.report import Index, Table, moment
+from obskit.db.report import Index, SchemaText, Table, moment
 
-# Rows are counted to here; beyond, the estimate of the last ANALYZE is taken.
-MAX_COUNTED_ROWS = 100_000
+# Rows are counted to here, some tens of milliseconds; beyond, the estimate of the last ANALYZE is taken.
+MAX_COUNTED_ROWS = 1_000_000
+MAX_SCHEMA_LENGTH = 10_000  # of one statement
 # Steps of SQLite's machine between two looks at the clock: some tens of microseconds.
 _STEPS = 10_000
 _BUSY_SECONDS = 1.0
@@ -62,13 +63,17 @@ class Checkup:
     Args:
         path: The file, absolute.
         timeout_seconds: For counting rows and measuring tables, together.
-        quick_check: Whether to run SQLite's check, which takes as long as it takes.
+        checks: Of `quick_check` and `integrity_check` those to run, which take as long as they take.
+        schema: Whether to quote the schema.
         try_write: Whether to take the write lock for a moment.
     """
 
-    def __init__(self, path: str, timeout_seconds: float, quick_check: bool, try_write: bool) -> None:
+    def __init__(
+        self, path: str, timeout_seconds: float, checks: tuple[str, ...], schema: bool, try_write: bool
+    ) -> None:
         self.path = path
-        self.quick_check = quick_check
+        self.checks = checks
+        self.schema = schema
         self.try_write = try_write
         self.deadline = time.monotonic() + timeout_seconds
         self.found: dict[str, Any] = {"status": "ok", "problem": None}
@@ -134,6 +139,8 @@ class Checkup:
             application_id=pragma("application_id"),
         )
         tables, indexes = self._schema(connection)
+        if self.schema:
+            self.found["schema"] = tuple(_texts(connection))
         self._statistics(connection, tables)
         connection.set_progress_handler(lambda: time.monotonic() > self.deadline, _STEPS)
         counts = dict(self._counts(connection, tables))
@@ -141,11 +148,11 @@ class Checkup:
         connection.set_progress_handler(None, 0)
         self.found["tables"] = tuple(_sized(Table(**table, **counts.get(table["name"], {})), sizes) for table in tables)
         self.found["indexes"] = tuple(_sized(Index(**index), sizes) for index in indexes)
-        if self.quick_check:
-            rows = connection.execute("PRAGMA quick_check(100)").fetchall()
-            self.found["quick_check"] = tuple(str(row[0]) for row in rows)
-            if self.found["quick_check"] != ("ok",):
-                self.found.update(status="corrupt", problem=self.found["quick_check"][0])
+        for check in self.checks:
+            rows = connection.execute(f"PRAGMA {check}(100)").fetchall()
+            self.found[check] = tuple(str(row[0]) for row in rows)
+            if self.found[check] != ("ok",):
+                self.found.update(status="corrupt", problem=self.found[check][0])
 
     def _schema(self, connection: sqlite3.Connection) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         rows = connection.execute("SELECT type, name, tbl_name, rootpage FROM sqlite_master").fetchall()
@@ -279,6 +286,22 @@ def _foreign_keys(connection: sqlite3.Connection, table: str) -> list[tuple[str,
         columns.setdefault(key, []).append(column)
         parents[key] = parent
     return [(table, tuple(names), parents[key]) for key, names in columns.items()]
+
+
+def _texts(connection: sqlite3.Connection) -> Iterator[SchemaText]:
+    """
+    Quote the schema, tables first; SQLite's own tables, and what it makes of constraints, have no text to quote.
+    """
+    order = "CASE type WHEN 'table' THEN 1 WHEN 'index' THEN 2 WHEN 'view' THEN 3 ELSE 4 END"
+    query = (
+        f"SELECT type, name, tbl_name, sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY {order}, tbl_name, name"
+    )
+    for kind, name, table, sql in connection.execute(query).fetchall():
+        if not name.startswith("sqlite_"):
+            text = str(sql)
+            yield SchemaText(
+                *(kind, name, table), text if len(text) <= MAX_SCHEMA_LENGTH else text[:MAX_SCHEMA_LENGTH] + "..."
+            )
 
 
 def _sized(thing: Any, sizes: dict[str, tuple[int, int]]) -> Any:

@@ -18,11 +18,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from obskit.context import current
-from obskit.db.advice import advise
+from obskit.db.advice import Bounds, advise
 from obskit.db.checkup import Checkup, connect
-from obskit.db.report import Backup, SqliteReport, moment, size
+from obskit.db.report import Backup, SqliteReport, Table, moment, size
+from obskit.db.slow import SlowQuery, slow_statements
+from obskit.db.watch import NEVER, limits
 from obskit.errors import SqliteDoctorError
 from obskit.operation import HttpOperation
 
@@ -33,6 +36,7 @@ _OPTIMIZE_VERSION = (3, 46, 0)
 # A copy waits so long for a lock.
 _LOCK_SECONDS = 10.0
 _PAUSE_SECONDS = 0.001
+MAX_SLOW_STATEMENTS = 5
 _COMPANIONS = ("-wal", "-journal")
 
 
@@ -40,8 +44,13 @@ def sqlite_doctor(
     path: str | os.PathLike[str],
     *,
     quick_check: bool = False,
+    integrity_check: bool = False,
+    schema: bool = False,
     try_write: bool = False,
     timeout_seconds: float = 10.0,
+    large_bytes: int = 1_000_000_000,
+    many_rows: int = 100_000,
+    many_slow_queries: int = 10,
 ) -> SqliteReport:
     """
     Examine a SQLite file: sizes, tables, indexes, pragmas, statistics, and what to do about it.
@@ -54,15 +63,22 @@ def sqlite_doctor(
     Args:
         path: The file. It is not created.
         quick_check: Run `PRAGMA quick_check` too: a second for a gigabyte in the cache, whatever the timeout.
+        integrity_check: Run `PRAGMA integrity_check` too, which also holds indexes against their tables: several
+            seconds for a gigabyte in the cache, whatever the timeout.
+        schema: Quote the text of tables, indexes, views and triggers.
         try_write: Take the write lock for a moment, to know whether it can be had.
-        timeout_seconds: For counting rows (to 100 000 a table) and measuring tables; what it cuts is `unfinished`.
+        timeout_seconds: For counting rows (to a million a table) and measuring tables; what it cuts is `unfinished`.
+        large_bytes: From this size on the file is a finding.
+        many_rows: From so many rows on a table is one.
+        many_slow_queries: From so many on the slow queries of this process that name its tables are one.
 
     Raises:
         SqliteDoctorError: This is a request.
     """
     whole = _allowed(path, "examined")
     started = time.monotonic()
-    checkup = Checkup(whole, timeout_seconds, quick_check, try_write)
+    checks = ("quick_check",) * quick_check + ("integrity_check",) * integrity_check
+    checkup = Checkup(whole, timeout_seconds, checks, schema, try_write)
     checkup.run()
     report = SqliteReport(
         path=whole,
@@ -72,8 +88,32 @@ def sqlite_doctor(
         **checkup.found,
     )
     tables = tuple(sorted(report.tables, key=lambda table: (-(table.size_bytes or 0), table.name)))
-    report = replace(report, tables=tables)
-    return replace(report, advice=advise(report, checkup.estimates, checkup.foreign_keys))
+    report = replace(report, tables=tables, **_slow(tables))
+    bounds = Bounds(large_bytes, many_rows, many_slow_queries)
+    return replace(report, advice=advise(report, checkup.estimates, checkup.foreign_keys, bounds))
+
+
+def _slow(tables: tuple[Table, ...]) -> dict[str, Any]:
+    """
+    Find the slow queries of this process whose tables are all here.
+    """
+    if limits.slow_from == NEVER:
+        return {}
+    names = {table.name.lower() for table in tables}
+    found = [one for one in slow_statements() if _is_for(one.slowest, names)]
+    return {"slow_queries": sum(one.count for one in found), "slow_statements": tuple(found[:MAX_SLOW_STATEMENTS])}
+
+
+def _is_for(query: SlowQuery, names: set[str]) -> bool:
+    named = {_plain(table) for table in query.tables}
+    return query.system == "sqlite" and bool(named) and named <= names
+
+
+def _plain(table: str) -> str:
+    """
+    Give the name of a table as the file has it: without `main.` and quotes.
+    """
+    return table.lower().removeprefix("main.").strip('"`[]')
 
 
 def optimize(path: str) -> SqliteReport:
@@ -192,6 +232,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m obskit.db.doctor", description="Examine a SQLite file.")
     parser.add_argument("path")
     parser.add_argument("--quick-check", action="store_true", help="run PRAGMA quick_check too")
+    parser.add_argument("--integrity-check", action="store_true", help="run PRAGMA integrity_check too")
+    parser.add_argument("--schema", action="store_true", help="quote tables, indexes, views and triggers")
     parser.add_argument("--try-write", action="store_true", help="take the write lock for a moment")
     parser.add_argument("--optimize", action="store_true", help="gather statistics; this writes to the file")
     parser.add_argument("--backup", metavar="FILE", help="copy the database while it is in use, and check the copy")
@@ -208,7 +250,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     report = sqlite_doctor(
-        asked.path, quick_check=asked.quick_check, try_write=asked.try_write, timeout_seconds=asked.timeout
+        asked.path,
+        quick_check=asked.quick_check,
+        integrity_check=asked.integrity_check,
+        schema=asked.schema,
+        try_write=asked.try_write,
+        timeout_seconds=asked.timeout,
     )
     print(report.to_json(indent=2) if asked.json else report.render(), end="\n" if asked.json else "")
     return 0 if report.is_healthy else 1

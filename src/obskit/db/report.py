@@ -9,7 +9,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from obskit.db.slow import SlowStatement
 
 SEVERITIES = ("critical", "warn", "info")
 
@@ -56,6 +59,23 @@ class Index:
 
 
 @dataclass(frozen=True, slots=True)
+class SchemaText:
+    """
+    Quote one statement that the schema consists of.
+
+    Attributes:
+        kind: `table`, `index`, `view` or `trigger`.
+        table: That it belongs to; of a table or a view its own name.
+        sql: As SQLite keeps it, with the literals of its defaults and conditions; cut at 10,000 characters.
+    """
+
+    kind: str
+    name: str
+    table: str
+    sql: str
+
+
+@dataclass(frozen=True, slots=True)
 class Advice:
     """
     Recommend one thing.
@@ -81,7 +101,7 @@ class SqliteReport:
     Attributes:
         path: The file, made absolute.
         status: `ok`, `missing`, `empty`, `not_a_database` (which an encrypted one looks like), `locked`, `unreadable`
-            or `corrupt`. That a file is sound is known only where `quick_check` is `("ok",)`.
+            or `corrupt`. That a file is sound is known only where `quick_check`, or `integrity_check`, is `("ok",)`.
         problem: What SQLite or the system said, where the status is not `ok`.
         sqlite_version: Of the library that Python uses.
         examined_at: UTC, ISO 8601.
@@ -99,6 +119,12 @@ class SqliteReport:
         analyze_age_at_least_seconds: SQLite does not record when ANALYZE ran. It was a write, so it is at least as
             old as the last one; None where it never ran.
         quick_check: `("ok",)` or what is wrong, in SQLite's words; None where it was not asked for.
+        integrity_check: Likewise, of `PRAGMA integrity_check`, which also holds indexes against their tables.
+        schema: The text of tables, indexes, views and triggers; None where it was not asked for. The indexes that
+            SQLite makes for constraints have none.
+        slow_queries: How many slow queries of this process name tables that are all in this file; which file a query
+            was for is not known. None where nobody watches for slow queries.
+        slow_statements: What they come to by statement, the five that took the most time together.
         unfinished: What time ran out for.
         advice: The most severe first.
     """
@@ -129,6 +155,10 @@ class SqliteReport:
     analyzed_tables: int | None = None
     analyze_age_at_least_seconds: float | None = None
     quick_check: tuple[str, ...] | None = None
+    integrity_check: tuple[str, ...] | None = None
+    schema: tuple[SchemaText, ...] | None = None
+    slow_queries: int | None = None
+    slow_statements: tuple[SlowStatement, ...] = ()
     unfinished: tuple[str, ...] = ()
     advice: tuple[Advice, ...] = ()
 
@@ -244,11 +274,32 @@ def _lines(report: SqliteReport) -> Iterator[str]:
     if report.tables:
         yield ""
         yield from _columns(report)
+    if report.slow_statements:
+        yield ""
+        yield from _slow(report.slow_statements)
+    for text in report.schema or ():
+        yield ""
+        yield text.sql
     for advice in report.advice:
         yield ""
         yield f"{advice.severity}: {advice.text}"
         if advice.source:
             yield f"  {advice.source}"
+
+
+def _slow(statements: tuple[SlowStatement, ...]) -> Iterator[str]:
+    rows = [("slow", "mean", "max", "total", "statement")]
+    for one in statements:
+        text = " ".join((one.text or one.summary).split())
+        shown = text if len(text) <= 100 else text[:97] + "..."
+        rows.append((f"{one.count:,}", _ms(one.mean_ms), _ms(one.max_ms), _ms(one.total_ms), shown))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    for row in rows:
+        yield "  ".join(cell.rjust(width) for cell, width in zip(row[:4], widths, strict=True)) + "  " + row[4]
+
+
+def _ms(milliseconds: float) -> str:
+    return f"{milliseconds:,.0f} ms"
 
 
 def _facts(report: SqliteReport) -> Iterator[tuple[str, str]]:
@@ -271,6 +322,10 @@ def _facts(report: SqliteReport) -> Iterator[tuple[str, str]]:
         yield "ANALYZE", _analyze(report)
     if report.quick_check is not None:
         yield "quick_check", "; ".join(report.quick_check[:3])
+    if report.integrity_check is not None:
+        yield "integrity", "; ".join(report.integrity_check[:3])
+    if report.slow_queries:
+        yield "slow", f"{report.slow_queries:,} queries of this process name its tables"
     if report.unfinished:
         yield "unfinished", ", ".join(report.unfinished)
     yield "SQLite", f"{report.sqlite_version}, examined {report.examined_at} in {report.took_seconds:.2f} s"

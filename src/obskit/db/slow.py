@@ -78,7 +78,8 @@ class SlowStatement:
         errors: Of them, that raised.
         total_ms, mean_ms, min_ms, max_ms: What the driver took, in milliseconds.
         first_at, last_at: When the first and the last were told of, in seconds since the epoch.
-        slowest: The slowest of them, with its route, line of code and plan.
+        slowest: The slowest of them, with its route and line of code.
+        plan: How the database would run it, where that was asked for, of whichever query it was last asked.
     """
 
     fingerprint: str
@@ -95,6 +96,7 @@ class SlowStatement:
     first_at: float
     last_at: float
     slowest: SlowQuery
+    plan: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """
@@ -135,7 +137,9 @@ def slow_statements() -> list[SlowStatement]:
     statements, rest = _totals.by_statement()
     found = sorted((_added_up(total) for total in statements), key=lambda one: (-one.total_ms, one.summary))
     if rest is not None:
-        found.append(replace(_added_up(rest), fingerprint="", system="", database=None, summary=OTHERS, text=""))
+        found.append(
+            replace(_added_up(rest), fingerprint="", system="", database=None, summary=OTHERS, text="", plan=None)
+        )
     return found
 
 
@@ -160,6 +164,7 @@ def _added_up(total: SlowTotal[SlowQuery]) -> SlowStatement:
         first_at=total.first_at,
         last_at=total.last_at,
         slowest=slowest,
+        plan=total.plan,
     )
 
 
@@ -201,6 +206,7 @@ def tell_plan(query: SlowQuery, plan: str) -> None:
     Keep a plan that came later, and tell of it.
     """
     query.plan = plan
+    _totals.explain(query, plan)
     fields = {"query_summary": query.summary, "query_fingerprint": query.fingerprint, "plan": plan}
     holder = Operation()
     holder.correlation_id = query.correlation_id

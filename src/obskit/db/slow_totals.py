@@ -34,6 +34,8 @@ class Slow(Protocol):
     def fingerprint(self) -> str: ...
     @property
     def error(self) -> str | None: ...
+    @property
+    def plan(self) -> str | None: ...
 
 
 Q = TypeVar("Q", bound=Slow)
@@ -52,6 +54,7 @@ class SlowTotal(Generic[Q]):
     first_at: float
     last_at: float
     slowest: Q
+    plan: str | None  # the latest: not each query is asked about
 
     def add(self, other: SlowTotal[Q]) -> None:
         """
@@ -64,6 +67,7 @@ class SlowTotal(Generic[Q]):
         self.first_at, self.last_at = min(self.first_at, other.first_at), max(self.last_at, other.last_at)
         if other.slowest.duration_ms >= self.slowest.duration_ms:
             self.slowest = other.slowest
+        self.plan = other.plan or self.plan
 
 
 class SlowTotals(Generic[Q]):
@@ -87,6 +91,16 @@ class SlowTotals(Generic[Q]):
         """
         self._coming.append(query)
         self._take()
+
+    def explain(self, query: Q, plan: str) -> None:
+        """
+        Take a plan that came later.
+        """
+        self._take()
+        with self._lock:
+            known = self._statements.get(_key(query))
+            if known is not None:
+                known.plan = plan
 
     def latest(self) -> list[Q]:
         """
@@ -131,8 +145,8 @@ class SlowTotals(Generic[Q]):
         put = heappush if len(self._slowest) < KEPT else heappushpop
         put(self._slowest, (query.duration_ms, self._added, query))
         took, at = query.duration_ms, query.at
-        total = SlowTotal(1, int(query.error is not None), took, took, at, at, query)
-        key = (query.system, query.database, query.fingerprint or query.summary)
+        total = SlowTotal(1, int(query.error is not None), took, took, at, at, query, query.plan)
+        key = _key(query)
         known = self._statements.get(key)
         if known is not None:
             known.add(total)
@@ -152,3 +166,7 @@ class SlowTotals(Generic[Q]):
                 self._rest = total
             else:
                 self._rest.add(total)
+
+
+def _key(query: Slow) -> tuple[str, str | None, str]:
+    return query.system, query.database, query.fingerprint or query.summary
