@@ -15,6 +15,7 @@ import pytest
 
 import obskit
 from obskit.errors import ConfigurationError, NotObservableError
+from obskit.observation import kind_of
 from obskit.testing import FakeClock, isolated_runtime
 
 _numbers = count()
@@ -161,6 +162,86 @@ def test_it_gives_what_the_function_gives(name, function):
     assert inspect.isgeneratorfunction(decorated) is inspect.isgeneratorfunction(inner)
     assert inspect.isasyncgenfunction(decorated) is inspect.isasyncgenfunction(inner)
     assert inspect.signature(decorated) == inspect.signature(function)
+
+
+def injected(function):
+    """
+    Give a function its first argument, and say that it has its signature, as many decorators do.
+    """
+
+    @functools.wraps(function)
+    async def inner(*args, **kwargs):
+        return await function("fern", *args, **kwargs)
+
+    return inner
+
+
+async def positional(name, /, *, number=3):
+    return name, number
+
+
+LATE = [coroutine, generator, stream, positional, AsyncShop(), StreamingShop(), Pages(), AsyncShop().__call__]
+LATE += [functools.partial(coroutine, number=4), functools.partial(Pages(), "fern")]
+WRONG = [((), {}), (("fern", 3, 4), {}), (("fern",), {"name": "fern"}), (("fern",), {"colour": "green"})]
+
+
+def refusal(function, args, kwargs):
+    """
+    Say what a call raises, by itself, before anything is awaited or iterated.
+    """
+    try:
+        given = function(*args, **kwargs)
+    except TypeError as error:
+        return str(error)
+    if inspect.iscoroutine(given):
+        given.close()
+    return None
+
+
+@pytest.mark.parametrize("function", LATE, ids=lambda function: getattr(function, "__name__", type(function).__name__))
+def test_arguments_are_refused_where_the_function_refuses_them(decorate, runtime, function):
+    """
+    The call raises what it raises undecorated, though no code of the function runs before it is awaited or iterated;
+    nothing has begun then.
+    """
+    if kind_of(function) == "async generator" and type(decorate) is obskit.health.Heartbeat:
+        function = coroutine  # it refuses the others where they are decorated
+    decorated = decorate(function)
+    raised = [refusal(function, *wrong) for wrong in WRONG]
+    found = [refusal(decorated, *wrong) for wrong in WRONG]
+
+    assert [message is None for message in found] == [message is None for message in raised]
+    assert found == raised or not inspect.isfunction(function)
+    assert raised.count(None) < len(WRONG)
+    assert runtime.value("function_duration_seconds_count", function=function_name(function), status="error") is None
+
+
+def function_name(function):
+    return getattr(function, "__qualname__", type(function).__name__)
+
+
+def test_what_a_decorator_hands_in_is_not_asked_of_the_caller(decorate):
+    """
+    Arguments are judged by what the call takes, not by the signature that another decorator has put there.
+    """
+    decorated = decorate(injected(coroutine))
+
+    assert asyncio.run(decorated(5)) == ("fern", 5)
+    assert asyncio.run(decorated(number=7)) == ("fern", 7)
+
+
+@pytest.mark.parametrize("name", ["args", "kwargs", "values", "step", "sent", "value", "thrown", "forward", "function"])
+def test_a_parameter_may_have_any_name(decorate, name):
+    """
+    What is in our own code does not get in the way of a function's parameters, or of their defaults.
+    """
+    made = {}
+    exec(f"async def late({name}=[1], *, other: int = 2):\n return {name}, other", made)
+    decorated = decorate(made["late"])
+
+    assert asyncio.run(decorated()) == ([1], 2)
+    assert asyncio.run(decorated(**{name: 5, "other": 6})) == (5, 6)
+    assert asyncio.run(decorated())[0] is made["late"].__defaults__[0]
 
 
 @pytest.mark.parametrize("kind", [AsyncShop, StreamingShop, Pages])

@@ -13,6 +13,7 @@ from contextvars import Token
 from types import FrameType, TracebackType
 from typing import Any, Literal, ParamSpec, Protocol, TypeVar, overload
 
+from obskit.alike import refusing
 from obskit.context import current
 from obskit.endings import end_later
 from obskit.entries import Entries
@@ -229,7 +230,7 @@ def decorated(function: Callable[P, R], new: Callable[[], Operation], plan: Life
     if isinstance(function, (classmethod, staticmethod)):
         return type(function)(decorated(function.__func__, new, plan))
     wrap = _WRAPPERS[kind_of(function)]
-    return with_methods(wrap(function, new, plan), function)
+    return as_called(function, wrap(function, new, plan))
 
 
 Kind = Literal["function", "coroutine", "generator", "async generator"]
@@ -263,10 +264,13 @@ def kind_of(function: object) -> Kind:
     return "function"
 
 
-def with_methods(ours: Callable[P, R], function: Callable[P, R]) -> Callable[P, R]:
+def as_called(function: Callable[P, R], ours: Callable[..., Any]) -> Callable[P, R]:
     """
-    Keep beside the call of an object what else it can do: `cache_clear()` of a cached function.
+    Give what stands for a function its way to refuse arguments, and what else it can do as an object: `cache_clear()`
+    of a cached one.
     """
+    if inspect.isgeneratorfunction(ours) or inspect.isasyncgenfunction(ours) or inspect.iscoroutinefunction(ours):
+        ours = refusing(function, ours)
     kind = type(function)
     for name in () if _is_plain(function) else dir(kind):
         if not name.startswith("_") and not hasattr(ours, name) and callable(getattr(kind, name)):

@@ -17,8 +17,8 @@ from importlib.util import find_spec
 import pytest
 
 import obskit
+from obskit.alike import alike, fits, outside
 from obskit.errors import MissingExtraError
-from obskit.integrations._alike import alike, fits, outside
 from obskit.integrations._patches import Patches
 from obskit.recorder import recorder
 from obskit.testing import isolated_runtime

@@ -21,7 +21,7 @@ from obskit.ai.usage import read
 from obskit.context import current
 from obskit.endings import drain, waiting
 from obskit.errors import BudgetExceededError
-from obskit.observation import Observation, block_around, kind_of, recorded, with_methods
+from obskit.observation import Observation, as_called, block_around, kind_of, recorded
 from obskit.recorder import recorder
 
 P = ParamSpec("P")
@@ -254,7 +254,7 @@ def _telling(function: Any) -> Any:
             _tell(reply)
             return reply
 
-    return with_methods(told, function)
+    return as_called(function, told)
 
 
 def observe_ai(service: str = "", provider: str = UNKNOWN, model: str = UNKNOWN) -> Observation:

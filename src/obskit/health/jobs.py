@@ -9,11 +9,11 @@ import os
 import re
 import time
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar
 
 from obskit.errors import HealthCheckError
 from obskit.health.outcome import Outcome, failed, passed, warned
-from obskit.observation import kind_of
+from obskit.observation import as_called, kind_of
 from obskit.permissions import make_file, refuse_foreign
 
 P = ParamSpec("P")
@@ -70,7 +70,7 @@ class Heartbeat:
                 with self:
                     return await asked(*args, **kwargs)
 
-            return cast(Callable[P, R], run_async)
+            return as_called(function, run_async)
         if kind == "generator":
 
             @functools.wraps(function)
@@ -78,7 +78,7 @@ class Heartbeat:
                 with self:
                     return (yield from asked(*args, **kwargs))
 
-            return cast(Callable[P, R], run_through)
+            return as_called(function, run_through)
         if kind == "async generator":
             raise HealthCheckError(f"{function!r} is an asynchronous generator: call beat() at its end")
 

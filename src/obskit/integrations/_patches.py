@@ -9,7 +9,7 @@ from inspect import getattr_static
 from threading import RLock
 from typing import Any
 
-from obskit.integrations._alike import alike, fits
+from obskit.alike import alike, fits
 from obskit.recorder import recorder
 
 _ABSENT = object()

@@ -12,14 +12,14 @@ from contextlib import AbstractContextManager, aclosing
 from dataclasses import replace
 from functools import wraps
 from threading import RLock, get_ident
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
 from obskit.catalogue import Metric
 from obskit.entries import Entries
 from obskit.errors import LabelError
 from obskit.forks import at_fork
 from obskit.metrics.cells import CounterCell, GaugeCell, Guard, HistogramCell, MemoryExemplars, Values, in_memory
-from obskit.observation import kind_of, with_methods
+from obskit.observation import as_called, kind_of
 from obskit.operation import OVERFLOW
 from obskit.recorder import recorder
 from obskit.redaction.redactor import Redactor
@@ -368,7 +368,7 @@ class Timer:
             "generator": self._generator,
             "async generator": self._async_generator,
         }[kind_of(function)]
-        return with_methods(cast(Callable[P, R], wraps(function)(wrap(function))), function)
+        return as_called(function, wraps(function)(wrap(function)))
 
     def _function(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*args: Any, **kwargs: Any) -> Any:
