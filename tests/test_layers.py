@@ -15,7 +15,19 @@ PACKAGE = Path(__file__).parents[1] / "src" / "obskit"
 
 # Level 0 from the ground up: each imports those that stand before it.
 GROUND = (
-    *("_version", "errors", "forks", "methods", "rarely", "totals", "kept", "counts", "permissions", "redaction"),
+    *(
+        "_version",
+        "alike",
+        "errors",
+        "forks",
+        "methods",
+        "rarely",
+        "totals",
+        "kept",
+        "counts",
+        "permissions",
+        "redaction",
+    ),
     *("catalogue", "settings", "operation", "context", "endings"),
 )
 # A part is a name directly under src/obskit: a module or a folder.
@@ -44,6 +56,8 @@ ALSO = {
 # Below level 5, only these import the part.
 IMPORTERS = {"sinks": {"sinks", "runtime"}}
 STDLIB_ONLY = LEVELS[0]
+# What processes end without, unless it is registered by way of this part.
+LAST_STEPS, LAST_STEPS_ONLY_IN = {"atexit"}, "forks"
 FRAMEWORKS = {
     *("flask", "werkzeug", "starlette", "fastapi", "django", "asgiref"),
     *("sqlalchemy", "psycopg", "anthropic", "openai", "httpx", "httpx2", "requests", "celery"),
@@ -176,6 +190,8 @@ def judge(part: str, name: str, parts: set[str]) -> str | None:
     if top != "obskit":
         if part in STDLIB_ONLY and top not in sys.stdlib_module_names:
             return f"{part} uses the standard library only, not {top}"
+        if top in LAST_STEPS and part != LAST_STEPS_ONLY_IN:
+            return f"{part} imports {top}: only {LAST_STEPS_ONLY_IN} may, which knows how children end"
         if top in FRAMEWORKS and part != FRAMEWORKS_ONLY_IN:
             return f"{part} imports {top}: only {FRAMEWORKS_ONLY_IN} may"
         return None
@@ -272,6 +288,8 @@ def test_core_stays_small():
         ("runtime", "from . import _start", "runtime (level 3) imports _start (level 5)"),
         ("web", "from . import sinks", "web imports sinks: only runtime may"),
         ("integrations", "from . import sinks", "integrations imports sinks: only runtime may"),
+        ("logs", "import atexit", "logs imports atexit: only forks may, which knows how children end"),
+        ("errors", "from atexit import register", "only forks may, which knows how children end"),
         ("health", "def f():\n import httpx", "health imports httpx: only integrations may"),
         ("testing", "from django import db", "testing imports django: only integrations may"),
         ("colours", "", "colours has no level"),

@@ -79,6 +79,7 @@ CALLS: dict[str, Callable[..., object]] = {
     "obskit.ai.report": lambda call: call().render(),
     "obskit.db.record": lambda call: call(table="rows", operation="select", seconds=0.1),
     "obskit.db.slow_queries": lambda call: call(),
+    "obskit.db.slow_statements": lambda call: call(),
     "obskit.db.sqlite_doctor": None,  # needs no runtime
     "obskit.db.summarize": lambda call: call("select 1"),
     "obskit.health.add": lambda call: call("stopped", lambda: {}, background=True),

@@ -137,7 +137,8 @@ def test_a_second_one_ends_the_process_at_once():
 
 def test_without_its_thread_it_ends_the_process_undrained():
     """
-    Where no thread could be started, and in a forked child that has nothing of its own, the process ends at once.
+    Where no thread could be started the process ends at once; a forked child that has nothing of its own puts out
+    nothing.
     """
     alone = "refuse('obskit-sigterm')\nobskit.configure(**settings)\nsay('last words')\nterminate()\nwait()"
     child = """
@@ -154,10 +155,11 @@ os._exit(-status)
     assert (signal.SIGTERM, False) == ended(child)
 
 
-@pytest.mark.parametrize("way", ["obskit.get_logger('shop').info('a line')", "obskit.configure()"])
+@pytest.mark.parametrize("way", ["obskit.get_logger('shop').info('a line')", "obskit.configure()", "pass"])
 def test_a_forked_child_drains_once_it_has_something_of_its_own(way):
     """
-    A child whose queue takes a line, or that calls `configure()`, has a thread for SIGTERM too.
+    A child whose queue takes a line, or that calls `configure()`, has a thread for SIGTERM too; one that only makes
+    spans gets it with the signal.
     """
     program = f"""
 obskit.configure(log_queue=100, **settings)

@@ -8,11 +8,14 @@ import atexit
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from importlib import import_module
+from typing import Any
 
 _last_steps: list[Callable[[], object]] = []
 _watched: set[str] = set()
 # Celery's is a copy of the other, with the same functions.
-_LIBRARIES = ("multiprocessing.util", "billiard.util")
+_LIBRARIES = ("multiprocessing", "billiard")
 # After all that an application has the library call at the end of a process.
 _LAST = -100
 
@@ -32,6 +35,8 @@ def at_exit(step: Callable[[], object]) -> None:
     """
     Register what is done at the end of this process, and of the children that `multiprocessing` and Celery's pool fork:
     those end without `atexit`, with `multiprocessing` up to Python 3.13. This process may be such a child.
+
+    What was registered last is done first. It may be called twice.
     """
     atexit.register(step)
     _last_steps.append(step)
@@ -39,21 +44,42 @@ def at_exit(step: Callable[[], object]) -> None:
 
 
 def _take_last_steps() -> None:
-    for step in _last_steps:
-        step()
+    raised: Exception | None = None
+    for step in reversed(_last_steps):
+        try:
+            step()
+        except Exception as error:
+            raised = raised or error
+    if raised is not None:
+        raise raised
 
 
 def _watch() -> None:
     for name in _LIBRARIES:
-        util = sys.modules.get(name)
+        util = sys.modules.get(f"{name}.util")
         if util is not None and name not in _watched:
             _watched.add(name)
             # It is called once the child has forgotten what its parent wanted to have done at the end.
             finish = _finishing(util.Finalize)
             util.register_after_fork(_take_last_steps, finish)
-            parent = getattr(sys.modules.get(name.replace("util", "process")), "parent_process", None)
-            if parent is not None and parent() is not None:
+            if _is_child(sys.modules.get(f"{name}.process")):
                 finish(None)  # that has been: the child itself imports this
+    signals = sys.modules.get("celery.signals")
+    # A worker of its pool ends by `os._exit()`, past all of this, and with this signal.
+    if hasattr(signals, "worker_process_shutdown") and "celery" not in _watched:
+        _watched.add("celery")
+        signals.worker_process_shutdown.connect(_at_worker_exit, weak=False)  # type: ignore[union-attr]
+
+
+def _is_child(processes: Any) -> bool:
+    """
+    Tell whether the library has started this process. Celery's has no `parent_process()`.
+    """
+    return processes is not None and getattr(processes.current_process(), "_parent_pid", None) is not None
+
+
+def _at_worker_exit(**_: object) -> None:
+    _take_last_steps()
 
 
 def _finishing(finalize: Callable[..., object]) -> Callable[[object], None]:
@@ -63,4 +89,11 @@ def _finishing(finalize: Callable[..., object]) -> Callable[[object], None]:
     return finish
 
 
-at_fork(after_in_child=_watch)
+def _watch_in_child() -> None:
+    if "billiard.process" in sys.modules:
+        with suppress(Exception):
+            import_module("billiard.util")  # as a plain process of billiard's does, but only after this
+    _watch()
+
+
+at_fork(after_in_child=_watch_in_child)

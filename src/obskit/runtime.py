@@ -4,7 +4,6 @@ Wire sinks to the recorder: the only place that does, once a process.
 
 from __future__ import annotations
 
-import atexit
 import sys
 import threading
 import weakref
@@ -18,6 +17,7 @@ from obskit.ai.budgeting import keeper
 from obskit.ai.limits import limits
 from obskit.endings import drain
 from obskit.errors import AlreadyConfiguredError
+from obskit.forks import at_exit
 from obskit.health.registry import registry as health
 from obskit.logs import writer as logs
 from obskit.operation import Event, HttpOperation, Operation
@@ -386,4 +386,4 @@ def _at_exit() -> None:
         queries.queries.forget()
 
 
-atexit.register(_at_exit)
+at_exit(_at_exit)

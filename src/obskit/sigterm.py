@@ -6,6 +6,7 @@ A handler runs on top of whatever it interrupts, which may hold any lock: ours w
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import threading
@@ -28,6 +29,7 @@ class Sigterm:
 
     def __init__(self) -> None:
         self._drains: tuple[Callable[[], object], ...] = ()
+        self._is_forked = False
         self.start_over()
 
     def start_over(self) -> None:
@@ -37,6 +39,13 @@ class Sigterm:
         self._wake: SimpleQueue[bool] | None = None  # of the thread; None where there is none
         self._thread: threading.Thread | None = None
         self._has_come = False
+
+    def notice_fork(self) -> None:
+        """
+        Know that this is a forked child, which may have something to drain without a word to us.
+        """
+        self.start_over()
+        self._is_forked = True
 
     def watch(self, *drains: Callable[[], object]) -> None:
         """
@@ -72,6 +81,17 @@ class Sigterm:
             self._thread = background.start(self._run, wake, name="obskit-sigterm")
             self._wake = None if self._thread is None else wake
 
+    def _start_bare(self) -> None:
+        """
+        Start the thread in the handler itself: as a `threading.Thread` it would take locks, and wait.
+        """
+        wake: SimpleQueue[bool] = SimpleQueue()
+        try:
+            _thread.start_new_thread(self._run, (wake,))
+        except RuntimeError:  # none to be had
+            return
+        self._wake = wake
+
     def leave(self) -> None:
         """
         Let the signal do what it does without us. Nothing happens here once it has come.
@@ -91,6 +111,8 @@ class Sigterm:
         Wake the thread. Called in the handler: this takes no lock, and a `SimpleQueue` may be put to on top of itself.
         """
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second signal ends the process at once
+        if self._wake is None and self._is_forked:
+            self._start_bare()
         wake = self._wake
         if wake is None:
             signal.raise_signal(signal.SIGTERM)
@@ -130,4 +152,4 @@ def _handle(number: int, frame: object) -> None:
 
 
 sigterm = Sigterm()
-at_fork(after_in_child=sigterm.start_over)
+at_fork(after_in_child=sigterm.notice_fork)
