@@ -13,7 +13,9 @@ import signal
 import sqlite3
 import sys
 import threading
+import types
 from collections.abc import Callable
+from contextvars import Context
 from typing import Any
 
 PATIENCE_SECONDS = 25  # for one scene, which takes a fraction of a second
@@ -208,6 +210,18 @@ class Stage:
         made = [numbers() for _ in range(60)]
         return [generator for generator in made if next(generator)]
 
+    def coroutines(self) -> list[Any]:
+        @types.coroutine
+        def receive() -> Any:
+            yield
+
+        async def waits(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+
+        app, scope = obskit.instrument(waits), {"type": "http", "method": "GET", "path": "/waits", "headers": []}
+        made = [app({**scope}, receive, None) for _ in range(60)]
+        return [coroutine for coroutine in made if Context().run(coroutine.send, None) is None]
+
     def cursors_of_django(self) -> list[Any]:
         obskit.uninstrument_sqlite3()
         import django
@@ -242,6 +256,24 @@ class Stage:
         client = openai.OpenAI(api_key="-", base_url="http://127.0.0.1/v1", http_client=way)
         asked: Any = {"model": "gpt-4o", "messages": [{"role": "user", "content": "-"}], "stream": True}
         return [client.chat.completions.create(**asked) for _ in range(30)]
+
+    def calls(self) -> list[Any]:
+        import httpx
+        import openai
+
+        obskit.instrument_openai(providers={"127.0.0.1": "openai"})
+
+        class Waits(httpx.AsyncBaseTransport):
+            @types.coroutine
+            def handle_async_request(self, request: Any) -> Any:
+                yield
+
+        asked: Any = {"model": "gpt-4o", "messages": [{"role": "user", "content": "-"}]}
+        way = httpx.AsyncClient(transport=Waits())
+        client = openai.AsyncOpenAI(api_key="-", base_url="http://127.0.0.1/v1", http_client=way)
+        client._platform = "Linux"  # else a thread finds it out
+        made = [client.chat.completions.create(**asked) for _ in range(40)]
+        return [coroutine for coroutine in made if Context().run(coroutine.send, None) is None]
 
     # What an application may do in a finaliser, or in a signal's handler
 
@@ -289,9 +321,11 @@ OURS = {
     "files": (),
     "cursors": (),
     "generators": (),
+    "coroutines": (),
     "cursors_of_django": ("django",),
     "cursors_of_psycopg": ("psycopg",),
     "streams": ("openai", "httpx"),
+    "calls": ("openai", "httpx"),
 }
 ACTS = (
     *("counts", "makes_a_label_set", "observes", "logs", "asks_its_database", "times_a_block", "calls_a_model"),

@@ -19,9 +19,11 @@ OURS = {
     "files": (),
     "cursors": (),
     "generators": (),
+    "coroutines": (),
     "cursors_of_django": ("django",),
     "cursors_of_psycopg": ("psycopg",),
     "streams": ("openai", "httpx"),
+    "calls": ("openai", "httpx"),
 }
 COUNTED = (
     *("counts", "makes_a_label_set", "observes", "logs", "asks_its_database", "times_a_block", "calls_a_model"),

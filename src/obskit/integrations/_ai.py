@@ -298,6 +298,12 @@ class Call(AiOperation):
             self.aborted = how
         self._settle(stream, at)
 
+    def drop(self) -> None:
+        """
+        End a call whose generator was closed: by the application, or by a garbage collection wherever that came.
+        """
+        end_later(self, _dropped, plan.clock())
+
     def raised(self, error: BaseException, sdk: Sdk | None = None) -> None:
         """
         End a call by what it raised: before its reply, after it, or in the middle of a stream.
@@ -308,6 +314,12 @@ class Call(AiOperation):
         self.handle = None
         if self.ended:
             return
+        if isinstance(error, GeneratorExit):  # a garbage collection may have closed the coroutine
+            end_later(self, lambda call, at: call._fail(GeneratorExit(), sdk, at), plan.clock())
+        else:
+            self._fail(error, sdk)
+
+    def _fail(self, error: BaseException, sdk: Sdk | None, at: float | None = None) -> None:
         self.error = name_of(error)
         is_answered = self.earlier is not None or (self.responses > 0 and (self.status_code or 0) < 400)
         response = getattr(error, "response", None)
@@ -317,10 +329,10 @@ class Call(AiOperation):
             self.note_limits(response)
         if stream is not None and stream.chunks:
             self.aborted = "error"
-            self._settle(stream)
+            self._settle(stream, at)
             return
         if self.body is None and self.earlier:
-            self._finish_by_earlier(self.earlier)
+            self._finish_by_earlier(self.earlier, at)
             return
         if self.body is None:
             # An HTTP error is an answer, and not billed; a call that nobody answered may be.
@@ -330,9 +342,9 @@ class Call(AiOperation):
                 self.cost_usd = 0.0
             else:
                 self.cost_reason = "no_reply"
-        self.finish()
+        self.finish(at)
 
-    def _finish_by_earlier(self, earlier: dict[int, Any]) -> None:
+    def _finish_by_earlier(self, earlier: dict[int, Any], at: float | None) -> None:
         """
         End a call whose latest request failed, and those before it were answered, and are billed.
         """
@@ -340,7 +352,7 @@ class Call(AiOperation):
             self._take_usage(earlier.pop(max(earlier)))
         except Exception as error:
             recorder.failed("ai", error)
-        self.end()
+        self.end(at)
 
     def returned(self, reply: Any, sdk: Sdk) -> None:
         """

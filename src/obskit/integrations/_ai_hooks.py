@@ -369,7 +369,7 @@ def _stream(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
         try:
             yield from original(self)
         except GeneratorExit:
-            call.close("dropped")
+            call.drop()
             raise
         except BaseException as error:
             call.raised(error)
@@ -387,7 +387,7 @@ def _async_stream(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
                 yield event
         except GeneratorExit:
             if call is not None:
-                call.close("dropped")
+                call.drop()
             raise
         except BaseException as error:
             if call is not None:

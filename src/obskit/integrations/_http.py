@@ -8,13 +8,14 @@ import ipaddress
 import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextvars import Token
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from obskit import context
 from obskit.errors import RouteTakenError
 from obskit.kept import Kept
 from obskit.logs.writer import ID_OF_REQUEST
-from obskit.operation import UNMATCHED, Event, HttpOperation
+from obskit.operation import UNMATCHED, Event, HttpOperation, Operation
 from obskit.rarely import Rarely
 from obskit.recorder import recorder
 from obskit.redaction.redactor import Redactor
@@ -193,6 +194,20 @@ def is_leaving(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
         return all(map(is_leaving, error.exceptions))
     return not isinstance(error, Exception) and type(error).__name__ in _LEAVING
+
+
+def leave(op: HttpOperation, token: Token[Operation | None]) -> None:
+    """
+    Leave the context of a request whose coroutine was closed: a garbage collection may have led into another.
+    """
+    if context.current.get() is not op:
+        return
+    try:
+        context.current.reset(token)
+    except ValueError:  # of a task that this one has started
+        return
+    if op.span is not None:
+        op.span.leave()
 
 
 # Python's, greenlet's, asyncio's and Trio's, none of which is imported for it.

@@ -9,6 +9,7 @@ import sys
 import zlib
 from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping, Sized
+from contextvars import Token
 from functools import cache
 from importlib import import_module
 from traceback import walk_tb
@@ -17,13 +18,13 @@ from typing import Any, TypeAlias
 
 from obskit.background import in_thread
 from obskit.context import current
-from obskit.endings import drain, waiting
+from obskit.endings import drain, end_later, waiting
 from obskit.integrations import _http
 from obskit.integrations._http import ID_HEADER_LOWER, MARK, several
 from obskit.integrations._server_timing import over_asgi
 from obskit.integrations._start import configure
 from obskit.kept import Kept
-from obskit.operation import METHOD_LABELS, UNMATCHED, HttpOperation
+from obskit.operation import METHOD_LABELS, UNMATCHED, HttpOperation, Operation
 from obskit.rarely import Rarely
 from obskit.recorder import recorder
 from obskit.runtime import Runtime, follow, standing
@@ -282,9 +283,9 @@ class AsgiOperation(_http.ServedOperation):
         elif self._last_byte_at is None:
             self._last_byte_at = recorder.clock()
 
-    def _end(self) -> None:
+    def _end(self, at: float | None = None) -> None:
         self.locate()
-        _plan.end(self, self._last_byte_at)
+        _plan.end(self, at if self._last_byte_at is None else self._last_byte_at)
 
     def _gone(self) -> bool:
         """
@@ -323,15 +324,22 @@ class AsgiOperation(_http.ServedOperation):
                 return True
         return False
 
-    def close(self) -> None:
+    def close(self, at: float | None = None) -> None:
         """
-        End what has not ended: the application has returned, or raised.
+        End what has not ended: the application has returned, or raised, or was dropped at a moment that has passed.
         """
         if not self.status:
             self.status = 499 if self._disconnected else 500
         elif self._last_byte_at is None:
             self.aborted = True
-        self._end()
+        self._end(at)
+
+
+def dropped(op: AsgiOperation, at: float) -> None:
+    """
+    End a request whose coroutine was collected, or closed.
+    """
+    op.close(at)
 
 
 class _Frameworks:
@@ -466,14 +474,30 @@ class ObskitMiddleware(_http.Front[Application]):
             op.span.enter()
         try:
             await self.serve(scope, op.receive, op.send)
-        except BaseException as error:
+        except GeneratorExit as error:
             op.raised(error)
+            end_later(op, dropped, _plan.clock())
+            _http.leave(op, token)
             raise
-        finally:
-            if op.span is not None:
-                op.span.leave()
+        except BaseException as error:
+            try:
+                op.raised(error)
+            finally:
+                self._finish(op, token)
+            raise
+        if op.span is not None:  # _finish(), without the call
+            op.span.leave()
+        if not op.ended:
+            op.close()
+        _leave(token)
+
+    def _finish(self, op: AsgiOperation, token: Token[Operation | None]) -> None:
+        if op.span is not None:
+            op.span.leave()
+        try:
             if not op.ended:
                 op.close()
+        finally:
             _leave(token)
 
     def _is_observed(self, scope: Scope) -> bool:

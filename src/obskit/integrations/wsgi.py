@@ -240,7 +240,17 @@ class WsgiOperation(_http.ServedOperation):
             self.aborted = True
         else:
             self.status = 499 if is_leaving else 500
-        self.end()
+        if is_leaving:  # a garbage collection may have ended the greenlet, or the coroutine
+            end_later(self, ended, _plan.clock())
+        else:
+            self.end()
+
+
+def ended(op: WsgiOperation, at: float) -> None:
+    """
+    End a request at a moment that has passed, as it is.
+    """
+    op.end(at)
 
 
 def left(op: WsgiOperation, at: float) -> None:

@@ -107,7 +107,7 @@ class ObskitMiddleware(_http.Follower):
         op = self._observe(request)
         if op is None:
             return await self.get_response(request)
-        token = current.set(op)
+        token, closed = current.set(op), False
         _plan.begin(op)
         if op.span is not None:
             op.span.enter()
@@ -117,13 +117,20 @@ class ObskitMiddleware(_http.Follower):
                 await sync_to_async(_log, thread_sensitive=False)(response, request)
             op.answered(response)
             return response
+        except GeneratorExit as error:
+            op.raised(error)
+            closed = True
+            raise
         except BaseException as error:
             op.raised(error)
             raise
         finally:
-            if op.span is not None:
-                op.span.leave()
-            current.reset(token)
+            if closed:
+                _http.leave(op, token)
+            else:
+                if op.span is not None:
+                    op.span.leave()
+                current.reset(token)
 
     def _observe(self, request: Any) -> DjangoOperation | None:
         """

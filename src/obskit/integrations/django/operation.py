@@ -15,7 +15,7 @@ from obskit.context import current
 from obskit.endings import end_later
 from obskit.integrations import _http, _server_timing
 from obskit.integrations._http import ID_HEADER
-from obskit.integrations.wsgi import _NO_LENGTH, WsgiOperation, _Reply, left
+from obskit.integrations.wsgi import _NO_LENGTH, WsgiOperation, _Reply, ended, left
 from obskit.operation import UNMATCHED, HttpOperation
 from obskit.recorder import recorder
 
@@ -127,10 +127,12 @@ class DjangoOperation(WsgiOperation):
         if self.ended or not (self._asynchronous and self.status):
             super().raised(error)
             return
-        if not _http.is_leaving(error):
-            self.exception = self.error = type(error).__name__
         self.aborted = True
-        self.end()
+        if _http.is_leaving(error):
+            end_later(self, ended, recorder.clock())
+        else:
+            self.exception = self.error = type(error).__name__
+            self.end()
 
 
 class TimedOperation(DjangoOperation):
@@ -184,7 +186,7 @@ class _AsyncReply:
 
     async def __anext__(self) -> bytes:
         op = self._op
-        token = current.set(op)
+        token, closed = current.set(op), False
         if op.span is not None:
             op.span.enter()
         try:
@@ -195,10 +197,17 @@ class _AsyncReply:
             if not op.ended:
                 op.exhausted()
             raise
+        except GeneratorExit as error:
+            op.raised(error)
+            closed = True
+            raise
         except BaseException as error:
             op.raised(error)
             raise
         finally:
-            if op.span is not None:
-                op.span.leave()
-            current.reset(token)
+            if closed:
+                _http.leave(op, token)
+            else:
+                if op.span is not None:
+                    op.span.leave()
+                current.reset(token)
