@@ -3,6 +3,7 @@ What lies between obskit and the application hides neither the route nor that th
 """
 
 import asyncio
+import contextvars
 import io
 import sys
 import threading
@@ -304,3 +305,34 @@ def test_a_request_to_another_application_is_another(shop, instrumented):
     if shop.stack.name in ("wsgi", "asgi") and not instrumented:
         return  # what is said by `set_route()` is said of whatever is current
     assert (seen, shop.records) == ([200], [*others, mine])
+
+
+@stacks()
+@pytest.mark.parametrize(
+    ("outer", "inner"),
+    [
+        ((("User-Agent", "browser"),), (("User-Agent", "client"),)),
+        ((), (("User-Agent", "client"),)),
+        ((("X-Correlation-ID", "outer"),), (("X-Correlation-ID", "inner"),)),
+    ],
+)
+def test_a_request_in_the_same_words_by_another_client(shop, outer, inner):
+    """
+    What a view asks another application for, under the path and host that it was asked by itself, is observed too.
+    """
+    other, asked = obskit.instrument(shop.stack.build(shop.scene)), []
+
+    def ask():
+        if asked:
+            return
+        asked.append(True)
+        run = contextvars.copy_context().run
+        call = CALL[shop.stack.protocol]
+        asking = threading.Thread(target=run, args=(call, other, Request("/inside", headers=inner)))
+        asking.start()
+        asking.join()
+
+    shop.scene.inside = ask
+    shop.call(Request("/inside", headers=outer))
+
+    assert [record.endpoint for record in shop.records] == ["/inside", "/inside"]

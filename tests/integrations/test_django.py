@@ -10,14 +10,15 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
+from importlib.util import find_spec
 from wsgiref.util import FileWrapper
 
 import asgiref.sync
 import pytest
 from django.conf import settings
-from django.core.handlers.wsgi import WSGIHandler
+from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 from django.core.signals import got_request_exception
-from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.test import AsyncClient, Client, RequestFactory, override_settings
 from django.urls import include, path, re_path, resolve, reverse
 from django.views.decorators.http import require_GET
@@ -1025,3 +1026,54 @@ def test_a_signal_without_a_request_breaks_nothing(site, runtime):
     site.add("sends", sends)
 
     assert b"fine" == call_wsgi(obskit.instrument(WSGIHandler()), Request("/sends")).body
+
+
+def test_a_request_inside_of_a_request(site, runtime, sink):
+    """
+    What a view asks its own handler for, with a copy of what it was asked with, leaves its own request as it is.
+    """
+    handler = WSGIHandler()
+
+    def asks(request):
+        environ = {**request.META, "PATH_INFO": "/boom" if "bad" in request.GET else "/items/7"}
+        inner = handler.get_response(WSGIRequest(environ))
+        return HttpResponse(b"outer " + str(inner.status_code).encode(), status=203)
+
+    site.add("asks", asks)
+    reply = call_wsgi(obskit.instrument(handler), Request("/asks"))
+
+    assert (203, b"outer 200") == (reply.status, reply.body)
+    assert [("/asks", 203, 9)] == [(op.endpoint, op.status, op.bytes_sent) for op in sink.operations]
+
+
+if find_spec("rest_framework"):
+
+    @pytest.mark.parametrize(
+        ("error", "status", "named"),
+        [(Boom(), 500, "Boom"), (Boom(), 409, None), (Http404(), 404, None), ("APIException", 500, None)],
+    )
+    def test_what_rest_framework_catches(served, site, sink, error, status, named):
+        """
+        A catch-all handler of Django REST framework that answers with a 500 names its exception; its own are answers.
+        """
+        from rest_framework import exceptions, renderers, response, views
+
+        class View(views.APIView):
+            authentication_classes = permission_classes = throttle_classes = ()
+            renderer_classes = (renderers.JSONRenderer,)
+
+            def perform_authentication(self, request):
+                pass
+
+            def get_exception_handler(self):
+                return lambda exc, context: response.Response({"sorry": True}, status=status)
+
+            def get(self, request):
+                raise exceptions.APIException() if error == "APIException" else error
+
+        site.add("caught", View.as_view())
+        fresh = Served("middleware" if MIDDLEWARE in settings.MIDDLEWARE else "instrument", served.protocol)
+
+        assert status == fresh.get("/caught").status
+        operation = only(sink)
+        assert ("/caught", status, named) == (operation.endpoint, operation.status, operation.exception)

@@ -521,6 +521,34 @@ def test_handled_exceptions_are_not_counted(runtime, sink):
     ]
 
 
+def test_exceptions_that_another_application_handles(runtime, sink):
+    """
+    What an application that a view asks by itself catches does not name the view's own 503.
+    """
+
+    async def breaks(request):
+        raise KeyError
+
+    async def sorry(request, error):
+        return PlainTextResponse("sorry", 500)
+
+    inner = Starlette(routes=[Route("/inner", breaks)], exception_handlers={KeyError: sorry})
+
+    async def outer(request):
+        scope = {"type": "http", "method": "GET", "path": "/inner", "headers": [], "query_string": b""}
+        sent = []
+
+        async def send(message):
+            sent.append(message.get("status"))
+
+        await inner(scope, request.receive, send)
+        return PlainTextResponse("", 503) if sent[0] == 500 else PlainTextResponse("nothing was caught")
+
+    ask(instrumented(Route("/outer", outer)), "/outer")
+
+    assert [("/outer", 503, None)] == [(op.endpoint, op.status, op.exception) for op in sink.operations]
+
+
 def test_exception_group(runtime, sink):
     """
     A group of exceptions is counted as what it is.
@@ -781,9 +809,39 @@ def test_one_application_mounted_openly_and_in_a_closure(runtime, sink):
         await sub(scope, receive, send)
 
     app = instrumented(Mount("/internal", sub), Mount("/partners/{partner}", closure), Route("/y/{id}", ok))
-    ask(app, "/internal/y/1", "/partners/acme/y/2", "/y/3", "/internal/none")
+    ask(app, "/internal/y/1", "/partners/acme/y/2", "/y/3", "/internal/none", "/partners/acme/none")
 
-    assert endpoints(sink) == ["/internal/y/{id}", "/partners/{partner}/y/{id}", "/y/{id}", UNMATCHED]
+    assert endpoints(sink) == ["/internal/y/{id}", "/partners/{partner}/y/{id}", "/y/{id}", UNMATCHED, UNMATCHED]
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/open/y/1", "/open/{path}"),
+        ("/closed/y/1", "/closed/y/{id}"),
+        ("/closed/none", UNMATCHED),
+        ("/closed/y/1/", UNMATCHED),
+        ("/sub/open/none", "/sub/open/{path}"),
+        ("/sub/closed/none", UNMATCHED),
+        ("/sub/none", UNMATCHED),
+    ],
+)
+def test_what_a_closure_hides(runtime, sink, path, expected):
+    """
+    What a mounted application without routes answers has the mount's template, and what a hidden router refuses none.
+    """
+    inner = Starlette(routes=[Route("/y/{id}", ok)])
+
+    async def closure(scope, receive, send):
+        await inner(scope, receive, send)
+
+    async def answers(scope, receive, send):
+        await PlainTextResponse("ok")(scope, receive, send)
+
+    mounts = [Mount("/open", answers), Mount("/closed", closure)]
+    ask(instrumented(*mounts, Mount("/sub", Starlette(routes=mounts))), path)
+
+    assert endpoints(sink) == [expected]
 
 
 def test_the_routes_of_a_prefix_that_begins_as_obskits(runtime, sink):

@@ -71,12 +71,14 @@ class ServedOperation(HttpOperation):
         Tell whether an environ or a scope is this request's, or was made from it.
 
         A copy still has the mark. What a bridge builds has not: it is known by what it asks for, by which requests
-        that the application makes to itself differ.
+        that the application makes to itself, or to another, differ; by the client's name at the least, or by the id
+        that they were sent with.
         """
         if MARK in carrier:
             return True
         asked = _asked_by(carrier)
-        return asked is not None and asked == (self.raw_method, self.whole_path, self.query, self.header("host"))
+        own = (self.raw_method, self.whole_path, self.query, *map(self.header, _TELLING))
+        return asked is not None and asked == own
 
     def below(self, mounted: str) -> str:
         """
@@ -129,18 +131,28 @@ class ServedOperation(HttpOperation):
             self.exception = self.error = self.handled
 
 
+# Headers that bridges hand on, and that tell requests apart.
+_TELLING = ("host", "user-agent", ID_HEADER_LOWER)
+_TELLING_KEYS = tuple("HTTP_" + name.upper().replace("-", "_") for name in _TELLING)
+
+
 def _asked_by(carrier: Any) -> tuple[Any, ...] | None:
     """
-    Read what an environ or a scope asks for: method, whole path, query and host; None of what is no request.
+    Read what an environ or a scope asks for, and by whom; None of what is no request.
     """
     try:
         if "REQUEST_METHOD" in carrier:
-            host, query = carrier.get("HTTP_HOST"), carrier.get("QUERY_STRING", "")
-            return carrier["REQUEST_METHOD"], path_of(carrier), query, host
+            query = carrier.get("QUERY_STRING", "")
+            return (carrier["REQUEST_METHOD"], path_of(carrier), query, *map(carrier.get, _TELLING_KEYS))
         if carrier["type"] != "http":
             return None
-        host = next((str(value, "latin-1") for name, value in headers_of(carrier) if name == b"host"), None)
-        return carrier["method"], carrier["path"], str(carrier.get("query_string", b""), "latin-1"), host
+        found: dict[str, str] = {}
+        for name, value in headers_of(carrier):
+            text = str(value, "latin-1")
+            key = str(name, "latin-1")
+            found[key] = f"{found[key]},{text}" if key in found else text
+        query = str(carrier.get("query_string", b""), "latin-1")
+        return (carrier["method"], carrier["path"], query, *map(found.get, _TELLING))
     except (KeyError, TypeError, ValueError):
         return None
 

@@ -10,7 +10,10 @@ Know Starlette's and FastAPI's routes, and sit around their middleware stack.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from types import FrameType
 from typing import Any, NamedTuple, TypeAlias
 from weakref import WeakSet
 
@@ -34,10 +37,13 @@ __all__ = ["ObskitMiddleware", "instrument", "route_of"]
 
 _current = current.get
 _INDEX = "_obskit_templates"
+# What led to the innermost router, in the scope that it routes: where that is its endpoint still, nothing has matched.
+_LED_BY = "obskit.led_by"
 _REST = "/{path}"  # as `Mount.path_format` ends: a mount without routes is no `Route` of the same path
 _UNKNOWN: Any = object()
 _MOST_STRANGERS = 100
 _MOST_HOPS = 16
+_MOST_FRAMES = 4
 
 
 class Place(NamedTuple):
@@ -134,7 +140,10 @@ class Templates(Known):
         hides = any(place.opens and not place.known for place in self._places)
         self._mounted = {key: places for key, places in found.items() if hides and any(it.mounts for it in places)}
         self.templates = {
-            key: entry for key, entry in self.entries.items() if isinstance(entry, str) and key not in self._mounted
+            key: entry
+            for key, entry in self.entries.items()
+            # Behind a mount of an application that hides its own may be a router that matches nothing.
+            if isinstance(entry, str) and key not in self._mounted and not found[key][0].opens
         }
         if self.hidden is not None:
             _http.tell_taken((place.path for place in self._places if not place.known), self.hidden)
@@ -145,6 +154,8 @@ class Templates(Known):
         """
         if len(self._router.routes) != self.length:
             self._read()
+        if _LED_BY in scope and scope[_LED_BY] is scope.get("endpoint") and not _is_of_frontend(scope):
+            return None
         if self._mounted and not self._is_below(scope):
             return self._guess(scope)
         entry = self.entries.get(id(scope.get("route")), _UNKNOWN)
@@ -289,13 +300,21 @@ def _entry(places: list[Place]) -> Entry:
     )
 
 
+def _is_of_frontend(scope: Scope) -> bool:
+    """
+    Tell whether one of FastAPI's frontends answers, which are no endpoints.
+    """
+    return "frontend_path" in scope.get("fastapi", {})
+
+
 def _matcher(place: Place) -> Callable[[str], Any]:
     return _regex(place.parts, "/.*" if place.opens else "").fullmatch
 
 
-def _regex(parts: Iterable[str], rest: str = "") -> re.Pattern[str]:
+@lru_cache(maxsize=4096)
+def _regex(parts: tuple[str, ...], rest: str = "") -> re.Pattern[str]:
     """
-    Compile paths as Starlette does, without the groups' names: nested mounts may repeat them.
+    Compile paths of routes as Starlette does, without the groups' names: nested mounts may repeat them.
     """
     whole = "".join(compile_path(part)[0].pattern[1:-1] for part in parts)
     return re.compile(re.sub(r"\(\?P<\w+>", "(?:", whole) + rest)
@@ -348,6 +367,8 @@ def _noting(call: Any) -> Any:
         op: Any = _current()
         if op is not None and (op.__class__ is not AsgiOperation or op.routed is not scope):
             _note_scope(op.root, scope)
+        if "router" in scope and op is not None:
+            scope[_LED_BY] = scope.get("endpoint")
         try:
             await self.middleware_stack(scope, receive, send)
         except Exception as error:
@@ -390,10 +411,29 @@ def _noting_handled(look_up: Any) -> Any:
 
     def look_up_noting(exc_handlers: Any, exc: Exception) -> Any:
         if not isinstance(exc, HTTPException):
-            _http.note_exception(exc)
+            _note_handled(exc, sys._getframe(1))
         return look_up(exc_handlers, exc)
 
     return look_up_noting
+
+
+def _note_handled(error: Exception, frame: FrameType | None) -> None:
+    """
+    Note it with the request that is answered here, unless it is another's: an application may ask one inside of it.
+
+    The scope lies with who looks up, next to ours or behind what stands in between.
+    """
+    root = _http.request_here()
+    for _ in range(_MOST_FRAMES):
+        if frame is None or root is None:
+            break
+        scope = getattr(frame.f_locals.get("conn"), "scope", None)
+        if scope is not None:
+            if not root.is_own(scope):
+                return
+            break
+        frame = frame.f_back
+    _http.note_exception(error)
 
 
 _observed: WeakSet[Starlette] = WeakSet()

@@ -49,7 +49,7 @@ class WsgiOperation(_http.ServedOperation):
 
     environ: Environ
     prefix: str  # where the application is mounted, as it stands in its templates
-    request: Any  # the framework's, while its integration keeps it here; unset, or None, else
+    request: Any  # the framework's, while its integration keeps it here; None, or unset, else
     whole: int | None  # size of a reply that lies in memory and needs no watching; None: it is not known to
     _start_response: StartResponse
     _front: ObskitMiddleware
@@ -591,7 +591,7 @@ class ObskitMiddleware(_http.Front[Application]):
             return self.app(environ, start_response)
         environ[MARK] = True
         op = WsgiOperation()  # and then HttpOperation.__init__(), without the call
-        op.correlation_id = op.span = op.rare = op.whole = None
+        op.correlation_id = op.span = op.rare = op.whole = op.request = None
         op.ended = False
         op.method = METHOD_LABELS[environ["REQUEST_METHOD"]]
         op.path = path

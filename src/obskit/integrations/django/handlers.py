@@ -48,7 +48,7 @@ def _telling(get_response: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
     def telling(request: Any) -> Any:
         op: Any = current.get()
-        if type(op) is not wsgi.WsgiOperation:
+        if type(op) is not wsgi.WsgiOperation or op.request is not None:  # the view asks for another of its own
             response = get_response(request)
             note_route(request)
             return response

@@ -19,7 +19,7 @@ from obskit.integrations._http import MARK
 from obskit.integrations._start import configure
 from obskit.integrations.django.operation import DjangoOperation, TimedOperation
 from obskit.integrations.django.routes import note_route, own_prefixes, tell_taken
-from obskit.integrations.django.watched import watch_exceptions
+from obskit.integrations.django.watched import watch_exceptions, watch_views
 from obskit.operation import HttpOperation
 from obskit.recorder import recorder
 from obskit.runtime import Runtime, follow
@@ -161,6 +161,7 @@ class ObskitMiddleware(_http.Follower):
         if self._own_prefixes is None:
             try:
                 self._own_prefixes = own_prefixes()
+                watch_views()
                 tell_taken(self._own_prefixes)
             except Exception:
                 return False  # Django reports its broken URLconf itself, and this request shows it

@@ -4,6 +4,7 @@ Note what every handler of Django's finds and catches, also of those that were n
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -33,11 +34,22 @@ def watch_exceptions() -> None:
     Note exceptions that a middleware is about to answer: should that be with a 500, they have a name.
     """
     patches.put(BaseHandler, "process_exception_by_middleware", _noting_exception)
+    watch_views()
+
+
+def watch_views() -> None:
+    """
+    Note the exceptions that the views of Django REST framework answer by themselves, once the URLconf has imported it.
+    """
+    views = sys.modules.get("rest_framework.views")
+    if hasattr(views, "APIView"):
+        patches.put(views.APIView, "handle_exception", _noting_caught)  # type: ignore[union-attr]
 
 
 def _noting_route(resolve: Callable[..., Any]) -> Callable[..., Any]:
     def resolve_request(self: Any, request: Any) -> Any:
         match = resolve(self, request)
+        watch_views()
         note_route(request)
         return match
 
@@ -50,6 +62,15 @@ def _noting_exception(process: Callable[..., Any]) -> Callable[..., Any]:
         return process(self, exception, request)
 
     return process_exception_by_middleware
+
+
+def _noting_caught(handle: Callable[..., Any]) -> Callable[..., Any]:
+    def handle_exception(self: Any, exc: Exception) -> Any:
+        if not hasattr(exc, "get_full_details"):  # their own exceptions are answers
+            note_exception(exc, self.request)
+        return handle(self, exc)
+
+    return handle_exception
 
 
 def note_exception(error: BaseException, request: Any) -> None:
