@@ -496,7 +496,11 @@ class Settings:
         "`name` of the endpoint (`plants.show`). Other frameworks' are templates.",
     )
     log_names: Mapping[str, str | None] = _setting(
-        {}, _names, 'New names for log fields: `{"duration_ms": "response_time"}`. None leaves a field out.', env="json"
+        {},
+        _names,
+        'New names for log fields: `{"duration_ms": "response_time"}`. None leaves a field out. A part of the '
+        'exception becomes a field of its own: `{"exception.type": "error_type"}`.',
+        env="json",
     )
     registry: Any = _setting(
         None, _registry, "The `prometheus_client` registry to join. Default: `prometheus_client.REGISTRY`.", env=None

@@ -253,6 +253,30 @@ if PAGE.runs_here:
             assert after["request_id"] == "r-1"
 
 
+def test_the_fields_of_lines(tmp_path):
+    """
+    The page's settings give lines the fields of the rows, in both files, and readable ones on the console.
+    """
+    [block] = [block for block in PAGE.of("python") if block.file == "lines.py"]
+    (tmp_path / block.file).write_text(block.text)
+    done = subprocess.run([sys.executable, block.file], cwd=tmp_path, capture_output=True, text=True, check=True)
+    lines = [
+        json.loads((tmp_path / "logs" / name).read_text().splitlines()[-1]) for name in ("shop.jsonl", "errors.jsonl")
+    ]
+
+    for line in lines:
+        assert {"timestamp", "level", "logger", "message", "module", "function", "line", "thread", "process"} <= set(
+            line
+        )
+        assert ("LookupError", 7, {"message", "traceback"}) == (
+            line["error_type"],
+            line["extra_user"],
+            line["exception"].keys(),
+        )
+    assert "failed" in done.stdout
+    assert not done.stdout.startswith("{")
+
+
 @pytest.mark.parametrize("name", [*SHOP_METRICS, *GATE_METRICS])
 def test_every_metric_has_a_row(name):
     """

@@ -184,6 +184,65 @@ def test_log_names_beat_the_schema(schema):
     assert line.get("Resource", {}) == {}
 
 
+@pytest.mark.parametrize("schema", ["obskit", "ecs", "otel"])
+def test_a_part_of_the_exception_is_a_field(schema):
+    """
+    `exception.type` and its like are renamed on their own, or left out, and a caller's field of that name gives way.
+    """
+    names = {"exception.type": "error_type", "exception.traceback": None}
+    line = own_line(log_schema=schema, log_names=names)
+    fields = line.get("Attributes", line)
+    left = {"obskit": "exception", "ecs": "error.message", "otel": "exception.message"}[schema]
+
+    assert "ValueError" == fields["error_type"]
+    assert fields[left] == ({"message": "no such plant"} if schema == "obskit" else "no such plant")
+    assert "Traceback" not in str(line)
+
+
+def test_an_exception_of_which_nothing_is_left():
+    """
+    Where each part has a name of its own, there is no exception beside them.
+    """
+    names = {"exception.type": "a", "exception.message": "b", "exception.traceback": "c"}
+    line = own_line(log_names=names)
+
+    assert ("ValueError", "no such plant", True, False) == (
+        line["a"],
+        line["b"],
+        line["c"].startswith("Traceback"),
+        "exception" in line,
+    )
+
+
+@pytest.mark.parametrize("sampled", [{}, {"access_log_sample": {"/none": 2}}])
+def test_the_type_on_the_access_line(sampled):
+    """
+    A request's exception is one on the access line too, however the line is made, and ordinary lines have none.
+    """
+    names = {"exception.type": "error_type"}
+    with isolated_runtime(log_names=names, **sampled) as isolated:
+        plan = recorder.plan(HttpOperation)
+        for exception in ("ValueError", None):
+            operation = request()
+            operation.exception = exception
+            plan.begin(operation)
+            plan.end(operation)
+        failed, usual = isolated.lines
+
+    assert ("ValueError", False) == (failed["error_type"], "exception" in failed)
+    assert not {"error_type", "exception"} & usual.keys()
+
+
+def test_a_callers_field_gives_way_to_a_part():
+    """
+    The new name is reserved, as each that `log_names` hands out.
+    """
+    with isolated_runtime(log_names={"exception.type": "order"}) as isolated:
+        log.info("sold", order=17)
+
+    assert 17 == isolated.lines[0]["extra_order"]
+
+
 def test_one_name_cannot_have_two_fields():
     """
     A name that the schema gives is taken.

@@ -80,6 +80,7 @@ _SCHEMAS: dict[str, dict[str, str | None]] = {"obskit": {}, "ecs": _ECS, "otel":
 _TOP = ("timestamp", "level", "message", "trace_id", "span_id")
 _RESOURCE = ("service", "version", "environment")
 _SEVERITY = {"DEBUG": 5, "INFO": 9, "WARNING": 13, "ERROR": 17, "CRITICAL": 21}
+_PART = "exception."  # with the name of a part, in `log_names`
 _TRACEBACK = {"ecs": "stack_trace", "otel": "stacktrace"}
 
 
@@ -112,7 +113,8 @@ def shape_of(settings: Settings) -> Shape | None:
     if not names:
         return None
     if settings.log_schema == "obskit":
-        return lambda line: _renamed(line, names)
+        parts = {name.removeprefix(_PART): new for name, new in names.items() if name.startswith(_PART)}
+        return (lambda line: _renamed(_lifted(line, parts), names)) if parts else lambda line: _renamed(line, names)
     return _ecs(names) if settings.log_schema == "ecs" else _otel(names)
 
 
@@ -120,19 +122,34 @@ def _renamed(line: Line, names: Mapping[str, str | None]) -> Line:
     return {new: value for name, value in line.items() if (new := names.get(name, name)) is not None}
 
 
-def _flat(line: Line, name: str | None, schema: str) -> None:
+def _lifted(line: Line, parts: Mapping[str, str | None]) -> Line:
+    """
+    Take parts of a line's exception out of it, to be fields of their own or none.
+    """
+    exception = line.get("exception")
+    if not isinstance(exception, Mapping):
+        return line
+    rest = {part: value for part, value in exception.items() if part not in parts}
+    named = {new: exception[part] for part, new in parts.items() if new is not None and part in exception}
+    kept = {name: value for name, value in line.items() if name != "exception"}
+    return {**kept, **({"exception": rest} if rest else {}), **named}
+
+
+def _flat(line: Line, names: Mapping[str, str | None], schema: str) -> None:
     """
     Replace a line's exception by one field for each of its parts.
     """
-    parts = line.pop("exception", None)
+    name, parts = names["exception"], line.pop("exception", None)
     if name is not None and isinstance(parts, Mapping):
         for part, value in parts.items():
-            line[f"{name}.{_TRACEBACK[schema] if part == 'traceback' else part}"] = value
+            usual = f"{name}.{_TRACEBACK[schema] if part == 'traceback' else part}"
+            if (new := names.get(_PART + part, usual)) is not None:
+                line[new] = value
 
 
 def _ecs(names: Mapping[str, str | None]) -> Shape:
     def shape(line: Line) -> Line:
-        _flat(line, names["exception"], "ecs")
+        _flat(line, names, "ecs")
         if "duration_ms" in line:
             line["duration_ms"] = round(line["duration_ms"] * 1e6)  # the schema's unit is the nanosecond
         return {**_renamed(line, names), "ecs.version": ECS_VERSION}
@@ -142,7 +159,7 @@ def _ecs(names: Mapping[str, str | None]) -> Shape:
 
 def _otel(names: Mapping[str, str | None]) -> Shape:
     def shape(line: Line) -> Line:
-        _flat(line, names["exception"], "otel")
+        _flat(line, names, "otel")
         severity = _SEVERITY[line["level"]]
         top = {name: line.pop(name) for name in _TOP if name in line}
         resource = {name: line.pop(name) for name in _RESOURCE if name in line}
