@@ -510,6 +510,87 @@ def test_only_the_value_is_cut_out_of_other_texts(text, expected):
     assert expected == redactor.text(text)
 
 
+OWN = (
+    "refused.\n\nCONTEXT:\nOpening hours are 9 to 5.\n\nQUESTION: When do you open?",
+    "refused\nCONTEXT: the hours: 9 to 5\nDETAIL: see 'docs'\nQUERY: when",
+    "refused\nCONTEXT:  the hours\nQUESTION: when",
+    "raised\nCONTEXT:  PL/pgSQL function check_stock(integer) line 3 at RAISE",
+    'raised\nCONTEXT:  while inserting index tuple (0,1) in relation "users"\nHINT:  None.',
+    "deadlock\nCONTEXT:  COPY users, line 3",
+    "3 of 40 not read\nLINE 12: skipped (no price)\nLINE 13: read",
+    "invalid input value for colour: please choose another, then go on\nwith the order (17)",
+    "invalid input syntax for a filter: expected 'name', found (",
+    "DETAIL: 5 plates ('small')",
+)
+
+
+@pytest.mark.parametrize("text", OWN)
+@pytest.mark.parametrize("see", ["text", "traceback"])
+def test_what_only_looks_like_a_drivers_message_stays(see, text):
+    """
+    An exception's own words, and what a driver says without a value, are as they were, in free text too.
+    """
+    assert text == getattr(redactor, see)(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            'can\'t\nCONTEXT:  COPY users, line 3, column age: "ada"\nHINT:  None.',
+            "can't\nCONTEXT:  COPY users, line 3, column age: [redacted:context]\nHINT:  None.",
+        ),
+        (
+            "n\nCONTEXT:  PL/pgSQL function f() line 3 at SQL statement\nSQL statement \"SELECT g('ada')\"",
+            "n\nCONTEXT:  PL/pgSQL function f() line 3 at SQL statement\nSQL statement [redacted:context]",
+        ),
+        (
+            "n\nCONTEXT:  SQL statement \"SELECT g('ada')\"\nPL/pgSQL function f() line 3 at PERFORM",
+            "n\nCONTEXT:  SQL statement [redacted:context]",
+        ),
+        (
+            "n\nCONTEXT:  unnamed portal parameter $1 = 'ada'",
+            "n\nCONTEXT:  unnamed portal parameter $1 = [redacted:context]",
+        ),
+        (
+            "n\nCONTEXT:  unnamed portal with parameters: $1 = 'ada', $2 = 'b'",
+            "n\nCONTEXT:  unnamed portal with parameters: [redacted:context]",
+        ),
+        ('n\nCONTEXT:  JSON data, line 1: {"a": ada', "n\nCONTEXT:  JSON data, line 1: [redacted:context]"),
+        (
+            "n\nCONTEXT:  remote SQL command: INSERT INTO a VALUES ('ada')",
+            "n\nCONTEXT:  remote SQL command: [redacted:context]",
+        ),
+        (
+            'invalid input value for enum mood: "ada", 40 rows follow (of 41)',
+            "invalid input value for enum mood: [redacted:value], 40 rows follow (of 41)",
+        ),
+        (
+            'invalid input syntax for type integer: "ada"\nwhich came (from a form)',
+            "invalid input syntax for type integer: [redacted:value]\nwhich came (from a form)",
+        ),
+        (
+            "not saved: Invalid('invalid input value for enum mood: \"ada\"'), order 7",
+            "not saved: Invalid('invalid input value for enum mood: [redacted:value]'), order 7",
+        ),
+    ],
+)
+@pytest.mark.parametrize("see", ["text", "traceback"])
+def test_of_what_a_driver_says_the_value_is_cut_alone(see, text, expected):
+    """
+    Where the message says what was done, and with which value, the value goes.
+    """
+    assert expected == getattr(redactor, see)(text)
+
+
+@pytest.mark.parametrize("detail", ["Key (email)=(ada) already exists.", "Failing row contains (1, ada)."])
+def test_a_detail_without_its_blanks_is_known_by_its_words(detail):
+    """
+    In an exception a detail is cut though somebody has made one blank of two.
+    """
+    assert "k DETAIL: [redacted:detail]" == redactor.traceback(f"k DETAIL: {detail}")
+
+
 @pytest.mark.parametrize("name", ["CONTEXT", "DETAIL", "QUERY", "LINE 1"])
 @pytest.mark.parametrize("before", ["", "\\n", "Answer.\\n", "Answer. "])
 def test_source_code_that_has_a_drivers_words_stays(name, before):

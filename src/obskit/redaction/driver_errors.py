@@ -37,48 +37,63 @@ def _cut(rule: str, hint: str, start: str, value: str, keep: str = "") -> _Cut:
     return _Cut(hint, re.compile(rf"({start})(?!\[redacted:){value}"), rf"\1[redacted:{rule}]{keep}")
 
 
-def _in_quotes(hint: str, after: str) -> str:
+def _in_quotes(hint: str, after: str, quote: str = "'") -> str:
     """
     A value in quotes, which may have quotes in it: to the one that the driver goes on `after`, else to one that no
     word follows.
     """
     # Another hint ends the search, so that no text is searched twice.
-    return rf"'(?:(?:(?!{hint})(?s:.))*?'(?={after})|[^']*+(?:'\b[^']*+)*+(?:'|\Z))"
+    q = quote
+    return rf"{q}(?:(?:(?!{hint})(?s:.))*?{q}(?={after})|[^{q}]*+(?:{q}\b[^{q}]*+)*+(?:{q}|\Z))"
 
 
 def _in_brackets(hint: str, first: str, last: str, after: str) -> str:
     return rf"\{first}(?:(?:(?!{hint})(?s:.))*?\{last}(?={after})|[^\{last}]*+(?:\{last}|\Z))"
 
 
-# An exception may well be a driver's, or have its words.
-_IN_EXCEPTIONS = (
+# Where the values start in PostgreSQL's contexts that have some; others name functions, lines and relations.
+_STATEMENT = r"(?:SQL statement|PL/pgSQL (?:assignment|expression)) (?=\")"
+_CONTEXT = (
+    r"(?:COPY [^\n:]{1,160}: |JSON data, line \d+: |remote SQL command: |(?:unnamed )?portal [^\n:=]{1,80}(?:: | = )|"
+    rf"{_STATEMENT})"
+)
+# PostgreSQL's two blanks, its own words, and the sign below a line, tell its fields from a prompt or a report.
+_ON_LINES = (
     # psycopg, psycopg2, asyncpg: DETAIL:  Key (email)=(ada@shop.example) already exists.
-    _cut("detail", "DETAIL:", r"\bDETAIL:[ \t]*+", _ANY + _END_OF_FIELD),
+    _cut("detail", "DETAIL:  ", r"\bDETAIL:  ", _ANY + _END_OF_FIELD),
     # CONTEXT:  COPY customers, line 3, column email: "ada@shop.example"
-    _cut("context", "CONTEXT:", r"\bCONTEXT:[ \t]*+", _ANY + _END_OF_FIELD),
+    _cut("context", "CONTEXT:", rf"\bCONTEXT:[ \t]*+{_CONTEXT}", _ANY + _END_OF_FIELD),
+    # One context of several: SQL statement "INSERT INTO customers VALUES ('ada@shop.example')"
+    _cut("context", ' "', rf"(?m:^){_STATEMENT}", _ANY + _END_OF_FIELD),
     # QUERY:  INSERT INTO customers VALUES ('ada@shop.example')
     _cut("statement", "QUERY:  ", r"\bQUERY:  ", _ANY + _END_OF_FIELD),
     # LINE 1: INSERT INTO customers VALUES ('ada@shop.example')
-    _cut("statement", "LINE ", r"(?m:^)LINE \d+: ", r".+"),
-)
-# In other texts the two blanks of PostgreSQL, and the sign below the line, tell these from a prompt or a report.
-_IN_TEXTS = (
-    _cut("detail", "DETAIL:  ", r"\bDETAIL:  ", _ANY + _END_OF_FIELD),
-    _cut("context", "CONTEXT:  ", r"\bCONTEXT:  ", _ANY + _END_OF_FIELD),
-    _cut("statement", "QUERY:  ", r"\bQUERY:  ", _ANY + _END_OF_FIELD),
     _cut("statement", "LINE ", r"(?m:^)LINE \d+: ", r"[^\n]++(?=\n *+\^)"),
+)
+# An exception may well be a driver's, and somebody may have taken its blanks.
+_IN_EXCEPTIONS = (
+    _cut("detail", "DETAIL:", r"\bDETAIL:[ \t]*+(?=Key \(|Failing row contains |Token \")", _ANY + _END_OF_FIELD),
+    *_ON_LINES,
 )
 # The same in one line: UniqueViolation('duplicate key\nDETAIL:  Key (email)=(ada@shop.example) already exists.')
 _WRITTEN = (
     _cut("detail", r"\nDETAIL:  ", r"(?<=\\n)DETAIL:  ", _ANY + _END_WHERE_WRITTEN),
-    _cut("context", r"\nCONTEXT:  ", r"(?<=\\n)CONTEXT:  ", _ANY + _END_WHERE_WRITTEN),
+    _cut("context", r"\nCONTEXT:  ", rf"(?<=\\n)CONTEXT:  {_CONTEXT}", _ANY + _END_WHERE_WRITTEN),
+    _cut("context", ' "', rf"(?<=\\n){_STATEMENT}", _ANY + _END_WHERE_WRITTEN),
     _cut("statement", r"\nQUERY:  ", r"(?<=\\n)QUERY:  ", _ANY + _END_WHERE_WRITTEN),
     _cut("statement", r"\nLINE ", r"(?<=\\n)LINE \d+: ", r"(?:(?!\\n)[^\n])++(?=\\n *+\^)"),
 )
+_END_OF_QUOTED = r"[\'\")\]},]{0,4}(?:\n|\\n|\Z)"
 _END_OF_KEY = r"[^\w\n]{0,16}(?:\n|\Z)|, full error"
 _ANYWHERE = (
     # invalid input syntax for type integer: "ada"
-    _cut("value", "invalid input ", r"\binvalid input (?:syntax|value) for [^:\n]{1,120}: ", _ANY + _END_OF_FIELD),
+    _cut(
+        "value",
+        "invalid input ",
+        r"\binvalid input (?:syntax|value) for [^:\n]{1,120}: ",
+        # Where its quotes are written with a backslash, those inside of it are no less.
+        rf"""(?:{_in_quotes("invalid input ", _END_OF_QUOTED, '"')}|(?=\\"){_ANY}{_END_OF_FIELD})""",
+    ),
     # asyncpg: invalid input for query argument $1: 'ada' (an integer is required)
     _cut("value", "argument $", r"\binvalid input for query argument \$\d+: ", _ANY + r"(?= \([^()\n]*\)\Z|\n|\Z)"),
     # SQLAlchemy: [parameters: {'email': 'ada@shop.example'}]
@@ -114,7 +129,7 @@ def without_quotes(text: str, in_source: bool = False) -> str:
         in_source: It is a frame of a traceback, whose lines are those of a program and no driver's.
     """
     if "\n" in text and not in_source:
-        text = _without(_IN_TEXTS, text)
+        text = _without(_ON_LINES, text)
     if "\\n" in text:
         text = _without(_WRITTEN, text)
     return _without(_ANYWHERE, text)
