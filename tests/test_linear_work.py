@@ -176,8 +176,8 @@ UNITS = (
     *('  File "a", line 1\n', 'File "a", line ', "DETAIL:", "\nDETAIL: ", "\n\nDuring handling of the above", "    a"),
     *("Traceback (most recent call last):\n", "\n\nThe above exception was the direct cause\n\n", "input_value=", " ("),
     *("\\nDETAIL:  ", "\\nLINE 1: ", "\nLINE 1: a\n ", "Duplicate entry '", "key value is ("),
-    *('invalid input value for a: "', '\nSQL statement "', '\\nSQL statement "', "CONTEXT:  COPY a: ", "CONTEXT: portal "),
-    *('invalid input value for a: \\"', "incorrect a value: '", "to use near '", "dup key: {"),
+    *('invalid input value for a: "', '\nSQL statement "', '\\nSQL statement "', "CONTEXT:  COPY a: "),
+    *("CONTEXT: portal ", 'invalid input value for a: \\"', "incorrect a value: '", "to use near '", "dup key: {"),
     *("/*", "*/", "--\n", "$$", "$a$", "?, ", "in (", "(?, ", "values (", "select ", "union ", "with a as (", "::"),
     *("a.", '"a".', "[a", "e'", "1e", "from a, ", "0x", "d", "10.0.0.1,", "[::1]:1,", "a.b.c ", "A", "Aa", "password_"),
 )  # fmt: skip

@@ -20,7 +20,8 @@ import structlog
 
 import obskit
 from obskit.integrations import logging as takeover
-from obskit.logs import JsonFormatter, JsonHandler, dict_config, structlog_processor
+from obskit.logs import JsonFormatter, JsonHandler, dict_config, records, structlog_processor
+from obskit.logs.lines import CALLSITE
 from obskit.testing import isolated_runtime
 from within import in_request
 
@@ -661,6 +662,68 @@ def test_structlogs_own_chain():
     assert ("ERROR", "shop.named", "ValueError") == (second["level"], second["logger"], second["exception"]["type"])
 
 
+STAMPS = [None, "iso", "%Y-%m-%d %H:%M:%S", "%d.%m. %H:%M"]
+
+
+@pytest.mark.parametrize("stamp", STAMPS)
+@pytest.mark.parametrize("utc", [True, False])
+@pytest.mark.parametrize("render", ["text", "data"])
+@pytest.mark.parametrize("special", [{}, {"log_callsite": True}])
+def test_a_chain_that_ends_in_keywords_of_logging(stamp, utc, render, special):
+    """
+    What structlog's processors put beside the message for `render_to_log_kwargs` is on the line once: level, logger and
+    time are the record's, the exception is the line's, and the rest are fields.
+    """
+    rendered = structlog.processors.format_exc_info if render == "text" else structlog.processors.dict_tracebacks
+    log = structlog.wrap_logger(
+        logging.getLogger("shop.chain"),
+        processors=[
+            structlog.stdlib.add_logger_name,
+            structlog.stdlib.add_log_level,
+            structlog.stdlib.add_log_level_number,
+            structlog.processors.TimeStamper(fmt=stamp, utc=utc or stamp is None),
+            rendered,
+            structlog.stdlib.render_to_log_kwargs,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+    with isolated_runtime(**special) as isolated:
+        obskit.instrument_logging()
+        log.info("paid", order=17)
+        try:
+            raise ValueError("no")
+        except ValueError:
+            log.exception("failed", order=18)
+            log.error("failed", order=18, exc_info=True)
+        paid, failed, again = isolated.lines
+    own = {"timestamp", "level", "logger", "message", "service", "order", *(CALLSITE if special else ())}
+
+    assert (own, own | {"exception"}, own | {"exception"}) == (set(paid), set(failed), set(again))
+    assert ("INFO", "shop.chain", 17) == (paid["level"], paid["logger"], paid["order"])
+    assert [("ValueError", "no")] * 2 == [(e["exception"]["type"], e["exception"]["message"]) for e in (failed, again)]
+    assert [True] * 2 == ["in test_a_chain" in line["exception"]["traceback"] for line in (failed, again)]
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        *({"level": "gold"}, {"level": 3}, {"level_number": 20}, {"logger": "paper"}, {"exception": "none"}),
+        *({"timestamp": "2020-01-01T00:00:00Z"}, {"timestamp": 17.0}, {"timestamp": "noon"}, {"exception": [1]}),
+    ],
+)
+def test_fields_that_are_no_chains_stay(field):
+    """
+    A field of the application's own, which says something else than the record, is kept under its other name.
+    """
+    ((name, value),) = field.items()
+    with isolated_runtime() as isolated:
+        obskit.instrument_logging()
+        logging.getLogger("shop.own").info("x", extra=field)
+        line = isolated.lines[0]
+
+    assert value == line[name if name == "level_number" else f"extra_{name}"]
+
+
 def test_the_complaint_about_the_log(capsys):
     """
     Where lines cannot be written, the complaint about it reaches standard error all the same, once.
@@ -707,6 +770,37 @@ def test_a_console_behind_a_queue_is_muted(listening, console, propagate):
 
         assert [("x", "fern")] == [(line["message"], line["plant"]) for line in isolated.lines]
     assert "" == console.getvalue()
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+@pytest.mark.parametrize("lets_pass", [True, False])
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_filter_of_ours_beside_a_console_behind_a_queue(listening, console, is_first, lets_pass, ours):
+    """
+    Whether the filter of a handler of ours lets a record pass or not, it is one line, and the filter is asked once.
+    """
+    logger, listener = listening
+    logger.propagate = False
+    asked, handler = [], JsonHandler()
+
+    def passes(record):
+        asked.append(record.getMessage())
+        return lets_pass
+
+    handler.addFilter(passes)
+    logger.handlers[:] = [handler, *logger.handlers] if is_first else [*logger.handlers, handler]
+    if ours:
+        listener.handlers = (JsonHandler(),)
+    with isolated_runtime() as isolated:
+        obskit.instrument_logging()
+        logger.info("first")
+        asked.clear()
+        logger.info("second")
+        listener.stop()
+        logger.removeHandler(handler)
+
+        assert (["first", "second"], ["second"]) == (messages(isolated), asked)
+    assert ("", 0) == (console.getvalue(), len(records._said))
 
 
 def test_a_logger_that_is_not_in_the_tree_loses_nothing(listening, console):

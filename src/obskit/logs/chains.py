@@ -4,8 +4,10 @@ Read what the chains of structlog's processors leave of an event.
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from obskit.logs.forms import Body
@@ -15,6 +17,7 @@ from obskit.logs.writer import Writer
 # What structlog's own processors add that a line has anyway, or that means nothing outside of the chain.
 _NOISE = frozenset(["timestamp", "level", "level_number", "logger", "_record", "_from_structlog"])
 _EVENTS = ("event", "message", "msg")
+_SAME_SECONDS = 2.0  # a record is made a moment later, and some stamps have whole seconds
 _START = "Traceback (most recent call last):\n"
 _CAUSE = "The above exception was the direct cause of the following exception:"
 _CONTEXT = "During handling of the above exception, another exception occurred:"
@@ -47,6 +50,47 @@ def add_event(body: Body, event: dict[str, Any], writer: Writer) -> None:
     writer.add(body, {name: value for name, value in event.items() if name not in _NOISE})
     if rendered is not None and "exception" not in body:
         add_rendered(body, rendered, writer)
+
+
+# What processors put beside the message that a record has itself, and what becomes of its exception.
+OF_CHAINS = frozenset(["timestamp", "level", "level_number", "logger", "exception"])
+
+
+def says_again(name: str, value: Any, record: logging.LogRecord) -> bool:
+    """
+    Tell whether a field beside a record's message says what the record says: its level, its logger, its time.
+    """
+    if name == "logger":
+        return bool(value == record.name)
+    if name == "level":
+        return isinstance(value, str) and value.upper() == record.levelname
+    beside = record.__dict__.get("level")
+    if isinstance(beside, str) and beside.islower() and says_again("level", beside, record):
+        return name == "timestamp" or value == record.levelno  # a chain has been at it
+    return name == "timestamp" and _is_now(value, record.created)
+
+
+def _is_now(value: Any, now: float) -> bool:
+    """
+    Tell whether a time, as structlog's `TimeStamper` writes it, is that of a record.
+    """
+    try:
+        if isinstance(value, str):
+            moment = datetime.fromisoformat(value)
+            written = [moment] if moment.tzinfo else [moment.astimezone(), moment.replace(tzinfo=UTC)]
+            return any(abs(each.timestamp() - now) < _SAME_SECONDS for each in written)
+        return isinstance(value, float) and abs(value - now) < _SAME_SECONDS
+    except (ValueError, OverflowError, OSError):
+        return False
+
+
+def is_rendered(value: Any) -> bool:
+    """
+    Tell whether something is the text that structlog makes of an exception, or its data.
+    """
+    if isinstance(value, str):
+        return value.startswith(_START) or f"\n{_START}" in value
+    return isinstance(value, list) and bool(value) and all(isinstance(e, Mapping) and "exc_type" in e for e in value)
 
 
 def add_rendered(body: Body, rendered: Any, writer: Writer) -> None:

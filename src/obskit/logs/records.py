@@ -5,14 +5,15 @@ Write the standard library's records as obskit's lines: a formatter and a handle
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from obskit.context import current
 from obskit.logs import origin
 from obskit.logs.access import READERS, SPEAKERS, fields_of, plain, read
-from obskit.logs.chains import add_event, add_rendered, message_of
+from obskit.logs.chains import OF_CHAINS, add_event, add_rendered, is_rendered, message_of, says_again
 from obskit.logs.forms import Body, Make
 from obskit.logs.lines import SIMPLE, Room, as_text, opened
 from obskit.logs.origin import ORIGIN, is_older
@@ -142,7 +143,7 @@ def _building(
             extra = islice(fields.items(), _COUNT, None) if type(record) is _Record else _extra_of(record)
             for name, value in extra:
                 if name not in known:
-                    _add_extra(body, name, value, writer, room := room or Room(), fields)
+                    _add_extra(body, name, value, writer, room := room or Room(), record)
                 elif (kind := type(value)) is str:
                     body[name] = value if len(value) < SHORTEST else text(value)
                 elif kind in SIMPLE and (kind is not int or value < CARD_FROM):
@@ -163,7 +164,7 @@ def _handling(writer: Writer) -> Callable[[JsonHandler, logging.LogRecord], bool
 
     def handle(handler: JsonHandler, record: logging.LogRecord) -> bool:
         if handler.filters:
-            passed = handler.filter(record)
+            passed = _passed(handler, record) if _asked else handler.filter(record)
             if not passed:
                 return False
             record = passed if isinstance(passed, logging.LogRecord) else record  # from 3.12 on it may be another
@@ -246,7 +247,11 @@ def body_of(record: logging.LogRecord, writer: Writer) -> Body:
         add_event(body, event, writer)
     if len(record.__dict__) > _COUNT:
         left = _LEFT_BEHIND if event is None else _LEFT_BEHIND | _OF_STRUCTLOG
-        writer.add(body, {name: value for name, value in _extra_of(record) if name not in left})
+        extra = {name: value for name, value in _extra_of(record) if name not in left}
+        for name in OF_CHAINS & extra.keys():
+            if _is_of_chain(body, name, extra[name], writer, record):
+                del extra[name]
+        writer.add(body, extra)
     _add_trace(body, record, writer)
     if kept is not None:
         _add_kept_trace(body, kept)
@@ -289,10 +294,25 @@ def _extra_of(record: logging.LogRecord) -> Iterable[tuple[Any, Any]]:
     return [pair for pair in record.__dict__.items() if pair[0] not in _OF_RECORDS]
 
 
-def _add_extra(body: Body, name: Any, value: Any, writer: Writer, room: Room, fields: Mapping[str, Any]) -> None:
-    if name not in _LEFT_BEHIND:
-        # A record's own `name` is that of its logger.
-        writer.add_one(body, name, value, room, {"key": fields.get("key")} if name == "value" else {})
+def _add_extra(body: Body, name: Any, value: Any, writer: Writer, room: Room, record: logging.LogRecord) -> None:
+    if name in _LEFT_BEHIND or (name in OF_CHAINS and _is_of_chain(body, name, value, writer, record)):
+        return
+    # A record's own `name` is that of its logger.
+    writer.add_one(body, name, value, room, {"key": record.__dict__.get("key")} if name == "value" else {})
+
+
+def _is_of_chain(body: Body, name: str, value: Any, writer: Writer, record: logging.LogRecord) -> bool:
+    """
+    Tell whether a field is what structlog's processors have put beside the message for `render_to_log_kwargs`: the line
+    has it from its record, or, as an exception, from here.
+    """
+    if name != "exception":
+        return says_again(name, value, record)
+    if not is_rendered(value):
+        return False
+    if not record.exc_info:
+        add_rendered(body, value, writer)
+    return True
 
 
 def _add_trace(body: Body, record: logging.LogRecord, writer: Writer) -> None:
@@ -365,9 +385,29 @@ def _is_written(record: logging.LogRecord, keeper: logging.Handler) -> bool:
     logger = named if isinstance(named, logging.Logger) else logging.root
     handlers = [handler for here in way_of(logger) for handler in here.handlers]
     return keeper in handlers and any(
-        isinstance(handler, JsonHandler) and not handler.filters and handler.level <= record.levelno
+        isinstance(handler, JsonHandler)
+        and handler.level <= record.levelno
+        and (not handler.filters or bool(_passed(handler, record)))
         for handler in handlers
     )
+
+
+# What the filters of handlers of ours have said of a record that another handler keeps: they may count, so none is
+# asked twice. The record itself is not kept with it.
+_said: WeakKeyDictionary[logging.LogRecord, dict[JsonHandler, Any]] = WeakKeyDictionary()
+_asked: list[bool] = []  # whether there are such handlers at all
+
+
+def _passed(handler: JsonHandler, record: logging.LogRecord) -> Any:
+    """
+    Ask a handler's filters once for each record: what is false, or true, or the record in its place.
+    """
+    _asked[:] = [True]
+    said = _said.setdefault(record, {})
+    if handler not in said:
+        passed: Any = handler.filter(record)
+        said[handler] = True if passed is record else passed
+    return said[handler]
 
 
 origin.is_written = _is_written
