@@ -334,6 +334,29 @@ def test_a_websocket_is_no_request(app):
     assert ([], 0.0, None) == talk(app, UPGRADE)
 
 
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("app", [takes_over, switches, answers])
+def test_a_websocket_is_not_in_progress(app, shared, tmp_path):
+    """
+    While it is open a WebSocket is no request in progress, of one process or of several, and other requests are.
+    """
+    seen, folder = [], {"metrics_dir": str(tmp_path / "figures")} if shared else {}
+
+    def counting(environ, start_response):
+        seen.append(runtime.value("http_requests_in_progress", method="GET") or 0.0)
+        return app(environ, start_response)
+
+    with isolated_runtime(strict=False, **folder) as runtime:
+        served = obskit.instrument(counting)
+        for request in (UPGRADE, ROOT, UPGRADE, UPGRADE):
+            body = served(environ_of(request), lambda status, headers, exc_info=None: None)
+            list(body)
+            body.close()
+        seen.append(runtime.value("http_requests_in_progress", method="GET"))
+
+    assert [0.0, 1.0, 0.0, 0.0, 0.0] == seen
+
+
 @pytest.mark.parametrize(
     ("app", "request_", "lines"),
     [

@@ -64,6 +64,7 @@ class ServedOperation(HttpOperation):
     __slots__ = ()
 
     inner = Rarely[Any](None)  # the scope that a router inside was given, where that is not the request's own
+    asks_for_websocket = Rarely(False)  # over WSGI: it may last for hours, so it is not in progress meanwhile
     handled = Rarely[str | None](None)  # class of an exception inside that may become the reply
 
     def is_own(self, carrier: Any) -> bool:

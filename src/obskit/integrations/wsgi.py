@@ -189,7 +189,7 @@ class WsgiOperation(_http.ServedOperation):
         """
         Tell whether the application has taken the connection for a WebSocket: it was asked to, and started no reply.
         """
-        return self.status == 101 or (not self.status and (self.header("upgrade") or "").lower() == "websocket")
+        return self.status == 101 or (not self.status and self.asks_for_websocket)
 
     @property
     def declared_size(self) -> int:
@@ -251,6 +251,13 @@ def ended(op: WsgiOperation, at: float) -> None:
     End a request at a moment that has passed, as it is.
     """
     op.end(at)
+
+
+def asks_for_websocket(environ: Environ) -> bool:
+    """
+    Tell whether a request asks for the connection to become a WebSocket; what becomes of it is another matter.
+    """
+    return str(environ.get("HTTP_UPGRADE", "")).lower() == "websocket"
 
 
 def left(op: WsgiOperation, at: float) -> None:
@@ -605,6 +612,8 @@ class ObskitMiddleware(_http.Front[Application]):
         op._declared = _NO_LENGTH
         if "wsgi.file_wrapper" in environ and environ["wsgi.file_wrapper"].__class__ is not type:
             _watch_files(environ)
+        if "HTTP_UPGRADE" in environ:
+            op.asks_for_websocket = asks_for_websocket(environ)
         if self.heads:
             if not op.path.isascii():
                 op.path = _http.text_of(op.path)

@@ -42,6 +42,7 @@ _FEW_CALLS_HAVE = frozenset(
 )
 _TOKEN_KINDS = ("input", "cache_read", "cache_write", "output")
 _HEALTH = {"pass": 1.0, "warn": 0.5, "fail": 0.0}
+_SOCKET = "asks_for_websocket"  # a request that may become one and last for hours: not in progress meanwhile
 _STATUS = {status: str(status) for status in range(100, 600)}
 
 _sinks: weakref.WeakSet[MetricsSink] = weakref.WeakSet()
@@ -196,6 +197,8 @@ class MetricsSink:
 
         def begin(op: HttpOperation) -> None:
             try:
+                if op.rare is not None and _SOCKET in op.rare:
+                    return
                 lock, values = begun[op.method]
                 with lock:
                     values[0] += 1.0
@@ -219,7 +222,7 @@ class MetricsSink:
             try:
                 if live and op in live:  # it began before that was settled
                     discard(op)
-                else:
+                elif op.rare is None or _SOCKET not in op.rare:
                     lock, values = begun[op.method]
                     with lock:
                         values[0] -= 1.0
@@ -273,10 +276,10 @@ class MetricsSink:
             """
             waiting.settle()
             if not self._workers.are_shared:
-                tally = Tally(
-                    op.method for op in live.copy()
-                )  # a set's copy is one step, between which no thread comes
-                for method in tally.keys() | {key[0] for key, _ in requests.items()}:
+                begun = live.copy()  # one step, between which no thread comes
+                tally = Tally(op.method for op in begun if op.rare is None or _SOCKET not in op.rare)
+                seen = *requests.items(), *in_progress.items()  # the latter of sockets alone, perhaps
+                for method in tally.keys() | {key[0] for key, _ in seen}:
                     in_progress.cell((method,)).set(tally[method])
 
         self._store.refresh.append(refresh)

@@ -15,7 +15,7 @@ from obskit.context import current
 from obskit.endings import end_later
 from obskit.integrations import _http, _server_timing
 from obskit.integrations._http import ID_HEADER
-from obskit.integrations.wsgi import _NO_LENGTH, WsgiOperation, _Reply, ended, left
+from obskit.integrations.wsgi import _NO_LENGTH, WsgiOperation, _Reply, asks_for_websocket, ended, left
 from obskit.operation import UNMATCHED, HttpOperation
 from obskit.recorder import recorder
 
@@ -37,6 +37,7 @@ class DjangoOperation(WsgiOperation):
         self.agent = environ.get("HTTP_USER_AGENT")
         self._declared = _NO_LENGTH
         self._scope: Any = getattr(request, "scope", None)
+        self.asks_for_websocket = asks_for_websocket(environ)
         self.prefix = "" if self._scope is not None else _http.shown(environ.get("SCRIPT_NAME", ""))
         self._asynchronous = asynchronous
         self._gathered = False
