@@ -7,7 +7,7 @@ import pytest
 from .drivers import Request
 from .scene import CHUNKS, Boom, Halfway
 from .shop import Record
-from .stacks import STACKS, stacks
+from .stacks import stacks
 
 
 @stacks()
@@ -70,13 +70,10 @@ def raises(error):
 
 
 # Django under ASGI runs its views in tasks of their own, out of which Python lets `SystemExit` end the event loop.
-ENDS = [
-    *((stack, Timeout()) for stack in STACKS),
-    *((stack, end) for stack in STACKS if stack.name != "django_async" for end in (SystemExit(1), KeyboardInterrupt())),
-]
-
-
-@pytest.mark.parametrize(("stack", "error"), ENDS, ids=lambda it: getattr(it, "name", type(it).__name__))
+@stacks()
+@pytest.mark.parametrize(
+    "error", [Timeout(), SystemExit(1), KeyboardInterrupt()], ids=lambda error: type(error).__name__
+)
 def test_what_ends_more_than_the_request(shop, error):
     """
     A worker's timeout, or the process's end, is a failure of the request: 500, with its class and the template.

@@ -28,6 +28,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.testclient import TestClient
 
 import obskit
+from contract.drivers import Request, call_asgi
 from contract.servers import get_and_leave, serving
 from obskit.context import current
 from obskit.errors import RouteTakenError
@@ -519,6 +520,29 @@ def test_handled_exceptions_are_not_counted(runtime, sink):
     assert [(op.status, op.exception) for op in sink.operations] == [
         *((500, "KeyError"), (409, None), (503, None), (500, "ValueError")),
     ]
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+def test_what_ends_the_event_loop_behind_a_middleware(runtime, sink, error):
+    """
+    A middleware may run what is inside in a task, as for a time limit, and ours is cancelled: yet it has failed.
+    """
+
+    async def ends(request):
+        raise error
+
+    class InTask:
+        def __init__(self, app):
+            self.app = app
+
+        async def __call__(self, scope, receive, send):
+            await asyncio.create_task(self.app(scope, receive, send))
+
+    app = instrumented(Route("/ends", ends), middleware=[Middleware(InTask)])
+    with pytest.raises(error):
+        raise call_asgi(app, Request("/ends")).error
+
+    assert [("/ends", 500, error.__name__)] == [(op.endpoint, op.status, op.exception) for op in sink.operations]
 
 
 def test_exceptions_that_another_application_handles(runtime, sink):

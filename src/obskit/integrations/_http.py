@@ -65,6 +65,7 @@ class ServedOperation(HttpOperation):
 
     inner = Rarely[Any](None)  # the scope that a router inside was given, where that is not the request's own
     asks_for_websocket = Rarely(False)  # over WSGI: it may last for hours, so it is not in progress meanwhile
+    ended_by = Rarely[str | None](None)  # class of what ends the process, and so its event loop, which cancels the rest
     handled = Rarely[str | None](None)  # class of an exception inside that may become the reply
 
     def is_own(self, carrier: Any) -> bool:
@@ -193,11 +194,15 @@ def request_here() -> ServedOperation | None:
 
 def note_exception(error: BaseException) -> None:
     """
-    Note an exception of the application's that something inside is about to answer.
+    Note an exception of the application's that something inside is about to answer, or to let the event loop end by.
     """
     root = request_here()
-    if root is not None:
+    if root is None or is_leaving(error):
+        return
+    if isinstance(error, Exception):
         root.handled = type(error).__name__
+    else:
+        root.ended_by = type(error).__name__
 
 
 def is_leaving(error: BaseException) -> bool:

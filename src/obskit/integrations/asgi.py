@@ -305,7 +305,10 @@ class AsgiOperation(_http.ServedOperation):
         refused = isinstance(error, Exception) and self._refused(error)
         if refused and not self.bytes_sent and not self.streamed:
             self.status = 0  # it never went out
-        if refused or _http.is_leaving(error):
+        is_leaving = _http.is_leaving(error)
+        if is_leaving and self.ended_by is not None:  # in a task of its own
+            self.exception = self.error = self.ended_by
+        elif refused or is_leaving:
             self._disconnected = True
         else:
             self.exception = self.error = type(error).__name__

@@ -371,7 +371,7 @@ def _noting(call: Any) -> Any:
             scope[_LED_BY] = scope.get("endpoint")
         try:
             await self.middleware_stack(scope, receive, send)
-        except Exception as error:
+        except BaseException as error:
             _note_error(scope, error)
             raise
 
@@ -393,7 +393,7 @@ def _note_scope(root: Any, scope: Scope) -> None:
         recorder.failed("route", error)
 
 
-def _note_error(scope: Scope, error: Exception) -> None:
+def _note_error(scope: Scope, error: BaseException) -> None:
     """
     Note an exception that leaves a router: a middleware around it may answer it.
     """

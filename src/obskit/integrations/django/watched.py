@@ -34,6 +34,7 @@ def watch_exceptions() -> None:
     Note exceptions that a middleware is about to answer: should that be with a 500, they have a name.
     """
     patches.put(BaseHandler, "process_exception_by_middleware", _noting_exception)
+    patches.put(BaseHandler, "get_response_async", _noting_end)
     watch_views()
 
 
@@ -62,6 +63,22 @@ def _noting_exception(process: Callable[..., Any]) -> Callable[..., Any]:
         return process(self, exception, request)
 
     return process_exception_by_middleware
+
+
+def _noting_end(get_response: Callable[..., Any]) -> Callable[..., Any]:
+    """
+    Note what ends the event loop: Django has a task of its own for each request, and ours is only cancelled then.
+    """
+
+    async def get_response_async(self: Any, request: Any) -> Any:
+        try:
+            return await get_response(self, request)
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                note_exception(error, request)
+            raise
+
+    return get_response_async
 
 
 def _noting_caught(handle: Callable[..., Any]) -> Callable[..., Any]:
