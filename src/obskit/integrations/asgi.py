@@ -55,12 +55,12 @@ class Known:
 
     Attributes:
         table: The route table they were read from.
-        length: How long it was then.
+        length: How long it was then; where nothing is known, no table is as long.
         templates: By the `id()` of what routing leaves in `scope["route"]`.
     """
 
     table: Sized = ()
-    length = 0
+    length = -1
 
     def __init__(self) -> None:
         self.templates: dict[int, str] = {}
@@ -81,7 +81,7 @@ class AsgiOperation(_http.ServedOperation):
     scope: Scope
     routed: Scope  # what the innermost router was given: this scope, or a copy of it
     _started: Message  # what the reply began with
-    _base: str  # the prefix of all paths, as the server has it
+    _base: str | None  # the prefix of all paths, as the server has it
     _receive: Receive
     _send: Send
     _front: ObskitMiddleware
@@ -128,7 +128,7 @@ class AsgiOperation(_http.ServedOperation):
         """
         Give the part of a template that stands for where an application is mounted inside of us.
         """
-        grown = mounted.removeprefix(self._base)
+        grown = mounted.removeprefix(self._base or "")
         return _http.shown(grown) if grown and self.path.startswith((mounted, grown)) else ""
 
     def header(self, name: str) -> str | None:
@@ -181,15 +181,16 @@ class AsgiOperation(_http.ServedOperation):
                 size = len(message["body"])
             except KeyError:
                 size = 0
-            more = "more_body" in message and message["more_body"]
-            if self._late is not False or size > _AT_ONCE or more:
+            if (
+                self._late is not False or size > _AT_ONCE or ("more_body" in message and message["more_body"])  # noqa: RUF019
+            ):
                 return self._send_piece(message)
             self.bytes_sent = size
             if self.endpoint is UNMATCHED:
-                known, routed = self._known, self.routed
+                known = self._known
                 try:
-                    if "route" in routed and len(known.table) == known.length:
-                        self.endpoint = known.templates[id(routed["route"])]
+                    if len(known.table) == known.length:
+                        self.endpoint = known.templates[id(self.routed["route"])]
                     else:
                         self.locate()
                 except KeyError:
@@ -210,9 +211,7 @@ class AsgiOperation(_http.ServedOperation):
                 self._disconnected = self._late = True  # uvicorn swallows what is sent
             if self._late is None:
                 self.status = status = message["status"]
-                self._late = late = status >= 500  # the exception behind it comes after its reply
-                if late:
-                    self.settle()
+                self._late = status >= 500  # the exception behind it comes after its reply
             if self.correlation_id is not None:
                 headers = [*message.get("headers", ())]
                 for name, _ in headers:
@@ -335,6 +334,7 @@ class AsgiOperation(_http.ServedOperation):
             self.status = 499 if self._disconnected else 500
         elif self._last_byte_at is None:
             self.aborted = True
+        self.settle()
         self._end(at)
 
 
@@ -427,7 +427,7 @@ class ObskitMiddleware(_http.Front[Application]):
         path = local = scope["path"]
         known = self.known
         try:
-            base = scope["root_path"] or ""
+            base = scope["root_path"]
         except KeyError:
             base = ""
         if base:

@@ -365,10 +365,15 @@ def watch() -> None:
 def _noting(call: Any) -> Any:
     async def __call__(self: Router, scope: Scope, receive: Any, send: Any) -> None:
         op: Any = _current()
-        if op is not None and (op.__class__ is not AsgiOperation or op.routed is not scope):
-            _note_scope(op.root, scope)
-        if "router" in scope and op is not None:
-            scope[_LED_BY] = scope.get("endpoint")
+        if op is not None:
+            try:
+                is_noted = op.routed is scope
+            except AttributeError:  # no request of ASGI's
+                is_noted = False
+            if not is_noted:
+                _note_scope(op.root, scope)
+            if "router" in scope:
+                scope[_LED_BY] = scope.get("endpoint")
         try:
             await self.middleware_stack(scope, receive, send)
         except BaseException as error:
