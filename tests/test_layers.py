@@ -15,20 +15,8 @@ PACKAGE = Path(__file__).parents[1] / "src" / "obskit"
 
 # Level 0 from the ground up: each imports those that stand before it.
 GROUND = (
-    *(
-        "_version",
-        "alike",
-        "errors",
-        "forks",
-        "methods",
-        "rarely",
-        "totals",
-        "kept",
-        "counts",
-        "permissions",
-        "redaction",
-    ),
-    *("catalogue", "settings", "operation", "context", "endings"),
+    *("_version", "alike", "errors", "forks", "interpreters", "methods", "rarely", "totals", "kept", "counts"),
+    *("permissions", "redaction", "catalogue", "settings", "operation", "context", "endings"),
 )
 # A part is a name directly under src/obskit: a module or a folder.
 # It imports itself, whatever lies on a lower level, and what ALSO adds. Level 5 imports anything.

@@ -11,16 +11,23 @@ from importlib import import_module
 from threading import Lock, Thread
 from typing import Any, Generic, TypeVar
 
+from obskit.interpreters import IS_MAIN
+
 T = TypeVar("T")
 
 
-def start(work: Callable[..., object], *args: Any, name: str) -> Thread | None:
+def start(work: Callable[..., object], *args: Any, name: str, ends: bool = False) -> Thread | None:
     """
     Start a daemon thread; None where none can be had: a limit of processes, no memory, an interpreter that ends.
 
     Whoever asks keeps what it gets, and asks again the next time that there is something to do.
+
+    Args:
+        ends: Whether the work is over by itself. In a sub-interpreter only such a thread starts, and is waited for.
     """
-    thread = Thread(target=work, args=args, name=name, daemon=True)
+    if not IS_MAIN and not ends:
+        return None
+    thread = Thread(target=work, args=args, name=name, daemon=IS_MAIN)
     try:
         thread.start()
     except (RuntimeError, MemoryError):

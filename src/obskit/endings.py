@@ -18,6 +18,7 @@ from typing import Any
 
 from obskit.context import current
 from obskit.forks import at_fork
+from obskit.interpreters import IS_MAIN
 from obskit.operation import Operation
 
 Ending = Callable[[Any, float], object]
@@ -58,7 +59,7 @@ def end_later(op: Operation, ending: Ending, at: float) -> None:
     if op.ended or op.started < _state.forked_at:
         return
     waiting.append((op, ending, at))
-    if not _state.has_thread:
+    if IS_MAIN and not _state.has_thread:
         _state.has_thread = True
         try:
             # Not a `threading.Thread`, whose start takes locks and waits.

@@ -19,6 +19,7 @@ from obskit.endings import drain
 from obskit.errors import AlreadyConfiguredError
 from obskit.forks import at_exit
 from obskit.health.registry import registry as health
+from obskit.interpreters import IS_MAIN, NO_THREADS
 from obskit.logs import writer as logs
 from obskit.operation import Event, HttpOperation, Operation
 from obskit.recorder import Sink, Step, recorder
@@ -324,6 +325,8 @@ def stand(given: Mapping[str, Any], extra_sinks: Sequence[Sink] = ()) -> Runtime
     logs.stand(_runtime.writer)
     for follower in list(_followers):
         follower.follow(_runtime)
+    if _runtime.settings.enabled and not IS_MAIN:
+        recorder.emit(Event("runtime.no_threads", "WARNING", NO_THREADS))
     return _runtime
 
 

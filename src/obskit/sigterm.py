@@ -124,7 +124,7 @@ class Sigterm:
         if not wake.get():
             return
         deadline = time.monotonic() + DEADLINE_SECONDS
-        started = [background.start(_guarded, drain, name="obskit-drain") for drain in self._drains]
+        started = [background.start(_guarded, drain, name="obskit-drain", ends=True) for drain in self._drains]
         for drain, thread in zip(self._drains, started, strict=True):
             if thread is None:
                 _guarded(drain)

@@ -24,6 +24,7 @@ from obskit.health.declared import Declared
 from obskit.health.operation import CheckOperation
 from obskit.health.outcome import Outcome, Status, judged, with_time
 from obskit.health.secrets import redacted, without_secrets
+from obskit.interpreters import IS_MAIN
 from obskit.operation import Event
 from obskit.recorder import recorder
 
@@ -262,7 +263,7 @@ class Check:
         _plan.begin(run.operation)
         if self._is_async and self._is_left_to(loop, run):
             return
-        if background.start(self._work, run, loop, name=f"obskit-health-{self.declared.name}") is None:
+        if background.start(self._work, run, loop, name=f"obskit-health-{self.declared.name}", ends=True) is None:
             self._settle(Outcome("fail", _NO_THREAD), run)
 
     def _is_left_to(self, loop: asyncio.AbstractEventLoop | None, run: Run) -> bool:
@@ -341,9 +342,10 @@ class Check:
         Look once from outside, since a step that never ends is not seen to be long from inside.
         """
         watch = Timer(BLOCKS_AFTER * 2, lambda: self._accuse(steps) if steps.current() > BLOCKS_AFTER else None)
-        watch.name, watch.daemon = f"obskit-watch-{self.declared.name}", True
         with suppress(RuntimeError, MemoryError):  # where no thread can be started, this run goes unwatched
-            watch.start()
+            if IS_MAIN:
+                watch.name, watch.daemon = f"obskit-watch-{self.declared.name}", True
+                watch.start()
         return watch
 
     def _accuse(self, steps: _Steps) -> None:

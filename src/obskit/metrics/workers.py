@@ -144,7 +144,7 @@ class Workers:
         Tell what is wrong, in a thread, since whoever updates a metric may hold a lock that a sink wants too.
         """
         unsaid = self._unsaid
-        if unsaid is not None and background.start(recorder.emit, unsaid, name="obskit-warning") is not None:
+        if unsaid is not None and background.start(recorder.emit, unsaid, name="obskit-warning", ends=True) is not None:
             self._unsaid = None
 
     @property

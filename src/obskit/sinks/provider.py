@@ -193,7 +193,7 @@ def _within(seconds: float, call: Callable[[], object]) -> bool:
         except Exception as error:
             raised.append(error)
 
-    waiting = background.start(attempt, name="obskit-spans")
+    waiting = background.start(attempt, name="obskit-spans", ends=True)
     if waiting is None:  # from Python 3.12 on, no thread starts once the interpreter is on its way out
         call()
         return True
