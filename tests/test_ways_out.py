@@ -3,8 +3,11 @@ Whatever leaves the process shows no secret: one list of all ways out, and secre
 """
 
 import ast
+import asyncio
 import io
 import json
+from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -83,18 +86,88 @@ class Lines(io.StringIO):
     """
 
 
-def _seen(planted: str, **settings: object) -> dict[str, str]:
+def _use(planted: str) -> None:
     """
-    Plant a secret in every field that a client, a driver or the application controls; give what is seen of it by ways.
+    Say a secret wherever an application can say something.
     """
-    exporter, lines = InMemorySpanExporter(), Lines()
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
     log = obskit.get_logger("shop.ways")
+    obskit.set_route(f"/a/{planted}")
+    obskit.bind(bound=planted, inside=[{"a": (planted,)}], **{planted: 1})
+    log.warning(planted, text=planted, error=ValueError(planted), headers=[("a", planted)], **{planted: 2})
+    log.warning("%s and %s", planted, {"a": planted})
+    try:
+        raise ValueError(planted)
+    except ValueError:
+        log.exception("failed", stack_info=True)
+    with obskit.observe(f"job {planted}") as op:
+        op.fail(planted)
+    with obskit.observe_db(table=planted, operation=planted, system=planted) as query:
+        query.fail(planted)
+    with obskit.observe_ai(planted, provider=planted, model=planted) as call:
+        call.fail(planted)
+    obskit.counter("planted", "A figure.", ["name"]).inc(name=planted)
+
+
+# What makes an application of each kind, which uses `_use()`; those of frameworks raise the secret at the end.
+
+
+def _wsgi(planted):
+    def serve(environ, start_response):
+        _use(planted)
+        start_response("200 OK", [("Content-Length", "2")])
+        return [b"ok"]
+
+    return serve
+
+
+def _asgi(planted):
+    async def serve(scope, receive, send):
+        _use(planted)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    return serve
+
+
+def _flask(planted):
+    from flask import Flask
+
+    app = Flask("ways")
+
+    @app.before_request  # whatever the method
+    def use():
+        _use(planted)
+        raise ValueError(planted)
+
+    return app
+
+
+def _starlette(planted):
+    from starlette.applications import Starlette
+
+    return _failing(Starlette(), planted)
+
+
+def _fastapi(planted):
+    from fastapi import FastAPI
+
+    return _failing(FastAPI(), planted)
+
+
+def _failing(app, planted):
+    async def use(scope, receive, send):
+        _use(planted)
+        raise ValueError(planted)
+
+    app.router.default = use  # whatever the method and the path
+    return app
+
+
+def _ask_wsgi(app, planted: str, path: str | None) -> str:
     in_header = planted.replace("\n", "\\n")
     environ = {
-        "REQUEST_METHOD": in_header,
-        "PATH_INFO": f"/a/{planted}",
+        "REQUEST_METHOD": in_header if path is None else "GET",
+        "PATH_INFO": f"/a/{planted}" if path is None else path,
         "QUERY_STRING": f"page=2&a={in_header.replace(' ', '+')}",
         "HTTP_USER_AGENT": in_header,
         "HTTP_HOST": in_header,
@@ -102,42 +175,79 @@ def _seen(planted: str, **settings: object) -> dict[str, str]:
         "HTTP_X_REQUEST_ID": in_header,
         "HTTP_TRACEPARENT": in_header,
         "REMOTE_ADDR": "127.0.0.1",
+        "SERVER_NAME": "shop",
+        "SERVER_PORT": "80",
         "wsgi.url_scheme": "http",
+        "wsgi.errors": io.StringIO(),
+        "wsgi.input": io.BytesIO(),
     }
+    reply = app(environ, lambda status, headers, exc_info=None: None)
+    body = b"".join(reply).decode()
+    getattr(reply, "close", lambda: None)()
+    return body
+
+
+def _ask_asgi(app, planted: str, path: str | None) -> str:
+    in_header = planted.replace("\n", "\\n").encode()
+    names = (b"user-agent", b"host", b"x-forwarded-for", b"x-request-id", b"traceparent")
+    asked = f"/a/{planted}" if path is None else path
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": in_header.decode() if path is None else "GET",
+        "scheme": "http",
+        "path": asked,
+        "raw_path": asked.encode(),
+        "root_path": "",
+        "query_string": b"page=2&a=" + in_header.replace(b" ", b"+"),
+        "headers": [(name, in_header) for name in names],
+        "client": ("127.0.0.1", 1),
+        "server": ("shop", 80),
+    }
+    body = []
+
+    async def receive():
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message):
+        body.append(message.get("body", b""))
+
+    with suppress(ValueError):  # Starlette raises it once more, for the server
+        asyncio.run(app(scope, receive, send))
+    return b"".join(body).decode()
+
+
+STACKS = {
+    "wsgi": (_wsgi, _ask_wsgi),
+    "asgi": (_asgi, _ask_asgi),
+    "flask": (_flask, _ask_wsgi),
+    "starlette": (_starlette, _ask_asgi),
+    "fastapi": (_fastapi, _ask_asgi),
+}
+INSTALLED = [stack for stack in STACKS if stack in ("wsgi", "asgi") or find_spec(stack)]
+
+
+def _seen(planted: str, stack: str = "wsgi", **settings: object) -> dict[str, str]:
+    """
+    Plant a secret in every field that a client, a driver or the application controls; give what is seen of it by ways.
+    """
+    exporter, lines = InMemorySpanExporter(), Lines()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    make, ask = STACKS[stack]
 
     def check() -> None:
         raise ConnectionError(planted)
 
-    def serve(environ, start_response):
-        obskit.set_route(f"/a/{planted}")
-        obskit.bind(bound=planted, inside=[{"a": (planted,)}], **{planted: 1})
-        log.warning(planted, text=planted, error=ValueError(planted), headers=[("a", planted)], **{planted: 2})
-        log.warning("%s and %s", planted, {"a": planted})
-        try:
-            raise ValueError(planted)
-        except ValueError:
-            log.exception("failed", stack_info=True)
-        with obskit.observe(f"job {planted}") as op:
-            op.fail(planted)
-        with obskit.observe_db(table=planted, operation=planted, system=planted) as query:
-            query.fail(planted)
-        with obskit.observe_ai(planted, provider=planted, model=planted) as call:
-            call.fail(planted)
-        obskit.counter("planted", "A figure.", ["name"]).inc(name=planted)
-        start_response("200 OK", [("Content-Length", "2")])
-        return [b"ok"]
-
     given = {"tracing": provider, "log_stream": lines, "log_query_string": True, "slow_query_ms": 0, **settings}
     with isolated_runtime(expose_details="always", **given):
         health.add("planted", check, background=False)
-        app = obskit.instrument(serve)
+        app = obskit.instrument(make(planted))
         for path in (None, "/health/detailed", "/metrics"):
-            asked = {**environ} if path is None else {**environ, "REQUEST_METHOD": "GET", "PATH_INFO": path}
-            reply = app(asked, lambda status, headers, exc_info=None: None)
-            body = b"".join(reply).decode()
+            body = ask(app, planted, path)
             if path is not None:
                 lines.write(f"\n{path}\n{body}")
-            getattr(reply, "close", lambda: None)()
         report = str(ai.report())
     provider.shutdown()
     text = lines.getvalue()
@@ -153,13 +263,16 @@ def _shows(text: str, secret: str) -> bool:
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
+@pytest.mark.parametrize("stack", INSTALLED)
 @pytest.mark.parametrize(("planted", "secret"), PLANTED.values(), ids=PLANTED)
-def test_no_way_out_shows_a_secret(planted, secret, log_format):
+def test_no_way_out_shows_a_secret(planted, secret, stack, log_format):
     """
-    No six characters of a secret are in a line, a span, a health check, on the metrics page or in a report.
+    No six characters of a secret are in a line, a span, a health check, on the metrics page or in a report, whatever
+    serves the application; and the application was reached.
     """
-    seen = _seen(planted, log_format=log_format)
+    seen = _seen(planted, stack, log_format=log_format)
 
+    assert "\nplanted_total{" in seen["metrics"]
     assert [] == [way for way, text in seen.items() if _shows(text, secret)]
     assert [] == [way for way, text in seen.items() if not text]
 
