@@ -10,24 +10,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from obskit.ai.advice import Recommendation
     from obskit.ai.budgeting import Budget, BudgetStatus, budget, budgets
+    from obskit.ai.figures import CallGroup, FailedCall, Projection, Spread
     from obskit.ai.kinds import Usage
     from obskit.ai.limits import RateLimit, rate_limits
     from obskit.ai.observe import record
     from obskit.ai.pricing import Price, PriceData
-    from obskit.ai.reporting import AiReport, CallGroup, FailedCall, Projection, Spread, report
+    from obskit.ai.reporting import AiReport, report
 
 _HOME = {
     "AiReport": "reporting",
     "Budget": "budgeting",
     "BudgetStatus": "budgeting",
-    "CallGroup": "reporting",
-    "FailedCall": "reporting",
+    "CallGroup": "figures",
+    "FailedCall": "figures",
     "Price": "pricing",
     "PriceData": "pricing",
-    "Projection": "reporting",
+    "Projection": "figures",
     "RateLimit": "limits",
     "Recommendation": "advice",
-    "Spread": "reporting",
+    "Spread": "figures",
     "Usage": "kinds",
     "budget": "budgeting",
     "budgets": "budgeting",

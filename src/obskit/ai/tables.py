@@ -5,12 +5,9 @@ Write a report as tables for people.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 from obskit.ai.advice import dollars
-
-if TYPE_CHECKING:
-    from obskit.ai.reporting import AiReport, CallGroup, Spread
+from obskit.ai.figures import AiFigures, CallGroup, Spread
 
 _WHOSE = {"list": "by genai-prices", "own": "by your prices", "told": "as the provider told"}
 _HEAD = (
@@ -28,7 +25,7 @@ _NOTHING = {
 _DAYS = 7  # columns, the latest
 
 
-def lines(report: AiReport) -> Iterator[str]:
+def lines(report: AiFigures) -> Iterator[str]:
     """
     Give the lines of a report.
     """
@@ -56,7 +53,7 @@ def lines(report: AiReport) -> Iterator[str]:
         yield _NOTHING[report.conclusion]
 
 
-def _facts(report: AiReport) -> Iterator[tuple[str, str]]:
+def _facts(report: AiFigures) -> Iterator[tuple[str, str]]:
     total = report.total
     yield "calls", f"{total.calls:,}, {100 * total.success_rate:.1f} % successful" if total.calls else "0"
     if total.calls:
@@ -95,7 +92,7 @@ def _facts(report: AiReport) -> Iterator[tuple[str, str]]:
         yield "prices", f"genai-prices {prices.version}" + (f", of {prices.of} or before" if prices.of else "")
 
 
-def _projection(report: AiReport) -> str:
+def _projection(report: AiFigures) -> str:
     found = report.projection
     if found.month_usd is None or found.per_day_usd is None:
         return f"{found.status} to say, with {24 * found.days:.1f} h known" if found.status == "too early" else "?"
@@ -119,7 +116,7 @@ def _cost(group: CallGroup) -> str:
     return known if not group.estimated_cost_usd else f"{known} + ~{dollars(group.estimated_cost_usd)}"
 
 
-def _groups(report: AiReport) -> Iterator[str]:
+def _groups(report: AiFigures) -> Iterator[str]:
     parts = {
         **{"service": report.by_service, "model": report.by_model, "route": report.by_route},
         **{"feature": report.by_feature, "user": report.by_user, "day": report.by_day},
@@ -136,7 +133,7 @@ def _groups(report: AiReport) -> Iterator[str]:
         yield name.ljust(first) + "".join("  " + cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
 
 
-def _days(report: AiReport) -> Iterator[str]:
+def _days(report: AiFigures) -> Iterator[str]:
     """
     Give the cost of each model on each of the latest days; nothing where other tables say as much.
     """
