@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from obskit import health as health
     from obskit import system as system
     from obskit._instrument import (
-        instrument,
         instrument_anthropic,
         instrument_celery,
         instrument_django_orm,
@@ -43,11 +42,10 @@ if TYPE_CHECKING:
         uninstrument_threads,
     )
     from obskit.ai.observe import observe_ai
+    from obskit.api import configure, instrument, set_route
     from obskit.context import bind, correlation_id, unbind
     from obskit.db.observe import observe_db
     from obskit.errors import ConfigurationError, MissingExtraError, ObskitError
-    from obskit.integrations._http import set_route
-    from obskit.integrations._start import configure
     from obskit.jobs import job
     from obskit.logs.logger import get_logger
     from obskit.metrics.declare import counter, gauge, histogram
@@ -62,13 +60,13 @@ _HOME = {
     "ObskitError": "errors",
     "Settings": "settings",
     "bind": "context",
-    "configure": "integrations._start",
+    "configure": "api",
     "correlation_id": "context",
     "counter": "metrics.declare",
     "gauge": "metrics.declare",
     "get_logger": "logs.logger",
     "histogram": "metrics.declare",
-    "instrument": "_instrument",
+    "instrument": "api",
     "instrument_anthropic": "_instrument",
     "instrument_celery": "_instrument",
     "instrument_django_orm": "_instrument",
@@ -85,7 +83,7 @@ _HOME = {
     "observe_ai": "ai.observe",
     "observe_db": "db.observe",
     "outgoing_headers": "propagation",
-    "set_route": "integrations._http",
+    "set_route": "api",
     "shutdown": "runtime",
     "unbind": "context",
     "uninstrument_anthropic": "_instrument",

@@ -1,121 +1,12 @@
 """
-Carry out `obskit.instrument()`: find out what an application is, and put obskit around it.
+Turn the hooks of libraries on and off, each imported when it is asked for.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any, TypeVar
-
-from obskit.errors import UnsupportedApplicationError
-from obskit.integrations._start import configure
-from obskit.runtime import shutdown, standing
-
-App = TypeVar("App")
-
-# Class of the application -> the integration that knows it. The most special first: FastAPI is a Starlette.
-_FRAMEWORKS = {
-    ("fastapi.applications", "FastAPI"): "fastapi",
-    ("starlette.applications", "Starlette"): "starlette",
-    ("flask.app", "Flask"): "flask",
-    ("django.core.handlers.wsgi", "WSGIHandler"): "django",
-    ("django.core.handlers.asgi", "ASGIHandler"): "django",
-}
-# What can be called as an application can, but is none.
-_PARTS = frozenset({("fastapi.routing", "APIRouter")})
-
-
-def instrument(app: App, **settings: Any) -> App:
-    """
-    Observe an application: metrics, correlation ids, JSON access lines, trace context, `/metrics`, `/health`.
-
-    Args:
-        app: A Flask, FastAPI or Starlette application (instrumented in place and returned), a Django WSGI or ASGI
-            application, or any WSGI or ASGI callable (which come back wrapped).
-        **settings: As for `obskit.configure()`; none joins the runtime that stands, or makes one with defaults.
-
-    Returns:
-        What to serve in place of `app`. An application that is instrumented already comes back as it is.
-
-    Raises:
-        UnsupportedApplicationError: It is neither of these.
-        RouteTakenError: The application answers `metrics_path` or `health_path` itself.
-        ConfigurationError: As for `obskit.configure()`.
-    """
-    integration = _integration_of(app)
-    made_here = standing() is None
-    runtime = configure(**settings)
-    if not runtime.settings.enabled:
-        return app
-    try:
-        wrapped: App = import_module(f"obskit.integrations.{integration}").instrument(app, runtime)
-    except BaseException:
-        if made_here:
-            shutdown()
-        raise
-    import_module("obskit.integrations.logging").heal()  # the server's access lines are duplicates from now on
-    runtime.announce()
-    return wrapped
-
-
-def _integration_of(app: Any) -> str:
-    for cls in type(app).__mro__:
-        name = _FRAMEWORKS.get((cls.__module__, cls.__name__))
-        if name is not None:
-            return name
-        if (cls.__module__, cls.__name__) in _PARTS:
-            raise _unsupported(app)
-    return _protocol_of(app)
-
-
-def _protocol_of(app: Any) -> str:
-    """
-    Tell WSGI from ASGI by what a callable takes: two arguments, or three.
-    """
-    if isinstance(app, type) or not callable(app):
-        raise _unsupported(app)
-    try:
-        signature = inspect.signature(app)
-    except (TypeError, ValueError):
-        raise _unsupported(app) from None
-    if inspect.isfunction(app) and _needs_nothing(signature):
-        raise _unsupported(app)  # a factory; no server calls without arguments
-    for protocol, count in (("wsgi", 2), ("asgi", 3)):
-        try:
-            signature.bind(*range(count))
-        except TypeError:
-            continue
-        return protocol
-    raise _unsupported(app)
-
-
-def _unsupported(app: Any) -> UnsupportedApplicationError:
-    what = f"the class {app.__name__}" if isinstance(app, type) else f"a {type(app).__name__}"
-    hint = "pass the application object itself"
-    if isinstance(app, type):
-        hint = "pass an instance of it"
-    elif any((cls.__module__, cls.__name__) in _PARTS for cls in type(app).__mro__):
-        hint = "pass the application that includes it"
-    elif inspect.isfunction(app) and _needs_nothing(inspect.signature(app)):
-        what, hint = f"the function {app.__name__}()", "call it, and pass the application that it makes"
-    return UnsupportedApplicationError(
-        f"instrument() was given {what}; {hint}: a Flask, FastAPI or Starlette application, Django's "
-        "get_wsgi_application() or get_asgi_application(), a WSGI callable (environ, start_response) or an ASGI "
-        "callable (scope, receive, send)"
-    )
-
-
-def _needs_nothing(signature: inspect.Signature) -> bool:
-    """
-    Tell whether all that a function takes has a default; `*args` may stand for anything.
-    """
-    kinds = inspect.Parameter
-    return all(
-        parameter.kind is kinds.VAR_KEYWORD or parameter.default is not kinds.empty
-        for parameter in signature.parameters.values()
-    )
+from typing import Any
 
 
 def instrument_anthropic(providers: Mapping[str, str] | None = None) -> None:

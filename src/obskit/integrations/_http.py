@@ -291,10 +291,7 @@ def locate(op: ServedOperation, route: Callable[[Any], Found], request: Any) -> 
 
 def set_route(template: str) -> None:
     """
-    Say which route this request took, for applications without a framework's routing.
-
-    Args:
-        template: With placeholders, never with values: `/devices/{device_id}`. It becomes the `endpoint` label.
+    As `obskit.set_route()`.
     """
     operation = context.current.get()
     root = operation.root if operation is not None else None

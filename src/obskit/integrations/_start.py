@@ -36,16 +36,7 @@ _WAIT_THEMSELVES = {"sqlite3", "anthropic", "openai"}
 
 def configure(**settings: Any) -> Runtime:
     """
-    Build the runtime of this process, or join the one that stands.
-
-    Args:
-        **settings: `docs/reference/settings.md` lists them. A later call may give none, or equal ones.
-
-    Raises:
-        AlreadyConfiguredError: A runtime stands, with another value for one of these settings.
-        UnknownSettingError: No setting has this name.
-        ConfigurationError: A value of the wrong type or range, here or in an `OBSKIT_*` variable.
-        MetricConflictError: The application's own code registered a metric of the same name.
+    As `obskit.configure()`.
     """
     runtime = configure_runtime(**settings)
     wanted = runtime.settings
