@@ -13,17 +13,20 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import obskit
+from forked import in_child
 from obskit.context import current
 from obskit.db import SqliteReport, checkup, doctor, sqlite_doctor
 from obskit.db.advice import LARGE_WAL_BYTES, advise
-from obskit.db.report import Advice, Index, Table, age, size
+from obskit.db.connections import asked as asked_now
+from obskit.db.report import Advice, ConnectionPragmas, Index, Table, age, size
+from obskit.db.watch import limits, watching
 from obskit.errors import SqliteDoctorError
 from obskit.observation import FunctionOperation
 from obskit.operation import HttpOperation
@@ -1028,6 +1031,212 @@ def test_many_large_tables_are_few_advices(path):
         *(f"t{n} has {100 + n} rows" for n in (6, 5, 4, 3)),
     ]
     assert texts[5:] == ["100 rows or more have t2, t1, t0, too."]
+
+
+# What connections have set.
+
+
+def pragmas(report):
+    return [
+        (one.connections, one.synchronous, one.foreign_keys, one.busy_timeout_ms, one.cache_size, one.temp_store)
+        for one in report.connections
+    ]
+
+
+def test_connections_say_what_they_have_set(path, hooked):
+    """
+    Those that are open in this thread are asked, each for this file, whatever its factories; equal ones are counted.
+    """
+    made(path)
+    with ExitStack() as stack:
+        for file, timeout in ((path, 2), (path, 2), (path.with_name("another.db"), 1), (":memory:", 1)):
+            stack.enter_context(opened(file, timeout=timeout))
+        other = stack.enter_context(opened(path))
+        other.row_factory, other.text_factory = sqlite3.Row, bytes
+        for statement in ("synchronous = OFF", "foreign_keys = ON", "cache_size = 77", "temp_store = 2"):
+            other.execute(f"PRAGMA {statement}")
+        report = sqlite_doctor(path)
+
+    assert pragmas(report) == [(2, "full", False, 2000, -2000, "default"), (1, "off", True, 5000, 77, "memory")]
+    assert (report.connections[1].locking_mode, report.connections[1].wal_autocheckpoint_pages) == ("normal", 1000)
+    assert report.silent_connections == 0
+    assert "  connections 2: synchronous full, foreign_keys off, busy_timeout 2,000 ms" in report.render()
+    assert "1 of 3 open connections has `synchronous = OFF`" in text_of(report, "synchronous-off")
+    assert json.loads(report.to_json())["connections"][1]["synchronous"] == "off"
+
+
+def test_connections_of_other_threads_answer_when_they_are_used(path, hooked, monkeypatch):
+    """
+    One that is used in another thread says what it has set between two statements; nobody else touches it.
+    """
+    monkeypatch.setattr(doctor, "_ANSWER_SECONDS", 60.0)
+    made(path)
+    ready, done = threading.Event(), threading.Event()
+
+    def work():
+        with opened(path, timeout=3) as db:
+            while not done.is_set():
+                db.execute("SELECT 1").fetchall()
+                ready.set()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    ready.wait()
+    report = sqlite_doctor(path)
+    done.set()
+    thread.join()
+
+    assert (pragmas(report), report.silent_connections) == ([(1, "full", False, 3000, -2000, "default")], 0)
+    assert (limits.looks, limits.questions) == (True, [])  # as plans are asked for here
+
+
+def test_nothing_comes_before_the_first_statement(path, hooked):
+    """
+    The first statement of a connection may have to be the first: it is asked with its second.
+    """
+    made(path)
+    traced = []
+    with asked_now() as question, opened(path) as db:
+        db.set_trace_callback(traced.append)
+        for number in range(3):
+            db.execute(f"PRAGMA user_version = {number}")
+            told = len(question.found(str(path)))
+            traced.append(str(told))
+
+    assert [line for line in traced if line.startswith("PRAGMA user") or line.isdecimal()] == [
+        *("PRAGMA user_version = 0", "0", "PRAGMA user_version = 1", "1", "PRAGMA user_version = 2", "1"),
+    ]
+    assert traced[0] == "PRAGMA user_version = 0"
+
+
+def test_connections_that_come_and_go_are_told_of(path, hooked):
+    """
+    One connection a request, each dropped at once, has answered all the same, whatever `id()` the next one has.
+    """
+    made(path)
+    with asked_now() as question:
+        for number in range(5):
+            with opened(path) as db:
+                db.execute(f"PRAGMA cache_size = {number // 4 + 1}")
+                db.execute("SELECT 1")
+            del db
+        found = question.found(str(path))
+
+    assert [(one.connections, one.cache_size) for one in found] == [(4, 1), (1, 2)]
+    assert question.silent() == 0
+
+
+def test_a_connection_that_is_not_used_is_silent(path, hooked, monkeypatch):
+    """
+    An idle connection of another thread is counted, and left alone.
+    """
+    monkeypatch.setattr(doctor, "_ANSWER_SECONDS", 0.0)
+    made(path)
+    traced, held = [], []
+
+    def work():
+        held.append(sqlite3.connect(path, check_same_thread=False))
+        held[0].set_trace_callback(traced.append)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    report = sqlite_doctor(path)
+    held[0].close()
+    held.clear()
+
+    assert (report.connections, report.silent_connections, traced) == ((), 1, [])
+    assert "1 open ones, to whatever file, have not answered" in report.render()
+    assert sqlite_doctor(path).connections is None
+
+
+def test_asking_changes_nothing(path, hooked):
+    """
+    What a connection is in the middle of goes on: its transaction, its rows, its counts; and no query is counted.
+    """
+    seen = []
+    with opened(made(path)) as db:
+        db.execute("BEGIN")
+        db.execute("INSERT INTO plants (name) VALUES ('fern')")
+        rows = db.execute("SELECT id FROM plants ORDER BY id")
+        first = rows.fetchone()
+        before = db.total_changes
+        with watching(seen.append):
+            report = sqlite_doctor(path)
+        after = (db.in_transaction, db.total_changes, rows.fetchone())
+
+    assert (first, after) == ((1,), (True, before, (2,)))
+    assert (len(report.connections), seen) == (1, [])
+
+
+def test_connections_that_cannot_say_are_left_out(path, hooked):
+    """
+    One that is closed, one whose authorizer refuses, and one whose class is the application's own: nothing raises.
+    """
+
+    class Odd(sqlite3.Connection):
+        __hash__ = None
+
+        def __eq__(self, other):
+            raise TypeError
+
+        def cursor(self, *args):
+            raise TypeError
+
+    closed = sqlite3.connect(made(path))
+    closed.close()
+    with opened(path) as refusing, opened(path, factory=Odd, timeout=1):
+        refusing.set_authorizer(lambda *asked: sqlite3.SQLITE_DENY)
+        report = sqlite_doctor(path)
+
+    assert (pragmas(report), report.silent_connections) == ([(1, "full", False, 1000, -2000, "default")], 0)
+
+
+def test_without_a_hook_nothing_is_known_of_connections(path):
+    """
+    Connections that no hook has opened are unknown: None, not an empty list.
+    """
+    with opened(made(path)):
+        report = sqlite_doctor(path)
+
+    assert (report.connections, report.silent_connections) == (None, 0)
+
+
+def test_a_child_leaves_the_connections_of_its_parent_alone(path, hooked):
+    """
+    SQLite connections must not be used behind a fork, so those of before are forgotten there.
+    """
+    with opened(made(path)):
+        found = in_child(lambda: sqlite_doctor(path).connections)
+
+        assert (found, len(sqlite_doctor(path).connections)) == ("None", 1)
+
+
+HAS = ConnectionPragmas(2, "normal", True, 5000, -2000, 0, "default", "normal", 1000)
+
+
+@pytest.mark.parametrize(
+    ("changes", "journal_mode", "expected", "words"),
+    [
+        ({}, "wal", [], ""),
+        ({"synchronous": "off"}, "wal", ["synchronous-off"], "2 of 3 open connections have"),
+        ({"synchronous": "full"}, "wal", ["synchronous-full"], "2 of 3 open connections have"),
+        ({"synchronous": "full"}, "memory", [], ""),
+        ({"synchronous": "extra", "connections": 1}, "wal", ["synchronous-full"], "1 of 2 open connections has"),
+        ({"foreign_keys": False}, "wal", ["foreign-keys-off"], "though orders has foreign keys"),
+        ({"busy_timeout_ms": 0}, "wal", ["no-busy-timeout"], "2 of 3 open connections have no busy timeout"),
+    ],
+)
+def test_advice_on_pragmas(changes, journal_mode, expected, words):
+    """
+    What connections have set is judged by the file that they are for: foreign keys where there are some, FULL in WAL.
+    """
+    connections = (replace(HAS, **changes), replace(HAS, connections=1))
+    report = replace(SOUND, journal_mode=journal_mode, connections=connections)
+    found = advise(report, {}, [("orders", ("plant",), "plants")])
+
+    assert [advice.code for advice in found] == expected
+    assert all(words in advice.text for advice in found)
 
 
 # What is done when asked for.

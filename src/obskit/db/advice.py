@@ -6,10 +6,10 @@ Every rule is a function of the facts. Limits that SQLite's documentation does n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from obskit.db.report import SEVERITIES, Advice, Index, SqliteReport, size
+from obskit.db.report import SEVERITIES, Advice, ConnectionPragmas, Index, SqliteReport, size
 from obskit.db.slow import SlowStatement
 
 DOCS = "https://sqlite.org/"
@@ -239,6 +239,50 @@ def _page_size(report: SqliteReport) -> Iterator[Advice]:
         )
 
 
+def _pragmas(report: SqliteReport, keys: list[ForeignKey]) -> Iterator[Advice]:
+    found = report.connections or ()
+    if off := sum(one.connections for one in found if one.synchronous == "off"):
+        yield Advice(
+            "warn",
+            "synchronous-off",
+            f"{_open(off, found)} `synchronous = OFF`: a crash of the system, or a power cut, can corrupt the file. "
+            "NORMAL is nearly as fast in WAL mode, and safe.",
+            DOCS + "pragma.html#pragma_synchronous",
+        )
+    full = sum(one.connections for one in found if one.synchronous in ("full", "extra"))
+    if full and report.journal_mode == "wal":
+        yield Advice(
+            "info",
+            "synchronous-full",
+            f"{_open(full, found)} `synchronous = FULL`, which waits for the disk with each commit. In WAL mode NORMAL "
+            "keeps the file sound, and waits at checkpoints alone; a power cut may take back the last commits.",
+            DOCS + "pragma.html#pragma_synchronous",
+        )
+    if keys and (unchecked := sum(one.connections for one in found if not one.foreign_keys)):
+        tables = sorted({table for table, _, _ in keys})
+        whose = f"{_some(tables)} {_have(tables)}"
+        yield Advice(
+            "warn",
+            "foreign-keys-off",
+            f"{_open(unchecked, found)} `foreign_keys = OFF`, though {whose} foreign keys, "
+            "which are not enforced. `PRAGMA foreign_keys = ON` is for each connection, after it is opened.",
+            DOCS + "foreignkeys.html#fk_enable",
+        )
+    if hasty := sum(one.connections for one in found if not one.busy_timeout_ms):
+        yield Advice(
+            "warn",
+            "no-busy-timeout",
+            f"{_open(hasty, found)} no busy timeout: where another one writes, `database is locked` is raised at once. "
+            "`sqlite3.connect(path, timeout=5)` waits.",
+            DOCS + "pragma.html#pragma_busy_timeout",
+        )
+
+
+def _open(some: int, connections: Iterable[ConnectionPragmas]) -> str:
+    every = sum(one.connections for one in connections)
+    return f"{some:,} of {every:,} open connections {'has' if some == 1 else 'have'}"
+
+
 def _statistics(report: SqliteReport, estimates: dict[str, int]) -> Iterator[Advice]:
     indexed = {index.table for index in report.indexes}
     large = [table for table in report.tables if table.name in indexed and (table.rows or 0) >= FEW_ROWS]
@@ -335,6 +379,7 @@ def advise(
     """
     found = [advice for rule in _RULES for advice in rule(report)]
     found += [advice for bound in _BOUNDED for advice in bound(report, bounds)]
+    found += _pragmas(report, foreign_keys)
     found += _statistics(report, estimates)
     found += _foreign_keys(report, foreign_keys)
     return tuple(sorted(found, key=lambda advice: SEVERITIES.index(advice.severity)))

@@ -23,6 +23,7 @@ from typing import Any
 from obskit.context import current
 from obskit.db.advice import Bounds, advise
 from obskit.db.checkup import Checkup, connect
+from obskit.db.connections import Question, asked
 from obskit.db.report import Backup, SqliteReport, Table, moment, size
 from obskit.db.slow import SlowQuery, slow_statements
 from obskit.db.watch import NEVER, limits
@@ -36,6 +37,9 @@ _OPTIMIZE_VERSION = (3, 46, 0)
 # A copy waits so long for a lock.
 _LOCK_SECONDS = 10.0
 _PAUSE_SECONDS = 0.001
+# So long connections that are used in other threads have to say what they have set.
+_ANSWER_SECONDS = 0.5
+_ANSWER_PAUSE_SECONDS = 0.01
 MAX_SLOW_STATEMENTS = 5
 _COMPANIONS = ("-wal", "-journal")
 
@@ -79,18 +83,33 @@ def sqlite_doctor(
     started = time.monotonic()
     checks = ("quick_check",) * quick_check + ("integrity_check",) * integrity_check
     checkup = Checkup(whole, timeout_seconds, checks, schema, try_write)
-    checkup.run()
+    with asked() as question:
+        checkup.run()
+        connections = _connections(question, whole, started)
     report = SqliteReport(
         path=whole,
         sqlite_version=sqlite3.sqlite_version,
         examined_at=moment(time.time()),
         took_seconds=round(time.monotonic() - started, 3),
         **checkup.found,
+        **connections,
     )
     tables = tuple(sorted(report.tables, key=lambda table: (-(table.size_bytes or 0), table.name)))
     report = replace(report, tables=tables, **_slow(tables))
     bounds = Bounds(large_bytes, many_rows, many_slow_queries)
     return replace(report, advice=advise(report, checkup.estimates, checkup.foreign_keys, bounds))
+
+
+def _connections(question: Question, path: str, started: float) -> dict[str, Any]:
+    """
+    Collect what connections have set; those of other threads have a moment to say so.
+    """
+    while question.silent() and time.monotonic() < started + _ANSWER_SECONDS:
+        time.sleep(_ANSWER_PAUSE_SECONDS)
+    silent = question.silent()
+    if not question.has_answers and not silent:
+        return {}
+    return {"connections": question.found(path), "silent_connections": silent}
 
 
 def _slow(tables: tuple[Table, ...]) -> dict[str, Any]:
@@ -239,25 +258,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--backup", metavar="FILE", help="copy the database while it is in use, and check the copy")
     parser.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help="for counting and measuring")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    asked = parser.parse_args(arguments)
+    wanted = parser.parse_args(arguments)
     try:
-        if asked.optimize:
-            optimize(asked.path)
-        if asked.backup:
-            copy = backup(asked.path, asked.backup)
+        if wanted.optimize:
+            optimize(wanted.path)
+        if wanted.backup:
+            copy = backup(wanted.path, wanted.backup)
             print(f"{copy.path}: {size(copy.size_bytes)}, checked, in {copy.took_seconds:.2f} s", file=sys.stderr)
     except SqliteDoctorError as error:
         print(error, file=sys.stderr)
         return 1
     report = sqlite_doctor(
-        asked.path,
-        quick_check=asked.quick_check,
-        integrity_check=asked.integrity_check,
-        schema=asked.schema,
-        try_write=asked.try_write,
-        timeout_seconds=asked.timeout,
+        wanted.path,
+        quick_check=wanted.quick_check,
+        integrity_check=wanted.integrity_check,
+        schema=wanted.schema,
+        try_write=wanted.try_write,
+        timeout_seconds=wanted.timeout,
     )
-    print(report.to_json(indent=2) if asked.json else report.render(), end="\n" if asked.json else "")
+    print(report.to_json(indent=2) if wanted.json else report.render(), end="\n" if wanted.json else "")
     return 0 if report.is_healthy else 1
 
 

@@ -59,6 +59,34 @@ class Index:
 
 
 @dataclass(frozen=True, slots=True)
+class ConnectionPragmas:
+    """
+    Say what connections of the application have set.
+
+    Attributes:
+        connections: How many of those that were open have just these.
+        synchronous: `off`, `normal`, `full` or `extra`.
+        foreign_keys: Whether foreign keys are enforced.
+        busy_timeout_ms: How long they wait for a lock.
+        cache_size: Pages; below 0, so many KiB.
+        mmap_size_bytes: Of the file, that are read by mapping it.
+        temp_store: `default`, `file` or `memory`.
+        locking_mode: `normal` or `exclusive`.
+        wal_autocheckpoint_pages: After how many pages of WAL there is a checkpoint; 0 or less for never.
+    """
+
+    connections: int
+    synchronous: str
+    foreign_keys: bool
+    busy_timeout_ms: int
+    cache_size: int
+    mmap_size_bytes: int
+    temp_store: str
+    locking_mode: str
+    wal_autocheckpoint_pages: int
+
+
+@dataclass(frozen=True, slots=True)
 class SchemaText:
     """
     Quote one statement that the schema consists of.
@@ -113,7 +141,7 @@ class SqliteReport:
         can_write_because: Why not, or how that is known.
         page_size, page_count, free_pages: The database's pages; the free ones are in the file and hold nothing.
         journal_mode, auto_vacuum, encoding, user_version, application_id: Pragmas that are stored in the file. Those
-            of a connection, such as `synchronous`, are the application's and cannot be seen from here.
+            of a connection, such as `synchronous`, are in `connections`.
         tables, indexes: In the order of their size, or name.
         analyzed_tables: Tables that have statistics; None where that is not known.
         analyze_age_at_least_seconds: SQLite does not record when ANALYZE ran. It was a write, so it is at least as
@@ -125,6 +153,10 @@ class SqliteReport:
         slow_queries: How many slow queries of this process name tables that are all in this file; which file a query
             was for is not known. None where nobody watches for slow queries.
         slow_statements: What they come to by statement, the five that took the most time together.
+        connections: What the application's own connections to this file have set, those that were open in this process
+            meanwhile, and were opened with `instrument_sqlite3()`; None where there is none, to any file.
+        silent_connections: How many of those, to whatever file, have not answered: another thread's does so between
+            two statements, for half a second and as long as the examination takes.
         unfinished: What time ran out for.
         advice: The most severe first.
     """
@@ -159,6 +191,8 @@ class SqliteReport:
     schema: tuple[SchemaText, ...] | None = None
     slow_queries: int | None = None
     slow_statements: tuple[SlowStatement, ...] = ()
+    connections: tuple[ConnectionPragmas, ...] | None = None
+    silent_connections: int = 0
     unfinished: tuple[str, ...] = ()
     advice: tuple[Advice, ...] = ()
 
@@ -324,11 +358,23 @@ def _facts(report: SqliteReport) -> Iterator[tuple[str, str]]:
         yield "quick_check", "; ".join(report.quick_check[:3])
     if report.integrity_check is not None:
         yield "integrity", "; ".join(report.integrity_check[:3])
+    for pragmas in report.connections or ():
+        yield "connections", _pragmas(pragmas)
+    if report.silent_connections:
+        yield "", f"{report.silent_connections:,} open ones, to whatever file, have not answered"
     if report.slow_queries:
         yield "slow", f"{report.slow_queries:,} queries of this process name its tables"
     if report.unfinished:
         yield "unfinished", ", ".join(report.unfinished)
     yield "SQLite", f"{report.sqlite_version}, examined {report.examined_at} in {report.took_seconds:.2f} s"
+
+
+def _pragmas(found: ConnectionPragmas) -> str:
+    keys = "on" if found.foreign_keys else "off"
+    return (
+        f"{found.connections:,}: synchronous {found.synchronous}, foreign_keys {keys}, busy_timeout "
+        f"{found.busy_timeout_ms:,} ms, cache_size {found.cache_size}, temp_store {found.temp_store}"
+    )
 
 
 def _analyze(report: SqliteReport) -> str:

@@ -32,11 +32,14 @@ class Limits:
         error_from: Seconds from which on that is an ERROR.
         repeats: How often a request may make one statement from one place; None where nobody counts.
         explain: Whether databases are asked for the plans of slow queries.
+        questions: Who asks SQLite connections for their pragmas just now.
+        looks: Whether `sqlite3` connections have anything to do for one of these two.
     """
 
-    __slots__ = ("error_from", "explain", "repeats", "slow_from")
+    __slots__ = ("error_from", "explain", "looks", "questions", "repeats", "slow_from")
 
     def __init__(self) -> None:
+        self.questions: list[Any] = []
         self.reset()
 
     def reset(self) -> None:
@@ -46,6 +49,13 @@ class Limits:
         self.slow_from = self.error_from = NEVER
         self.repeats: int | None = None
         self.explain = False
+        self.look()
+
+    def look(self) -> None:
+        """
+        Decide anew whether connections have anything to do.
+        """
+        self.looks = self.explain or bool(self.questions)
 
 
 limits = Limits()
@@ -121,6 +131,7 @@ class QueryWatch:
         limits.slow_from = limits.error_from if warning_ms is None else min(warning_ms / 1000, limits.error_from)
         limits.repeats = settings.n_plus_one
         limits.explain = settings.explain_slow_queries
+        limits.look()
         self._allowed = settings.n_plus_one_allow
 
     def bind(self, kind: type[Operation]) -> tuple[Step | None, Step | None]:

@@ -23,6 +23,7 @@ from types import new_class
 from typing import TYPE_CHECKING, Any
 
 from obskit.context import current
+from obskit.db.connections import opened, used
 from obskit.db.explain import may_explain, sqlite_plan
 from obskit.db.observe import begin, end, fail, inside, late, left, plan
 from obskit.db.operation import DbOperation
@@ -102,8 +103,8 @@ class _Timed(sqlite3.Cursor):
                 inside(op, parent)
             if plan.start is not nothing and not op.ended:
                 plan.start(op)
-            if limits.explain:
-                op.explain = partial(_explain, self._obskit_connection, sql, parameters)
+            if limits.looks:
+                _look(self, op, sql, parameters)
             op.started = started = plan.clock()
             try:
                 _execute(self, sql, parameters)
@@ -280,6 +281,18 @@ def _broke(cursor: _Timed, op: DbOperation, started: float, error: BaseException
         fail(op, error)
 
 
+def _look(cursor: _Timed, op: DbOperation, sql: str, parameters: Any) -> None:
+    """
+    Do what is done for a query only where somebody wants to know more.
+    """
+    if limits.questions:
+        used(cursor._obskit_connection)
+    elif not limits.explain:
+        limits.look()
+    if limits.explain:
+        op.explain = partial(_explain, cursor._obskit_connection, sql, parameters)
+
+
 def _explain(connection: sqlite3.Connection, sql: str, parameters: Any, found: SlowQuery) -> None:
     """
     Ask for the plan on the same connection, which holds what is not committed yet. Nothing is run.
@@ -310,7 +323,7 @@ class TimedConnection(sqlite3.Connection):
     Time what this connection and its cursors execute: `sqlite3.connect(path, factory=TimedConnection)` for one alone.
     """
 
-    __slots__ = ()
+    __slots__ = ("__weakref__",)  # which SQLite's own has not
 
     _obskit_timed = True
 
@@ -413,7 +426,10 @@ def _patched(original: Callable[..., sqlite3.Connection]) -> Callable[..., sqlit
         else:
             factory = kwargs.get("factory", sqlite3.Connection)
             kwargs["factory"] = timed_class(factory, sqlite3.Connection, TimedConnection)
-        return original(*args, **kwargs)
+        connection = original(*args, **kwargs)
+        if isinstance(connection, TimedConnection):
+            opened(connection)
+        return connection
 
     return connect
 

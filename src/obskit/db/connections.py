@@ -1,0 +1,169 @@
+"""
+Ask the application's own SQLite connections what they have set: `synchronous` and its kind are a connection's, and no
+other connection can see them.
+
+A connection that was opened in the thread that asks is asked at once. Those of other threads are nobody's to touch:
+they answer where they are used, between two statements, and never before their first, which may have to be that: one
+that sets a key, or what a new file shall be.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from threading import get_ident
+from typing import Any
+from weakref import ref
+
+from obskit.db.report import ConnectionPragmas
+from obskit.db.watch import limits
+from obskit.forks import at_fork
+
+SYNCHRONOUS = ("off", "normal", "full", "extra")
+MAX_GONE = 1000
+TEMP_STORE = ("default", "file", "memory")
+
+# What is open, by `id()`: a connection of the application's need not be hashable. Single steps in C, so without a lock.
+_open: dict[int, tuple[ref[sqlite3.Connection], int]] = {}
+at_fork(after_in_child=_open.clear)  # a connection must not be used behind a fork
+
+
+class Question:
+    """
+    Collect what connections have set.
+
+    Attributes:
+        answers: The file and the pragmas of each connection, by its `id()`; None of one that could not say.
+        met: Connections of other threads that have been used since.
+        gone: Answers of those that were dropped since.
+    """
+
+    def __init__(self) -> None:
+        self.met: set[int] = set()
+        self.gone: deque[tuple[str, ConnectionPragmas] | None] = deque(maxlen=MAX_GONE)
+        self.answers: dict[int, tuple[str, ConnectionPragmas] | None] = {}
+
+    @property
+    def has_answers(self) -> bool:
+        """
+        Tell whether any connection could say what it has set.
+        """
+        return any(answer is not None for answer in self._all())
+
+    def _all(self) -> list[tuple[str, ConnectionPragmas] | None]:
+        return [*self.answers.copy().values(), *self.gone.copy()]
+
+    def silent(self) -> int:
+        """
+        Count the open connections that have not answered, to whatever file they are.
+        """
+        return len(_open.keys() - self.answers.keys())
+
+    def found(self, path: str) -> tuple[ConnectionPragmas, ...]:
+        """
+        Give what the connections to a file have set, what most of them have first.
+        """
+        file = os.path.realpath(path)
+        told = [answer for answer in self._all() if answer is not None]
+        counts = Counter(pragmas for name, pragmas in told if name and os.path.realpath(name) == file)
+        return tuple(replace(pragmas, connections=count) for pragmas, count in counts.most_common())
+
+
+questions = limits.questions
+
+
+def opened(connection: sqlite3.Connection) -> None:
+    """
+    Know a connection that the hook has opened, as long as it lives.
+    """
+    key = id(connection)
+    try:
+        _open[key] = ref(connection, partial(_gone, key)), get_ident()
+    except TypeError:  # a class that cannot be referred to weakly
+        pass
+
+
+def _gone(key: int, _: object) -> None:
+    _open.pop(key, None)
+    for question in questions.copy():  # the next connection may have its `id()`
+        question.gone.append(question.answers.pop(key, None))
+        question.met.discard(key)
+
+
+@contextmanager
+def asked() -> Iterator[Question]:
+    """
+    Ask, while a block runs: those of this thread at once, and those of others as they are used.
+    """
+    question = Question()
+    questions.append(question)
+    limits.look()
+    try:
+        for known, thread in list(_open.values()):
+            connection = known() if thread == get_ident() else None
+            if connection is not None:
+                answer(connection, question)
+        yield question
+    finally:
+        questions.remove(question)
+        limits.look()
+
+
+def used(connection: sqlite3.Connection) -> None:
+    """
+    Answer those who ask, in the thread that uses the connection, where this is not its first statement. Never raises.
+    """
+    key = id(connection)
+    for question in questions.copy():
+        if key not in question.met:
+            question.met.add(key)
+        elif key not in question.answers:
+            answer(connection, question)
+
+
+def answer(connection: sqlite3.Connection, question: Question) -> None:
+    """
+    Say what a connection has set. Never raises.
+    """
+    try:
+        told = _told(connection)
+    except Exception:  # closed, locked, or its authorizer says no
+        told = None
+    question.answers[id(connection)] = told
+
+
+def _told(connection: sqlite3.Connection) -> tuple[str, ConnectionPragmas]:
+    asking = sqlite3.Cursor(connection)  # whatever `cursor()` a class of the application's gives
+    asking.row_factory = None
+
+    def pragma(name: str) -> Any:
+        rows = sqlite3.Cursor.execute(asking, f"PRAGMA {name}")
+        row = sqlite3.Cursor.fetchall(rows)[:1]
+        return row[0] if row else (None,) * 3
+
+    try:
+        return _text(pragma("database_list")[2]), ConnectionPragmas(
+            connections=1,
+            synchronous=SYNCHRONOUS[pragma("synchronous")[0]],
+            foreign_keys=bool(pragma("foreign_keys")[0]),
+            busy_timeout_ms=pragma("busy_timeout")[0],
+            cache_size=pragma("cache_size")[0],
+            mmap_size_bytes=pragma("mmap_size")[0] or 0,
+            temp_store=TEMP_STORE[pragma("temp_store")[0]],
+            locking_mode=_text(pragma("locking_mode")[0]),
+            wal_autocheckpoint_pages=pragma("wal_autocheckpoint")[0],
+        )
+    finally:
+        sqlite3.Cursor.close(asking)
+
+
+def _text(found: object) -> str:
+    """
+    Give text, whatever the connection's text factory makes of it.
+    """
+    return os.fsdecode(found) if isinstance(found, bytes) else str(found or "")
