@@ -101,6 +101,7 @@ KINDS = [
     ("gcp.vertex_ai", "google/gemini-2.5-flash", Usage(input=1000, geo="us-central1"), 0.0003),
     ("openai", "gpt-4o", Usage(input=1000, told_usd=0.5), 0.5),
     ("unknown", "house", Usage(input=1000, told_usd=0.5), 0.5),
+    ("openai", "gpt-6.1-terra", Usage(input=1000, cache_write=500, cache_write_12h=500), None),
     ("gcp.gen_ai", "gemini-2.5-flash", Usage(input=1000), 0.0003),
     ("azure.ai.inference", "gpt-4o", Usage(input=1000), 0.0025),
 ]

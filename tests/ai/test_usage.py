@@ -4,6 +4,7 @@ Usage: what is read from a reply of either form.
 
 import pytest
 
+from obskit.ai.stream import Progress, fold_response
 from obskit.ai.usage import Usage, read
 
 STEP = {"input_tokens": 3, "cache_read_input_tokens": 2, "cache_creation_input_tokens": 1, "output_tokens": 4}
@@ -385,3 +386,93 @@ def test_sound_and_pictures_above_their_whole_make_an_estimate(kind):
     parts = {f"{kind.lower()}_input": 4, f"{kind.lower()}_read": 4}
 
     assert found == [Usage(**plain), Usage(**plain), Usage(**plain, **parts)]
+
+
+def test_what_is_authored_and_not_drawn_is_a_part_of_its_own():
+    """
+    The tokens of SVG are in no other figure: beside those of a picture, alone, in an item, and in a stream's end.
+    """
+    authored = {"model": "gpt-6", "input_tokens": 40, "output_tokens": 30, "reasoning_tokens": 9, "total_tokens": 70}
+    part = Usage(input=40, output=30, reasoning=9, model="gpt-6")
+    drawn = {"input_tokens": 5, "output_tokens": 9, "total_tokens": 14}
+    item = {"type": "image_generation_call", "result": "c3Zn", "svg_usage": authored}
+    reply = {"model": "gpt-5", "usage": drawn, "output": [item]}
+    stream = Progress()
+    fold_response(stream, {"type": "response.completed", "response": reply})
+    found = [
+        read({"usage": drawn, "svg_usage": authored}),
+        read({"usage": None, "svg_usage": authored}),
+        read(reply),
+        read(stream.reply),
+        read({"usage": drawn, "svg_usage": {**authored, "output_tokens": "many"}}),
+    ]
+
+    whole = {"input": 5, "output": 9, "parts": (part,)}
+    assert found[:1] == [Usage(**whole)]
+    assert (found[1].tokens(), found[1].model) == (part.tokens(), "gpt-6")
+    assert found[2:4] == [Usage(**whole, model="gpt-5")] * 2
+    assert found[4] == Usage(input=5, output=9, is_doubtful=True)
+
+
+def test_pictures_of_a_responses_tool_may_come_from_a_cache():
+    """
+    What was cached is a part of the tool's input, of pictures as far as its split says so.
+    """
+    drawn = {"input_tokens": 500, "output_tokens": 90, "input_tokens_details": {"image_tokens": 400}}
+    cached = {"cached_tokens": 300, "cached_tokens_details": {"cached_image_tokens": 200, "cached_text_tokens": 100}}
+    usage = {"input_tokens": 5, "output_tokens": 9}
+    found = read({"usage": usage, "tool_usage": {"image_gen": {**drawn, **cached}}})
+
+    part = Usage(input=200, cache_read=300, output=90, image_input=400, image_read=200, model="image_generation")
+    assert found == Usage(input=5, output=9, parts=(part,))
+
+
+def test_a_hosted_shell_runs_in_a_container_too():
+    """
+    A container counts once, whoever runs in it; a local shell has none.
+    """
+    items = [
+        {"type": "code_interpreter_call", "container_id": "c1"},
+        {"type": "shell_call", "environment": {"type": "container_reference", "container_id": "c1"}},
+        {"type": "shell_call", "environment": {"type": "container_reference", "container_id": "c2"}},
+        {"type": "shell_call", "environment": {"type": "local"}},
+        {"type": "shell_call"},
+    ]
+    reply = {"usage": {"input_tokens": 5, "output_tokens": 9}, "output": items}
+    stream = Progress()
+    fold_response(stream, {"type": "response.completed", "response": reply})
+
+    assert [read(reply), read(stream.reply)] == [Usage(input=5, output=9, containers=2)] * 2
+
+
+@pytest.mark.parametrize(
+    ("model", "beside"),
+    [
+        ("gpt-4o-search-preview", {}),
+        ("gpt-5-search-api", {}),
+        ("grok-4", {"num_sources_used": 3}),
+        ("grok-4", {"num_server_side_tools_used": 2}),
+        ("mistral-large", {"connectors": {"web_search": 1}}),
+        ("voxtral-small", {"prompt_audio_seconds": 12}),
+    ],
+)
+def test_what_is_billed_beside_tokens_and_has_no_count_or_price_makes_an_estimate(model, beside):
+    """
+    The tokens are not all that such a call costs.
+    """
+    usage = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
+    none = dict.fromkeys(beside)
+
+    assert read({"model": model, "usage": {**usage, **beside}}).is_doubtful
+    assert not read({"model": "m", "usage": {**usage, **none}}).is_doubtful
+
+
+@pytest.mark.parametrize("total", ["many", -1, 10**12, 2.5, True])
+@pytest.mark.parametrize("names", [("input_tokens", "output_tokens"), ("prompt_tokens", "completion_tokens")])
+def test_a_total_that_is_none_discards_nothing_else(names, total):
+    """
+    What is told of both sides stands, as an estimate.
+    """
+    usage = {**dict(zip(names, (5, 2), strict=True)), "total_tokens": total}
+
+    assert read({"usage": usage}) == Usage(input=5, output=2, is_doubtful=True)

@@ -41,6 +41,7 @@ class Usage:
     audio_read = Rarely(0)
     image_read = Rarely(0)
     video_read = Rarely(0)
+    cache_write_12h = Rarely(0)  # the part of what was written to a cache that OpenAI keeps for so long
     # Parts of the output.
     audio_output = Rarely(0)
     image_output = Rarely(0)

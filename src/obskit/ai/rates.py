@@ -61,8 +61,9 @@ _UNITS = {
     "annotated_pages": "input_annotated_document_pages",
     "messages": "input_text_messages",
 }
-# A model that has no price of these is not sold them at the price of text.
+# A model that has no price of these is not sold them at the price of text, or of what is kept for minutes.
 _DEMANDED = {
+    "cache_write_12h": "cache_write_12h_mtok",
     "audio_input": "input_audio_mtok",
     "audio_read": "input_audio_mtok",
     "audio_output": "output_audio_mtok",

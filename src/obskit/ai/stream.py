@@ -206,12 +206,15 @@ def fold_response(stream: Progress, data: Any) -> None:
                 stream.failure = failure_of(response) or "failed"
 
 
+_BILLED = ("type", "container_id", "environment", "action", "svg_usage")
+
+
 def _without_text(reply: Mapping[str, Any]) -> dict[str, Any]:
     found = {name: value for name, value in reply.items() if name not in ("content", "choices", "output", "input")}
     output = reply.get("output")
     if output and isinstance(output, list):
         found["output"] = [
-            {name: item.get(name) for name in ("type", "container_id", "action")}
+            {name: item.get(name) for name in _BILLED}
             for item in output
             if isinstance(item, Mapping) and str(item.get("type")).endswith("_call")
         ]

@@ -13,6 +13,7 @@ from typing import Any
 
 from obskit.ai.fields import (
     MAPPED,
+    MAX_TOKENS,
     Fields,
     Mapped,
     Unreadable,
@@ -58,6 +59,8 @@ _OUTPUT_DETAILS = {
 }
 _READ_DETAILS = {f"{modality}_tokens": f"{modality}_read" for modality in _MODALITIES}
 _CACHED = ("cached_tokens", "prompt_cache_hit_tokens", "cached_prompt_text_tokens", "cache_read_input_tokens")
+# What few bill beside tokens, and no list has a price of: xAI's searches, Mistral's connectors and its sound.
+_UNPRICED = ("num_sources_used", "num_server_side_tools_used", "connector_tokens", "connectors", "prompt_audio_seconds")
 # What stands around a reply in few of them: Groq's chunks, Cloudflare, events of streams, Bedrock's.
 _PLACES = ("x_groq", "result", "response", "message", "metadata")
 
@@ -92,7 +95,8 @@ def _direct(whole: Mapped, provider: str) -> Usage | None:
             continue
         if found is not None and found.has_any():
             return found
-    return None
+    authored = whole.get("svg_usage")  # alone, where nothing was drawn beside it
+    return _readable({"model": authored.get("model")}, authored, provider) if isinstance(authored, MAPPED) else None
 
 
 def _readable(whole: Mapped, usage: Mapped, provider: str) -> Usage | None:
@@ -106,8 +110,11 @@ def _readable(whole: Mapped, usage: Mapped, provider: str) -> Usage | None:
     if found is None:
         return None
     model = whole.get("model")
-    if isinstance(model, str) and found.model is None:
-        found.model = model
+    if isinstance(model, str):
+        if found.model is None:
+            found.model = model
+        if "-search-" in model and "prompt_tokens" in usage and not found.web_searches:
+            found.is_doubtful = True  # OpenAI's models of chat that search: each call does, and none is told
     tier = whole.get("service_tier") or usage.get("service_tier")
     if isinstance(tier, str):
         found.tier = tier
@@ -145,6 +152,8 @@ def _read(whole: Mapped, usage: Mapped, provider: str) -> Usage | None:
         steps = usage.get("iterations")
         if isinstance(steps, list) and steps:
             _take_steps(found, [mapped(step) for step in steps], declined(whole.get("content")))
+    if "svg_usage" in whole:
+        _take_vectors(found, whole)
     if whole.get("stop_reason") == "refusal":
         take_refusal(found, whole)
     if "output" in whole or "tool_usage" in whole:
@@ -168,7 +177,7 @@ def _chat(usage: Mapped, provider: str) -> Usage:
     """
     found = Usage()
     taken, given = figure(usage, "prompt_tokens"), figure(usage, "completion_tokens")
-    total = figure(usage, "total_tokens")
+    total = _total(found, usage)
     ins, outs = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
     if ins:
         _take_input_details(found, ins)
@@ -205,6 +214,14 @@ def _take_beside(found: Usage, usage: Mapped) -> int:
     if citations:
         found.citations = citations
     return citations
+
+
+def _total(found: Usage, usage: Mapped) -> int | None:
+    """
+    Take the total, which says more than the others do, and less than that they are wrong.
+    """
+    total = usage.get("total_tokens")
+    return total if type(total) is int and 0 <= total <= MAX_TOKENS else detail(found, usage, "total_tokens") or None
 
 
 def _settle(
@@ -252,6 +269,9 @@ def _settle(
 
 def _take_input_details(found: Usage, details: Any) -> None:
     _take_details(found, details, _INPUT_DETAILS)
+    kept = inside(details, "cache_write_tokens_details") if found.cache_write else None
+    if kept is not None and (hours := detail(found, kept, "ttl_12h_tokens")):
+        found.cache_write_12h = hours
     cached = inside(details, "cached_tokens_details")
     if cached is not None:
         none_read(found)
@@ -291,7 +311,7 @@ def _messages_or_responses(usage: Mapped) -> Usage:
     taken, given = figure(usage, "input_tokens"), figure(usage, "output_tokens")
     read, written = detail(found, usage, "cache_read_input_tokens"), detail(found, usage, "cache_creation_input_tokens")
     has_caches = bool(read or written)
-    total = None if has_caches else figure(usage, "total_tokens")
+    total = None if has_caches else _total(found, usage)
     _settle(found, taken, given, total, has_caches=has_caches)
     if given is None and total is None and "output_tokens" in usage:
         found.is_doubtful = True  # not told, which is not none
@@ -319,7 +339,6 @@ def _take_steps(found: Usage, steps: list[Mapped], billed: list[bool]) -> None:
     served = next((step.get("model") for step in steps if step.get("type") == "fallback_message"), None)
     if isinstance(served, str):
         found.model = served  # a stream was begun by another
-    parts: list[Usage] = []
     hops: list[Any] = []
     for step in steps:
         kind, model = step.get("type"), step.get("model")
@@ -330,10 +349,7 @@ def _take_steps(found: Usage, steps: list[Mapped], billed: list[bool]) -> None:
             place = hops.index(model)
             is_own = not count(step.get("output_tokens")) and not (place < len(billed) and billed[place])
         if not is_own:
-            part = _messages_or_responses(step)
-            part.model = model if isinstance(model, str) else None
-            parts.append(part)
-    found.parts = tuple(parts)
+            _take_part(found, step, model)
 
 
 # What else is billed
@@ -350,13 +366,66 @@ def _take_tools(found: Usage, whole: Mapped, usage: Mapped) -> None:
         found.web_searches = searches
     if searches := sum(item.get("type") == "file_search_call" for item in items):
         found.file_searches = searches
-    if ran := {item.get("container_id") for item in items if item.get("type") == "code_interpreter_call"}:
+    if ran := {name for item in items if (name := _container_of(item)) is not None}:
         found.containers = len(ran)
     drawn = tools.get("image_gen") if isinstance(tools, MAPPED) else None
     if isinstance(drawn, MAPPED) and (drawn.get("input_tokens") or drawn.get("output_tokens")):
-        part = _messages_or_responses(drawn)
-        part.model = image_model(whole.get("tools")) or IMAGE_TOOL
-        found.parts = (*found.parts, part)
+        _take_part(found, drawn, image_model(whole.get("tools")) or IMAGE_TOOL)
+    for item in items:
+        _take_vectors(found, item)
+
+
+def _take_vectors(found: Usage, whole: Mapped) -> None:
+    """
+    Take what the model used that authors SVG: it is in no other figure, of a picture as of a response's item.
+    """
+    authored = whole.get("svg_usage")
+    if isinstance(authored, MAPPED):
+        _take_part(found, authored, authored.get("model"))
+
+
+def _take_part(found: Usage, usage: Mapped, model: Any) -> None:
+    """
+    Take what another model used for the same reply; where that cannot be read, the rest is an estimate.
+    """
+    try:
+        part = _messages_or_responses(usage)
+    except Unreadable:
+        found.is_doubtful = True
+        return
+    if "cached_tokens" in usage:
+        _take_cached_pictures(part, usage)
+    if "reasoning_tokens" in usage:
+        part.reasoning = min(detail(part, usage, "reasoning_tokens"), part.output)
+    part.model = model if isinstance(model, str) else None
+    found.parts = (*found.parts, part)
+    if part.is_doubtful:
+        found.is_doubtful = True
+
+
+def _take_cached_pictures(part: Usage, drawn: Mapped) -> None:
+    cached = detail(part, drawn, "cached_tokens")
+    if cached > part.input:
+        part.is_doubtful = True
+    elif cached:
+        part.cache_read, part.input = cached, part.input - cached
+        split = inside(drawn, "cached_tokens_details")
+        if split is not None:
+            none_read(part)
+            part.image_read = detail(part, split, "cached_image_tokens")
+            drop_absurd_parts(part)
+
+
+def _container_of(item: Mapped) -> str | None:
+    """
+    Name the container in which a call of the code interpreter, or of a hosted shell, ran.
+    """
+    kind = item.get("type")
+    if kind == "shell_call":
+        place = inside(item, "environment")
+        found = None if place is None else place.get("container_id")
+        return found if isinstance(found, str) else None
+    return str(item.get("container_id")) if kind == "code_interpreter_call" else None
 
 
 def _is_search(item: Mapped) -> bool:
@@ -387,6 +456,8 @@ def _take_server_tools(found: Usage, usage: Mapped) -> None:
             found.web_searches = searches
         if detail(found, tools, "code_execution_requests"):
             found.is_doubtful = True  # by the hour, of which some are free
+    if any(usage.get(name) for name in _UNPRICED):
+        found.is_doubtful = True
 
 
 def _take_told_cost(found: Usage, usage: Mapped) -> None:
