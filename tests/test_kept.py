@@ -19,8 +19,8 @@ from obskit.testing import isolated_runtime
 KEYS_ARE_OURS = {
     "obskit.ai.hosts": "hosts of the SDK clients that the application makes",
     "obskit.ai.limits": "moments in a provider's headers, cut to a date's length",
-    "obskit.ai.ledger": "nothing",
     "obskit.ai.rates": "nothing",
+    "obskit.processes": "nothing",
     "obskit.sinks.pulled": "nothing, and the settings' paths",
     "obskit.integrations.sqlite3": "types",
     "obskit.integrations.django.routes": "routes of the URLconf",

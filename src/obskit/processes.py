@@ -4,6 +4,7 @@ Tell one process from any other that has, had or will have its id: ids are used 
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from pathlib import Path
@@ -52,3 +53,28 @@ def namespace() -> str:
         return os.readlink("/proc/self/ns/pid")
     except OSError:
         return ""
+
+
+def identity(pid: int) -> str:
+    """
+    Tell a process of this machine from any other that has, had or will have its id; empty where it is gone.
+    """
+    since = started(pid)
+    return f"{_place()} {since}" if since else ""
+
+
+def is_dead(pid: int, known: str) -> bool:
+    """
+    Tell whether a process is gone; of one in another container nobody here can know.
+    """
+    place, _, _ = known.rpartition(" ")
+    if not place:
+        return False
+    if place.partition(" ")[0] != _place().partition(" ")[0]:
+        return True  # before the machine was started
+    return place == _place() and identity(pid) != known
+
+
+@functools.lru_cache(1)
+def _place() -> str:
+    return f"{boot() or 'here'} {namespace() or 'here'}"

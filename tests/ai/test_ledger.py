@@ -15,7 +15,10 @@ from threading import Barrier
 import pytest
 
 from forked import in_child
-from obskit.ai.ledger import Ask, Ledger, Refused, UnavailableError, file_of, filesystem_of, identity, is_dead
+from obskit.ai.budget_file import file_of, filesystem_of
+from obskit.ai.ledger import Ledger
+from obskit.ai.reservations import Ask, Refused, UnavailableError
+from obskit.processes import identity, is_dead
 from obskit.recorder import recorder
 from obskit.testing import FakeClock
 
@@ -233,7 +236,8 @@ def test_the_file_is_this_users_alone(make):
 WORKER = """
     import sys
     from pathlib import Path
-    from obskit.ai.ledger import Ask, Ledger, Refused
+    from obskit.ai.ledger import Ledger
+    from obskit.ai.reservations import Ask, Refused
     from obskit.recorder import recorder
 
     recorder.wall_clock = lambda: 1_800_000_000.0

@@ -29,7 +29,8 @@ from obskit.operation import Event
 from obskit.recorder import recorder
 
 if TYPE_CHECKING:
-    from obskit.ai.ledger import Ask, Crossing, Held, Ledger, Refused
+    from obskit.ai.ledger import Ledger
+    from obskit.ai.reservations import Ask, Crossing, Held, Refused
     from obskit.settings import Settings
 
 CHARACTERS_PER_TOKEN = 4
@@ -219,7 +220,7 @@ class Keeper:
         """
         if self._ledger is None:
             return
-        from obskit.ai.ledger import UnavailableError  # with the first ledger it was imported already
+        from obskit.ai.reservations import UnavailableError  # with the first ledger it was imported already
 
         try:
             self._ledger.write()
@@ -307,7 +308,7 @@ class Keeper:
             self._safely(budgets, lambda: self._glance(op, budgets))
 
     def _glance(self, op: AiOperation, budgets: tuple[Budget, ...]) -> None:
-        from obskit.ai.ledger import Held, UnavailableError
+        from obskit.ai.reservations import Held, UnavailableError
 
         now, ledger = recorder.wall_clock(), self._open()
         if ledger is None or not _in_loop():
@@ -348,7 +349,7 @@ class Keeper:
         )
 
     def _reserve(self, op: AiOperation, budgets: tuple[Budget, ...], dollars: tuple[float, ...], now: float) -> None:
-        from obskit.ai.ledger import Refused, UnavailableError
+        from obskit.ai.reservations import Refused, UnavailableError
 
         ledger = self._open()
         if ledger is None:
@@ -432,7 +433,7 @@ class Keeper:
         """
         Read how a budget stands.
         """
-        from obskit.ai.ledger import UnavailableError
+        from obskit.ai.reservations import UnavailableError
 
         drain()
         now = recorder.wall_clock()
@@ -484,7 +485,8 @@ class Keeper:
         """
         found = self._ledger
         if found is None:
-            from obskit.ai.ledger import Ledger, file_of
+            from obskit.ai.budget_file import file_of
+            from obskit.ai.ledger import Ledger
 
             path = self._path
             made = None if path is None else Ledger(file_of(*path), self._notice, self._crossed)
@@ -538,7 +540,7 @@ def _keep_writing(ledger: Ledger, wake: SimpleQueue[bool]) -> None:
     """
     from queue import Empty
 
-    from obskit.ai.ledger import UnavailableError
+    from obskit.ai.reservations import UnavailableError
 
     timeout: float | None = None
     while True:
@@ -670,7 +672,7 @@ def _period(budget: Budget, start: float) -> tuple[datetime, datetime]:
 
 
 def _ask(budget: Budget, usd: float, now: float) -> Ask:
-    from obskit.ai.ledger import Ask
+    from obskit.ai.reservations import Ask
 
     return Ask(_key(budget), _bounds(budget, now)[0], usd, budget.usd, budget.blocks)
 

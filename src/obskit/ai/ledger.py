@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import functools
 import os
-import re
 import sqlite3
 import time
 from collections import deque
@@ -18,145 +17,34 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import RLock
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
-from obskit.permissions import make_file, make_folder, refuse_foreign
-from obskit.processes import boot, namespace, started
+from obskit.ai.book import EDITED, Book
+from obskit.ai.budget_file import (
+    BUSY,
+    BUSY_SECONDS,
+    CORRUPT,
+    LEAST_BYTES,
+    VERSION,
+    alone,
+    code_of,
+    damaged,
+    filesystem_of,
+    inode_of,
+    make,
+    opened,
+    write_schema,
+)
+from obskit.ai.reservations import Ask, Crossing, Figures, Held, Refused, UnavailableError
+from obskit.permissions import make_folder, refuse_foreign
+from obskit.processes import identity
 from obskit.recorder import recorder
 
 T = TypeVar("T")
 
-BUSY_SECONDS = 2.0  # to wait for another process; a transaction takes less than a millisecond
 TURN_SECONDS = 10.0  # to wait for the other threads of this one
-RESERVE_SECONDS = 3600.0  # after which a call is taken for lost: the SDKs give up after ten minutes
-KEPT_SECONDS = 100 * 86_400.0  # of past periods, for the projection
-SHARE_SECONDS = 7 * 86_400.0  # what the projection looks back on
 MAX_PENDING = 10_000
-VERSION = 1
-
-LEVELS = ((1, 50), (2, 80), (4, 100))  # bit of `told`, percent
-BLOCKED = 8
-
-# SQLite's result codes.
-_BUSY = (5, 6)  # SQLITE_BUSY, SQLITE_LOCKED
-_CORRUPT = (11, 26)  # SQLITE_CORRUPT, SQLITE_NOTADB
-# What reading a row raises that somebody has changed by hand.
-_EDITED = (ValueError, TypeError, AttributeError, OverflowError)
-_AHEAD_SECONDS = 400 * 86_400.0  # so far a clock may have been ahead, in an earlier period
-_LEAST_BYTES = 100  # of SQLite's header
 _EPHEMERAL = frozenset({"tmpfs", "ramfs", "overlay", "aufs"})
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS spent (
-    budget TEXT NOT NULL,
-    period_start REAL NOT NULL,
-    began REAL NOT NULL,
-    usd REAL NOT NULL DEFAULT 0,
-    estimated_usd REAL NOT NULL DEFAULT 0,
-    told INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY (budget, period_start)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS reserve (
-    id INTEGER PRIMARY KEY,
-    budget TEXT NOT NULL,
-    period_start REAL NOT NULL,
-    usd REAL NOT NULL,
-    pid INTEGER NOT NULL,
-    pid_start TEXT NOT NULL,
-    at REAL NOT NULL
-);
-CREATE INDEX IF NOT EXISTS reserve_of ON reserve (budget, period_start);
-CREATE TABLE IF NOT EXISTS lost (at REAL NOT NULL);
-"""
-
-
-class UnavailableError(Exception):
-    """
-    Report a ledger that cannot be asked; the message says why.
-    """
-
-
-class Ask(NamedTuple):
-    """
-    Ask one budget for dollars.
-
-    Attributes:
-        key: The budget, by all that tells its periods from those of another declaration.
-        start: Of the period, by the clock.
-        usd: 0 asks whether anything is left at all.
-        limit: Of the period.
-        blocks: False takes whatever is left.
-    """
-
-    key: str
-    start: float
-    usd: float
-    limit: float
-    blocks: bool
-
-
-class Held(NamedTuple):
-    """
-    Be what was given: to be settled or released.
-    """
-
-    id: int | None
-    key: str
-    start: float
-    usd: float
-    limit: float
-
-
-class Refused(NamedTuple):
-    """
-    Say which ask was refused, and by what figures.
-
-    Attributes:
-        place: Of the ask, counted from 0.
-        is_first: True for the first refusal of its period.
-        is_lost: True where the count of the period was lost with a broken file.
-    """
-
-    place: int
-    start: float
-    spent: float
-    reserved: float
-    is_first: bool
-    is_lost: bool
-
-
-class Figures(NamedTuple):
-    """
-    Say how a budget stands.
-
-    Attributes:
-        start: Of the period that counts.
-        rate: Dollars a second, lately; None where there is less than a day of data.
-    """
-
-    start: float
-    spent: float
-    estimated: float
-    reserved: float
-    rate: float | None
-
-
-class Crossing(NamedTuple):
-    """
-    Say that a budget has come to a share of its limit, for the first time in a period.
-    """
-
-    key: str
-    start: float
-    percent: int
-    spent: float
-
-
-def file_of(state_dir: str | os.PathLike[str], service: str) -> Path:
-    """
-    Name the file of a service.
-    """
-    slug = re.sub(r"[^a-z0-9]+", "-", service.lower()).strip("-")[:60] or "service"
-    return Path(state_dir) / f"ai-budgets-{slug}.sqlite3"
 
 
 class Ledger:
@@ -180,8 +68,7 @@ class Ledger:
         self._pid = 0
         self._left: list[Any] = []  # connections of a parent: closing one here would meddle with the parent's file
         self._news: list[Callable[[], None]] = []  # to be told once the lock is free
-        self._crossings: list[Crossing] = []  # that hold if the transaction does
-        self._last: dict[str, tuple[float, float, float]] = {}
+        self._book = Book()
         self._own = ""
         self._said: set[str] = set()
         self._held_for_fork = False
@@ -200,11 +87,11 @@ class Ledger:
         """
         if self._is_further_down():
             for place, ask in enumerate(asks):
-                if ask.blocks and (refused := self._remembered(ask)) is not None:
+                if ask.blocks and (refused := self._book.remembered(ask)) is not None:
                     return refused._replace(place=place)
             return tuple(Held(None, ask.key, ask.start, 0.0, ask.limit) for ask in asks)
         with self._turn():
-            return self._again(lambda db: self._reserve(db, asks, now))
+            return self._again(lambda db: self._book.reserve(db, asks, now, (self._pid, self._own)))
 
     def _is_further_down(self) -> bool:
         """
@@ -252,7 +139,7 @@ class Ledger:
             UnavailableError: The file cannot be used.
         """
         with self._turn():
-            return self._again(lambda db: self._figures(db, key, start, now))
+            return self._again(lambda db: self._book.figures(db, key, start, now))
 
     def glance(self, ask: Ask) -> Refused | None:
         """
@@ -263,40 +150,28 @@ class Ledger:
             UnavailableError: The file cannot be used.
         """
         if not self._lock.acquire(blocking=False):
-            return self._remembered(ask)
+            return self._book.remembered(ask)
         if self._is_busy:  # further down, in this thread
             self._lock.release()
-            return self._remembered(ask)
+            return self._book.remembered(ask)
         self._is_busy = True
         try:
             db = self._open(patience=0.0)
             db.execute("PRAGMA busy_timeout = 0")
             try:
-                start = self._start(db, ask.key, ask.start)
-                spent, reserved, _ = self._sums(db, ask.key, start)
-                is_lost = self._is_lost(db, start)
-                return (
-                    Refused(0, start, spent, reserved, True, is_lost)
-                    if is_lost or spent + reserved >= ask.limit
-                    else None
-                )
+                return self._book.glance(db, ask)
             finally:
                 db.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
         except sqlite3.Error as error:
-            if _code(error) in _BUSY:
-                return self._remembered(ask)
+            if code_of(error) in BUSY:
+                return self._book.remembered(ask)
             raise self._unavailable(error) from error
-        except (OSError, *_EDITED) as error:
+        except (OSError, *EDITED) as error:
             raise self._unavailable(error) from error
         finally:
             self._is_busy = False
             self._lock.release()
             self._tell()
-
-    def _remembered(self, ask: Ask) -> Refused | None:
-        start, spent, reserved = self._last.get(ask.key, (0.0, 0.0, 0.0))
-        is_used_up = start >= ask.start and spent + reserved >= ask.limit
-        return Refused(0, start, spent, reserved, True, False) if is_used_up else None
 
     def close(self) -> None:
         """
@@ -347,8 +222,9 @@ class Ledger:
                 inode = self._inode
                 db.execute("BEGIN IMMEDIATE")
                 try:
-                    written, self._crossings = len(self._pending), []
-                    self._settle_pending(db, written)
+                    written, self._book.crossings = len(self._pending), []
+                    for index in range(written):
+                        self._book.settle(db, *self._pending[index])
                     found = work(db)
                     db.execute("COMMIT")
                 except BaseException:
@@ -358,22 +234,22 @@ class Ledger:
                     raise
                 for _ in range(written):
                     self._pending.popleft()
-                self._news += [functools.partial(self._crossed, crossing) for crossing in self._crossings]
+                self._news += [functools.partial(self._crossed, crossing) for crossing in self._book.crossings]
                 self._said.discard("unavailable")
                 return found
             except sqlite3.Error as error:
-                if _code(error) in _BUSY and time.monotonic() < end:
+                if code_of(error) in BUSY and time.monotonic() < end:
                     # SQLite waits by itself, but not where two make the file at the same time.
                     time.sleep(0.005)
                     continue
-                if is_new or _code(error) not in _CORRUPT:
+                if is_new or code_of(error) not in CORRUPT:
                     raise self._unavailable(error) from error
                 try:
-                    self._set_aside(inode or _inode_of(self.path))
+                    self._set_aside(inode or inode_of(self.path))
                 except (OSError, sqlite3.Error) as failure:
                     raise self._unavailable(failure) from failure
                 is_new = True
-            except (OSError, *_EDITED) as error:
+            except (OSError, *EDITED) as error:
                 raise self._unavailable(error) from error
 
     def _unavailable(self, error: BaseException) -> UnavailableError:
@@ -390,14 +266,14 @@ class Ledger:
     def _open(self, patience: float = BUSY_SECONDS) -> sqlite3.Connection:
         pid = os.getpid()
         if self._connection is not None:
-            if self._pid == pid and self._inode == _inode_of(self.path):
+            if self._pid == pid and self._inode == inode_of(self.path):
                 return self._connection
             self._drop()
         self._ensure_there()
-        os.close(_opened(self.path))
-        inode = _inode_of(self.path)
-        if os.stat(self.path).st_size < _LEAST_BYTES:
-            raise _damaged("it is empty, which no file of ours ever is")  # SQLite would take it for a new one
+        os.close(opened(self.path))
+        inode = inode_of(self.path)
+        if os.stat(self.path).st_size < LEAST_BYTES:
+            raise damaged("it is empty, which no file of ours ever is")  # SQLite would take it for a new one
         # Not by `sqlite3.connect()`, which may be hooked.
         db = sqlite3.Connection(self.path, timeout=patience, isolation_level=None, check_same_thread=False)
         try:
@@ -405,7 +281,7 @@ class Ledger:
             if version > VERSION:
                 raise sqlite3.OperationalError(f"a newer version of obskit wrote it (format {version})")
             if version < VERSION:
-                _write_schema(db)
+                write_schema(db)
             db.execute("PRAGMA synchronous = NORMAL")
         except BaseException:
             db.close()
@@ -433,8 +309,8 @@ class Ledger:
         make_folder(self.path.parent, 0o700)
         refuse_foreign(os.stat(self.path.parent), self.path.parent)
         if not os.path.lexists(self.path):
-            with _alone(self.path):
-                _make(self.path)
+            with alone(self.path):
+                make(self.path)
 
     def _drop(self) -> None:
         db, self._connection = self._connection, None
@@ -451,14 +327,14 @@ class Ledger:
         lost.
         """
         self._drop()
-        with _alone(self.path):
-            if inode is None or _inode_of(self.path) != inode:
+        with alone(self.path):
+            if inode is None or inode_of(self.path) != inode:
                 return  # somebody else was faster
             aside = self.path.with_name(f"{self.path.name}.broken-{int(recorder.wall_clock())}-{os.getpid()}")
             for suffix in ("-wal", "-shm", ""):
                 with suppress(FileNotFoundError):
                     os.replace(f"{self.path}{suffix}", f"{aside}{suffix}")
-            _make(self.path)
+            make(self.path)
             db = self._open()
             db.execute("INSERT INTO lost VALUES (?)", (recorder.wall_clock(),))
         self._news.append(
@@ -469,115 +345,6 @@ class Ledger:
                 f"{self.path}",
             )
         )
-
-    # Work inside of a transaction
-
-    def _reserve(self, db: sqlite3.Connection, asks: Sequence[Ask], now: float) -> tuple[Held, ...] | Refused:
-        starts = []
-        for index, ask in enumerate(asks):
-            start = self._start(db, ask.key, ask.start)
-            starts.append(start)
-            if not ask.blocks:
-                continue
-            spent, reserved, told = self._sums(db, ask.key, start)
-            if _is_too_much(spent + reserved, ask) and reserved:
-                self._give_back(db, now)
-                spent, reserved, told = self._sums(db, ask.key, start)
-            is_lost = self._is_lost(db, start)
-            if is_lost or _is_too_much(spent + reserved, ask):
-                self._row(db, ask.key, start, now)
-                db.execute(
-                    "UPDATE spent SET told = told | ? WHERE budget = ? AND period_start = ?", (BLOCKED, ask.key, start)
-                )
-                return Refused(index, start, spent, reserved, not told & BLOCKED, is_lost)
-        held = []
-        for ask, start in zip(asks, starts, strict=True):
-            self._row(db, ask.key, start, now)
-            id = None
-            if ask.usd:
-                # No counter: those of a file that was set aside would come again.
-                id = int.from_bytes(os.urandom(8), "big") >> 2
-                row = (id, ask.key, start, ask.usd, self._pid, self._own, now)
-                db.execute("INSERT INTO reserve VALUES (?, ?, ?, ?, ?, ?, ?)", row)
-            held.append(Held(id, ask.key, start, ask.usd, ask.limit))
-        return tuple(held)
-
-    def _start(self, db: sqlite3.Connection, key: str, start: float) -> float:
-        [latest] = db.execute("SELECT max(period_start) FROM spent WHERE budget = ?", (key,)).fetchone()
-        if latest is None:
-            return start
-        latest = _number(latest, f"period_start of {key}")
-        if latest > start + _AHEAD_SECONDS:
-            raise ValueError(f"a row was changed by somebody else: period_start of {key} is {latest}")
-        return max(start, latest)
-
-    def _row(self, db: sqlite3.Connection, key: str, start: float, now: float) -> None:
-        made = db.execute(
-            "INSERT OR IGNORE INTO spent (budget, period_start, began) VALUES (?, ?, ?)", (key, start, now)
-        )
-        if made.rowcount:
-            db.execute("DELETE FROM spent WHERE budget = ? AND period_start < ?", (key, start - KEPT_SECONDS))
-
-    def _sums(self, db: sqlite3.Connection, key: str, start: float) -> tuple[float, float, int]:
-        row = db.execute("SELECT usd, told FROM spent WHERE budget = ? AND period_start = ?", (key, start)).fetchone()
-        [reserved] = db.execute(
-            "SELECT total(usd) FROM reserve WHERE budget = ? AND period_start = ?", (key, start)
-        ).fetchone()
-        spent, told = row or (0.0, 0)
-        spent, reserved = _number(spent, f"usd of {key}"), _number(reserved, f"usd that is reserved of {key}")
-        self._last[key] = start, spent, reserved
-        return spent, reserved, int(told)
-
-    def _is_lost(self, db: sqlite3.Connection, start: float) -> bool:
-        return db.execute("SELECT 1 FROM lost WHERE at >= ?", (start,)).fetchone() is not None
-
-    def _give_back(self, db: sqlite3.Connection, now: float) -> None:
-        """
-        Free what dead processes, and calls that were lost, have reserved.
-        """
-        db.execute("DELETE FROM reserve WHERE at < ?", (now - RESERVE_SECONDS,))
-        for pid, pid_start in db.execute("SELECT DISTINCT pid, pid_start FROM reserve").fetchall():
-            if is_dead(pid, pid_start):
-                db.execute("DELETE FROM reserve WHERE pid = ? AND pid_start = ?", (pid, pid_start))
-
-    def _settle_pending(self, db: sqlite3.Connection, count: int) -> None:
-        for index in range(count):
-            held, dollars, estimated = self._pending[index]
-            for entry, usd in zip(held, dollars, strict=True):
-                if entry.id is not None:
-                    db.execute("DELETE FROM reserve WHERE id = ? AND budget = ?", (entry.id, entry.key))
-                if usd:
-                    self._spend(db, entry, usd, estimated)
-
-    def _spend(self, db: sqlite3.Connection, entry: Held, usd: float, estimated: bool) -> None:
-        where = (entry.key, entry.start)
-        self._row(db, *where, recorder.wall_clock())
-        db.execute(
-            "UPDATE spent SET usd = usd + ?, estimated_usd = estimated_usd + ? WHERE budget = ? AND period_start = ?",
-            (usd, usd if estimated else 0.0, *where),
-        )
-        spent, _, told = self._sums(db, *where)
-        for bit, percent in LEVELS:
-            if spent * 100 >= entry.limit * percent and not told & bit:
-                told |= bit
-                db.execute("UPDATE spent SET told = ? WHERE budget = ? AND period_start = ?", (told, *where))
-                self._crossings.append(Crossing(*where, percent, spent))
-
-    def _figures(self, db: sqlite3.Connection, key: str, start: float, now: float) -> Figures:
-        start = self._start(db, key, start)
-        self._give_back(db, now)
-        spent, reserved, _ = self._sums(db, key, start)
-        row = db.execute(
-            "SELECT estimated_usd FROM spent WHERE budget = ? AND period_start = ?", (key, start)
-        ).fetchone()
-        since = min(start, now - SHARE_SECONDS)
-        usd, began = db.execute(
-            "SELECT total(usd), min(began) FROM spent WHERE budget = ? AND period_start >= ?", (key, since)
-        ).fetchone()
-        seconds = 0.0 if began is None else now - began
-        rate = _number(usd, f"usd of {key}") / seconds if seconds >= 86_400 else None
-        estimated = _number(row[0] if row else 0.0, f"estimated_usd of {key}")
-        return Figures(start, spent, estimated, reserved, rate)
 
     # Forks
 
@@ -606,140 +373,3 @@ class Ledger:
         self._pending = deque()
         self._news = []
         self._drop()
-
-
-def _is_too_much(taken: float, ask: Ask) -> bool:
-    return taken + ask.usd > ask.limit or taken >= ask.limit
-
-
-def _number(found: Any, what: str) -> float:
-    """
-    Read what may have been written by hand.
-    """
-    if not isinstance(found, (int, float)) or not 0 <= found < float("inf"):
-        shown = repr(found)
-        raise ValueError(f"a row was changed by somebody else: {what} is {shown[:40]}")
-    return float(found)
-
-
-def _damaged(why: str) -> sqlite3.DatabaseError:
-    error = sqlite3.DatabaseError(why)
-    error.sqlite_errorcode = _CORRUPT[0]
-    return error
-
-
-def _write_schema(db: sqlite3.Connection) -> None:
-    # A write-ahead log: readers wait for nobody, and nobody waits for the disk.
-    db.execute("PRAGMA journal_mode = WAL")
-    db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT")
-
-
-def _make(path: Path) -> None:
-    """
-    Make a file whole, under another name first: nobody ever finds one that is empty. Called by one process at a time.
-    """
-    if os.path.lexists(path):
-        return  # somebody else was faster
-    new = path.with_name(f"{path.name}.new")
-    with suppress(FileNotFoundError):
-        os.unlink(new)  # of a process that was killed
-    os.close(_opened(new))
-    db = sqlite3.Connection(new, isolation_level=None)
-    try:
-        _write_schema(db)
-    finally:
-        db.close()
-    os.rename(new, path)
-
-
-def _code(error: sqlite3.Error) -> int:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF
-
-
-def _inode_of(path: Path) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """
-    Be the only process that sets a file aside, where the system has such locks.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    file = _opened(path.with_name(f"{path.name}.lock"))
-    try:
-        end = time.monotonic() + BUSY_SECONDS
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.01)
-        yield
-    finally:
-        os.close(file)
-
-
-def identity(pid: int) -> str:
-    """
-    Tell a process of this machine from any other that has, had or will have its id; empty where it is gone.
-    """
-    since = started(pid)
-    return f"{_place()} {since}" if since else ""
-
-
-def is_dead(pid: int, known: str) -> bool:
-    """
-    Tell whether a process is gone; of one in another container nobody here can know.
-    """
-    place, _, _ = known.rpartition(" ")
-    if not place:
-        return False
-    if place.partition(" ")[0] != _place().partition(" ")[0]:
-        return True  # before the machine was started
-    return place == _place() and identity(pid) != known
-
-
-@functools.lru_cache(1)
-def _place() -> str:
-    return f"{boot() or 'here'} {namespace() or 'here'}"
-
-
-def filesystem_of(path: Path, mounts: str = "/proc/self/mounts") -> str | None:
-    """
-    Name the kind of file system that holds a path, such as `ext4`; None where the system does not tell.
-    """
-    try:
-        lines = Path(mounts).read_text().splitlines()
-        real = os.path.realpath(path)
-    except OSError:
-        return None
-    found, longest = None, -1
-    for line in lines:
-        _, _, rest = line.partition(" ")
-        point, _, rest = rest.partition(" ")
-        point = point.replace("\\040", " ")
-        inside = real == point or real.startswith(point.rstrip("/") + "/")
-        if inside and len(point) >= longest:
-            found, longest = rest.partition(" ")[0], len(point)
-    return found
-
-
-def _opened(path: Path) -> int:
-    """
-    Open a file of this user's, made with 0600 where it is missing.
-    """
-    try:
-        return make_file(path, os.O_RDWR, 0o600)
-    except FileExistsError:
-        return os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))

@@ -1,0 +1,162 @@
+"""
+Keep the file of budgets: where it is, how it is made whole, how it is opened, and how a broken one is set aside.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from obskit.permissions import make_file
+
+BUSY_SECONDS = 2.0  # to wait for another process; a transaction takes less than a millisecond
+VERSION = 1
+# SQLite's result codes.
+BUSY = (5, 6)  # SQLITE_BUSY, SQLITE_LOCKED
+CORRUPT = (11, 26)  # SQLITE_CORRUPT, SQLITE_NOTADB
+LEAST_BYTES = 100  # of SQLite's header
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS spent (
+    budget TEXT NOT NULL,
+    period_start REAL NOT NULL,
+    began REAL NOT NULL,
+    usd REAL NOT NULL DEFAULT 0,
+    estimated_usd REAL NOT NULL DEFAULT 0,
+    told INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (budget, period_start)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS reserve (
+    id INTEGER PRIMARY KEY,
+    budget TEXT NOT NULL,
+    period_start REAL NOT NULL,
+    usd REAL NOT NULL,
+    pid INTEGER NOT NULL,
+    pid_start TEXT NOT NULL,
+    at REAL NOT NULL
+);
+CREATE INDEX IF NOT EXISTS reserve_of ON reserve (budget, period_start);
+CREATE TABLE IF NOT EXISTS lost (at REAL NOT NULL);
+"""
+
+
+def file_of(state_dir: str | os.PathLike[str], service: str) -> Path:
+    """
+    Name the file of a service.
+    """
+    slug = re.sub(r"[^a-z0-9]+", "-", service.lower()).strip("-")[:60] or "service"
+    return Path(state_dir) / f"ai-budgets-{slug}.sqlite3"
+
+
+def damaged(why: str) -> sqlite3.DatabaseError:
+    """
+    Make the error that SQLite has for a file that is none of its own.
+    """
+    error = sqlite3.DatabaseError(why)
+    error.sqlite_errorcode = CORRUPT[0]
+    return error
+
+
+def write_schema(db: sqlite3.Connection) -> None:
+    """
+    Make the tables that are missing.
+    """
+    # A write-ahead log: readers wait for nobody, and nobody waits for the disk.
+    db.execute("PRAGMA journal_mode = WAL")
+    db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT")
+
+
+def make(path: Path) -> None:
+    """
+    Make a file whole, under another name first: nobody ever finds one that is empty. Called by one process at a time.
+    """
+    if os.path.lexists(path):
+        return  # somebody else was faster
+    new = path.with_name(f"{path.name}.new")
+    with suppress(FileNotFoundError):
+        os.unlink(new)  # of a process that was killed
+    os.close(opened(new))
+    db = sqlite3.Connection(new, isolation_level=None)
+    try:
+        write_schema(db)
+    finally:
+        db.close()
+    os.rename(new, path)
+
+
+def code_of(error: sqlite3.Error) -> int:
+    """
+    Give the result code of an error, without what is further told of it.
+    """
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def inode_of(path: Path) -> tuple[int, int] | None:
+    """
+    Tell a file from another of its name; None where there is none.
+    """
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """
+    Be the only process that sets a file aside, where the system has such locks.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    file = opened(path.with_name(f"{path.name}.lock"))
+    try:
+        end = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.01)
+        yield
+    finally:
+        os.close(file)
+
+
+def filesystem_of(path: Path, mounts: str = "/proc/self/mounts") -> str | None:
+    """
+    Name the kind of file system that holds a path, such as `ext4`; None where the system does not tell.
+    """
+    try:
+        lines = Path(mounts).read_text().splitlines()
+        real = os.path.realpath(path)
+    except OSError:
+        return None
+    found, longest = None, -1
+    for line in lines:
+        _, _, rest = line.partition(" ")
+        point, _, rest = rest.partition(" ")
+        point = point.replace("\\040", " ")
+        inside = real == point or real.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= longest:
+            found, longest = rest.partition(" ")[0], len(point)
+    return found
+
+
+def opened(path: Path) -> int:
+    """
+    Open a file of this user's, made with 0600 where it is missing.
+    """
+    try:
+        return make_file(path, os.O_RDWR, 0o600)
+    except FileExistsError:
+        return os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
