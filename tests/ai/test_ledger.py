@@ -564,6 +564,75 @@ def test_a_newer_format_is_left_alone(make):
     assert [name for name in os.listdir(ledger.path.parent) if ".broken" in name] == []
 
 
+def test_an_older_format_is_brought_up_to_date(make):
+    """
+    A file of before the replies that come later keeps what was spent, and knows them from then on.
+    """
+    ledger = make()
+    ledger.settle(ledger.reserve([ask()], NOW), [0.05])
+    ledger.close()
+    with sqlite3.connect(ledger.path) as db:
+        db.executescript("DROP TABLE awaited; PRAGMA user_version = 1")
+    db.close()
+    ledger.expect("resp_1", ("night", "openai", "gpt-5"), ())
+    ledger.write()
+
+    assert ledger.figures("daily", NOW, NOW).spent == 0.05
+    assert ledger.awaited("resp_1", may_wait=True) == (("night", "openai", "gpt-5"), (), False)
+
+
+def test_what_a_reply_cost_is_spent_once(make):
+    """
+    Whoever tells it first among all processes; the others give back what they hold.
+    """
+    one, other = make(), make()
+    held = one.reserve([ask()], NOW)
+    one.expect("resp_1", ("", "openai", "gpt-5"), held)
+    one.write()
+    known = other.awaited("resp_1", may_wait=False)
+    for ledger, cost in ((other, 0.04), (one, 0.03)):
+        ledger.settle(known.held, [cost], name="resp_1")
+        ledger.write()
+
+    assert known.held == held
+    assert one.figures("daily", NOW, NOW)[1:4] == (0.04, 0.0, 0.0)
+    assert one.awaited("resp_1", may_wait=True).is_told
+
+
+def test_the_oldest_replies_are_forgotten(make, monkeypatch):
+    """
+    However many come, told or not, the file stays small.
+    """
+    monkeypatch.setattr("obskit.ai.book.MAX_AWAITED", 10)
+    ledger = make()
+    for number in range(30):
+        ledger.expect(f"resp_{number}", ("", "openai", "gpt-5"), ())
+        ledger.settle((), [], name=f"other_{number}")
+    ledger.write()
+
+    names = [f"{kind}_{number}" for number in range(30) for kind in ("resp", "other")]
+    known = [name for name in names if ledger.awaited(name, may_wait=True) is not None]
+    assert known == names[-10:]
+
+
+@pytest.mark.parametrize(("column", "value"), [("labels", "no JSON"), ("held", '[["x"]]'), ("held", "{")])
+def test_a_reply_s_row_that_was_edited_by_hand_is_told_of(make, told, column, value):
+    """
+    What cannot be read is not known, and said once.
+    """
+    ledger = make()
+    ledger.expect("resp_1", ("", "openai", "gpt-5"), ())
+    ledger.write()
+    with sqlite3.connect(ledger.path) as db:
+        db.execute(f"UPDATE awaited SET {column} = ?", (value,))
+    db.close()
+    for may_wait in (True, False):
+        with pytest.raises(UnavailableError):
+            ledger.awaited("resp_1", may_wait=may_wait)
+
+    assert told == ["unavailable"]
+
+
 def test_a_link_in_place_of_the_file_is_refused(make, tmp_path):
     """
     Nobody can make us write through a link that was put there.

@@ -7,6 +7,8 @@ import base64
 import gc
 import random
 import re
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -728,6 +730,152 @@ def test_a_poll_of_another_process_tells_what_was_used_and_is_no_call(gpt, scrip
 
     found = report(1)
     assert (found.total.calls, found.total.cost_usd, found.total.all_tokens) == (0, pytest.approx(0.01125), 2000)
+
+
+QUEUED = response(None, "queued", background=True)
+DONE = response(TOLD, background=True)
+TOLD_USD = 0.01125
+
+
+def elsewhere():
+    """
+    Forget what this process knows, as if another one asked.
+    """
+    keeper.flush()
+    later.start_over()
+
+
+def test_a_poll_of_another_process_settles_what_was_reserved(gpt, script, runtime):
+    """
+    The budgets' file knows whose reply it is: its labels, and its reserve; and it is told once among all processes.
+    """
+    daily, night = budget("daily", usd=5), budget("night", usd=5, services=["night"])
+    script.reply = lambda path, asked: QUEUED if asked else DONE
+    with obskit.observe_ai(service="night"):
+        gpt.responses.create(model="gpt-5", input="x", background=True)
+    keeper.flush()
+    reserved = [found.status().reserved_usd for found in (daily, night)]
+    for _ in range(3):
+        elsewhere()
+        gpt.responses.retrieve("resp_1")
+    keeper.flush()
+
+    assert min(reserved) > TOLD_USD
+    for found in (daily, night):
+        assert (found.status().spent_usd, found.status().reserved_usd) == (pytest.approx(TOLD_USD), 0)
+    labels = {"service": "night", "provider": "openai", "model": "gpt-5"}
+    assert runtime.value("ai_tokens_used_total", kind="output", **labels) == 1000
+    assert report(1).total.calls == 1
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_reply_that_its_own_process_told_is_no_news_elsewhere(stream, gpt, script, runtime):
+    """
+    A background response that told what it used is not counted again by another process that asks for it.
+    """
+    daily = budget("daily", usd=5)
+    event = {"type": "response.completed", "sequence_number": 1, "response": DONE}
+    script.reply = lambda path, asked: [event] if asked and stream else DONE
+    made = gpt.responses.create(model="gpt-5", input="x", background=True, stream=stream)
+    for _ in made if stream else ():
+        pass
+    elsewhere()
+    gpt.responses.retrieve("resp_1")
+    keeper.flush()
+
+    assert daily.status().spent_usd == pytest.approx(TOLD_USD)
+    assert report(1).total.cost_usd == pytest.approx(TOLD_USD)
+
+
+def test_a_reply_that_no_budget_knows_is_spent_once(gpt, script, runtime):
+    """
+    One that was asked for where nothing counts is spent by the first process that is told, and by no other.
+    """
+    daily = budget("daily", usd=5)
+    script.reply = DONE
+    for _ in range(2):
+        gpt.responses.retrieve("resp_1")
+        elsewhere()
+
+    assert daily.status().spent_usd == pytest.approx(TOLD_USD)
+    assert (report(1).total.calls, report(1).total.cost_usd) == (0, pytest.approx(TOLD_USD))
+
+
+POLLS = """
+import sys
+import openai
+import obskit
+from obskit.ai import budget, report
+
+url, service, state_dir = sys.argv[1:]
+obskit.configure(service=service, state_dir=state_dir, log_level="CRITICAL")
+obskit.instrument_openai(providers={"127.0.0.1": "openai"})
+budget("daily", usd=5)
+with openai.OpenAI(api_key="none", base_url=url) as client:
+    for _ in range(2):
+        client.responses.retrieve("resp_1")
+found = report(1).total
+print(found.calls, found.all_tokens, found.cost_usd)
+obskit.shutdown()
+"""
+
+
+def test_processes_that_poll_share_one_reply(gpt, script, runtime, tmp_path):
+    """
+    Of two other processes, the first counts tokens and dollars, and no call, and the second counts nothing.
+    """
+    daily = budget("daily", usd=5)
+    script.reply = lambda path, asked: QUEUED if asked else DONE
+    gpt.responses.create(model="gpt-5", input="x", background=True)
+    keeper.flush()
+    arguments = [sys.executable, "-c", POLLS, f"{script.url}/v1", runtime.settings.service, str(tmp_path)]
+    said = [subprocess.run(arguments, check=True, capture_output=True, text=True, timeout=60).stdout for _ in range(2)]
+
+    assert [one.split() for one in said] == [["0", "2000", str(TOLD_USD)], ["0", "0", "0.0"]]
+    assert (daily.status().spent_usd, daily.status().reserved_usd) == (pytest.approx(TOLD_USD), 0)
+
+
+def left(gpt, how):
+    """
+    Leave a stream of a background response before its end.
+    """
+    events = gpt.responses.create(model="gpt-5", input="x", background=True, stream=True)
+    if how == "truncated":
+        for _ in events:
+            pass
+    else:
+        next(iter(events))
+        if how == "closed":
+            events.close()
+    del events
+    gc.collect()
+
+
+@pytest.mark.parametrize("how", ["dropped", "closed", "truncated"])
+@pytest.mark.parametrize("resumed", [True, False])
+def test_a_background_stream_that_is_left_is_told_by_who_asks_for_it(how, resumed, gpt, script, runtime, sink):
+    """
+    It goes on without anybody: no guess stands for it, and the poll, or the stream that takes it up, tells the truth.
+    """
+    daily = budget("daily", usd=5)
+    begun = [
+        {"type": "response.created", "sequence_number": 0, "response": QUEUED},
+        *({"type": "response.output_text.delta", "sequence_number": n, "delta": "plate " * 9} for n in range(1, 4)),
+    ]
+    rest = [{"type": "response.completed", "sequence_number": 4, "response": DONE}]
+    script.reply = lambda path, asked: begun if asked else rest if "stream=true" in path else DONE
+    left(gpt, how)
+    before = report(1)
+    found = gpt.responses.retrieve("resp_1", stream=resumed, **({"starting_after": 3} if resumed else {}))
+    for _ in found if resumed else ():
+        pass
+    keeper.flush()
+
+    assert (before.unknown_cost, before.total.estimated_cost_usd) == ({"background": 1}, 0)
+    made = report(1)
+    assert (made.total.calls, made.total.cost_usd, made.unknown_cost) == (1, pytest.approx(TOLD_USD), {})
+    assert (daily.status().spent_usd, daily.status().reserved_usd) == (pytest.approx(TOLD_USD), 0)
+    assert [op.aborted for op in sink.operations if op.is_call] == [how]
 
 
 @pytest.mark.parametrize("stream", [True, False])

@@ -4,18 +4,20 @@ Keep the book of budgets: what was spent and reserved, in the transaction of who
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from obskit.ai.reservations import Ask, Crossing, Figures, Held, Refused
+from obskit.ai.reservations import Ask, Awaited, Crossing, Figures, Held, Refused, Settlement
 from obskit.processes import is_dead
 from obskit.recorder import recorder
 
 RESERVE_SECONDS = 3600.0  # after which a call is taken for lost: the SDKs give up after ten minutes
 KEPT_SECONDS = 100 * 86_400.0  # of past periods, for the projection
 SHARE_SECONDS = 7 * 86_400.0  # what the projection looks back on
+MAX_AWAITED = 10_000  # calls whose reply comes later, told or not; the oldest goes
 LEVELS = ((1, 50), (2, 80), (4, 100))  # bit of `told`, percent
 BLOCKED = 8
 # What reading a row raises that somebody has changed by hand.
@@ -129,15 +131,31 @@ class Book:
             if is_dead(pid, pid_start):
                 db.execute("DELETE FROM reserve WHERE pid = ? AND pid_start = ?", (pid, pid_start))
 
-    def settle(self, db: sqlite3.Connection, held: tuple[Held, ...], usd: Sequence[float], estimated: bool) -> None:
+    def settle(self, db: sqlite3.Connection, made: Settlement) -> None:
         """
-        Put what a call cost in the place of what it has reserved.
+        Put what a call cost in the place of what it has reserved; or note that this comes later.
         """
-        for entry, dollars in zip(held, usd, strict=True):
+        if made.labels is not None:
+            row = (made.name, json.dumps(made.labels), json.dumps(made.held))
+            db.execute("INSERT OR IGNORE INTO awaited (name, told, labels, held) VALUES (?, 0, ?, ?)", row)
+            _forget_the_oldest(db)
+            return
+        is_first = made.name is None or _claim(db, made.name)
+        for entry, dollars in zip(made.held, made.usd, strict=True):
             if entry.id is not None:
                 db.execute("DELETE FROM reserve WHERE id = ? AND budget = ?", (entry.id, entry.key))
-            if dollars:
-                self._spend(db, entry, dollars, estimated)
+            if dollars and is_first:
+                self._spend(db, entry, dollars, made.estimated)
+
+    def awaited(self, db: sqlite3.Connection, name: str) -> Awaited | None:
+        """
+        Say what is known of a reply; None where nothing is.
+        """
+        row = db.execute("SELECT told, labels, held FROM awaited WHERE name = ?", (name,)).fetchone()
+        if row is None:
+            return None
+        told, labels, held = row
+        return Awaited(tuple(map(str, json.loads(labels))), tuple(Held(*one) for one in json.loads(held)), bool(told))
 
     def _spend(self, db: sqlite3.Connection, entry: Held, usd: float, estimated: bool) -> None:
         where = (entry.key, entry.start)
@@ -171,6 +189,21 @@ class Book:
         rate = _number(usd, f"usd of {key}") / seconds if seconds >= 86_400 else None
         estimated = _number(row[0] if row else 0.0, f"estimated_usd of {key}")
         return Figures(start, spent, estimated, reserved, rate)
+
+
+def _claim(db: sqlite3.Connection, name: str) -> bool:
+    """
+    Note that a reply has been told; False where it had been before.
+    """
+    if db.execute("UPDATE awaited SET told = 1 WHERE name = ? AND told = 0", (name,)).rowcount:
+        return True
+    is_new = db.execute("INSERT OR IGNORE INTO awaited (name, told) VALUES (?, 1)", (name,)).rowcount > 0
+    _forget_the_oldest(db)
+    return is_new
+
+
+def _forget_the_oldest(db: sqlite3.Connection) -> None:
+    db.execute("DELETE FROM awaited WHERE place <= (SELECT max(place) FROM awaited) - ?", (MAX_AWAITED,))
 
 
 def _is_too_much(taken: float, ask: Ask) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 from obskit.permissions import make_file
 
 BUSY_SECONDS = 2.0  # to wait for another process; a transaction takes less than a millisecond
-VERSION = 1
+VERSION = 2
 # SQLite's result codes.
 BUSY = (5, 6)  # SQLITE_BUSY, SQLITE_LOCKED
 CORRUPT = (11, 26)  # SQLITE_CORRUPT, SQLITE_NOTADB
@@ -41,6 +41,13 @@ CREATE TABLE IF NOT EXISTS reserve (
 );
 CREATE INDEX IF NOT EXISTS reserve_of ON reserve (budget, period_start);
 CREATE TABLE IF NOT EXISTS lost (at REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS awaited (
+    place INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    told INTEGER NOT NULL,
+    labels TEXT NOT NULL DEFAULT '[]',
+    held TEXT NOT NULL DEFAULT '[]'
+);
 """
 
 

@@ -30,12 +30,13 @@ from obskit.recorder import recorder
 
 if TYPE_CHECKING:
     from obskit.ai.ledger import Ledger
-    from obskit.ai.reservations import Ask, Crossing, Held, Refused
+    from obskit.ai.reservations import Ask, Awaited, Crossing, Held, Refused
     from obskit.settings import Settings
 
 CHARACTERS_PER_TOKEN = 4
 # Of a request that names no bound: few replies are longer, and what was too little is corrected when it has ended.
 DEFAULT_OUTPUT_TOKENS = 4096
+MAX_NAME = 200  # characters of the id of a reply that comes later
 RETRY_SECONDS = 5.0  # until what could not be written is tried again
 _SEVERITY = {50: "INFO", 80: "WARNING", 100: "ERROR"}
 _ACTIONS = ("warn", "block")
@@ -120,12 +121,13 @@ class Holding(NamedTuple):
 
     Attributes:
         pid: Of the process; a forked child does not settle what its parent has reserved.
+        budgets: None for one that is declared in another process alone.
         unanswered: What each budget is charged where nobody can know what the call cost.
     """
 
     pid: int
     ledger: Ledger
-    budgets: tuple[Budget, ...]
+    budgets: tuple[Budget | None, ...]
     held: tuple[Held, ...]
     unanswered: tuple[float, ...]
 
@@ -286,14 +288,14 @@ class Keeper:
         def reserve() -> None:
             self.before_call(op, body)
             if is_given_up:
-                self._release(op)
+                self.release(op)
 
         try:
             await background.in_thread(reserve)
         except BaseException:
             # Cancelled, most likely: the thread runs on. Whoever comes second gives back, and twice does no harm.
             is_given_up = True
-            self._release(op)
+            self.release(op)
             raise
 
     def before_block(self, op: AiOperation) -> None:
@@ -338,8 +340,58 @@ class Keeper:
             return
         estimated = op.estimated or op.cost_usd is None
         dollars = [_cost(op, budget, most) for budget, most in zip(holding.budgets, holding.unanswered, strict=True)]
-        holding.ledger.settle(holding.held, dollars, estimated)
+        name = _name(op) if op.is_background or not op.is_call else None
+        holding.ledger.settle(holding.held, dollars, estimated, name)
         self._write_soon()
+
+    # Replies that come later
+
+    def expect(self, op: AiOperation) -> None:
+        """
+        Let all processes know of a call whose reply comes later, and of what it has reserved.
+        """
+        holding, name = op.held, _name(op)
+        if holding is not None and name is not None and holding.pid == os.getpid():
+            holding.ledger.expect(name, (op.service, op.provider, op.model, *(op.paid or ())), holding.held)
+            self._write_soon()
+
+    def awaited(self, op: AiOperation) -> Awaited | None:
+        """
+        Say what the processes of this machine know of a reply; None where nothing is known. On an event loop this
+        waits for nobody.
+        """
+        from obskit.ai.reservations import UnavailableError
+
+        name = _name(op)
+        try:
+            ledger = None if name is None else self._open()
+            return None if ledger is None or name is None else ledger.awaited(name, may_wait=not _in_loop())
+        except UnavailableError:
+            return None  # it has been told
+        except Exception as error:
+            recorder.failed("ai", error)
+            return None
+
+    def take_over(self, op: AiOperation, known: Awaited | None) -> None:
+        """
+        Let a reply settle what another process has reserved for it, or be spent where nobody has.
+        """
+        from obskit.ai.reservations import Held
+
+        ledger = self._open()
+        if ledger is None:
+            return
+        budgets: tuple[Budget | None, ...] = self._counting(op)
+        if known is None:
+            now = recorder.wall_clock()
+            asks = [_ask(budget, 0.0, now) for budget in budgets if budget is not None]
+            held = tuple(Held(None, ask.key, ask.start, 0.0, ask.limit) for ask in asks)
+        else:
+            declared = {_key(budget): budget for budget in tuple(self.declared.values())}
+            held = known.held
+            budgets = tuple(declared.get(entry.key) for entry in held)
+        op.held = Holding(os.getpid(), ledger, budgets, held, tuple(entry.usd for entry in held))
+        self._ensure_running()
 
     def _counting(self, op: AiOperation) -> tuple[Budget, ...]:
         return tuple(
@@ -365,7 +417,10 @@ class Keeper:
         op.held = Holding(os.getpid(), ledger, budgets, found, dollars)
         self._ensure_running()
 
-    def _release(self, op: AiOperation) -> None:
+    def release(self, op: AiOperation) -> None:
+        """
+        Give back what a call has reserved.
+        """
         holding = op.held
         if holding is not None:
             holding.ledger.release(holding.held)
@@ -643,10 +698,15 @@ def _priced(price: Price, usage: Usage) -> float:
     return sum(parts) / MTOK
 
 
-def _cost(op: AiOperation, budget: Budget, unanswered: float) -> float:
+def _name(op: AiOperation) -> str | None:
+    name = op.response_id
+    return name if isinstance(name, str) and 0 < len(name) <= MAX_NAME else None
+
+
+def _cost(op: AiOperation, budget: Budget | None, unanswered: float) -> float:
     if op.cost_usd is not None:
         return op.cost_usd
-    if op.tokens is not None and isinstance(budget.unknown_price, Price):
+    if op.tokens is not None and budget is not None and isinstance(budget.unknown_price, Price):
         return _priced(budget.unknown_price, op.tokens)
     return unanswered
 

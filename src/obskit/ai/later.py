@@ -7,12 +7,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from threading import RLock
 
-from obskit.ai.observe import settle
+from obskit.ai.budgeting import keeper
 from obskit.ai.operation import UNKNOWN, AiOperation
 from obskit.forks import at_fork
 
-MAX_EXPECTED = 1000  # that were never asked for; the oldest goes, and its reserve is spent
+MAX_EXPECTED = 1000  # that were never asked for; the oldest goes, and the budgets' file still knows of it
 MAX_TOLD = 10_000
+LABELS, PAID = 3, 2  # of a call; of who is paid, where that is another
 
 
 class Later:
@@ -38,15 +39,19 @@ class Later:
         if not isinstance(call.response_id, str):
             return
         call.cost_reason = "background"
+        keeper.expect(call)
         kept = AiOperation(call.service, call.provider, call.model, call.operation)
         kept.parent = None
         kept.paid, kept.region, kept.held = call.paid, call.region, call.held
         call.held = None
         with self._lock:
+            before = self._expected.get(call.response_id)
+            if before is not None and before.held is not None:  # a run that goes on: one reserve is enough
+                keeper.release(kept)
+                kept.held = before.held
             self._expected[call.response_id] = kept
-            given_up = self._expected.popitem(last=False)[1] if len(self._expected) > MAX_EXPECTED else None
-        if given_up is not None and given_up.held is not None:
-            settle(given_up)
+            if len(self._expected) > MAX_EXPECTED:
+                self._expected.popitem(last=False)
 
     def told(self, call: AiOperation) -> None:
         """
@@ -64,6 +69,7 @@ class Later:
     def answers(self, poll: AiOperation) -> bool:
         """
         Tell whether this is the first that a reply, once it is there, is told; and give it the labels of its call.
+        Where another process has made that, or was told before, the budgets' file knows it.
         """
         name = poll.response_id
         if poll.tokens is None or poll.estimated or not isinstance(name, str):
@@ -75,12 +81,21 @@ class Later:
             if call is None and not poll.is_background:
                 return False
             self._note(name)
+        known = keeper.awaited(poll) if keeper.on else None
+        if known is not None and known.is_told:
+            return False
         poll.operation = "fetch_response"
         if call is not None:
             poll.service, poll.provider, poll.model = call.service, call.provider, call.model
             poll.paid, poll.held, poll.is_known_call = call.paid, call.held, True
+        elif known is not None and len(known.labels) >= LABELS:
+            poll.service, poll.provider, poll.model, *paid = known.labels
+            if len(paid) == PAID:
+                poll.paid = paid[0], paid[1]
         elif poll.model == UNKNOWN and poll.tokens.model:
             poll.model = poll.tokens.model
+        if poll.held is None and keeper.on:
+            keeper.take_over(poll, known)
         return True
 
 

@@ -35,7 +35,7 @@ from obskit.ai.budget_file import (
     opened,
     write_schema,
 )
-from obskit.ai.reservations import Ask, Crossing, Figures, Held, Refused, UnavailableError
+from obskit.ai.reservations import Ask, Awaited, Crossing, Figures, Held, Refused, Settlement, UnavailableError
 from obskit.permissions import make_folder, refuse_foreign
 from obskit.processes import identity
 from obskit.recorder import recorder
@@ -62,7 +62,7 @@ class Ledger:
         self._notice, self._crossed = notice, crossed
         self._lock = RLock()
         self._is_busy = False  # whether somebody is at the file: nobody but his own thread may find it so
-        self._pending: deque[tuple[tuple[Held, ...], tuple[float, ...], bool]] = deque()
+        self._pending: deque[Settlement] = deque()
         self._connection: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
         self._pid = 0
@@ -104,15 +104,29 @@ class Ledger:
         finally:
             self._lock.release()
 
-    def settle(self, held: tuple[Held, ...], usd: Sequence[float], estimated: bool = False) -> None:
+    def settle(
+        self, held: tuple[Held, ...], usd: Sequence[float], estimated: bool = False, name: str | None = None
+    ) -> None:
         """
         Say what a call cost each budget that it was reserved from. It is written with the next `write()` or
         `reserve()`; this neither waits nor raises, so that a finaliser may call it.
+
+        Args:
+            name: The provider's, of a reply that another process may tell as well: it is spent once.
         """
+        self._put(Settlement(held, tuple(usd), estimated, name))
+
+    def expect(self, name: str, labels: tuple[str, ...], held: tuple[Held, ...]) -> None:
+        """
+        Say that a reply comes later, and by what name, as `settle()` does.
+        """
+        self._put(Settlement(held, (), False, name, labels))
+
+    def _put(self, made: Settlement) -> None:
         if len(self._pending) >= MAX_PENDING:
             recorder.dropped.inc(("ai", "budget_settle"))
             return
-        self._pending.append((held, tuple(usd), estimated))
+        self._pending.append(made)
 
     def release(self, held: tuple[Held, ...]) -> None:
         """
@@ -149,22 +163,40 @@ class Ledger:
         Raises:
             UnavailableError: The file cannot be used.
         """
+        return self._look(lambda db: self._book.glance(db, ask), lambda: self._book.remembered(ask))
+
+    def awaited(self, name: str, *, may_wait: bool) -> Awaited | None:
+        """
+        Say what is known of a reply that comes later; None where nothing is, or nobody may wait for who is at the file.
+
+        Raises:
+            UnavailableError: The file cannot be used.
+        """
+        if may_wait and not self._is_further_down():
+            with self._turn():
+                return self._again(lambda db: self._book.awaited(db, name))
+        return self._look(lambda db: self._book.awaited(db, name), lambda: None)
+
+    def _look(self, read: Callable[[sqlite3.Connection], T], otherwise: Callable[[], T]) -> T:
+        """
+        Read, and wait for nobody: where somebody is at the file, answer otherwise.
+        """
         if not self._lock.acquire(blocking=False):
-            return self._book.remembered(ask)
+            return otherwise()
         if self._is_busy:  # further down, in this thread
             self._lock.release()
-            return self._book.remembered(ask)
+            return otherwise()
         self._is_busy = True
         try:
             db = self._open(patience=0.0)
             db.execute("PRAGMA busy_timeout = 0")
             try:
-                return self._book.glance(db, ask)
+                return read(db)
             finally:
                 db.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
         except sqlite3.Error as error:
             if code_of(error) in BUSY:
-                return self._book.remembered(ask)
+                return otherwise()
             raise self._unavailable(error) from error
         except (OSError, *EDITED) as error:
             raise self._unavailable(error) from error
@@ -224,7 +256,7 @@ class Ledger:
                 try:
                     written, self._book.crossings = len(self._pending), []
                     for index in range(written):
-                        self._book.settle(db, *self._pending[index])
+                        self._book.settle(db, self._pending[index])
                     found = work(db)
                     db.execute("COMMIT")
                 except BaseException:

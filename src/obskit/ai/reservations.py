@@ -44,6 +44,39 @@ class Held(NamedTuple):
     limit: float
 
 
+class Settlement(NamedTuple):
+    """
+    Be what is to be written of what was given.
+
+    Attributes:
+        usd: What the call cost each budget.
+        estimated: That is an estimate.
+        name: The provider's, of a reply that may be asked for again: what it cost is spent once among all processes.
+        labels: Of a call whose reply comes later, to be told by its name; until then nothing is spent.
+    """
+
+    held: tuple[Held, ...]
+    usd: tuple[float, ...]
+    estimated: bool = False
+    name: str | None = None
+    labels: tuple[str, ...] | None = None
+
+
+class Awaited(NamedTuple):
+    """
+    Be a call whose reply comes later, for whichever process asks for it.
+
+    Attributes:
+        labels: As the call had them; none where its own process told what it used.
+        held: What it has reserved.
+        is_told: True once a process has told what it used.
+    """
+
+    labels: tuple[str, ...]
+    held: tuple[Held, ...]
+    is_told: bool
+
+
 class Refused(NamedTuple):
     """
     Say which ask was refused, and by what figures.

@@ -393,6 +393,8 @@ class Call(AiOperation):
                 self.cost_reason = self.cost_reason or "no_reply"
             elif stream.is_done and self.error is None:
                 self.cost_reason = "not_by_token" if self.operation in NOT_BY_TOKEN else "no_usage"
+            elif self.is_background and self.is_call and not stream.is_done and self.response_id is not None:
+                self.cost_reason = "background"  # which goes on without us: whoever asks for it hears what it used
             else:
                 estimate(self, stream.reply, self.request_bytes, stream.characters)
             stream.reply = None
@@ -407,7 +409,8 @@ class Call(AiOperation):
         """
         self.asked = None
         if self.is_call:
-            if self.tokens is None and self.cost_usd is None and self.finish_reason in UNFINISHED:
+            is_silent = self.tokens is None and self.cost_usd is None
+            if is_silent and (self.finish_reason in UNFINISHED or self.cost_reason == "background"):
                 later.expect(self)
             elif self.is_background:
                 later.told(self)
