@@ -6,6 +6,8 @@ import asyncio
 import copy
 import functools
 import pickle
+import re
+from pathlib import Path
 
 import pytest
 
@@ -185,6 +187,37 @@ def test_a_stream_without_usage_says_why_its_cost_is_not_known(script, runtime):
     found = report(1)
     assert found.unknown_cost == {"no_usage": 1}
     assert "include_usage" in found.recommendations[0].text
+
+
+def test_what_asks_without_the_sdks_is_not_counted(script, runtime, sink):
+    """
+    A request that passes by them, to whatever URL, is no call; within `observe_ai` it is one, and its reply is read.
+    """
+    import httpx2
+
+    def ask():
+        return httpx2.post(f"{script.url}/v1/chat/completions", json=CHAT).json()
+
+    ask()
+    before = len(sink.operations)
+    obskit.observe_ai(provider="openai")(ask)()
+
+    assert (before, [op.cost_usd for op in sink.operations]) == (0, [pytest.approx(USD["gpt-4o"])])
+
+
+def test_the_page_names_a_test_for_all_that_is_counted():
+    """
+    Each test that the page on frameworks names is there, and each shape of a framework is on the page.
+    """
+    here = Path(__file__).parent
+    page = (here.parents[1] / "docs/how-to/ai-frameworks.md").read_text()
+    named = re.findall(r"`(\w+\.py)::(test_\w+)(?:\[(\w+)\])?`", page)
+    shapes = {shape for _, _, shape in named if shape}
+
+    assert [name for file, name, _ in named if f"def {name}(" not in (here / file).read_text()] == []
+    assert shapes == {made.__name__ for made in (langchain, instructor, llama_index, agents, pydantic_ai)} | {
+        "subclass"
+    }
 
 
 @pytest.mark.parametrize("kept", [copy.copy, copy.deepcopy, lambda reply: pickle.loads(pickle.dumps(reply))])
