@@ -25,6 +25,7 @@ KEYS_ARE_OURS = {
     "obskit.integrations.sqlite3": "types",
     "obskit.integrations.django.routes": "routes of the URLconf",
     "obskit.integrations.asgi": "classes of routers",
+    "obskit.integrations.starlette": "paths of routes",
     "obskit.db.literals": "dialects",
     "obskit.db.callsite": "files with code",
 }
