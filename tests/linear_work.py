@@ -1,9 +1,10 @@
 """
 Find what a text could make slow: patterns and functions whose work grows faster than their text.
 
-A text is driven by `prefix + unit * n + suffix`. At 4n, work that is linear takes four times what it takes at n, and
-work that is quadratic sixteen times: a ratio of eight tells one from the other on any machine. What is compared is the
-processor time of this thread alone.
+A text is driven by `prefix + unit * n + suffix`. At 16n, work that is linear takes sixteen times what it takes at n,
+and work that is quadratic 256 times: a ratio of 64 tells one from the other though a machine be four times as slow at
+one moment as at another. What is compared is the processor time of this thread alone, the least of several turns, in
+which both lengths take theirs one after the other: what else the machine does falls on both.
 """
 
 from __future__ import annotations
@@ -25,12 +26,15 @@ from typing import Any, NamedTuple
 
 Work = Callable[[str], object]
 
-# At n a text takes so long to work on, and at 4n less than so many times as long.
-LEAST_SECONDS = 0.002
-FACTOR = 4
-MOST = 8.0
-# Longer texts are not needed: what takes less than two milliseconds for them harms nobody.
-MAX_LENGTH = 1_500_000
+# At n a text takes so long to work on, and at 16n less than so many times as long.
+LEAST_SECONDS = 0.0005
+FACTOR = 16
+MOST = 64.0
+TURNS = 5
+# What takes longer than that at 16n needs no further turn: no machine makes it of linear work's eight milliseconds.
+SURE_SECONDS = 0.1
+# Longer texts are not needed: what takes less than half a millisecond for them harms nobody.
+MAX_LENGTH = 400_000
 # A first look at two lengths lets through what is fast at the longer, at twelve nanoseconds a character, and what grows
 # by no more than this; quadratic work of the cheapest kind, a comparison of bytes, takes twice the time.
 _FIRST_LENGTHS = (1_000, 4_000)
@@ -72,15 +76,22 @@ def seconds(work: Work, text: str, times: int = 1) -> float:
 
 def ratio(work: Work, driven: Driven) -> float:
     """
-    Give how many times as long the work takes at 4n as at n, where n is so large that it takes two milliseconds.
+    Give how many times as long the work takes at 16n as at n, where n is so large that it takes half a millisecond.
     """
     length = 256
     while (taken := seconds(work, driven.of(length), 3)) < LEAST_SECONDS:
         if length >= MAX_LENGTH:
             return 1.0
-        # Not in one step: the first milliseconds of quadratic work are few characters.
+        # Not in one step: the first part of it is few characters, where the work is quadratic.
         length *= 2 if taken > LEAST_SECONDS / 8 else 4
-    return seconds(work, driven.of(FACTOR * length), 3) / seconds(work, driven.of(length), 3)
+    short, long = driven.of(length), driven.of(FACTOR * length)
+    least_short = least_long = float("inf")
+    for _ in range(TURNS):
+        least_short = min(least_short, seconds(work, short, 2))
+        least_long = min(least_long, seconds(work, long))
+        if least_long > SURE_SECONDS:
+            break
+    return least_long / least_short
 
 
 def is_suspect(work: Work, driven: Driven) -> bool:
@@ -96,21 +107,12 @@ def is_suspect(work: Work, driven: Driven) -> bool:
 
 def slow(what: str, work: Work, texts: Iterable[Driven]) -> Slow | None:
     """
-    Give the first text on which the work grows faster than the text does, each time that it is looked at.
+    Give the first text on which the work grows faster than the text does.
     """
     for driven in texts:
-        if is_suspect(work, driven) and (found := _least_ratio(work, driven)) >= MOST:
+        if is_suspect(work, driven) and (found := ratio(work, driven)) >= MOST:
             return Slow(what, driven, found)
     return None
-
-
-def _least_ratio(work: Work, driven: Driven) -> float:
-    # Another process may have the machine to itself for the longer text; not every time.
-    least = ratio(work, driven)
-    for _ in range(2):
-        if least >= MOST:
-            least = min(least, ratio(work, driven))
-    return least
 
 
 # Patterns

@@ -202,6 +202,7 @@ def test_a_requests_totals_have_what_it_dropped(runtime, clock):
         setup_testing_defaults(environ)
         list(app(environ, lambda *start: None))
     obskit.uninstrument_sqlite3()
+    db.close()
 
     assert [2000.0, None] == [line.get("db_ms") for line in runtime.lines if line["message"] == "request"]
 

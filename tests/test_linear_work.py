@@ -76,8 +76,8 @@ def test_patterns_are_reached_wherever_they_are_kept():
 @pytest.mark.parametrize("pattern", PATTERNS.values(), ids=[str(pattern)[:60] for pattern, _ in PATTERNS])
 def test_every_pattern_takes_linear_time(pattern):
     """
-    Searched and replaced in repetitions of what it is made of, each pattern takes about four times as long for four
-    times the text.
+    Searched and replaced in repetitions of what it is made of, each pattern takes about sixteen times as long for
+    sixteen times the text.
     """
     assert slow_pattern(pattern) is None
 
@@ -193,7 +193,7 @@ def _texts() -> Iterator[Driven]:
 @pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
 def test_every_way_in_takes_linear_time(entry):
     """
-    Whatever goes through a text takes about four times as long for four times the text.
+    Whatever goes through a text takes about sixteen times as long for sixteen times the text.
     """
     assert slow("", entry, _texts()) is None
 
