@@ -325,7 +325,7 @@ OURS = {
     "cursors_of_django": ("django",),
     "cursors_of_psycopg": ("psycopg",),
     "streams": ("openai", "httpx"),
-    "calls": ("openai", "httpx"),
+    "calls": ("openai", "httpx", "trio"),
 }
 ACTS = (
     *("counts", "makes_a_label_set", "observes", "logs", "asks_its_database", "times_a_block", "calls_a_model"),
