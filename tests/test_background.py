@@ -4,7 +4,9 @@ A system that has no thread to give, once or for long, costs a run, never an ans
 
 import asyncio
 import functools
+import gc
 import re
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -22,6 +24,27 @@ from obskit.testing import FakeClock, isolated_runtime
 from obskit.web.replies import Request
 
 SOURCE = Path(obskit.__file__).parent
+KNOWN_OWNERS = (threading.Condition, type(threading.RLock()))
+
+
+def held():
+    """
+    Name the locks of obskit's modules and objects that this thread holds, as far as they know whose they are.
+    """
+    modules = [module for name, module in sys.modules.items() if name.partition(".")[0] == "obskit"]
+    objects = [made for made in gc.get_objects() if str(type(made).__module__).partition(".")[0] == "obskit"]
+    return {
+        f"{getattr(holder, '__name__', type(holder).__qualname__)}.{name}"
+        for holder in (*modules, *objects)
+        for name, value in parts_of(holder)
+        if isinstance(value, KNOWN_OWNERS) and value._is_owned()
+    }
+
+
+def parts_of(holder):
+    slots = [name for cls in type(holder).__mro__ for name in vars(cls).get("__slots__", ())]
+    filled = [(name, getattr(holder, name)) for name in slots if name[:2] != "__" and hasattr(holder, name)]
+    return [*getattr(holder, "__dict__", {}).items(), *filled]
 
 
 @contextmanager
@@ -157,6 +180,8 @@ SCENES = {
     "obskit-old-files": (rotated, {"log_file": "{}/lines.log", "log_rotate_bytes": 1024, "log_keep_files": 1}),
 }
 
+# Held by `shutdown()` from its beginning to its end, so that no `configure()` comes in between.
+ENDING = {"obskit.runtime._lock"}
 ELSEWHERE = {"obskit-drain"}  # in tests/test_sigterm.py: it ends its process
 
 
@@ -185,6 +210,45 @@ def test_one_thread_that_does_not_start_costs_one_run(prefix, tmp_path):
 
     assert seen
     assert all(name.startswith(prefix) for name in seen)
+
+
+@pytest.mark.parametrize("prefix", SCENES)
+def test_no_thread_starts_under_a_lock_of_ours(prefix, tmp_path):
+    """
+    A start waits for the new thread, and others patch it: who needs that lock there would wait for ever.
+    """
+    scene, settings = SCENES[prefix]
+    (tmp_path / "a-file").touch()
+    settings = {name: value.format(tmp_path) if isinstance(value, str) else value for name, value in settings.items()}
+    clock = FakeClock()
+    real, seen = threading.Thread.start, []
+
+    def start(thread):
+        if thread.name.startswith(prefix):
+            seen.append(held())
+        real(thread)
+
+    threading.Thread.start = start
+    try:
+        with isolated_runtime(clock=clock, **settings) as isolated:
+            isolated.clock = clock
+            scene(isolated)
+    finally:
+        threading.Thread.start = real
+
+    assert seen
+    assert set() == set().union(*seen) - ENDING
+
+
+def test_a_lock_that_is_held_at_a_start_is_found():
+    """
+    What the test above looks for is found where it is: in an attribute of an object of obskit's.
+    """
+    with explainer._changed:
+        seen = held()
+
+    assert "Explainer._changed" in seen
+    assert "Explainer._changed" not in held()
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/health", "/health/ready"])

@@ -20,19 +20,35 @@ def start(work: Callable[..., object], *args: Any, name: str, ends: bool = False
     """
     Start a daemon thread; None where none can be had: a limit of processes, no memory, an interpreter that ends.
 
-    Whoever asks keeps what it gets, and asks again the next time that there is something to do.
+    Whoever asks keeps what it gets, and asks again the next time that there is something to do. No lock may be held: a
+    start waits for the new thread, and others patch it. Who must keep the thread under a lock makes it there with
+    `made()`, and has it begin behind that.
 
     Args:
         ends: Whether the work is over by itself. In a sub-interpreter only such a thread starts, and is waited for.
     """
+    thread = made(work, *args, name=name)
+    return thread if begins(thread, ends=ends) else None
+
+
+def made(work: Callable[..., object], *args: Any, name: str) -> Thread:
+    """
+    Make a thread that has not begun: a daemon, but in a sub-interpreter, which may not have any.
+    """
+    return Thread(target=work, args=args, name=name, daemon=IS_MAIN)
+
+
+def begins(thread: Thread, *, ends: bool = False) -> bool:
+    """
+    Start a thread that was made; False where none can be had. `ends` as for `start()`.
+    """
     if not IS_MAIN and not ends:
-        return None
-    thread = Thread(target=work, args=args, name=name, daemon=IS_MAIN)
+        return False
     try:
         thread.start()
     except (RuntimeError, MemoryError):
-        return None
-    return thread
+        return False
+    return True
 
 
 class _Once(Generic[T]):

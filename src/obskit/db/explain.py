@@ -113,8 +113,13 @@ class Explainer:
                 recorder.dropped.inc(("explain", "too_many"))
                 return
             self._waiting.append(question)
-            if self._thread is None:
-                self._thread = background.start(self._work, name="obskit-explain")
+            if self._thread is not None:
+                return
+            thread = self._thread = background.made(self._work, name="obskit-explain")
+        if not background.begins(thread):
+            with self._changed:
+                self._thread = None
+                self._changed.notify_all()
 
     def _work(self) -> None:
         while True:

@@ -225,8 +225,12 @@ class Registry:
         """
         if self._thread is None and self._groups is not None and self._in_background():
             with self._wake:
-                if self._thread is None:
-                    self._thread = background.start(self._keep_fresh, name="obskit-health")
+                if self._thread is not None:
+                    return
+                thread = self._thread = background.made(self._keep_fresh, name="obskit-health")
+            if not background.begins(thread):
+                with self._wake:
+                    self._thread = None if self._thread is thread else self._thread
 
     def _in_background(self) -> tuple[Check, ...]:
         found = self._members.get(_BACKGROUND)

@@ -113,6 +113,7 @@ class LogFile:
         self._day = 0.0  # of its lines
         self._end = 0  # of the last line that this process wrote
         self._left = -1.0  # bytes until the next look, and the time for which it holds
+        self._is_untidy = False  # there is a file more, or a day is over, since the old ones were looked at
         self._since = self._until = 0.0
 
     def notice(self) -> str | None:
@@ -242,6 +243,9 @@ class LogFile:
             failure = None
         finally:
             self._looking.release()
+        if self._is_untidy:
+            self._is_untidy = False
+            self._old.tidy()
         if failure is not None:
             recorder.failed("logs", failure)
 
@@ -255,8 +259,7 @@ class LogFile:
         left = float("inf") if self._rotate_bytes is None else (self._rotate_bytes - found.st_size - size) / _PART
         self._left, self._since, self._until = left, now, min(now + LOOK_EVERY, (now // _DAY + 1) * _DAY)
         if now // _DAY != self._tidied or now > self._old.due:
-            self._tidied = now // _DAY
-            self._old.tidy()
+            self._tidied, self._is_untidy = now // _DAY, True
 
     def _is_over(self, size: int, now: float) -> bool:
         if self._rotate_bytes is not None and size > self._rotate_bytes:
@@ -310,7 +313,7 @@ class LogFile:
             if _is_same(self._at_path(), found):
                 os.rename(self.path, self._old.path_for(min(now, found.st_mtime)))
         found = self._open()
-        self._old.tidy()
+        self._is_untidy = True
         return found
 
 

@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import BinaryIO, NamedTuple
 
-from obskit.background import start
+from obskit import background
 from obskit.permissions import make_alike, make_file, make_folder
 from obskit.recorder import recorder
 
@@ -95,7 +95,7 @@ class OldFiles:
         """
         self._lock = threading.RLock()  # a signal's handler, or a finaliser, may log while its thread holds it
         self._wake = threading.Event()
-        self._stopped = self._is_starting = False
+        self._stopped = False
         self._thread: threading.Thread | None = None
 
     def make_archive(self) -> None:
@@ -151,12 +151,12 @@ class OldFiles:
             return
         with self._lock:
             self._wake.set()
-            if self._thread is not None or self._stopped or self._is_starting:
+            if self._thread is not None or self._stopped:
                 return
-            self._is_starting = True
-            # Without a thread the next file has it done, or the next process.
-            self._thread = start(self._run, name="obskit-old-files")
-            self._is_starting = False
+            thread = self._thread = background.made(self._run, name="obskit-old-files")
+        if not background.begins(thread):  # the next file has it done, or the next process
+            with self._lock:
+                self._thread = None if self._thread is thread else self._thread
 
     def stop(self) -> None:
         """
@@ -165,7 +165,7 @@ class OldFiles:
         with self._lock:
             self._stopped, thread = True, self._thread
             self._wake.set()
-        if thread is not None and thread is not threading.current_thread():
+        if thread is not None and thread.is_alive() and thread is not threading.current_thread():
             thread.join(1.0)
 
     def _run(self) -> None:

@@ -98,9 +98,13 @@ class Queries:
         """
         if self._thread or not (self._running and self._queries):
             return
-        with self._wake:  # the thread looks whether it is the one once this has been told
-            if self._thread is None and self._running:
-                self._thread = background.start(self._run, name="obskit-gauges")
+        with self._wake:
+            if self._thread is not None or not self._running:
+                return
+            thread = self._thread = background.made(self._run, name="obskit-gauges")
+        if not background.begins(thread):
+            with self._wake:
+                self._thread = None if self._thread is thread else self._thread
 
     def stop(self) -> None:
         """
