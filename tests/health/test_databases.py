@@ -417,6 +417,59 @@ def test_redis_by_every_client(isolated, redis_server):
     assert (up, down) == (dict.fromkeys(checks, 200), dict.fromkeys(checks, 503))
 
 
+def redis_clients(port, sentinel_port, cluster_port):
+    """
+    Make each kind of client, synchronous and asynchronous.
+    """
+    redis = pytest.importorskip("redis")
+    made, options = {}, {"socket_connect_timeout": 2, "socket_timeout": 2}
+    for kind, package in (("", redis), ("async-", redis.asyncio)):
+        pool = package.BlockingConnectionPool(port=port, max_connections=2, **options)
+        made[f"{kind}blocking"] = package.Redis.from_pool(pool)
+        sentinel = package.sentinel.Sentinel([("127.0.0.1", sentinel_port)], **options)
+        made[f"{kind}sentinel"] = sentinel.master_for("plants")
+        made[f"{kind}cluster"] = package.cluster.RedisCluster("127.0.0.1", cluster_port, **options)
+    return made
+
+
+def test_redis_by_every_way_to_a_server(isolated, redis_server, redis_others):
+    """
+    Pools that wait, Sentinels and clusters are asked as well, whoever serves, and go on to serve the application.
+    """
+    redis = pytest.importorskip("redis")
+    pytest.importorskip("redis.asyncio.cluster")
+    pytest.importorskip("redis.asyncio.sentinel")
+    sentinel, cluster = redis_others
+    with closing(redis.Redis(port=cluster.port)) as node:
+        node.execute_command("CLUSTER", "ADDSLOTS", *range(16384))
+        while node.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
+            pass
+
+    async def use():
+        clients = redis_clients(redis_server.port, sentinel.port, cluster.port)
+        checks = {name: health.redis(client) for name, client in clients.items()}
+        declared(checks)
+        asked, codes = Asked(isolated), {}
+        for name, check in checks.items():
+            ways = (asked.directly, asked.without_a_loop) * 2
+            codes[name] = [await asyncio.to_thread(way, name, check) for way in ways]
+        for name in checks:
+            codes[name] += [await asked.on_the_loop(name), await asked.on_the_loop(name)]
+        said = [await client.set("a", 1) if "async" in name else client.set("a", 1) for name, client in clients.items()]
+        for name, client in clients.items():
+            await client.aclose() if "async" in name else client.close()
+        for name in ("", "async-"):
+            manager = clients[name + "sentinel"].connection_pool.sentinel_manager
+            for watcher in manager.sentinels:
+                await watcher.aclose() if name else watcher.close()
+        return checks, codes, said
+
+    checks, codes, said = asyncio.run(use())
+
+    assert codes == dict.fromkeys(checks, [200] * 6)
+    assert said == [True] * 6
+
+
 @pytest.mark.parametrize("answer", [False, b"ERR", {"node": False}, {}, None])
 def test_redis_that_does_not_say_pong(answer):
     """

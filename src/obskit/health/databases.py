@@ -11,7 +11,8 @@ from collections.abc import Callable, Coroutine
 from contextlib import closing
 from copy import copy
 from dataclasses import dataclass, field
-from inspect import isawaitable, iscoroutine, iscoroutinefunction
+from functools import partial
+from inspect import isawaitable, iscoroutine, iscoroutinefunction, signature
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -372,8 +373,9 @@ def redis(client: Any, *, warn_ms: float | None = WARN_MS) -> Redis:
     Check Redis through the client itself: `PING` on a connection of its pool.
 
     Args:
-        client: A `redis.Redis` or `redis.asyncio.Redis`, or one of a cluster. An asynchronous one is asked on the
-            server's event loop; where there is none, a connection of the check's own is made.
+        client: A `redis.Redis` or `redis.asyncio.Redis`, of a Sentinel's `master_for()` too, or one of a cluster. An
+            asynchronous one is asked on the server's event loop; where there is none, a connection of the check's own
+            is made.
         warn_ms: From so many milliseconds on an answer is a warning; None: never.
     """
     return Redis(client, warn_ms)
@@ -408,15 +410,59 @@ class Redis:
         return _ponged(answer, began)
 
     async def _ask_async(self) -> Outcome:
-        began, client = time.perf_counter(), self.client
-        pool = getattr(client, "connection_pool", None)
-        if pool is None or _is_served_here():
-            return _ponged(await client.ping(), began)
-        own = type(client)(connection_pool=type(pool)(connection_class=pool.connection_class, **pool.connection_kwargs))
+        began = time.perf_counter()
+        if _is_served_here():
+            return _ponged(await self.client.ping(), began)
+        own, close = _alike(self.client)
         try:
             return _ponged(await own.ping(), began)
         finally:
-            await own.connection_pool.disconnect()
+            await close()
+
+
+def _alike(client: Any) -> tuple[Any, Callable[[], Coroutine[Any, Any, None]]]:
+    """
+    Make a client of the same server, or cluster, with connections of its own, and give what closes them.
+    """
+    pool = getattr(client, "connection_pool", None)
+    if pool is not None:
+        own = type(client)(connection_pool=_pool_alike(pool))
+        return own, partial(_disconnect, own.connection_pool)
+    nodes = getattr(client, "nodes_manager", None)
+    if nodes is None:  # of a kind that is not known
+        return client, _nothing_to_close
+    options, taken = client.connection_kwargs, signature(type(client)).parameters
+    own = type(client)(
+        startup_nodes=list(nodes.startup_nodes.values()),
+        ssl="ssl_keyfile" in options,
+        **{name: option for name, option in options.items() if name in taken},
+    )
+    return own, own.aclose
+
+
+def _pool_alike(pool: Any) -> Any:
+    options = {name: option for name, option in pool.connection_kwargs.items() if name != "connection_pool"}
+    options["connection_class"] = pool.connection_class
+    manager = getattr(pool, "sentinel_manager", None)
+    if manager is None:
+        return type(pool)(**options)
+    own = copy(manager)
+    own.sentinels = [type(asked)(connection_pool=_pool_alike(asked.connection_pool)) for asked in manager.sentinels]
+    own_ways = {"is_master": pool.is_master, "check_connection": pool.check_connection}
+    return type(pool)(pool.service_name, own, **own_ways, **options)
+
+
+async def _disconnect(pool: Any) -> None:
+    await pool.disconnect()
+    manager = getattr(pool, "sentinel_manager", None)
+    for asked in manager.sentinels if manager is not None else ():
+        await asked.connection_pool.disconnect()
+
+
+async def _nothing_to_close() -> None:
+    """
+    Close nothing.
+    """
 
 
 def _ponged(answer: Any, began: float) -> Outcome:
