@@ -329,11 +329,24 @@ BATCHES = [
     "insert into rooms (name) select * from unnest(%s)",
     "update rooms set name = case when id = ? then ? else name end where id in (" + items("?", 21) + ")",
     *("savepoint s1", "release savepoint s1", "rollback to savepoint s1"),
+    "insert into rooms values row(1, 'x'), row(2, 'y')",
+    "insert all into rooms values (:1) into rooms values (:2) select * from dual",
+    *(f"select * from rooms where id = {any_of}" for any_of in ("any($1)", "ANY (%s)", "any(%(ids)s)", "some(:ids)")),
+    *(f"select * from rooms where id = any({ids})" for ids in ("$1::int[]", "cast(? as uuid[])", "(%s)", "'{1,2}'")),
+    "select * from rooms join unnest($1::int[]) as wanted(id) using (id)",
+    "update rooms set name = new.name from unnest($1, $2) as new(id, name) where rooms.id = new.id",
+    "insert into rooms (name) select name from jsonb_to_recordset(%s) as new(name text)",
+    "select * from rooms where id in (select value from json_each(?))",
+    "select * from rooms where id in (select value from openjson(@ids))",
 ]
 ONE_BY_ONE = [
     *(f"select * from rooms where id in ({items(item, 20)})" for item in (*PLACEHOLDERS, "{n}", "'a,{n}'")),
     "insert into rooms (name) values (?)",
     "select * from rooms where id in (select room from plants where kind in (1, 2))",
+    "select * from rooms where id = any(select room from plants where id = $1)",
+    "select * from rooms where id = $1 and $2 = any(kinds)",
+    "select * from rooms where id = $1 and kind <> all($2)",
+    "select value from rooms, json_each(rooms.plants) where id = ?",
     "select a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w from rooms where id = ?",
 ]
 
@@ -354,7 +367,7 @@ def test_the_remedy_is_no_fault(in_request, sql):
 @pytest.mark.parametrize("sql", ONE_BY_ONE, ids=lambda sql: sql[:60])
 def test_short_lists_are_asked_one_by_one(in_request, sql):
     """
-    Up to twenty items are no batch, and a subquery is no list.
+    Up to twenty items are no batch, and a subquery, a column and what is left out are no list.
     """
     with isolated_runtime() as isolated:
         with in_request():

@@ -20,10 +20,15 @@ _item = rf"((?:[^ (),\[\]]++ |\( {_inner}\) )++)"
 _row = r"\([^()]*+(?:\([^()]*+(?:\([^()]*+\)[^()]*+)*+\)[^()]*+)*+\)"
 _parameters = re.compile(r"(?<![^ ])(?:%s|%\(\w+\)s|[?$:]\w++|@@?\w++)(?![^ ])").sub
 _in_lists = re.compile(rf"(\bin \( |\[ ){_item}(?:, \2)*+(?:([\])])|(?:, .{{0,200}}+)?\Z)").sub
-_values_lists = re.compile(rf"\bvalues ({_row})(?: , {_row})*+(?: ,(?: \([^()]*+)?+\Z)?+").sub
+_values_lists = re.compile(rf"\bvalues (?:row )?+({_row})(?: , (?:row )?+{_row})*+(?: ,(?: \([^()]*+)?+\Z)?+").sub
 _runs = re.compile(r"\?(?: , \?)++").sub
 # As some databases are given several rows, or one of arrays.
-_other_rows = re.compile(r"union all select \?|from unnest \(").search
+_other_rows = re.compile(r"union all select \?|from unnest \(|\Ainsert all into ").search
+# What takes a whole list as one parameter, whose length no text tells: it is written for many. `<> ALL(?)` is a filter.
+_list_parameter = re.compile(
+    r"(?<![^ ])(?:= (?:any|some)|unnest|list_contains|json_each|json_table|openjson|string_split"
+    r"|jsonb?_(?:array_elements(?:_text)?|to_recordset)) \( (?:\( |cast \( )*+\?(?![^ ])"
+).search
 
 
 class Shape(NamedTuple):
@@ -48,7 +53,7 @@ def shape(tokens: Sequence[str], operation: str) -> Shape:
     """
     normal = " ".join(_without_passing_names(tokens, operation)).lower()
     normal = _parameters("?", normal)
-    is_batch = operation == "insert" and _other_rows(normal) is not None
+    is_batch = _list_parameter(normal) is not None or (operation == "insert" and _other_rows(normal) is not None)
 
     def first_item(found: re.Match[str]) -> str:
         nonlocal is_batch
@@ -58,12 +63,12 @@ def shape(tokens: Sequence[str], operation: str) -> Shape:
 
     def first_row(found: re.Match[str]) -> str:
         nonlocal is_batch
-        is_batch = is_batch or len(found[0]) > len(found[1]) + len("values ")
+        is_batch = is_batch or found.end() > found.end(1)
         return f"values {_runs('?', found[1])}"
 
     if " in ( " in normal or "[ " in normal:
         normal = _in_lists(first_item, normal + " ").removesuffix(" ")
-    if "values (" in normal:
+    if "values (" in normal or "values row (" in normal:
         normal = _values_lists(first_row, normal)
     digest = blake2b(normal.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_BYTES).hexdigest()
     return Shape(digest, is_batch)

@@ -59,7 +59,8 @@ class Statement(NamedTuple):
     @property
     def is_batch(self) -> bool:
         """
-        Tell whether it asks for, or writes, much at once: by a list of more than 20 items, or several rows of VALUES.
+        Tell whether it asks for, or writes, much at once: by a list of more than 20 items, several rows of VALUES, or a
+        list that is one parameter.
         """
         return False
 
