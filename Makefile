@@ -15,7 +15,7 @@ else
 PYTHONS := $(PYTHON)
 endif
 
-.PHONY: test test-collecting test-sqlalchemy20 check docs bench demo clean
+.PHONY: test test-collecting test-sqlalchemy20 test-lowest check docs bench demo clean
 
 test: $(VENV)/.stamp
 	$(VENV)/bin/pytest -n $(WORKERS) --dist loadfile $(ARGS)
@@ -31,8 +31,23 @@ test-sqlalchemy20: $(SQLALCHEMY20)/.stamp
 	PYTHONPATH=$(SQLALCHEMY20) $(VENV)/bin/python -c 'import sqlalchemy as s; assert s.__version__.startswith("2.0."), s.__version__'
 	PYTHONPATH=$(SQLALCHEMY20) $(VENV)/bin/pytest -q tests/integrations/test_sqlalchemy.py $(ARGS)
 
-$(SQLALCHEMY20)/.stamp: requirements/sqlalchemy20.txt $(VENV)/.stamp
-	$(VENV)/bin/python -m pip install --quiet --no-deps --upgrade --target $(SQLALCHEMY20) -r $<
+# What stands between the library and others under the lowest versions of them that pyproject.toml names, and psycopg's
+# hook under the version between those and the one that everything else runs with. What only shows how a framework or an
+# SDK was then is left out.
+LOWEST := .venv-lowest
+PSYCOPG32 := .venv-psycopg32
+TESTS_OF_LOWEST := $(addprefix tests/integrations/test_,$(addsuffix .py,psycopg sqlalchemy django_orm auto_databases flask \
+	starlette fastapi celery)) $(addprefix tests/contract/test_,$(addsuffix .py,routing correlation failures clients)) \
+	$(addprefix tests/ai/test_,$(addsuffix .py,auto limits report)) tests/sinks
+test-lowest: $(LOWEST)/.stamp $(PSYCOPG32)/.stamp
+	PYTHONPATH=$(LOWEST) $(VENV)/bin/python -c 'import psycopg as p; assert p.__version__ == "3.1.8", p.__version__'
+	PYTHONPATH=$(LOWEST) $(VENV)/bin/pytest -q -n $(WORKERS) --dist loadfile $(TESTS_OF_LOWEST) $(ARGS)
+	PYTHONPATH=$(PSYCOPG32) $(VENV)/bin/python -c 'import psycopg as p; assert p.__version__ == "3.2.13", p.__version__'
+	PYTHONPATH=$(PSYCOPG32) $(VENV)/bin/pytest -q tests/integrations/test_psycopg.py $(ARGS)
+
+$(SQLALCHEMY20)/.stamp $(LOWEST)/.stamp $(PSYCOPG32)/.stamp: .venv-%/.stamp: requirements/%.txt $(VENV)/.stamp
+	rm -rf .venv-$*
+	$(VENV)/bin/python -m pip install --quiet --no-deps --target .venv-$* -r $<
 	@touch $@
 
 check: $(VENV)/.stamp

@@ -1,5 +1,5 @@
 """
-Time the calls of the `openai` SDK, from 1.99 on; it was tried with 1.99 and 3.52.
+Time the calls of the `openai` SDK, from 1.99.1 on; it was tried with 1.99.1 and 3.52.
 
 Chat completions, responses and their compaction, completions, embeddings, decisions, images, audio, videos and the runs
 of assistants are observed in every form: plain, streamed, parsed, raw, of Azure's client, of clients that were made

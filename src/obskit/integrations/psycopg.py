@@ -172,7 +172,7 @@ def _execute_async(original: Around) -> Around:
             return await original(self, query, params, prepare=prepare, binary=binary)
         op = begin(_source_of(self), _text_of(query, self))
         if limits.explain:
-            note_move(self.connection, query)
+            note_move(self.connection, _text_of(query, self))
             op.explain = partial(explain, self.connection, query, params, op.statement)
         sent = _sending(self, op, 1)
         try:
@@ -339,17 +339,19 @@ SELECT pg_catalog.string_agg(pg_catalog.quote_ident(s), ',')
 FROM pg_catalog.unnest(pg_catalog.current_schemas(true)) AS s
 """
 _moves = re.compile(
-    r"search_path|\bset\s+(?:session\s+|local\s+)?(?:schema|role|session\s+authorization)\b"
+    r"search_path|\bset_config\b|\bset\s+(?:session\s+|local\s+)?(?:schema|role|session\s+authorization)\b"
     r"|\btemp(?:orary)?\s+(?:table|view|sequence)\b|\b(?:discard|reset)\b",
     re.IGNORECASE,
 ).search
 
 
-def note_move(connection: Any, query: Any) -> None:
+def note_move(connection: Any, text: str | bytes | None) -> None:
     """
     Note on an asynchronous connection, which cannot be asked without being awaited, that its tables may lie elsewhere.
     """
-    if isinstance(connection, psycopg.AsyncConnection) and isinstance(query, str) and _moves(query):
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "replace")
+    if isinstance(connection, psycopg.AsyncConnection) and (text is None or _moves(text)):
         connection._obskit_moved = True  # type: ignore[attr-defined]
 
 
@@ -424,11 +426,13 @@ class _Pipe:
     Attributes:
         waited: Seconds that the driver has waited for results so far.
         waiting_since: When it began to wait, while it does.
+        aborted: Whether a query has failed, and the server takes none after it.
     """
 
     def __init__(self) -> None:
         self.waited = 0.0
         self.waiting_since: float | None = None
+        self.aborted = False
         self._sent: dict[int, deque[_Sent]] = {}
 
     def put(self, cursor: Any, sent: _Sent) -> None:
@@ -559,6 +563,7 @@ def _arrived(pipe: _Pipe, cursor: Any, error: BaseException | None) -> None:
     sent.arrived += 1
     op = sent.op
     if error is not None:
+        pipe.aborted = True
         op.error = type(error).__name__
     if sent.is_sent and sent.arrived >= sent.expected:
         pipe.take(cursor, sent)
@@ -589,8 +594,11 @@ def _exit(original: Around) -> Around:
         finally:
             pipe = vars(self).get("_obskit_pipe")
             if self.level == 0 and pipe is not None:
-                for sent in pipe.rest():  # no result came: the connection is gone
-                    fail(sent.op, exc or psycopg.OperationalError())
+                lost = exc or psycopg.OperationalError()  # no result came: the connection is gone
+                if pipe.aborted and self._conn.pgconn.status == pq.ConnStatus.OK:
+                    lost = psycopg.errors.PipelineAborted()  # the first of 3.1 drop results after a failure
+                for sent in pipe.rest():
+                    fail(sent.op, lost)
 
     return exit
 
