@@ -43,6 +43,7 @@ _PLAIN = frozenset(
     (
         *("input_tokens", "output_tokens", "total_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"),
         *("cache_creation", "service_tier", "inference_geo", "speed"),
+        *("input_tokens_details", "input_token_details", "output_tokens_details", "output_token_details"),
     )
 )
 _PLAIN_CHAT = frozenset(
@@ -61,6 +62,8 @@ _READ_DETAILS = {f"{modality}_tokens": f"{modality}_read" for modality in _MODAL
 _CACHED = ("cached_tokens", "prompt_cache_hit_tokens", "cached_prompt_text_tokens", "cache_read_input_tokens")
 # What few bill beside tokens, and no list has a price of: xAI's searches, Mistral's connectors and its sound.
 _UNPRICED = ("num_sources_used", "num_server_side_tools_used", "connector_tokens", "connectors", "prompt_audio_seconds")
+# Items of a response that are billed by their tokens alone: most are.
+_FREE = ("message", "reasoning", "function_call", "custom_tool_call")
 # What stands around a reply in few of them: Groq's chunks, Cloudflare, events of streams, Bedrock's.
 _PLACES = ("x_groq", "result", "response", "message", "metadata")
 
@@ -301,13 +304,12 @@ def _messages_or_responses(usage: Mapped) -> Usage:
     in details are a part of it.
     """
     found = Usage()
-    if not _is_plain(usage, _PLAIN):
-        ins = usage.get("input_tokens_details") or usage.get("input_token_details")
-        outs = usage.get("output_tokens_details") or usage.get("output_token_details")
-        if ins:
-            _take_input_details(found, ins)
-        if outs:
-            _take_details(found, outs, _OUTPUT_DETAILS)
+    ins = usage.get("input_tokens_details") or usage.get("input_token_details")
+    outs = usage.get("output_tokens_details") or usage.get("output_token_details")
+    if ins:
+        _take_input_details(found, ins)
+    if outs:
+        _take_details(found, outs, _OUTPUT_DETAILS)
     taken, given = figure(usage, "input_tokens"), figure(usage, "output_tokens")
     read, written = detail(found, usage, "cache_read_input_tokens"), detail(found, usage, "cache_creation_input_tokens")
     has_caches = bool(read or written)
@@ -357,20 +359,31 @@ def _take_steps(found: Usage, steps: list[Mapped], billed: list[bool]) -> None:
 
 def _take_tools(found: Usage, whole: Mapped, usage: Mapped) -> None:
     tools, output = whole.get("tool_usage"), whole.get("output")
-    items = [mapped(item) for item in output] if isinstance(output, list) else []
+    items = [
+        mapped(item)
+        for item in (output if isinstance(output, list) else ())
+        if not (isinstance(item, dict) and item.get("type") in _FREE)
+    ]
     web = tools.get("web_search") if isinstance(tools, MAPPED) else None
-    if isinstance(web, MAPPED):
-        if searches := detail(found, web, "num_requests"):
-            found.web_searches = searches
-    elif searches := sum(_is_search(item) for item in items):
+    if isinstance(web, MAPPED) and (searches := detail(found, web, "num_requests")):
+        found.web_searches = searches
+    if items:
+        _take_items(found, items, counts_searches=not isinstance(web, MAPPED))
+    drawn = tools.get("image_gen") if isinstance(tools, MAPPED) else None
+    if isinstance(drawn, MAPPED) and (drawn.get("input_tokens") or drawn.get("output_tokens")):
+        _take_part(found, drawn, image_model(whole.get("tools")) or IMAGE_TOOL)
+
+
+def _take_items(found: Usage, items: list[Mapped], *, counts_searches: bool) -> None:
+    """
+    Take what the items of a response are billed for, where nothing else counts them.
+    """
+    if counts_searches and (searches := sum(map(_is_search, items))):
         found.web_searches = searches
     if searches := sum(item.get("type") == "file_search_call" for item in items):
         found.file_searches = searches
     if ran := {name for item in items if (name := _container_of(item)) is not None}:
         found.containers = len(ran)
-    drawn = tools.get("image_gen") if isinstance(tools, MAPPED) else None
-    if isinstance(drawn, MAPPED) and (drawn.get("input_tokens") or drawn.get("output_tokens")):
-        _take_part(found, drawn, image_model(whole.get("tools")) or IMAGE_TOOL)
     for item in items:
         _take_vectors(found, item)
 
