@@ -88,20 +88,22 @@ class _Timed(sqlite3.Cursor):
             if waiting:  # begin(), without the call
                 drain()
             op = _new(DbOperation)
-            op.source = SOURCE
             try:
                 op.labels = labels = _known[sql]
             except TypeError:
                 op.labels = labels = SOURCE.unknown
+            if labels.is_mark:  # which nobody hears of
+                return _execute(self, sql, parameters)
+            op.source = SOURCE
             op.correlation_id = op.span = op.rare = op.rows = None
             op.duration_seconds = 0.0
-            op.ended = labels.is_mark
+            op.ended = False
             op.parent = parent = current.get()
-            if parent is None or op.ended:
+            if parent is None:
                 op._root = op.totals = None
             else:
                 inside(op, parent)
-            if plan.start is not nothing and not op.ended:
+            if plan.start is not nothing:
                 plan.start(op)
             if limits.looks:
                 _look(self, op, sql, parameters)
