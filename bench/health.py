@@ -69,7 +69,7 @@ def figures(rounds: int) -> None:
     Print what the machine's figures take, on the page and as data.
     """
     import obskit
-    from obskit.sinks.pulled import READ
+    from obskit.sinks.scrape_time import READ
 
     def page() -> None:
         for read in READ.values():

@@ -24,7 +24,7 @@ import time
 from collections import Counter
 
 from obskit.metrics.instances import instance_of
-from obskit.metrics.places import place
+from obskit.metrics.locations import place
 
 SERVICE, APP = "bench-kills", "bench.visited:"
 RECYCLED = ["--bind=127.0.0.1:{port}", "--no-control-socket", "--workers=4", "--max-requests=50", APP + "wsgi"]

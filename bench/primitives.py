@@ -32,7 +32,7 @@ from obskit.observation import observe
 from obskit.operation import HttpOperation
 from obskit.recorder import recorder
 from obskit.runtime import standing
-from obskit.sinks.logs import LogSink
+from obskit.sinks.log_sink import LogSink
 
 Call = Callable[[], object]
 LABELS = ("method", "endpoint", "status")

@@ -26,8 +26,8 @@ from prometheus_client.exposition import choose_encoder
 import obskit
 from bench.figures import keep
 from obskit.catalogue.http import DURATION, REQUESTS
+from obskit.metrics.collector import MetricStore
 from obskit.metrics.family import CountedHistogram
-from obskit.metrics.store import MetricStore
 from obskit.metrics.workers import Workers
 from obskit.settings import HTTP_BUCKETS
 

@@ -17,9 +17,9 @@ from time import thread_time_ns
 
 from bench.figures import keep
 from obskit.db.fingerprint import shape
-from obskit.db.literals import lexicon, mask
+from obskit.db.sql_masking import lexicon, mask
+from obskit.db.sql_summary import read, scan
 from obskit.db.statement import Statements, summarize
-from obskit.db.tables import read, scan
 
 DIALECTS = ("postgresql", "sqlite", "mysql", "standard")
 KEPT_NS, LIST_MS = 150, 3.0

@@ -23,7 +23,7 @@ import orjson
 WORKER = """
 import random, sys
 import orjson
-from obskit.logs.files import LogFile
+from obskit.logs.log_file import LogFile
 from obskit.logs.stream import LineStream
 
 path, process, lines, rotate_bytes, gzip, longest = sys.argv[1:]

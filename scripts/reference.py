@@ -26,7 +26,7 @@ import obskit.logs
 import obskit.testing
 from obskit import catalogue, errors
 from obskit.catalogue import Metric
-from obskit.logs.lines import RESERVED
+from obskit.logs.rendering import RESERVED
 from obskit.metrics import family
 from obskit.settings import Settings, default_of
 

@@ -100,7 +100,7 @@ assert "obskit" not in sys.modules, "obskit has made its locks already"
 threading.Lock, threading.RLock, threading.Condition = Making("Lock"), Making("RLock"), _condition
 
 import obskit  # noqa: E402
-from obskit.ai.limits import limits  # noqa: E402
+from obskit.ai.rate_limit_headers import limits  # noqa: E402
 from obskit.db.explain import explainer  # noqa: E402
 from obskit.db.pools import pools  # noqa: E402
 from obskit.testing import RecordingSink, isolated_runtime  # noqa: E402

@@ -9,7 +9,7 @@ import pytest
 
 from obskit.context import current
 from obskit.metrics import declare
-from obskit.metrics.queries import queries
+from obskit.metrics.gauge_callbacks import queries
 from obskit.runtime import standing
 from obskit.testing import RecordingSink
 

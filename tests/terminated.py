@@ -58,9 +58,9 @@ threading.Lock, threading.RLock = told_lock(threading.Lock), told_lock(threading
 
 import obskit  # noqa: E402  # the locks that it makes are to be told
 import obskit.ai.ledger  # noqa: E402  # what each child would import
-import obskit.db.watch  # noqa: E402
-import obskit.sinks.metrics  # noqa: E402
-import obskit.sinks.spans  # noqa: E402
+import obskit.db.query_watch  # noqa: E402
+import obskit.sinks.metrics_sink  # noqa: E402
+import obskit.sinks.span_sink  # noqa: E402
 from obskit.web.routes import Request  # noqa: E402
 
 

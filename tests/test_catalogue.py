@@ -11,8 +11,8 @@ import pytest
 
 import obskit
 from obskit import system
-from obskit.ai.limits import limits
 from obskit.ai.operation import AiOperation
+from obskit.ai.rate_limit_headers import limits
 from obskit.ai.usage import Usage
 from obskit.catalogue import CATALOGUE, Metric
 from obskit.catalogue import db as db_rows
@@ -20,17 +20,17 @@ from obskit.catalogue import function as function_rows
 from obskit.catalogue import health as health_rows
 from obskit.catalogue import http as http_rows
 from obskit.catalogue import pools as pool_rows
+from obskit.db.n_plus_one import N_PLUS_ONE
 from obskit.db.operation import DbOperation
 from obskit.db.pools import ConnectionUse, ConnectionWait, Size, begin_use, begin_wait, end_use, end_wait, pools
-from obskit.db.repeats import N_PLUS_ONE
 from obskit.errors import BudgetExceededError, MetricNameError
-from obskit.health.loops import lag
+from obskit.health.event_loop_lag import lag
 from obskit.health.operation import CheckOperation
 from obskit.metrics import declare
 from obskit.observation import FunctionOperation
 from obskit.operation import Event, HttpOperation
-from obskit.rarely import Rarely
 from obskit.recorder import recorder
+from obskit.sparse import Rarely
 from obskit.testing import FakeClock, isolated_runtime
 
 # Labels that are no field of the operation by the same name: the field they are read from.

@@ -38,7 +38,7 @@ ALONE, SHARED = {"log_sample_first": 5, "access_log_sample": {"<unmatched>": 2}}
 # `start_over()` makes is a forked child's.
 ELSEWHERE = {
     *("obskit.metrics.cells:Cell.__init__", "obskit.metrics.cells:Cell.zero"),
-    *("obskit.metrics.files:CellFile.abandon", "obskit.integrations.sqlalchemy:<module>"),
+    *("obskit.metrics.cell_file:CellFile.abandon", "obskit.integrations.sqlalchemy:<module>"),
     "obskit.background:_Once.__init__",
 }
 

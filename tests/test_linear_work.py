@@ -18,24 +18,25 @@ import pytest
 
 from linear_work import Driven, modules_of, patterns_of, slow, slow_pattern
 from obskit import context
-from obskit.ai.hosts import CLOUDS, provider_of, region_of
-from obskit.ai.limits import Limits
-from obskit.db import fingerprint, literals, statement, tables
-from obskit.health import secrets
+from obskit.ai.provider_hosts import CLOUDS, provider_of, region_of
+from obskit.ai.rate_limit_headers import Limits
+from obskit.db import fingerprint, sql_masking, sql_summary, statement
+from obskit.health import safe_details
 from obskit.integrations import _http
-from obskit.logs import access, clients, console, cut, lines
+from obskit.logs import clients, console, rendering, server_access
+from obskit.logs import truncation as line_truncation
 from obskit.logs.writer import Writer
 from obskit.operation import HttpOperation
 from obskit.propagation import trace_headers
 from obskit.recorder import Recorder
-from obskit.redaction import cutting, driver_errors, keys, redactor, values
+from obskit.redaction import driver_errors, keys, redactor, truncation, values
 from obskit.settings import Settings
-from obskit.sinks import logs as log_sink
-from obskit.sinks import spans as span_sink
+from obskit.sinks import log_sink as log_sink
+from obskit.sinks import span_sink as span_sink
 from obskit.web import replies
 
 DIALECTS = ("postgresql", "mysql", "sqlite", "standard")
-LEXICONS = [literals.lexicon(dialect) for dialect in DIALECTS]  # made with the first statement
+LEXICONS = [sql_masking.lexicon(dialect) for dialect in DIALECTS]  # made with the first statement
 MODULES = modules_of("obskit")
 PATTERNS = patterns_of(MODULES, "obskit")
 
@@ -91,8 +92,8 @@ _on_console = console.console(coloured=False)
 
 def _record(name: str, message: str, *args: Any) -> dict[str, Any]:
     record = logging.LogRecord(name, logging.INFO, "f.py", 1, message, args, None)
-    said = access.read(record)
-    return access.fields_of(said, _writer.settings, _redactor) if said is not None else {}
+    said = server_access.read(record)
+    return server_access.fields_of(said, _writer.settings, _redactor) if said is not None else {}
 
 
 def _request(**headers: str) -> HttpOperation:
@@ -102,14 +103,14 @@ def _request(**headers: str) -> HttpOperation:
 
 def _masked(text: str) -> None:
     for dialect, lexicon in zip(DIALECTS, LEXICONS, strict=True):
-        literals.mask(text, lexicon)
+        sql_masking.mask(text, lexicon)
         statement.summarize(text, dialect)
 
 
 def _read(text: str) -> None:
     for dialect in DIALECTS:
-        tokens = tables.scan(text, dialect)
-        fingerprint.shape(tokens, tables.read(tokens, dialect).operation)
+        tokens = sql_summary.scan(text, dialect)
+        fingerprint.shape(tokens, sql_summary.read(tokens, dialect).operation)
 
 
 _NETWORKS = (ipaddress.ip_network("10.0.0.0/8"),)
@@ -127,20 +128,20 @@ ENTRIES: dict[str, Callable[[str], object]] = {
     "a value deep inside": lambda text: _redactor.value([{"a": [text]}, (text, text), ValueError(text)]),
     "arguments": lambda text: _redactor.arguments(text.replace("pass", ""), (text,)),
     "a text to cut": lambda text: (_redactor.short(text, 100), _redactor.short_query(text, 100)),
-    "a word to cut": cutting._length_of_last_word,
-    "a long traceback": lambda text: cutting.shorten(text, 100, _redactor.whole_traceback),
+    "a word to cut": truncation._length_of_last_word,
+    "a long traceback": lambda text: truncation.shorten(text, 100, _redactor.whole_traceback),
     "a text without a look": redactor.Redactor(values=False).text,
     "a marker": lambda text: (values.is_marker(text), values.rule_in(text)),
-    "a health check's reason": secrets.redacted,
-    "a health check's details": lambda text: secrets.without_secrets({text: [text]}),
+    "a health check's reason": safe_details.redacted,
+    "a health check's details": lambda text: safe_details.without_secrets({text: [text]}),
     "a statement": _masked,
     "a masked statement": _read,
     "the end of a statement": lambda text: statement._without_long_list(statement._without_part_of_word(text)),
-    "a line to cut": lambda text: cut.cut(lines.render({"a": text, "b": {"c": [text]}}), 10_000),
-    "a line for the console to cut": lambda text: cut.cut(text.encode("utf-8", "replace"), 1_000),
-    "a string to cut": lambda text: cut.shorten(text, 1_000),
-    "a traceback to cut": lambda text: cut.shorten_traceback(text, 1_000),
-    "a line": lambda text: lines.render({"a": text, "b": [{text: text}], "c": {1: 2**70}}),
+    "a line to cut": lambda text: line_truncation.cut(rendering.render({"a": text, "b": {"c": [text]}}), 10_000),
+    "a line for the console to cut": lambda text: line_truncation.cut(text.encode("utf-8", "replace"), 1_000),
+    "a string to cut": lambda text: line_truncation.shorten(text, 1_000),
+    "a traceback to cut": lambda text: line_truncation.shorten_traceback(text, 1_000),
+    "a line": lambda text: rendering.render({"a": text, "b": [{text: text}], "c": {1: 2**70}}),
     "a line on the console": lambda text: _on_console(
         {"level": "INFO", "message": text, "timestamp": _MOMENT, "logger": "x", "stack": text, "a": text}
     ),
@@ -149,7 +150,7 @@ ENTRIES: dict[str, Callable[[str], object]] = {
         _record("werkzeug", f"{text} - - [", f"GET {text} HTTP/1.1", "200", "-"),
     ),
     "an address": lambda text: (clients.masked(text), replies.is_in(text, _NETWORKS)),
-    "what a server says": access.plain,
+    "what a server says": server_access.plain,
     "a path in disguise": _http.text_of,
     "where an application is mounted": _http.shown,
     "X-Forwarded-For": lambda text: _http.client_address("10.0.0.1", text, _NETWORKS),
@@ -160,7 +161,7 @@ ENTRIES: dict[str, Callable[[str], object]] = {
     ),
     "Host": lambda text: span_sink._server(text, "http"),
     "User-Agent": lambda text: log_sink._clients(lambda client: client, {}, _redactor)["10.0.0.1", text],
-    "a path": lambda text: log_sink._escaped(access.shown_path(text, text, _redactor)),
+    "a path": lambda text: log_sink._escaped(server_access.shown_path(text, text, _redactor)),
     "an AI client's host": lambda text: (provider_of(text, CLOUDS), region_of(f"{text}.googleapis.com")),
     "a rate limit's header": lambda text: Limits().read(
         "openai", "m", [(b"x-ratelimit-reset-requests", text.encode("utf-8", "replace"))]
@@ -213,25 +214,25 @@ def test_work_that_is_quadratic_is_found():
 # Of these modules every function that takes a text is reached from ENTRIES, or stands here with a reason.
 SCANNERS = (
     *(
-        cutting,
+        truncation,
         driver_errors,
         keys,
         redactor,
         values,
-        secrets,
+        safe_details,
         statement,
-        literals,
-        tables,
+        sql_masking,
+        sql_summary,
         fingerprint,
-        cut,
-        lines,
+        line_truncation,
+        rendering,
         console,
     ),
-    *(access, clients, replies, _http, span_sink, log_sink),
+    *(server_access, clients, replies, _http, span_sink, log_sink),
 )
 EXCUSED = {
     **dict.fromkeys(
-        ("driver_errors._cut", "keys._table", "literals._lexicon", "literals.lexicon", "tables._scanner"),
+        ("driver_errors._cut", "keys._table", "sql_masking._lexicon", "sql_masking.lexicon", "sql_summary._scanner"),
         "makes patterns and tables of our own texts, once",
     ),
     **dict.fromkeys(
@@ -248,7 +249,7 @@ EXCUSED = {
     ),
     "redactor._unchanged": "gives it back",
     "_http.ServedOperation.below": "is left to its classes",
-    "logs.LogSink._with_rare": "puts two lines together",
+    "log_sink.LogSink._with_rare": "puts two lines together",
 }
 
 
@@ -285,7 +286,7 @@ def _reached() -> set[CodeType]:
         "Traceback (most recent call last):\n" + '  File "a", line 1\n    b\n' * 100,
         "postgresql://a:b@c",
         'select a.b, "c" from a join b on 1 = 1 where a in (1, 2) /* c */ and "x y z!" = $$a$$',
-        *(f"{verb} table a (b) from c using d on e to f set g" for verb in tables._VERBS),
+        *(f"{verb} table a (b) from c using d on e to f set g" for verb in sql_summary._VERBS),
         *("insert into a values (1, 2), (3, 4)", "select * from a union select * from lateral (b), c order by 1"),
         *("fetch a", "alter table a rename to b", "create table a (b int references c (d))", "select a into b from c"),
         *(

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from obskit.counts import Counts
+from obskit.loss_counts import Counts
 from obskit.observation import FunctionOperation
 from obskit.operation import Event, HttpOperation, Operation
 from obskit.recorder import Recorder

@@ -21,14 +21,14 @@ from obskit.ai.budgeting import keeper
 from obskit.health.registry import registry
 from obskit.logs.writer import Writer
 from obskit.metrics import declare
-from obskit.metrics.queries import queries
-from obskit.metrics.store import MetricStore
+from obskit.metrics.collector import MetricStore
+from obskit.metrics.gauge_callbacks import queries
 from obskit.metrics.workers import Workers
 from obskit.operation import HttpOperation
 from obskit.recorder import recorder
 from obskit.runtime import Runtime
-from obskit.sinks.logs import LogSink
-from obskit.sinks.metrics import MetricsSink
+from obskit.sinks.log_sink import LogSink
+from obskit.sinks.metrics_sink import MetricsSink
 from obskit.testing import FakeClock, isolated_runtime
 
 PARTS = (Runtime, MetricStore, Workers, Writer, MetricsSink, LogSink, FakeClock)
@@ -332,7 +332,7 @@ HELD = """
 import atexit, sys
 def show():
     from obskit.health.registry import registry
-    from obskit.metrics.queries import queries
+    from obskit.metrics.gauge_callbacks import queries
     print(registry.checks, queries._queries)
 atexit.register(show)  # runs after those of what is imported later
 import obskit

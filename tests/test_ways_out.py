@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 import obskit
 from obskit import ai, health
-from obskit.redaction.cutting import SPARE
+from obskit.redaction.truncation import SPARE
 from obskit.testing import isolated_runtime
 
 PACKAGE = Path(obskit.__file__).parent
@@ -29,9 +29,9 @@ CALLS = frozenset(
     ]
 )
 WAYS_OUT = {
-    "lines": {"logs/writer.py", "logs/stream.py", "logs/queued.py", "logs/files.py", "logs/records.py"},
+    "lines": {"logs/writer.py", "logs/stream.py", "logs/queued.py", "logs/log_file.py", "logs/json_handler.py"},
     "lines of a second output": {"logs/outputs.py"},
-    "spans": {"sinks/spans.py", "sinks/genai.py"},
+    "spans": {"sinks/span_sink.py", "sinks/genai_attributes.py"},
     "health": {"web/health.py"},
     "metrics": {"web/routes.py"},
 }
@@ -40,14 +40,14 @@ EXCUSED = {
         ("integrations/_uncaught.py", "integrations/flask.py", "integrations/logging.py"),
         "hands a record on to its loggers, whose handlers write the lines",
     ),
-    **dict.fromkeys(("metrics/directory.py", "metrics/places.py"), "writes figures, and pages' labels"),
+    **dict.fromkeys(("metrics/directory.py", "metrics/locations.py"), "writes figures, and pages' labels"),
     **dict.fromkeys(("metrics/declare.py", "settings.py"), "warns of what the application's own code names"),
     **dict.fromkeys(
         ("ai/budgeting.py", "ai/ledger.py"), "writes figures under the names of budgets, and ids and labels of calls"
     ),
     "integrations/django/watched.py": "hands an exception on to the view that handles it",
-    "db/doctor.py": "prints on the command line what its user asked of his own file",
-    "health/machine.py": "writes and removes a file of its own, to see whether it can",
+    "sqlite_doctor/doctor.py": "prints on the command line what its user asked of his own file",
+    "health/system_checks.py": "writes and removes a file of its own, to see whether it can",
 }
 
 

@@ -13,13 +13,13 @@ from contextvars import Token
 from types import FrameType, TracebackType
 from typing import Any, Literal, ParamSpec, Protocol, TypeVar, overload
 
-from obskit.alike import refusing
+from obskit.block_entries import Entries
 from obskit.context import current
-from obskit.endings import end_later
-from obskit.entries import Entries
+from obskit.deferred import end_later
 from obskit.errors import ConfigurationError, NotObservableError
 from obskit.operation import Operation
 from obskit.recorder import recorder
+from obskit.signatures import refusing
 
 P = ParamSpec("P")
 R = TypeVar("R")

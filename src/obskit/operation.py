@@ -11,11 +11,11 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from obskit.methods import HTTP_METHODS as HTTP_METHODS
-from obskit.methods import METHOD_LABELS as METHOD_LABELS
-from obskit.methods import OTHER as OTHER
-from obskit.rarely import Rarely
-from obskit.totals import Totals as Totals
+from obskit.http_methods import HTTP_METHODS as HTTP_METHODS
+from obskit.http_methods import METHOD_LABELS as METHOD_LABELS
+from obskit.http_methods import OTHER as OTHER
+from obskit.request_totals import Totals as Totals
+from obskit.sparse import Rarely
 
 UNMATCHED = "<unmatched>"
 OVERFLOW = "_OVERFLOW"

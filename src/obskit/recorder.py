@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from time import perf_counter, time
 from typing import Any, Protocol
 
-from obskit import context, endings
-from obskit.counts import Counts
-from obskit.endings import drain, waiting
+from obskit import context, deferred
+from obskit.deferred import drain, waiting
+from obskit.loss_counts import Counts
 from obskit.operation import Event, Operation
 
 Step = Callable[[Any], object]
@@ -173,4 +173,4 @@ class Recorder:
 
 
 recorder = Recorder()
-endings.serve(lambda: recorder.clock(), recorder.failed)
+deferred.serve(lambda: recorder.clock(), recorder.failed)

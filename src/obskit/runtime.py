@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from obskit.ai import pricing
 from obskit.ai.budgeting import keeper
-from obskit.ai.limits import limits
-from obskit.endings import drain
+from obskit.ai.rate_limit_headers import limits
+from obskit.deferred import drain
 from obskit.errors import AlreadyConfiguredError
 from obskit.forks import at_exit
 from obskit.health.registry import registry as health
@@ -98,7 +98,7 @@ class Runtime:
             self.give_up()
             raise
         if settings.metrics:
-            from obskit.metrics.queries import queries
+            from obskit.metrics.gauge_callbacks import queries
 
             queries.start()
 
@@ -109,10 +109,10 @@ class Runtime:
         sampler.version = settings.version
         if settings.request_hook is not None:
             self._sinks.append(_Hook(settings.request_hook))
-        from obskit.db.watch import QueryWatch
-        from obskit.sinks.calls import CallsSink
-        from obskit.sinks.spans import span_sink
-        from obskit.sinks.totals import TotalsSink
+        from obskit.db.query_watch import QueryWatch
+        from obskit.sinks.ai_calls_sink import CallsSink
+        from obskit.sinks.span_sink import span_sink
+        from obskit.sinks.totals_sink import TotalsSink
 
         self._sinks += [QueryWatch(settings), TotalsSink(), CallsSink()]
         spans = span_sink(settings, recorder)
@@ -123,19 +123,19 @@ class Runtime:
             sigterm.watch(self.writer.flush, shutdown)
         if settings.metrics:
             self._add_metrics()
-        from obskit.sinks.logs import LogSink
+        from obskit.sinks.log_sink import LogSink
 
         self._sinks.append(LogSink(self.writer))
 
     def _add_metrics(self) -> None:
         from prometheus_client import REGISTRY
 
+        from obskit.metrics.collector import MetricStore
         from obskit.metrics.declare import declared, listeners
+        from obskit.metrics.gauge_callbacks import queries
         from obskit.metrics.label_names import LabelNames
-        from obskit.metrics.queries import queries
-        from obskit.metrics.store import MetricStore
         from obskit.metrics.workers import Workers
-        from obskit.sinks.metrics import MetricsSink
+        from obskit.sinks.metrics_sink import MetricsSink
 
         settings = self.settings
         self.registry = settings.registry if settings.registry is not None else REGISTRY
@@ -236,7 +236,7 @@ class Runtime:
     def _leave_metrics(self) -> None:
         if self._store is not None:
             from obskit.metrics.declare import listeners
-            from obskit.metrics.queries import queries
+            from obskit.metrics.gauge_callbacks import queries
 
             queries.stop()
             listeners[:] = [listener for listener in listeners if listener != self._store.add]
@@ -385,7 +385,7 @@ def _at_exit() -> None:
     # down one by one then, and what its objects do in the end would find half of everything gone.
     for name in list(health.checks):
         health.remove(name)
-    if queries := sys.modules.get("obskit.metrics.queries"):
+    if queries := sys.modules.get("obskit.metrics.gauge_callbacks"):
         queries.queries.forget()
 
 

@@ -25,10 +25,10 @@ from typing import Any
 from obskit import runtime as _runtime
 from obskit.ai.budgeting import keeper
 from obskit.db.callsite import call_site
+from obskit.db.n_plus_one import is_allowed
 from obskit.db.operation import DbOperation
-from obskit.db.repeats import is_allowed
-from obskit.db.watch import watching
-from obskit.endings import drain
+from obskit.db.query_watch import watching
+from obskit.deferred import drain
 from obskit.errors import AlreadyConfiguredError, ConfigurationError
 from obskit.health.registry import registry as health
 from obskit.logs import writer as logs

@@ -181,7 +181,7 @@ def test_a_host_tells_who_is_paid(name, host, provider, region):
     """
     Regions and sovereign clouds belong to their provider, and a host that only ends alike to nobody that is known.
     """
-    from obskit.ai.hosts import region_of
+    from obskit.ai.provider_hosts import region_of
     from obskit.integrations import anthropic, openai
 
     sdk = {"openai": openai.SDK, "anthropic": anthropic.SDK}[name]

@@ -18,7 +18,7 @@ from forked import in_child
 from obskit.ai.budget_file import file_of, filesystem_of
 from obskit.ai.ledger import Ledger
 from obskit.ai.reservations import Ask, Refused, UnavailableError
-from obskit.processes import identity, is_dead
+from obskit.process_identity import identity, is_dead
 from obskit.recorder import recorder
 from obskit.testing import FakeClock
 
@@ -603,7 +603,7 @@ def test_the_oldest_replies_are_forgotten(make, monkeypatch):
     """
     However many come, told or not, the file stays small.
     """
-    monkeypatch.setattr("obskit.ai.book.MAX_AWAITED", 10)
+    monkeypatch.setattr("obskit.ai.budget_book.MAX_AWAITED", 10)
     ledger = make()
     for number in range(30):
         ledger.expect(f"resp_{number}", ("", "openai", "gpt-5"), ())

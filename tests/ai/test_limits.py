@@ -12,7 +12,7 @@ import pytest
 
 import obskit
 import obskit.ai.observe  # what measures calls: without it nobody asks for the gauges
-from obskit.ai.limits import MAX_KEPT, Limits, limits, rate_limits
+from obskit.ai.rate_limit_headers import MAX_KEPT, Limits, limits, rate_limits
 from obskit.recorder import recorder
 from obskit.testing import FakeClock, isolated_runtime
 
@@ -144,7 +144,7 @@ TELLING = """
 import sys
 import obskit
 import obskit.ai.observe
-from obskit.ai.limits import limits
+from obskit.ai.rate_limit_headers import limits
 
 obskit.configure(service="telling", metrics_dir=sys.argv[1])
 limits.read("p", "m", [(b"x-ratelimit-remaining-tokens", b"7")])

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from obskit.ai.periods import PERIODS, around
+from obskit.ai.budget_periods import PERIODS, around
 
 BERLIN = "Europe/Berlin"
 

@@ -16,10 +16,10 @@ import pytest
 
 import obskit
 from obskit.ai import Price, budget, report
+from obskit.ai.background_responses import later
 from obskit.ai.budgeting import keeper
-from obskit.ai.later import later
 from obskit.ai.operation import AiOperation
-from obskit.ai.sizes import PICTURE_TOKENS, size_of
+from obskit.ai.request_size import PICTURE_TOKENS, size_of
 from obskit.errors import BudgetExceededError
 from obskit.testing import isolated_runtime
 

@@ -12,10 +12,10 @@ import pytest
 
 import obskit
 from forked import in_child
-from obskit.ai import calls as ring
-from obskit.ai.calls import Calls, calls
-from obskit.ai.limits import limits
+from obskit.ai import recent_calls as ring
 from obskit.ai.operation import AiOperation
+from obskit.ai.rate_limit_headers import limits
+from obskit.ai.recent_calls import Calls, calls
 from obskit.ai.usage import Usage
 from obskit.context import current
 from obskit.errors import ConfigurationError

@@ -7,8 +7,8 @@ from importlib.metadata import version
 
 import pytest
 
-from obskit.ai.kinds import Usage
 from obskit.ai.pricing import cost
+from obskit.ai.token_kinds import Usage
 
 pytest.importorskip("genai_prices")
 

@@ -22,14 +22,15 @@ import pytest
 import obskit
 from forked import in_child
 from obskit.context import current
-from obskit.db import SqliteReport, checkup, doctor, sqlite_doctor
-from obskit.db.advice import LARGE_WAL_BYTES, advise
+from obskit.db import SqliteReport, sqlite_doctor
 from obskit.db.connections import asked as asked_now
-from obskit.db.report import Advice, ConnectionPragmas, Index, Table, age, size
-from obskit.db.watch import limits, watching
+from obskit.db.query_watch import limits, watching
 from obskit.errors import SqliteDoctorError
 from obskit.observation import FunctionOperation
 from obskit.operation import HttpOperation
+from obskit.sqlite_doctor import doctor, inspection
+from obskit.sqlite_doctor.advice import LARGE_WAL_BYTES, advise
+from obskit.sqlite_doctor.report import Advice, ConnectionPragmas, Index, Table, age, size
 from obskit.testing import RecordingSink, isolated_runtime
 
 
@@ -138,7 +139,7 @@ def test_rows_are_counted_to_a_bound(path, monkeypatch):
     """
     Beyond it the estimate of ANALYZE is taken, and where there is none the bound itself.
     """
-    monkeypatch.setattr(checkup, "MAX_COUNTED_ROWS", 100)
+    monkeypatch.setattr(inspection, "MAX_COUNTED_ROWS", 100)
     before = sqlite_doctor(made(path)).tables[0]
     with opened(path) as db:
         db.execute("ANALYZE")
@@ -152,7 +153,7 @@ def test_what_time_runs_out_for_is_said(path, monkeypatch):
     """
     Without time small tables are still counted; what needs longer is named, and is unknown.
     """
-    monkeypatch.setattr(checkup, "_STEPS", 100)
+    monkeypatch.setattr(inspection, "_STEPS", 100)
     report = sqlite_doctor(made(path, "CREATE TABLE few (a)"), timeout_seconds=0.0)
     rows = {table.name: (table.rows, table.rows_are) for table in report.tables}
 
@@ -1266,7 +1267,7 @@ def test_the_schema_is_quoted_when_asked_for(path):
         "plants",
         "CREATE INDEX plants_name ON plants (name)",
     )
-    assert len(texts["long"].sql) == checkup.MAX_SCHEMA_LENGTH + 3
+    assert len(texts["long"].sql) == inspection.MAX_SCHEMA_LENGTH + 3
     assert texts["t"].sql in report.render()
     assert sqlite_doctor(path).schema is None
     assert json.loads(report.to_json())["schema"][2]["sql"] == texts["plants"].sql
@@ -1431,7 +1432,9 @@ def test_ages_for_people(seconds, expected):
 
 def command(*arguments):
     return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "obskit.db.doctor", *map(str, arguments)], capture_output=True, text=True
+        [sys.executable, "-W", "error", "-m", "obskit.db.doctor", *map(str, arguments)],
+        capture_output=True,
+        text=True,
     )
 
 

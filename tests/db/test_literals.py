@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from obskit.db import summarize
-from obskit.db.literals import lexicon, mask
+from obskit.db.sql_masking import lexicon, mask
 from obskit.db.statement import CUT, MAX_READ_LENGTH
 
 DIALECTS = ("postgresql", "sqlite", "mysql", "standard")

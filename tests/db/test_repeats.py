@@ -11,8 +11,8 @@ import pytest
 
 import obskit
 from obskit.db import summarize
+from obskit.db.n_plus_one import is_allowed
 from obskit.db.observe import begin, end
-from obskit.db.repeats import is_allowed
 from obskit.db.source import Source
 from obskit.testing import FakeClock, RecordingSink, isolated_runtime, max_queries, no_n_plus_one
 

@@ -11,10 +11,10 @@ import pytest
 
 import obskit
 from obskit.context import current
-from obskit.db import SlowQuery, slow_queries, slow_statements, slow_totals
+from obskit.db import SlowQuery, slow_queries, slow_query_totals, slow_statements
 from obskit.db.explain import EVERY_SECONDS, may_explain, postgresql_plan
 from obskit.db.observe import begin, end, fail, late
-from obskit.db.slow import tell_plan
+from obskit.db.slow_log import tell_plan
 from obskit.db.source import Source
 from obskit.db.statement import summarize
 from obskit.errors import ConfigurationError
@@ -249,7 +249,7 @@ def test_statements_beyond_the_bound_are_added_up(clock):
         *found, rest = slow_statements()
 
     assert (rest.summary, rest.fingerprint, rest.text) == ("(others)", "", "")
-    assert len(found) <= slow_totals.MAX_STATEMENTS
+    assert len(found) <= slow_query_totals.MAX_STATEMENTS
     assert sum(one.count for one in found) + rest.count == 1200
     assert sum(one.total_ms for one in found) + rest.total_ms == pytest.approx(100 * 1200 * 1201 / 2)
     assert found[0].summary == "select table_1200"
@@ -260,7 +260,7 @@ def test_a_query_that_ends_inside_is_taken_afterwards():
     """
     A slow query that a finaliser tells of while another is being kept is kept after it, and none is lost or twice.
     """
-    kept = slow_totals.SlowTotals()
+    kept = slow_query_totals.SlowTotals()
 
     class Nested(dict):
         def get(self, key):

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from obskit.db import Statement, statement, summarize
 from obskit.db.fingerprint import shape
-from obskit.db.literals import lexicon, mask
 from obskit.db.source import Source
+from obskit.db.sql_masking import lexicon, mask
+from obskit.db.sql_summary import MAX_READ_TOKENS, MAX_SUMMARY_LENGTH, read, scan
 from obskit.db.statement import CUT, MAX_READ_LENGTH, UNKNOWN, Statements, statements
-from obskit.db.tables import MAX_READ_TOKENS, MAX_SUMMARY_LENGTH, read, scan
 from obskit.testing import isolated_runtime
 
 DIALECTS = ("postgresql", "sqlite", "mysql", "standard")

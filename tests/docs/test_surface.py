@@ -11,7 +11,7 @@ from pages import ROOT
 
 import obskit
 from obskit import catalogue
-from obskit.logs.lines import RESERVED
+from obskit.logs.rendering import RESERVED
 
 
 def part(title):

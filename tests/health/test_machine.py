@@ -14,7 +14,7 @@ import pytest
 
 from obskit import health, system
 from obskit.errors import HealthCheckError
-from obskit.health.loops import TICK, lag
+from obskit.health.event_loop_lag import TICK, lag
 from obskit.testing import isolated_runtime
 from obskit.web.replies import Request
 
@@ -66,7 +66,7 @@ def test_a_figure_that_the_platform_refuses_is_no_failure(monkeypatch, name, err
     monkeypatch.setattr(os, "getloadavg", refused(OSError()))
     monkeypatch.setattr("shutil.disk_usage", refused(PermissionError(13, "no")))
     monkeypatch.setattr(system, "sampler", None)
-    monkeypatch.setattr("obskit.health.machine.sampler", system.Sampler())
+    monkeypatch.setattr("obskit.health.system_checks.sampler", system.Sampler())
     outcome = getattr(health, name)()()
 
     assert outcome.status == "pass"

@@ -5,9 +5,9 @@ The check of a provider of AI models: its key, what its latest calls met, and wh
 import pytest
 
 from obskit import health
-from obskit.ai.calls import calls
-from obskit.ai.limits import limits
 from obskit.ai.operation import AiOperation
+from obskit.ai.rate_limit_headers import limits
+from obskit.ai.recent_calls import calls
 from obskit.errors import HealthCheckError
 from obskit.testing import FakeClock, isolated_runtime
 

@@ -20,8 +20,8 @@ import structlog
 
 import obskit
 from obskit.integrations import logging as takeover
-from obskit.logs import JsonFormatter, JsonHandler, dict_config, records, structlog_processor
-from obskit.logs.lines import CALLSITE
+from obskit.logs import JsonFormatter, JsonHandler, dict_config, json_handler, structlog_processor
+from obskit.logs.rendering import CALLSITE
 from obskit.testing import isolated_runtime
 from within import in_request
 
@@ -745,11 +745,11 @@ def listening(console):
     """
     Give a logger whose records go through a queue to the console.
     """
-    records = queue.SimpleQueue()
+    json_handler = queue.SimpleQueue()
     logger = logging.getLogger("shop.queued")
-    logger.addHandler(logging.handlers.QueueHandler(records))
+    logger.addHandler(logging.handlers.QueueHandler(json_handler))
     logger.setLevel(logging.INFO)
-    listener = logging.handlers.QueueListener(records, logging.StreamHandler(sys.__stderr__))
+    listener = logging.handlers.QueueListener(json_handler, logging.StreamHandler(sys.__stderr__))
     listener.start()
     yield logger, listener
     if listener._thread is not None:
@@ -800,7 +800,7 @@ def test_a_filter_of_ours_beside_a_console_behind_a_queue(listening, console, is
         logger.removeHandler(handler)
 
         assert (["first", "second"], ["second"]) == (messages(isolated), asked)
-    assert ("", 0) == (console.getvalue(), len(records._said))
+    assert ("", 0) == (console.getvalue(), len(json_handler._said))
 
 
 def test_a_logger_that_is_not_in_the_tree_loses_nothing(listening, console):

@@ -17,7 +17,7 @@ import pytest
 import obskit
 from obskit.context import current
 from obskit.errors import MissingExtraError
-from obskit.integrations._outgoing import headers_for, is_allowed, with_headers
+from obskit.integrations._outgoing_headers import headers_for, is_allowed, with_headers
 from obskit.operation import HttpOperation
 from obskit.recorder import recorder
 from obskit.testing import isolated_runtime

@@ -17,10 +17,10 @@ from importlib.util import find_spec
 import pytest
 
 import obskit
-from obskit.alike import alike, fits, outside
 from obskit.errors import MissingExtraError
 from obskit.integrations._patches import Patches
 from obskit.recorder import recorder
+from obskit.signatures import alike, fits, outside
 from obskit.testing import isolated_runtime
 
 # Imported first: some hooks wait for that.

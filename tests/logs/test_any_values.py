@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 import obskit
 from obskit.logs import JsonHandler
-from obskit.logs.lines import escaped, render
+from obskit.logs.rendering import escaped, render
 from obskit.recorder import recorder
 from obskit.testing import isolated_runtime
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from obskit.logs.cut import cut
-from obskit.logs.lines import render
+from obskit.logs.rendering import render
+from obskit.logs.truncation import cut
 
 LIMIT = 4096
 

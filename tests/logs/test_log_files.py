@@ -17,7 +17,7 @@ import pytest
 
 from forked import in_child
 from obskit.errors import ConfigurationError
-from obskit.logs.files import LOOK_EVERY, LogFile
+from obskit.logs.log_file import LOOK_EVERY, LogFile
 from obskit.recorder import recorder
 from obskit.testing import FakeClock
 
@@ -399,7 +399,7 @@ def test_four_processes_with_very_long_lines_lose_and_tear_nothing():
 
 KILLED = """
 import json, os, sys
-from obskit.logs.files import LogFile
+from obskit.logs.log_file import LogFile
 
 file, number = LogFile(sys.argv[1], rotate_bytes=20_000, keep_files=None), 0
 while True:

@@ -15,8 +15,8 @@ from datetime import timedelta
 import pytest
 
 from obskit.errors import ConfigurationError
-from obskit.logs.files import LogFile
-from obskit.logs.old_files import ABANDONED, OldFiles
+from obskit.logs.log_file import LogFile
+from obskit.logs.rotated_files import ABANDONED, OldFiles
 from obskit.recorder import recorder
 from obskit.testing import FakeClock
 
@@ -186,7 +186,7 @@ def test_a_disk_that_is_full_leaves_the_file_as_it_was(path):
     put_aside(path, 0)
     source = """
 import resource, sys
-from obskit.logs.old_files import OldFiles
+from obskit.logs.rotated_files import OldFiles
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
 OldFiles(sys.argv[1], None, None, True, lambda: 0.0).pass_over()
 """
@@ -198,7 +198,7 @@ OldFiles(sys.argv[1], None, None, True, lambda: 0.0).pass_over()
 
 COMPRESS = """
 import sys
-from obskit.logs.old_files import OldFiles
+from obskit.logs.rotated_files import OldFiles
 print(flush=True)
 OldFiles(sys.argv[1], None, None, True, lambda: 0.0).pass_over()
 """
@@ -466,7 +466,7 @@ def test_a_file_that_is_written_is_not_put_away(path):
 ARCHIVE = """
 import sys
 from datetime import timedelta
-from obskit.logs.old_files import OldFiles
+from obskit.logs.rotated_files import OldFiles
 print(flush=True)
 keep = OldFiles(sys.argv[1], None, None, False, lambda: 2e9, sys.argv[2], timedelta(days=1))
 keep.pass_over()

@@ -22,7 +22,7 @@ import pytest
 import obskit
 from forked import in_child
 from obskit.context import current
-from obskit.logs import JsonFormatter, JsonHandler, OriginFilter, origin
+from obskit.logs import JsonFormatter, JsonHandler, OriginFilter, record_origin
 from obskit.operation import HttpOperation, Operation
 from obskit.recorder import recorder
 from obskit.testing import FakeClock, isolated_runtime
@@ -179,7 +179,7 @@ def http(logger, lines):
             from urllib.parse import parse_qs
 
             sent = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
-            kept = literal_eval(sent[origin.ORIGIN][0])
+            kept = literal_eval(sent[record_origin.ORIGIN][0])
             lines.append({"message": sent["msg"][0], **kept["fields"]})
             self.send_response(204)
             self.end_headers()
@@ -251,8 +251,8 @@ def test_a_url_has_no_traceback_and_no_bound_field():
             record = logging.LogRecord("shop", logging.ERROR, "", 0, "failed", (), *parts)
         sent = handler.mapLogRecord(record)
 
-    assert {"fields": {"correlation_id": "id-1"}, "written": None} == sent[origin.ORIGIN]
-    assert {**record.__dict__, origin.ORIGIN: sent[origin.ORIGIN]} == sent
+    assert {"fields": {"correlation_id": "id-1"}, "written": None} == sent[record_origin.ORIGIN]
+    assert {**record.__dict__, record_origin.ORIGIN: sent[record_origin.ORIGIN]} == sent
 
 
 def test_handlers_that_are_derived_keep_it_too(logger):
@@ -416,7 +416,7 @@ def test_what_is_kept_can_be_pickled_and_is_redacted(logger):
     record = logging.LogRecord("shop", logging.INFO, "", 0, "x", (), None)
     with isolated_runtime(), request("id-1", lock=threading.Lock(), password="hunter2-s3cr3t"):
         sent = handler.makePickle(record)
-        fields = pickle.loads(sent[4:])[origin.ORIGIN]["fields"]
+        fields = pickle.loads(sent[4:])[record_origin.ORIGIN]["fields"]
 
     assert b"hunter2" not in sent
     assert ["correlation_id", "lock", "password"] == list(fields)
@@ -537,10 +537,10 @@ def test_a_child_that_is_forked_has_a_name_of_its_own():
     """
     A child is not taken for its parent, nor the parent for another process after a fork.
     """
-    before = origin.process()
-    child = in_child(origin.process)
+    before = record_origin.process()
+    child = in_child(record_origin.process)
 
-    assert (before, True) == (origin.process(), child != before)
+    assert (before, True) == (record_origin.process(), child != before)
 
 
 def test_what_is_sent_by_others_is_no_way_in():
@@ -554,7 +554,7 @@ def test_what_is_sent_by_others_is_no_way_in():
     with isolated_runtime(service="shop") as isolated:
         for value in odd:
             JsonHandler().handle(
-                logging.makeLogRecord({"name": "shop", "levelno": 20, "msg": "x", origin.ORIGIN: value})
+                logging.makeLogRecord({"name": "shop", "levelno": 20, "msg": "x", record_origin.ORIGIN: value})
             )
         lines = [line | {"timestamp": ""} for line in isolated.lines]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import obskit
 from obskit.logs import JsonHandler
-from obskit.logs.lines import MAX_OPENED, PER_VALUE, Room, opened
+from obskit.logs.rendering import MAX_OPENED, PER_VALUE, Room, opened
 from obskit.redaction.redactor import MAX_VALUES, Redactor
 from obskit.testing import isolated_runtime
 

@@ -12,7 +12,7 @@ from prometheus_client import generate_latest
 import obskit
 from forked import in_child
 from obskit.errors import ConfigurationError, LabelError, MetricConflictError, MetricNameError
-from obskit.metrics.queries import queries
+from obskit.metrics.gauge_callbacks import queries
 from obskit.recorder import recorder
 from obskit.testing import FakeClock, isolated_runtime
 from obskit.web.routes import Request

@@ -19,9 +19,9 @@ from workers import HITS, MOUNTS, SECONDS, SIZE, TEMPERATURES, observe, run
 from forked import in_child
 from obskit.catalogue import Metric
 from obskit.metrics import directory as module
+from obskit.metrics.cell_file import CellSpaceError
+from obskit.metrics.cell_format import HEADER, dump
 from obskit.metrics.directory import BAD_KEPT, DEAD_LEFT, FOLDED, Directory, DirectoryError, is_in_use
-from obskit.metrics.files import CellSpaceError
-from obskit.metrics.records import HEADER, dump
 
 FOREIGN, TRUNCATED = b"worker,figures\n" * 20, b"obskit"
 
@@ -637,7 +637,7 @@ def test_own_figures_count_although_the_directory_is_gone(path, joined):
 FULL = """
 import os, sys
 from obskit.metrics.directory import Directory
-from obskit.metrics.files import CellSpaceError
+from obskit.metrics.cell_file import CellSpaceError
 from workers import HITS
 path = sys.argv[1]
 directory = Directory(path + "/instance")
@@ -676,7 +676,7 @@ def test_a_full_disk_keeps_figures_where_they_are(tmp_path, mount):
 READ_ONLY = """
 import os, subprocess, sys
 from obskit.metrics.directory import Directory
-from obskit.metrics.files import CellSpaceError
+from obskit.metrics.cell_file import CellSpaceError
 from workers import HITS
 path = sys.argv[1]
 directory = Directory(path + "/instance")

@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from forked import in_child
 from obskit.catalogue import Metric
 from obskit.errors import LabelError
+from obskit.metrics.collector import MetricStore
 from obskit.metrics.family import MAX_LABEL_LENGTH, CountedHistogram, Counter, Gauge, Histogram
-from obskit.metrics.store import MetricStore
 from obskit.metrics.workers import Workers
 from obskit.operation import OVERFLOW, HttpOperation
 from obskit.recorder import recorder

@@ -17,9 +17,8 @@ from workers import HITS, MOUNTS, PLAIN, SECONDS, SIZE, TEMPERATURES, observe, r
 
 from forked import in_child
 from obskit.catalogue import Metric
-from obskit.metrics.files import CHUNK, CellFile, CellSpaceError
-from obskit.metrics.reader import Reader
-from obskit.metrics.records import (
+from obskit.metrics.cell_file import CHUNK, CellFile, CellSpaceError
+from obskit.metrics.cell_format import (
     ABSENT,
     CELLS,
     FAMILY,
@@ -34,6 +33,7 @@ from obskit.metrics.records import (
     header,
     text_record,
 )
+from obskit.metrics.reader import Reader
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
@@ -194,7 +194,7 @@ def test_a_closed_file_takes_nothing_more(file):
 
 FULL = """
 import os, signal, sys
-from obskit.metrics.files import CellFile, CellSpaceError
+from obskit.metrics.cell_file import CellFile, CellSpaceError
 from obskit.metrics.reader import Reader
 from workers import HITS
 file = CellFile.create(sys.argv[1] + "/a.cells")
@@ -244,7 +244,7 @@ def test_a_full_disk_leaves_the_file_whole(tmp_path, mount, way):
 
 REFUSED = """
 import sys
-from obskit.metrics.files import CellFile, CellSpaceError
+from obskit.metrics.cell_file import CellFile, CellSpaceError
 try:
     CellFile.create(sys.argv[1] + "/a.cells")
 except CellSpaceError as error:

@@ -17,7 +17,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.platform_collector import PlatformCollector
 
 from obskit.metrics.exposition import Layout, Section, page
-from obskit.metrics.foreign import foreign, own_left_out
+from obskit.metrics.foreign_registry import foreign, own_left_out
 from obskit.recorder import recorder
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -242,7 +242,7 @@ SCRAPE = """
     from prometheus_client.multiprocess import MultiProcessCollector
     from prometheus_client import generate_latest
     from obskit.metrics.exposition import Layout, Section, page
-    from obskit.metrics.foreign import foreign
+    from obskit.metrics.foreign_registry import foreign
 
     own = Section(Layout("own", "gauge", "O."), [((), [1.0])])
     names = sys.argv[3:] or None

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from obskit.metrics import places
+from obskit.metrics import locations
 from obskit.metrics.directory import Directory, is_in_use
 from obskit.metrics.instances import Instance, instance, instance_of
-from obskit.metrics.places import directory, place, remove_left_over
+from obskit.metrics.locations import directory, place, remove_left_over
 
 HERE = Path(__file__).parent
 PATIENCE_SECONDS = 40
@@ -172,7 +172,7 @@ def base(tmp_path, monkeypatch):
     """
     Give a place that no real instance uses.
     """
-    monkeypatch.setattr(places, "base", lambda: tmp_path / "obskit-0")
+    monkeypatch.setattr(locations, "base", lambda: tmp_path / "obskit-0")
     return tmp_path / "obskit-0"
 
 
@@ -304,7 +304,7 @@ def test_somebody_else_at_it_is_left_to_it(base, dead):
     Two servers that start at once do not remove the same directories.
     """
     path = directory("old", dead).path
-    with places.held(base / "lock"):
+    with locations.held(base / "lock"):
         remove_left_over(base)
         assert path.exists()
     remove_left_over(base)

@@ -14,9 +14,9 @@ import obskit
 from obskit.catalogue import CATALOGUE, Metric
 from obskit.catalogue.db import DURATION
 from obskit.errors import ConfigurationError
+from obskit.metrics.collector import MetricStore
 from obskit.metrics.family import Counter, Gauge, Histogram
 from obskit.metrics.label_names import LabelNames
-from obskit.metrics.store import MetricStore
 from obskit.metrics.workers import Workers
 from obskit.recorder import recorder
 from obskit.testing import isolated_runtime
@@ -252,7 +252,7 @@ def test_every_histogram_takes_its_bounds(spec):
     """
     Whatever makes a histogram of the catalogue gives it the bounds of `metric_buckets`, and others their own.
     """
-    from obskit.sinks.metrics import MetricsSink
+    from obskit.sinks.metrics_sink import MetricsSink
 
     with isolated_runtime(metric_buckets={spec.name: (0.25, 4)}, size_metrics=True) as isolated:
         sink = next(sink for sink in isolated.runtime._sinks if isinstance(sink, MetricsSink))

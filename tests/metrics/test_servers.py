@@ -22,7 +22,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from obskit.metrics.instances import instance_of
-from obskit.metrics.places import place
+from obskit.metrics.locations import place
 
 HERE = Path(__file__).parent
 PATIENCE_SECONDS = 40

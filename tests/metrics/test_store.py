@@ -17,7 +17,7 @@ from obskit.catalogue import Metric
 from obskit.catalogue.http import DURATION, REQUESTS
 from obskit.errors import MetricConflictError
 from obskit.metrics import family
-from obskit.metrics.store import MetricStore
+from obskit.metrics.collector import MetricStore
 from obskit.metrics.workers import Workers
 from obskit.operation import HttpOperation
 from obskit.recorder import recorder

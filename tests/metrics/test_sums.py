@@ -10,8 +10,8 @@ from math import inf, isnan, nan
 import pytest
 from workers import HITS, PLAIN, SECONDS, TEMPERATURES
 
-from obskit.metrics.records import ABSENT, Exemplar, Figures, size_of
-from obskit.metrics.sums import Sum, fold, latest_exemplars, same
+from obskit.metrics.cell_format import ABSENT, Exemplar, Figures, size_of
+from obskit.metrics.merge import Sum, fold, latest_exemplars, same
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 

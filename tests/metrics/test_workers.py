@@ -8,8 +8,8 @@ import threading
 
 import obskit
 from obskit.catalogue import Metric
+from obskit.metrics.cell_file import CellFile, CellSpaceError
 from obskit.metrics.family import Counter
-from obskit.metrics.files import CellFile, CellSpaceError
 from obskit.metrics.workers import Workers
 from obskit.operation import HttpOperation
 from obskit.recorder import recorder

@@ -9,9 +9,9 @@ import pytest
 from secrets_planted import CARDS, JWT, KEY_BLOCK, LONG, TOKENS
 
 import obskit
-from obskit.health.secrets import redacted
-from obskit.redaction.cutting import MAX_TEXT, SPARE, cut, shorten
+from obskit.health.safe_details import redacted
 from obskit.redaction.redactor import Redactor
+from obskit.redaction.truncation import MAX_TEXT, SPARE, cut, shorten
 from obskit.testing import isolated_runtime
 
 redactor = Redactor()

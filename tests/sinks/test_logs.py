@@ -13,10 +13,10 @@ import obskit
 from obskit.context import current
 from obskit.errors import ConfigurationError
 from obskit.logs.clients import masked
-from obskit.logs.lines import RESERVED, render
+from obskit.logs.rendering import RESERVED, render
 from obskit.operation import Event, HttpOperation, Totals
 from obskit.recorder import recorder
-from obskit.sinks.logs import MAX_PATH
+from obskit.sinks.log_sink import MAX_PATH
 from obskit.testing import FakeClock, FakeIds, isolated_runtime
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -336,7 +336,7 @@ def test_clients_are_not_kept_for_ever(monkeypatch):
     """
     The lines of many clients tell each its own address, and what is kept of them is bounded.
     """
-    monkeypatch.setattr("obskit.kept.MOST_BYTES", 600)
+    monkeypatch.setattr("obskit.bounded_cache.MOST_BYTES", 600)
     raw, operation = Raw(), Request()
     with isolated_runtime(log_stream=raw, log_client="full"):
         for client in ("192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.1"):

@@ -29,9 +29,9 @@ from obskit.errors import ConfigurationError, MissingExtraError
 from obskit.observation import FunctionOperation
 from obskit.operation import HttpOperation
 from obskit.recorder import recorder
-from obskit.sinks import provider as provider_module
-from obskit.sinks.provider import Provider, forget_global
-from obskit.sinks.spans import SpanSink
+from obskit.sinks import tracer_provider as provider_module
+from obskit.sinks.span_sink import SpanSink
+from obskit.sinks.tracer_provider import Provider, forget_global
 from obskit.testing import FakeClock, FakeIds, isolated_runtime
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"

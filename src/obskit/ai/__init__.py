@@ -10,29 +10,29 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from obskit.ai.advice import Recommendation
     from obskit.ai.budgeting import Budget, BudgetStatus, budget, budgets
-    from obskit.ai.figures import CallGroup, FailedCall, Projection, Spread
-    from obskit.ai.kinds import Usage
-    from obskit.ai.limits import RateLimit, rate_limits
     from obskit.ai.observe import record
     from obskit.ai.pricing import Price, PriceData
+    from obskit.ai.rate_limit_headers import RateLimit, rate_limits
+    from obskit.ai.report_figures import CallGroup, FailedCall, Projection, Spread
     from obskit.ai.reporting import AiReport, report
+    from obskit.ai.token_kinds import Usage
 
 _HOME = {
     "AiReport": "reporting",
     "Budget": "budgeting",
     "BudgetStatus": "budgeting",
-    "CallGroup": "figures",
-    "FailedCall": "figures",
+    "CallGroup": "report_figures",
+    "FailedCall": "report_figures",
     "Price": "pricing",
     "PriceData": "pricing",
-    "Projection": "figures",
-    "RateLimit": "limits",
+    "Projection": "report_figures",
+    "RateLimit": "rate_limit_headers",
     "Recommendation": "advice",
-    "Spread": "figures",
-    "Usage": "kinds",
+    "Spread": "report_figures",
+    "Usage": "token_kinds",
     "budget": "budgeting",
     "budgets": "budgeting",
-    "rate_limits": "limits",
+    "rate_limits": "rate_limit_headers",
     "record": "observe",
     "report": "reporting",
 }

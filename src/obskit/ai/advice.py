@@ -12,9 +12,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from obskit.ai.calls import Row
-from obskit.ai.limits import RateLimit
 from obskit.ai.pricing import MAX_AGE_DAYS, PriceData
+from obskit.ai.rate_limit_headers import RateLimit
+from obskit.ai.recent_calls import Row
 
 MIN_CALLS = 20
 ERROR_SHARE = 0.05

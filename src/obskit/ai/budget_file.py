@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from obskit.permissions import make_file
+from obskit.file_modes import make_file
 
 BUSY_SECONDS = 2.0  # to wait for another process; a transaction takes less than a millisecond
 VERSION = 2

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from obskit import background
-from obskit.ai import periods, pricing
-from obskit.ai.kinds import Usage
+from obskit.ai import budget_periods, pricing
 from obskit.ai.operation import AiOperation
 from obskit.ai.pricing import MTOK, Price
-from obskit.ai.sizes import size_of
-from obskit.endings import drain
+from obskit.ai.request_size import size_of
+from obskit.ai.token_kinds import Usage
+from obskit.deferred import drain
 from obskit.errors import BudgetError, BudgetExceededError
 from obskit.forks import at_fork
 from obskit.operation import Event
@@ -95,7 +95,7 @@ class Budget:
 
     name: str
     usd: float
-    per: periods.Per
+    per: budget_periods.Per
     timezone: str
     services: frozenset[str] | None
     action: Literal["warn", "block"]
@@ -723,7 +723,7 @@ def _zone(budget: Budget) -> tzinfo:
 
 
 def _bounds(budget: Budget, moment: float) -> tuple[float, float]:
-    return periods.around(moment, budget.per, _zone(budget))
+    return budget_periods.around(moment, budget.per, _zone(budget))
 
 
 def _period(budget: Budget, start: float) -> tuple[datetime, datetime]:
@@ -823,7 +823,7 @@ def budget(
     _expect(isinstance(name, str) and 0 < len(name) <= 100, str(name)[:100], "name", name, "1 to 100 characters")
     is_number = isinstance(usd, (int, float)) and not isinstance(usd, bool)
     _expect(is_number and 0 < usd < float("inf"), name, "usd", usd, "dollars a period, more than 0")
-    _expect(per in periods.PERIODS, name, "per", per, "one of " + ", ".join(map(repr, periods.PERIODS)))
+    _expect(per in budget_periods.PERIODS, name, "per", per, "one of " + ", ".join(map(repr, budget_periods.PERIODS)))
     _expect(_is_zone(timezone), name, "timezone", timezone, "the name of a time zone such as 'Europe/Berlin'")
     what = "names of services such as ['planogram'], or None for every call"
     good = services is None or (isinstance(services, (list, tuple, set, frozenset)) and len(services) > 0)

@@ -19,7 +19,7 @@ from pathlib import Path
 from threading import RLock
 from typing import Any, TypeVar
 
-from obskit.ai.book import EDITED, Book
+from obskit.ai.budget_book import EDITED, Book
 from obskit.ai.budget_file import (
     BUSY,
     BUSY_SECONDS,
@@ -36,8 +36,8 @@ from obskit.ai.budget_file import (
     write_schema,
 )
 from obskit.ai.reservations import Ask, Awaited, Crossing, Figures, Held, Refused, Settlement, UnavailableError
-from obskit.permissions import make_folder, refuse_foreign
-from obskit.processes import identity
+from obskit.file_modes import make_folder, refuse_foreign
+from obskit.process_identity import identity
 from obskit.recorder import recorder
 
 T = TypeVar("T")

@@ -14,12 +14,12 @@ from typing import Any, ParamSpec, TypeVar
 
 from obskit.ai import pricing
 from obskit.ai.budgeting import keeper
-from obskit.ai.forms import teller_of
-from obskit.ai.kinds import Usage
 from obskit.ai.operation import UNKNOWN, AiOperation
+from obskit.ai.token_kinds import Usage
 from obskit.ai.usage import read
+from obskit.ai.usage_formats import teller_of
 from obskit.context import current
-from obskit.endings import drain, waiting
+from obskit.deferred import drain, waiting
 from obskit.errors import BudgetExceededError
 from obskit.observation import Observation, as_called, block_around, kind_of, recorded
 from obskit.recorder import recorder

@@ -7,10 +7,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from obskit.operation import Operation
-from obskit.rarely import Rarely
+from obskit.sparse import Rarely
 
 if TYPE_CHECKING:
-    from obskit.ai.kinds import Usage
+    from obskit.ai.token_kinds import Usage
 
 UNKNOWN = "unknown"
 

@@ -11,10 +11,10 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 from obskit.ai import rates as lists
-from obskit.ai.kinds import Usage
 from obskit.ai.rates import MAX_AGE_DAYS, MTOK, NEVER, PriceData, Rates, last, price_data
 from obskit.ai.rates import _rates as _rates
 from obskit.ai.rates import package as _package  # noqa: F401
+from obskit.ai.token_kinds import Usage
 from obskit.errors import ConfigurationError
 
 __all__ = ["MAX_AGE_DAYS", "MTOK", "Cost", "Price", "PriceData", "cost", "has_source", "price_data", "source", "use"]

@@ -18,7 +18,7 @@ from datetime import UTC, datetime, time
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from obskit.ai.kinds import Usage
+from obskit.ai.token_kinds import Usage
 from obskit.operation import Event
 from obskit.recorder import recorder
 

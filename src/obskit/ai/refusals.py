@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from obskit.ai.fields import Mapped, inside, mapped
-from obskit.ai.kinds import Usage
+from obskit.ai.json_fields import Mapped, inside, mapped
+from obskit.ai.token_kinds import Usage
 
 # Billed before any output; a refusal of any other category, or of none, is not.
 BILLED = ("bio", "frontier_llm", "reasoning_extraction")

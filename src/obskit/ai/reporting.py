@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from obskit.ai.advice import MIN_CALLS, Bounds, advise
-from obskit.ai.calls import Row, calls
-from obskit.ai.figures import AiFigures, CallGroup, FailedCall, Projection, Spread
-from obskit.ai.limits import rate_limits
 from obskit.ai.pricing import price_data
-from obskit.ai.tables import lines
+from obskit.ai.rate_limit_headers import rate_limits
+from obskit.ai.recent_calls import Row, calls
+from obskit.ai.report_figures import AiFigures, CallGroup, FailedCall, Projection, Spread
+from obskit.ai.report_text import lines
 from obskit.errors import ConfigurationError
 from obskit.recorder import recorder
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from obskit.ai.fields import (
+from obskit.ai.json_fields import (
     MAPPED,
     MAX_TOKENS,
     Fields,
@@ -26,9 +26,9 @@ from obskit.ai.fields import (
     none_read,
     take_kept,
 )
-from obskit.ai.forms import FORMS, take_seconds
-from obskit.ai.kinds import Usage
 from obskit.ai.refusals import declined, take_refusal
+from obskit.ai.token_kinds import Usage
+from obskit.ai.usage_formats import FORMS, take_seconds
 
 __all__ = ["Unreadable", "Usage", "read"]
 

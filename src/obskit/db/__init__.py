@@ -8,20 +8,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from obskit.db.doctor import sqlite_doctor
     from obskit.db.observe import record
-    from obskit.db.report import SqliteReport
-    from obskit.db.slow import SlowQuery, SlowStatement, slow_queries, slow_statements
+    from obskit.db.slow_log import SlowQuery, SlowStatement, slow_queries, slow_statements
     from obskit.db.statement import Statement, summarize
+    from obskit.sqlite_doctor.doctor import sqlite_doctor
+    from obskit.sqlite_doctor.report import SqliteReport
 
 _HOME = {
-    "SlowQuery": "slow",
-    "SlowStatement": "slow",
-    "SqliteReport": "report",
+    "SlowQuery": "slow_log",
+    "SlowStatement": "slow_log",
+    "SqliteReport": "doctor",
     "Statement": "statement",
     "record": "observe",
-    "slow_queries": "slow",
-    "slow_statements": "slow",
+    "slow_queries": "slow_log",
+    "slow_statements": "slow_log",
     "sqlite_doctor": "doctor",
     "summarize": "statement",
 }

@@ -20,9 +20,9 @@ from threading import get_ident
 from typing import Any
 from weakref import ref
 
-from obskit.db.report import ConnectionPragmas
-from obskit.db.watch import limits
+from obskit.db.query_watch import limits
 from obskit.forks import at_fork
+from obskit.sqlite_doctor.report import ConnectionPragmas
 
 SYNCHRONOUS = ("off", "normal", "full", "extra")
 MAX_GONE = 1000

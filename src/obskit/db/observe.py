@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from obskit.bounded_cache import Kept
 from obskit.context import current
-from obskit.db import slow
+from obskit.db import slow_log
 from obskit.db.operation import DbOperation
+from obskit.db.query_watch import limits, totals_of
 from obskit.db.source import Labels, Source
-from obskit.db.watch import limits, totals_of
-from obskit.endings import drain, end_later, waiting
-from obskit.kept import Kept
+from obskit.deferred import drain, end_later, waiting
 from obskit.observation import Observation, Unheard, block_around, recorded
 from obskit.operation import Operation
 from obskit.recorder import nothing, recorder
@@ -187,7 +187,7 @@ def fail(op: DbOperation, error: BaseException) -> None:
 
 def _slow(op: DbOperation) -> None:
     try:
-        slow.note(op, limits.error_from)
+        slow_log.note(op, limits.error_from)
     except Exception as error:
         recorder.failed("slow_query", error)
 

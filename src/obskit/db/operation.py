@@ -9,7 +9,7 @@ from typing import Any
 from obskit.db.source import Labels, Source
 from obskit.db.statement import Statement
 from obskit.operation import Operation, Totals
-from obskit.rarely import Rarely
+from obskit.sparse import Rarely
 
 
 class DbOperation(Operation):

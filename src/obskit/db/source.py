@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from obskit.db.literals import without_comment
+from obskit.db.sql_masking import without_comment
 from obskit.db.statement import UNKNOWN, Batch, Statement, statements
 
 # Statements with literals of their own are each a new key; what is dropped is read from the larger cache again.

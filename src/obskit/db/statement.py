@@ -10,8 +10,8 @@ from threading import Lock
 from typing import NamedTuple
 
 from obskit.db.fingerprint import MAX_ITEMS, has_passing_name, shape
-from obskit.db.literals import lexicon, mask, without_comment
-from obskit.db.tables import read, scan
+from obskit.db.sql_masking import lexicon, mask, without_comment
+from obskit.db.sql_summary import read, scan
 from obskit.forks import at_fork
 from obskit.recorder import recorder
 

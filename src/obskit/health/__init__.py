@@ -13,16 +13,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from obskit.health.databases import django, django_cache, psycopg, redis, sqlalchemy, sqlite
-from obskit.health.declared import READY, declare
-from obskit.health.jobs import Heartbeat
-from obskit.health.jobs import heartbeat as _heartbeat
-from obskit.health.loops import event_loop
-from obskit.health.machine import cpu, disk, file_descriptors, load, memory, storage, system, threads
-from obskit.health.network import certificate, http
+from obskit.health.database_checks import django, django_cache, psycopg, redis, sqlalchemy, sqlite
+from obskit.health.declaration import READY, declare
+from obskit.health.event_loop_lag import event_loop
+from obskit.health.heartbeats import Heartbeat
+from obskit.health.heartbeats import heartbeat as _heartbeat
 from obskit.health.outcome import Outcome, failed, passed, skipped, warned
-from obskit.health.providers import ai_provider
+from obskit.health.provider_checks import ai_provider
 from obskit.health.registry import registry
+from obskit.health.remote_checks import certificate, http
+from obskit.health.system_checks import cpu, disk, file_descriptors, load, memory, storage, system, threads
 
 F = TypeVar("F", bound=Callable[[], Any])
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from obskit import background
 from obskit.errors import HealthCheckError, UnknownGroupError
 from obskit.forks import at_fork
-from obskit.health.declared import GROUPS, STARTUP, TAKEN, Declared
-from obskit.health.loops import lag
+from obskit.health.check_runs import Check, Run, Transition
+from obskit.health.declaration import GROUPS, STARTUP, TAKEN, Declared
+from obskit.health.event_loop_lag import lag
 from obskit.health.outcome import Status, worst
-from obskit.health.runs import Check, Run, Transition
 from obskit.operation import Event
 from obskit.recorder import recorder
 

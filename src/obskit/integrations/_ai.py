@@ -17,15 +17,15 @@ from threading import RLock
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from obskit.ai.hosts import provider_of
-from obskit.ai.kinds import Usage
-from obskit.ai.later import later
-from obskit.ai.limits import limits
+from obskit.ai.background_responses import later
 from obskit.ai.observe import CHARACTERS_PER_TOKEN, end, estimate, plan, price
 from obskit.ai.operation import AiOperation
+from obskit.ai.provider_hosts import provider_of
+from obskit.ai.rate_limit_headers import limits
 from obskit.ai.stream import Fold, Progress, characters_of, failure_of, finish_reason_of
+from obskit.ai.token_kinds import Usage
 from obskit.ai.usage import IMAGE_TOOL, read
-from obskit.endings import end_later
+from obskit.deferred import end_later
 from obskit.integrations._patches import Patches
 from obskit.recorder import recorder
 

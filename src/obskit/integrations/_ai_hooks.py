@@ -9,15 +9,15 @@ from functools import partial
 from typing import Any
 
 from obskit.ai.budgeting import keeper
-from obskit.ai.hosts import region_of
 from obskit.ai.observe import plan, take_labels
 from obskit.ai.operation import UNKNOWN
+from obskit.ai.provider_hosts import region_of
 from obskit.ai.rates import regional
-from obskit.ai.sizes import size_of
+from obskit.ai.request_size import size_of
 from obskit.ai.stream import Progress
 from obskit.ai.usage import image_model
 from obskit.context import current
-from obskit.endings import drain, waiting
+from obskit.deferred import drain, waiting
 from obskit.integrations._ai import KEY, MAX_NAME, Call, Handle, Sdk, Wrapper, response_of
 from obskit.observation import block_around, enter, leave
 from obskit.recorder import recorder

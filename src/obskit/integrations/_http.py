@@ -12,15 +12,15 @@ from contextvars import Token
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from obskit import context
+from obskit.bounded_cache import Kept
 from obskit.errors import RouteTakenError
-from obskit.kept import Kept
 from obskit.logs.writer import ID_OF_REQUEST
 from obskit.operation import UNMATCHED, Event, HttpOperation, Operation
-from obskit.rarely import Rarely
 from obskit.recorder import recorder
 from obskit.redaction.redactor import Redactor
 from obskit.runtime import Runtime, standing
 from obskit.settings import Network, Settings
+from obskit.sparse import Rarely
 from obskit.web.routes import Routes, is_in
 
 # A marker in `scope` and `environ`: this request is being observed already.

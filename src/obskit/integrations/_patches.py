@@ -9,8 +9,8 @@ from inspect import getattr_static
 from threading import RLock
 from typing import Any
 
-from obskit.alike import alike, fits
 from obskit.recorder import recorder
+from obskit.signatures import alike, fits
 
 _ABSENT = object()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from obskit.ai.hosts import CLOUDS
+from obskit.ai.provider_hosts import CLOUDS
 from obskit.ai.stream import fold_message, fold_whole
 from obskit.integrations._ai import Path, Sdk
 from obskit.integrations._ai_install import install, remove

@@ -17,17 +17,17 @@ from types import MethodType
 from typing import Any, TypeAlias
 
 from obskit.background import in_thread
+from obskit.bounded_cache import Kept
 from obskit.context import current
-from obskit.endings import drain, end_later, waiting
+from obskit.deferred import drain, end_later, waiting
 from obskit.integrations import _http
 from obskit.integrations._http import ID_HEADER_LOWER, MARK, several
 from obskit.integrations._server_timing import over_asgi
 from obskit.integrations._start import configure
-from obskit.kept import Kept
 from obskit.operation import METHOD_LABELS, UNMATCHED, HttpOperation, Operation
-from obskit.rarely import Rarely
 from obskit.recorder import recorder
 from obskit.runtime import Runtime, follow, standing
+from obskit.sparse import Rarely
 from obskit.web.routes import Request
 
 Scope: TypeAlias = MutableMapping[str, Any]

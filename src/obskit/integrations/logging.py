@@ -28,10 +28,10 @@ from obskit.forks import at_fork
 from obskit.integrations._http import MARK, skipper
 from obskit.integrations._patches import Patches
 from obskit.integrations._uncaught import LOGGER, Uncaught
-from obskit.logs import origin, records
+from obskit.logs import json_handler, record_origin
 from obskit.logs import writer as writers
-from obskit.logs.access import READERS, SERVERS, SPEAKERS, read
-from obskit.logs.records import JsonHandler, way_of
+from obskit.logs.json_handler import JsonHandler, way_of
+from obskit.logs.server_access import READERS, SERVERS, SPEAKERS, read
 from obskit.logs.writer import NUMBERS, Writer
 from obskit.recorder import recorder
 from obskit.runtime import is_followed, standing
@@ -133,7 +133,7 @@ def _write_instead(record: logging.LogRecord) -> bool:
     """
     Write a record that comes to a console by way of a queue, or the like, unless it has its line already.
     """
-    if not origin.writer_of(record):
+    if not record_origin.writer_of(record):
         _handler.handle(record)
     return False
 
@@ -189,7 +189,7 @@ class _Takeover:
             self._take_server(logging.getLogger(name))
         for name in READERS:
             self._take_access(logging.getLogger(name))
-        records.is_duplicate = _is_duplicate
+        json_handler.is_duplicate = _is_duplicate
 
     def _take(self, logger: logging.Logger) -> None:
         if self._mute_consoles(logger):
@@ -316,7 +316,7 @@ class _Takeover:
             warnings.showwarning = self._show_warning
         self._patches.take_back()
         self._uncaught.undo()
-        records.is_duplicate = lambda record: False
+        json_handler.is_duplicate = lambda record: False
         self.__init__(self.everything)  # type: ignore[misc]
 
 

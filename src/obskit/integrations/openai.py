@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from obskit.ai.hosts import CLOUDS
 from obskit.ai.operation import UNKNOWN
+from obskit.ai.provider_hosts import CLOUDS
 from obskit.ai.stream import fold_chat, fold_response, fold_run, fold_whole
 from obskit.integrations._ai import Path, Sdk
 from obskit.integrations._ai_install import install, remove

@@ -26,10 +26,10 @@ from obskit.db.explain import explainer, may_explain, postgresql_plan
 from obskit.db.observe import begin, end, fail, left, plan
 from obskit.db.operation import DbOperation
 from obskit.db.pools import Size, begin_use, begin_wait, end_use, end_wait, pools
-from obskit.db.slow import SlowQuery, tell_plan
+from obskit.db.query_watch import limits
+from obskit.db.slow_log import SlowQuery, tell_plan
 from obskit.db.source import Source
 from obskit.db.statement import Statement
-from obskit.db.watch import limits
 from obskit.errors import MissingExtraError
 from obskit.integrations._patches import Patches
 from obskit.integrations.dbapi import MARK, rows_of

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from obskit.errors import MissingExtraError
-from obskit.integrations._outgoing import headers_for, with_headers
+from obskit.integrations._outgoing_headers import headers_for, with_headers
 from obskit.integrations._patches import Patches
 from obskit.recorder import recorder
 

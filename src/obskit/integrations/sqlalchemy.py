@@ -19,11 +19,11 @@ from weakref import WeakSet, ref
 
 from obskit.db.observe import begin, end, fail, plan
 from obskit.db.pools import Size, begin_use, begin_wait, end_use, end_wait, pools
+from obskit.db.query_watch import limits
 from obskit.db.source import Source
-from obskit.db.watch import limits
 from obskit.errors import ConfigurationError, MissingExtraError
+from obskit.integrations._explainers import let_explain
 from obskit.integrations._patches import Patches
-from obskit.integrations._plans import let_explain
 from obskit.integrations.dbapi import is_timed, rows_of
 from obskit.integrations.sqlite3 import TimedConnection, TimedCursor, timed_class
 from obskit.observation import unheard

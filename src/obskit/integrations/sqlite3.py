@@ -27,10 +27,10 @@ from obskit.db.connections import opened, used
 from obskit.db.explain import may_explain, sqlite_plan
 from obskit.db.observe import begin, end, fail, inside, late, left, plan
 from obskit.db.operation import DbOperation
-from obskit.db.slow import SlowQuery
+from obskit.db.query_watch import limits
+from obskit.db.slow_log import SlowQuery
 from obskit.db.source import Labels, Source
-from obskit.db.watch import limits
-from obskit.endings import drain, waiting
+from obskit.deferred import drain, waiting
 from obskit.integrations._patches import Patches
 from obskit.recorder import nothing, recorder
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from obskit.logs.access import READERS, SPEAKERS
+from obskit.logs.server_access import READERS, SPEAKERS
 
 _ERROR = 40
 # By logger, and for those below it; obskit's own stand without their prefix.

@@ -7,7 +7,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable
 
-from obskit.kept import Kept
+from obskit.bounded_cache import Kept
 
 
 def masked(client: str | None) -> str | None:

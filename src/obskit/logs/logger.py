@@ -17,8 +17,8 @@ from structlog import BoundLoggerBase
 from structlog.typing import FilteringBoundLogger
 
 from obskit.forks import at_fork
-from obskit.logs.lines import as_text, opened
-from obskit.logs.records import hand_on
+from obskit.logs.json_handler import hand_on
+from obskit.logs.rendering import as_text, opened
 from obskit.logs.sampling import LEFT_OUT
 from obskit.logs.writer import NUMBERS, Writer, follow, level_name, standing
 from obskit.redaction.redactor import Redactor

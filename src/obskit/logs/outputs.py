@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from obskit.logs.forms import Body, Form, Make
+from obskit.logs.output_forms import Body, Form, Make
 from obskit.logs.stream import Target
 
 Failed = Callable[[Exception], None]

@@ -19,8 +19,8 @@ from threading import RLock, get_ident
 from typing import IO, Any, Protocol, cast
 
 from obskit.forks import at_fork
-from obskit.logs.cut import cut
-from obskit.logs.lines import render
+from obskit.logs.rendering import render
+from obskit.logs.truncation import cut
 from obskit.recorder import recorder
 
 # What a pipe takes in one piece, in bytes. Systems that promise less have one developer, not several workers, and

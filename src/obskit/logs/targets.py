@@ -112,7 +112,7 @@ def file_for(settings: Settings, path: str, **given: Any) -> Target:
             f"log file {path!r} cannot be written: this system has no locks of the kind that rotation needs (fcntl); "
             "write to standard output, and let what runs the service keep it"
         )
-    from obskit.logs.files import LogFile
+    from obskit.logs.log_file import LogFile
 
     return LogFile(path, **{**rotation, **given})
 

@@ -21,19 +21,19 @@ from typing import IO, Any, TypeAlias, TypeVar, cast
 from obskit.context import current
 from obskit.errors import ConfigurationError
 from obskit.logs.categories import category_of
-from obskit.logs.cut import shorten_traceback
-from obskit.logs.forms import Body, Form, Make, ahead_now
-from obskit.logs.lines import CALLSITE, CATEGORY, MAX_DEPTH, RESERVED, SIMPLE, Room, as_text, opened, reserved_names
+from obskit.logs.output_forms import Body, Form, Make, ahead_now
 from obskit.logs.outputs import Also, Output, together
+from obskit.logs.rendering import CALLSITE, CATEGORY, MAX_DEPTH, RESERVED, SIMPLE, Room, as_text, opened, reserved_names
 from obskit.logs.sampling import Sampler
 from obskit.logs.schemas import renames_of, roots_of
 from obskit.logs.stream import StandardOutput, Target, reason_of
 from obskit.logs.targets import channel_target_for, error_target_for, outputs_of, target_for
+from obskit.logs.truncation import shorten_traceback
 from obskit.operation import Operation
 from obskit.recorder import Recorder, recorder
-from obskit.redaction.cutting import MAX_TEXT
 from obskit.redaction.keys import READ_CLOSER
 from obskit.redaction.redactor import Redactor
+from obskit.redaction.truncation import MAX_TEXT
 from obskit.redaction.values import CARD_FROM, SHORTEST, marker
 from obskit.settings import Settings
 

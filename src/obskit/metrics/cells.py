@@ -17,7 +17,7 @@ from math import fsum
 from threading import RLock
 from typing import Any, TypeAlias
 
-from obskit.metrics.records import ABSENT
+from obskit.metrics.cell_format import ABSENT
 from obskit.recorder import recorder
 
 Guard: TypeAlias = Any  # what `RLock()` makes: `threading.RLock` is no class

@@ -15,7 +15,7 @@ from obskit.catalogue import CATALOGUE, Metric
 from obskit.catalogue.spec import Workers
 from obskit.errors import ConfigurationError, MetricConflictError, MetricNameError
 from obskit.metrics.family import Counter, Family, Gauge, Histogram
-from obskit.metrics.queries import Query, queries
+from obskit.metrics.gauge_callbacks import Query, queries
 from obskit.observation import kind_of
 
 F = TypeVar("F", bound=Family[Any])

@@ -38,12 +38,12 @@ from pathlib import Path
 from threading import RLock
 
 from obskit.catalogue import Metric
+from obskit.file_modes import make_folder
 from obskit.forks import at_fork
-from obskit.metrics.files import CellFile, CellSpaceError
+from obskit.metrics.cell_file import CellFile, CellSpaceError
+from obskit.metrics.cell_format import CellFileError, Figures, Labels, Row, Slots, dump
+from obskit.metrics.merge import Sum, fold, latest_exemplars, same
 from obskit.metrics.reader import Contents, Reader
-from obskit.metrics.records import CellFileError, Figures, Labels, Row, Slots, dump
-from obskit.metrics.sums import Sum, fold, latest_exemplars, same
-from obskit.permissions import make_folder
 
 FOLDED = "folded.cells"
 # Files that are set aside are for somebody to look at; a handful is enough.

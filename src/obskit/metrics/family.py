@@ -14,8 +14,8 @@ from functools import wraps
 from threading import RLock, get_ident
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
+from obskit.block_entries import Entries
 from obskit.catalogue import Metric
-from obskit.entries import Entries
 from obskit.errors import LabelError
 from obskit.forks import at_fork
 from obskit.metrics.cells import CounterCell, GaugeCell, Guard, HistogramCell, MemoryExemplars, Values, in_memory

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from obskit.processes import boot, namespace, started
+from obskit.process_identity import boot, namespace, started
 
 # Modules of the functions that these servers hand to multiprocessing.
 _SPAWNING = {"uvicorn._subprocess": "uvicorn", "granian.server": "granian", "hypercorn": "hypercorn"}

@@ -37,7 +37,7 @@ from struct import iter_unpack
 
 from obskit.catalogue import Metric
 from obskit.errors import MetricNameError
-from obskit.metrics.records import (
+from obskit.metrics.cell_format import (
     CELL,
     CELLS,
     EXEMPLAR,

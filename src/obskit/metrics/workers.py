@@ -22,8 +22,8 @@ from obskit.operation import Event
 from obskit.recorder import recorder
 
 if TYPE_CHECKING:
+    from obskit.metrics.cell_file import CellFile, Exemplars
     from obskit.metrics.directory import Directory, Snapshot
-    from obskit.metrics.files import CellFile, Exemplars
 
 # Workers that come and go see different label sets; so many times the cap of one is kept of those that are gone.
 _KEPT = 10
@@ -126,7 +126,7 @@ class Workers:
         if find_spec("fcntl") is None:
             raise OSError(errno.ENOTSUP, "this system has no locks that end with their process (fcntl)")
         from obskit.metrics.directory import Directory
-        from obskit.metrics.places import directory
+        from obskit.metrics.locations import directory
 
         if found is not None:
             return directory(self._service, found, max_label_sets=self._most)

@@ -18,9 +18,9 @@ from typing import Any
 from urllib.parse import unquote_plus
 from uuid import UUID
 
-from obskit.redaction.cutting import MAX_TEXT, cut, shorten
 from obskit.redaction.driver_errors import without_values
 from obskit.redaction.keys import SecretKeys, Verdicts
+from obskit.redaction.truncation import MAX_TEXT, cut, shorten
 from obskit.redaction.values import CARD_FROM, CARD_TO, SHORTEST, SecretValues, is_marker, marker, rule_in
 
 # What lies deeper is cut, and so is what comes after so many values: lines show no more.

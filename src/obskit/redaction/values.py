@@ -12,9 +12,9 @@ import binascii
 import re
 from urllib.parse import unquote
 
-from obskit.redaction.cutting import MAX_TEXT, shorten
 from obskit.redaction.driver_errors import without_quotes
 from obskit.redaction.keys import Verdicts
+from obskit.redaction.truncation import MAX_TEXT, shorten
 
 # Shorter text cannot hold a secret together with what gives it away: `pwd=abc`.
 SHORTEST = 7

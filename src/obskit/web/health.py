@@ -11,13 +11,13 @@ from typing import Any
 
 import orjson
 
-from obskit.health.declared import GROUPS, STARTUP
-from obskit.health.machine import uptime_seconds
+from obskit.bounded_cache import Kept
+from obskit.health.check_runs import Answer, Check, Run
+from obskit.health.declaration import GROUPS, STARTUP
 from obskit.health.outcome import Status
 from obskit.health.registry import registry
-from obskit.health.runs import Answer, Check, Run
-from obskit.health.secrets import redacted, without_secrets
-from obskit.kept import Kept
+from obskit.health.safe_details import redacted, without_secrets
+from obskit.health.system_checks import uptime_seconds
 from obskit.recorder import recorder
 from obskit.redaction.redactor import Redactor
 from obskit.settings import Settings

@@ -10,9 +10,9 @@ from urllib.parse import parse_qs
 
 from obskit.background import in_thread
 from obskit.errors import ConfigurationError
-from obskit.health.loops import lag
+from obskit.health.event_loop_lag import lag
 from obskit.health.registry import registry
-from obskit.metrics.queries import queries
+from obskit.metrics.gauge_callbacks import queries
 from obskit.recorder import recorder
 from obskit.settings import Settings
 from obskit.web.health import HealthRoutes

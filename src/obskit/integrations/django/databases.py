@@ -21,11 +21,11 @@ from django.db.backends.utils import CursorWrapper
 
 from obskit.db.observe import begin, end, fail, late, left, plan
 from obskit.db.operation import DbOperation
+from obskit.db.query_watch import limits
 from obskit.db.source import Source
-from obskit.db.watch import limits
 from obskit.errors import MissingExtraError
+from obskit.integrations._explainers import let_explain
 from obskit.integrations._patches import Patches
-from obskit.integrations._plans import let_explain
 from obskit.integrations.dbapi import is_timed, rows_of
 from obskit.observation import unheard
 from obskit.recorder import recorder

@@ -1,0 +1,151 @@
+"""
+Take figures from JSON, or from an SDK's object, and refuse what no provider can have meant.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from obskit.ai.token_kinds import Usage
+
+# More than any model's context; what is above was not read from a provider.
+MAX_TOKENS = 1_000_000_000
+_PLAIN = (str, int, float, list, dict)
+
+
+class Unreadable(ValueError):
+    """
+    Report figures that no provider can have meant.
+    """
+
+
+class Fields:
+    """
+    Read an SDK's object as the JSON that it was made from.
+    """
+
+    __slots__ = ("_thing",)
+
+    def __init__(self, thing: Any) -> None:
+        self._thing = thing
+
+    def get(self, name: str) -> Any:
+        value = getattr(self._thing, name, None)
+        return value if value is None or isinstance(value, _PLAIN) else Fields(value)
+
+    def __contains__(self, name: str) -> bool:
+        return hasattr(self._thing, name)
+
+    @property
+    def is_record(self) -> bool:
+        """
+        Tell whether it is a record, whose attributes are data: asking any other object may set something off.
+        """
+        return hasattr(type(self._thing), "model_fields")
+
+
+Mapped = dict[str, Any] | Fields
+MAPPED = (dict, Fields)
+
+
+def mapped(thing: Any) -> Mapped:
+    """
+    Make anything readable by the names of its fields.
+    """
+    return thing if isinstance(thing, MAPPED) else Fields(thing)
+
+
+def inside(mapping: Mapped | None, *names: str) -> Mapped | None:
+    """
+    Go down into what is mapped; None where it is not, or not there.
+    """
+    found: Any = mapping
+    for name in names:
+        if not isinstance(found, MAPPED):
+            return None
+        found = found.get(name)
+    return found if isinstance(found, MAPPED) else None
+
+
+def count(value: Any) -> int:
+    """
+    Take a count; nothing is 0.
+
+    Raises:
+        Unreadable: It is none.
+    """
+    if type(value) is int and 0 <= value <= MAX_TOKENS:
+        return value
+    if value is None:
+        return 0
+    if type(value) is float and 0 <= value <= MAX_TOKENS and value.is_integer():
+        return int(value)
+    raise Unreadable(value)
+
+
+def figure(usage: Mapped, name: str) -> int | None:
+    """
+    Take one of the figures that all others hang on; None where it is not told.
+
+    Raises:
+        Unreadable: It is told, and is no count.
+    """
+    value = usage.get(name)
+    return None if value is None else count(value)
+
+
+def detail(found: Usage, details: Mapped, name: str) -> int:
+    """
+    Take a detail: one that cannot be right is left out, and makes what was found doubtful.
+    """
+    value = details.get(name)
+    if type(value) is int and 0 <= value <= MAX_TOKENS:
+        return value
+    try:
+        return count(value)
+    except Unreadable:
+        found.is_doubtful = True
+        return 0
+
+
+def take_kept(found: Usage, hour: int, minutes: int) -> None:
+    """
+    Take how long is kept what was written to a cache: an hour, or five minutes. The sum is what is billed.
+    """
+    if hour + minutes > found.cache_write:
+        found.is_doubtful = True
+    found.cache_write_1h = min(hour, found.cache_write)
+
+
+def none_read(found: Usage) -> None:
+    """
+    Note that what was read from a cache is told by its kinds: those that are not named are none of it, and not unknown.
+    """
+    found.audio_read = found.image_read = found.video_read = 0
+
+
+def drop_absurd_parts(found: Usage) -> None:
+    """
+    Leave out parts that are more than their whole, which makes what was found doubtful.
+    """
+    if found.reasoning > found.output:
+        found.reasoning, found.is_doubtful = found.output, True
+    for names, most in (
+        (("audio_input", "image_input", "video_input"), found.input + found.cache_read + found.cache_write),
+        (("audio_output", "image_output", "video_output"), found.output),
+        (("audio_read", "image_read", "video_read"), found.cache_read),
+    ):
+        if sum(getattr(found, name) for name in names) > most:
+            for name in names:
+                if getattr(found, name):
+                    setattr(found, name, 0)
+            found.is_doubtful = True
+    text, text_read = found.input + found.cache_read + found.cache_write, found.cache_read
+    for modality in ("audio", "image", "video"):
+        read = getattr(found, f"{modality}_read")
+        if read > getattr(found, f"{modality}_input"):  # what comes from a cache is taken in as well
+            setattr(found, f"{modality}_input", read)
+            found.is_doubtful = True
+        text, text_read = text - getattr(found, f"{modality}_input"), text_read - read
+    if text_read > text and "audio_read" in (found.rare or ()):
+        found.is_doubtful = True

@@ -1,0 +1,243 @@
+"""
+Tell of slow queries, and keep the last and the slowest of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from obskit.context import current
+from obskit.db.callsite import call_site
+from obskit.db.operation import DbOperation
+from obskit.db.slow_query_totals import SlowTotal, SlowTotals
+from obskit.deferred import drain, is_draining
+from obskit.errors import ConfigurationError
+from obskit.operation import Event, HttpOperation, Operation
+from obskit.recorder import recorder
+
+OTHERS = "(others)"
+
+
+@dataclass(slots=True)
+class SlowQuery:
+    """
+    Describe a slow query, without any of its values.
+
+    Attributes:
+        at: When it was told of, in seconds since the epoch.
+        duration_ms: What the driver took, in milliseconds.
+        system: The OpenTelemetry `db.system.name`.
+        summary: Operations and tables: `SELECT devices orders`.
+        text: The statement with `?` for each literal.
+        fingerprint: The same for statements that differ in values only.
+        rows: Rows that it changed or gave; None where that is not known.
+        error: Class name of what it raised; None where it went well.
+        route: The route template of the request; None outside of one.
+        correlation_id: The id of the request or job; None outside of one.
+        call_site: The line of the application that asked: `shop/views.py:42 devices`; None where it is not known.
+        plan: How the database would run it, where that was asked for.
+        database: Django's alias of the database, else its name on the server; None where neither is known.
+        tables: That the statement names.
+    """
+
+    at: float
+    duration_ms: float
+    system: str
+    summary: str
+    text: str
+    fingerprint: str
+    rows: int | None
+    error: str | None
+    route: str | None
+    correlation_id: str | None
+    call_site: str | None
+    plan: str | None = None
+    database: str | None = None
+    tables: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """
+        Give the fields as a dict that JSON can say.
+        """
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class SlowStatement:
+    """
+    Add up the slow queries that differ in values only.
+
+    Attributes:
+        fingerprint: What they have in common; empty for those that no hook read, and for the rest.
+        system: The OpenTelemetry `db.system.name`.
+        database: Django's alias of the database, else its name on the server; None where neither is known.
+        summary: Operations and tables: `SELECT devices orders`; `(others)` for the rest.
+        text: The statement with `?` for each literal.
+        count: How many were slow; those that were fast are in no figure here.
+        errors: Of them, that raised.
+        total_ms, mean_ms, min_ms, max_ms: What the driver took, in milliseconds.
+        first_at, last_at: When the first and the last were told of, in seconds since the epoch.
+        slowest: The slowest of them, with its route and line of code.
+        plan: How the database would run it, where that was asked for, of whichever query it was last asked.
+    """
+
+    fingerprint: str
+    system: str
+    database: str | None
+    summary: str
+    text: str
+    count: int
+    errors: int
+    total_ms: float
+    mean_ms: float
+    min_ms: float
+    max_ms: float
+    first_at: float
+    last_at: float
+    slowest: SlowQuery
+    plan: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """
+        Give the fields as a dict that JSON can say.
+        """
+        return asdict(self)
+
+
+_totals = SlowTotals[SlowQuery]()
+
+
+def slow_queries(*, slowest: int | None = None) -> list[SlowQuery]:
+    """
+    Give slow queries of this process: the last 100, the oldest first, or the slowest since its start.
+
+    Args:
+        slowest: Give so many of the slowest instead, the slowest first, whenever they were; 100 are kept.
+
+    Raises:
+        ConfigurationError: `slowest` is no whole number above 0.
+    """
+    drain()
+    if slowest is None:
+        return _totals.latest()
+    if type(slowest) is not int or slowest < 1:
+        raise ConfigurationError(f"slow_queries(slowest={slowest!r}): expected a whole number above 0")
+    return _totals.slowest()[:slowest]
+
+
+def slow_statements() -> list[SlowStatement]:
+    """
+    Add up the slow queries of this process since its start by statement, what took the most time together first.
+
+    Statements are told apart by their fingerprint, in each database. The 500 that took the most are listed, and if
+    there were more, the rest comes last, as `(others)`.
+    """
+    drain()
+    statements, rest = _totals.by_statement()
+    found = sorted((_added_up(total) for total in statements), key=lambda one: (-one.total_ms, one.summary))
+    if rest is not None:
+        found.append(
+            replace(_added_up(rest), fingerprint="", system="", database=None, summary=OTHERS, text="", plan=None)
+        )
+    return found
+
+
+def forget() -> None:
+    """
+    Start over.
+    """
+    global _totals
+    _totals = SlowTotals()
+
+
+def _added_up(total: SlowTotal[SlowQuery]) -> SlowStatement:
+    slowest = total.slowest
+    return SlowStatement(
+        *(slowest.fingerprint, slowest.system, slowest.database, slowest.summary, slowest.text),
+        count=total.count,
+        errors=total.errors,
+        total_ms=round(total.total_ms, 3),
+        mean_ms=round(total.total_ms / total.count, 3),
+        min_ms=total.min_ms,
+        max_ms=slowest.duration_ms,
+        first_at=total.first_at,
+        last_at=total.last_at,
+        slowest=slowest,
+        plan=total.plan,
+    )
+
+
+def note(op: DbOperation, error_from: float) -> None:
+    """
+    Keep a slow query and tell of it, with the ids of the request that made it.
+
+    Args:
+        op: The query; it has ended, or still has rows.
+        error_from: From how many seconds on its line is an ERROR; below that it is a WARNING.
+    """
+    found = _described(op)
+    if op.explain is not None:
+        try:
+            op.explain(found)
+        except Exception as error:
+            recorder.failed("explain", error)
+    _totals.add(found)
+    severity = "ERROR" if op.duration_seconds >= error_from else "WARNING"
+    fields = {
+        "query_ms": found.duration_ms,
+        "db_system": found.system,
+        "database": found.database,
+        "query_summary": found.summary,
+        "query_text": found.text,
+        "query_fingerprint": found.fingerprint,
+        "rows": found.rows,
+        "error": found.error,
+        "route": found.route,
+        "call_site": found.call_site,
+        "plan": found.plan,
+    }
+    told = {name: value for name, value in fields.items() if value is not None}
+    tell(op, Event("performance.slow_query", severity, "slow query", told))
+
+
+def tell_plan(query: SlowQuery, plan: str) -> None:
+    """
+    Keep a plan that came later, and tell of it.
+    """
+    query.plan = plan
+    _totals.explain(query, plan)
+    fields = {"query_summary": query.summary, "query_fingerprint": query.fingerprint, "plan": plan}
+    holder = Operation()
+    holder.correlation_id = query.correlation_id
+    tell(holder, Event("performance.query_plan", "WARNING", "query plan", fields))
+
+
+def tell(op: Operation, event: Event) -> None:
+    """
+    Emit an event with the ids of an operation's request, wherever this runs.
+    """
+    token = current.set(op.root)
+    try:
+        recorder.emit(event)
+    finally:
+        current.reset(token)
+
+
+def _described(op: DbOperation) -> SlowQuery:
+    root, statement = op.root, op.statement
+    return SlowQuery(
+        at=recorder.wall_clock(),
+        duration_ms=int(op.duration_seconds * 1e6 + 0.5) / 1000,
+        system=op.system,
+        summary=statement.summary or f"{op.operation} {op.table}".strip(),
+        text=statement.text,
+        fingerprint=statement.fingerprint,
+        rows=op.rows,
+        error=op.error,
+        route=root.locate() if isinstance(root, HttpOperation) else None,
+        correlation_id=root.correlation_id,
+        database=op.source.database if op.source is not None else None,
+        call_site=None if is_draining() else call_site(),
+        tables=statement.tables,
+    )

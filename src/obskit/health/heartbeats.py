@@ -1,0 +1,143 @@
+"""
+Know when a job last ran.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import time
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+from obskit.errors import HealthCheckError
+from obskit.file_modes import make_file, refuse_foreign
+from obskit.health.outcome import Outcome, failed, passed, warned
+from obskit.observation import as_called, kind_of
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+# Share of `max_age` from which a late job is a warning.
+_WARN_SHARE = 0.95
+
+_known: dict[str, Heartbeat] = {}
+
+
+class Heartbeat:
+    """
+    Be told when a job has run, and answer whether that was lately. Thread-safe.
+    """
+
+    def __init__(self, max_age_seconds: float, path: str | None) -> None:
+        self.max_age_seconds = max_age_seconds
+        self.path = path
+        self._since = time.time()
+        self._beat: float | None = None
+
+    def beat(self) -> None:
+        """
+        Say that the job has run to its end.
+
+        Raises:
+            OSError: The file that `path` names cannot be written, or belongs to another user who is not root, while
+                this process is not root's.
+        """
+        self._beat = time.time()
+        if self.path is not None:
+            _touch(self.path)
+
+    def __enter__(self) -> Heartbeat:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, traceback: object) -> None:
+        if kind is None:
+            self.beat()
+
+    def __call__(self, function: Callable[P, R] | None = None) -> Any:
+        # Two callers: a decorator has a function, the registry asks without one.
+        return self.look() if function is None else self._beating(function)
+
+    def _beating(self, function: Callable[P, R]) -> Callable[P, R]:
+        asked: Callable[..., Any] = function
+        kind = kind_of(function)
+        if kind == "coroutine":
+
+            @functools.wraps(function)
+            async def run_async(*args: P.args, **kwargs: P.kwargs) -> Any:
+                with self:
+                    return await asked(*args, **kwargs)
+
+            return as_called(function, run_async)
+        if kind == "generator":
+
+            @functools.wraps(function)
+            def run_through(*args: P.args, **kwargs: P.kwargs) -> Any:
+                with self:
+                    return (yield from asked(*args, **kwargs))
+
+            return as_called(function, run_through)
+        if kind == "async generator":
+            raise HealthCheckError(f"{function!r} is an asynchronous generator: call beat() at its end")
+
+        @functools.wraps(function)
+        def run(*args: P.args, **kwargs: P.kwargs) -> R:
+            with self:
+                return function(*args, **kwargs)
+
+        return run
+
+    def last(self) -> float | None:
+        """
+        Give when it last ran, in seconds since the epoch; None: never that anybody knows.
+        """
+        if self.path is not None:
+            try:
+                return os.stat(self.path).st_mtime
+            except FileNotFoundError:
+                return None
+        return self._beat
+
+    def look(self) -> Outcome:
+        """
+        Judge the age of the last run.
+        """
+        last = self.last()
+        age = time.time() - (self._since if last is None else last)
+        details = {"age_s": round(age, 1), "max_age_s": self.max_age_seconds, "has_run": last is not None}
+        if age >= self.max_age_seconds:
+            return failed("late" if last is not None else "has never run", **details)
+        return warned("nearly late", **details) if age >= self.max_age_seconds * _WARN_SHARE else passed(**details)
+
+
+def _touch(path: str) -> None:
+    """
+    Give a file the present time; one that is missing is made with 0644, whatever the umask, since others look at it.
+    """
+    try:
+        os.close(make_file(path, os.O_WRONLY, 0o644))
+    except FileExistsError:
+        refuse_foreign(os.stat(path), path)
+        os.utime(path)
+
+
+def heartbeat(name: str, max_age: float | str, path: str | None) -> Heartbeat:
+    """
+    Give the heartbeat of a name: the same again where it is declared again in the same way.
+    """
+    seconds, known = _seconds(name, max_age), _known.get(name)
+    if known is None or (known.max_age_seconds, known.path) != (seconds, path):
+        known = _known[name] = Heartbeat(seconds, path)
+    return known
+
+
+def _seconds(name: str, age: float | str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", age) if isinstance(age, str) else None
+    seconds = float(match[1]) * _UNITS[match[2]] if match else age
+    if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and seconds > 0:
+        return float(seconds)
+    raise HealthCheckError(
+        f"max_age={age!r} of the heartbeat {name!r}: expected seconds, or such as '15m', '26h', '7d'"
+    )

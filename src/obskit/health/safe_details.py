@@ -1,0 +1,53 @@
+"""
+Take secrets out of what a check says before anybody reads it.
+
+Beside what is secret in a line, everything of a URL that has a user goes: host and database are no business of a
+status page either.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from obskit.redaction.redactor import Redactor
+from obskit.redaction.truncation import cut
+
+HIDDEN = "[redacted]"
+MAX_TEXT = 500
+_MAX_DEPTH = 4
+# Whether there is a user or not, a URL is gone through once.
+_url = re.compile(r"\b[a-z][a-z0-9+.-]{0,30}://[^\s'\"<>@]*+(@)?+[^\s'\"<>]*+", re.IGNORECASE)
+_default = Redactor()
+
+
+def redacted(text: str, redactor: Redactor = _default) -> str:
+    """
+    Give a text without what looks like a secret, and without what drivers quote, cut to 500 characters.
+    """
+    shown, missing = cut(text, MAX_TEXT, lambda seen: redactor.whole_traceback(_url.sub(_without_user, seen)))
+    return shown[: MAX_TEXT - 3] + "..." if missing else shown
+
+
+def _without_user(url: re.Match[str]) -> str:
+    return HIDDEN if url[1] else url[0]
+
+
+def without_secrets(details: Any, redactor: Redactor = _default) -> Any:
+    """
+    Give details as JSON can say them, without secrets.
+    """
+    return _plain(redactor.value(details), redactor, _MAX_DEPTH)
+
+
+def _plain(value: Any, redactor: Redactor, depth: int) -> Any:
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, Mapping):
+        if not depth:
+            return f"[{len(value)} fields cut]"
+        return {redacted(str(name), redactor): _plain(inner, redactor, depth - 1) for name, inner in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(inner, redactor, depth - 1) for inner in value] if depth else f"[{len(value)} items cut]"
+    return redacted(str(value), redactor)

@@ -1,0 +1,414 @@
+"""
+Write the standard library's records as obskit's lines: a formatter and a handler, thin enough for every record.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from obskit.context import current
+from obskit.logs import record_origin
+from obskit.logs.output_forms import Body, Make
+from obskit.logs.record_origin import ORIGIN, is_older
+from obskit.logs.rendering import SIMPLE, Room, as_text, opened
+from obskit.logs.sampling import LEFT_OUT
+from obskit.logs.server_access import READERS, SPEAKERS, fields_of, plain, read
+from obskit.logs.stream import Target
+from obskit.logs.structlog_events import OF_CHAINS, add_event, add_rendered, is_rendered, message_of, says_again
+from obskit.logs.writer import Writer, callers_frame, callsite, exception_in, follow, standing
+from obskit.redaction.redactor import Redactor
+from obskit.redaction.values import CARD_FROM, SHORTEST
+
+_Record = logging.LogRecord
+# What every record has comes first in its dict, in one order; what came with `extra` follows. Of the class itself: a
+# factory that is set adds what is its own.
+_OF_RECORDS = tuple(_Record("", 0, "", 0, "", (), None).__dict__)
+_COUNT = len(_OF_RECORDS)
+# What other formatters and servers leave in a record, and a newer Python than this one in those that it sends.
+_LEFT_BEHIND = frozenset(["message", "asctime", "color_message", "taskName", ORIGIN])
+# Both are in a record that structlog has wrapped for its formatter.
+_OF_STRUCTLOG = frozenset(["_logger", "_name"])
+# What of a line a record has elsewhere.
+_OWN = frozenset(["message", "exception", *record_origin.IDS])
+
+
+class JsonFormatter(logging.Formatter):
+    """
+    Give a record as obskit's line, for `logging.config.dictConfig()` and Django's `LOGGING`.
+
+    The line is as `configure()` says: its fields, its names, its redaction. What is given as `extra` are fields.
+    A format, a date format and what else may be given, as `dictConfig()` and uvicorn do, mean nothing.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__()
+
+    def format(self, record: logging.LogRecord) -> str:
+        """
+        Give the line, without its end.
+        """
+        return _late_line(self, record)  # _follow() puts what formats in its place
+
+
+class JsonHandler(logging.Handler):
+    """
+    Write records as obskit's lines, where `configure()` says.
+
+    It needs no formatter and takes no lock, since a line is one write. Closing it does nothing.
+    """
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """
+        Write a record, unless a filter says no.
+        """
+        return _late(self, record)  # _follow() puts what writes in its place
+
+    def close(self) -> None:
+        """
+        Stay as it is: `dictConfig()` closes the handlers that it finds.
+        """
+
+
+def _follow(writer: Writer | None) -> None:
+    handle = _late if writer is None else _handling(writer)
+    format = _late_line if writer is None else _formatting(writer)
+    setattr(JsonHandler, "handle", handle)  # noqa: B010  # they are methods
+    setattr(JsonFormatter, "format", format)  # noqa: B010
+
+
+def _late(handler: JsonHandler, record: logging.LogRecord) -> bool:
+    standing()
+    return handler.handle(record)
+
+
+def _late_line(formatter: JsonFormatter, record: logging.LogRecord) -> str:
+    standing()
+    return formatter.format(record)
+
+
+# Tells whether an access record of a server says what an access line of ours has said; `instrument()` knows.
+is_duplicate: Callable[[logging.LogRecord], bool] = lambda record: False  # noqa: E731
+
+
+def _building(
+    writer: Writer, kept_body: Callable[[logging.LogRecord, Writer], Body | None]
+) -> Callable[[logging.LogRecord], Body | None]:
+    """
+    Give what makes the body of a record that is nothing special: `body_of()`, without the calls.
+
+    Args:
+        writer: The writer.
+        kept_body: Makes the body of a record that somebody has kept, or sent; None: it has its line.
+    """
+    add_rest, add_one = writer.add_rest, writer.add_one
+    get_current, traced, known, clean = current.get, writer.traced, writer.known, writer.clean
+    redacted, text, ahead = writer.redacted, writer.redactor.text, writer.ahead
+
+    # Written out, since every record pays for it.
+    def build(record: logging.LogRecord) -> Body | None:
+        message, args, fields = record.msg, record.args, record.__dict__
+        if args:
+            try:
+                message = text(message % args)
+            except Exception:
+                message = text(_message_of(record, writer.redactor))
+        elif type(message) is not str:
+            if type(message) is dict and fields.keys() >= _OF_STRUCTLOG:
+                return body_of(record, writer)
+            message = text(as_text(message))
+        elif message not in clean:
+            message = redacted(message)
+        body = {"message": message}
+        operation = get_current()
+        if operation is not None:
+            root = operation._root or operation
+            if record.created - ahead[0] < root.started and is_older(record, root):
+                pass  # somebody has kept it since before this request
+            elif root.correlation_id is not None:
+                body["correlation_id"] = root.correlation_id
+                if traced or root.rare is not None:
+                    add_rest(body, operation)
+            elif traced or root.rare is not None:
+                add_rest(body, operation)
+        elif traced:
+            add_rest(body, None)
+        if len(fields) > _COUNT:
+            if ORIGIN in fields:
+                return kept_body(record, writer)
+            room = None
+            extra = islice(fields.items(), _COUNT, None) if type(record) is _Record else _extra_of(record)
+            for name, value in extra:
+                if name not in known:
+                    _add_extra(body, name, value, writer, room := room or Room(), record)
+                elif (kind := type(value)) is str:
+                    body[name] = value if len(value) < SHORTEST else text(value)
+                elif kind in SIMPLE and (kind is not int or value < CARD_FROM):
+                    body[name] = value
+                else:
+                    add_one(body, name, value, room := room or Room())
+        if record.exc_info or record.exc_text or record.stack_info:
+            _add_trace(body, record, writer)
+        return body
+
+    return build
+
+
+def _handling(writer: Writer) -> Callable[[JsonHandler, logging.LogRecord], bool]:
+    outlet, failed, build = writer.outlet, writer.failed, _building(writer, _unwritten_body)
+    special = writer.sampler is not None or writer.callsite is not None
+    outlets: dict[tuple[str, int], tuple[Make, Target, bool]] = {}
+
+    def handle(handler: JsonHandler, record: logging.LogRecord) -> bool:
+        if handler.filters:
+            passed = _passed(handler, record) if _asked else handler.filter(record)
+            if not passed:
+                return False
+            record = passed if isinstance(passed, logging.LogRecord) else record  # from 3.12 on it may be another
+        try:
+            key = record.name, record.levelno
+            found = outlets.get(key)
+            if found is None:
+                found = outlets[key] = *outlet(*key), special or record.name in SPEAKERS
+            make, target, is_special = found
+            body = _special_body(record, writer) if is_special else build(record)
+            if body is None:
+                return True
+            line = make(record.created, body)
+            taken = target.put(line)
+            if taken != len(line):
+                target.rest(line, taken)
+        except Exception as error:
+            failed(error)
+            if record.name == "obskit" and logging.lastResort is not None:
+                logging.lastResort.handle(record)  # it may be the complaint about this very failure
+        return True
+
+    return handle
+
+
+def _formatting(writer: Writer) -> Callable[[JsonFormatter, logging.LogRecord], str]:
+    maker, special, build = writer.maker, writer.callsite is not None, _building(writer, body_of)
+    makes: dict[tuple[str, int], tuple[Make, bool]] = {}
+
+    def format(formatter: JsonFormatter, record: logging.LogRecord) -> str:
+        key = record.name, record.levelno
+        found = makes.get(key)
+        if found is None:
+            found = makes[key] = maker(*key), special or record.name in SPEAKERS
+        make, is_special = found
+        body = body_of(record, writer) if is_special else build(record) or {}
+        return make(record.created, body)[:-1].decode()
+
+    return format
+
+
+def _special_body(record: logging.LogRecord, writer: Writer) -> Body | None:
+    """
+    Make the body of a record that may be left out; None where it is.
+    """
+    if (record.name in READERS and is_duplicate(record)) or record_origin.has_line(record):
+        return None
+    left_out = 0
+    if writer.sampler is not None:
+        left_out = writer.sampler.admit((record.name, record.levelno, as_text(record.msg)), record.created)
+        if left_out == LEFT_OUT:
+            return None
+    body = body_of(record, writer)
+    if left_out:
+        body["left_out"] = left_out
+    return body
+
+
+def _unwritten_body(record: logging.LogRecord, writer: Writer) -> Body | None:
+    """
+    Make the body of a record that was kept, or sent; None where a handler beside the one that kept it wrote it.
+    """
+    return None if record_origin.has_line(record) else body_of(record, writer)
+
+
+def body_of(record: logging.LogRecord, writer: Writer) -> Body:
+    """
+    Make a line's body of a record: message, ids, `extra`, exception; of a server's access record an access line's.
+    """
+    kept = record_origin.fields_of(record)
+    said = read(record)
+    if said is not None:
+        return {**_begun("request", record, kept, writer), **fields_of(said, writer.settings, writer.redactor)}
+    event = dict(record.msg) if type(record.msg) is dict and record.__dict__.keys() >= _OF_STRUCTLOG else None
+    message = _message_of(record, writer.redactor) if event is None else message_of(event)
+    if record.name in SPEAKERS:
+        message = plain(message)
+    body = _begun(message, record, kept, writer)
+    if event is not None:
+        add_event(body, event, writer)
+    if len(record.__dict__) > _COUNT:
+        left = _LEFT_BEHIND if event is None else _LEFT_BEHIND | _OF_STRUCTLOG
+        extra = {name: value for name, value in _extra_of(record) if name not in left}
+        for name in OF_CHAINS & extra.keys():
+            if _is_of_chain(body, name, extra[name], writer, record):
+                del extra[name]
+        writer.add(body, extra)
+    _add_trace(body, record, writer)
+    if kept is not None:
+        _add_kept_trace(body, kept)
+    if writer.callsite is not None:
+        body.update(callsite(record.module, record.funcName or "", record.lineno))
+    return body
+
+
+def _begun(message: str, record: logging.LogRecord, kept: dict[str, Any] | None, writer: Writer) -> Body:
+    """
+    Start a body with the ids and bound fields of the request that made the record.
+    """
+    if kept is None:
+        operation = current.get()
+        if operation is None or not is_older(record, operation):
+            return writer.begin(message)
+    body: Body = {"message": writer.redacted(message)}
+    if kept is not None:
+        record_origin.add_ids(body, kept, writer)
+    return body
+
+
+def _add_kept_trace(body: Body, kept: dict[str, Any]) -> None:
+    """
+    Take the traceback that is in a sent record's message out of it.
+    """
+    exception, stack, message = kept.get("exception"), kept.get("stack"), kept.get("message")
+    if isinstance(message, str):
+        body["message"] = message
+    if isinstance(exception, dict):
+        body["exception"] = {str(name): as_text(value) for name, value in exception.items()}
+    if isinstance(stack, str):
+        body["stack"] = stack
+
+
+def _extra_of(record: logging.LogRecord) -> Iterable[tuple[Any, Any]]:
+    if type(record) is _Record and ORIGIN not in record.__dict__:
+        return islice(record.__dict__.items(), _COUNT, None)
+    # A class of the application's may have put its own in front, and another Python have others.
+    return [pair for pair in record.__dict__.items() if pair[0] not in _OF_RECORDS]
+
+
+def _add_extra(body: Body, name: Any, value: Any, writer: Writer, room: Room, record: logging.LogRecord) -> None:
+    if name in _LEFT_BEHIND or (name in OF_CHAINS and _is_of_chain(body, name, value, writer, record)):
+        return
+    # A record's own `name` is that of its logger.
+    writer.add_one(body, name, value, room, {"key": record.__dict__.get("key")} if name == "value" else {})
+
+
+def _is_of_chain(body: Body, name: str, value: Any, writer: Writer, record: logging.LogRecord) -> bool:
+    """
+    Tell whether a field is what structlog's processors have put beside the message for `render_to_log_kwargs`: the line
+    has it from its record, or, as an exception, from here.
+    """
+    if name != "exception":
+        return says_again(name, value, record)
+    if not is_rendered(value):
+        return False
+    if not record.exc_info:
+        add_rendered(body, value, writer)
+    return True
+
+
+def _add_trace(body: Body, record: logging.LogRecord, writer: Writer) -> None:
+    if record.exc_info:
+        writer.add_exception(body, record.exc_info)
+    elif record.exc_text:  # it came from elsewhere
+        add_rendered(body, record.exc_text, writer)
+    if record.stack_info:
+        writer.add_stack(body, record.stack_info)
+
+
+def _message_of(record: logging.LogRecord, redactor: Redactor) -> str:
+    """
+    Put a record's arguments into its message; where they do not fit, they stand behind it.
+    """
+    message, args = record.msg, record.args
+    try:
+        message = message if type(message) is str else as_text(message)
+        return message % args if args else message
+    except Exception:
+        return (
+            f"{as_text(record.msg)} {opened(redactor.arguments(as_text(record.msg), args))}"
+            if args
+            else as_text(record.msg)
+        )
+
+
+def hand_on(name: str, level: int, body: Body, given: Any) -> None:
+    """
+    Show handlers of others a line that is written: as a record, which handlers of ours let pass.
+
+    Args:
+        name: The logger.
+        level: Its level, by logging's numbers.
+        body: Of the line: what is hidden in it is hidden in the record.
+        given: What the caller gave as `exc_info`.
+    """
+    logger = logging.getLogger(name)
+    if not logger.isEnabledFor(level):
+        return
+    frame, error = callers_frame(), exception_in(given)
+    where = (frame.f_code.co_filename, frame.f_lineno) if frame is not None else ("", 0)
+    exc_info = None if error is None else (type(error), error, error.__traceback__)
+    function = None if frame is None else frame.f_code.co_name
+    record = logger.makeRecord(name, level, *where, body["message"], (), exc_info, function)
+    for field, value in body.items():
+        if field not in _OWN:
+            record.__dict__[f"extra_{field}" if field in record.__dict__ else field] = value
+    ids = {field: body[field] for field in record_origin.IDS if field in body}
+    record.__dict__[ORIGIN] = {"fields": ids, "written": record_origin.process()}
+    logger.handle(record)
+
+
+def way_of(logger: logging.Logger) -> Iterator[logging.Logger]:
+    """
+    Yield the loggers whose handlers see what is logged here.
+    """
+    here: logging.Logger | None = logger
+    while here is not None:
+        yield here
+        here = here.parent if here.propagate else None
+
+
+def _is_written(record: logging.LogRecord, keeper: logging.Handler) -> bool:
+    """
+    Tell whether a handler of ours on the record's way writes it in any case; the way is surely its own where the
+    handler that keeps it stands there too.
+    """
+    named = logging.root.manager.loggerDict.get(record.name)
+    logger = named if isinstance(named, logging.Logger) else logging.root
+    handlers = [handler for here in way_of(logger) for handler in here.handlers]
+    return keeper in handlers and any(
+        isinstance(handler, JsonHandler)
+        and handler.level <= record.levelno
+        and (not handler.filters or bool(_passed(handler, record)))
+        for handler in handlers
+    )
+
+
+# What the filters of handlers of ours have said of a record that another handler keeps: they may count, so none is
+# asked twice. The record itself is not kept with it.
+_said: WeakKeyDictionary[logging.LogRecord, dict[JsonHandler, Any]] = WeakKeyDictionary()
+_asked: list[bool] = []  # whether there are such handlers at all
+
+
+def _passed(handler: JsonHandler, record: logging.LogRecord) -> Any:
+    """
+    Ask a handler's filters once for each record: what is false, or true, or the record in its place.
+    """
+    _asked[:] = [True]
+    said = _said.setdefault(record, {})
+    if handler not in said:
+        passed: Any = handler.filter(record)
+        said[handler] = True if passed is record else passed
+    return said[handler]
+
+
+record_origin.is_written = _is_written
+follow(_follow)

@@ -1,0 +1,217 @@
+"""
+Let a record keep the ids and bound fields of the request that made it, wherever and whenever it is written.
+
+Handlers of the standard library that keep records, or send them, do that after their thread has gone on: what a record
+then finds around it is another request's. So they take it along, as one attribute of plain values that can be pickled.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import logging.handlers
+import os
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from obskit.context import valid_id
+from obskit.forks import at_fork
+from obskit.logs.output_forms import Body
+from obskit.logs.writer import Writer, follow, standing
+from obskit.operation import Operation
+from obskit.recorder import recorder
+
+# The attribute: `fields`, a line's body but for what the record has itself; `written`, the process that wrote its line.
+ORIGIN = "_obskit"
+IDS = ("correlation_id", "trace_id", "span_id")
+_NOT_YET = ""
+_process = os.urandom(8).hex()
+
+
+def process() -> str:
+    """
+    Give what names this process: its id names one in another container, or on another machine, too.
+    """
+    return _process
+
+
+def _rename() -> None:
+    global _process
+    _process = os.urandom(8).hex()
+
+
+at_fork(after_in_child=_rename)
+
+
+class OriginFilter(logging.Filter):
+    """
+    Have a handler of another library keep the request of each record: `handler.addFilter(obskit.logs.OriginFilter())`.
+
+    It is for handlers that keep records, or send them, and have them written by `JsonHandler` or `JsonFormatter` later,
+    in another thread or in another process. Those of the standard library need no filter.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """
+        Keep the request, and let the record through.
+        """
+        if ORIGIN not in record.__dict__:
+            try:
+                # Handlers of ours have this very record: whichever has it first writes it, and says so.
+                record.__dict__[ORIGIN] = {"fields": _fields_of_here(record), "written": _NOT_YET}
+            except Exception as error:
+                recorder.failed("logs", error)
+        return True
+
+
+def _fields_of_here(record: logging.LogRecord) -> dict[str, Any]:
+    """
+    Give the ids and bound fields of the request.
+    """
+    fields = standing().begin("")
+    del fields["message"]
+    return fields
+
+
+def _ids_of_here(record: logging.LogRecord) -> dict[str, Any]:
+    fields = _fields_of_here(record)
+    return {name: fields[name] for name in IDS if name in fields}
+
+
+def _all_of(record: logging.LogRecord) -> dict[str, Any]:
+    """
+    Give the message and the traceback too, apart from each other: what is sent has the one in the other.
+    """
+    fields, writer = _fields_of_here(record), standing()
+    if record.exc_info or record.stack_info:
+        fields["message"] = writer.redactor.text(record.getMessage())
+        if record.exc_info:
+            writer.add_exception(fields, record.exc_info)
+        if record.stack_info:
+            writer.add_stack(fields, record.stack_info)
+    return fields
+
+
+# Tells whether this process writes the line of a record by itself, beside a handler that keeps it; `records` knows.
+is_written: Callable[[logging.LogRecord, logging.Handler], bool] = lambda record, keeper: False  # noqa: E731
+
+
+def with_origin(
+    record: logging.LogRecord, keeper: logging.Handler, parts: Callable[[logging.LogRecord], dict[str, Any]]
+) -> logging.LogRecord:
+    """
+    Give a copy of a record that keeps its request; others that have the record see nothing of it.
+    """
+    if ORIGIN in record.__dict__:
+        return record
+    try:
+        kept = copy.copy(record)
+        written = process() if is_written(record, keeper) else None
+        kept.__dict__[ORIGIN] = {"fields": parts(record), "written": written}
+    except Exception as error:
+        recorder.failed("logs", error)
+        return record
+    return kept
+
+
+def fields_of(record: logging.LogRecord) -> dict[str, Any] | None:
+    """
+    Give what a record has kept; None: nothing, so its request is the one that runs here.
+    """
+    kept = record.__dict__.get(ORIGIN)
+    fields = kept.get("fields") if isinstance(kept, dict) else None
+    return fields if isinstance(fields, dict) else None
+
+
+def writer_of(record: logging.LogRecord) -> object:
+    """
+    Give the `process()` that writes the line of a record by itself, or None.
+    """
+    kept = record.__dict__.get(ORIGIN)
+    return kept.get("written") if isinstance(kept, dict) else None
+
+
+def has_line(record: logging.LogRecord) -> bool:
+    """
+    Tell whether this process writes the line of a record elsewhere; else it is written now.
+    """
+    written = writer_of(record)
+    if written == _NOT_YET:
+        record.__dict__[ORIGIN]["written"] = process()
+    return written == process()
+
+
+def add_ids(body: Body, fields: dict[str, Any], writer: Writer) -> None:
+    """
+    Add to a body what a record has kept of its request.
+    """
+    for name in IDS:
+        if isinstance(value := fields.get(name), str) and valid_id(value):
+            body[name] = value
+    own = {*IDS, "message", "exception", "stack"}
+    writer.add(body, {name: value for name, value in fields.items() if name not in own})
+
+
+def is_older(record: logging.LogRecord, request: Operation) -> bool:
+    """
+    Tell whether a record is older than the request that runs here: then it is another one's, or nobody's.
+    """
+    if recorder.clock is not time.perf_counter:
+        return False  # a clock that a test has set tells nothing of ages
+    # In this order: a thread that is held between the two rather loses an id than gives another's.
+    running = time.perf_counter() - request.started
+    return running < time.time() - record.created
+
+
+def _follow(writer: Writer | None) -> None:
+    if writer is not None:
+        _watch()
+    else:
+        _undo()
+
+
+# Where a record leaves its thread. A second name is for those who derive from the class, and call only that one.
+_LEAVES: tuple[tuple[type[logging.Handler], str], ...] = (
+    (logging.handlers.BufferingHandler, "emit"),
+    (logging.handlers.QueueHandler, "emit"),
+    (logging.handlers.QueueHandler, "prepare"),
+    (logging.handlers.SocketHandler, "makePickle"),
+    (logging.handlers.HTTPHandler, "mapLogRecord"),
+)
+_before: dict[tuple[type[logging.Handler], str], Any] = {}
+
+
+# What travels, where it is not all of it: tracebacks stay objects in a buffer, and a URL is short, and read by others.
+_PARTS: dict[type[logging.Handler], Callable[[logging.LogRecord], dict[str, Any]]] = {
+    logging.handlers.BufferingHandler: _fields_of_here,
+    logging.handlers.HTTPHandler: _ids_of_here,
+}
+
+
+def _watch() -> None:
+    for cls, name in _LEAVES:
+        if (cls, name) not in _before:
+            _before[cls, name] = plain = cls.__dict__[name]
+            setattr(cls, name, _leaving(plain, _PARTS.get(cls, _all_of)))
+
+
+def _leaving(
+    plain: Callable[[Any, logging.LogRecord], Any], parts: Callable[[logging.LogRecord], dict[str, Any]]
+) -> Callable[..., Any]:
+    @wraps(plain)
+    def leave(self: logging.Handler, record: logging.LogRecord) -> Any:
+        return plain(self, with_origin(record, self, parts))
+
+    return leave
+
+
+def _undo() -> None:
+    for (cls, name), plain in list(_before.items()):
+        if getattr(cls.__dict__.get(name), "__wrapped__", None) is plain:
+            setattr(cls, name, plain)
+            del _before[cls, name]
+
+
+follow(_follow)

@@ -1,0 +1,42 @@
+"""
+Keep AI calls for `obskit.ai.report()`.
+"""
+
+from __future__ import annotations
+
+from obskit.ai.operation import AiOperation
+from obskit.ai.recent_calls import calls
+from obskit.operation import Event, Operation
+from obskit.recorder import Step
+
+
+class CallsSink:
+    """
+    Put AI calls into the ring of this process, from the time on that it is made.
+    """
+
+    name = "ai_report"
+
+    def __init__(self) -> None:
+        calls.start_over()
+
+    def bind(self, kind: type[Operation]) -> tuple[Step | None, Step | None]:
+        """
+        Add at the end of each AI call.
+        """
+        return None, calls.add if kind is AiOperation else None
+
+    def emit(self, event: Event) -> None:
+        """
+        Add nothing.
+        """
+
+    def flush(self) -> None:
+        """
+        Have nothing queued.
+        """
+
+    def close(self) -> None:
+        """
+        Keep what there is: a report may be asked for after `shutdown()`.
+        """

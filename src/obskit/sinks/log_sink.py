@@ -1,0 +1,335 @@
+"""
+Write one JSON line for each request, and for each event.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from obskit.bounded_cache import Kept
+from obskit.jobs import JobOperation
+from obskit.logs.clients import shown_client
+from obskit.logs.rendering import render, whole_second
+from obskit.logs.sampling import LEFT_OUT, EveryNth
+from obskit.logs.server_access import MAX_HEADER, MAX_PATH, shown_path
+from obskit.logs.writer import NUMBERS, Writer
+from obskit.operation import Event, HttpOperation, Operation, Totals
+from obskit.recorder import Step
+from obskit.redaction.redactor import Redactor
+
+ACCESS = "obskit.access"
+JOB = "obskit.job"
+# Routes times statuses; an application that invents endpoints must not grow memory.
+MAX_TEMPLATES = 4096
+MAX_ENDPOINT = 512  # characters; what is longer is written anew each time
+# What is a request's own in its line: the field, and its place in the line's template, in this order.
+_OWN = (
+    ("timestamp", b'"%b.%06dZ"'),
+    ("correlation_id", b'"%b"'),
+    ("path", b'"%b"'),
+    ("duration_ms", b"%.3f"),
+    ("bytes_sent", b"%d"),
+)
+# A path that stands in JSON as it is, and is no longer than MAX_PATH.
+_plain_path = re.compile(rf"[ !#-\[\]-~]{{0,{MAX_PATH}}}").fullmatch
+# The same, and too plain to hold a secret: short or lower-case segments, and UUIDs.
+_harmless_path = re.compile(
+    r"(?:/(?:[\w.~!$&'()*+,;-]{1,12}+|[a-z]{0,64}+|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?![^/])){0,30}+",
+    re.ASCII,
+).fullmatch
+
+
+_FAILED = 2  # by an exception, whatever the status that had been sent by then
+
+
+class _Templates(dict[tuple[int, str, str, int], bytes]):
+    """
+    Write what the lines of one route and status share once, with a place for each of `_OWN`, and one for the client.
+
+    The first part of the key is whether the request was slow, or _FAILED. They are bytes, since filling in text and
+    encoding all of it takes half as long again.
+    """
+
+    def __init__(self, writer: Writer, renames: Mapping[str, str | None]) -> None:
+        self._writer = writer
+        self._renames = renames
+
+    def __missing__(self, key: tuple[int, str, str, int]) -> bytes:
+        state, method, endpoint, status = key
+        level = "ERROR" if status >= 500 or state == _FAILED else "WARNING" if state else "INFO"
+        shared = {
+            **self._writer.shared(ACCESS, NUMBERS[level]),
+            "message": "request",
+            **self._writer.process,
+            "method": method,
+            "endpoint": self._writer.redactor.text(endpoint),
+            "status": status,
+        }
+        own = b""
+        for name, place in _OWN:
+            new = self._renames.get(name, name)
+            # `%.0a` takes a value of any kind, and shows nothing of it.
+            own += b"%.0a" * place.count(b"%") if new is None else _json(new).replace(b"%", b"%%") + b":" + place + b","
+        named = {self._renames.get(name, name): value for name, value in shared.items()}
+        rest = b",".join(_member(name, value) for name, value in named.items() if name)
+        template = b"{" + own + b"%b" + rest.replace(b"%", b"%%") + b"}\n"
+        if len(self) < MAX_TEMPLATES and len(endpoint) <= MAX_ENDPOINT:
+            self[key] = template
+        return template
+
+
+def _clients(
+    show: Callable[[str | None], str | None], renames: Mapping[str, str | None], redactor: Redactor
+) -> Kept[tuple[str | None, str | None], bytes]:
+    """
+    Write what the lines of one client share: its address, as the settings show it, and its User-Agent.
+    """
+
+    def written(key: tuple[str | None, str | None]) -> bytes:
+        client, agent = key
+        said = {"client": show(client), "user_agent": None if agent is None else redactor.short(agent, MAX_HEADER)}
+        named = {renames.get(name, name): value for name, value in said.items()}
+        return b"".join(_member(name, value) + b"," for name, value in named.items() if name)
+
+    return Kept(written)
+
+
+class LogSink:
+    """
+    Turn requests into access lines and events into lines of their own.
+    """
+
+    name = "logs"
+    guards = True
+
+    def __init__(self, writer: Writer) -> None:
+        self._settings = writer.settings
+        self._writer = writer
+
+    def bind(self, kind: type[Operation]) -> tuple[Step | None, Step | None]:
+        """
+        Write a line at the end of each request and of each job; other kinds have none.
+        """
+        if kind is JobOperation:
+            return None, self._job_line
+        if kind is not HttpOperation or not self._settings.access_log:
+            return None, None
+        return None, self._usual_line() if self._is_usual() else self._any_line()
+
+    def _job_line(self, op: JobOperation) -> None:
+        level = NUMBERS["INFO" if op.error is None else "ERROR"]
+        if level < self._writer.level_of(JOB):
+            return
+        line: dict[str, Any] = {"message": "job"}
+        if self._settings.correlation:
+            line["correlation_id"] = op.correlation_id
+        if op.trace_id is not None:
+            line |= {"trace_id": op.trace_id, "span_id": op.span_id}
+        line |= {"job": op.job, "outcome": op.outcome, "duration_ms": _milliseconds(op.duration_seconds)}
+        if op.error is not None:
+            line["error"] = op.error
+        for given in (op.fields, op._extra):
+            if given:
+                self._writer.add(line, {name: value for name, value in given.items() if name not in line})
+        self._writer.emitter(JOB, level)(self._writer.wall_clock(), line)
+
+    def _is_usual(self) -> bool:
+        """
+        Tell whether every line is written, in one form and to one place: then nothing need be asked for each.
+        """
+        writer = self._writer
+        first, *others = [writer.target_of(ACCESS, NUMBERS[level]) for level in ("INFO", "WARNING", "ERROR")]
+        has_one_place = all(other is first for other in others) and not writer.others
+        is_written = writer.level_of(ACCESS) <= NUMBERS["INFO"] and not self._settings.access_log_sample
+        is_named = any(self._settings.log_names.get(name, name) for name in ("level", "logger", "message"))
+        return writer.form.is_flat and has_one_place and is_written and is_named
+
+    def _usual_line(self) -> Callable[[HttpOperation], None]:
+        settings, slow_seconds = self._settings, self._slow_seconds()
+        writer = self._writer
+        stream, wall_clock, failed = writer.target_of(ACCESS, NUMBERS["INFO"]), writer.wall_clock, writer.failed
+        with_query, with_rare, redactor = settings.log_query_string, self._with_rare, writer.redactor
+        is_plain = _harmless_path if settings.redact_values else _plain_path
+        renames = dict(settings.log_names) if settings.correlation else {**settings.log_names, "correlation_id": None}
+        templates = _Templates(writer, renames)
+        clients = _clients(shown_client(settings.log_client), renames, redactor)
+        moment = _whole_second(0)  # one tuple, read once: threads without the GIL never see half of it
+
+        # Written out, since every request pays for it; what few have is added by a function.
+        def finish(op: HttpOperation) -> None:
+            nonlocal moment
+            try:
+                seconds, path = op.duration_seconds, op.path
+                now = wall_clock()
+                second, day_and_time = moment
+                if not second <= now < second + 1:
+                    second, day_and_time = moment = _whole_second(now)
+                if is_plain(path) and not (with_query and op.query):
+                    shown = path.encode()
+                else:
+                    shown = _escaped(shown_path(path, op.query if with_query else "", redactor))
+                if op.rare is None:
+                    state: int = seconds > slow_seconds
+                elif op.upgraded:
+                    return
+                else:
+                    state = seconds > slow_seconds if op.exception is None else _FAILED
+                whole = templates[state, op.method, op.endpoint, op.status] % (
+                    day_and_time,
+                    (now - second) * 1e6,
+                    (op.correlation_id or "").encode(),
+                    shown,
+                    seconds * 1e3,
+                    op.bytes_sent,
+                    clients[op.client, op.agent],
+                )
+                if op.rare is not None:
+                    whole = with_rare(whole, op)
+                if (taken := stream.put(whole)) != len(whole):
+                    stream.rest(whole, taken)
+            except Exception as error:
+                failed(error)
+
+        return finish
+
+    def _with_rare(self, whole: bytes, op: HttpOperation) -> bytes:
+        """
+        Add to a line what few requests have.
+        """
+        line: dict[str, Any] = {}
+        _add_rare(line, op)
+        if op.totals is not None:
+            _add_totals(line, op.totals)
+        if op.fields:
+            self._writer.add(line, op.fields)
+        if op._extra:
+            self._writer.add(line, op._extra)
+        more = self._writer.form.render(line)
+        return whole if more == b"{}\n" else b"%b%b%b" % (whole[:-2], b"," if len(whole) > 3 else b"", more[1:])
+
+    def _slow_seconds(self) -> float:
+        slow_ms = self._settings.slow_request_ms
+        return float("inf") if slow_ms is None else slow_ms / 1000
+
+    def _any_line(self) -> Callable[[HttpOperation], None]:
+        """
+        Write lines of other forms and levels, or some of them only. What is on them is the same.
+        """
+        writer, settings, wall_clock = self._writer, self._settings, self._writer.wall_clock
+        slow_seconds, threshold = self._slow_seconds(), writer.level_of(ACCESS)
+        emitters = {level: writer.emitter(ACCESS, NUMBERS[level]) for level in ("INFO", "WARNING", "ERROR")}
+        samplers = {route: EveryNth(every, writer.left_out) for route, every in settings.access_log_sample.items()}
+        fields_of = self._fields()
+
+        def finish(op: HttpOperation) -> None:
+            if op.upgraded:
+                return
+            failed = op.status >= 500 or op.exception is not None
+            level = "ERROR" if failed else "WARNING" if op.duration_seconds > slow_seconds else "INFO"
+            if NUMBERS[level] < threshold:
+                return
+            left_out = 0
+            if (sampler := samplers.get(op.endpoint)) is not None:
+                left_out = sampler.admit(level != "INFO" or op.exception is not None)
+                if left_out == LEFT_OUT:
+                    return
+            line = fields_of(op)
+            if left_out:
+                line["left_out"] = left_out
+            emitters[level](wall_clock(), line)
+
+        return finish
+
+    def _fields(self) -> Callable[[HttpOperation], dict[str, Any]]:
+        settings, add = self._settings, self._writer.add
+        show_client, with_query = shown_client(settings.log_client), settings.log_query_string
+        redactor = self._writer.redactor
+
+        def fields_of(op: HttpOperation) -> dict[str, Any]:
+            line: dict[str, Any] = {"message": "request"}
+            if op.correlation_id is not None:
+                line["correlation_id"] = op.correlation_id
+            path = shown_path(op.path, op.query if with_query else "", redactor)
+            line |= {"method": op.method, "path": path, "endpoint": redactor.text(op.endpoint), "status": op.status}
+            line["duration_ms"] = _milliseconds(op.duration_seconds)
+            line["bytes_sent"] = op.bytes_sent
+            line["client"] = show_client(op.client)
+            line["user_agent"] = None if op.agent is None else redactor.short(op.agent, MAX_HEADER)
+            _add_rare(line, op)
+            if op.totals is not None:
+                _add_totals(line, op.totals)
+            for given in (op.fields, op._extra):
+                if given:
+                    add(line, given)
+            return line
+
+        return fields_of
+
+    def emit(self, event: Event) -> None:
+        """
+        Write an event's line.
+        """
+        writer, logger = self._writer, "obskit." + event.name.partition(".")[0]
+        level = NUMBERS[event.severity]
+        if level >= writer.level_of(logger):
+            line = writer.begin(event.message)
+            writer.add(line, event.fields)
+            writer.emitter(logger, level)(writer.wall_clock(), line)
+
+    def flush(self) -> None:
+        """
+        Leave it to the runtime, which has the writer.
+        """
+
+    def close(self) -> None:
+        """
+        Leave the writer open: loggers use it too.
+        """
+
+
+def _milliseconds(seconds: float) -> float:
+    """
+    Round to whole microseconds; `round()` costs five times as much.
+    """
+    return int(seconds * 1e6 + 0.5) / 1000
+
+
+def _add_rare(line: dict[str, Any], op: HttpOperation) -> None:
+    if op.trace_id is not None:
+        line["trace_id"] = op.trace_id
+    if op.span_id is not None:
+        line["span_id"] = op.span_id
+    if op.first_byte_seconds is not None:
+        line["first_byte_ms"] = _milliseconds(op.first_byte_seconds)
+    if op.aborted:
+        line["aborted"] = True
+    if op.exception is not None:
+        line["exception"] = {"type": op.exception}
+
+
+def _add_totals(line: dict[str, Any], totals: Totals) -> None:
+    if totals.db_queries:
+        line["db_queries"] = totals.db_queries
+        line["db_ms"] = _milliseconds(totals.db_seconds)
+    if totals.ai_calls:
+        line["ai_calls"] = totals.ai_calls
+        line["ai_cost_usd"] = totals.ai_cost_usd
+
+
+def _whole_second(now: float) -> tuple[int, bytes]:
+    second, text = whole_second(now)
+    return second, text.encode()
+
+
+def _json(value: Any) -> bytes:
+    return render(value)[:-1]
+
+
+def _member(name: str, value: Any) -> bytes:
+    return _json(name) + b":" + _json(value)
+
+
+def _escaped(path: str) -> bytes:
+    return _json(path)[1:-1]

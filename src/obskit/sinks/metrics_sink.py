@@ -1,0 +1,585 @@
+"""
+Count operations: labels come from their fields, families from the catalogue.
+"""
+
+from __future__ import annotations
+
+import weakref
+from bisect import bisect_left
+from collections import Counter as Tally
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, TypeAlias
+
+from obskit._version import __version__
+from obskit.ai.operation import AiOperation
+from obskit.ai.rate_limit_headers import KINDS, Figures, limits
+from obskit.catalogue import ai, db, function, health, http
+from obskit.catalogue import pools as pool_rows
+from obskit.catalogue import self as own
+from obskit.db.n_plus_one import N_PLUS_ONE
+from obskit.db.operation import DbOperation
+from obskit.db.pools import TIMEOUT, ConnectionUse, ConnectionWait, pools
+from obskit.db.source import Labels
+from obskit.forks import at_fork
+from obskit.health.operation import CheckOperation
+from obskit.metrics.bounds import Bounds
+from obskit.metrics.cells import Guard, HistogramCell, Values, Waiting, edges_of
+from obskit.metrics.collector import MetricStore
+from obskit.metrics.family import CountedHistogram, Counter, Gauge, Histogram
+from obskit.metrics.workers import Workers
+from obskit.observation import FunctionOperation
+from obskit.operation import OTHER, Event, HttpOperation, Operation
+from obskit.recorder import Recorder, Step
+from obskit.settings import Settings
+from obskit.sinks.scrape_time import add_pulled
+
+# An application lets its users name models; every other label of AI calls is bounded by its own code.
+MAX_MODELS = 50
+# What lies in `rare` and has a metric: each hooked call has its host there, and most have nothing of this.
+_FEW_CALLS_HAVE = frozenset(
+    (*("error", "failed_attempts", "retry_wait_seconds", "savings_usd"), *("aborted", "first_chunk_seconds", "sampled"))
+)
+_TOKEN_KINDS = ("input", "cache_read", "cache_write", "output")
+_HEALTH = {"pass": 1.0, "warn": 0.5, "fail": 0.0}
+_SOCKET = "asks_for_websocket"  # a request that may become one and last for hours: not in progress meanwhile
+_STATUS = {status: str(status) for status in range(100, 600)}
+
+_sinks: weakref.WeakSet[MetricsSink] = weakref.WeakSet()
+
+Asked: TypeAlias = Callable[[HttpOperation], bool]
+
+
+class _Cells(dict[tuple[str, str, int], tuple[Guard, Values]]):
+    """
+    Find the figures of a request, and their lock, by what it has, status as a number.
+
+    Only label sets within the cap are kept.
+    """
+
+    def __init__(self, requests: CountedHistogram) -> None:
+        self._requests = requests
+
+    def __missing__(self, key: tuple[str, str, int]) -> tuple[Guard, Values]:
+        method, endpoint, status = key
+        cell = self._requests.cell((method, endpoint, _STATUS.get(status, OTHER)))
+        found = cell.lock, cell.attach()
+        if status in _STATUS and self._requests.holds(method, endpoint):
+            self[key] = found
+        return found
+
+
+class _Waiting(dict[tuple[str, str, int], Waiting]):
+    """
+    Find where the time of a request waits to be counted, likewise.
+    """
+
+    def __init__(self, requests: CountedHistogram) -> None:
+        self._requests = requests
+        self._all: dict[HistogramCell, Waiting] = {}
+
+    def __missing__(self, key: tuple[str, str, int]) -> Waiting:
+        method, endpoint, status = key
+        cell = self._requests.cell((method, endpoint, _STATUS.get(status, OTHER)))
+        found = self._all.setdefault(cell, Waiting(cell))
+        if status in _STATUS and self._requests.holds(method, endpoint):
+            self[key] = found
+        return found
+
+    def settle(self) -> None:
+        """
+        Count all that waits.
+        """
+        for waiting in list(self._all.values()):
+            if waiting:
+                waiting.settle()
+
+    def clear(self) -> None:
+        """
+        Forget it.
+        """
+        super().clear()
+        self._all.clear()
+
+
+class _Begun(dict[str, tuple[Guard, Values]]):
+    """
+    Find the figure of requests in progress, and its lock, by their method, of which there are a handful.
+    """
+
+    def __init__(self, in_progress: Gauge) -> None:
+        self._in_progress = in_progress
+
+    def __missing__(self, method: str) -> tuple[Guard, Values]:
+        cell = self._in_progress.cell((method,))
+        found = self[method] = cell.lock, cell.attach()
+        return found
+
+
+class _Models(dict[str, str]):
+    """
+    Give models their label: the first MAX_MODELS their own, all others one.
+    """
+
+    def __missing__(self, model: str) -> str:
+        if len(self) >= MAX_MODELS:
+            return OTHER
+        self[model] = model
+        return model
+
+
+def _clear(*known: dict[Any, Any]) -> None:
+    for them in known:
+        them.clear()
+
+
+def _told(counter: Counter) -> Callable[[Any, int], object]:
+    return lambda key, amount: counter.cell(key if isinstance(key, tuple) else (key,)).inc(amount)
+
+
+class MetricsSink:
+    """
+    Put operations into the cells of a store.
+    """
+
+    name = "metrics"
+    guards = True
+
+    def __init__(self, settings: Settings, store: MetricStore, workers: Workers, recorder: Recorder) -> None:
+        self._settings = settings
+        self._store = store
+        self._bounds = Bounds(settings.metric_buckets)
+        self._workers = workers
+        self._recorder = recorder
+        self._live: set[HttpOperation] = set()
+        self._limits: dict[tuple[str, int], tuple[Figures, float]] = {}  # not shown yet, by provider and kind
+        self._http: tuple[CountedHistogram, _Waiting, Gauge, Asked, Callable[[Step], Step]] | None = None
+        self._health_status: Gauge | None = None
+        self._binders: dict[type[Operation], Callable[[], tuple[Step | None, Step | None]]] = {
+            HttpOperation: self._bind_http,
+            FunctionOperation: self._bind_function,
+            DbOperation: self._bind_db,
+            AiOperation: self._bind_ai,
+            ConnectionWait: self._bind_waits,
+            ConnectionUse: self._bind_uses,
+            CheckOperation: self._bind_check,
+        }
+        self._n_plus_one = store.add(Counter(db.N_PLUS_ONE))
+        info = (settings.service, settings.version or "", settings.environment or "", __version__)
+        store.add_pulled(own.BUILD_INFO, lambda: {info: 1.0})
+        add_pulled(settings, store, workers)
+        recorder.errors.show(_told(store.add(Counter(own.ERRORS))))
+        recorder.dropped.show(_told(store.add(Counter(own.DROPPED))))
+        # The first request settles whose worker this is; from then on each pays for what it needs alone.
+        workers.settled = lambda: recorder.rebind(HttpOperation)
+        _sinks.add(self)
+
+    def bind(self, kind: type[Operation]) -> tuple[Step | None, Step | None]:
+        """
+        Make the families of this kind, and the functions that update them.
+        """
+        binder = self._binders.get(kind)
+        return binder() if binder else (None, None)
+
+    def _bind_http(self) -> tuple[Step, Step]:
+        """
+        Bind by what the first request settles: whether other workers read how many requests are in progress.
+        """
+        requests, waiting, in_progress, is_counted, with_sizes = self._http = self._http or self._http_families()
+        live, discard, most = self._live, self._live.discard, Waiting.MOST
+        cells, begun = _Cells(requests), _Begun(in_progress)
+        requests.forget = partial(_clear, cells, waiting)
+        failed, edges = self._recorder.failed, edges_of(requests.spec.buckets)
+
+        def first(op: HttpOperation) -> None:
+            self._workers.settle()
+            (begin if self._workers.are_shared else live.add)(op)
+
+        def begin(op: HttpOperation) -> None:
+            try:
+                if op.rare is not None and _SOCKET in op.rare:
+                    return
+                lock, values = begun[op.method]
+                with lock:
+                    values[0] += 1.0
+            except Exception as error:
+                failed("metrics", error)
+
+        def finish(op: HttpOperation) -> None:
+            try:
+                discard(op)
+                if op.rare is not None and not is_counted(op):
+                    return
+                times = waiting[op.method, op.endpoint, op.status]
+                times.append(op.duration_seconds)
+                if len(times) > most:
+                    times.settle()
+            except Exception as error:
+                failed("metrics", error)
+
+        # Written out, since every request pays for it.
+        def finish_shared(op: HttpOperation) -> None:
+            try:
+                if live and op in live:  # it began before that was settled
+                    discard(op)
+                elif op.rare is None or _SOCKET not in op.rare:
+                    lock, values = begun[op.method]
+                    with lock:
+                        values[0] -= 1.0
+                if op.rare is not None and not is_counted(op):
+                    return
+                seconds = op.duration_seconds
+                lock, values = cells[op.method, op.endpoint, op.status]
+                index = bisect_left(edges, seconds)
+                with lock:
+                    values[index] += 1.0
+                    values[1] += seconds
+                    values[0] += 1.0  # other processes read it: see `metrics/reader.py`
+            except Exception as error:
+                failed("metrics", error)
+
+        if not self._workers.is_settled:
+            return first, with_sizes(finish_shared)
+        return (begin, with_sizes(finish_shared)) if self._workers.are_shared else (live.add, with_sizes(finish))
+
+    def _http_families(self) -> tuple[CountedHistogram, _Waiting, Gauge, Asked, Callable[[Step], Step]]:
+        """
+        Make the families of requests, and the functions that update those that few requests, or settings, have.
+        """
+        add, bounds = self._store.add, self._settings.http_buckets
+        requests = add(CountedHistogram(self._bounds.of(http.DURATION, bounds), http.REQUESTS))
+        first_byte = add(Histogram(self._bounds.of(http.FIRST_BYTE, bounds)))
+        exceptions, aborted = add(Counter(http.EXCEPTIONS)), add(Counter(http.ABORTED))
+        in_progress, live, waiting = add(Gauge(http.IN_PROGRESS)), self._live, _Waiting(requests)
+
+        def is_counted(op: HttpOperation) -> bool:
+            """
+            Count what few requests have, unless it was no request at all.
+            """
+            if op.upgraded:
+                return False
+            if op.first_byte_seconds is not None:
+                first_byte.cell((op.method, op.endpoint)).observe(op.first_byte_seconds)
+            if op.exception is not None:
+                exceptions.cell((op.endpoint, op.exception)).inc()
+            if op.aborted:
+                aborted.cell((op.endpoint,)).inc()
+            if op.sampled:
+                key = (op.method, op.endpoint, _STATUS.get(op.status, OTHER))
+                requests.mark(key, op.duration_seconds, op.trace_id, self._recorder.wall_clock())
+            return True
+
+        def refresh() -> None:
+            """
+            Count what waits, and bring in the requests that have begun and not ended; a method that was seen once
+            stays, at 0.
+            """
+            waiting.settle()
+            if not self._workers.are_shared:
+                begun = live.copy()  # one step, between which no thread comes
+                tally = Tally(op.method for op in begun if op.rare is None or _SOCKET not in op.rare)
+                seen = *requests.items(), *in_progress.items()  # the latter of sockets alone, perhaps
+                for method in tally.keys() | {key[0] for key, _ in seen}:
+                    in_progress.cell((method,)).set(tally[method])
+
+        self._store.refresh.append(refresh)
+        with_sizes = self._sizes() if self._settings.size_metrics else lambda finish: finish
+        return requests, waiting, in_progress, is_counted, with_sizes
+
+    def _sizes(self) -> Callable[[Step], Step]:
+        request = self._store.add(Histogram(self._bounds.of(http.REQUEST_SIZE)))
+        response = self._store.add(Histogram(self._bounds.of(http.RESPONSE_SIZE)))
+
+        def with_sizes(finish: Step) -> Step:
+            def finish_with_sizes(op: HttpOperation) -> None:
+                finish(op)
+                if op.rare is not None and op.upgraded:
+                    return
+                try:
+                    declared = op.header("content-length") or "0"
+                    request.cell((op.method, op.endpoint)).observe(int(declared) if declared.isdecimal() else 0)
+                    response.cell((op.method, op.endpoint)).observe(op.bytes_sent)
+                except Exception as error:
+                    self._recorder.failed("metrics", error)
+
+            return finish_with_sizes
+
+        return with_sizes
+
+    def _bind_function(self) -> tuple[None, Step]:
+        duration, failed = self._store.add(Histogram(self._bounds.of(function.DURATION))), self._recorder.failed
+
+        def finish(op: FunctionOperation) -> None:
+            try:
+                key = (op.function, op.outcome)
+                duration.cell(key).observe(op.duration_seconds)
+                if op.rare is not None and op.sampled:
+                    duration.mark(key, op.duration_seconds, op.trace_id, self._recorder.wall_clock())
+            except Exception as error:
+                failed("metrics", error)
+
+        return None, finish
+
+    def _bind_db(self) -> tuple[None, Step]:
+        duration = self._store.add(Histogram(self._bounds.of(db.DURATION, self._settings.db_buckets)))
+        errors, failed = self._store.add(Counter(db.ERRORS)), self._recorder.failed
+        edges = edges_of(duration.spec.buckets)
+
+        # Written out, as that of requests. The labels keep the figures: a look-up is a fifth of all this.
+        def finish(op: DbOperation) -> None:
+            try:
+                seconds = op.duration_seconds
+                labels = op.labels
+                lock, values = labels.figures if labels.owner is duration._cells else find(labels)
+                index = bisect_left(edges, seconds)
+                with lock:
+                    values[index] += 1.0
+                    values[1] += seconds
+                    values[0] += 1.0
+                if op.rare is not None:
+                    rest(op, (labels.system, labels.table, labels.operation))
+            except Exception as error:
+                failed("metrics", error)
+
+        def find(labels: Labels) -> tuple[Guard, Values]:
+            key = (labels.system, labels.table, labels.operation)
+            cell = duration.cell(key)
+            found = cell.lock, cell.attach()
+            if key in duration._cells:  # else it is beyond the cap, and each such update is counted
+                labels.figures, labels.owner = found, duration._cells
+            return found
+
+        def rest(op: DbOperation, key: tuple[str, str, str]) -> None:
+            if op.error is not None:
+                errors.cell((*key, op.error)).inc()
+            if op.sampled:
+                duration.mark(key, op.duration_seconds, op.trace_id, self._recorder.wall_clock())
+
+        return None, finish
+
+    def _bind_waits(self) -> tuple[None, Step]:
+        seconds = self._store.add(Histogram(self._bounds.of(pool_rows.WAIT, self._settings.db_buckets)))
+        timeouts, failed = self._store.add(Counter(pool_rows.TIMEOUTS)), self._recorder.failed
+
+        def finish(op: ConnectionWait) -> None:
+            try:
+                seconds.cell((op.pool,)).observe(op.duration_seconds)
+                if op.error == TIMEOUT:
+                    timeouts.cell((op.pool,)).inc()
+            except Exception as error:
+                failed("metrics", error)
+
+        return None, finish
+
+    def _bind_ai(self) -> tuple[None, Step]:
+        add, buckets = self._store.add, self._settings.ai_buckets
+        duration = add(Histogram(self._bounds.of(ai.DURATION, buckets)))
+        first_chunk = add(Histogram(self._bounds.of(ai.FIRST_CHUNK, buckets)))
+        requests, attempts = add(Counter(ai.REQUESTS)), add(Counter(ai.ATTEMPTS))
+        tokens, cost = add(Counter(ai.TOKENS)), add(Counter(ai.COST))
+        estimated_tokens, estimated_cost = add(Counter(ai.ESTIMATED_TOKENS)), add(Counter(ai.ESTIMATED_COST))
+        unknown, rest = add(Counter(ai.COST_UNKNOWN)), self._ai_rest(attempts)
+        failed, models = self._recorder.failed, _Models()
+        limits.told = self._rate_limits()
+
+        def finish(op: AiOperation) -> None:
+            try:
+                service, provider, model = key = (op.service, op.provider, models[op.model])
+                rare = op.rare or {}
+                is_call = rare.get("is_call", True)  # else it only tells what one of before has used
+                if is_call:
+                    duration.cell(key).observe(op.duration_seconds)
+                    requests.cell((*key, op.outcome)).inc()
+                used, estimated = op.tokens, rare.get("estimated", False)
+                if used is not None:
+                    family = estimated_tokens if estimated else tokens
+                    for kind, count in zip(_TOKEN_KINDS, used.tokens(), strict=True):
+                        if count:
+                            family.cell((*key, kind)).inc(count)
+                if op.cost_usd is None:
+                    unknown.cell((service, model, op.cost_reason or "unknown")).inc()
+                elif op.cost_usd:
+                    (estimated_cost if estimated else cost).cell((*key, op.endpoint)).inc(op.cost_usd)
+                if op.attempts and is_call and rare.get("error") is None:
+                    attempts.cell((service, provider, "ok")).inc()
+                if is_call and not _FEW_CALLS_HAVE.isdisjoint(rare):
+                    if op.first_chunk_seconds is not None:
+                        first_chunk.cell(key).observe(op.first_chunk_seconds)
+                    rest(op)
+                    if op.sampled:
+                        duration.mark(key, op.duration_seconds, op.trace_id, self._recorder.wall_clock())
+            except Exception as error:
+                failed("metrics", error)
+
+        return None, finish
+
+    def _rate_limits(self) -> Callable[[str, Mapping[int, Figures], float], None]:
+        """
+        Make the gauges of rate limits, and the function that is told each reply's: where other workers read them it
+        sets them at once, else a page does.
+        """
+        add, workers, latest = self._store.add, self._workers, self._limits
+        limit, remaining = add(Gauge(ai.RATELIMIT_LIMIT)), add(Gauge(ai.RATELIMIT_REMAINING))
+        reset, read = add(Gauge(ai.RATELIMIT_RESET)), add(Gauge(ai.RATELIMIT_READ))
+
+        def show(told_of: tuple[str, int], row: Figures, at: float) -> None:
+            provider, kind = told_of
+            key = provider, KINDS[kind]
+            allowed, left, moment = row
+            if allowed is not None:
+                limit.cell(key).set(allowed)
+            if left is not None:
+                remaining.cell(key).set(left)
+            if moment is not None:
+                reset.cell(key).set(max(moment - at, 0.0))
+            read.cell(key).set(at)
+
+        def told(provider: str, figures: Mapping[int, Figures], at: float) -> None:
+            workers.settle()
+            for kind, row in figures.items():
+                key = provider, kind
+                if workers.are_shared:
+                    show(key, row, at)
+                elif None in row and key in latest:  # what it does not tell stands: let it be shown before
+                    show(key, *latest[key])
+                    latest[key] = row, at
+                else:
+                    latest[key] = row, at
+
+        def refresh() -> None:
+            for key, (row, at) in latest.copy().items():
+                show(key, row, at)
+
+        self._store.refresh.append(refresh)
+        return told
+
+    def _bind_check(self) -> tuple[None, Step]:
+        add = self._store.add
+        status, duration = add(Gauge(health.STATUS)), add(Histogram(self._bounds.of(health.DURATION)))
+        self._health_status = status
+        timeouts, last_run = add(Counter(health.TIMEOUTS)), add(Gauge(health.LAST_RUN))
+        failed = self._recorder.failed
+
+        def finish(op: CheckOperation) -> None:
+            try:
+                key = (op.component,)
+                self._show_health(op.component, op.status)
+                duration.cell(key).observe(op.duration_seconds)
+                last_run.cell(key).set(self._recorder.wall_clock())
+                if op.timed_out:
+                    timeouts.cell(key).inc()
+            except Exception as error:
+                failed("metrics", error)
+
+        return None, finish
+
+    def _ai_rest(self, attempts: Counter) -> Callable[[AiOperation], None]:
+        """
+        Make the families of what few calls have, and the function that updates them.
+        """
+        add = self._store.add
+        waited, wasted, saved = add(Counter(ai.RETRY_WAIT)), add(Counter(ai.WASTED)), add(Counter(ai.SAVINGS))
+
+        def rest(op: AiOperation) -> None:
+            key = (op.service, op.provider)
+            for status in op.failed_attempts:
+                attempts.cell((*key, status)).inc()
+            if op.error is not None and op.attempts:
+                code = op.status_code or 0
+                attempts.cell((*key, str(code) if code >= 400 else "error")).inc()
+            if op.retry_wait_seconds:
+                waited.cell(key).inc(op.retry_wait_seconds)
+            if op.savings_usd > 0:
+                saved.cell(key).inc(op.savings_usd)
+            if op.cost_usd and (op.error is not None or op.aborted is not None):
+                wasted.cell((*key, op.aborted or "error")).inc(op.cost_usd)
+
+        return rest
+
+    def _bind_uses(self) -> tuple[Step, Step]:
+        """
+        Bind so that a pool's gauges follow what becomes of its connections: another worker's page may read them.
+        """
+        add, failed = self._store.add, self._recorder.failed
+        seconds = add(Histogram(self._bounds.of(pool_rows.USE, self._settings.db_buckets)))
+        gauges = [add(Gauge(spec)) for spec in (pool_rows.ACTIVE, pool_rows.IDLE, pool_rows.MAX)]
+
+        def show(op: ConnectionUse, given_back: int = 0) -> None:
+            size = pools.size_of(op.pool)
+            if size is not None:
+                size = size._replace(active=size.active - given_back, idle=size.idle + given_back)
+                for gauge, figure in zip(gauges, size, strict=True):
+                    if figure is not None:
+                        gauge.cell((op.pool,)).set(figure)
+
+        def start(op: ConnectionUse) -> None:
+            try:
+                show(op)
+            except Exception as error:
+                failed("metrics", error)
+
+        def finish(op: ConnectionUse) -> None:
+            try:
+                seconds.cell((op.pool,)).observe(op.duration_seconds)
+                show(op, given_back=1)  # the pool has it a moment later
+            except Exception as error:
+                failed("metrics", error)
+
+        def refresh() -> None:
+            sizes = dict(pools.sizes())
+            for index, gauge in enumerate(gauges):
+                figures = {(name,): size[index] for name, size in sizes.items()}
+                gauge.replace({key: float(figure) for key, figure in figures.items() if figure is not None})
+
+        self._store.refresh.append(refresh)
+        return start, finish
+
+    def emit(self, event: Event) -> None:
+        """
+        Count the statements that requests repeat, and take over a component's new status, which may change while its
+        run hangs; other events that have a metric keep it themselves.
+        """
+        if event.name == N_PLUS_ONE:
+            self._n_plus_one.cell((event.fields["route"],)).inc()
+        elif event.name == "health.transition" and self._health_status is not None:
+            fields = event.fields
+            if "component" in fields and "health" in fields:
+                self._show_health(fields["component"], fields["health"])
+
+    def _show_health(self, component: str, status: str) -> None:
+        assert self._health_status is not None
+        figure = _HEALTH.get(status)
+        if figure is None:  # skipped
+            self._health_status.leave_out((component,))
+        else:
+            self._health_status.cell((component,)).set(figure)
+
+    def flush(self) -> None:
+        """
+        Have nothing queued.
+        """
+
+    def close(self) -> None:
+        """
+        Leave the registry.
+        """
+        limits.told = None
+        self._store.close()
+
+    def start_over(self) -> None:
+        """
+        Forget what the parent of a forked process has begun, failed at and dropped.
+        """
+        self._live.clear()
+        self._limits.clear()
+        self._recorder.errors.clear()
+        self._recorder.dropped.clear()
+        self._recorder.rebind(HttpOperation)
+
+
+def _start_over_in_child() -> None:
+    for sink in list(_sinks):
+        sink.start_over()
+
+
+at_fork(after_in_child=_start_over_in_child)

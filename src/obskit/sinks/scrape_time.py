@@ -1,0 +1,123 @@
+"""
+Show the figures of machine and process that are read when the page is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+
+from obskit.ai.budgeting import BudgetStatus, keeper
+from obskit.ai.budgeting import budgets as declared
+from obskit.catalogue import Metric, budgets, process
+from obskit.catalogue import system as rows
+from obskit.health.event_loop_lag import lag
+from obskit.metrics.collector import MetricStore
+from obskit.metrics.family import Counter, Gauge
+from obskit.metrics.workers import Workers
+from obskit.settings import Settings
+from obskit.system import gc_collections, sampler
+
+Figures = Mapping[tuple[str, ...], float]
+
+
+def _one(read: Callable[[], float | None]) -> Callable[[], Figures]:
+    def figures() -> Figures:
+        found = read()
+        return {} if found is None else {(): float(found)}
+
+    return figures
+
+
+def _key(read: Callable[[], Mapping[str, float] | None], name: str) -> Callable[[], Figures]:
+    def figures() -> Figures:
+        found = read()
+        return {} if found is None else {(): float(found[name])}
+
+    return figures
+
+
+def _disks(name: str) -> Callable[[], Figures]:
+    return lambda: {(label,): float(found[name]) for label, found in _all_disks().items() if name in found}
+
+
+def _load() -> Figures:
+    return {(window,): figure for window, figure in (sampler.load() or {}).items()}
+
+
+# What several metrics show is read once a page.
+_memory, _swap, _all_disks = cache(sampler.memory), cache(sampler.swap), cache(sampler.disks)
+
+READ: dict[Metric, Callable[[], Figures]] = {
+    rows.CPU: _one(sampler.cpu_percent),
+    rows.CPU_LIMIT: _one(lambda: sampler.limits.cpus()),
+    rows.MEMORY: _key(_memory, "used_bytes"),
+    rows.MEMORY_TOTAL: _key(_memory, "total_bytes"),
+    rows.SWAP: _key(_swap, "used_bytes"),
+    rows.SWAP_TOTAL: _key(_swap, "total_bytes"),
+    rows.DISK: _disks("used_bytes"),
+    rows.DISK_TOTAL: _disks("total_bytes"),
+    rows.LOAD: _load,
+    rows.NETWORK_ERRORS: _one(sampler.network_errors),
+}
+
+
+@cache
+def _statuses() -> tuple[BudgetStatus, ...]:
+    """
+    Read how each budget stands from the file that all workers share.
+    """
+    return tuple(budget.status() for budget in declared())
+
+
+def _budgets(read: Callable[[BudgetStatus], float | None]) -> Callable[[], Figures]:
+    def figures() -> Figures:
+        found = {(status.name,): read(status) for status in _statuses()}
+        return {key: figure for key, figure in found.items() if figure is not None}
+
+    return figures
+
+
+def _limits() -> Figures:
+    return {(budget.name,): budget.usd for budget in declared()}
+
+
+READ_BUDGETS: dict[Metric, Callable[[], Figures]] = {
+    budgets.LIMIT: _limits,
+    budgets.SPENT: _budgets(lambda status: status.spent_usd),
+    budgets.PROJECTED: _budgets(lambda status: status.projected_usd),
+}
+
+
+def add_pulled(settings: Settings, store: MetricStore, workers: Workers) -> None:
+    """
+    Put the machine's figures on the page, and what only a process itself knows of itself.
+    """
+    sampler.disk_paths = settings.disk_paths
+    for spec, read in (*READ.items(), *READ_BUDGETS.items()):
+        if store.name_of(spec) is not None:
+            store.add_pulled(spec, _guarded(read))
+    blocked = store.add(Counter(budgets.BLOCKED))
+    keeper.blocked = lambda name: blocked.cell((name,)).inc()
+    collections, delay = store.add(Counter(process.GC)), store.add(Gauge(process.LOOP_LAG))
+
+    def refresh() -> None:
+        for read in (_memory, _swap, _all_disks, _statuses):
+            read.cache_clear()
+        worker = (workers.slot,)
+        collections.cell(worker).show(gc_collections())
+        seconds = lag.seconds()
+        if seconds is not None:
+            delay.cell(worker).set(seconds)
+
+    store.refresh.append(refresh)
+
+
+def _guarded(read: Callable[[], Figures]) -> Callable[[], Figures]:
+    def figures() -> Figures:
+        try:
+            return read()
+        except Exception:  # psutil has several ways of saying that a platform does not tell
+            return {}
+
+    return figures

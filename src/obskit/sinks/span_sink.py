@@ -1,0 +1,528 @@
+"""
+Turn operations into OpenTelemetry spans, named and described by its semantic conventions.
+
+Each request has one server span: one that somebody has started for it already is reused, and those who would start
+theirs inside of ours find it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Set
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from obskit._version import __version__
+from obskit.ai.operation import AiOperation
+from obskit.bounded_cache import Kept
+from obskit.db.operation import DbOperation
+from obskit.jobs import JobOperation
+from obskit.logs.clients import shown_client
+from obskit.logs.rendering import as_text
+from obskit.logs.server_access import MAX_HEADER, MAX_PATH, shown_path
+from obskit.observation import FunctionOperation
+from obskit.operation import OTHER, UNMATCHED, Event, HttpOperation, Operation
+from obskit.propagation import baggage, trace_headers
+from obskit.recorder import Recorder, Sink, Step
+from obskit.redaction.redactor import Redactor
+from obskit.settings import Settings
+from obskit.sinks import genai_attributes
+from obskit.sinks.tracer_provider import Provider, imported, provider_of
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+    from opentelemetry.trace import Span
+
+SCOPE = "obskit"
+# The conventions whose stable part these names are from.
+SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
+MAX_METHOD = 64
+# Of a header that a propagator reads: W3C's limit of baggage, the longest of them. Some warn of what is too long.
+MAX_PROPAGATED = 8192
+# FastAPI >= 0.16x leaves a request alone that has this key in its scope (fastapi/applications.py, `__call__`).
+FASTAPI_MARK = "fastapi.telemetry"
+
+_PRIMITIVES = (str, bool, int, float)
+# Of these redaction says itself what is shown, by the names inside of them.
+_LOOKED_INTO = (*_PRIMITIVES, Mapping, list, tuple, Set, BaseException)
+
+
+def span_sink(settings: Settings, recorder: Recorder) -> Sink | None:
+    """
+    Build the sink where spans were asked for, or a tracer provider is set; None elsewhere.
+
+    Raises:
+        MissingExtraError: `tracing="otlp"` without its exporter.
+        ConfigurationError: OpenTelemetry cannot be imported, or refuses its own settings.
+    """
+    provider = provider_of(settings)
+    if provider is None:
+        return None
+    sink = SpanSink(settings, recorder, provider)
+    if sink.records:
+        return sink
+    sink.close()
+    return None
+
+
+class SpanScope:
+    """
+    Keep a span between the begin and the end of its operation, as `operation.span`.
+
+    Adapters call `enter()` before each piece of the application's code and `leave()` after it, in the same thread or
+    task. So the span is OpenTelemetry's current one for just as long as the operation is obskit's.
+    """
+
+    __slots__ = ("_api", "_context", "_outer", "span", "started_ns")
+
+    def __init__(self, api: ModuleType, context: Context, span: Span, started_ns: int | None) -> None:
+        self._api = api
+        self._context = context
+        self._outer: Context | None = None
+        self.span = span
+        self.started_ns = started_ns  # None: the span is somebody else's, who ends it
+
+    def enter(self) -> None:
+        """
+        Make the span current.
+        """
+        self._outer = self._api.get_current()
+        self._api.attach(self._context)
+
+    def leave(self) -> None:
+        """
+        Make current what was before.
+
+        Whatever the application attached and forgot goes too. `detach()` would log an error where a generator or a
+        coroutine is closed from another context; attaching what was before cannot fail.
+        """
+        outer, self._outer = self._outer, None
+        if outer is not None:
+            self._api.attach(outer)
+
+
+class SpanSink:
+    """
+    Turn requests into server spans, functions into internal spans, queries and AI calls into client spans.
+
+    Attributes:
+        records: False where the provider makes spans that are nothing, as `OTEL_SDK_DISABLED` asks for.
+    """
+
+    name = "spans"
+
+    def __init__(self, settings: Settings, recorder: Recorder, provider: Provider) -> None:
+        self._settings = settings
+        self._recorder = recorder
+        self._provider = provider
+        self._redactor = redactor = Redactor(settings.redact_keys, settings.redact_values)
+        self._names = Kept(redactor.text)  # of spans and routes
+        self._servers: Kept[tuple[str, str], dict[str, Any]] = Kept(lambda asked: {**redactor.fields(_server(*asked))})
+        self._agents: Kept[str, str] = Kept(lambda agent: redactor.short(agent, MAX_HEADER))
+        self._trace = imported("opentelemetry.trace")
+        self._context = imported("opentelemetry.context")
+        tracecontext = imported("opentelemetry.trace.propagation.tracecontext")
+        self._extract = tracecontext.TraceContextTextMapPropagator().extract
+        if not _DEFAULT_PROPAGATORS.issuperset(_propagators()):
+            self._propagate = imported("opentelemetry.propagate")
+            self._headers = _headers_of(imported("opentelemetry.propagators.textmap"))
+            self._inherit = self._inherit_by_propagators  # type: ignore[method-assign]
+        # A span that is reused, so that a request which the application makes to itself does not take it as well.
+        self._taken = self._context.create_key("obskit-taken")
+        self._tracer = provider.tracer(SCOPE, __version__, schema_url=SCHEMA_URL)
+        self.records = not isinstance(self._tracer, self._trace.NoOpTracer)
+
+    def bind(self, kind: type[Operation]) -> tuple[Step | None, Step | None]:
+        """
+        Start and end spans of this kind.
+        """
+        if kind is HttpOperation:
+            return self._request_start(), self._request_finish()
+        if kind is FunctionOperation or kind is JobOperation:
+            return self._function_start(), self._function_finish()
+        if kind is DbOperation:
+            return self._query_start(), self._query_finish()
+        if kind is AiOperation:
+            return self._call_start(), self._call_finish()
+        return None, None
+
+    def _now_ns(self) -> Callable[[], int]:
+        clock = self._recorder.wall_clock
+        return lambda: int(clock() * 1e9)
+
+    def _request_start(self) -> Callable[[HttpOperation], None]:
+        api, trace, tracer, now_ns = self._context, self._trace, self._tracer, self._now_ns()
+        get_current, get_current_span, with_span = api.get_current, trace.get_current_span, trace.set_span_in_context
+        attributes_of, server, inherit = self._request_attributes(), trace.SpanKind.SERVER, self._inherit
+
+        def start(op: HttpOperation) -> None:
+            context = get_current()
+            outer = get_current_span(context)
+            if not outer.get_span_context().is_valid:
+                context = inherit(op, context)
+            elif self._is_requests_own(outer, context):
+                self._reuse(op, outer, context, attributes_of(op))
+                return
+            started = now_ns()
+            span = tracer.start_span(_method_of(op), context, server, attributes_of(op), start_time=started)
+            op.span = SpanScope(api, with_span(span, context), span, started)
+            _take_ids(op, span)
+            _silence_fastapi(op)
+
+        return start
+
+    def _inherit(self, op: HttpOperation, context: Context) -> Context:
+        """
+        Take the trace and the baggage that a request came with: what OpenTelemetry does where nobody says otherwise.
+        """
+        inherited = trace_headers(op)
+        if inherited:
+            context = self._extract(inherited, context)
+        for name, value in baggage(op).items():
+            context = imported("opentelemetry.baggage").set_baggage(name, value, context)
+        return context
+
+    def _inherit_by_propagators(self, op: HttpOperation, context: Context) -> Context:
+        """
+        Take what the propagators of `OTEL_PROPAGATORS` read from a request.
+        """
+        if not getattr(op, "trusts_traces", True):
+            return context
+        return self._propagate.extract(op, context, self._headers)  # type: ignore[no-any-return]
+
+    def _is_requests_own(self, span: Any, context: Context) -> bool:
+        """
+        Tell whether OpenTelemetry's instrumentations, or FastAPI's own telemetry, sit outside of us.
+
+        Then the current span is a server span that is still open, not one of ours, and not taken by the request
+        that this one was made from.
+        """
+        return (
+            getattr(span, "kind", None) is self._trace.SpanKind.SERVER
+            and span.is_recording()
+            and _scope_of(span) != SCOPE
+            and self._taken not in context
+        )
+
+    def _reuse(self, op: HttpOperation, span: Any, context: Context, attributes: dict[str, Any]) -> None:
+        if self._settings.tracing is not None and "url.query" in (getattr(span, "attributes", None) or ()):
+            # FastAPI records it by itself as soon as there is a provider: where we were asked for spans, we gave it.
+            attributes.setdefault("url.query", "REDACTED")
+        span.set_attributes(attributes)
+        op.span = SpanScope(self._context, self._context.set_value(self._taken, True, context), span, None)
+        _take_ids(op, span)
+
+    def _request_attributes(self) -> Callable[[HttpOperation], dict[str, Any]]:
+        client_of, with_query = shown_client(self._settings.log_client), self._settings.log_query_string
+        redactor, servers, agents = self._redactor, self._servers, self._agents
+
+        def attributes_of(op: HttpOperation) -> dict[str, Any]:
+            scheme = op.scheme
+            found: dict[str, Any] = {
+                "http.request.method": op.method,
+                "url.path": shown_path(op.path, "", redactor),
+                "url.scheme": scheme,
+            }
+            host, agent, client = op.header("host"), op.agent, client_of(op.client)
+            if host:
+                found.update(servers[host, scheme])
+            if agent:
+                found["user_agent.original"] = agents[agent]
+            if client is not None:
+                found["client.address"] = client
+            if op.correlation_id is not None:
+                found["obskit.correlation_id"] = op.correlation_id
+            if op.method == OTHER:
+                found["http.request.method_original"] = redactor.short(op.raw_method, MAX_METHOD)
+            if with_query and op.query:
+                found["url.query"] = redactor.short_query(op.query, MAX_PATH)
+            return found
+
+        return attributes_of
+
+    def _request_finish(self) -> Callable[[HttpOperation], None]:
+        failed, names = self._trace.StatusCode.ERROR, self._names
+
+        def finish(op: HttpOperation) -> None:
+            scope = op.span
+            if scope is None or not scope.span.is_recording():
+                return
+            span = scope.span
+            try:
+                attributes = self._free_attributes(op)
+                attributes["http.response.status_code"] = op.status
+                if op.endpoint != UNMATCHED:
+                    route = names[op.endpoint]
+                    if route.startswith("/"):  # else it is an endpoint's name, as `endpoint_style` has it
+                        attributes["http.route"] = route
+                    span.update_name(f"{_method_of(op)} {route}")
+                if op.aborted:
+                    attributes["obskit.aborted"] = True
+                if op.totals is not None and op.totals.db_queries:
+                    attributes["obskit.db_queries"] = op.totals.db_queries
+                    attributes["obskit.db_ms"] = int(op.totals.db_seconds * 1e6 + 0.5) / 1000
+                error = op.exception or op.error
+                if error is None and op.status >= 500:
+                    error = str(op.status)
+                if error is not None:
+                    attributes["error.type"] = error
+                    span.set_status(failed)
+                span.set_attributes(attributes)
+            finally:
+                _end(scope, op)
+
+        return finish
+
+    def _function_start(self) -> Callable[[FunctionOperation], None]:
+        api, tracer, now_ns, with_span = self._context, self._tracer, self._now_ns(), self._trace.set_span_in_context
+        names = self._names
+
+        def start(op: FunctionOperation) -> None:
+            context, started = api.get_current(), now_ns()
+            span = tracer.start_span(names[op.function], context, start_time=started)
+            op.span = SpanScope(api, with_span(span, context), span, started)
+            _take_ids(op, span)
+
+        return start
+
+    def _function_finish(self) -> Callable[[FunctionOperation], None]:
+        failed = self._trace.StatusCode.ERROR
+
+        def finish(op: FunctionOperation) -> None:
+            scope = op.span
+            if scope is None or not scope.span.is_recording():
+                return
+            try:
+                attributes = self._free_attributes(op)
+                if op.error is not None:
+                    attributes["error.type"] = op.error
+                    scope.span.set_status(failed)
+                if attributes:
+                    scope.span.set_attributes(attributes)
+            finally:
+                _end(scope, op)
+
+        return finish
+
+    def _query_start(self) -> Callable[[DbOperation], None]:
+        """
+        Keep where a query began: it may end elsewhere, when its cursor is dropped.
+        """
+        get_current = self._context.get_current
+
+        def start(op: DbOperation) -> None:
+            op.began_in = get_current()
+
+        return start
+
+    def _query_finish(self) -> Callable[[DbOperation], None]:
+        """
+        Make the whole span of a query at its end: nothing of the application's runs inside of one.
+
+        Its length is what the driver took, without what the application did between two fetches.
+        """
+        tracer, now_ns, trace = self._tracer, self._now_ns(), self._trace
+        client, failed, clock = trace.SpanKind.CLIENT, trace.StatusCode.ERROR, self._recorder.clock
+        names = self._names
+
+        def finish(op: DbOperation) -> None:
+            started = now_ns() - int((clock() - op.started) * 1e9)
+            attributes = self._free_attributes(op)
+            attributes.update(_query_attributes(op, names))
+            span = tracer.start_span(names[_query_name(op)], op.began_in, client, attributes, start_time=started)
+            _take_ids(op, span)
+            if op.error is not None:
+                span.set_status(failed)
+            span.end(started + int(op.duration_seconds * 1e9))
+
+        return finish
+
+    def _call_start(self) -> Callable[[AiOperation], None]:
+        api, trace, tracer, now_ns = self._context, self._trace, self._tracer, self._now_ns()
+        with_span, current_span, client = trace.set_span_in_context, trace.get_current_span, trace.SpanKind.CLIENT
+        names, hide = self._names, self._redactor.fields
+
+        def start(op: AiOperation) -> None:
+            context = api.get_current()
+            outer = current_span(context)
+            if op.has_own_span:
+                op.span = genai_attributes.BorrowedSpan(None, current_span, hide)
+            elif genai_attributes.is_call_of_others(outer, SCOPE):
+                op.span = genai_attributes.BorrowedSpan(outer, current_span, hide)
+                _take_ids(op, outer)
+            else:
+                started = now_ns()
+                if op.started:  # a block, of which it is known only now that it is the call
+                    started -= int((self._recorder.clock() - op.started) * 1e9)
+                attributes = {**hide(genai_attributes.start_attributes(op))}
+                span = tracer.start_span(
+                    names[genai_attributes.name_of(op)], context, client, attributes, start_time=started
+                )
+                op.span = SpanScope(api, with_span(span, context), span, started)
+                _take_ids(op, span)
+
+        return start
+
+    def _call_finish(self) -> Callable[[AiOperation], None]:
+        failed, hide = self._trace.StatusCode.ERROR, self._redactor.fields
+
+        def finish(op: AiOperation) -> None:
+            scope = op.span
+            if scope is None or scope.span is None or not scope.span.is_recording():
+                return
+            if scope.started_ns is None:
+                scope.tell(op)
+                return
+            try:
+                attributes = self._free_attributes(op, of_root=True)
+                attributes.update(hide(genai_attributes.end_attributes(op)))
+                if op.error is not None:
+                    scope.span.set_status(failed)
+                scope.span.set_attributes(attributes)
+            finally:
+                _end(scope, op)
+
+        return finish
+
+    def _free_attributes(self, op: Operation, of_root: bool = False) -> dict[str, Any]:
+        """
+        Take the bound fields that are plain values, and all extras, as the lines show them.
+        """
+        found: dict[str, Any] = {}
+        for bound in (op.root.fields if of_root else None, op.fields):
+            if bound:
+                plain = {name: value for name, value in bound.items() if isinstance(value, _PRIMITIVES)}
+                found.update(self._redactor.fields(plain))
+        if op.extra:
+            extra = {name: value if isinstance(value, _LOOKED_INTO) else str(value) for name, value in op.extra.items()}
+            for name, value in self._redactor.fields(extra).items():
+                found[name] = value if isinstance(value, _PRIMITIVES) else as_text(value)
+        return found
+
+    def emit(self, event: Event) -> None:
+        """
+        Put out nothing: events have no duration, and their lines carry the ids.
+        """
+
+    def flush(self) -> None:
+        """
+        Hand what is queued to the exporter, in bounded time.
+        """
+        if not self._provider.flush():
+            self._recorder.dropped.inc((self.name, "flush_timeout"))
+
+    def close(self) -> None:
+        """
+        End the provider, where obskit has built it.
+        """
+        self._provider.close()
+
+
+# What OpenTelemetry has where `OTEL_PROPAGATORS` is not set.
+_DEFAULT_PROPAGATORS = frozenset({"tracecontext", "baggage"})
+
+
+def _propagators() -> Iterable[str]:
+    given = os.environ.get("OTEL_PROPAGATORS")
+    return _DEFAULT_PROPAGATORS if given is None else [name.strip() for name in given.split(",")]
+
+
+def _headers_of(textmap: ModuleType) -> Any:
+    """
+    Build what lets propagators read the headers of a request.
+    """
+
+    class Headers(textmap.Getter):  # type: ignore[name-defined, misc]
+        def get(self, carrier: HttpOperation, key: str) -> list[str] | None:
+            value = carrier.header(key.lower())
+            return None if value is None or len(value) > MAX_PROPAGATED else [value]
+
+        def keys(self, carrier: HttpOperation) -> list[str]:
+            return []
+
+    return Headers()
+
+
+def _scope_of(span: Any) -> str | None:
+    return getattr(getattr(span, "instrumentation_scope", None), "name", None)
+
+
+def _silence_fastapi(op: HttpOperation) -> None:
+    """
+    Keep a FastAPI application inside of us from starting a second server span, in a trace of its own.
+
+    Its telemetry does not look for a current span. It steps aside where its mark is in the scope, which is how
+    `FastAPI(telemetry={"exclude": ...})` keeps mounted applications quiet. It runs inside of us where obskit wraps the
+    callable from outside, or an application that a FastAPI is mounted in; `instrument()` sits inside of it, and
+    reuses its span.
+    """
+    scope = getattr(op, "scope", None)
+    if scope is not None:
+        scope.setdefault(FASTAPI_MARK, None)
+
+
+def _method_of(op: HttpOperation) -> str:
+    return "HTTP" if op.method == OTHER else op.method
+
+
+def _query_name(op: DbOperation) -> str:
+    if op.statement.summary and not op.labels.given:
+        return op.statement.summary
+    return f"{op.operation} {op.table}".strip() or op.system
+
+
+def _query_attributes(op: DbOperation, names: Mapping[str, str]) -> dict[str, Any]:
+    """
+    Tell what a hook knows of the statement, and as operation and collection only what the application has said: the
+    conventions want nothing there that was read out of a statement.
+    """
+    labels, statement = op.labels, op.statement
+    found: dict[str, Any] = {}
+    if op.system != "unknown":
+        found["db.system.name"] = names[op.system]
+    if op.source is not None:
+        found.update(op.source.attributes, **found)
+    if labels.given and op.operation:
+        found["db.operation.name"] = names[op.operation]
+    if labels.given and op.table:
+        found["db.collection.name"] = names[op.table]
+    if statement.summary:
+        found["db.query.summary"] = statement.summary
+        found["db.query.text"] = statement.text
+    if op.rows is not None and statement.operation == "select":
+        found["db.response.returned_rows"] = op.rows
+    if op.error is not None:
+        found["error.type"] = op.error
+    return found
+
+
+def _take_ids(op: Operation, span: Span) -> None:
+    context = span.get_span_context()
+    if context.is_valid:
+        op.trace_id = f"{context.trace_id:032x}"
+        op.span_id = f"{context.span_id:016x}"
+        op.sampled = context.trace_flags.sampled
+
+
+def _end(scope: SpanScope, op: Operation) -> None:
+    if scope.started_ns is not None:
+        scope.span.end(scope.started_ns + int(op.duration_seconds * 1e9))
+
+
+_host = re.compile(r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9._-]{1,253}))(?::([0-9]{1,5}))?").fullmatch
+_PORTS = {"http": 80, "https": 443}
+
+
+def _server(host: str, scheme: str) -> dict[str, Any]:
+    """
+    Read the `Host` header and the scheme into attributes; none where the header is malformed.
+    """
+    match = _host(host)
+    if match is None:
+        return {}
+    port = int(match[3]) if match[3] else _PORTS.get(scheme)
+    found: dict[str, Any] = {"server.address": match[1] or match[2]}
+    if port is not None:
+        found["server.port"] = port
+    return found

@@ -1,0 +1,54 @@
+"""
+Add up what a request's own operations cost it.
+"""
+
+from __future__ import annotations
+
+from threading import RLock
+
+from obskit.ai.operation import AiOperation
+from obskit.db.query_watch import totals_of
+from obskit.operation import Event, Operation
+from obskit.recorder import Step
+
+
+class TotalsSink:
+    """
+    Put AI calls into the totals of the request they ran in; its access line shows them.
+    """
+
+    name = "totals"
+
+    def __init__(self) -> None:
+        self._lock = RLock()
+
+    def bind(self, kind: type[Operation]) -> tuple[Step | None, Step | None]:
+        """
+        Add at the end of each AI call; queries are added by `db.observe` itself.
+        """
+        return None, self._add_call if kind is AiOperation else None
+
+    def _add_call(self, op: AiOperation) -> None:
+        totals = totals_of(op.root)
+        if totals is not None:
+            usd, is_call = op.cost_usd or 0.0, op.is_call
+            with self._lock:  # a page may make many calls at once, and cents must not get lost
+                if is_call:
+                    totals.ai_calls += 1
+                    totals.ai_seconds += op.duration_seconds
+                totals.ai_cost_usd += usd
+
+    def emit(self, event: Event) -> None:
+        """
+        Add nothing.
+        """
+
+    def flush(self) -> None:
+        """
+        Have nothing queued.
+        """
+
+    def close(self) -> None:
+        """
+        Hold nothing.
+        """
