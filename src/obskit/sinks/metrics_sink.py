@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections import Counter as Tally
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 from obskit._version import __version__
 from obskit.ai.operation import AiOperation
@@ -46,8 +46,6 @@ _SOCKET = "asks_for_websocket"  # a request that may become one and last for hou
 _STATUS = {status: str(status) for status in range(100, 600)}
 
 _sinks: weakref.WeakSet[MetricsSink] = weakref.WeakSet()
-
-Asked: TypeAlias = Callable[[HttpOperation], bool]
 
 
 class _Cells(dict[tuple[str, str, int], tuple[Guard, Values]]):
@@ -153,7 +151,7 @@ class MetricsSink:
         self._recorder = recorder
         self._live: set[HttpOperation] = set()
         self._limits: dict[tuple[str, int], tuple[Figures, float]] = {}  # not shown yet, by provider and kind
-        self._http: tuple[CountedHistogram, _Waiting, Gauge, Asked, Callable[[Step], Step]] | None = None
+        self._http: tuple[CountedHistogram, _Waiting, Gauge, Step, Callable[[Step], Step]] | None = None
         self._health_status: Gauge | None = None
         self._binders: dict[type[Operation], Callable[[], tuple[Step | None, Step | None]]] = {
             HttpOperation: self._bind_http,
@@ -185,7 +183,7 @@ class MetricsSink:
         """
         Bind by what the first request settles: whether other workers read how many requests are in progress.
         """
-        requests, waiting, in_progress, is_counted, with_sizes = self._http = self._http or self._http_families()
+        requests, waiting, in_progress, rest, with_sizes = self._http = self._http or self._http_families()
         live, discard, most = self._live, self._live.discard, Waiting.MOST
         cells, begun = _Cells(requests), _Begun(in_progress)
         requests.forget = partial(_clear, cells, waiting)
@@ -208,12 +206,15 @@ class MetricsSink:
         def finish(op: HttpOperation) -> None:
             try:
                 discard(op)
-                if op.rare is not None and not is_counted(op):
+                rare = op.rare
+                if rare is not None and rare.get("upgraded"):
                     return
                 times = waiting[op.method, op.endpoint, op.status]
                 times.append(op.duration_seconds)
                 if len(times) > most:
                     times.settle()
+                if rare is not None:
+                    rest(op)
             except Exception as error:
                 failed("metrics", error)
 
@@ -226,7 +227,8 @@ class MetricsSink:
                     lock, values = begun[op.method]
                     with lock:
                         values[0] -= 1.0
-                if op.rare is not None and not is_counted(op):
+                rare = op.rare
+                if rare is not None and rare.get("upgraded"):
                     return
                 seconds = op.duration_seconds
                 lock, values = cells[op.method, op.endpoint, op.status]
@@ -235,6 +237,8 @@ class MetricsSink:
                     values[index] += 1.0
                     values[1] += seconds
                     values[0] += 1.0  # other processes read it: see `metrics/reader.py`
+                if rare is not None:
+                    rest(op)
             except Exception as error:
                 failed("metrics", error)
 
@@ -242,7 +246,7 @@ class MetricsSink:
             return first, with_sizes(finish_shared)
         return (begin, with_sizes(finish_shared)) if self._workers.are_shared else (live.add, with_sizes(finish))
 
-    def _http_families(self) -> tuple[CountedHistogram, _Waiting, Gauge, Asked, Callable[[Step], Step]]:
+    def _http_families(self) -> tuple[CountedHistogram, _Waiting, Gauge, Step, Callable[[Step], Step]]:
         """
         Make the families of requests, and the functions that update those that few requests, or settings, have.
         """
@@ -252,12 +256,7 @@ class MetricsSink:
         exceptions, aborted = add(Counter(http.EXCEPTIONS)), add(Counter(http.ABORTED))
         in_progress, live, waiting = add(Gauge(http.IN_PROGRESS)), self._live, _Waiting(requests)
 
-        def is_counted(op: HttpOperation) -> bool:
-            """
-            Count what few requests have, unless it was no request at all.
-            """
-            if op.upgraded:
-                return False
+        def rest(op: HttpOperation) -> None:
             if op.first_byte_seconds is not None:
                 first_byte.cell((op.method, op.endpoint)).observe(op.first_byte_seconds)
             if op.exception is not None:
@@ -267,7 +266,6 @@ class MetricsSink:
             if op.sampled:
                 key = (op.method, op.endpoint, _STATUS.get(op.status, OTHER))
                 requests.mark(key, op.duration_seconds, op.trace_id, self._recorder.wall_clock())
-            return True
 
         def refresh() -> None:
             """
@@ -284,7 +282,7 @@ class MetricsSink:
 
         self._store.refresh.append(refresh)
         with_sizes = self._sizes() if self._settings.size_metrics else lambda finish: finish
-        return requests, waiting, in_progress, is_counted, with_sizes
+        return requests, waiting, in_progress, rest, with_sizes
 
     def _sizes(self) -> Callable[[Step], Step]:
         request = self._store.add(Histogram(self._bounds.of(http.REQUEST_SIZE)))
