@@ -19,6 +19,7 @@ GROUND = (
         "_version",
         "signatures",
         "errors",
+        "text_table",
         "forks",
         "interpreters",
         "http_methods",

@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+from obskit.text_table import table_lines
+
 if TYPE_CHECKING:
     from obskit.db.slow_log import SlowStatement
 
@@ -327,9 +329,7 @@ def _slow(statements: tuple[SlowStatement, ...]) -> Iterator[str]:
         text = " ".join((one.text or one.summary).split())
         shown = text if len(text) <= 100 else text[:97] + "..."
         rows.append((f"{one.count:,}", _ms(one.mean_ms), _ms(one.max_ms), _ms(one.total_ms), shown))
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    for row in rows:
-        yield "  ".join(cell.rjust(width) for cell, width in zip(row[:4], widths, strict=True)) + "  " + row[4]
+    return table_lines(rows, left={4})
 
 
 def _ms(milliseconds: float) -> str:
@@ -393,6 +393,4 @@ def _columns(report: SqliteReport) -> Iterator[str]:
             if index.table == table.name:
                 name = f"  {index.name} ({', '.join(index.columns)})"
                 rows.append((name, "", size(index.size_bytes), size(index.unused_bytes)))
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    for row in rows:
-        yield row[0].ljust(widths[0]) + "".join("  " + row[n].rjust(widths[n]) for n in (1, 2, 3))
+    return table_lines(rows)
