@@ -30,7 +30,7 @@ from obskit.metrics import declare
 from obskit.observation import FunctionOperation
 from obskit.operation import Event, HttpOperation
 from obskit.recorder import recorder
-from obskit.sparse import Rarely
+from obskit.sparse import SparseField
 from obskit.testing import FakeClock, isolated_runtime
 
 # Labels that are no field of the operation by the same name: the field they are read from.
@@ -49,7 +49,7 @@ UNITS = ("_seconds", "_bytes", "_usd", "_ratio", "_percent")
 
 def fields_of(kind):
     slots = {slot for cls in kind.__mro__ for slot in getattr(cls, "__slots__", ())}
-    made = (property, Rarely)
+    made = (property, SparseField)
     return slots | {name for cls in kind.__mro__ for name, value in vars(cls).items() if isinstance(value, made)}
 
 

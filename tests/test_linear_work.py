@@ -249,7 +249,7 @@ EXCUSED = {
     ),
     "redactor._unchanged": "gives it back",
     "_http.ServedOperation.below": "is left to its classes",
-    "log_sink.LogSink._with_rare": "puts two lines together",
+    "log_sink.LogSink._with_sparse": "puts two lines together",
 }
 
 

@@ -1,9 +1,8 @@
 """
-Read and bind what one request or job shares.
+Read and bind what one request or job shares: its correlation id and its bound fields, which are on the root operation.
 
-The operation at the root of a request is the request's holder: it carries the correlation id and the bound
-fields. Tasks, `to_thread` and the frameworks' thread pools copy the variable, never the holder, so what is bound
-in a worker thread is seen by the middleware that made the holder.
+Tasks, `to_thread` and the frameworks' thread pools copy the context variable, never the operation: what is bound in a
+worker thread is seen by the middleware that made it.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _valid_traceparent = re.compile(
     r"(?:00(?!.{54})|(?!ff|00)[0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?"
 ).fullmatch
 
-# An own generator: an application that seeds `random` must not make ids repeat, nor two forked workers.
+# A generator of its own: an application that seeds `random` must not make ids repeat, nor two forked workers.
 _random = random.Random()
 at_fork(after_in_child=_random.seed)
 # Makes 32 hexadecimal digits, not a secret. A chain of C iterators: a Python function costs three times as much, and
@@ -35,7 +34,7 @@ new_id = map(bytes.hex, map(int.to_bytes, map(_random.getrandbits, repeat(128)),
 
 def trace_id_of(traceparent: str) -> str | None:
     """
-    Read the trace id of a `traceparent` header, or None where the header breaks the W3C rules.
+    Read the trace id of a `traceparent` header; None where it breaks the W3C rules.
     """
     match = _valid_traceparent(traceparent)
     return match[1] if match else None
@@ -45,8 +44,7 @@ def correlation_id() -> str | None:
     """
     Read the correlation id of the request or job that runs here, or None outside of one.
 
-    It also holds in threads of the framework's pool, in tasks that the request started and in its background
-    tasks.
+    Threads of the framework's pool, tasks that the request started and its background tasks have the same.
     """
     operation = current.get()
     return operation.root.correlation_id if operation is not None else None
@@ -57,19 +55,19 @@ def bind(**fields: Any) -> None:
     Add fields to every later log line, span and record of this request or job, or of this thread or task outside of
     one. They never become metric labels.
     """
-    holder = _holder()
+    holder = _root()
     holder.fields = {**holder.fields, **fields} if holder.fields else fields
 
 
 def unbind(*names: str) -> None:
     """
-    Take bound fields back; names that are not bound are ignored.
+    Remove bound fields; names that are not bound are ignored.
     """
-    holder = _holder()
+    holder = _root()
     holder.fields = {name: value for name, value in (holder.fields or {}).items() if name not in names}
 
 
-def _holder() -> Operation:
+def _root() -> Operation:
     operation = current.get()
     if operation is None:
         operation = Operation()

@@ -1,7 +1,7 @@
 """
-Describe what is observed: operations, which begin and end, and events, which merely happen.
+What is observed: operations, which begin and end, and events, which have no duration.
 
-Operations are mutable and slotted, one class a kind; all kinds but HTTP live with what observes them.
+Operations are mutable and slotted, one class for each kind; every kind but HTTP is defined by what observes it.
 """
 
 from __future__ import annotations
@@ -15,39 +15,39 @@ from obskit.http_methods import HTTP_METHODS as HTTP_METHODS
 from obskit.http_methods import METHOD_LABELS as METHOD_LABELS
 from obskit.http_methods import OTHER as OTHER
 from obskit.request_totals import Totals as Totals
-from obskit.sparse import Rarely
+from obskit.sparse import SparseField
 
 UNMATCHED = "<unmatched>"
 OVERFLOW = "_OVERFLOW"
 
-# The innermost operation of what runs here: a request, a job, a thread or task that copied the context of one.
+# The innermost operation that runs here: a request's, a job's, or in a thread or task the one whose context it copied.
 current: ContextVar[Operation | None] = ContextVar("obskit_operation", default=None)
 
 
 class Operation:
     """
-    Hold what every kind of operation has, and serve as the holder of a job that has no operation.
+    What every kind of operation has; a plain one holds the bound fields of a thread or task that has no other.
     """
 
-    __slots__ = ("_root", "correlation_id", "duration_seconds", "ended", "parent", "rare", "span", "started")
+    __slots__ = ("_root", "correlation_id", "duration_seconds", "ended", "parent", "span", "sparse", "started")
 
     _root: Operation | None
     parent: Operation | None  # what it ran inside of
     started: float  # seconds on the recorder's monotonic clock
     duration_seconds: float  # from begin to end; 0.0 until it has ended
     correlation_id: str | None  # of the request or job; on the root only
-    span: Any  # what the span sink keeps between begin and end
+    span: Any  # the span sink's own, between begin and end
     ended: bool  # True from the first end on; later ones do nothing
-    rare: dict[str, Any] | None  # the fields below, where one was set; hot code asks for them together
-    error = Rarely[str | None](None)  # class name of the exception, or `failed` after `fail()`; None means success
-    trace_id = Rarely[str | None](None)  # W3C, hexadecimal, where a trace is known
-    span_id = Rarely[str | None](None)
-    sampled = Rarely(False)  # True where its span is kept, so that an exemplar leads somewhere
-    fields = Rarely[dict[str, Any] | None](None)  # what `obskit.bind()` added; on the root only
-    _extra = Rarely[dict[str, Any] | None](None)
+    sparse: dict[str, Any] | None  # the fields below, where one was set; hot code asks for them together
+    error = SparseField[str | None](None)  # class name of the exception, or `failed` after `fail()`; None means success
+    trace_id = SparseField[str | None](None)  # W3C, hexadecimal, where a trace is known
+    span_id = SparseField[str | None](None)
+    sampled = SparseField(False)  # True where its span is kept, so that an exemplar leads somewhere
+    fields = SparseField[dict[str, Any] | None](None)  # what `obskit.bind()` added; on the root only
+    _extra = SparseField[dict[str, Any] | None](None)
 
     def __init__(self) -> None:
-        self._root = self.parent = self.correlation_id = self.span = self.rare = None
+        self._root = self.parent = self.correlation_id = self.span = self.sparse = None
         self.started = self.duration_seconds = 0.0
         self.ended = False
 
@@ -83,7 +83,7 @@ class Operation:
 
 class HttpOperation(Operation):
     """
-    Describe one served HTTP request: always the root of what it causes. The protocol adapters subclass it.
+    One served HTTP request: always the root of what it causes. The protocol adapters subclass it.
     """
 
     __slots__ = ("agent", "bytes_sent", "client", "endpoint", "method", "path", "status")
@@ -96,15 +96,15 @@ class HttpOperation(Operation):
     agent: str | None  # the client's User-Agent, likewise
     bytes_sent: int  # of body, handed to the server
     parent = _root = None
-    streamed = Rarely(False)  # True where the reply went out in more than one piece
-    exception = Rarely[str | None](None)  # class name of an exception that left the application or became its 500
-    aborted = Rarely(False)  # True where the reply was cut short after its status was sent
-    upgraded = Rarely(False)  # True where it became a WebSocket: as on ASGI, that is no request to count
-    first_byte_seconds = Rarely[float | None](None)  # to a streamed reply's first byte; None for all others
-    totals = Rarely[Totals | None](None)  # what its own queries and AI calls add up to; None where it made none
+    streamed = SparseField(False)  # True where the reply went out in more than one piece
+    exception = SparseField[str | None](None)  # class name of an exception that left the application or became its 500
+    aborted = SparseField(False)  # True where the reply was cut short after its status was sent
+    upgraded = SparseField(False)  # True where it became a WebSocket: as on ASGI, that is no request to count
+    first_byte_seconds = SparseField[float | None](None)  # to a streamed reply's first byte; None for all others
+    totals = SparseField[Totals | None](None)  # what its own queries and AI calls add up to; None where it made none
 
     def __init__(self, method: str, path: str) -> None:
-        self.correlation_id = self.span = self.rare = self.client = self.agent = None
+        self.correlation_id = self.span = self.sparse = self.client = self.agent = None
         self.started = self.duration_seconds = 0.0
         self.ended = False
         self.method = METHOD_LABELS[method]
@@ -112,7 +112,7 @@ class HttpOperation(Operation):
         self.endpoint = UNMATCHED
         self.status = self.bytes_sent = 0
 
-    def locate(self) -> str:  # the endpoint, as soon as routing is over: while the application runs, it is asked
+    def locate(self) -> str:  # the endpoint; while the application runs, as far as it has been routed
         return self.endpoint
 
     def header(self, name: str) -> str | None:  # of the request, by its lower-case name; None where there is none
@@ -134,10 +134,10 @@ class HttpOperation(Operation):
 @dataclass(frozen=True, slots=True)
 class Event:
     """
-    State a fact that has no duration; a metric of it is its maker's business.
+    A fact that has no duration. Whoever emits it also counts it, where it has a metric.
     """
 
-    name: str  # lower case with dots (`health.transition`); a bounded set
+    name: str  # lower case with dots (`health.transition`); one of a bounded set
     severity: str  # a logging level's name: INFO, WARNING, ERROR, CRITICAL
     message: str  # one line for people
     fields: Mapping[str, Any] = field(default_factory=dict)  # figures and names; never labels

@@ -1,9 +1,8 @@
 """
-Carry operations and events from whoever observes them to the sinks that are on.
+Pass operations and events from what observes them to the sinks that are on.
 
-Each kind of operation has one `Plan`. Binding it asks every sink once what it wants to do at the start and at the
-end of that kind; a sink that is off is not in it. Plans are changed in place, so that middleware and decorators made
-before `configure()` follow it, and `shutdown()` too.
+Each kind of operation has one `Plan`. Binding it asks every sink once what to call at the start and at the end of that
+kind. Plans are changed in place, so middleware and decorators made before `configure()` or `shutdown()` follow it.
 """
 
 from __future__ import annotations
@@ -19,39 +18,45 @@ from obskit.loss_counts import Counts
 from obskit.operation import Event, Operation
 
 Step = Callable[[Any], object]
-nothing: Step = id  # where no sink has a step; hot code leaves the call out
+no_op: Step = id  # where no sink has a step: the builtin costs least, and hot code leaves the call out
 
 
 class Sink(Protocol):
     """
-    Turn operations and events into one kind of output.
+    One kind of output: metrics, lines, spans. Deriving from it gives `emit()`, `flush()` and `close()` that do nothing.
 
-    One whose steps every request pays for says `guards = True`: they catch what they raise, and tell `failed()`.
-    One that ends only operations whose `rare` is set says `rarely = True`.
+    A sink whose steps every request pays for sets `guards = True`: they catch what they raise, and report it to
+    `failed()`. One that only wants operations whose `sparse` is set sets `sparse_only = True`.
     """
 
     name: str
 
-    # What to do at the start and at the end of an operation of this kind; None is nothing.
+    # What to call at the start and at the end of an operation of this kind; None: nothing.
     def bind(self, kind: type[Operation]) -> tuple[Step | None, Step | None]: ...
-    def emit(self, event: Event) -> None: ...
-    def flush(self) -> None: ...  # put out what is still queued; called before close(), and when the server stops
-    def close(self) -> None: ...  # release files, threads and registrations
+
+    def emit(self, event: Event) -> None:
+        return
+
+    def flush(self) -> None:  # write what is queued; called before close(), and when the server stops
+        return
+
+    def close(self) -> None:  # release files, threads and registrations
+        return
 
 
 class Plan:
     """
-    Begin and end operations of one kind. Its steps never raise, so that hot code may run them itself.
+    How operations of one kind begin and end. Its steps never raise, so hot code may call them directly.
     """
 
-    __slots__ = ("active", "clock", "finish", "finish_rare", "finish_too", "start")
+    __slots__ = ("active", "clock", "finish", "finish_sparse", "finish_too", "start")
 
-    active: bool  # False while no runtime stands
+    active: bool  # False while no runtime is active
     clock: Callable[[], float]
     start: Step
     finish: Step
-    finish_too: Step | None  # metrics and lines are what most have
-    finish_rare: Step | None  # before the others, and only where the operation's `rare` is set
+    finish_too: Step | None  # metrics and lines are two, and most have both
+    finish_sparse: Step | None  # before the others, and only where the operation's `sparse` is set
 
     def begin(self, operation: Any) -> None:
         if waiting:
@@ -66,8 +71,8 @@ class Plan:
             operation.duration_seconds = (self.clock() if at is None else at) - operation.started
             if waiting:
                 drain()
-            if operation.rare is not None and self.finish_rare is not None:
-                self.finish_rare(operation)
+            if operation.sparse is not None and self.finish_sparse is not None:
+                self.finish_sparse(operation)
             self.finish(operation)
             if self.finish_too is not None:
                 self.finish_too(operation)
@@ -75,7 +80,7 @@ class Plan:
 
 def _in_turn(steps: Sequence[Step]) -> Step:
     if len(steps) < 2:
-        return steps[0] if steps else nothing
+        return steps[0] if steps else no_op
 
     def all_of_them(operation: Any) -> None:
         for step in steps:
@@ -86,7 +91,7 @@ def _in_turn(steps: Sequence[Step]) -> Step:
 
 class Recorder:
     """
-    Hold the plans, the clocks and the guard around every sink. There is one a process.
+    The plans, the clocks and the guard around every sink; one for each process.
     """
 
     def __init__(self) -> None:
@@ -105,7 +110,7 @@ class Recorder:
 
     def plan(self, kind: type[Operation]) -> Plan:
         """
-        Give the plan of a kind: always the same object, whatever runtime stands.
+        Return the plan of a kind: always the same object, whichever runtime is active.
         """
         if kind not in self._plans:
             self._plans[kind] = Plan()
@@ -114,27 +119,27 @@ class Recorder:
 
     def bind(self, sinks: Sequence[Sink]) -> None:
         """
-        Build every plan from these sinks, in their order; from none, the plans do nothing.
+        Rebuild every plan from these sinks, in their order; without sinks, the plans do nothing.
         """
-        drain()  # what has ended by now is for those before
+        drain()  # what has ended so far belongs to the sinks before
         self._sinks = tuple(sinks)
         for kind in self._plans:
             self.rebind(kind)
 
-    def rebind(self, kind: type[Operation]) -> None:  # also for a sink that has come to know what it wants
+    def rebind(self, kind: type[Operation]) -> None:  # also by a sink whose steps have changed
         if kind not in self._plans:
             return
         asked = [(sink, *sink.bind(kind)) for sink in self._sinks]
         plan = self._plans[kind]
         plan.active, plan.clock = bool(asked), self.clock
         plan.start = _in_turn([self._guarded(sink, start) for sink, start, _ in asked if start])
-        rare = [self._guarded(sink, finish) for sink, _, finish in asked if finish and getattr(sink, "rarely", False)]
-        finishes = [
-            self._guarded(sink, finish) for sink, _, finish in asked if finish and not getattr(sink, "rarely", False)
-        ]
-        plan.finish_rare = _in_turn(rare) if rare else None
-        plan.finish = _in_turn(finishes[:1])
-        plan.finish_too = _in_turn(finishes[1:]) if len(finishes) > 1 else None
+        finishes: dict[bool, list[Step]] = {False: [], True: []}
+        for sink, _, finish in asked:
+            if finish:
+                finishes[getattr(sink, "sparse_only", False)].append(self._guarded(sink, finish))
+        plan.finish_sparse = _in_turn(finishes[True]) if finishes[True] else None
+        plan.finish = _in_turn(finishes[False][:1])
+        plan.finish_too = _in_turn(finishes[False][1:]) if len(finishes[False]) > 1 else None
 
     def _guarded(self, sink: Sink, step: Step) -> Step:
         if getattr(sink, "guards", False):
@@ -150,7 +155,7 @@ class Recorder:
 
     def emit(self, event: Event) -> None:
         """
-        Hand an event to every sink.
+        Pass an event to every sink.
         """
         for sink in self._sinks:
             try:

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
 
-class _Hook:
+class _RequestHook(Sink):
     """
-    Call the application's `request_hook` before the sinks see the operation.
+    The application's `request_hook`, which sees each operation before the other sinks do.
     """
 
     name = "hook"
@@ -44,12 +44,6 @@ class _Hook:
 
     def bind(self, kind: type[Operation]) -> tuple[Step | None, Step | None]:
         return None, self._hook if kind is HttpOperation else None
-
-    def emit(self, event: Event) -> None: ...
-
-    def flush(self) -> None: ...
-
-    def close(self) -> None: ...
 
 
 class Runtime:
@@ -108,7 +102,7 @@ class Runtime:
         keeper.bind(settings)
         sampler.version = settings.version
         if settings.request_hook is not None:
-            self._sinks.append(_Hook(settings.request_hook))
+            self._sinks.append(_RequestHook(settings.request_hook))
         from obskit.db.query_watch import QueryWatch
         from obskit.sinks.ai_calls_sink import CallsSink
         from obskit.sinks.span_sink import span_sink

@@ -1,5 +1,5 @@
 """
-Keep what few objects have out of the way of the others.
+Fields that few objects have, kept out of the slots of the others.
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ from typing import Any, Generic, Protocol, TypeVar
 T = TypeVar("T")
 
 
-class HasRare(Protocol):
+class HasSparseFields(Protocol):
     """
-    Be an object with room for a dict of what few have.
+    An object with one slot for the dict of its sparse fields.
     """
 
-    rare: dict[str, Any] | None
+    sparse: dict[str, Any] | None
 
 
-class Rarely(Generic[T]):
+class SparseField(Generic[T]):
     """
-    Be a field that lies in the object's `rare` dict once it is set, and costs nothing where it never is.
+    A descriptor whose value is in the object's `sparse` dict once it is set, and costs nothing until then.
 
-    Hot code asks `rare is None` once, in place of each such field. A mutable default would be shared: give None.
+    Hot code checks `sparse is None` once instead of reading each field. The default is shared: never a mutable one.
     """
 
     def __init__(self, default: T) -> None:
@@ -30,14 +30,14 @@ class Rarely(Generic[T]):
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
 
-    def __get__(self, op: HasRare | None, owner: type) -> T:
-        return self._default if op is None or op.rare is None else op.rare.get(self._name, self._default)
+    def __get__(self, op: HasSparseFields | None, owner: type) -> T:
+        return self._default if op is None or op.sparse is None else op.sparse.get(self._name, self._default)
 
-    def __set__(self, op: HasRare, value: T) -> None:
-        if op.rare is None:
+    def __set__(self, op: HasSparseFields, value: T) -> None:
+        if op.sparse is None:
             if value is self._default:
                 return
             empty: dict[str, Any] = {}
-            if op.rare is None:  # a finaliser may have come while it was made
-                op.rare = empty
-        op.rare[self._name] = value
+            if op.sparse is None:  # a finaliser may have set it while this was made
+                op.sparse = empty
+        op.sparse[self._name] = value

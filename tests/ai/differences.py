@@ -280,7 +280,7 @@ class _Same:
 
     def __init__(self, usage: Any) -> None:
         self.usage = usage
-        self.key = repr(usage), tuple(sorted(usage.rare or ()))
+        self.key = repr(usage), tuple(sorted(usage.sparse or ()))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Same) and self.key == other.key

@@ -232,6 +232,6 @@ def test_no_text_of_a_call_is_told(gpt, claude, exporter, runtime, sink):
         for slot in getattr(cls, "__slots__", ())
     ]
     told += [repr(value) for value in kept]
-    told += [repr(op.rare) for op in sink.operations]
+    told += [repr(op.sparse) for op in sink.operations]
     assert len(sink.operations) == 6
     assert [text for text in told if "Which plate" in text or "plate " in text or "plates" in text] == []

@@ -147,5 +147,5 @@ def drop_absurd_parts(found: Usage) -> None:
             setattr(found, f"{modality}_input", read)
             found.is_doubtful = True
         text, text_read = text - getattr(found, f"{modality}_input"), text_read - read
-    if text_read > text and "audio_read" in (found.rare or ()):
+    if text_read > text and "audio_read" in (found.sparse or ()):
         found.is_doubtful = True

@@ -159,7 +159,7 @@ def end(op: AiOperation, at: float | None = None) -> None:
     except Exception as error:
         op.cost_reason = op.cost_reason or "failed"
         recorder.failed("ai", error)
-    if op.rare is not None and op.held is not None:
+    if op.sparse is not None and op.held is not None:
         settle(op)
     plan.end(op, at)
 
@@ -185,13 +185,13 @@ def price(op: AiOperation) -> None:
         op.cost_reason = op.cost_reason or "no_usage"
         return
     provider, model = op.provider, op.model
-    if op.rare is not None and op.paid is not None:
+    if op.sparse is not None and op.paid is not None:
         provider, model = op.paid
     cost = pricing.cost(provider, model, tokens, recorder.wall_clock())
     op.cost_usd, op.cost_reason = cost.usd, cost.reason
     if cost.savings_usd:
         op.savings_usd = cost.savings_usd
-    if tokens.rare is not None and (tokens.is_doubtful or (tokens.containers and tokens.told_usd is None)):
+    if tokens.sparse is not None and (tokens.is_doubtful or (tokens.containers and tokens.told_usd is None)):
         op.estimated = True
     if cost.usd is not None:
         whose = pricing.source(model, tokens)

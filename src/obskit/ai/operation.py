@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from obskit.operation import Operation
-from obskit.sparse import Rarely
+from obskit.sparse import SparseField
 
 if TYPE_CHECKING:
     from obskit.ai.token_kinds import Usage
@@ -39,31 +39,31 @@ class AiOperation(Operation):
     tokens: Usage | None
     cost_usd: float | None
     attempts: int
-    cost_reason = Rarely[str | None](None)  # why there is no cost: one of a bounded set
-    cost_source = Rarely("list")  # whose word the cost is: `list`, `own` or `told`
-    paid = Rarely[tuple[str, str] | None](None)  # provider and model, where the labels are others
-    savings_usd = Rarely(0.0)  # what cached reads saved, less what cached writes cost on top
-    estimated = Rarely(False)  # True where usage and cost are estimates: the stream ended before it told
-    retry_wait_seconds = Rarely(0.0)  # spent waiting between attempts
-    failed_attempts = Rarely[tuple[str, ...]](())  # HTTP status, or error's class, of each attempt that was retried
-    is_stream = Rarely(False)
-    first_chunk_seconds = Rarely[float | None](None)  # to the first event of a stream; None for all others
-    chunks = Rarely(0)
-    finish_reason = Rarely[str | None](None)  # as the provider calls it
-    aborted = Rarely[str | None](None)  # a stream that has no end: `closed`, `dropped`, `truncated` or `error`
-    max_tokens = Rarely[int | None](None)  # the request's own bound of output
-    host = Rarely[str | None](None)
-    port = Rarely[int | None](None)
-    request_id = Rarely[str | None](None)  # the provider's
-    response_id = Rarely[str | None](None)
-    status_code = Rarely[int | None](None)  # of the last HTTP response
-    region = Rarely[str | None](None)  # where it is computed, by its host, where the price may hang on that
-    image_model = Rarely[str | None](None)  # that draws, by the request's tools
-    is_call = Rarely(True)  # False where it only tells what a call of before has used
-    is_background = Rarely(False)  # True where the reply says that it was made while nobody waited
-    is_known_call = Rarely(False)  # True where that call was this process's
-    held = Rarely[Any](None)  # what budgets have reserved for it
-    has_own_span = Rarely(False)  # True where the SDK makes a span of it by itself
+    cost_reason = SparseField[str | None](None)  # why there is no cost: one of a bounded set
+    cost_source = SparseField("list")  # whose word the cost is: `list`, `own` or `told`
+    paid = SparseField[tuple[str, str] | None](None)  # provider and model, where the labels are others
+    savings_usd = SparseField(0.0)  # what cached reads saved, less what cached writes cost on top
+    estimated = SparseField(False)  # True where usage and cost are estimates: the stream ended before it told
+    retry_wait_seconds = SparseField(0.0)  # spent waiting between attempts
+    failed_attempts = SparseField[tuple[str, ...]](())  # HTTP status, or error's class, of each that was retried
+    is_stream = SparseField(False)
+    first_chunk_seconds = SparseField[float | None](None)  # to the first event of a stream; None for all others
+    chunks = SparseField(0)
+    finish_reason = SparseField[str | None](None)  # as the provider calls it
+    aborted = SparseField[str | None](None)  # a stream that has no end: `closed`, `dropped`, `truncated` or `error`
+    max_tokens = SparseField[int | None](None)  # the request's own bound of output
+    host = SparseField[str | None](None)
+    port = SparseField[int | None](None)
+    request_id = SparseField[str | None](None)  # the provider's
+    response_id = SparseField[str | None](None)
+    status_code = SparseField[int | None](None)  # of the last HTTP response
+    region = SparseField[str | None](None)  # where it is computed, by its host, where the price may hang on that
+    image_model = SparseField[str | None](None)  # that draws, by the request's tools
+    is_call = SparseField(True)  # False where it only tells what a call of before has used
+    is_background = SparseField(False)  # True where the reply says that it was made while nobody waited
+    is_known_call = SparseField(False)  # True where that call was this process's
+    held = SparseField[Any](None)  # what budgets have reserved for it
+    has_own_span = SparseField(False)  # True where the SDK makes a span of it by itself
 
     def __init__(self, service: str = "", provider: str = UNKNOWN, model: str = UNKNOWN, operation: str = "chat"):
         super().__init__()

@@ -168,7 +168,7 @@ def _cost(provider: str, model: str, usage: Usage, at: float) -> Cost:
     read, written = usage.cache_read, usage.cache_write
     rates = (_own.get(answered) or _own.get(model)) if _own else None
     beside = 0.0
-    if usage.rare is not None:  # not all tokens of text, and no more
+    if usage.sparse is not None:  # not all tokens of text, and no more
         if usage.is_free:
             return Cost(0.0)
         if rates is None:

@@ -351,7 +351,7 @@ def _units(usage: Usage) -> dict[str, float]:
         units["cache_write_1h_tokens"] = usage.cache_write_1h
     if usage.reasoning:
         units["output_reasoning_tokens"] = usage.reasoning
-    told = usage.rare or {}
+    told = usage.sparse or {}
     for name, unit in _UNITS.items():
         if name in told:  # also as none of what was read: the package refuses to guess it
             units[unit] = told[name]

@@ -213,8 +213,8 @@ def _packed(op: AiOperation) -> tuple[tuple[str, ...], bytes]:
     """
     Give the names of a call, and its figures as they are kept.
     """
-    get = (op.rare or _NOTHING).get
-    bound = None if op.root.rare is None else op.root.fields
+    get = (op.sparse or _NOTHING).get
+    bound = None if op.root.sparse is None else op.root.fields
     feature = user = ""
     if bound:
         feature, user = bound.get("feature", ""), bound.get("user", "")

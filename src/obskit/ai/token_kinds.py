@@ -6,14 +6,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from obskit.sparse import Rarely
+from obskit.sparse import SparseField
 
 
 class Usage:
     """
     Hold tokens by kind. The kinds are disjoint: input is without caches, and they add up.
 
-    What few replies have lies out of the way in `rare`, and is given by its name: `Usage(input=9, web_searches=2)`.
+    Fields that few replies have are in `rare`, and are given by name: `Usage(input=9, web_searches=2)`.
 
     Attributes:
         input: Neither read from a cache nor written to one.
@@ -29,39 +29,38 @@ class Usage:
     """
 
     __slots__ = (
-        *("cache_read", "cache_write", "cache_write_1h", "input", "model", "output", "parts", "rare", "reasoning"),
+        *("cache_read", "cache_write", "cache_write_1h", "input", "model", "output", "parts", "sparse", "reasoning"),
         *("speed", "tier"),
     )
 
-    rare: dict[str, Any] | None
     # Parts of the input that have rates of their own with some models, and parts of what was read from a cache.
-    audio_input = Rarely(0)
-    image_input = Rarely(0)
-    video_input = Rarely(0)
-    audio_read = Rarely(0)
-    image_read = Rarely(0)
-    video_read = Rarely(0)
-    cache_write_12h = Rarely(0)  # the part of what was written to a cache that OpenAI keeps for so long
+    audio_input = SparseField(0)
+    image_input = SparseField(0)
+    video_input = SparseField(0)
+    audio_read = SparseField(0)
+    image_read = SparseField(0)
+    video_read = SparseField(0)
+    cache_write_12h = SparseField(0)  # the part of what was written to a cache that OpenAI keeps for so long
     # Parts of the output.
-    audio_output = Rarely(0)
-    image_output = Rarely(0)
-    video_output = Rarely(0)
-    citations = Rarely(0)
+    audio_output = SparseField(0)
+    image_output = SparseField(0)
+    video_output = SparseField(0)
+    citations = SparseField(0)
     # What the provider did, and bills each.
-    web_searches = Rarely(0)
-    file_searches = Rarely(0)
-    containers = Rarely(0)  # in which it ran code
+    web_searches = SparseField(0)
+    file_searches = SparseField(0)
+    containers = SparseField(0)  # in which it ran code
     # What is billed in place of tokens.
-    audio_seconds = Rarely(0.0)
-    pages = Rarely(0)
-    annotated_pages = Rarely(0)
-    messages = Rarely(0)
+    audio_seconds = SparseField(0.0)
+    pages = SparseField(0)
+    annotated_pages = SparseField(0)
+    messages = SparseField(0)
     # What the reply says of its price.
-    told_usd = Rarely[float | None](None)
-    geo = Rarely[str | None](None)  # where a provider computed it that asks more for that
-    is_free = Rarely(False)  # True where the provider does not bill these tokens
+    told_usd = SparseField[float | None](None)
+    geo = SparseField[str | None](None)  # where a provider computed it that asks more for that
+    is_free = SparseField(False)  # True where the provider does not bill these tokens
     # True where a figure cannot be right, and another stands in its place: what comes of it is an estimate.
-    is_doubtful = Rarely(False)
+    is_doubtful = SparseField(False)
 
     def __init__(
         self,
@@ -76,7 +75,7 @@ class Usage:
         tier: str | None = None,
         speed: str | None = None,
         parts: tuple[Usage, ...] = (),
-        **rare: Any,
+        **sparse: Any,
     ) -> None:
         self.input = input
         self.cache_read = cache_read
@@ -88,11 +87,18 @@ class Usage:
         self.tier = tier
         self.speed = speed
         self.parts = parts
-        self.rare = None
-        for name, value in rare.items():
-            if name not in RARE:
-                raise TypeError(f"Usage() has no {name!r}; it has {', '.join(RARE)}")
+        self.sparse: dict[str, Any] | None = None
+        for name, value in sparse.items():
+            if name not in SPARSE_FIELDS:
+                raise TypeError(f"Usage() has no {name!r}; it has {', '.join(SPARSE_FIELDS)}")
             setattr(self, name, value)
+
+    @property
+    def rare(self) -> dict[str, Any] | None:
+        """
+        Fields that few replies have and this one has, by name; None where it has none of them.
+        """
+        return self.sparse
 
     def tokens(self) -> tuple[int, int, int, int]:
         """
@@ -115,15 +121,17 @@ class Usage:
         return any(self.tokens()) or any(getattr(self, name) for name in BILLED)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Usage) and all(getattr(self, n) == getattr(other, n) for n in (*_COMMON, *RARE))
+        return isinstance(other, Usage) and all(
+            getattr(self, n) == getattr(other, n) for n in (*_COMMON, *SPARSE_FIELDS)
+        )
 
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        said = (f"{name}={value!r}" for name in (*_COMMON, *RARE) if (value := getattr(self, name)))
+        said = (f"{name}={value!r}" for name in (*_COMMON, *SPARSE_FIELDS) if (value := getattr(self, name)))
         return f"Usage({', '.join(said)})"
 
 
-RARE = tuple(name for name, field in vars(Usage).items() if isinstance(field, Rarely))
-_COMMON = tuple(name for name in Usage.__slots__ if name != "rare")
+SPARSE_FIELDS = tuple(name for name, field in vars(Usage).items() if isinstance(field, SparseField))
+_COMMON = tuple(name for name in Usage.__slots__ if name != "sparse")
 BILLED = ("web_searches", "file_searches", "containers", "audio_seconds", "pages", "messages")

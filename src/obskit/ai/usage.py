@@ -266,7 +266,7 @@ def _settle(
     elif is_beside:
         output += found.reasoning + citations
     found.input, found.output = taken - cached, output
-    if found.rare is not None or found.reasoning > output:
+    if found.sparse is not None or found.reasoning > output:
         drop_absurd_parts(found)
 
 

@@ -76,7 +76,7 @@ def _google(whole: Mapped) -> Usage | None:
         found.tier = tier.lower()
     found.model = _text(whole, "modelVersion", "model_version")
     found.is_doubtful = found.is_doubtful or _is_grounded(whole)
-    if found.rare is not None:
+    if found.sparse is not None:
         drop_absurd_parts(found)
     return found
 

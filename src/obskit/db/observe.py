@@ -18,7 +18,7 @@ from obskit.db.source import Labels, Source
 from obskit.deferred import drain, end_later, waiting
 from obskit.observation import Observation, Unheard, block_around, recorded
 from obskit.operation import Operation
-from obskit.recorder import nothing, recorder
+from obskit.recorder import no_op, recorder
 from obskit.redaction.redactor import Redactor
 
 UNKNOWN_SYSTEM = "unknown"
@@ -78,7 +78,7 @@ def left(op: DbOperation) -> None:
     """
     End a query whose cursor goes, with rows left or not: to be called by the cursor's `__del__()`.
     """
-    if op.rare is not None:
+    if op.sparse is not None:
         op.explain = None  # its connection may be gone
     end_later(op, _end_left, plan.clock())
 
@@ -106,7 +106,7 @@ def begin(source: Source, sql: object, many: bool = False) -> DbOperation:
         op.labels = labels = (source.many if many else source.known)[sql]
     except TypeError:  # it cannot be hashed
         op.labels = labels = source.unknown
-    op.correlation_id = op.span = op.rare = op.rows = None
+    op.correlation_id = op.span = op.sparse = op.rows = None
     op.duration_seconds = 0.0
     op.ended = labels.is_mark  # which nobody hears of
     op.parent = parent = current.get()
@@ -114,7 +114,7 @@ def begin(source: Source, sql: object, many: bool = False) -> DbOperation:
         op._root = op.totals = None
     else:
         inside(op, parent)
-    if plan.start is not nothing and not op.ended:  # Plan.begin(), without the call
+    if plan.start is not no_op and not op.ended:  # Plan.begin(), without the call
         plan.start(op)
     op.started = plan.clock()
     return op
@@ -125,8 +125,8 @@ def inside(op: Any, parent: Any) -> None:
     Place a hooked query under what runs here, and count it with its request.
     """
     op._root = parent._root or parent
-    rare = op._root.rare
-    op.totals = totals = totals_of(op._root) if rare is None or "totals" not in rare else rare["totals"]
+    sparse = op._root.sparse
+    op.totals = totals = totals_of(op._root) if sparse is None or "totals" not in sparse else sparse["totals"]
     if totals is not None:
         totals.db_queries += 1
         repeats = totals.repeats

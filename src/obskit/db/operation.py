@@ -9,7 +9,7 @@ from typing import Any
 from obskit.db.source import Labels, Source
 from obskit.db.statement import Statement
 from obskit.operation import Operation, Totals
-from obskit.sparse import Rarely
+from obskit.sparse import SparseField
 
 
 class DbOperation(Operation):
@@ -27,8 +27,8 @@ class DbOperation(Operation):
 
     __slots__ = ("labels", "rows", "source", "totals")
 
-    began_in = Rarely[Any](None)
-    explain = Rarely[Any](None)
+    began_in = SparseField[Any](None)
+    explain = SparseField[Any](None)
 
     def __init__(self, system: str, table: str, operation: str) -> None:
         super().__init__()

@@ -16,8 +16,8 @@ from obskit.db import explain, n_plus_one, slow_log
 from obskit.db.n_plus_one import Repeats
 from obskit.db.operation import DbOperation
 from obskit.forks import at_fork
-from obskit.operation import Event, HttpOperation, Operation, Totals
-from obskit.recorder import Step, recorder
+from obskit.operation import HttpOperation, Operation, Totals
+from obskit.recorder import Sink, Step, recorder
 from obskit.settings import Settings
 
 NEVER = float("inf")
@@ -71,12 +71,12 @@ def totals_of(root: Operation) -> Totals | None:
     totals = root.totals
     if totals is None:
         made = Totals()
-        rare: dict[str, Any] = {}
+        sparse: dict[str, Any] = {}
         made.repeats = Repeats() if limits.repeats is not None else None
         with _lock:  # a request's first queries may run in two threads, or one in a finaliser
-            if root.rare is None:
-                root.rare = rare
-            totals = root.rare.setdefault("totals", made)
+            if root.sparse is None:
+                root.sparse = sparse
+            totals = root.sparse.setdefault("totals", made)
     return totals
 
 
@@ -116,13 +116,13 @@ def watching(watcher: Callable[[DbOperation], None]) -> Iterator[None]:
             plan.start = before
 
 
-class QueryWatch:
+class QueryWatch(Sink):
     """
     Set the limits while its runtime stands, and tell at the end of a request what it repeated.
     """
 
     name = "queries"
-    rarely = True
+    sparse_only = True
     guards = True
 
     def __init__(self, settings: Settings) -> None:
@@ -144,23 +144,13 @@ class QueryWatch:
 
     def _tell_repeats(self, op: HttpOperation) -> None:
         try:
-            totals = None if op.rare is None else op.rare.get("totals")
+            totals = None if op.sparse is None else op.sparse.get("totals")
             if totals is None or totals.repeats is None or limits.repeats is None:
                 return
             for site in totals.repeats.above(limits.repeats, self._allowed):
                 slow_log.tell(op, n_plus_one.event_of(site, op.endpoint))
         except Exception as error:
             recorder.failed(self.name, error)
-
-    def emit(self, event: Event) -> None:
-        """
-        Add nothing.
-        """
-
-    def flush(self) -> None:
-        """
-        Have nothing queued.
-        """
 
     def close(self) -> None:
         """

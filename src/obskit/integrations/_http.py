@@ -20,7 +20,7 @@ from obskit.recorder import recorder
 from obskit.redaction.redactor import Redactor
 from obskit.runtime import Runtime, standing
 from obskit.settings import Network, Settings
-from obskit.sparse import Rarely
+from obskit.sparse import SparseField
 from obskit.web.routes import Routes, is_in
 
 # A marker in `scope` and `environ`: this request is being observed already.
@@ -63,10 +63,10 @@ class ServedOperation(HttpOperation):
 
     __slots__ = ()
 
-    inner = Rarely[Any](None)  # the scope that a router inside was given, where that is not the request's own
-    asks_for_websocket = Rarely(False)  # over WSGI: it may last for hours, so it is not in progress meanwhile
-    ended_by = Rarely[str | None](None)  # class of what ends the process, and so its event loop, which cancels the rest
-    handled = Rarely[str | None](None)  # class of an exception inside that may become the reply
+    inner = SparseField[Any](None)  # the scope that a router inside was given, where that is not the request's own
+    asks_for_websocket = SparseField(False)  # over WSGI: it may last for hours, so it is not in progress meanwhile
+    ended_by = SparseField[str | None](None)  # class of what ends the process: its loop cancels the rest
+    handled = SparseField[str | None](None)  # class of an exception inside that may become the reply
 
     def is_own(self, carrier: Any) -> bool:
         """

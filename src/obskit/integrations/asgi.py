@@ -27,7 +27,7 @@ from obskit.integrations._start import configure
 from obskit.operation import METHOD_LABELS, UNMATCHED, HttpOperation, Operation
 from obskit.recorder import recorder
 from obskit.runtime import Runtime, follow, standing
-from obskit.sparse import Rarely
+from obskit.sparse import SparseField
 from obskit.web.routes import Request
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -87,10 +87,10 @@ class AsgiOperation(_http.ServedOperation):
     _front: ObskitMiddleware
     _known: Known
     _late: bool | None  # False from a reply's start on where its last message ends it; True where more has to be seen
-    _last_byte_at = Rarely[float | None](None)
-    _in_pieces = Rarely(False)
-    _length = Rarely[int | None](None)
-    _disconnected = Rarely(False)
+    _last_byte_at = SparseField[float | None](None)
+    _in_pieces = SparseField(False)
+    _length = SparseField[int | None](None)
+    _disconnected = SparseField(False)
 
     def locate(self) -> str:
         """
@@ -200,8 +200,8 @@ class AsgiOperation(_http.ServedOperation):
                 self.duration_seconds = _plan.clock() - self.started
                 if waiting:
                     drain()
-                if self.rare is not None and _plan.finish_rare is not None:
-                    _plan.finish_rare(self)
+                if self.sparse is not None and _plan.finish_sparse is not None:
+                    _plan.finish_sparse(self)
                 _plan.finish(self)
                 if _plan.finish_too is not None:
                     _plan.finish_too(self)
@@ -441,7 +441,7 @@ class ObskitMiddleware(_http.Front[Application]):
             return
         scope[MARK] = True
         op = AsgiOperation()  # and then HttpOperation.__init__(), without the call
-        op.correlation_id = op.span = op.rare = op._late = None
+        op.correlation_id = op.span = op.sparse = op._late = None
         op.ended = False
         op.method = METHOD_LABELS[scope["method"]]
         op.path = path

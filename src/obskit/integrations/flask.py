@@ -160,7 +160,7 @@ def _telling(process: Callable[[Response], Response], front: ObskitMiddleware) -
             return response
         try:  # by what lies behind the properties of Werkzeug's own responses: each of these is a further call
             op.status = status = response._status_code
-            if op.rare is not None:
+            if op.sparse is not None:
                 op.settle()
             if op.correlation_id is not None:
                 headers = response.headers._list

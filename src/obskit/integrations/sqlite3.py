@@ -32,7 +32,7 @@ from obskit.db.slow_log import SlowQuery
 from obskit.db.source import Labels, Source
 from obskit.deferred import drain, waiting
 from obskit.integrations._patches import Patches
-from obskit.recorder import nothing, recorder
+from obskit.recorder import no_op, recorder
 
 # The `db.system.name` of the OpenTelemetry semantic conventions 1.44 (2026-08).
 SOURCE = Source("sqlite")
@@ -95,7 +95,7 @@ class _Timed(sqlite3.Cursor):
             if labels.is_mark:  # which nobody hears of
                 return _execute(self, sql, parameters)
             op.source = SOURCE
-            op.correlation_id = op.span = op.rare = op.rows = None
+            op.correlation_id = op.span = op.sparse = op.rows = None
             op.duration_seconds = 0.0
             op.ended = False
             op.parent = parent = current.get()
@@ -103,7 +103,7 @@ class _Timed(sqlite3.Cursor):
                 op._root = op.totals = None
             else:
                 inside(op, parent)
-            if plan.start is not nothing:
+            if plan.start is not no_op:
                 plan.start(op)
             if limits.looks:
                 _look(self, op, sql, parameters)

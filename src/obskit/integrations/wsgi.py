@@ -61,7 +61,7 @@ class WsgiOperation(_http.ServedOperation):
         Give the endpoint as soon as routing is over.
         """
         if self.endpoint is UNMATCHED:
-            if self.rare is None or self.inner is None:
+            if self.sparse is None or self.inner is None:
                 _http.locate(self, self._front.route, self.environ)
             else:
                 _http.locate(self, _bridged, self)
@@ -125,9 +125,9 @@ class WsgiOperation(_http.ServedOperation):
                 self.status = int(status[:3])
             except (ValueError, TypeError):
                 self.status = _INVALID
-            if self.rare is not None:
+            if self.sparse is not None:
                 self.settle()
-        if self._front.asks or self.rare is not None:
+        if self._front.asks or self.sparse is not None:
             self.locate()
         self._declared, mine = _NO_LENGTH, False
         headers = list(headers)  # ours: the application may give the same list again, or an iterator
@@ -598,7 +598,7 @@ class ObskitMiddleware(_http.Front[Application]):
             return self.app(environ, start_response)
         environ[MARK] = True
         op = WsgiOperation()  # and then HttpOperation.__init__(), without the call
-        op.correlation_id = op.span = op.rare = op.whole = op.request = None
+        op.correlation_id = op.span = op.sparse = op.whole = op.request = None
         op.ended = False
         op.method = METHOD_LABELS[environ["REQUEST_METHOD"]]
         op.path = path
@@ -658,8 +658,8 @@ class ObskitMiddleware(_http.Front[Application]):
             op.duration_seconds = _plan.clock() - op.started
             if waiting:
                 drain()
-            if op.rare is not None and _plan.finish_rare is not None:
-                _plan.finish_rare(op)
+            if op.sparse is not None and _plan.finish_sparse is not None:
+                _plan.finish_sparse(op)
             _plan.finish(op)
             if _plan.finish_too is not None:
                 _plan.finish_too(op)

@@ -130,9 +130,9 @@ def _building(
                 pass  # somebody has kept it since before this request
             elif root.correlation_id is not None:
                 body["correlation_id"] = root.correlation_id
-                if traced or root.rare is not None:
+                if traced or root.sparse is not None:
                     add_rest(body, operation)
-            elif traced or root.rare is not None:
+            elif traced or root.sparse is not None:
                 add_rest(body, operation)
         elif traced:
             add_rest(body, None)

@@ -182,7 +182,7 @@ class Writer:
             root = operation._root or operation  # the property, without its call
             if root.correlation_id is not None:
                 body["correlation_id"] = root.correlation_id
-            if self.traced or root.rare is not None:
+            if self.traced or root.sparse is not None:
                 self.add_rest(body, operation)
         elif self.traced:
             self.add_rest(body, None)

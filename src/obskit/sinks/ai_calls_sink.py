@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from obskit.ai.operation import AiOperation
 from obskit.ai.recent_calls import calls
-from obskit.operation import Event, Operation
-from obskit.recorder import Step
+from obskit.operation import Operation
+from obskit.recorder import Sink, Step
 
 
-class CallsSink:
+class CallsSink(Sink):
     """
     Put AI calls into the ring of this process, from the time on that it is made.
     """
@@ -25,18 +25,3 @@ class CallsSink:
         Add at the end of each AI call.
         """
         return None, calls.add if kind is AiOperation else None
-
-    def emit(self, event: Event) -> None:
-        """
-        Add nothing.
-        """
-
-    def flush(self) -> None:
-        """
-        Have nothing queued.
-        """
-
-    def close(self) -> None:
-        """
-        Keep what there is: a report may be asked for after `shutdown()`.
-        """

@@ -110,7 +110,7 @@ def start_attributes(op: AiOperation) -> dict[str, Any]:
         found[PROVIDER] = op.provider
     if op.model != UNKNOWN:
         found[REQUEST_MODEL] = op.model
-    if op.rare is not None:
+    if op.sparse is not None:
         for name, value in ((HOST, op.host), (PORT, op.port), (MAX_TOKENS, op.max_tokens)):
             if value is not None:
                 found[name] = value
@@ -155,7 +155,7 @@ def end_attributes(op: AiOperation) -> dict[str, Any]:
             found[RESPONSE_MODEL] = tokens.model
     if op.attempts > 1:
         found[RESENDS] = op.attempts - 1
-    if op.rare is not None:
+    if op.sparse is not None:
         if op.finish_reason is not None:
             found[FINISH_REASONS] = (op.finish_reason,)
         for name, value in ((RESPONSE_ID, op.response_id), (FIRST_CHUNK, op.first_chunk_seconds), (ERROR, op.error)):

@@ -16,7 +16,7 @@ from obskit.logs.sampling import LEFT_OUT, EveryNth
 from obskit.logs.server_access import MAX_HEADER, MAX_PATH, shown_path
 from obskit.logs.writer import NUMBERS, Writer
 from obskit.operation import Event, HttpOperation, Operation, Totals
-from obskit.recorder import Step
+from obskit.recorder import Sink, Step
 from obskit.redaction.redactor import Redactor
 
 ACCESS = "obskit.access"
@@ -96,7 +96,7 @@ def _clients(
     return Kept(written)
 
 
-class LogSink:
+class LogSink(Sink):
     """
     Turn requests into access lines and events into lines of their own.
     """
@@ -150,7 +150,7 @@ class LogSink:
         settings, slow_seconds = self._settings, self._slow_seconds()
         writer = self._writer
         stream, wall_clock, failed = writer.target_of(ACCESS, NUMBERS["INFO"]), writer.wall_clock, writer.failed
-        with_query, with_rare, redactor = settings.log_query_string, self._with_rare, writer.redactor
+        with_query, with_sparse, redactor = settings.log_query_string, self._with_sparse, writer.redactor
         is_plain = _harmless_path if settings.redact_values else _plain_path
         renames = dict(settings.log_names) if settings.correlation else {**settings.log_names, "correlation_id": None}
         templates = _Templates(writer, renames)
@@ -170,7 +170,7 @@ class LogSink:
                     shown = path.encode()
                 else:
                     shown = _escaped(shown_path(path, op.query if with_query else "", redactor))
-                if op.rare is None:
+                if op.sparse is None:
                     state: int = seconds > slow_seconds
                 elif op.upgraded:
                     return
@@ -185,8 +185,8 @@ class LogSink:
                     op.bytes_sent,
                     clients[op.client, op.agent],
                 )
-                if op.rare is not None:
-                    whole = with_rare(whole, op)
+                if op.sparse is not None:
+                    whole = with_sparse(whole, op)
                 if (taken := stream.put(whole)) != len(whole):
                     stream.rest(whole, taken)
             except Exception as error:
@@ -194,12 +194,12 @@ class LogSink:
 
         return finish
 
-    def _with_rare(self, whole: bytes, op: HttpOperation) -> bytes:
+    def _with_sparse(self, whole: bytes, op: HttpOperation) -> bytes:
         """
         Add to a line what few requests have.
         """
         line: dict[str, Any] = {}
-        _add_rare(line, op)
+        _add_sparse(line, op)
         if op.totals is not None:
             _add_totals(line, op.totals)
         if op.fields:
@@ -257,7 +257,7 @@ class LogSink:
             line["bytes_sent"] = op.bytes_sent
             line["client"] = show_client(op.client)
             line["user_agent"] = None if op.agent is None else redactor.short(op.agent, MAX_HEADER)
-            _add_rare(line, op)
+            _add_sparse(line, op)
             if op.totals is not None:
                 _add_totals(line, op.totals)
             for given in (op.fields, op._extra):
@@ -278,16 +278,6 @@ class LogSink:
             writer.add(line, event.fields)
             writer.emitter(logger, level)(writer.wall_clock(), line)
 
-    def flush(self) -> None:
-        """
-        Leave it to the runtime, which has the writer.
-        """
-
-    def close(self) -> None:
-        """
-        Leave the writer open: loggers use it too.
-        """
-
 
 def _milliseconds(seconds: float) -> float:
     """
@@ -296,7 +286,7 @@ def _milliseconds(seconds: float) -> float:
     return int(seconds * 1e6 + 0.5) / 1000
 
 
-def _add_rare(line: dict[str, Any], op: HttpOperation) -> None:
+def _add_sparse(line: dict[str, Any], op: HttpOperation) -> None:
     if op.trace_id is not None:
         line["trace_id"] = op.trace_id
     if op.span_id is not None:

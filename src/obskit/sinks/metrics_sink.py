@@ -30,13 +30,13 @@ from obskit.metrics.family import CountedHistogram, Counter, Gauge, Histogram
 from obskit.metrics.workers import Workers
 from obskit.observation import FunctionOperation
 from obskit.operation import OTHER, Event, HttpOperation, Operation
-from obskit.recorder import Recorder, Step
+from obskit.recorder import Recorder, Sink, Step
 from obskit.settings import Settings
 from obskit.sinks.scrape_time import add_pulled
 
 # An application lets its users name models; every other label of AI calls is bounded by its own code.
 MAX_MODELS = 50
-# What lies in `rare` and has a metric: each hooked call has its host there, and most have nothing of this.
+# What lies in `sparse` and has a metric: each hooked call has its host there, and most have nothing of this.
 _FEW_CALLS_HAVE = frozenset(
     (*("error", "failed_attempts", "retry_wait_seconds", "savings_usd"), *("aborted", "first_chunk_seconds", "sampled"))
 )
@@ -135,7 +135,7 @@ def _told(counter: Counter) -> Callable[[Any, int], object]:
     return lambda key, amount: counter.cell(key if isinstance(key, tuple) else (key,)).inc(amount)
 
 
-class MetricsSink:
+class MetricsSink(Sink):
     """
     Put operations into the cells of a store.
     """
@@ -195,7 +195,7 @@ class MetricsSink:
 
         def begin(op: HttpOperation) -> None:
             try:
-                if op.rare is not None and _SOCKET in op.rare:
+                if op.sparse is not None and _SOCKET in op.sparse:
                     return
                 lock, values = begun[op.method]
                 with lock:
@@ -206,14 +206,14 @@ class MetricsSink:
         def finish(op: HttpOperation) -> None:
             try:
                 discard(op)
-                rare = op.rare
-                if rare is not None and rare.get("upgraded"):
+                sparse = op.sparse
+                if sparse is not None and sparse.get("upgraded"):
                     return
                 times = waiting[op.method, op.endpoint, op.status]
                 times.append(op.duration_seconds)
                 if len(times) > most:
                     times.settle()
-                if rare is not None:
+                if sparse is not None:
                     rest(op)
             except Exception as error:
                 failed("metrics", error)
@@ -223,12 +223,12 @@ class MetricsSink:
             try:
                 if live and op in live:  # it began before that was settled
                     discard(op)
-                elif op.rare is None or _SOCKET not in op.rare:
+                elif op.sparse is None or _SOCKET not in op.sparse:
                     lock, values = begun[op.method]
                     with lock:
                         values[0] -= 1.0
-                rare = op.rare
-                if rare is not None and rare.get("upgraded"):
+                sparse = op.sparse
+                if sparse is not None and sparse.get("upgraded"):
                     return
                 seconds = op.duration_seconds
                 lock, values = cells[op.method, op.endpoint, op.status]
@@ -237,7 +237,7 @@ class MetricsSink:
                     values[index] += 1.0
                     values[1] += seconds
                     values[0] += 1.0  # other processes read it: see `metrics/reader.py`
-                if rare is not None:
+                if sparse is not None:
                     rest(op)
             except Exception as error:
                 failed("metrics", error)
@@ -275,7 +275,7 @@ class MetricsSink:
             waiting.settle()
             if not self._workers.are_shared:
                 begun = live.copy()  # one step, between which no thread comes
-                tally = Tally(op.method for op in begun if op.rare is None or _SOCKET not in op.rare)
+                tally = Tally(op.method for op in begun if op.sparse is None or _SOCKET not in op.sparse)
                 seen = *requests.items(), *in_progress.items()  # the latter of sockets alone, perhaps
                 for method in tally.keys() | {key[0] for key, _ in seen}:
                     in_progress.cell((method,)).set(tally[method])
@@ -291,7 +291,7 @@ class MetricsSink:
         def with_sizes(finish: Step) -> Step:
             def finish_with_sizes(op: HttpOperation) -> None:
                 finish(op)
-                if op.rare is not None and op.upgraded:
+                if op.sparse is not None and op.upgraded:
                     return
                 try:
                     declared = op.header("content-length") or "0"
@@ -311,7 +311,7 @@ class MetricsSink:
             try:
                 key = (op.function, op.outcome)
                 duration.cell(key).observe(op.duration_seconds)
-                if op.rare is not None and op.sampled:
+                if op.sparse is not None and op.sampled:
                     duration.mark(key, op.duration_seconds, op.trace_id, self._recorder.wall_clock())
             except Exception as error:
                 failed("metrics", error)
@@ -334,7 +334,7 @@ class MetricsSink:
                     values[index] += 1.0
                     values[1] += seconds
                     values[0] += 1.0
-                if op.rare is not None:
+                if op.sparse is not None:
                     rest(op, (labels.system, labels.table, labels.operation))
             except Exception as error:
                 failed("metrics", error)
@@ -383,12 +383,12 @@ class MetricsSink:
         def finish(op: AiOperation) -> None:
             try:
                 service, provider, model = key = (op.service, op.provider, models[op.model])
-                rare = op.rare or {}
-                is_call = rare.get("is_call", True)  # else it only tells what one of before has used
+                sparse = op.sparse or {}
+                is_call = sparse.get("is_call", True)  # else it only tells what one of before has used
                 if is_call:
                     duration.cell(key).observe(op.duration_seconds)
                     requests.cell((*key, op.outcome)).inc()
-                used, estimated = op.tokens, rare.get("estimated", False)
+                used, estimated = op.tokens, sparse.get("estimated", False)
                 if used is not None:
                     family = estimated_tokens if estimated else tokens
                     for kind, count in zip(_TOKEN_KINDS, used.tokens(), strict=True):
@@ -398,9 +398,9 @@ class MetricsSink:
                     unknown.cell((service, model, op.cost_reason or "unknown")).inc()
                 elif op.cost_usd:
                     (estimated_cost if estimated else cost).cell((*key, op.endpoint)).inc(op.cost_usd)
-                if op.attempts and is_call and rare.get("error") is None:
+                if op.attempts and is_call and sparse.get("error") is None:
                     attempts.cell((service, provider, "ok")).inc()
-                if is_call and not _FEW_CALLS_HAVE.isdisjoint(rare):
+                if is_call and not _FEW_CALLS_HAVE.isdisjoint(sparse):
                     if op.first_chunk_seconds is not None:
                         first_chunk.cell(key).observe(op.first_chunk_seconds)
                     rest(op)
@@ -551,11 +551,6 @@ class MetricsSink:
             self._health_status.leave_out((component,))
         else:
             self._health_status.cell((component,)).set(figure)
-
-    def flush(self) -> None:
-        """
-        Have nothing queued.
-        """
 
     def close(self) -> None:
         """

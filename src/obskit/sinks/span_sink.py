@@ -22,7 +22,7 @@ from obskit.logs.clients import shown_client
 from obskit.logs.rendering import as_text
 from obskit.logs.server_access import MAX_HEADER, MAX_PATH, shown_path
 from obskit.observation import FunctionOperation
-from obskit.operation import OTHER, UNMATCHED, Event, HttpOperation, Operation
+from obskit.operation import OTHER, UNMATCHED, HttpOperation, Operation
 from obskit.propagation import baggage, trace_headers
 from obskit.recorder import Recorder, Sink, Step
 from obskit.redaction.redactor import Redactor
@@ -102,7 +102,7 @@ class SpanScope:
             self._api.attach(outer)
 
 
-class SpanSink:
+class SpanSink(Sink):
     """
     Turn requests into server spans, functions into internal spans, queries and AI calls into client spans.
 
@@ -399,11 +399,6 @@ class SpanSink:
             for name, value in self._redactor.fields(extra).items():
                 found[name] = value if isinstance(value, _PRIMITIVES) else as_text(value)
         return found
-
-    def emit(self, event: Event) -> None:
-        """
-        Put out nothing: events have no duration, and their lines carry the ids.
-        """
 
     def flush(self) -> None:
         """

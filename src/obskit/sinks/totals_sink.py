@@ -8,11 +8,11 @@ from threading import RLock
 
 from obskit.ai.operation import AiOperation
 from obskit.db.query_watch import totals_of
-from obskit.operation import Event, Operation
-from obskit.recorder import Step
+from obskit.operation import Operation
+from obskit.recorder import Sink, Step
 
 
-class TotalsSink:
+class TotalsSink(Sink):
     """
     Put AI calls into the totals of the request they ran in; its access line shows them.
     """
@@ -37,18 +37,3 @@ class TotalsSink:
                     totals.ai_calls += 1
                     totals.ai_seconds += op.duration_seconds
                 totals.ai_cost_usd += usd
-
-    def emit(self, event: Event) -> None:
-        """
-        Add nothing.
-        """
-
-    def flush(self) -> None:
-        """
-        Have nothing queued.
-        """
-
-    def close(self) -> None:
-        """
-        Hold nothing.
-        """

@@ -60,7 +60,7 @@ def _telling(get_response: Callable[[Any], Any]) -> Callable[[Any], Any]:
             if match is not None:
                 op.endpoint = op.prefix + template(match.route)
         op.status = response.status_code
-        if op.rare is not None:
+        if op.sparse is not None:
             op.settle()
         if op.correlation_id is not None:
             try:
