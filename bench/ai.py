@@ -31,7 +31,7 @@ from prometheus_client import CollectorRegistry
 import obskit
 from bench.figures import keep
 from obskit.ai import pricing
-from obskit.ai.budgeting import keeper
+from obskit.ai.budget_book import budget_book
 from obskit.ai.usage import Usage
 from obskit.integrations import anthropic as claude_hooks
 from obskit.integrations import openai as gpt_hooks
@@ -229,7 +229,7 @@ def _reserve(
                 try:
                     spent[has_budget].append(_microseconds(call, times, clock))
                 finally:
-                    keeper.remove("bench")
+                    budget_book.remove("bench")
     return spent[True], spent[False]
 
 

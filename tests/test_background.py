@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 import obskit
 from obskit import background
-from obskit.ai.budgeting import keeper
+from obskit.ai.budget_book import budget_book
 from obskit.db.explain import explainer
 from obskit.health.registry import registry
 from obskit.testing import FakeClock, isolated_runtime
@@ -333,5 +333,5 @@ def no_checks():
     yield
     for name in list(registry.checks):
         registry.remove(name)
-    for name in list(keeper.declared):
-        keeper.remove(name)
+    for name in list(budget_book.declared):
+        budget_book.remove(name)

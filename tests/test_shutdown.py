@@ -17,7 +17,7 @@ from time import perf_counter
 import pytest
 
 import obskit
-from obskit.ai.budgeting import keeper
+from obskit.ai.budget_book import budget_book
 from obskit.health.registry import registry
 from obskit.logs.writer import Writer
 from obskit.metrics import declare
@@ -39,13 +39,13 @@ def nothing_declared():
     """
     Forget what a test declares.
     """
-    checks, budgets, listeners = set(registry.checks), set(keeper.declared), list(declare.listeners)
+    checks, budgets, listeners = set(registry.checks), set(budget_book.declared), list(declare.listeners)
     yield
     declare.listeners[:] = listeners  # a runtime whose every part raises leaves its own
     for name in registry.checks.keys() - checks:
         registry.remove(name)
-    for name in keeper.declared.keys() - budgets:
-        keeper.remove(name)
+    for name in budget_book.declared.keys() - budgets:
+        budget_book.remove(name)
 
 
 def within(block):
@@ -316,12 +316,12 @@ def test_a_part_that_raises_stops_no_other(monkeypatch):
         raise OSError(24, "Too many open files")
 
     with isolated_runtime(strict=False, sinks=[Sink()]):
-        for holder, name in ((keeper, "flush"), (keeper, "unbind"), (registry, "unbind"), (queries, "stop")):
+        for holder, name in ((budget_book, "flush"), (budget_book, "unbind"), (registry, "unbind"), (queries, "stop")):
             monkeypatch.setattr(holder, name, full)
         obskit.shutdown()
         monkeypatch.undo()
         obskit.shutdown()
-        keeper.unbind()
+        budget_book.unbind()
         registry.unbind()
         queries.stop()
 

@@ -43,7 +43,7 @@ EXCUSED = {
     **dict.fromkeys(("metrics/directory.py", "metrics/locations.py"), "writes figures, and pages' labels"),
     **dict.fromkeys(("metrics/declare.py", "settings.py"), "warns of what the application's own code names"),
     **dict.fromkeys(
-        ("ai/budgeting.py", "ai/ledger.py"), "writes figures under the names of budgets, and ids and labels of calls"
+        ("ai/budget_book.py", "ai/ledger.py"), "writes figures under the names of budgets, and ids and labels of calls"
     ),
     "integrations/django/watched.py": "hands an exception on to the view that handles it",
     "sqlite_doctor/doctor.py": "prints on the command line what its user asked of his own file",

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from obskit.ai import pricing
-from obskit.ai.budgeting import keeper
+from obskit.ai.budget_book import budget_book
 from obskit.ai.rate_limit_headers import limits
 from obskit.deferred import drain
 from obskit.errors import AlreadyConfiguredError
@@ -99,7 +99,7 @@ class Runtime:
     def _build(self) -> None:
         settings = self.settings
         pricing.use(settings.prices)
-        keeper.bind(settings)
+        budget_book.bind(settings)
         sampler.version = settings.version
         if settings.request_hook is not None:
             self._sinks.append(_RequestHook(settings.request_hook))
@@ -206,7 +206,7 @@ class Runtime:
 
     def _flushes(self) -> list[_Part]:
         sinks: list[_Part] = [(sink.name, sink.flush) for sink in self._sinks]
-        return [("endings", drain), ("ai", keeper.flush), *sinks, ("logs", self.writer.flush)]
+        return [("endings", drain), ("ai", budget_book.flush), *sinks, ("logs", self.writer.flush)]
 
     def close(self) -> None:
         """
@@ -214,9 +214,9 @@ class Runtime:
         """
         parts: list[_Part] = [
             ("endings", drain),
-            ("ai", keeper.flush),  # while sinks hear what it tells
+            ("ai", budget_book.flush),  # while sinks hear what it tells
             ("runtime", lambda: recorder.bind(())),
-            ("ai", keeper.unbind),
+            ("ai", budget_book.unbind),
             ("ai", lambda: pricing.use({})),
             ("system", lambda: setattr(sampler, "version", None)),
             ("ai", limits.clear),

@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from obskit import runtime as _runtime
-from obskit.ai.budgeting import keeper
+from obskit.ai.budget_book import budget_book
 from obskit.db.callsite import call_site
 from obskit.db.n_plus_one import is_allowed
 from obskit.db.operation import DbOperation
@@ -207,7 +207,7 @@ def isolated_runtime(
     recorder.clock = clock or recorder.clock
     recorder.wall_clock = wall_clock or recorder.wall_clock
     recorder.new_id = ids or recorder.new_id
-    checks, budgets = dict(health.checks), dict(keeper.declared)
+    checks, budgets = dict(health.checks), dict(budget_book.declared)
     try:
         yield IsolatedRuntime(_runtime.stand(given, sinks), stream)
     finally:
@@ -216,8 +216,8 @@ def isolated_runtime(
         finally:
             for name in health.checks.keys() - checks.keys():
                 health.remove(name)
-            for name in keeper.declared.keys() - budgets.keys():
-                keeper.remove(name)
+            for name in budget_book.declared.keys() - budgets.keys():
+                budget_book.remove(name)
             shutil.rmtree(folder, ignore_errors=True)
             recorder.strict = False
             recorder.reset()

@@ -19,7 +19,9 @@ import pytest
 import obskit
 from forked import in_child
 from obskit.ai import Budget, Price, budget, budgets
-from obskit.ai.budgeting import DEFAULT_OUTPUT_TOKENS, default_state_dir, keeper
+from obskit.ai.budget_book import budget_book
+from obskit.ai.budget_estimates import DEFAULT_OUTPUT_TOKENS
+from obskit.ai.state_dir import default_state_dir
 from obskit.errors import BudgetError, BudgetExceededError, ConfigurationError
 from obskit.testing import FakeClock, RecordingSink, isolated_runtime
 
@@ -181,7 +183,7 @@ def test_blocking_without_prices_is_refused(monkeypatch):
         with isolated_runtime(prices={"m": {"input": 1, "output": 1}}):
             assert budgets() == (early,)
     finally:
-        keeper.remove("early")
+        budget_book.remove("early")
 
 
 def test_a_budget_may_be_declared_before_configure():
@@ -195,7 +197,7 @@ def test_a_budget_may_be_declared_before_configure():
             spend(0.25)
             assert early.status().spent_usd == 0.25
     finally:
-        keeper.remove("before")
+        budget_book.remove("before")
 
 
 def test_the_state_folder_is_the_users(monkeypatch):
@@ -294,7 +296,7 @@ def test_the_reserve_counts_what_may_come_out(limit, gpt, provider, runtime):
     more = {} if limit is None else {"max_completion_tokens": limit, "n": 3}
     with pytest.raises(BudgetExceededError):
         gpt.chat.completions.create(model="gpt-test", messages=ASKED["messages"], **more)
-    keeper.remove("just not")
+    budget_book.remove("just not")
     budget("just", usd=most + 100 * 2 / 1e6, action="block")
     gpt.chat.completions.create(model="gpt-test", messages=ASKED["messages"], **more)
 
@@ -468,7 +470,7 @@ def test_an_error_of_our_own_refuses_where_a_budget_blocks(claude, provider, run
         raise RuntimeError("broken")
 
     budget("warning", usd=1)
-    monkeypatch.setattr("obskit.ai.budgeting._most_output", broken)
+    monkeypatch.setattr("obskit.ai.budget_book.max_output_tokens", broken)
     recorder.strict = False
     claude.messages.create(**ASKED)
     budget("blocking", usd=1, action="block")
@@ -701,9 +703,9 @@ def test_a_broken_state(action, runtime, sink, clock):
     spend(0.1)
     daily.status()
     path = ledger_file(runtime)
-    keeper.unbind()
+    budget_book.unbind()
     path.write_bytes(b"this is no database" * 100)
-    keeper.bind(runtime.settings)
+    budget_book.bind(runtime.settings)
     if action == "block":
         with pytest.raises(BudgetExceededError, match="its count was lost with a broken file"):
             spend(0.1)
@@ -755,7 +757,7 @@ def test_a_child_settles_nothing_of_its_parents(runtime):
         op.cost_usd = 0.25
 
         def child():
-            keeper.after_call(op)
+            budget_book.after_call(op)
             return daily.status().spent_usd
 
         in_the_child = in_child(child)

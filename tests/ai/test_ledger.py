@@ -17,7 +17,7 @@ import pytest
 from forked import in_child
 from obskit.ai.budget_file import file_of, filesystem_of
 from obskit.ai.ledger import Ledger
-from obskit.ai.reservations import Ask, Refused, UnavailableError
+from obskit.ai.reservations import ReservationRefusal, ReservationRequest, UnavailableError
 from obskit.process_identity import identity, is_dead
 from obskit.recorder import recorder
 from obskit.testing import FakeClock
@@ -53,7 +53,7 @@ def clock():
 
 
 def ask(usd=0.1, limit=1.0, start=NOW, key="daily", blocks=True):
-    return Ask(key, start, usd, limit, blocks)
+    return ReservationRequest(key, start, usd, limit, blocks)
 
 
 def read(path, statement):
@@ -73,7 +73,7 @@ def test_a_reserve_holds_until_it_is_settled(make):
     ledger.settle(one, [0.05])
     ledger.settle(two, [0.01], estimated=True)
 
-    assert refused == Refused(0, NOW, 0.0, pytest.approx(0.9), True, False)
+    assert refused == ReservationRefusal(0, NOW, 0.0, pytest.approx(0.9), True, False)
     assert ledger.figures("daily", NOW, NOW)[:4] == (NOW, pytest.approx(0.06), 0.01, 0.0)
 
 
@@ -107,15 +107,15 @@ def test_who_asks_in_the_middle_of_a_transaction_is_answered_from_memory(make):
     """
     ledger = make()
     ledger.reserve([ask(0.6)], NOW)
-    with ledger._turn():
-        held, glanced = ledger.reserve([ask(0.2)], NOW), ledger.glance(ask())
+    with ledger._exclusively():
+        held, glanced = ledger.reserve([ask(0.2)], NOW), ledger.current_refusal(ask())
         with pytest.raises(UnavailableError, match="in use by the code"):
             ledger.figures("daily", NOW, NOW)
     ledger.settle(held, [0.5])
 
     assert ([one.id for one in held], glanced) == ([None], None)
     assert ledger.figures("daily", NOW, NOW)[:4] == (NOW, 0.5, 0.0, 0.6)
-    with ledger._turn():
+    with ledger._exclusively():
         assert ledger.reserve([ask(0.2)], NOW).place == 0
 
 
@@ -164,7 +164,7 @@ def test_a_clock_that_goes_back_stays_in_the_later_period(make):
     ledger.settle(ledger.reserve([ask(0.5)], NOW), [0.5])
 
     assert ledger.figures("daily", NOW, NOW)[:2] == (NOW + DAY, 0.9)
-    assert isinstance(ledger.reserve([ask(0.2)], NOW), Refused)
+    assert isinstance(ledger.reserve([ask(0.2)], NOW), ReservationRefusal)
     assert ledger.figures("daily", NOW + 2 * DAY, NOW + 2 * DAY)[:2] == (NOW + 2 * DAY, 0.0)
 
 
@@ -188,8 +188,8 @@ def test_what_was_reserved_long_ago_is_given_back(make):
     ledger = make()
     ledger.reserve([ask(1.0)], NOW)
 
-    assert isinstance(ledger.reserve([ask(0.5)], NOW + 3599), Refused)
-    assert not isinstance(ledger.reserve([ask(0.5)], NOW + 3601), Refused)
+    assert isinstance(ledger.reserve([ask(0.5)], NOW + 3599), ReservationRefusal)
+    assert not isinstance(ledger.reserve([ask(0.5)], NOW + 3601), ReservationRefusal)
 
 
 def test_it_survives_a_restart(make):
@@ -237,16 +237,16 @@ WORKER = """
     import sys
     from pathlib import Path
     from obskit.ai.ledger import Ledger
-    from obskit.ai.reservations import Ask, Refused
+    from obskit.ai.reservations import ReservationRequest, ReservationRefusal
     from obskit.recorder import recorder
 
     recorder.wall_clock = lambda: 1_800_000_000.0
     ledger = Ledger(Path(sys.argv[1]), lambda *news: None, lambda crossing: None)
-    ask = Ask("daily", 1_800_000_000.0, 0.013, 1.0, True)
+    ask = ReservationRequest("daily", 1_800_000_000.0, 0.013, 1.0, True)
     print("ready", flush=True)
     sys.stdin.readline()
     given = 0
-    while not isinstance(held := ledger.reserve([ask], 1_800_000_000.0), Refused):
+    while not isinstance(held := ledger.reserve([ask], 1_800_000_000.0), ReservationRefusal):
         given += 1
         if sys.argv[2] == "hold":
             print("held", flush=True)
@@ -287,7 +287,7 @@ def test_sixty_four_threads_never_pass_the_limit(make):
 
     def spend(_):
         given = 0
-        while not isinstance(held := ledger.reserve([ask(0.013)], NOW), Refused):
+        while not isinstance(held := ledger.reserve([ask(0.013)], NOW), ReservationRefusal):
             given += 1
             ledger.settle(held, [0.013])
         return given
@@ -457,7 +457,7 @@ def test_a_row_that_was_edited_by_hand_is_told_of(make, told, table, column, val
     for question in (
         lambda: ledger.figures("daily", NOW, NOW + 2 * DAY),
         lambda: ledger.reserve([ask(0.4, 0.5)], NOW),
-        lambda: ledger.glance(ask(0.0)),
+        lambda: ledger.current_refusal(ask(0.0)),
         ledger.write,
     ):
         try:
@@ -574,11 +574,11 @@ def test_an_older_format_is_brought_up_to_date(make):
     with sqlite3.connect(ledger.path) as db:
         db.executescript("DROP TABLE awaited; PRAGMA user_version = 1")
     db.close()
-    ledger.expect("resp_1", ("night", "openai", "gpt-5"), ())
+    ledger.expect_reply("resp_1", ("night", "openai", "gpt-5"), ())
     ledger.write()
 
     assert ledger.figures("daily", NOW, NOW).spent == 0.05
-    assert ledger.awaited("resp_1", may_wait=True) == (("night", "openai", "gpt-5"), (), False)
+    assert ledger.pending_reply("resp_1", may_wait=True) == (("night", "openai", "gpt-5"), (), False)
 
 
 def test_what_a_reply_cost_is_spent_once(make):
@@ -587,31 +587,31 @@ def test_what_a_reply_cost_is_spent_once(make):
     """
     one, other = make(), make()
     held = one.reserve([ask()], NOW)
-    one.expect("resp_1", ("", "openai", "gpt-5"), held)
+    one.expect_reply("resp_1", ("", "openai", "gpt-5"), held)
     one.write()
-    known = other.awaited("resp_1", may_wait=False)
+    known = other.pending_reply("resp_1", may_wait=False)
     for ledger, cost in ((other, 0.04), (one, 0.03)):
-        ledger.settle(known.held, [cost], name="resp_1")
+        ledger.settle(known.amounts, [cost], name="resp_1")
         ledger.write()
 
-    assert known.held == held
+    assert known.amounts == held
     assert one.figures("daily", NOW, NOW)[1:4] == (0.04, 0.0, 0.0)
-    assert one.awaited("resp_1", may_wait=True).is_told
+    assert one.pending_reply("resp_1", may_wait=True).is_told
 
 
 def test_the_oldest_replies_are_forgotten(make, monkeypatch):
     """
     However many come, told or not, the file stays small.
     """
-    monkeypatch.setattr("obskit.ai.budget_book.MAX_AWAITED", 10)
+    monkeypatch.setattr("obskit.ai.budget_rows.MAX_PENDING_REPLIES", 10)
     ledger = make()
     for number in range(30):
-        ledger.expect(f"resp_{number}", ("", "openai", "gpt-5"), ())
+        ledger.expect_reply(f"resp_{number}", ("", "openai", "gpt-5"), ())
         ledger.settle((), [], name=f"other_{number}")
     ledger.write()
 
     names = [f"{kind}_{number}" for number in range(30) for kind in ("resp", "other")]
-    known = [name for name in names if ledger.awaited(name, may_wait=True) is not None]
+    known = [name for name in names if ledger.pending_reply(name, may_wait=True) is not None]
     assert known == names[-10:]
 
 
@@ -621,14 +621,14 @@ def test_a_reply_s_row_that_was_edited_by_hand_is_told_of(make, told, column, va
     What cannot be read is not known, and said once.
     """
     ledger = make()
-    ledger.expect("resp_1", ("", "openai", "gpt-5"), ())
+    ledger.expect_reply("resp_1", ("", "openai", "gpt-5"), ())
     ledger.write()
     with sqlite3.connect(ledger.path) as db:
         db.execute(f"UPDATE awaited SET {column} = ?", (value,))
     db.close()
     for may_wait in (True, False):
         with pytest.raises(UnavailableError):
-            ledger.awaited("resp_1", may_wait=may_wait)
+            ledger.pending_reply("resp_1", may_wait=may_wait)
 
     assert told == ["unavailable"]
 

@@ -17,7 +17,7 @@ import pytest
 import obskit
 from obskit.ai import Price, budget, report
 from obskit.ai.background_responses import later
-from obskit.ai.budgeting import keeper
+from obskit.ai.budget_book import budget_book
 from obskit.ai.operation import AiOperation
 from obskit.ai.request_size import PICTURE_TOKENS, size_of
 from obskit.errors import BudgetExceededError
@@ -53,7 +53,7 @@ def runtime(sink, tmp_path):
         obskit.uninstrument_openai()
         obskit.uninstrument_anthropic()
         for name in [found.name for found in obskit.ai.budgets()]:
-            keeper.remove(name)
+            budget_book.remove(name)
         later.start_over()
 
 
@@ -520,7 +520,7 @@ def test_an_answer_from_a_middleware_s_cache_costs_nothing(script, runtime, sink
     with middled(script, Cached()) as client:
         messages(client)
         messages(client)
-    keeper.flush()
+    budget_book.flush()
 
     assert [(op.cost_usd, op.cost_reason, op.attempts) for op in sink.operations] == [
         (pytest.approx(0.0175), None, 1),
@@ -709,7 +709,7 @@ def test_a_background_response_is_counted_once(gpt, script, runtime, sink):
     assert report(1).unknown_cost == {"background": 1}
     for _ in range(3):
         gpt.responses.retrieve(found.id)
-    keeper.flush()
+    budget_book.flush()
 
     made = report(1)
     assert (made.total.calls, made.total.cost_usd, made.unknown_cost) == (1, pytest.approx(0.01125), {})
@@ -741,7 +741,7 @@ def elsewhere():
     """
     Forget what this process knows, as if another one asked.
     """
-    keeper.flush()
+    budget_book.flush()
     later.start_over()
 
 
@@ -753,12 +753,12 @@ def test_a_poll_of_another_process_settles_what_was_reserved(gpt, script, runtim
     script.reply = lambda path, asked: QUEUED if asked else DONE
     with obskit.observe_ai(service="night"):
         gpt.responses.create(model="gpt-5", input="x", background=True)
-    keeper.flush()
+    budget_book.flush()
     reserved = [found.status().reserved_usd for found in (daily, night)]
     for _ in range(3):
         elsewhere()
         gpt.responses.retrieve("resp_1")
-    keeper.flush()
+    budget_book.flush()
 
     assert min(reserved) > TOLD_USD
     for found in (daily, night):
@@ -781,7 +781,7 @@ def test_a_reply_that_its_own_process_told_is_no_news_elsewhere(stream, gpt, scr
         pass
     elsewhere()
     gpt.responses.retrieve("resp_1")
-    keeper.flush()
+    budget_book.flush()
 
     assert daily.status().spent_usd == pytest.approx(TOLD_USD)
     assert report(1).total.cost_usd == pytest.approx(TOLD_USD)
@@ -827,7 +827,7 @@ def test_processes_that_poll_share_one_reply(gpt, script, runtime, tmp_path):
     daily = budget("daily", usd=5)
     script.reply = lambda path, asked: QUEUED if asked else DONE
     gpt.responses.create(model="gpt-5", input="x", background=True)
-    keeper.flush()
+    budget_book.flush()
     arguments = [sys.executable, "-c", POLLS, f"{script.url}/v1", runtime.settings.service, str(tmp_path)]
     said = [subprocess.run(arguments, check=True, capture_output=True, text=True, timeout=60).stdout for _ in range(2)]
 
@@ -869,7 +869,7 @@ def test_a_background_stream_that_is_left_is_told_by_who_asks_for_it(how, resume
     found = gpt.responses.retrieve("resp_1", stream=resumed, **({"starting_after": 3} if resumed else {}))
     for _ in found if resumed else ():
         pass
-    keeper.flush()
+    budget_book.flush()
 
     assert (before.unknown_cost, before.total.estimated_cost_usd) == ({"background": 1}, 0)
     made = report(1)

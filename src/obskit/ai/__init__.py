@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from obskit.ai.advice import Recommendation
-    from obskit.ai.budgeting import Budget, BudgetStatus, budget, budgets
+    from obskit.ai.budget_book import Budget, BudgetStatus
+    from obskit.ai.budget_declaration import budget, budgets
     from obskit.ai.observe import record
     from obskit.ai.pricing import Price, PriceData
     from obskit.ai.rate_limit_headers import RateLimit, rate_limits
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
 _HOME = {
     "AiReport": "reporting",
-    "Budget": "budgeting",
-    "BudgetStatus": "budgeting",
+    "Budget": "budget_book",
+    "BudgetStatus": "budget_book",
     "CallGroup": "report_figures",
     "FailedCall": "report_figures",
     "Price": "pricing",
@@ -30,8 +31,8 @@ _HOME = {
     "Recommendation": "advice",
     "Spread": "report_figures",
     "Usage": "token_kinds",
-    "budget": "budgeting",
-    "budgets": "budgeting",
+    "budget": "budget_declaration",
+    "budgets": "budget_declaration",
     "rate_limits": "rate_limit_headers",
     "record": "observe",
     "report": "reporting",

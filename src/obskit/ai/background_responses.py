@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from threading import RLock
 
-from obskit.ai.budgeting import keeper
+from obskit.ai.budget_book import budget_book
 from obskit.ai.operation import UNKNOWN, AiOperation
 from obskit.forks import at_fork
 
@@ -39,16 +39,16 @@ class Later:
         if not isinstance(call.response_id, str):
             return
         call.cost_reason = "background"
-        keeper.expect(call)
+        budget_book.expect_reply(call)
         kept = AiOperation(call.service, call.provider, call.model, call.operation)
         kept.parent = None
-        kept.paid, kept.region, kept.held = call.paid, call.region, call.held
-        call.held = None
+        kept.paid, kept.region, kept.reservation = call.paid, call.region, call.reservation
+        call.reservation = None
         with self._lock:
             before = self._expected.get(call.response_id)
-            if before is not None and before.held is not None:  # a run that goes on: one reserve is enough
-                keeper.release(kept)
-                kept.held = before.held
+            if before is not None and before.reservation is not None:  # a run that goes on: one reserve is enough
+                budget_book.release(kept)
+                kept.reservation = before.reservation
             self._expected[call.response_id] = kept
             if len(self._expected) > MAX_EXPECTED:
                 self._expected.popitem(last=False)
@@ -81,21 +81,21 @@ class Later:
             if call is None and not poll.is_background:
                 return False
             self._note(name)
-        known = keeper.awaited(poll) if keeper.on else None
+        known = budget_book.pending_reply(poll) if budget_book.is_active else None
         if known is not None and known.is_told:
             return False
         poll.operation = "fetch_response"
         if call is not None:
             poll.service, poll.provider, poll.model = call.service, call.provider, call.model
-            poll.paid, poll.held, poll.is_known_call = call.paid, call.held, True
+            poll.paid, poll.reservation, poll.is_known_call = call.paid, call.reservation, True
         elif known is not None and len(known.labels) >= LABELS:
             poll.service, poll.provider, poll.model, *paid = known.labels
             if len(paid) == PAID:
                 poll.paid = paid[0], paid[1]
         elif poll.model == UNKNOWN and poll.tokens.model:
             poll.model = poll.tokens.model
-        if poll.held is None and keeper.on:
-            keeper.take_over(poll, known)
+        if poll.reservation is None and budget_book.is_active:
+            budget_book.adopt_reservation(poll, known)
         return True
 
 

@@ -1,220 +1,699 @@
 """
-Keep the book of budgets: what was spent and reserved, in the transaction of whoever holds the file.
+Hold AI calls to budgets: reserve before a call is sent, settle when it has ended.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import sqlite3
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import datetime, tzinfo
+from queue import SimpleQueue
+from threading import Lock, RLock, Thread
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from zoneinfo import ZoneInfo
 
-from obskit.ai.reservations import Ask, Awaited, Crossing, Figures, Held, Refused, Settlement
-from obskit.process_identity import is_dead
+from obskit import background
+from obskit.ai import budget_periods, pricing
+from obskit.ai.budget_estimates import max_cost, max_output_tokens, settled_cost
+from obskit.ai.event_loop import in_event_loop
+from obskit.ai.operation import AiOperation
+from obskit.ai.pricing import Price
+from obskit.ai.request_size import size_of
+from obskit.ai.state_dir import default_state_dir
+from obskit.deferred import drain
+from obskit.errors import BudgetError, BudgetExceededError
+from obskit.forks import at_fork
+from obskit.operation import Event
 from obskit.recorder import recorder
 
-RESERVE_SECONDS = 3600.0  # after which a call is taken for lost: the SDKs give up after ten minutes
-KEPT_SECONDS = 100 * 86_400.0  # of past periods, for the projection
-SHARE_SECONDS = 7 * 86_400.0  # what the projection looks back on
-MAX_AWAITED = 10_000  # calls whose reply comes later, told or not; the oldest goes
-LEVELS = ((1, 50), (2, 80), (4, 100))  # bit of `told`, percent
-BLOCKED = 8
-# What reading a row raises that somebody has changed by hand.
-EDITED = (ValueError, TypeError, AttributeError, OverflowError)
-_AHEAD_SECONDS = 400 * 86_400.0  # so far a clock may have been ahead, in an earlier period
+if TYPE_CHECKING:
+    from obskit.ai.ledger import Ledger
+    from obskit.ai.reservations import (
+        PendingReply,
+        ReservationRefusal,
+        ReservationRequest,
+        ReservedAmount,
+        ThresholdCrossing,
+    )
+    from obskit.settings import Settings
+
+MAX_NAME = 200  # characters of the id of a reply that comes later
+RETRY_SECONDS = 5.0  # until what could not be written is tried again
+_SEVERITY = {50: "INFO", 80: "WARNING", 100: "ERROR"}
 
 
-class Book:
+@dataclass(frozen=True, slots=True)
+class BudgetStatus:
     """
-    Read and write the rows.
+    Say how a budget stands, for all processes of this machine.
 
     Attributes:
-        crossings: That hold if the transaction does.
+        name: Of the budget.
+        limit_usd: Of a period.
+        spent_usd: In this period, estimates included; None where `problem` says why.
+        estimated_usd: The part of it that is an estimate.
+        reserved_usd: By calls that are under way.
+        projected_usd: At the end of the period, if the next hours are like the last days; None while there is less
+            than a day of data: too early.
+        starts_at: When the period began, in the budget's time zone.
+        resets_at: When the next one begins.
+        problem: Why nothing is known; None where all is well.
+    """
+
+    name: str
+    limit_usd: float
+    spent_usd: float | None
+    estimated_usd: float | None
+    reserved_usd: float | None
+    projected_usd: float | None
+    starts_at: datetime
+    resets_at: datetime
+    problem: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """
+        Give the fields ready for JSON, moments in ISO 8601.
+        """
+        moments = {"starts_at": self.starts_at.isoformat(), "resets_at": self.resets_at.isoformat()}
+        return {**asdict(self), **moments}
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """
+    Be a budget, as `budget()` declared it.
+
+    Attributes:
+        name: The label `budget`.
+        usd: Dollars a period.
+        per: `hour`, `day`, `week` or `month`.
+        timezone: Whose midnights begin its periods.
+        services: The services that it counts; None is every call.
+        action: `warn` or `block`.
+        unknown_price: `allow`, `block`, or the price of models that have none.
+    """
+
+    name: str
+    usd: float
+    per: budget_periods.Per
+    timezone: str
+    services: frozenset[str] | None
+    action: Literal["warn", "block"]
+    unknown_price: Literal["allow", "block"] | Price
+
+    @property
+    def blocks(self) -> bool:
+        """
+        Tell whether it refuses calls.
+        """
+        return self.action == "block"
+
+    def status(self) -> BudgetStatus:
+        """
+        Read how it stands now. This reads a file: in asynchronous code, run it in a thread.
+        """
+        return budget_book.status(self)
+
+
+class Reservation(NamedTuple):
+    """
+    Be what a call has reserved.
+
+    Attributes:
+        pid: Of the process; a forked child does not settle what its parent has reserved.
+        budgets: None for one that is declared in another process alone.
+        unanswered: What each budget is charged where nobody can know what the call cost.
+    """
+
+    pid: int
+    ledger: Ledger
+    budgets: tuple[Budget | None, ...]
+    amounts: tuple[ReservedAmount, ...]
+    unanswered: tuple[float, ...]
+
+
+def _ignore(name: str) -> None:
+    """
+    Count nothing.
+    """
+
+
+class BudgetBook:
+    """
+    Hold the budgets, by name, and ask them. There is one a process; budgets outlive `shutdown()`.
+
+    Attributes:
+        on: True where a runtime stands and any budget is declared: hot code asks this alone.
+        blocked: Is told the name of a budget with each call that it refuses: the counter.
     """
 
     def __init__(self) -> None:
-        self.crossings: list[Crossing] = []
-        self._last: dict[str, tuple[float, float, float]] = {}
+        self.is_active = False
+        self.on_blocked: Callable[[str], None] = _ignore
+        self.declared: dict[str, Budget] = {}
+        self._ledger: Ledger | None = None
+        self._path: tuple[str, str] | None = None  # state_dir and service; None while no runtime stands
+        self._lock, self._starting = RLock(), Lock()  # nobody waits for the latter
+        self._thread: Thread | None = None
+        self._wake: SimpleQueue[bool] = SimpleQueue()
+        self._announced: set[tuple[str, float]] = set()
 
-    def reserve(
-        self, db: sqlite3.Connection, asks: Sequence[Ask], now: float, owner: tuple[int, str]
-    ) -> tuple[Held, ...] | Refused:
+    # Declaring
+
+    def add(self, budget: Budget) -> Budget:
         """
-        Take from all budgets or from none.
+        Take a budget up; the same declaration again gives the first one.
+
+        Raises:
+            BudgetError: Another one has the name, or there is no price to count by.
+        """
+        known = self.declared.get(budget.name)
+        if known is not None:
+            if known == budget:
+                return known
+            raise BudgetError(
+                f"a budget {budget.name!r} is declared already, differently ({_description(known)}): give this one "
+                "another name, or declare it once"
+            )
+        if self._path is not None:
+            _refuse_without_price(budget)
+        self.declared[budget.name] = budget
+        self.is_active = self._path is not None
+        return budget
+
+    def remove(self, name: str) -> None:
+        """
+        Forget a budget; one that is not there is ignored.
+        """
+        self.declared.pop(name, None)
+        self.is_active = bool(self.declared) and self._path is not None
+
+    def bind(self, settings: Settings) -> None:
+        """
+        Keep the count for a runtime, whose prices are in use already.
+
+        Raises:
+            BudgetError: There is no price to count by.
+        """
+        for budget in self.declared.values():
+            _refuse_without_price(budget)
+        self._path = settings.state_dir or default_state_dir(), settings.service
+        self.is_active = bool(self.declared)
+
+    def unbind(self) -> None:
+        """
+        Write what is settled, and close the file: no runtime stands.
+        """
+        self.is_active = False
+        with self._lock:
+            ledger, self._ledger, self._path = self._ledger, None, None
+            thread, self._thread = self._thread, None
+        self._announced.clear()
+        self.on_blocked = _ignore
+        if thread is not None:
+            self._wake.put(False)
+            thread.join(RETRY_SECONDS)
+        if ledger is not None:
+            ledger.close()
+
+    def flush(self) -> None:
+        """
+        Write what is settled, where that can be.
+        """
+        if self._ledger is None:
+            return
+        from obskit.ai.reservations import UnavailableError  # with the first ledger it was imported already
+
+        try:
+            self._ledger.write()
+        except UnavailableError:
+            return  # it has been told
+        except Exception as error:
+            recorder.failed("ai", error)
+
+    # Around a call
+
+    def before_call(self, op: AiOperation, body: Any) -> None:
+        """
+        Reserve for a call, which waits for the file: at most as long as another process may be at it.
 
         Args:
-            owner: The process that asks, by its id and its identity.
-        """
-        starts = []
-        for index, ask in enumerate(asks):
-            start = self._start(db, ask.key, ask.start)
-            starts.append(start)
-            if not ask.blocks:
-                continue
-            spent, reserved, told = self._sums(db, ask.key, start)
-            if _is_too_much(spent + reserved, ask) and reserved:
-                self._give_back(db, now)
-                spent, reserved, told = self._sums(db, ask.key, start)
-            is_lost = self._is_lost(db, start)
-            if is_lost or _is_too_much(spent + reserved, ask):
-                self._row(db, ask.key, start, now)
-                db.execute(
-                    "UPDATE spent SET told = told | ? WHERE budget = ? AND period_start = ?", (BLOCKED, ask.key, start)
-                )
-                return Refused(index, start, spent, reserved, not told & BLOCKED, is_lost)
-        held = []
-        for ask, start in zip(asks, starts, strict=True):
-            self._row(db, ask.key, start, now)
-            id = None
-            if ask.usd:
-                # No counter: those of a file that was set aside would come again.
-                id = int.from_bytes(os.urandom(8), "big") >> 2
-                row = (id, ask.key, start, ask.usd, *owner, now)
-                db.execute("INSERT INTO reserve VALUES (?, ?, ?, ?, ?, ?, ?)", row)
-            held.append(Held(id, ask.key, start, ask.usd, ask.limit))
-        return tuple(held)
+            op: With its labels, not begun.
+            body: The request's.
 
-    def glance(self, db: sqlite3.Connection, ask: Ask) -> Refused | None:
+        Raises:
+            BudgetExceededError: A budget refuses it.
         """
-        Refuse where nothing is left at all; this writes nothing.
-        """
-        start = self._start(db, ask.key, ask.start)
-        spent, reserved, _ = self._sums(db, ask.key, start)
-        is_lost = self._is_lost(db, start)
-        is_used_up = is_lost or spent + reserved >= ask.limit
-        return Refused(0, start, spent, reserved, True, is_lost) if is_used_up else None
+        budgets = self._applying_to(op)
+        self._safely(budgets, lambda: self._reserve_estimates(op, body, budgets))
 
-    def remembered(self, ask: Ask) -> Refused | None:
+    def _safely(self, budgets: tuple[Budget, ...], work: Callable[[], None]) -> None:
         """
-        Refuse by what was last known.
+        Let no error of our own stop a call, but where a budget blocks: it refuses what it cannot count.
         """
-        start, spent, reserved = self._last.get(ask.key, (0.0, 0.0, 0.0))
-        is_used_up = start >= ask.start and spent + reserved >= ask.limit
-        return Refused(0, start, spent, reserved, True, False) if is_used_up else None
+        try:
+            work()
+        except BudgetExceededError:
+            raise
+        except Exception as error:
+            recorder.failed("ai", error)
+            self._refuse_uncountable(budgets, error, recorder.wall_clock())
 
-    def _start(self, db: sqlite3.Connection, key: str, start: float) -> float:
-        [latest] = db.execute("SELECT max(period_start) FROM spent WHERE budget = ?", (key,)).fetchone()
-        if latest is None:
-            return start
-        latest = _number(latest, f"period_start of {key}")
-        if latest > start + _AHEAD_SECONDS:
-            raise ValueError(f"a row was changed by somebody else: period_start of {key} is {latest}")
-        return max(start, latest)
-
-    def _row(self, db: sqlite3.Connection, key: str, start: float, now: float) -> None:
-        made = db.execute(
-            "INSERT OR IGNORE INTO spent (budget, period_start, began) VALUES (?, ?, ?)", (key, start, now)
-        )
-        if made.rowcount:
-            db.execute("DELETE FROM spent WHERE budget = ? AND period_start < ?", (key, start - KEPT_SECONDS))
-
-    def _sums(self, db: sqlite3.Connection, key: str, start: float) -> tuple[float, float, int]:
-        row = db.execute("SELECT usd, told FROM spent WHERE budget = ? AND period_start = ?", (key, start)).fetchone()
-        [reserved] = db.execute(
-            "SELECT total(usd) FROM reserve WHERE budget = ? AND period_start = ?", (key, start)
-        ).fetchone()
-        spent, told = row or (0.0, 0)
-        spent, reserved = _number(spent, f"usd of {key}"), _number(reserved, f"usd that is reserved of {key}")
-        self._last[key] = start, spent, reserved
-        return spent, reserved, int(told)
-
-    def _is_lost(self, db: sqlite3.Connection, start: float) -> bool:
-        return db.execute("SELECT 1 FROM lost WHERE at >= ?", (start,)).fetchone() is not None
-
-    def _give_back(self, db: sqlite3.Connection, now: float) -> None:
-        """
-        Free what dead processes, and calls that were lost, have reserved.
-        """
-        db.execute("DELETE FROM reserve WHERE at < ?", (now - RESERVE_SECONDS,))
-        for pid, pid_start in db.execute("SELECT DISTINCT pid, pid_start FROM reserve").fetchall():
-            if is_dead(pid, pid_start):
-                db.execute("DELETE FROM reserve WHERE pid = ? AND pid_start = ?", (pid, pid_start))
-
-    def settle(self, db: sqlite3.Connection, made: Settlement) -> None:
-        """
-        Put what a call cost in the place of what it has reserved; or note that this comes later.
-        """
-        if made.labels is not None:
-            row = (made.name, json.dumps(made.labels), json.dumps(made.held))
-            db.execute("INSERT OR IGNORE INTO awaited (name, told, labels, held) VALUES (?, 0, ?, ?)", row)
-            _forget_the_oldest(db)
+    def _reserve_estimates(self, op: AiOperation, body: Any, budgets: tuple[Budget, ...]) -> None:
+        if not budgets:
             return
-        is_first = made.name is None or _claim(db, made.name)
-        for entry, dollars in zip(made.held, made.usd, strict=True):
-            if entry.id is not None:
-                db.execute("DELETE FROM reserve WHERE id = ? AND budget = ?", (entry.id, entry.key))
-            if dollars and is_first:
-                self._spend(db, entry, dollars, made.estimated)
+        now = recorder.wall_clock()
+        size, output = size_of(body), max_output_tokens(op, body)
+        asked = [max_cost(op, size, output, now, budget.unknown_price) for budget in budgets]
+        for budget, dollars in zip(budgets, asked, strict=True):
+            if dollars is None and budget.unknown_price == "block":
+                raise self._refusal_without_figures(
+                    budget,
+                    now,
+                    f"the budget {budget.name!r} blocks calls of unknown price, and there is none for the model "
+                    f"{_requested_model(op)}: the call was not sent. Add the model to the setting prices, or "
+                    'declare the budget with unknown_price="allow" or a Price',
+                    reason="unknown_price",
+                )
+        self._reserve(op, budgets, tuple(dollars or 0.0 for dollars in asked), now)
 
-    def awaited(self, db: sqlite3.Connection, name: str) -> Awaited | None:
+    async def before_call_async(self, op: AiOperation, body: Any) -> None:
         """
-        Say what is known of a reply; None where nothing is.
+        Do as `before_call()`, in a thread: the event loop waits for no file.
         """
-        row = db.execute("SELECT told, labels, held FROM awaited WHERE name = ?", (name,)).fetchone()
-        if row is None:
+        if not self._applying_to(op):
+            return
+        is_given_up = False
+
+        def reserve() -> None:
+            self.before_call(op, body)
+            if is_given_up:
+                self.release(op)
+
+        try:
+            await background.in_thread(reserve)
+        except BaseException:
+            # Cancelled, most likely: the thread runs on. Whoever comes second gives back, and twice does no harm.
+            is_given_up = True
+            self.release(op)
+            raise
+
+    def before_block(self, op: AiOperation) -> None:
+        """
+        Refuse a block of `observe_ai` where nothing is left. What it will ask for is not known: nothing is reserved.
+
+        Raises:
+            BudgetExceededError: A budget refuses it.
+        """
+        budgets = self._applying_to(op)
+        if budgets:
+            self._safely(budgets, lambda: self._check_exhausted(op, budgets))
+
+    def _check_exhausted(self, op: AiOperation, budgets: tuple[Budget, ...]) -> None:
+        from obskit.ai.reservations import ReservedAmount, UnavailableError
+
+        now, ledger = recorder.wall_clock(), self._open_ledger()
+        if ledger is None or not in_event_loop():
+            self._reserve(op, budgets, (0.0,) * len(budgets), now)
+            return
+        amounts = []
+        for budget in budgets:
+            request = _request_for(budget, 0.0, now)
+            amounts.append(ReservedAmount(None, request.key, request.start, 0.0, request.limit))
+            if budget.blocks:
+                refused = None
+                try:
+                    refused = ledger.current_refusal(request)
+                except UnavailableError as error:
+                    self._refuse_uncountable((budget,), error, now)
+                if refused is not None:
+                    raise self._refusal(budget, refused, op, 0.0)
+        op.reservation = Reservation(os.getpid(), ledger, budgets, tuple(amounts), (0.0,) * len(budgets))
+        self._start_writer()
+
+    def after_call(self, op: AiOperation) -> None:
+        """
+        Settle what a call has reserved, by what it cost. Waits for nothing: a thread writes it.
+        """
+        reservation, op.reservation = op.reservation, None
+        if reservation is None or reservation.pid != os.getpid():
+            return
+        estimated = op.estimated or op.cost_usd is None
+        dollars = [
+            settled_cost(op, "allow" if budget is None else budget.unknown_price, usd)
+            for budget, usd in zip(reservation.budgets, reservation.unanswered, strict=True)
+        ]
+        name = _reply_id(op) if op.is_background or not op.is_call else None
+        reservation.ledger.settle(reservation.amounts, dollars, estimated, name)
+        self._wake_writer()
+
+    # Replies that come later
+
+    def expect_reply(self, op: AiOperation) -> None:
+        """
+        Let all processes know of a call whose reply comes later, and of what it has reserved.
+        """
+        reservation, name = op.reservation, _reply_id(op)
+        if reservation is not None and name is not None and reservation.pid == os.getpid():
+            reservation.ledger.expect_reply(
+                name, (op.service, op.provider, op.model, *(op.paid or ())), reservation.amounts
+            )
+            self._wake_writer()
+
+    def pending_reply(self, op: AiOperation) -> PendingReply | None:
+        """
+        Say what the processes of this machine know of a reply; None where nothing is known. On an event loop this
+        waits for nobody.
+        """
+        from obskit.ai.reservations import UnavailableError
+
+        name = _reply_id(op)
+        try:
+            ledger = None if name is None else self._open_ledger()
+            return None if ledger is None or name is None else ledger.pending_reply(name, may_wait=not in_event_loop())
+        except UnavailableError:
+            return None  # it has been told
+        except Exception as error:
+            recorder.failed("ai", error)
             return None
-        told, labels, held = row
-        return Awaited(tuple(map(str, json.loads(labels))), tuple(Held(*one) for one in json.loads(held)), bool(told))
 
-    def _spend(self, db: sqlite3.Connection, entry: Held, usd: float, estimated: bool) -> None:
-        where = (entry.key, entry.start)
-        self._row(db, *where, recorder.wall_clock())
-        db.execute(
-            "UPDATE spent SET usd = usd + ?, estimated_usd = estimated_usd + ? WHERE budget = ? AND period_start = ?",
-            (usd, usd if estimated else 0.0, *where),
+    def adopt_reservation(self, op: AiOperation, known: PendingReply | None) -> None:
+        """
+        Let a reply settle what another process has reserved for it, or be spent where nobody has.
+        """
+        from obskit.ai.reservations import ReservedAmount
+
+        ledger = self._open_ledger()
+        if ledger is None:
+            return
+        budgets: tuple[Budget | None, ...] = self._applying_to(op)
+        if known is None:
+            now = recorder.wall_clock()
+            requests = [_request_for(budget, 0.0, now) for budget in budgets if budget is not None]
+            amounts = tuple(
+                ReservedAmount(None, request.key, request.start, 0.0, request.limit) for request in requests
+            )
+        else:
+            declared = {_key(budget): budget for budget in tuple(self.declared.values())}
+            amounts = known.amounts
+            budgets = tuple(declared.get(entry.key) for entry in amounts)
+        op.reservation = Reservation(os.getpid(), ledger, budgets, amounts, tuple(entry.usd for entry in amounts))
+        self._start_writer()
+
+    def _applying_to(self, op: AiOperation) -> tuple[Budget, ...]:
+        return tuple(
+            budget
+            for budget in tuple(self.declared.values())
+            if budget.services is None or op.service in budget.services
         )
-        spent, _, told = self._sums(db, *where)
-        for bit, percent in LEVELS:
-            if spent * 100 >= entry.limit * percent and not told & bit:
-                told |= bit
-                db.execute("UPDATE spent SET told = ? WHERE budget = ? AND period_start = ?", (told, *where))
-                self.crossings.append(Crossing(*where, percent, spent))
 
-    def figures(self, db: sqlite3.Connection, key: str, start: float, now: float) -> Figures:
+    def _reserve(self, op: AiOperation, budgets: tuple[Budget, ...], dollars: tuple[float, ...], now: float) -> None:
+        from obskit.ai.reservations import ReservationRefusal, UnavailableError
+
+        ledger = self._open_ledger()
+        if ledger is None:
+            return
+        requests = [_request_for(budget, usd, now) for budget, usd in zip(budgets, dollars, strict=True)]
+        try:
+            found = ledger.reserve(requests, now)
+        except UnavailableError as error:
+            self._refuse_uncountable(budgets, error, now)
+            return
+        if isinstance(found, ReservationRefusal):
+            raise self._refusal(budgets[found.place], found, op, dollars[found.place])
+        op.reservation = Reservation(os.getpid(), ledger, budgets, found, dollars)
+        self._start_writer()
+
+    def release(self, op: AiOperation) -> None:
         """
-        Read how a budget stands, after whatever is to be given back was.
+        Give back what a call has reserved.
         """
-        start = self._start(db, key, start)
-        self._give_back(db, now)
-        spent, reserved, _ = self._sums(db, key, start)
-        row = db.execute(
-            "SELECT estimated_usd FROM spent WHERE budget = ? AND period_start = ?", (key, start)
-        ).fetchone()
-        since = min(start, now - SHARE_SECONDS)
-        usd, began = db.execute(
-            "SELECT total(usd), min(began) FROM spent WHERE budget = ? AND period_start >= ?", (key, since)
-        ).fetchone()
-        seconds = 0.0 if began is None else now - began
-        rate = _number(usd, f"usd of {key}") / seconds if seconds >= 86_400 else None
-        estimated = _number(row[0] if row else 0.0, f"estimated_usd of {key}")
-        return Figures(start, spent, estimated, reserved, rate)
+        reservation = op.reservation
+        if reservation is not None:
+            reservation.ledger.release(reservation.amounts)
+            self._wake_writer()
+
+    # Refusing
+
+    def _refusal(self, budget: Budget, refused: ReservationRefusal, op: AiOperation, usd: float) -> BudgetExceededError:
+        _, resets_at = _period(budget, refused.start)
+        if refused.is_lost:
+            figures = "its count was lost with a broken file"
+        else:
+            figures = f"${refused.spent:.4f} spent and ${refused.reserved:.4f} reserved"
+        message = (
+            f"the budget {budget.name!r} allows ${budget.usd:g} per {budget.per}: {figures}; the call was not sent. "
+            f"It resets at {resets_at.isoformat()}. {_requested_text(op, usd)}"
+        )
+        key = budget.name, refused.start
+        if refused.is_first and key not in self._announced:
+            self._announced.add(key)
+            fields = _event_fields(budget, refused.start) | {
+                "spent_usd": refused.spent,
+                "reserved_usd": refused.reserved,
+            }
+            recorder.emit(Event("ai.budget.blocked", "ERROR", message, fields))
+        self.on_blocked(budget.name)
+        spent, reserved = (None, None) if refused.is_lost else (refused.spent, refused.reserved)
+        return BudgetExceededError(
+            message,
+            budget=budget.name,
+            limit_usd=budget.usd,
+            spent_usd=spent,
+            reserved_usd=reserved,
+            resets_at=resets_at,
+            reason="state" if refused.is_lost else "limit",
+            asked_usd=usd or None,
+        )
+
+    def _refuse_uncountable(self, budgets: tuple[Budget, ...], error: Exception, now: float) -> None:
+        """
+        Refuse where one of these budgets blocks, and cannot be asked.
+        """
+        for budget in budgets:
+            if budget.blocks:
+                raise self._refusal_without_figures(
+                    budget,
+                    now,
+                    f"the budget {budget.name!r} blocks, and what was spent is not known: {error}. The call was not "
+                    "sent; put that right, or set state_dir to a directory that can be written to",
+                    reason="state",
+                )
+
+    def _refusal_without_figures(
+        self, budget: Budget, now: float, message: str, *, reason: Literal["state", "unknown_price"]
+    ) -> BudgetExceededError:
+        """
+        Count a refusal for which there are no figures, and make its error.
+        """
+        self.on_blocked(budget.name)
+        resets_at = _period(budget, _bounds(budget, now)[0])[1]
+        return BudgetExceededError(
+            message, budget=budget.name, limit_usd=budget.usd, resets_at=resets_at, reason=reason
+        )
+
+    # Telling
+
+    def status(self, budget: Budget) -> BudgetStatus:
+        """
+        Read how a budget stands.
+        """
+        from obskit.ai.reservations import UnavailableError
+
+        drain()
+        now = recorder.wall_clock()
+        start = _bounds(budget, now)[0]
+        problem = None
+        try:
+            ledger = self._open_ledger()
+            if ledger is None:
+                raise UnavailableError("nothing is counted: call obskit.configure() first")
+            figures = ledger.figures(_key(budget), start, now)
+        except UnavailableError as error:
+            problem, figures = str(error), None
+        starts_at, resets_at = _period(budget, start if figures is None else figures.start)
+        if figures is None:
+            return BudgetStatus(budget.name, budget.usd, None, None, None, None, starts_at, resets_at, problem)
+        projected = None
+        if figures.rate is not None:
+            projected = figures.spent + figures.rate * max(resets_at.timestamp() - now, 0.0)
+        return BudgetStatus(
+            budget.name,
+            budget.usd,
+            figures.spent,
+            figures.estimated,
+            figures.reserved,
+            projected,
+            starts_at,
+            resets_at,
+        )
+
+    def _on_crossing(self, crossing: ThresholdCrossing) -> None:
+        for budget in tuple(self.declared.values()):
+            if _key(budget) == crossing.key:
+                message = (
+                    f"the budget {budget.name!r} is at {crossing.percent} %: ${crossing.spent:.4f} of ${budget.usd:g} "
+                    f"per {budget.per}"
+                )
+                fields = _event_fields(budget, crossing.start) | {
+                    "percent": crossing.percent,
+                    "spent_usd": crossing.spent,
+                }
+                recorder.emit(Event("ai.budget", _SEVERITY[crossing.percent], message, fields))
+
+    def _on_problem(self, kind: str, message: str) -> None:
+        severity = "WARNING" if kind == "ephemeral" else "ERROR"
+        recorder.emit(Event("ai.budget.state", severity, message, {"problem": kind}))
+
+    # The thread that writes
+
+    def _open_ledger(self) -> Ledger | None:
+        """
+        Give the ledger; None where no runtime stands.
+        """
+        found = self._ledger
+        if found is None:
+            from obskit.ai.budget_file import file_of
+            from obskit.ai.ledger import Ledger
+
+            path = self._path
+            settlement = None if path is None else Ledger(file_of(*path), self._on_problem, self._on_crossing)
+            with self._lock:
+                if self._ledger is None and self._path is path:
+                    self._ledger = settlement
+                found = self._ledger
+        return found
+
+    def _start_writer(self) -> None:
+        if self._thread is None and self._starting.acquire(blocking=False):
+            try:
+                ledger = self._ledger
+                if self._thread is None and ledger is not None:
+                    self._wake = SimpleQueue()
+                    self._thread = background.start(_write_loop, ledger, self._wake, name="obskit-budgets")
+            finally:
+                self._starting.release()
+
+    def _wake_writer(self) -> None:
+        if self._thread is not None:  # else the next call writes it
+            self._wake.put(True)
+
+    def before_fork(self) -> None:
+        """
+        Let no thread be in the middle of a transaction.
+        """
+        if self._ledger is not None:
+            self._ledger.before_fork()
+
+    def after_fork(self) -> None:
+        """
+        Go on, in the parent.
+        """
+        if self._ledger is not None:
+            self._ledger.after_fork()
+
+    def start_over(self) -> None:
+        """
+        Have locks that nobody holds, and no thread, in a forked child.
+        """
+        self._lock, self._starting, self._thread = RLock(), Lock(), None
+        self._wake = SimpleQueue()
+        if self._ledger is not None:
+            self._ledger.start_over()
 
 
-def _claim(db: sqlite3.Connection, name: str) -> bool:
+def _write_loop(ledger: Ledger, wake: SimpleQueue[bool]) -> None:
     """
-    Note that a reply has been told; False where it had been before.
+    Write what is settled as it comes.
     """
-    if db.execute("UPDATE awaited SET told = 1 WHERE name = ? AND told = 0", (name,)).rowcount:
-        return True
-    is_new = db.execute("INSERT OR IGNORE INTO awaited (name, told) VALUES (?, 1)", (name,)).rowcount > 0
-    _forget_the_oldest(db)
-    return is_new
+    from queue import Empty
+
+    from obskit.ai.reservations import UnavailableError
+
+    timeout: float | None = None
+    while True:
+        try:
+            if not wake.get(timeout=timeout):
+                return
+        except Empty:
+            pass
+        timeout = None
+        try:
+            ledger.write()
+        except UnavailableError:
+            timeout = RETRY_SECONDS
+        except Exception as error:
+            recorder.failed("ai", error)
 
 
-def _forget_the_oldest(db: sqlite3.Connection) -> None:
-    db.execute("DELETE FROM awaited WHERE place <= (SELECT max(place) FROM awaited) - ?", (MAX_AWAITED,))
+budget_book = BudgetBook()
+at_fork(before=budget_book.before_fork, after_in_parent=budget_book.after_fork, after_in_child=budget_book.start_over)
 
 
-def _is_too_much(taken: float, ask: Ask) -> bool:
-    return taken + ask.usd > ask.limit or taken >= ask.limit
+# Periods
 
 
-def _number(found: Any, what: str) -> float:
+def _key(budget: Budget) -> str:
+    return f"{budget.name}/{budget.per}/{budget.timezone}"
+
+
+def _zone(budget: Budget) -> tzinfo:
+    return ZoneInfo(budget.timezone)
+
+
+def _bounds(budget: Budget, moment: float) -> tuple[float, float]:
+    return budget_periods.around(moment, budget.per, _zone(budget))
+
+
+def _period(budget: Budget, start: float) -> tuple[datetime, datetime]:
+    zone, (_, end) = _zone(budget), _bounds(budget, start)
+    return datetime.fromtimestamp(start, zone), datetime.fromtimestamp(end, zone)
+
+
+def _request_for(budget: Budget, usd: float, now: float) -> ReservationRequest:
+    from obskit.ai.reservations import ReservationRequest
+
+    return ReservationRequest(_key(budget), _bounds(budget, now)[0], usd, budget.usd, budget.blocks)
+
+
+def _event_fields(budget: Budget, start: float) -> dict[str, Any]:
+    resets_at = _period(budget, start)[1].isoformat()
+    return {"budget": budget.name, "limit_usd": budget.usd, "per": budget.per, "resets_at": resets_at}
+
+
+# Declaring
+
+
+def _refuse_without_price(budget: Budget) -> None:
+    if budget.blocks and not isinstance(budget.unknown_price, Price) and not pricing.has_source():
+        raise BudgetError(
+            f"the budget {budget.name!r} blocks, and there is no price to count by: pip install 'obskit[ai]', fill the "
+            "setting prices, or declare it with unknown_price=obskit.ai.Price(...)"
+        )
+
+
+def _description(budget: Budget) -> str:
+    return f"usd={budget.usd:g}, per={budget.per!r}, timezone={budget.timezone!r}, action={budget.action!r}"
+
+
+# Calls
+
+
+def _requested_model(op: AiOperation) -> str:
     """
-    Read what may have been written by hand.
+    Name what a call asks for, whatever labels it has.
     """
-    if not isinstance(found, (int, float)) or not 0 <= found < float("inf"):
-        shown = repr(found)
-        raise ValueError(f"a row was changed by somebody else: {what} is {shown[:40]}")
-    return float(found)
+    provider, model = (op.provider, op.model) if op.paid is None else op.paid
+    return f"{model!r} of {provider!r}"
+
+
+def _requested_text(op: AiOperation, usd: float) -> str:
+    if not usd:
+        return f"It asked for {_requested_model(op)}"
+    return f"It asked for {_requested_model(op)}, which may cost ${usd:.4f}"
+
+
+def _reply_id(op: AiOperation) -> str | None:
+    name = op.response_id
+    return name if isinstance(name, str) and 0 < len(name) <= MAX_NAME else None

@@ -19,7 +19,7 @@ VERSION = 2
 # SQLite's result codes.
 BUSY = (5, 6)  # SQLITE_BUSY, SQLITE_LOCKED
 CORRUPT = (11, 26)  # SQLITE_CORRUPT, SQLITE_NOTADB
-LEAST_BYTES = 100  # of SQLite's header
+HEADER_BYTES = 100  # of SQLite's header
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS spent (
     budget TEXT NOT NULL,
@@ -59,7 +59,7 @@ def file_of(state_dir: str | os.PathLike[str], service: str) -> Path:
     return Path(state_dir) / f"ai-budgets-{slug}.sqlite3"
 
 
-def damaged(why: str) -> sqlite3.DatabaseError:
+def corrupt_error(why: str) -> sqlite3.DatabaseError:
     """
     Make the error that SQLite has for a file that is none of its own.
     """
@@ -77,7 +77,7 @@ def write_schema(db: sqlite3.Connection) -> None:
     db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT")
 
 
-def make(path: Path) -> None:
+def create_file(path: Path) -> None:
     """
     Make a file whole, under another name first: nobody ever finds one that is empty. Called by one process at a time.
     """
@@ -86,7 +86,7 @@ def make(path: Path) -> None:
     new = path.with_name(f"{path.name}.new")
     with suppress(FileNotFoundError):
         os.unlink(new)  # of a process that was killed
-    os.close(opened(new))
+    os.close(open_file(new))
     db = sqlite3.Connection(new, isolation_level=None)
     try:
         write_schema(db)
@@ -95,7 +95,7 @@ def make(path: Path) -> None:
     os.rename(new, path)
 
 
-def code_of(error: sqlite3.Error) -> int:
+def primary_code(error: sqlite3.Error) -> int:
     """
     Give the result code of an error, without what is further told of it.
     """
@@ -114,7 +114,7 @@ def inode_of(path: Path) -> tuple[int, int] | None:
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[None]:
+def exclusive_lock(path: Path) -> Iterator[None]:
     """
     Be the only process that sets a file aside, where the system has such locks.
     """
@@ -123,7 +123,7 @@ def alone(path: Path) -> Iterator[None]:
     except ImportError:
         yield
         return
-    file = opened(path.with_name(f"{path.name}.lock"))
+    file = open_file(path.with_name(f"{path.name}.lock"))
     try:
         end = time.monotonic() + BUSY_SECONDS
         while True:
@@ -159,7 +159,7 @@ def filesystem_of(path: Path, mounts: str = "/proc/self/mounts") -> str | None:
     return found
 
 
-def opened(path: Path) -> int:
+def open_file(path: Path) -> int:
     """
     Open a file of this user's, made with 0600 where it is missing.
     """

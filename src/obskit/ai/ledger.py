@@ -19,23 +19,32 @@ from pathlib import Path
 from threading import RLock
 from typing import Any, TypeVar
 
-from obskit.ai.budget_book import EDITED, Book
 from obskit.ai.budget_file import (
     BUSY,
     BUSY_SECONDS,
     CORRUPT,
-    LEAST_BYTES,
+    HEADER_BYTES,
     VERSION,
-    alone,
-    code_of,
-    damaged,
+    corrupt_error,
+    create_file,
+    exclusive_lock,
     filesystem_of,
     inode_of,
-    make,
-    opened,
+    open_file,
+    primary_code,
     write_schema,
 )
-from obskit.ai.reservations import Ask, Awaited, Crossing, Figures, Held, Refused, Settlement, UnavailableError
+from obskit.ai.budget_rows import INVALID_ROW_ERRORS, BudgetRows
+from obskit.ai.reservations import (
+    BudgetFigures,
+    PendingReply,
+    ReservationRefusal,
+    ReservationRequest,
+    ReservedAmount,
+    Settlement,
+    ThresholdCrossing,
+    UnavailableError,
+)
 from obskit.file_modes import make_folder, refuse_foreign
 from obskit.process_identity import identity
 from obskit.recorder import recorder
@@ -57,25 +66,29 @@ class Ledger:
         crossed: Told each crossing, once among all processes.
     """
 
-    def __init__(self, path: Path, notice: Callable[[str, str], None], crossed: Callable[[Crossing], None]) -> None:
+    def __init__(
+        self, path: Path, notice: Callable[[str, str], None], crossed: Callable[[ThresholdCrossing], None]
+    ) -> None:
         self.path = path
-        self._notice, self._crossed = notice, crossed
+        self._on_problem, self._on_crossing = notice, crossed
         self._lock = RLock()
         self._is_busy = False  # whether somebody is at the file: nobody but his own thread may find it so
         self._pending: deque[Settlement] = deque()
         self._connection: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
         self._pid = 0
-        self._left: list[Any] = []  # connections of a parent: closing one here would meddle with the parent's file
-        self._news: list[Callable[[], None]] = []  # to be told once the lock is free
-        self._book = Book()
-        self._own = ""
-        self._said: set[str] = set()
-        self._held_for_fork = False
+        self._abandoned: list[Any] = []  # connections of a parent: closing one here would meddle with the parent's file
+        self._callbacks: list[Callable[[], None]] = []  # to be told once the lock is free
+        self._rows = BudgetRows()
+        self._identity = ""
+        self._reported: set[str] = set()
+        self._is_locked_for_fork = False
 
     # What callers ask
 
-    def reserve(self, asks: Sequence[Ask], now: float) -> tuple[Held, ...] | Refused:
+    def reserve(
+        self, requests: Sequence[ReservationRequest], now: float
+    ) -> tuple[ReservedAmount, ...] | ReservationRefusal:
         """
         Take from all budgets or from none. A period never goes back, whatever the clock does.
 
@@ -85,15 +98,15 @@ class Ledger:
         Raises:
             UnavailableError: The file cannot be used.
         """
-        if self._is_further_down():
-            for place, ask in enumerate(asks):
-                if ask.blocks and (refused := self._book.remembered(ask)) is not None:
+        if self._is_reentrant():
+            for place, request in enumerate(requests):
+                if request.blocks and (refused := self._rows.last_known_refusal(request)) is not None:
                     return refused._replace(place=place)
-            return tuple(Held(None, ask.key, ask.start, 0.0, ask.limit) for ask in asks)
-        with self._turn():
-            return self._again(lambda db: self._book.reserve(db, asks, now, (self._pid, self._own)))
+            return tuple(ReservedAmount(None, request.key, request.start, 0.0, request.limit) for request in requests)
+        with self._exclusively():
+            return self._in_transaction(lambda db: self._rows.reserve(db, requests, now, (self._pid, self._identity)))
 
-    def _is_further_down(self) -> bool:
+    def _is_reentrant(self) -> bool:
         """
         Tell whether a transaction of this thread is going on, further down its stack.
         """
@@ -105,7 +118,11 @@ class Ledger:
             self._lock.release()
 
     def settle(
-        self, held: tuple[Held, ...], usd: Sequence[float], estimated: bool = False, name: str | None = None
+        self,
+        amounts: tuple[ReservedAmount, ...],
+        usd: Sequence[float],
+        estimated: bool = False,
+        name: str | None = None,
     ) -> None:
         """
         Say what a call cost each budget that it was reserved from. It is written with the next `write()` or
@@ -114,25 +131,25 @@ class Ledger:
         Args:
             name: The provider's, of a reply that another process may tell as well: it is spent once.
         """
-        self._put(Settlement(held, tuple(usd), estimated, name))
+        self._append(Settlement(amounts, tuple(usd), estimated, name))
 
-    def expect(self, name: str, labels: tuple[str, ...], held: tuple[Held, ...]) -> None:
+    def expect_reply(self, name: str, labels: tuple[str, ...], amounts: tuple[ReservedAmount, ...]) -> None:
         """
         Say that a reply comes later, and by what name, as `settle()` does.
         """
-        self._put(Settlement(held, (), False, name, labels))
+        self._append(Settlement(amounts, (), False, name, labels))
 
-    def _put(self, made: Settlement) -> None:
+    def _append(self, settlement: Settlement) -> None:
         if len(self._pending) >= MAX_PENDING:
             recorder.dropped.inc(("ai", "budget_settle"))
             return
-        self._pending.append(made)
+        self._pending.append(settlement)
 
-    def release(self, held: tuple[Held, ...]) -> None:
+    def release(self, amounts: tuple[ReservedAmount, ...]) -> None:
         """
         Give back what was reserved, as `settle()` does.
         """
-        self.settle(held, [0.0] * len(held))
+        self.settle(amounts, [0.0] * len(amounts))
 
     def write(self) -> None:
         """
@@ -142,20 +159,20 @@ class Ledger:
             UnavailableError: The file cannot be used; what was settled waits for the next time.
         """
         if self._pending:
-            with self._turn():
-                self._again(lambda db: None)
+            with self._exclusively():
+                self._in_transaction(lambda db: None)
 
-    def figures(self, key: str, start: float, now: float) -> Figures:
+    def figures(self, key: str, start: float, now: float) -> BudgetFigures:
         """
         Read how a budget stands, after whatever is to be given back was.
 
         Raises:
             UnavailableError: The file cannot be used.
         """
-        with self._turn():
-            return self._again(lambda db: self._book.figures(db, key, start, now))
+        with self._exclusively():
+            return self._in_transaction(lambda db: self._rows.figures(db, key, start, now))
 
-    def glance(self, ask: Ask) -> Refused | None:
+    def current_refusal(self, request: ReservationRequest) -> ReservationRefusal | None:
         """
         Refuse where nothing is left at all, and wait for nobody: where somebody is at the file, by what was last known
         of it.
@@ -163,21 +180,23 @@ class Ledger:
         Raises:
             UnavailableError: The file cannot be used.
         """
-        return self._look(lambda db: self._book.glance(db, ask), lambda: self._book.remembered(ask))
+        return self._read_without_waiting(
+            lambda db: self._rows.current_refusal(db, request), lambda: self._rows.last_known_refusal(request)
+        )
 
-    def awaited(self, name: str, *, may_wait: bool) -> Awaited | None:
+    def pending_reply(self, name: str, *, may_wait: bool) -> PendingReply | None:
         """
         Say what is known of a reply that comes later; None where nothing is, or nobody may wait for who is at the file.
 
         Raises:
             UnavailableError: The file cannot be used.
         """
-        if may_wait and not self._is_further_down():
-            with self._turn():
-                return self._again(lambda db: self._book.awaited(db, name))
-        return self._look(lambda db: self._book.awaited(db, name), lambda: None)
+        if may_wait and not self._is_reentrant():
+            with self._exclusively():
+                return self._in_transaction(lambda db: self._rows.pending_reply(db, name))
+        return self._read_without_waiting(lambda db: self._rows.pending_reply(db, name), lambda: None)
 
-    def _look(self, read: Callable[[sqlite3.Connection], T], otherwise: Callable[[], T]) -> T:
+    def _read_without_waiting(self, read: Callable[[sqlite3.Connection], T], otherwise: Callable[[], T]) -> T:
         """
         Read, and wait for nobody: where somebody is at the file, answer otherwise.
         """
@@ -195,15 +214,15 @@ class Ledger:
             finally:
                 db.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
         except sqlite3.Error as error:
-            if code_of(error) in BUSY:
+            if primary_code(error) in BUSY:
                 return otherwise()
             raise self._unavailable(error) from error
-        except (OSError, *EDITED) as error:
+        except (OSError, *INVALID_ROW_ERRORS) as error:
             raise self._unavailable(error) from error
         finally:
             self._is_busy = False
             self._lock.release()
-            self._tell()
+            self._run_callbacks()
 
     def close(self) -> None:
         """
@@ -211,13 +230,13 @@ class Ledger:
         """
         with suppress(UnavailableError):
             self.write()
-        with suppress(UnavailableError), self._turn():
-            self._drop()
+        with suppress(UnavailableError), self._exclusively():
+            self._disconnect()
 
     # Transactions
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _exclusively(self) -> Iterator[None]:
         if not self._lock.acquire(timeout=TURN_SECONDS):
             raise UnavailableError(f"{self.path} is locked: another thread has waited for it for long")
         if self._is_busy:
@@ -229,20 +248,20 @@ class Ledger:
         finally:
             self._is_busy = False
             self._lock.release()
-            self._tell()
+            self._run_callbacks()
 
-    def _tell(self) -> None:
+    def _run_callbacks(self) -> None:
         """
         Tell what came up, once nobody is kept waiting by it.
         """
-        while self._news:
+        while self._callbacks:
             try:
-                tell = self._news.pop(0)
+                tell = self._callbacks.pop(0)
             except IndexError:  # another thread tells it
                 return
             tell()
 
-    def _again(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def _in_transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """
         Do work in one transaction, and once more on a new file where this one is broken.
         """
@@ -254,9 +273,9 @@ class Ledger:
                 inode = self._inode
                 db.execute("BEGIN IMMEDIATE")
                 try:
-                    written, self._book.crossings = len(self._pending), []
+                    written, self._rows.crossings = len(self._pending), []
                     for index in range(written):
-                        self._book.settle(db, self._pending[index])
+                        self._rows.settle(db, self._pending[index])
                     found = work(db)
                     db.execute("COMMIT")
                 except BaseException:
@@ -266,46 +285,46 @@ class Ledger:
                     raise
                 for _ in range(written):
                     self._pending.popleft()
-                self._news += [functools.partial(self._crossed, crossing) for crossing in self._book.crossings]
-                self._said.discard("unavailable")
+                self._callbacks += [functools.partial(self._on_crossing, crossing) for crossing in self._rows.crossings]
+                self._reported.discard("unavailable")
                 return found
             except sqlite3.Error as error:
-                if code_of(error) in BUSY and time.monotonic() < end:
+                if primary_code(error) in BUSY and time.monotonic() < end:
                     # SQLite waits by itself, but not where two make the file at the same time.
                     time.sleep(0.005)
                     continue
-                if is_new or code_of(error) not in CORRUPT:
+                if is_new or primary_code(error) not in CORRUPT:
                     raise self._unavailable(error) from error
                 try:
                     self._set_aside(inode or inode_of(self.path))
                 except (OSError, sqlite3.Error) as failure:
                     raise self._unavailable(failure) from failure
                 is_new = True
-            except (OSError, *EDITED) as error:
+            except (OSError, *INVALID_ROW_ERRORS) as error:
                 raise self._unavailable(error) from error
 
     def _unavailable(self, error: BaseException) -> UnavailableError:
-        self._drop()
+        self._disconnect()
         message = f"{self.path} cannot be used: {error}"
-        self._say("unavailable", message)
+        self._report("unavailable", message)
         return UnavailableError(message)
 
-    def _say(self, kind: str, message: str) -> None:
-        if kind not in self._said:
-            self._said.add(kind)
-            self._news.append(lambda: self._notice(kind, message))
+    def _report(self, kind: str, message: str) -> None:
+        if kind not in self._reported:
+            self._reported.add(kind)
+            self._callbacks.append(lambda: self._on_problem(kind, message))
 
     def _open(self, patience: float = BUSY_SECONDS) -> sqlite3.Connection:
         pid = os.getpid()
         if self._connection is not None:
             if self._pid == pid and self._inode == inode_of(self.path):
                 return self._connection
-            self._drop()
+            self._disconnect()
         self._ensure_there()
-        os.close(opened(self.path))
+        os.close(open_file(self.path))
         inode = inode_of(self.path)
-        if os.stat(self.path).st_size < LEAST_BYTES:
-            raise damaged("it is empty, which no file of ours ever is")  # SQLite would take it for a new one
+        if os.stat(self.path).st_size < HEADER_BYTES:
+            raise corrupt_error("it is empty, which no file of ours ever is")  # SQLite would take it for a new one
         # Not by `sqlite3.connect()`, which may be hooked.
         db = sqlite3.Connection(self.path, timeout=patience, isolation_level=None, check_same_thread=False)
         try:
@@ -320,10 +339,10 @@ class Ledger:
             raise
         if patience != BUSY_SECONDS:
             db.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
-        self._connection, self._inode, self._pid, self._own = db, inode, pid, identity(pid)
+        self._connection, self._inode, self._pid, self._identity = db, inode, pid, identity(pid)
         kind = filesystem_of(self.path.parent)
         if kind in _EPHEMERAL:
-            self._say(
+            self._report(
                 "ephemeral",
                 f"{self.path.parent} is on {kind}: budgets start anew when that goes; set state_dir to a directory "
                 "that stays",
@@ -341,36 +360,36 @@ class Ledger:
         make_folder(self.path.parent, 0o700)
         refuse_foreign(os.stat(self.path.parent), self.path.parent)
         if not os.path.lexists(self.path):
-            with alone(self.path):
-                make(self.path)
+            with exclusive_lock(self.path):
+                create_file(self.path)
 
-    def _drop(self) -> None:
+    def _disconnect(self) -> None:
         db, self._connection = self._connection, None
         if db is not None:
             if self._pid == os.getpid():
                 with suppress(sqlite3.Error):
                     db.close()
             else:
-                self._left.append(db)
+                self._abandoned.append(db)
 
     def _set_aside(self, inode: tuple[int, int] | None) -> None:
         """
         Put a broken file out of the way, once among all processes, and start a new one that knows that a count was
         lost.
         """
-        self._drop()
-        with alone(self.path):
+        self._disconnect()
+        with exclusive_lock(self.path):
             if inode is None or inode_of(self.path) != inode:
                 return  # somebody else was faster
             aside = self.path.with_name(f"{self.path.name}.broken-{int(recorder.wall_clock())}-{os.getpid()}")
             for suffix in ("-wal", "-shm", ""):
                 with suppress(FileNotFoundError):
                     os.replace(f"{self.path}{suffix}", f"{aside}{suffix}")
-            make(self.path)
+            create_file(self.path)
             db = self._open()
             db.execute("INSERT INTO lost VALUES (?)", (recorder.wall_clock(),))
-        self._news.append(
-            lambda: self._notice(
+        self._callbacks.append(
+            lambda: self._on_problem(
                 "lost",
                 f"{self.path} was broken and is now {aside.name}: what was spent in the current periods is not known "
                 "any more. Budgets that block refuse calls until their period ends; to start them at 0 now, remove "
@@ -385,23 +404,23 @@ class Ledger:
         Let no thread be in the middle of a transaction, where that does not take too long, and close the file: SQLite
         would take the parent's locks for the child's, and the two would undo each other's work.
         """
-        self._held_for_fork = self._lock.acquire(timeout=BUSY_SECONDS + 1)
-        if self._held_for_fork:
-            self._drop()
+        self._is_locked_for_fork = self._lock.acquire(timeout=BUSY_SECONDS + 1)
+        if self._is_locked_for_fork:
+            self._disconnect()
 
     def after_fork(self) -> None:
         """
         Go on, in the parent.
         """
-        if self._held_for_fork:
-            self._held_for_fork = False
+        if self._is_locked_for_fork:
+            self._is_locked_for_fork = False
             self._lock.release()
 
     def start_over(self) -> None:
         """
         Begin anew in a forked child: what is pending is the parent's to write.
         """
-        self._lock, self._is_busy, self._held_for_fork = RLock(), False, False
+        self._lock, self._is_busy, self._is_locked_for_fork = RLock(), False, False
         self._pending = deque()
-        self._news = []
-        self._drop()
+        self._callbacks = []
+        self._disconnect()

@@ -13,8 +13,9 @@ from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar
 
 from obskit.ai import pricing
-from obskit.ai.budgeting import keeper
+from obskit.ai.budget_book import budget_book
 from obskit.ai.operation import UNKNOWN, AiOperation
+from obskit.ai.request_size import CHARACTERS_PER_TOKEN
 from obskit.ai.token_kinds import Usage
 from obskit.ai.usage import read
 from obskit.ai.usage_formats import teller_of
@@ -27,7 +28,6 @@ from obskit.recorder import recorder
 P = ParamSpec("P")
 R = TypeVar("R")
 
-CHARACTERS_PER_TOKEN = 4  # of English text, by both providers' rule of thumb
 plan = recorder.plan(AiOperation)
 
 
@@ -105,8 +105,8 @@ class _BlockPlan:
         if outer is not None:
             outer.measured = True
             inherit(block, outer)
-        if keeper.on:
-            keeper.before_block(block)
+        if budget_book.is_active:
+            budget_book.before_block(block)
         block.started = recorder.clock()
 
     def end(self, block: AiBlock, at: float | None = None) -> None:
@@ -159,7 +159,7 @@ def end(op: AiOperation, at: float | None = None) -> None:
     except Exception as error:
         op.cost_reason = op.cost_reason or "failed"
         recorder.failed("ai", error)
-    if op.sparse is not None and op.held is not None:
+    if op.sparse is not None and op.reservation is not None:
         settle(op)
     plan.end(op, at)
 
@@ -169,7 +169,7 @@ def settle(op: AiOperation) -> None:
     Settle what budgets have reserved for a call that has its cost, or never will.
     """
     try:
-        keeper.after_call(op)
+        budget_book.after_call(op)
     except Exception as error:
         recorder.failed("ai", error)
 

@@ -62,7 +62,7 @@ class AiOperation(Operation):
     is_call = SparseField(True)  # False where it only tells what a call of before has used
     is_background = SparseField(False)  # True where the reply says that it was made while nobody waited
     is_known_call = SparseField(False)  # True where that call was this process's
-    held = SparseField[Any](None)  # what budgets have reserved for it
+    reservation = SparseField[Any](None)  # what budgets have reserved for it
     has_own_span = SparseField(False)  # True where the SDK makes a span of it by itself
 
     def __init__(self, service: str = "", provider: str = UNKNOWN, model: str = UNKNOWN, operation: str = "chat"):

@@ -13,8 +13,8 @@ LONG = 1000  # characters: what is shorter is taken for text
 # Of a picture: what Anthropic makes of the largest is 1,600, and OpenAI 1,105 of one in high detail (2026-11).
 PICTURE_TOKENS = 2000
 # Of other files, for each token: a page of a PDF has some 100,000 and is read as about 2,000.
-CHARACTERS_PER_TOKEN = 50
-_BYTES_PER_TOKEN = 4
+CHARACTERS_PER_FILE_TOKEN = 50
+CHARACTERS_PER_TOKEN = 4  # of English text, by both providers' rule of thumb
 _TEXT = ("text", "content", "input", "prompt", "system", "instructions", "arguments")
 _is_encoded = re.compile(r"[A-Za-z0-9+/=_-]{500}").match
 
@@ -28,7 +28,7 @@ def size_of(body: Any) -> int:
         text = json.dumps(_without_attachments(body, attached, "", MAX_DEPTH), default=_nothing, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError):
         return 0
-    return len(text.encode("utf-8", "surrogatepass")) + _BYTES_PER_TOKEN * sum(attached)
+    return len(text.encode("utf-8", "surrogatepass")) + CHARACTERS_PER_TOKEN * sum(attached)
 
 
 def _nothing(value: Any) -> str:
@@ -43,7 +43,7 @@ def _without_attachments(value: Any, attached: list[int], name: str, depth: int)
         if len(value) < LONG or not _is_attachment(value, name):
             return value
         is_picture = value.startswith("data:image/") or name == "image"
-        attached.append(PICTURE_TOKENS if is_picture else max(PICTURE_TOKENS, len(value) // CHARACTERS_PER_TOKEN))
+        attached.append(PICTURE_TOKENS if is_picture else max(PICTURE_TOKENS, len(value) // CHARACTERS_PER_FILE_TOKEN))
         return ""
     if depth == 0:
         return value

@@ -13,7 +13,7 @@ class UnavailableError(Exception):
     """
 
 
-class Ask(NamedTuple):
+class ReservationRequest(NamedTuple):
     """
     Ask one budget for dollars.
 
@@ -32,7 +32,7 @@ class Ask(NamedTuple):
     blocks: bool
 
 
-class Held(NamedTuple):
+class ReservedAmount(NamedTuple):
     """
     Be what was given: to be settled or released.
     """
@@ -55,29 +55,29 @@ class Settlement(NamedTuple):
         labels: Of a call whose reply comes later, to be told by its name; until then nothing is spent.
     """
 
-    held: tuple[Held, ...]
+    amounts: tuple[ReservedAmount, ...]
     usd: tuple[float, ...]
     estimated: bool = False
     name: str | None = None
     labels: tuple[str, ...] | None = None
 
 
-class Awaited(NamedTuple):
+class PendingReply(NamedTuple):
     """
     Be a call whose reply comes later, for whichever process asks for it.
 
     Attributes:
         labels: As the call had them; none where its own process told what it used.
-        held: What it has reserved.
+        amounts: What it has reserved.
         is_told: True once a process has told what it used.
     """
 
     labels: tuple[str, ...]
-    held: tuple[Held, ...]
+    amounts: tuple[ReservedAmount, ...]
     is_told: bool
 
 
-class Refused(NamedTuple):
+class ReservationRefusal(NamedTuple):
     """
     Say which ask was refused, and by what figures.
 
@@ -95,7 +95,7 @@ class Refused(NamedTuple):
     is_lost: bool
 
 
-class Figures(NamedTuple):
+class BudgetFigures(NamedTuple):
     """
     Say how a budget stands.
 
@@ -111,7 +111,7 @@ class Figures(NamedTuple):
     rate: float | None
 
 
-class Crossing(NamedTuple):
+class ThresholdCrossing(NamedTuple):
     """
     Say that a budget has come to a share of its limit, for the first time in a period.
     """

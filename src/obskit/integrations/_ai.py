@@ -18,10 +18,11 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from obskit.ai.background_responses import later
-from obskit.ai.observe import CHARACTERS_PER_TOKEN, end, estimate, plan, price
+from obskit.ai.observe import end, estimate, plan, price
 from obskit.ai.operation import AiOperation
 from obskit.ai.provider_hosts import provider_of
 from obskit.ai.rate_limit_headers import limits
+from obskit.ai.request_size import CHARACTERS_PER_TOKEN
 from obskit.ai.stream import Fold, Progress, characters_of, failure_of, finish_reason_of
 from obskit.ai.token_kinds import Usage
 from obskit.ai.usage import IMAGE_TOOL, read

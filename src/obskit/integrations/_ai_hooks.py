@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from obskit.ai.budgeting import keeper
+from obskit.ai.budget_book import budget_book
 from obskit.ai.observe import plan, take_labels
 from obskit.ai.operation import UNKNOWN
 from obskit.ai.provider_hosts import region_of
@@ -145,8 +145,8 @@ def _request(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
             finally:
                 _take_up(token)
         if call.is_call:
-            if keeper.on:
-                keeper.before_call(call, _body(args, kwargs))
+            if budget_book.is_active:
+                budget_book.before_call(call, _body(args, kwargs))
             plan.begin(call)
         token = enter(call)
         try:
@@ -172,8 +172,8 @@ def _async_request(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]
             finally:
                 _take_up(token)
         if call.is_call:
-            if keeper.on:
-                await keeper.before_call_async(call, _body(args, kwargs))
+            if budget_book.is_active:
+                await budget_book.before_call_async(call, _body(args, kwargs))
             plan.begin(call)
         token = enter(call)
         try:

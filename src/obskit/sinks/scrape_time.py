@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import cache
 
-from obskit.ai.budgeting import BudgetStatus, keeper
-from obskit.ai.budgeting import budgets as declared
+from obskit.ai.budget_book import BudgetStatus, budget_book
+from obskit.ai.budget_declaration import budgets as declared
 from obskit.catalogue import Metric, budgets, process
 from obskit.catalogue import system as rows
 from obskit.health.event_loop_lag import lag
@@ -98,7 +98,7 @@ def add_pulled(settings: Settings, store: MetricStore, workers: Workers) -> None
         if store.name_of(spec) is not None:
             store.add_pulled(spec, _guarded(read))
     blocked = store.add(Counter(budgets.BLOCKED))
-    keeper.blocked = lambda name: blocked.cell((name,)).inc()
+    budget_book.on_blocked = lambda name: blocked.cell((name,)).inc()
     collections, delay = store.add(Counter(process.GC)), store.add(Gauge(process.LOOP_LAG))
 
     def refresh() -> None:
