@@ -26,7 +26,7 @@ import obskit.logs
 import obskit.testing
 from obskit import catalogue, errors
 from obskit.catalogue import Metric
-from obskit.logs.rendering import RESERVED
+from obskit.logs.rendering import RESERVED_FIELDS
 from obskit.metrics import family
 from obskit.settings import Settings, default_of
 
@@ -171,8 +171,8 @@ def error_page() -> str:
 
 
 def log_fields() -> str:
-    if set(LOG_FIELDS) != RESERVED:
-        raise SystemExit(f"scripts/reference.py: LOG_FIELDS and the code disagree: {set(LOG_FIELDS) ^ RESERVED}")
+    if set(LOG_FIELDS) != RESERVED_FIELDS:
+        raise SystemExit(f"scripts/reference.py: LOG_FIELDS and the code disagree: {set(LOG_FIELDS) ^ RESERVED_FIELDS}")
     rows = [(code(name), lines, meaning) for name, (lines, meaning) in LOG_FIELDS.items()]
     return (
         "# Log fields\n\n"

@@ -137,10 +137,12 @@ ENTRIES: dict[str, Callable[[str], object]] = {
     "a statement": _masked,
     "a masked statement": _read,
     "the end of a statement": lambda text: statement._without_long_list(statement._without_part_of_word(text)),
-    "a line to cut": lambda text: line_truncation.cut(rendering.render({"a": text, "b": {"c": [text]}}), 10_000),
-    "a line for the console to cut": lambda text: line_truncation.cut(text.encode("utf-8", "replace"), 1_000),
-    "a string to cut": lambda text: line_truncation.shorten(text, 1_000),
-    "a traceback to cut": lambda text: line_truncation.shorten_traceback(text, 1_000),
+    "a line to cut": lambda text: line_truncation.truncate_line(
+        rendering.render({"a": text, "b": {"c": [text]}}), 10_000
+    ),
+    "a line for the console to cut": lambda text: line_truncation.truncate_line(text.encode("utf-8", "replace"), 1_000),
+    "a string to cut": lambda text: line_truncation.truncate_text(text, 1_000),
+    "a traceback to cut": lambda text: line_truncation.truncate_traceback(text, 1_000),
     "a line": lambda text: rendering.render({"a": text, "b": [{text: text}], "c": {1: 2**70}}),
     "a line on the console": lambda text: _on_console(
         {"level": "INFO", "message": text, "timestamp": _MOMENT, "logger": "x", "stack": text, "a": text}

@@ -316,7 +316,7 @@ def stand(given: Mapping[str, Any], extra_sinks: Sequence[Sink] = ()) -> Runtime
     """
     global _runtime
     _runtime = _start(given, extra_sinks)
-    logs.stand(_runtime.writer)
+    logs.activate(_runtime.writer)
     for follower in list(_followers):
         follower.follow(_runtime)
     if _runtime.settings.enabled and not IS_MAIN:
@@ -359,7 +359,7 @@ def shutdown() -> None:
         if runtime is not None:
             parts: list[_Part] = [
                 ("runtime", runtime.close),
-                ("logs", lambda: logs.stand_alone(runtime.settings)),
+                ("logs", lambda: logs.activate_fallback(runtime.settings)),
                 ("logs", runtime.writer.close),
                 ("drain", sigterm.leave),
                 ("runtime", _forget_counts),

@@ -221,7 +221,7 @@ def isolated_runtime(
             shutil.rmtree(folder, ignore_errors=True)
             recorder.strict = False
             recorder.reset()
-            logs.stand(None)
+            logs.activate(None)
 
 
 class Queries:

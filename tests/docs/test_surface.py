@@ -11,7 +11,7 @@ from pages import ROOT
 
 import obskit
 from obskit import catalogue
-from obskit.logs.rendering import RESERVED
+from obskit.logs.rendering import RESERVED_FIELDS
 
 
 def part(title):
@@ -47,7 +47,7 @@ def test_every_metric_and_field_is_listed():
     The metrics of the catalogue, and the fields that lines reserve, are the subjects of the lines of their parts.
     """
     assert {metric.name for metric in catalogue.CATALOGUE} == {line.partition(":")[0] for line in part("metrics")}
-    assert {line.partition(":")[0] for line in part("line fields")} == RESERVED
+    assert {line.partition(":")[0] for line in part("line fields")} == RESERVED_FIELDS
 
 
 def test_an_event_without_a_plain_name_is_told(tmp_path):

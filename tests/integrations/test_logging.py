@@ -21,7 +21,7 @@ import structlog
 import obskit
 from obskit.integrations import logging as takeover
 from obskit.logs import JsonFormatter, JsonHandler, dict_config, json_handler, structlog_processor
-from obskit.logs.rendering import CALLSITE
+from obskit.logs.rendering import CALLSITE_FIELDS
 from obskit.testing import isolated_runtime
 from within import in_request
 
@@ -696,7 +696,7 @@ def test_a_chain_that_ends_in_keywords_of_logging(stamp, utc, render, special):
             log.exception("failed", order=18)
             log.error("failed", order=18, exc_info=True)
         paid, failed, again = isolated.lines
-    own = {"timestamp", "level", "logger", "message", "service", "order", *(CALLSITE if special else ())}
+    own = {"timestamp", "level", "logger", "message", "service", "order", *(CALLSITE_FIELDS if special else ())}
 
     assert (own, own | {"exception"}, own | {"exception"}) == (set(paid), set(failed), set(again))
     assert ("INFO", "shop.chain", 17) == (paid["level"], paid["logger"], paid["order"])

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from obskit.logs.rendering import render
-from obskit.logs.truncation import cut
+from obskit.logs.truncation import truncate_line
 
 LIMIT = 4096
 
@@ -19,7 +19,7 @@ def parsed(fields, limit=LIMIT):
     """
     Cut a line, see that it fits and has its end, and read it.
     """
-    short = cut(render(fields), limit)
+    short = truncate_line(render(fields), limit)
 
     assert len(short) <= limit
     assert short.find(b"\n") == len(short) - 1
@@ -151,7 +151,7 @@ def test_a_line_that_is_no_object_loses_its_end():
     """
     A line for the console is cut between characters, and keeps its newline.
     """
-    short = cut("é".encode() * 5000 + b"\n", LIMIT)
+    short = truncate_line("é".encode() * 5000 + b"\n", LIMIT)
 
     assert len(short) <= LIMIT
     assert short.decode().endswith("é [cut]\n")
@@ -183,4 +183,4 @@ def test_a_message_is_not_cut_more_than_it_must(size):
     """
     At least half of the room is used.
     """
-    assert len(cut(render({"message": "x" * 100_000, "small": "y" * size}), LIMIT)) > LIMIT / 2
+    assert len(truncate_line(render({"message": "x" * 100_000, "small": "y" * size}), LIMIT)) > LIMIT / 2

@@ -501,7 +501,7 @@ def test_importing_reads_nothing():
     """
     A logger that is made at import reads no setting and opens nothing before its first line.
     """
-    lines = run("import obskit, obskit.logs.writer as w; obskit.get_logger('x'); print(int(w._standing is None))")
+    lines = run("import obskit, obskit.logs.writer as w; obskit.get_logger('x'); print(int(w._current_writer is None))")
 
     assert [1] == lines
 
@@ -532,4 +532,4 @@ def test_nothing_is_left_of_an_isolated_runtime():
     with isolated_runtime():
         log.info("x")
 
-    assert writers._standing is None
+    assert writers._current_writer is None

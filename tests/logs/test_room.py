@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 import obskit
 from obskit.logs import JsonHandler
-from obskit.logs.rendering import MAX_OPENED, PER_VALUE, Room, opened
+from obskit.logs.rendering import MAX_LINE_CHARACTERS, VALUE_OVERHEAD, SizeBudget, to_jsonable
 from obskit.redaction.redactor import MAX_VALUES, Redactor
 from obskit.testing import isolated_runtime
 
 log = obskit.get_logger("shop.room")
 foreign = logging.getLogger("shop.room.foreign")
 # JSON writes a character in up to six, and there are marks.
-LARGEST = 6 * MAX_OPENED + 10_000
+LARGEST = 6 * MAX_LINE_CHARACTERS + 10_000
 
 
 def shared(levels, width=10, leaf="x"):
@@ -118,9 +118,9 @@ def test_the_marks_say_how_much_was_cut():
     """
     Of lists the number of items, of mappings that of fields, of texts that of characters.
     """
-    items = opened(list(range(10)), room=Room(4 * PER_VALUE))
-    fields = opened({"a": "b", "c": "d", "e": "f"}, room=Room(3 * PER_VALUE + 2))
-    text = opened(["x" * 100], room=Room(2 * PER_VALUE + 30))
+    items = to_jsonable(list(range(10)), budget=SizeBudget(4 * VALUE_OVERHEAD))
+    fields = to_jsonable({"a": "b", "c": "d", "e": "f"}, budget=SizeBudget(3 * VALUE_OVERHEAD + 2))
+    text = to_jsonable(["x" * 100], budget=SizeBudget(2 * VALUE_OVERHEAD + 30))
 
     assert [0, 1, 2, "[7 items cut]"] == items
     assert {"a": "b", "cut": "[2 fields cut]"} == fields
@@ -132,7 +132,7 @@ def test_depth_is_bounded_too():
     Sixteen levels are shown, and of what is below them how much it is.
     """
     value = shared(40, width=1)
-    shown = opened(value)
+    shown = to_jsonable(value)
     for _ in range(16):
         shown = shown[0]
 
@@ -180,4 +180,4 @@ def test_numbers_inside_of_others_stay_numbers():
     """
     A float is shown as large as it is, and an integer that some readers would round as text.
     """
-    assert [1e300, -1e20, 0.5, "9007199254740992", None] == opened([1e300, -1e20, 0.5, 2**53, float("inf")])
+    assert [1e300, -1e20, 0.5, "9007199254740992", None] == to_jsonable([1e300, -1e20, 0.5, 2**53, float("inf")])

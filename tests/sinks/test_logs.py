@@ -13,7 +13,7 @@ import obskit
 from obskit.context import current
 from obskit.errors import ConfigurationError
 from obskit.logs.clients import masked
-from obskit.logs.rendering import RESERVED, render
+from obskit.logs.rendering import RESERVED_FIELDS, render
 from obskit.operation import Event, HttpOperation, Totals
 from obskit.recorder import recorder
 from obskit.sinks.log_sink import MAX_PATH
@@ -358,7 +358,7 @@ def test_bound_fields_and_extra_are_in_the_line():
     assert ("u-7", 12) == (line["user"], line["shelves"])
 
 
-@pytest.mark.parametrize("name", sorted(RESERVED))
+@pytest.mark.parametrize("name", sorted(RESERVED_FIELDS))
 def test_a_reserved_name_is_kept_apart(name):
     """
     A caller's field of a reserved name becomes `extra_<name>`, in access lines and events, and ours stays.

@@ -73,5 +73,5 @@ class Uncaught:
             LOGGER, level, "", 0, message, (), (type(error), error, error.__traceback__), extra=fields
         )
         logger.handle(record)
-        settings = writers.settings()
+        settings = writers.current_settings()
         return settings.log_file is None or any("file" not in output for output in settings.log_outputs)

@@ -175,7 +175,7 @@ class _Takeover:
         """
         Take over whatever is set up by now.
         """
-        settings = writers.settings()
+        settings = writers.current_settings()
         for name, level in settings.log_levels.items():
             if self.everything or name in _OF_SERVERS:
                 self._set_level(logging.getLogger(name), NUMBERS[level])
@@ -409,7 +409,7 @@ def _heal(record: logging.LogRecord) -> bool:
     return True
 
 
-def _follow(writer: Writer | None) -> None:
+def _on_writer_changed(writer: Writer | None) -> None:
     with _lock:
         if _takeover is None:
             return
@@ -426,7 +426,7 @@ def _unlock_in_child() -> None:
 
 
 at_fork(after_in_child=_unlock_in_child)
-writers.follow(_follow)
+writers.subscribe(_on_writer_changed)
 
 
 def _is_replaced() -> bool:

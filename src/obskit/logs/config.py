@@ -8,7 +8,7 @@ from collections.abc import MutableMapping
 from typing import Any, NoReturn
 
 from obskit.logs.structlog_events import add_event, message_of
-from obskit.logs.writer import NUMBERS, standing
+from obskit.logs.writer import NUMBERS, current_writer
 
 _SERVERS = ("uvicorn", "uvicorn.access", "gunicorn.error", "gunicorn.access", "_granian", "granian.access")
 _HYPERCORN = ("hypercorn.error", "hypercorn.access")
@@ -54,7 +54,7 @@ def structlog_processor(logger: Any, method_name: str, event_dict: MutableMappin
     name = event_dict.get("logger") or getattr(logger, "name", None) or "structlog"
     level = str(event_dict.get("level", method_name))
     number = NUMBERS.get(_LEVELS.get(level, level).upper(), NUMBERS["INFO"])
-    writer = standing()
+    writer = current_writer()
     if number >= writer.level_of(str(name)):
         event = dict(event_dict)
         body = writer.begin(message_of(event))

@@ -14,12 +14,12 @@ from obskit.context import current
 from obskit.logs import record_origin
 from obskit.logs.output_forms import Body, Make
 from obskit.logs.record_origin import ORIGIN, is_older
-from obskit.logs.rendering import SIMPLE, Room, as_text, opened
+from obskit.logs.rendering import SCALARS, SizeBudget, as_text, to_jsonable
 from obskit.logs.sampling import LEFT_OUT
 from obskit.logs.server_access import READERS, SPEAKERS, fields_of, plain, read
 from obskit.logs.stream import Target
 from obskit.logs.structlog_events import OF_CHAINS, add_event, add_rendered, is_rendered, message_of, says_again
-from obskit.logs.writer import Writer, callers_frame, callsite, exception_in, follow, standing
+from obskit.logs.writer import Writer, callers_frame, callsite, current_writer, exception_in, subscribe
 from obskit.redaction.redactor import Redactor
 from obskit.redaction.values import CARD_FROM, SHORTEST
 
@@ -51,7 +51,7 @@ class JsonFormatter(logging.Formatter):
         """
         Give the line, without its end.
         """
-        return _late_line(self, record)  # _follow() puts what formats in its place
+        return _late_line(self, record)  # _on_writer_changed() puts what formats in its place
 
 
 class JsonHandler(logging.Handler):
@@ -65,7 +65,7 @@ class JsonHandler(logging.Handler):
         """
         Write a record, unless a filter says no.
         """
-        return _late(self, record)  # _follow() puts what writes in its place
+        return _late(self, record)  # _on_writer_changed() puts what writes in its place
 
     def close(self) -> None:
         """
@@ -73,7 +73,7 @@ class JsonHandler(logging.Handler):
         """
 
 
-def _follow(writer: Writer | None) -> None:
+def _on_writer_changed(writer: Writer | None) -> None:
     handle = _late if writer is None else _handling(writer)
     format = _late_line if writer is None else _formatting(writer)
     setattr(JsonHandler, "handle", handle)  # noqa: B010  # they are methods
@@ -81,12 +81,12 @@ def _follow(writer: Writer | None) -> None:
 
 
 def _late(handler: JsonHandler, record: logging.LogRecord) -> bool:
-    standing()
+    current_writer()
     return handler.handle(record)
 
 
 def _late_line(formatter: JsonFormatter, record: logging.LogRecord) -> str:
-    standing()
+    current_writer()
     return formatter.format(record)
 
 
@@ -139,17 +139,17 @@ def _building(
         if len(fields) > _COUNT:
             if ORIGIN in fields:
                 return kept_body(record, writer)
-            room = None
+            budget = None
             extra = islice(fields.items(), _COUNT, None) if type(record) is _Record else _extra_of(record)
             for name, value in extra:
                 if name not in known:
-                    _add_extra(body, name, value, writer, room := room or Room(), record)
+                    _add_extra(body, name, value, writer, budget := budget or SizeBudget(), record)
                 elif (kind := type(value)) is str:
                     body[name] = value if len(value) < SHORTEST else text(value)
-                elif kind in SIMPLE and (kind is not int or value < CARD_FROM):
+                elif kind in SCALARS and (kind is not int or value < CARD_FROM):
                     body[name] = value
                 else:
-                    add_one(body, name, value, room := room or Room())
+                    add_one(body, name, value, budget := budget or SizeBudget())
         if record.exc_info or record.exc_text or record.stack_info:
             _add_trace(body, record, writer)
         return body
@@ -294,11 +294,13 @@ def _extra_of(record: logging.LogRecord) -> Iterable[tuple[Any, Any]]:
     return [pair for pair in record.__dict__.items() if pair[0] not in _OF_RECORDS]
 
 
-def _add_extra(body: Body, name: Any, value: Any, writer: Writer, room: Room, record: logging.LogRecord) -> None:
+def _add_extra(
+    body: Body, name: Any, value: Any, writer: Writer, budget: SizeBudget, record: logging.LogRecord
+) -> None:
     if name in _LEFT_BEHIND or (name in OF_CHAINS and _is_of_chain(body, name, value, writer, record)):
         return
     # A record's own `name` is that of its logger.
-    writer.add_one(body, name, value, room, {"key": record.__dict__.get("key")} if name == "value" else {})
+    writer.add_one(body, name, value, budget, {"key": record.__dict__.get("key")} if name == "value" else {})
 
 
 def _is_of_chain(body: Body, name: str, value: Any, writer: Writer, record: logging.LogRecord) -> bool:
@@ -334,7 +336,7 @@ def _message_of(record: logging.LogRecord, redactor: Redactor) -> str:
         return message % args if args else message
     except Exception:
         return (
-            f"{as_text(record.msg)} {opened(redactor.arguments(as_text(record.msg), args))}"
+            f"{as_text(record.msg)} {to_jsonable(redactor.arguments(as_text(record.msg), args))}"
             if args
             else as_text(record.msg)
         )
@@ -411,4 +413,4 @@ def _passed(handler: JsonHandler, record: logging.LogRecord) -> Any:
 
 
 record_origin.is_written = _is_written
-follow(_follow)
+subscribe(_on_writer_changed)

@@ -18,9 +18,9 @@ from structlog.typing import FilteringBoundLogger
 
 from obskit.forks import at_fork
 from obskit.logs.json_handler import hand_on
-from obskit.logs.rendering import as_text, opened
+from obskit.logs.rendering import as_text, to_jsonable
 from obskit.logs.sampling import LEFT_OUT
-from obskit.logs.writer import NUMBERS, Writer, follow, level_name, standing
+from obskit.logs.writer import NUMBERS, Writer, current_writer, level_name, subscribe
 from obskit.redaction.redactor import Redactor
 
 Method = Callable[..., Any]
@@ -103,7 +103,7 @@ def _class_of(name: str) -> type[BoundLogger]:
         return _classes[name]
 
 
-def _follow(writer: Writer | None) -> None:
+def _on_writer_changed(writer: Writer | None) -> None:
     """
     Make every logger write by this writer from now on.
     """
@@ -146,7 +146,7 @@ def _late_methods() -> dict[str, Method]:
 
 def _late(name: str) -> Method:
     def late(self: BoundLogger, /, *args: Any, **kw: Any) -> Any:
-        standing()
+        current_writer()
         return getattr(self, name)(*args, **kw)
 
     return late
@@ -204,7 +204,7 @@ def _interpolated(event: Any, args: tuple[Any, ...], kw: dict[str, Any], redacto
     try:
         return event % (args[0] if len(args) == 1 and isinstance(args[0], Mapping) and args[0] else args)
     except Exception:
-        kw["args"] = opened(redactor.arguments(as_text(event), args))
+        kw["args"] = to_jsonable(redactor.arguments(as_text(event), args))
         return event
 
 
@@ -241,4 +241,4 @@ def _unlock_in_child() -> None:
 
 
 at_fork(after_in_child=_unlock_in_child)
-follow(_follow)
+subscribe(_on_writer_changed)

@@ -9,7 +9,16 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from obskit.logs.console import console, wants_colour
-from obskit.logs.rendering import OPTIONS, UNSAYABLE, dumps, escaped, opened, render, rfc3339, whole_second
+from obskit.logs.rendering import (
+    ORJSON_OPTIONS,
+    SERIALIZATION_ERRORS,
+    dumps,
+    escape_unsafe,
+    render,
+    rfc3339,
+    split_second,
+    to_jsonable,
+)
 from obskit.logs.schemas import Shape, shape_of
 from obskit.logs.stream import standard_output
 from obskit.settings import Settings
@@ -66,11 +75,11 @@ class Form:
                 second, stamp = moment = _stamped(now)
                 ahead[0] = ahead_now()
             try:
-                own = dumps(body, opened, OPTIONS)
-            except UNSAYABLE:
+                own = dumps(body, to_jsonable, ORJSON_OPTIONS)
+            except SERIALIZATION_ERRORS:
                 own = render(body)[:-1]
             if not own.isascii():
-                own = escaped(own)
+                own = escape_unsafe(own)
             return b"%b%06d%b%b%b" % (stamp, (now - second) * 1e6, head, own[1:-1], tail)
 
         return make
@@ -100,5 +109,5 @@ def _stamped(now: float) -> tuple[int, bytes]:
     """
     Give the whole second, and the start of every line in it.
     """
-    second, text = whole_second(now)
+    second, text = split_second(now)
     return second, b'{"timestamp":"%b.' % text.encode()

@@ -19,7 +19,7 @@ from typing import Any
 from obskit.context import valid_id
 from obskit.forks import at_fork
 from obskit.logs.output_forms import Body
-from obskit.logs.writer import Writer, follow, standing
+from obskit.logs.writer import Writer, current_writer, subscribe
 from obskit.operation import Operation
 from obskit.recorder import recorder
 
@@ -70,7 +70,7 @@ def _fields_of_here(record: logging.LogRecord) -> dict[str, Any]:
     """
     Give the ids and bound fields of the request.
     """
-    fields = standing().begin("")
+    fields = current_writer().begin("")
     del fields["message"]
     return fields
 
@@ -84,7 +84,7 @@ def _all_of(record: logging.LogRecord) -> dict[str, Any]:
     """
     Give the message and the traceback too, apart from each other: what is sent has the one in the other.
     """
-    fields, writer = _fields_of_here(record), standing()
+    fields, writer = _fields_of_here(record), current_writer()
     if record.exc_info or record.stack_info:
         fields["message"] = writer.redactor.text(record.getMessage())
         if record.exc_info:
@@ -165,7 +165,7 @@ def is_older(record: logging.LogRecord, request: Operation) -> bool:
     return running < time.time() - record.created
 
 
-def _follow(writer: Writer | None) -> None:
+def _on_writer_changed(writer: Writer | None) -> None:
     if writer is not None:
         _watch()
     else:
@@ -214,4 +214,4 @@ def _undo() -> None:
             del _before[cls, name]
 
 
-follow(_follow)
+subscribe(_on_writer_changed)

@@ -20,7 +20,7 @@ from typing import IO, Any, Protocol, cast
 
 from obskit.forks import at_fork
 from obskit.logs.rendering import render
-from obskit.logs.truncation import cut
+from obskit.logs.truncation import truncate_line
 from obskit.recorder import recorder
 
 # What a pipe takes in one piece, in bytes. Systems that promise less have one developer, not several workers, and
@@ -76,7 +76,7 @@ class LineStream:
         if target is None:
             self._write = _nowhere
         elif file is not None:
-            self._write = _to_pipe(file.write) if _is_pipe(file) else file.write
+            self._write = _pipe_writer(file.write) if _is_pipe(file) else file.write
         else:
             self._write = self._object = _Object(target, stream is None or isinstance(stream, StandardOutput))
         self.put: Callable[[bytes], int | None] = self._write
@@ -156,20 +156,20 @@ def _is_pipe(raw: io.FileIO) -> bool:
         return False  # it is closed
 
 
-def _to_pipe(write: Callable[[bytes], int | None]) -> Callable[[bytes], int | None]:
+def _pipe_writer(write: Callable[[bytes], int | None]) -> Callable[[bytes], int | None]:
     """
     Cut lines to what a pipe takes in one piece: longer ones mix with those of other processes.
     """
 
-    def write_cut(line: bytes) -> int | None:
+    def write_truncated(line: bytes) -> int | None:
         if len(line) <= PIPE_BYTES:
             return write(line)
-        short = cut(line, PIPE_BYTES)
+        short = truncate_line(line, PIPE_BYTES)
         if write(short) != len(short):
             raise BlockingIOError(errno.EAGAIN, "the pipe takes no more now")
         return len(line)
 
-    return write_cut
+    return write_truncated
 
 
 def _file_of(target: Any) -> io.FileIO | None:

@@ -23,12 +23,22 @@ from obskit.errors import ConfigurationError
 from obskit.logs.categories import category_of
 from obskit.logs.output_forms import Body, Form, Make, ahead_now
 from obskit.logs.outputs import Also, Output, together
-from obskit.logs.rendering import CALLSITE, CATEGORY, MAX_DEPTH, RESERVED, SIMPLE, Room, as_text, opened, reserved_names
+from obskit.logs.rendering import (
+    CALLSITE_FIELDS,
+    CATEGORY_FIELDS,
+    MAX_DEPTH,
+    RESERVED_FIELDS,
+    SCALARS,
+    SizeBudget,
+    as_text,
+    reserved_names,
+    to_jsonable,
+)
 from obskit.logs.sampling import Sampler
 from obskit.logs.schemas import renames_of, roots_of
 from obskit.logs.stream import StandardOutput, Target, reason_of
 from obskit.logs.targets import channel_target_for, error_target_for, outputs_of, target_for
-from obskit.logs.truncation import shorten_traceback
+from obskit.logs.truncation import truncate_traceback
 from obskit.operation import Operation
 from obskit.recorder import Recorder, recorder
 from obskit.redaction.keys import READ_CLOSER
@@ -208,7 +218,7 @@ class Writer:
             self.add(body, fields)
 
     def _adder(self) -> Add:
-        all_known, all_simple = self.known.issuperset, SIMPLE.issuperset
+        all_known, all_simple = self.known.issuperset, SCALARS.issuperset
 
         def add(body: Body, given: Mapping[str, Any]) -> None:
             if all_known(given) and all_simple(map(type, given.values())):
@@ -219,21 +229,25 @@ class Writer:
         return self._add_each if self.settings.redact_values else add
 
     def _add_each(self, body: Body, given: Mapping[str, Any]) -> None:
-        known, text, room = self.known, self.redactor.text, None
+        known, text, budget = self.known, self.redactor.text, None
         for name, value in given.items():
             if name not in known:
-                self._add_slowly(body, {name: value}, room := room or Room(), given)
+                self._add_slowly(body, {name: value}, budget := budget or SizeBudget(), given)
             elif (kind := type(value)) is str:
                 body[name] = value if len(value) < SHORTEST else text(value)
-            elif kind in SIMPLE and (kind is not int or value < CARD_FROM):
+            elif kind in SCALARS and (kind is not int or value < CARD_FROM):
                 body[name] = value
             else:
-                self.add_one(body, name, value, room := room or Room())
+                self.add_one(body, name, value, budget := budget or SizeBudget())
 
     def _add_slowly(
-        self, body: Body, given: Mapping[Any, Any], room: Room | None = None, beside: Mapping[Any, Any] | None = None
+        self,
+        body: Body,
+        given: Mapping[Any, Any],
+        budget: SizeBudget | None = None,
+        beside: Mapping[Any, Any] | None = None,
     ) -> None:
-        room = room or Room()
+        budget = budget or SizeBudget()
         for key, value in given.items():
             if key == "exc_info":
                 self.add_exception(body, value)
@@ -241,9 +255,11 @@ class Writer:
                 if value:
                     self.add_stack(body, value if isinstance(value, str) else _stack())
             else:
-                self.add_one(body, key, value, room, given if beside is None else beside)
+                self.add_one(body, key, value, budget, given if beside is None else beside)
 
-    def add_one(self, body: Body, key: Any, value: Any, room: Room, beside: Mapping[Any, Any] = _NOTHING) -> None:
+    def add_one(
+        self, body: Body, key: Any, value: Any, budget: SizeBudget, beside: Mapping[Any, Any] = _NOTHING
+    ) -> None:
         """
         Add a caller's field, whatever its name and its value are; what it holds shares the room of the line.
 
@@ -265,8 +281,8 @@ class Writer:
             is_empty = value is None or value is True or value is False or (type(value) is str and not value)
             body[name] = value if is_empty else marker(rule)
             return
-        shown = self.redactor.value(opened(value) if type(value) is int and abs(value) >= _LARGE else value)
-        body[name] = shown if type(shown) in SIMPLE else opened(shown, MAX_DEPTH, room)
+        shown = self.redactor.value(to_jsonable(value) if type(value) is int and abs(value) >= _LARGE else value)
+        body[name] = shown if type(shown) in SCALARS else to_jsonable(shown, MAX_DEPTH, budget)
         if name is key and not is_closer and len(self.known) < MAX_KNOWN and len(name) <= MAX_KNOWN_NAME:
             self.known.add(name)
 
@@ -286,7 +302,7 @@ class Writer:
         body["exception"] = {
             "type": type(error).__name__,
             "message": said,
-            "traceback": shorten_traceback(trace, MAX_TEXT),
+            "traceback": truncate_traceback(trace, MAX_TEXT),
         }
         identity = getattr(error, ID_OF_REQUEST, None)
         if identity is not None:  # a server logs it when the request is over
@@ -375,8 +391,8 @@ def _reserved(settings: Settings) -> frozenset[str]:
     """
     Give the names that callers' fields must not have, on the lines of one output.
     """
-    contract = RESERVED | CALLSITE if settings.log_callsite else RESERVED
-    contract = contract | CATEGORY if settings.log_category else contract
+    contract = RESERVED_FIELDS | CALLSITE_FIELDS if settings.log_callsite else RESERVED_FIELDS
+    contract = contract | CATEGORY_FIELDS if settings.log_category else contract
     return reserved_names(renames_of(settings), contract) | roots_of(settings)
 
 
@@ -475,44 +491,44 @@ def callers_frame() -> FrameType | None:
 _HERE = os.path.dirname(__file__) + os.sep
 
 
-# The writer that stands
+# The current writer
 
-_standing: Writer | None = None
-_followers: list[Callable[[Writer | None], None]] = []
+_current_writer: Writer | None = None
+_observers: list[Callable[[Writer | None], None]] = []
 
 
-def standing() -> Writer:
+def current_writer() -> Writer:
     """
     Give the writer of the runtime that stands; where none has stood yet, one to standard output, by the environment.
     """
-    if _standing is None:
-        stand(_to_standard_output(_from_environment()))
-    assert _standing is not None
-    return _standing
+    if _current_writer is None:
+        activate(_to_standard_output(_from_environment()))
+    assert _current_writer is not None
+    return _current_writer
 
 
-def settings() -> Settings:
+def current_settings() -> Settings:
     """
     Give the settings of the writer that stands, or those of the one that the next line makes.
     """
-    return _from_environment() if _standing is None else _standing.settings
+    return _from_environment() if _current_writer is None else _current_writer.settings
 
 
-def stand(writer: Writer | None) -> None:
+def activate(writer: Writer | None) -> None:
     """
     Make every logger write by this writer from now on; None: by the one that the next line makes.
     """
-    global _standing
-    _standing = writer
-    for take in _followers:
-        take(writer)
+    global _current_writer
+    _current_writer = writer
+    for observer in _observers:
+        observer(writer)
 
 
-def stand_alone(settings: Settings) -> None:
+def activate_fallback(settings: Settings) -> None:
     """
     Go on without the runtime that had these settings: in the same form, to standard output.
     """
-    stand(_to_standard_output(settings))
+    activate(_to_standard_output(settings))
 
 
 def _to_standard_output(settings: Settings) -> Writer:
@@ -529,9 +545,9 @@ def _from_environment() -> Settings:
         return Settings.read({}, {})
 
 
-def follow(take: Callable[[Writer | None], None]) -> None:
+def subscribe(observer: Callable[[Writer | None], None]) -> None:
     """
     Tell of the writer that stands, and of each that takes its place.
     """
-    _followers.append(take)
-    take(_standing)
+    _observers.append(observer)
+    observer(_current_writer)

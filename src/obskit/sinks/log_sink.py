@@ -11,7 +11,7 @@ from typing import Any
 from obskit.bounded_cache import Kept
 from obskit.jobs import JobOperation
 from obskit.logs.clients import shown_client
-from obskit.logs.rendering import render, whole_second
+from obskit.logs.rendering import render, split_second
 from obskit.logs.sampling import LEFT_OUT, EveryNth
 from obskit.logs.server_access import MAX_HEADER, MAX_PATH, shown_path
 from obskit.logs.writer import NUMBERS, Writer
@@ -309,7 +309,7 @@ def _add_totals(line: dict[str, Any], totals: Totals) -> None:
 
 
 def _whole_second(now: float) -> tuple[int, bytes]:
-    second, text = whole_second(now)
+    second, text = split_second(now)
     return second, text.encode()
 
 
