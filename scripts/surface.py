@@ -84,8 +84,9 @@ def members(title: str, cls: type, part: type) -> Iterator[str]:
     """
     Yield what a class has of its own, or from a base of obskit's.
     """
+    narrower = cls.__mro__[: cls.__mro__.index(part)]
     for name, kind in inspect.get_annotations(part).items():
-        if not name.startswith("_"):
+        if not name.startswith("_") and not any(name in inspect.get_annotations(sub) for sub in narrower):
             yield f"{title}.{name}: {plain(str(getattr(kind, '__forward_arg__', kind)))}"
     for name, member in vars(part).items():
         if name.startswith("_"):

@@ -22,13 +22,14 @@ import pytest
 import obskit
 from forked import in_child
 from obskit.context import current
-from obskit.db import SqliteReport, sqlite_doctor
+from obskit.db import SqliteReport, doctor, sqlite_doctor
 from obskit.db.connections import asked as asked_now
 from obskit.db.query_watch import limits, watching
 from obskit.errors import SqliteDoctorError
 from obskit.observation import FunctionOperation
 from obskit.operation import HttpOperation
-from obskit.sqlite_doctor import doctor, inspection
+from obskit.sqlite_doctor import backup, inspection
+from obskit.sqlite_doctor import doctor as file_doctor
 from obskit.sqlite_doctor.advice import LARGE_WAL_BYTES, advise
 from obskit.sqlite_doctor.report import Advice, ConnectionPragmas, Index, Table, age, size
 from obskit.testing import RecordingSink, isolated_runtime
@@ -468,7 +469,7 @@ def test_a_copy_does_not_wait_for_ever(path, monkeypatch):
     """
     A lock that stays ends the copy, and nothing of it is left.
     """
-    monkeypatch.setattr(doctor, "_LOCK_SECONDS", 0.0)
+    monkeypatch.setattr(backup, "_LOCK_SECONDS", 0.0)
     with opened(made(path)) as db:
         db.execute("BEGIN EXCLUSIVE")
         before = {file.name for file in path.parent.iterdir()}
@@ -852,7 +853,7 @@ def test_optimize_gathers_statistics(path, monkeypatch, version):
     """
     if version < sqlite3.sqlite_version_info < (3, 46, 0):
         version = (99, 0, 0)  # this SQLite's PRAGMA optimize would look at no table
-    monkeypatch.setattr(doctor, "_OPTIMIZE_VERSION", version)
+    monkeypatch.setattr(file_doctor, "_OPTIMIZE_VERSION", version)
     before = sqlite_doctor(made(path))
     after = before.optimize()
 

@@ -8,11 +8,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from obskit.db.doctor import SqliteReport, sqlite_doctor
     from obskit.db.observe import record
     from obskit.db.slow_log import SlowQuery, SlowStatement, slow_queries, slow_statements
     from obskit.db.statement import Statement, summarize
-    from obskit.sqlite_doctor.doctor import sqlite_doctor
-    from obskit.sqlite_doctor.report import SqliteReport
 
 _HOME = {
     "SlowQuery": "slow_log",

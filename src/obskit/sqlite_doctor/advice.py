@@ -9,8 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from obskit.db.slow_log import SlowStatement
-from obskit.sqlite_doctor.report import SEVERITIES, Advice, ConnectionPragmas, Index, SqliteReport, size
+from obskit.sqlite_doctor.report import (
+    SEVERITIES,
+    Advice,
+    ConnectionPragmas,
+    Index,
+    MeasuredStatement,
+    SqliteFindings,
+    size,
+)
 
 DOCS = "https://sqlite.org/"
 MB = 1_000_000
@@ -41,10 +48,11 @@ class Bounds:
     many_slow_queries: int = 10
 
 
+DEFAULT_BOUNDS = Bounds()
 ForeignKey = tuple[str, tuple[str, ...], str]
 
 
-def _status(report: SqliteReport) -> Iterator[Advice]:
+def _status(report: SqliteFindings) -> Iterator[Advice]:
     if report.status == "missing":
         yield Advice("critical", "missing", f"There is no file {report.path}: check the path, and the folder's mount.")
     elif report.status == "empty":
@@ -77,14 +85,14 @@ def _status(report: SqliteReport) -> Iterator[Advice]:
         yield Advice("critical", "unreadable", _unreadable(report), DOCS + "wal.html")
 
 
-def _unreadable(report: SqliteReport) -> str:
+def _unreadable(report: SqliteFindings) -> str:
     text = f"It cannot be read: {report.problem}. Check the rights of this user to the file and its folder."
     if report.journal_bytes:
         return text + " A rollback journal of a crash is beside it: only a connection that may write can apply it."
     return text + " In WAL mode, even reading needs the -shm file, or the right to make it."
 
 
-def _wal_reset(report: SqliteReport) -> Iterator[Advice]:
+def _wal_reset(report: SqliteFindings) -> Iterator[Advice]:
     version = tuple(int(part) for part in report.sqlite_version.split("."))
     is_mended = version >= WAL_RESET_FIXED or version[2] >= WAL_RESET_BRANCHES.get(version[1], 999)
     if report.journal_mode == "wal" and not is_mended:
@@ -98,7 +106,7 @@ def _wal_reset(report: SqliteReport) -> Iterator[Advice]:
         )
 
 
-def _wal_size(report: SqliteReport) -> Iterator[Advice]:
+def _wal_size(report: SqliteFindings) -> Iterator[Advice]:
     if report.wal_bytes and report.wal_bytes > max(LARGE_WAL_BYTES, (report.size_bytes or 0) // 2):
         yield Advice(
             "warn",
@@ -110,7 +118,7 @@ def _wal_size(report: SqliteReport) -> Iterator[Advice]:
         )
 
 
-def _journal(report: SqliteReport) -> Iterator[Advice]:
+def _journal(report: SqliteFindings) -> Iterator[Advice]:
     if report.journal_mode in ("delete", "truncate", "persist"):
         yield Advice(
             "info",
@@ -121,12 +129,12 @@ def _journal(report: SqliteReport) -> Iterator[Advice]:
         )
 
 
-def _writable(report: SqliteReport) -> Iterator[Advice]:
+def _writable(report: SqliteFindings) -> Iterator[Advice]:
     if report.can_write is False:
         yield Advice("warn", "not-writable", f"It cannot be written now: {report.can_write_because}.")
 
 
-def _disk(report: SqliteReport) -> Iterator[Advice]:
+def _disk(report: SqliteFindings) -> Iterator[Advice]:
     free, taken = report.disk_free_bytes, (report.size_bytes or 0) + (report.wal_bytes or 0)
     if free is not None and free < max(taken, 100 * MB):
         yield Advice(
@@ -138,7 +146,7 @@ def _disk(report: SqliteReport) -> Iterator[Advice]:
         )
 
 
-def _free_pages(report: SqliteReport) -> Iterator[Advice]:
+def _free_pages(report: SqliteFindings) -> Iterator[Advice]:
     if not report.page_count or not report.page_size or not report.free_pages:
         return
     share, wasted = report.free_pages / report.page_count, report.free_pages * report.page_size
@@ -153,7 +161,7 @@ def _free_pages(report: SqliteReport) -> Iterator[Advice]:
         )
 
 
-def _large(report: SqliteReport, bounds: Bounds) -> Iterator[Advice]:
+def _large(report: SqliteFindings, bounds: Bounds) -> Iterator[Advice]:
     taken = report.size_bytes or 0
     if taken > bounds.large_bytes:
         largest = max(report.tables, key=lambda table: table.size_bytes or 0, default=None)
@@ -171,7 +179,7 @@ def _large(report: SqliteReport, bounds: Bounds) -> Iterator[Advice]:
         )
 
 
-def _many_rows(report: SqliteReport, bounds: Bounds) -> Iterator[Advice]:
+def _many_rows(report: SqliteFindings, bounds: Bounds) -> Iterator[Advice]:
     found = [table for table in report.tables if table.rows is not None and table.rows >= bounds.many_rows]
     found.sort(key=lambda table: -(table.rows or 0))
     for table in found[:MAX_TABLES]:
@@ -191,7 +199,7 @@ def _many_rows(report: SqliteReport, bounds: Bounds) -> Iterator[Advice]:
         yield Advice("info", "many-rows", f"{bounds.many_rows:,} rows or more have {_some(others)}, too.")
 
 
-def _slow_queries(report: SqliteReport, bounds: Bounds) -> Iterator[Advice]:
+def _slow_queries(report: SqliteFindings, bounds: Bounds) -> Iterator[Advice]:
     if not report.slow_statements or (report.slow_queries or 0) < bounds.many_slow_queries:
         return
     first = report.slow_statements[0]
@@ -208,7 +216,7 @@ def _slow_queries(report: SqliteReport, bounds: Bounds) -> Iterator[Advice]:
     )
 
 
-def _times(statement: SlowStatement) -> str:
+def _times(statement: MeasuredStatement) -> str:
     if statement.count == 1:
         return f"once, {statement.max_ms:,.0f} ms"
     return (
@@ -217,7 +225,7 @@ def _times(statement: SlowStatement) -> str:
     )
 
 
-def _remedy(statement: SlowStatement) -> str:
+def _remedy(statement: MeasuredStatement) -> str:
     if not statement.summary.lower().startswith(SEARCHING):
         return (
             "Writes wait for each other and for the disk: put many into one transaction, and keep transactions short."
@@ -228,7 +236,7 @@ def _remedy(statement: SlowStatement) -> str:
     return f"See its `EXPLAIN QUERY PLAN`, or set `explain_slow_queries`. {hint}"
 
 
-def _page_size(report: SqliteReport) -> Iterator[Advice]:
+def _page_size(report: SqliteFindings) -> Iterator[Advice]:
     if report.page_size and report.page_size < 4096 and (report.size_bytes or 0) > FREE_BYTES:
         yield Advice(
             "info",
@@ -239,7 +247,7 @@ def _page_size(report: SqliteReport) -> Iterator[Advice]:
         )
 
 
-def _pragmas(report: SqliteReport, keys: list[ForeignKey]) -> Iterator[Advice]:
+def _pragmas(report: SqliteFindings, keys: list[ForeignKey]) -> Iterator[Advice]:
     found = report.connections or ()
     if off := sum(one.connections for one in found if one.synchronous == "off"):
         yield Advice(
@@ -283,7 +291,7 @@ def _open(some: int, connections: Iterable[ConnectionPragmas]) -> str:
     return f"{some:,} of {every:,} open connections {'has' if some == 1 else 'have'}"
 
 
-def _statistics(report: SqliteReport, estimates: dict[str, int]) -> Iterator[Advice]:
+def _statistics(report: SqliteFindings, estimates: dict[str, int]) -> Iterator[Advice]:
     indexed = {index.table for index in report.indexes}
     large = [table for table in report.tables if table.name in indexed and (table.rows or 0) >= FEW_ROWS]
     missing = [table.name for table in large if table.name not in estimates]
@@ -309,7 +317,7 @@ def _statistics(report: SqliteReport, estimates: dict[str, int]) -> Iterator[Adv
             )
 
 
-def _redundant_indexes(report: SqliteReport) -> Iterator[Advice]:
+def _redundant_indexes(report: SqliteFindings) -> Iterator[Advice]:
     for index in report.indexes:
         wider = next((other for other in report.indexes if _covers(other, index)), None)
         if wider is not None:
@@ -330,7 +338,7 @@ def _covers(wider: Index, index: Index) -> bool:
     return plain and wider.table == index.table and wider.name != index.name and starts and is_longer
 
 
-def _foreign_keys(report: SqliteReport, keys: list[ForeignKey]) -> Iterator[Advice]:
+def _foreign_keys(report: SqliteFindings, keys: list[ForeignKey]) -> Iterator[Advice]:
     rows = {table.name: table.rows or 0 for table in report.tables}
     for table, columns, parent in keys:
         has_index = any(
@@ -359,7 +367,7 @@ def _have(names: list[str]) -> str:
     return "has" if len(names) == 1 else "have"
 
 
-_RULES: tuple[Callable[[SqliteReport], Iterator[Advice]], ...] = (
+_RULES: tuple[Callable[[SqliteFindings], Iterator[Advice]], ...] = (
     *(_status, _wal_reset, _wal_size, _writable, _disk, _free_pages, _journal, _page_size, _redundant_indexes),
 )
 
@@ -367,7 +375,7 @@ _BOUNDED = (_slow_queries, _many_rows, _large)
 
 
 def advise(
-    report: SqliteReport, estimates: dict[str, int], foreign_keys: list[ForeignKey], bounds: Bounds = Bounds()
+    report: SqliteFindings, estimates: dict[str, int], foreign_keys: list[ForeignKey], bounds: Bounds = DEFAULT_BOUNDS
 ) -> tuple[Advice, ...]:
     """
     Give the advice for a report, the most severe first.

@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from obskit.errors import SqliteDoctorError
 from obskit.sqlite_doctor.report import Index, SchemaText, Table, moment
 
 # Rows are counted to here, some tens of milliseconds; beyond, the estimate of the last ANALYZE is taken.
@@ -49,6 +50,19 @@ def connect(path: str, mode: str, busy_seconds: float = _BUSY_SECONDS) -> sqlite
     return connection
 
 
+@contextmanager
+def errors_named(failure: str) -> Iterator[None]:
+    """
+    Raise what SQLite or the system raises in the block as a `SqliteDoctorError` that begins with `failure`.
+    """
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise SqliteDoctorError(
+            f"{failure}: {error}. Nothing was left behind; see sqlite_doctor() for its state."
+        ) from error
+
+
 def status_of(error: sqlite3.Error) -> str:
     """
     Name what an error says of the file.
@@ -56,9 +70,9 @@ def status_of(error: sqlite3.Error) -> str:
     return _STATUS.get((getattr(error, "sqlite_errorcode", None) or 0) & 0xFF, "unreadable")
 
 
-class Checkup:
+class Inspection:
     """
-    Go through the steps of one examination, and collect what each finds in `found`.
+    The steps of one examination.
 
     Args:
         path: The file, absolute.
@@ -66,6 +80,12 @@ class Checkup:
         checks: Of `quick_check` and `integrity_check` those to run, which take as long as they take.
         schema: Whether to quote the schema.
         try_write: Whether to take the write lock for a moment.
+
+    Attributes:
+        found: Field of `SqliteFindings` -> what the steps found.
+        unfinished: What time ran out for.
+        foreign_keys: Table, its columns, and the table they refer to.
+        estimates: Rows of each table when ANALYZE last ran.
     """
 
     def __init__(

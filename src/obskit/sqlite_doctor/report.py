@@ -5,16 +5,12 @@ Hold what the SQLite doctor found, and show it: as a dictionary, as JSON, as a t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from obskit.text_table import table_lines
-
-if TYPE_CHECKING:
-    from obskit.db.slow_log import SlowStatement
 
 SEVERITIES = ("critical", "warn", "info")
 
@@ -123,8 +119,42 @@ class Advice:
     source: str = ""
 
 
+class MeasuredQuery(Protocol):
+    """
+    One slow query of the application.
+    """
+
+    @property
+    def tables(self) -> tuple[str, ...]: ...
+    @property
+    def call_site(self) -> str | None: ...
+
+
+class MeasuredStatement(Protocol):
+    """
+    The slow queries of the application that share a statement.
+    """
+
+    @property
+    def summary(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def mean_ms(self) -> float: ...
+    @property
+    def max_ms(self) -> float: ...
+    @property
+    def total_ms(self) -> float: ...
+    @property
+    def slowest(self) -> MeasuredQuery: ...
+    @property
+    def plan(self) -> str | None: ...
+
+
 @dataclass(frozen=True, slots=True)
-class SqliteReport:
+class SqliteFindings:
     """
     Hold what `sqlite_doctor()` found. What is not known is None, never zero.
 
@@ -192,7 +222,7 @@ class SqliteReport:
     integrity_check: tuple[str, ...] | None = None
     schema: tuple[SchemaText, ...] | None = None
     slow_queries: int | None = None
-    slow_statements: tuple[SlowStatement, ...] = ()
+    slow_statements: tuple[MeasuredStatement, ...] = ()
     connections: tuple[ConnectionPragmas, ...] | None = None
     silent_connections: int = 0
     unfinished: tuple[str, ...] = ()
@@ -222,53 +252,6 @@ class SqliteReport:
         Give a table for people, as wide as its names are.
         """
         return "\n".join(_lines(self)) + "\n"
-
-    def optimize(self) -> SqliteReport:
-        """
-        Let SQLite gather the statistics that its planner wants, and examine the file again. This writes to the file.
-
-        Runs `PRAGMA optimize(0x10002)`, or before SQLite 3.46, where that sees only tables which the connection has
-        used, `ANALYZE` with a limit of 400 rows an index. Other connections see the new statistics when they open the
-        database anew.
-
-        Raises:
-            SqliteDoctorError: It is locked, cannot be written, or this is a request.
-        """
-        from obskit.sqlite_doctor.doctor import optimize
-
-        return optimize(self.path)
-
-    def backup(self, to: str | PathLike[str], *, overwrite: bool = False) -> Backup:
-        """
-        Copy the database to another file while it is in use, and check the copy with `PRAGMA integrity_check`.
-
-        The copy is of one moment, has the access rights of the original, and gets its name only when it is found
-        sound; until then its name ends in `.partial`. In WAL mode writers go on meanwhile; with a rollback journal
-        they wait, so that a busy application needs a `timeout` that is longer than the copy takes.
-
-        Args:
-            to: The new file, on a disk with room for it.
-            overwrite: Replace a file that is there.
-
-        Raises:
-            SqliteDoctorError: There is a file already, or a WAL or journal of one, which SQLite would apply to the
-                copy; or there is no room, no right to write, a lock for more than ten seconds; or the copy is not
-                sound; or this is a request. Nothing is left behind, and a file that was to be replaced stays.
-        """
-        from obskit.sqlite_doctor.doctor import backup
-
-        return backup(self.path, to, overwrite=overwrite)
-
-
-@dataclass(frozen=True, slots=True)
-class Backup:
-    """
-    Describe a copy that was checked.
-    """
-
-    path: str
-    size_bytes: int
-    took_seconds: float
 
 
 def size(count: float | None) -> str:
@@ -301,7 +284,7 @@ def age(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def _lines(report: SqliteReport) -> Iterator[str]:
+def _lines(report: SqliteFindings) -> Iterator[str]:
     yield f"{report.path}: {report.status}"
     if report.problem:
         yield f"  {report.problem}"
@@ -323,7 +306,7 @@ def _lines(report: SqliteReport) -> Iterator[str]:
             yield f"  {advice.source}"
 
 
-def _slow(statements: tuple[SlowStatement, ...]) -> Iterator[str]:
+def _slow(statements: Sequence[MeasuredStatement]) -> Iterator[str]:
     rows = [("slow", "mean", "max", "total", "statement")]
     for one in statements:
         text = " ".join((one.text or one.summary).split())
@@ -336,7 +319,7 @@ def _ms(milliseconds: float) -> str:
     return f"{milliseconds:,.0f} ms"
 
 
-def _facts(report: SqliteReport) -> Iterator[tuple[str, str]]:
+def _facts(report: SqliteFindings) -> Iterator[tuple[str, str]]:
     if report.size_bytes is not None:
         pages = "" if report.page_count is None else f", {report.page_count:,} pages of {report.page_size:,} B"
         yield "file", size(report.size_bytes) + pages
@@ -377,13 +360,13 @@ def _pragmas(found: ConnectionPragmas) -> str:
     )
 
 
-def _analyze(report: SqliteReport) -> str:
+def _analyze(report: SqliteFindings) -> str:
     if not report.analyzed_tables or report.analyze_age_at_least_seconds is None:
         return "never"
     return f"{report.analyzed_tables} tables, at least {age(report.analyze_age_at_least_seconds)} ago"
 
 
-def _columns(report: SqliteReport) -> Iterator[str]:
+def _columns(report: SqliteFindings) -> Iterator[str]:
     rows = [("table", "rows", "size", "unused")]
     for table in report.tables:
         count = "?" if table.rows is None else f"{table.rows:,}"
