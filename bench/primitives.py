@@ -31,7 +31,7 @@ from obskit.integrations.sqlite3 import TimedConnection
 from obskit.observation import observe
 from obskit.operation import HttpOperation
 from obskit.recorder import recorder
-from obskit.runtime import standing
+from obskit.runtime import current_runtime
 from obskit.sinks.log_sink import LogSink
 
 Call = Callable[[], object]
@@ -125,7 +125,7 @@ def _request_step() -> Callable[[HttpOperation], None]:
 
 
 def _access_line() -> Call:
-    runtime = standing()
+    runtime = current_runtime()
     assert runtime is not None
     write: Any = LogSink(runtime.writer).bind(HttpOperation)[1]
     operation = HttpOperation("GET", "/items/7")

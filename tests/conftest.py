@@ -10,7 +10,7 @@ import pytest
 from obskit.context import current
 from obskit.metrics import declare
 from obskit.metrics.gauge_callbacks import queries
-from obskit.runtime import standing
+from obskit.runtime import current_runtime
 from obskit.testing import RecordingSink
 
 # Tests -> the libraries they need. tests/contract asks for itself: it always has its raw stacks.
@@ -72,5 +72,5 @@ def nothing_is_left_behind():
         thread.join(1)
 
     assert current.get() is None
-    assert standing() is None
+    assert current_runtime() is None
     assert workers() - before == set()

@@ -173,7 +173,7 @@ def test_a_route_that_is_taken_no_more(settings):
     with isolated_runtime(**settings) as isolated:
         refuse_taken(isolated.runtime, ["/metrics", "/healthy", "/metrics/own"])
 
-    assert obskit.runtime.standing() is None
+    assert obskit.runtime.current_runtime() is None
 
 
 def test_a_metric_name_that_the_application_has_registered():
@@ -236,4 +236,4 @@ def test_configuration_errors_come_from_configure_and_never_from_a_request():
     with pytest.raises(ConfigurationError):
         obskit.instrument(wsgi, max_label_sets="many")
 
-    assert obskit.runtime.standing() is None
+    assert obskit.runtime.current_runtime() is None

@@ -18,7 +18,7 @@ from obskit.integrations._http import Follower
 from obskit.metrics import declare
 from obskit.operation import Event, HttpOperation
 from obskit.recorder import recorder
-from obskit.runtime import follow, standing
+from obskit.runtime import current_runtime, observe_runtime
 from obskit.testing import FakeClock, LineStream, RecordingSink, isolated_runtime
 
 
@@ -67,10 +67,10 @@ def test_nothing_stands_until_configure(given):
     """
     The runtime that `configure()` returns is the one that stands.
     """
-    before = standing()
+    before = current_runtime()
     runtime = obskit.configure(**given)
 
-    assert (None, runtime) == (before, standing())
+    assert (None, runtime) == (before, current_runtime())
     assert recorder.plan(HttpOperation).active
 
 
@@ -92,7 +92,7 @@ def test_other_settings_do_not_join(given):
     with pytest.raises(AlreadyConfiguredError):
         obskit.configure(service="till")
 
-    assert runtime is standing()
+    assert runtime is current_runtime()
 
 
 def test_joining_looks_at_arguments_only(given, monkeypatch):
@@ -127,7 +127,7 @@ def test_shutdown_leaves_nothing(given):
     obskit.shutdown()
     obskit.shutdown()
 
-    assert standing() is None
+    assert current_runtime() is None
     assert not recorder.plan(HttpOperation).active
     assert list(given["registry"].collect()) == []
 
@@ -153,9 +153,9 @@ def test_a_configure_that_fails_leaves_nothing(given):
     with pytest.raises(MetricConflictError):
         obskit.configure(**{**given, "registry": taken})
 
-    assert standing() is None
+    assert current_runtime() is None
     assert not recorder.plan(HttpOperation).active
-    assert obskit.configure(**given) is standing()
+    assert obskit.configure(**given) is current_runtime()
 
 
 def test_the_default_registry_is_prometheus_clients():
@@ -209,18 +209,18 @@ def test_what_is_wrapped_follows_the_runtime(given):
     assert serve(app, "/other")[1] != b"ok"
 
 
-def test_followers_are_not_kept_alive(given):
+def test_observers_are_not_kept_alive(given):
     """
-    A follower hears of each runtime, and goes when nobody else holds it.
+    An observer is called with each runtime, and is collected when nothing else refers to it.
     """
     heard = []
 
     class Told(Follower):
-        def follow(self, runtime):
+        def runtime_changed(self, runtime):
             heard.append(runtime)
 
     told = Told()
-    follow(told)
+    observe_runtime(told)
     heard.clear()
     runtime = obskit.configure(**given)
     obskit.shutdown()
@@ -376,7 +376,7 @@ def test_an_instrument_that_fails_leaves_nothing(given):
     with pytest.raises(ConfigurationError):
         obskit.instrument(42, **given)
 
-    assert standing() is None
+    assert current_runtime() is None
     assert list(given["registry"].collect()) == []
 
 
@@ -388,7 +388,7 @@ def test_an_instrument_that_fails_leaves_the_runtime_of_others(given):
     with pytest.raises(ConfigurationError):
         obskit.instrument(42)
 
-    assert standing() is runtime
+    assert current_runtime() is runtime
 
 
 def test_the_hook_comes_before_the_sinks():
@@ -448,7 +448,7 @@ def test_flush_keeps_the_runtime():
 
         assert ["flush"] == sink.calls
         assert {"failing": 1} == recorder.errors
-        assert standing() is isolated.runtime
+        assert current_runtime() is isolated.runtime
 
 
 def test_configure_from_many_threads_makes_one(given):
@@ -524,7 +524,7 @@ def test_exit_drains():
 
 def test_a_second_test_runtime_is_refused():
     """
-    `isolated_runtime()` does not take a standing runtime's place.
+    `isolated_runtime()` does not replace the active runtime.
     """
     with (
         isolated_runtime(),

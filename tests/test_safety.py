@@ -237,7 +237,7 @@ def test_a_runtime_that_breaks_can_be_shut_down(protocol):
     after = ask(wrapped, "/plain")
 
     assert ask(app, "/plain") == after
-    assert obskit.runtime.standing() is None
+    assert obskit.runtime.current_runtime() is None
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -94,8 +94,8 @@ class Slow:
     def close(self): pass
     def flush(self): went_on.wait(60)
 went_on = threading.Event()
-from obskit.runtime import stand
-stand(settings, [Slow()])
+from obskit.runtime import activate
+activate(settings, [Slow()])
 say("last words")
 terminate()
 went_on.set()
@@ -114,8 +114,8 @@ class Hanging:
         reached.set()
         threading.Event().wait()
 reached = threading.Event()
-from obskit.runtime import stand
-stand(settings, [Hanging()])
+from obskit.runtime import activate
+activate(settings, [Hanging()])
 """
 
 

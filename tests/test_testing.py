@@ -7,7 +7,7 @@ import pytest
 import obskit
 from obskit.operation import Event, HttpOperation
 from obskit.recorder import recorder
-from obskit.runtime import standing
+from obskit.runtime import current_runtime
 from obskit.testing import FakeClock, FakeIds, LineStream, RecordingSink, isolated_runtime
 
 
@@ -93,7 +93,7 @@ def test_nothing_is_left_where_it_does_not_start(broken):
     with pytest.raises(obskit.ConfigurationError), isolated_runtime(clock=FakeClock(), **broken):
         pass
 
-    assert (None, False) == (standing(), recorder.strict)
+    assert (None, False) == (current_runtime(), recorder.strict)
     assert not isinstance(recorder.clock, FakeClock)
 
 
@@ -104,7 +104,7 @@ def test_nothing_is_left_where_the_test_fails():
     with pytest.raises(KeyError), isolated_runtime(ids=FakeIds()):
         raise KeyError("x")
 
-    assert (None, False) == (standing(), recorder.strict)
+    assert (None, False) == (current_runtime(), recorder.strict)
     assert not isinstance(recorder.new_id, FakeIds)
 
 

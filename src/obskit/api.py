@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from obskit.errors import UnsupportedApplicationError
 from obskit.integrations import _http, _start
-from obskit.runtime import Runtime, shutdown, standing
+from obskit.runtime import Runtime, current_runtime, shutdown
 
 App = TypeVar("App")
 
@@ -70,7 +70,7 @@ def instrument(app: App, **settings: Any) -> App:
         ConfigurationError: As for `obskit.configure()`.
     """
     integration = _integration_of(app)
-    made_here = standing() is None
+    made_here = current_runtime() is None
     runtime = configure(**settings)
     if not runtime.settings.enabled:
         return app

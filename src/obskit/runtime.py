@@ -1,5 +1,5 @@
 """
-Wire sinks to the recorder: the only place that does, once a process.
+The runtime: what one `configure()` builds, sinks wired to the recorder, and how it ends.
 """
 
 from __future__ import annotations
@@ -48,15 +48,15 @@ class _RequestHook(Sink):
 
 class Runtime:
     """
-    Hold what one `configure()` built.
+    What one `configure()` built.
 
     Attributes:
         settings: The frozen settings.
         registry: The `prometheus_client` registry it joined; None with `metrics=False`.
-        routes: What it answers itself.
-        writer: What writes its lines, and those of loggers.
-        hooks: Integrations that are on without having been asked for by name.
-        without_hook: Installed libraries of databases whose calls nobody times.
+        routes: The paths that obskit answers itself.
+        writer: Writes its lines, and those of loggers.
+        hooks: Integrations that `auto` has turned on.
+        without_hook: Installed database libraries whose calls are not timed.
     """
 
     def __init__(self, settings: Settings, extra_sinks: Sequence[Sink] = ()) -> None:
@@ -65,15 +65,15 @@ class Runtime:
         self.hooks: list[str] = []
         self.without_hook: list[str] = []
         self._announced = False
-        self.lines = settings.access_log  # whether anything asks who a request's client is
+        self.wants_client = settings.access_log  # whether any sink reads a request's client and agent
         self._store: Any = None
         self._sinks: list[Sink] = []
-        # Also of a disabled one: its loggers' lines are the application's.
+        # A disabled runtime has one too: the lines of loggers are the application's.
         self.writer = logs.Writer(settings, recorder)
         if settings.enabled:
             self._start(extra_sinks)
         else:
-            self.lines = False
+            self.wants_client = False
             self.routes = Routes(Settings(metrics_path=None, health_path=None), None)
 
     def _start(self, extra_sinks: Sequence[Sink]) -> None:
@@ -81,8 +81,8 @@ class Runtime:
         try:
             self._build()
             self._sinks += extra_sinks
-            nobody = {"metrics", "queries", "totals", "ai_report", "logs" if not settings.access_log else ""}
-            self.lines = any(sink.name not in nobody for sink in self._sinks)
+            without_client = {"metrics", "queries", "totals", "ai_report", "logs" if not settings.access_log else ""}
+            self.wants_client = any(sink.name not in without_client for sink in self._sinks)
             recorder.bind(self._sinks)
             self.routes = Routes(settings, self._page if settings.metrics else None)
             health.bind(settings.health_groups, self.routes.mount)
@@ -145,7 +145,7 @@ class Runtime:
 
     def _page(self, accept: str, packed: bool, names: frozenset[str] | None) -> tuple[list[tuple[str, str]], bytes]:
         """
-        Render the metrics page: headers that tell of the body, and the body.
+        Render the metrics page: the headers that describe the body, and the body.
         """
         page: tuple[list[tuple[str, str]], bytes] = self._store.page(self.registry, accept, names, packed)
         return page
@@ -153,20 +153,20 @@ class Runtime:
     @property
     def counts_alone(self) -> bool:
         """
-        Tell whether the metrics page shows this process alone, as far as is known by its first scrape.
+        Whether the metrics page shows this process alone, as far as is known by its first scrape.
         """
         return self._store is not None and self._store.is_of_one_process
 
     def register(self) -> None:
         """
-        Join the registry, once every family is known.
+        Register with the `prometheus_client` registry, once every metric is known.
         """
         if self._store is not None and self.registry is not None:
             self._store.register(self.registry)
 
     def announce(self) -> None:
         """
-        Say once which routes and hooks are on.
+        Emit, once, the event that names the routes and hooks that are on.
         """
         if self._announced or not self.settings.enabled:
             return
@@ -180,12 +180,12 @@ class Runtime:
             fields["metrics_access"] = "restricted" if guarded else "everyone (set metrics_token or metrics_networks)"
         recorder.emit(Event("runtime.started", "INFO", "obskit is on", fields))
         if settings.metrics and (settings.metric_names or settings.metric_labels):
-            self._tell_unknown_names()
+            self._warn_of_unknown_names()
 
-    def _tell_unknown_names(self) -> None:
+    def _warn_of_unknown_names(self) -> None:
         """
-        Warn of each key of `metric_names` and `metric_labels` that no metric has by now; no error, since one may be
-        declared later.
+        Warn of each key of `metric_names` and `metric_labels` that names no metric. One may be declared later, so
+        this is no error.
         """
         from obskit.metrics.declare import unknown
         from obskit.metrics.label_names import EVERY
@@ -200,9 +200,9 @@ class Runtime:
 
     def flush(self) -> None:
         """
-        Put out what is queued; the runtime stays.
+        Write what is queued; the runtime stays active.
         """
-        _each(self._flushes())
+        _run_all(self._flushes())
 
     def _flushes(self) -> list[_Part]:
         sinks: list[_Part] = [(sink.name, sink.flush) for sink in self._sinks]
@@ -210,11 +210,11 @@ class Runtime:
 
     def close(self) -> None:
         """
-        Flush, and release everything but the writer, which loggers use until they have another.
+        Flush, and release everything but the writer, which loggers use until there is another.
         """
         parts: list[_Part] = [
             ("endings", drain),
-            ("ai", budget_book.flush),  # while sinks hear what it tells
+            ("ai", budget_book.flush),  # while sinks still receive its events
             ("runtime", lambda: recorder.bind(())),
             ("ai", budget_book.unbind),
             ("ai", lambda: pricing.use({})),
@@ -225,7 +225,7 @@ class Runtime:
             *self._flushes(),
             *((sink.name, sink.close) for sink in self._sinks),
         ]
-        _each(parts)
+        _run_all(parts)
 
     def _leave_metrics(self) -> None:
         if self._store is not None:
@@ -237,17 +237,17 @@ class Runtime:
 
     def give_up(self) -> None:
         """
-        Release what was built by now.
+        Release what has been built so far, when `configure()` fails.
         """
-        _each([("runtime", self.close), ("logs", self.writer.close), ("drain", sigterm.leave)])
+        _run_all([("runtime", self.close), ("logs", self.writer.close), ("drain", sigterm.leave)])
 
 
 _Part: TypeAlias = tuple[str, Callable[[], object]]
 
 
-def _each(parts: Sequence[_Part]) -> None:
+def _run_all(parts: Sequence[_Part]) -> None:
     """
-    Carry out every part, whatever one of them raises: what comes last has the most to lose.
+    Run every part, whatever one of them raises; raise the first error at the end.
     """
     raised: Exception | None = None
     for name, part in parts:
@@ -256,7 +256,7 @@ def _each(parts: Sequence[_Part]) -> None:
         except Exception as error:
             try:
                 recorder.failed(name, error)
-            except Exception as first:  # of a test, which wants to see it
+            except Exception as first:  # in strict mode, for tests
                 raised = raised or first
     if raised is not None:
         raise raised
@@ -266,59 +266,59 @@ _lock = threading.RLock()
 _runtime: Runtime | None = None
 
 
-class Follower(Protocol):
+class RuntimeObserver(Protocol):
     """
-    Take over the settings of whichever runtime stands: the middleware that applications were wrapped in.
+    What takes its settings from the active runtime: the middleware that applications are wrapped in.
     """
 
-    def follow(self, runtime: Runtime | None) -> None:
+    def runtime_changed(self, runtime: Runtime | None) -> None:
         """
         Observe by this runtime from now on; None: pass everything through.
         """
 
 
-_followers: weakref.WeakSet[Follower] = weakref.WeakSet()
+_observers: weakref.WeakSet[RuntimeObserver] = weakref.WeakSet()
 
 
-def follow(follower: Follower) -> None:
+def observe_runtime(observer: RuntimeObserver) -> None:
     """
-    Keep a follower told, as long as somebody else keeps it alive.
+    Report the active runtime, now and at each change, for as long as something else keeps the observer alive.
     """
-    _followers.add(follower)
-    follower.follow(_runtime)
+    _observers.add(observer)
+    observer.runtime_changed(_runtime)
 
 
-def is_followed() -> bool:
+def has_observers() -> bool:
     """
-    Tell whether any application is observed.
+    Whether any application is instrumented.
     """
-    return len(_followers) > 0
+    return len(_observers) > 0
 
 
-def standing() -> Runtime | None:
+def current_runtime() -> Runtime | None:
     """
-    Give the runtime that stands, or None.
+    Return the active runtime, or None.
     """
     return _runtime
 
 
 def configure(**given: Any) -> Runtime:
     """
-    Build the runtime of this process, or join the one that stands: `obskit.configure()` without `auto`.
+    Build the runtime of this process, or join the active one: `obskit.configure()` without `auto`.
     """
     with _lock:
-        return stand(given) if _runtime is None else _join(_runtime, given)
+        return activate(given) if _runtime is None else _join(_runtime, given)
 
 
-def stand(given: Mapping[str, Any], extra_sinks: Sequence[Sink] = ()) -> Runtime:
+def activate(given: Mapping[str, Any], extra_sinks: Sequence[Sink] = ()) -> Runtime:
     """
-    Make the runtime that stands from now on.
+    Build a runtime and make it the active one.
     """
     global _runtime
     _runtime = _start(given, extra_sinks)
     logs.activate(_runtime.writer)
-    for follower in list(_followers):
-        follower.follow(_runtime)
+    for observer in list(_observers):
+        observer.runtime_changed(_runtime)
     if _runtime.settings.enabled and not IS_MAIN:
         recorder.emit(Event("runtime.no_threads", "WARNING", NO_THREADS))
     return _runtime
@@ -364,19 +364,19 @@ def shutdown() -> None:
                 ("drain", sigterm.leave),
                 ("runtime", _forget_counts),
             ]
-            _each([*parts, *(("runtime", partial(follower.follow, None)) for follower in list(_followers))])
+            _run_all([*parts, *(("runtime", partial(observer.runtime_changed, None)) for observer in list(_observers))])
 
 
 def _forget_counts() -> None:
     recorder.reset()
-    recorder.bind(())  # no plan keeps a test's clock
+    recorder.bind(())  # so that no plan keeps a test's clock
 
 
 def _at_exit() -> None:
     shutdown()
     sigterm.finish()
-    # What modules of ours hold of the application would keep its modules from being collected: they would be torn
-    # down one by one then, and what its objects do in the end would find half of everything gone.
+    # References from our modules to the application's objects would keep its modules from being collected. They would
+    # be torn down one by one, and finalizers of the application would run with half of its modules gone.
     for name in list(health.checks):
         health.remove(name)
     if queries := sys.modules.get("obskit.metrics.gauge_callbacks"):

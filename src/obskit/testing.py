@@ -200,7 +200,7 @@ def isolated_runtime(
     stream = LineStream()
     folder = os.path.join(tempfile.gettempdir(), f"obskit-test-{os.urandom(8).hex()}")  # made by whoever needs it
     given = {"registry": CollectorRegistry(), "log_stream": stream, "state_dir": folder, **settings}
-    if _runtime.standing() is not None:
+    if _runtime.current_runtime() is not None:
         raise AlreadyConfiguredError("obskit is configured already; call obskit.shutdown() before isolated_runtime()")
     recorder.reset()
     recorder.strict = strict
@@ -209,7 +209,7 @@ def isolated_runtime(
     recorder.new_id = ids or recorder.new_id
     checks, budgets = dict(health.checks), dict(budget_book.declared)
     try:
-        yield IsolatedRuntime(_runtime.stand(given, sinks), stream)
+        yield IsolatedRuntime(_runtime.activate(given, sinks), stream)
     finally:
         try:
             _runtime.shutdown()
@@ -310,7 +310,7 @@ def no_n_plus_one(limit: int | None = None, allow: Sequence[str] = ()) -> Iterat
 
 
 def _refuse_without_runtime(asked: str) -> Runtime:
-    runtime = _runtime.standing()
+    runtime = _runtime.current_runtime()
     if runtime is None or not runtime.settings.enabled:
         raise ConfigurationError(
             f"{asked} counts what obskit observes, and no runtime stands: call obskit.configure() or "

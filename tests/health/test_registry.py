@@ -524,7 +524,7 @@ def test_a_name_that_is_taken():
 @pytest.mark.parametrize("before", [True, False])
 def test_an_unknown_group(before):
     """
-    It is an error at `configure()`, or where the check is declared if that comes later; nothing is left standing.
+    It is an error at `configure()`, or where the check is declared if that comes later; no runtime is left active.
     """
     if before:
         health.add("x", lambda: None, groups=["redy"])
@@ -532,7 +532,7 @@ def test_an_unknown_group(before):
     with wrong, isolated_runtime():
         health.add("x", lambda: None, groups=["redy"])
 
-    assert obskit.runtime.standing() is None
+    assert obskit.runtime.current_runtime() is None
 
 
 @pytest.mark.parametrize(

@@ -815,7 +815,7 @@ URLS = """
 from django.urls import include, path
 urlpatterns = [path("", include("obskit.integrations.django.urls"))]
 """
-HOOKS = "from obskit.runtime import standing; print(standing().hooks)"
+HOOKS = "from obskit.runtime import current_runtime; print(current_runtime().hooks)"
 THREADS = "import threading, obskit; print(threading.active_count(), obskit.configure().settings.service)"
 
 

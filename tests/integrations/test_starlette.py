@@ -35,7 +35,7 @@ from obskit.errors import RouteTakenError
 from obskit.integrations import starlette as module
 from obskit.integrations.starlette import ObskitMiddleware, Templates, route_of
 from obskit.operation import UNMATCHED
-from obskit.runtime import standing
+from obskit.runtime import current_runtime
 from obskit.testing import isolated_runtime
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using `httpx` with `starlette.testclient`")
@@ -430,7 +430,7 @@ def test_refusal_leaves_no_runtime():
     with pytest.raises(RouteTakenError):
         obskit.instrument(Starlette(routes=[Route("/metrics", ok)]), registry=registry, access_log=False)
 
-    assert standing() is None
+    assert current_runtime() is None
     assert list(registry.collect()) == []
 
 

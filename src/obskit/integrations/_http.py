@@ -18,7 +18,7 @@ from obskit.logs.writer import ID_OF_REQUEST
 from obskit.operation import UNMATCHED, Event, HttpOperation, Operation
 from obskit.recorder import recorder
 from obskit.redaction.redactor import Redactor
-from obskit.runtime import Runtime, standing
+from obskit.runtime import Runtime, current_runtime
 from obskit.settings import Network, Settings
 from obskit.sparse import SparseField
 from obskit.web.routes import Routes, is_in
@@ -380,11 +380,11 @@ class Follower:
     route_of_error: Callable[[BaseException], Found] = staticmethod(nothing)
 
     def __init__(self) -> None:
-        self.follow(None)
+        self.runtime_changed(None)
         if next(_numbers) == 1:
             several.append(True)
 
-    def follow(self, runtime: Runtime | None) -> None:
+    def runtime_changed(self, runtime: Runtime | None) -> None:
         """
         Observe by this runtime from now on; None: pass everything through.
         """
@@ -399,7 +399,7 @@ class Follower:
         self.trust_ids = settings.trust_inbound_ids
         self.trust_traces = settings.trust_inbound_traces
         self.correlation = settings.correlation
-        self.lines = runtime is not None and runtime.lines
+        self.lines = runtime is not None and runtime.wants_client
         self.heads = self.lines or self.correlation  # whether a request's headers are looked at
         self.server_timing = settings.server_timing
         self.by_name = settings.endpoint_style == "name"
@@ -431,11 +431,11 @@ class Front(Follower, Generic[Application]):
         self._app = app
         self.serve = self._timed(app) if self.server_timing else app
 
-    def follow(self, runtime: Runtime | None) -> None:
+    def runtime_changed(self, runtime: Runtime | None) -> None:
         """
         Observe by this runtime from now on; None: pass everything through.
         """
-        super().follow(runtime)
+        super().runtime_changed(runtime)
         self.app = self._app
 
 
@@ -461,7 +461,7 @@ def tell_taken(routes: Iterable[str], told: set[str], below: str = "") -> None:
         told: The routes that have been warned of; once is enough.
         below: Where obskit's own routes are, without a slash at its end.
     """
-    runtime = standing()
+    runtime = current_runtime()
     if runtime is None:
         return
     try:

@@ -9,7 +9,7 @@ from typing import Any
 
 from obskit.bounded_cache import Kept
 from obskit.propagation import outgoing_headers
-from obskit.runtime import standing
+from obskit.runtime import current_runtime
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -24,7 +24,7 @@ def headers_for(scheme: str, host: str | None, port: int | None, present: Any) -
         port: None: the scheme's.
         present: The headers that it has, in whatever form the application has put them; its own stay.
     """
-    runtime = standing()
+    runtime = current_runtime()
     if runtime is None or not runtime.settings.propagate_to or not host:
         return {}
     if not _allowed[runtime.settings.propagate_to, host.lower().strip("[]"), port or _PORTS.get(scheme, 0)]:

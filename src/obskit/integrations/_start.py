@@ -11,7 +11,7 @@ from typing import Any
 
 from obskit.integrations import logging
 from obskit.recorder import recorder
-from obskit.runtime import Runtime, standing
+from obskit.runtime import Runtime, current_runtime
 from obskit.runtime import configure as configure_runtime
 
 # What `auto=True` turns on: integrations, each when one of its libraries is imported; what nobody uses stays unread.
@@ -67,7 +67,7 @@ def _instrument_when_imported(name: str, libraries: tuple[str, ...]) -> bool:
     """
 
     def instrument(module: object) -> None:
-        runtime = standing()
+        runtime = current_runtime()
         # It is half there where it is what imports the library; whoever imports it by name turns it on by name.
         if runtime is not None and name in runtime.hooks:
             try:

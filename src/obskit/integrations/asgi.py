@@ -26,7 +26,7 @@ from obskit.integrations._server_timing import over_asgi
 from obskit.integrations._start import configure
 from obskit.operation import METHOD_LABELS, UNMATCHED, HttpOperation, Operation
 from obskit.recorder import recorder
-from obskit.runtime import Runtime, follow, standing
+from obskit.runtime import Runtime, current_runtime, observe_runtime
 from obskit.sparse import SparseField
 from obskit.web.routes import Request
 
@@ -410,7 +410,7 @@ class ObskitMiddleware(_http.Front[Application]):
         self.route = route or framework_route
         self.known = Known()
         configure(**settings)
-        follow(self)
+        observe_runtime(self)
         _frameworks.watch()
         if route is None and "starlette.routing" in sys.modules:
             import_module("obskit.integrations.starlette").stand_before(app)
@@ -523,7 +523,7 @@ class ObskitMiddleware(_http.Front[Application]):
         _frameworks.watch()  # what the application needs has been imported by now
 
         async def send_and_drain(message: Message) -> None:
-            if message["type"].startswith("lifespan.shutdown.") and (runtime := standing()) is not None:
+            if message["type"].startswith("lifespan.shutdown.") and (runtime := current_runtime()) is not None:
                 try:
                     await in_thread(runtime.flush)
                 except Exception as error:  # no thread is to be had: the application still shuts down

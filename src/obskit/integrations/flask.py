@@ -17,7 +17,7 @@ from obskit.integrations._start import configure
 from obskit.integrations.wsgi import ObskitMiddleware, WsgiOperation
 from obskit.operation import UNMATCHED
 from obskit.recorder import recorder
-from obskit.runtime import Runtime, standing
+from obskit.runtime import Runtime, current_runtime
 
 try:
     from flask import Flask, Response, got_request_exception, request
@@ -58,7 +58,7 @@ def _rule_of(found: Any) -> _http.Found:
     rule = getattr(found, "url_rule", None)
     if rule is None:
         return None
-    runtime = standing()
+    runtime = current_runtime()
     if runtime is not None and runtime.settings.endpoint_style == "name":
         return rule.endpoint, None
     return rule.rule, found.environ.get("SCRIPT_NAME", "")

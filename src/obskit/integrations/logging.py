@@ -34,7 +34,7 @@ from obskit.logs.json_handler import JsonHandler, way_of
 from obskit.logs.server_access import READERS, SERVERS, SPEAKERS, read
 from obskit.logs.writer import NUMBERS, Writer
 from obskit.recorder import recorder
-from obskit.runtime import is_followed, standing
+from obskit.runtime import current_runtime, has_observers
 
 _OF_SERVERS = SPEAKERS
 _OF_OURS = ("obskit", "py.warnings", LOGGER)
@@ -413,7 +413,7 @@ def _on_writer_changed(writer: Writer | None) -> None:
     with _lock:
         if _takeover is None:
             return
-        if standing() is None and not _is_kept:
+        if current_runtime() is None and not _is_kept:
             uninstrument()
         else:
             _takeover.undo()
@@ -433,12 +433,12 @@ def _is_replaced() -> bool:
     """
     Tell whether obskit writes access lines in this process.
     """
-    runtime = standing()
-    return runtime is not None and runtime.settings.enabled and runtime.settings.access_log and is_followed()
+    runtime = current_runtime()
+    return runtime is not None and runtime.settings.enabled and runtime.settings.access_log and has_observers()
 
 
 def _is_duplicate(record: logging.LogRecord) -> bool:
-    runtime, said = standing(), read(record)
+    runtime, said = current_runtime(), read(record)
     if runtime is None or said is None or not _is_replaced():
         return False
     if record.name != "gunicorn.access":

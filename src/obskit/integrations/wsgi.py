@@ -18,7 +18,7 @@ from obskit.integrations._server_timing import over_wsgi
 from obskit.integrations._start import configure
 from obskit.operation import METHOD_LABELS, UNMATCHED, Event, HttpOperation
 from obskit.recorder import recorder
-from obskit.runtime import Runtime, follow, standing
+from obskit.runtime import Runtime, current_runtime, observe_runtime
 from obskit.web.routes import Request, status_line
 
 Environ: TypeAlias = dict[str, Any]
@@ -575,7 +575,7 @@ class ObskitMiddleware(_http.Front[Application]):
         if route is not None:
             self.route, self.route_of_error = route, route_of_error or _http.nothing
         configure(**settings)
-        follow(self)
+        observe_runtime(self)
         self._watch()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -701,7 +701,7 @@ class ObskitMiddleware(_http.Front[Application]):
         """
         Warn, once for all processes that were forked from this one, where each of them counts for itself.
         """
-        runtime = standing()
+        runtime = current_runtime()
         if runtime is None or not runtime.counts_alone or self._has_told[0]:
             return
         self._has_told[0] = 1

@@ -13,7 +13,7 @@ from django.core import checks
 from obskit.integrations.django import databases
 from obskit.integrations.django.middleware import configure_from_settings
 from obskit.integrations.django.routes import own_prefixes
-from obskit.runtime import standing
+from obskit.runtime import current_runtime
 
 _DATABASES = "django.databases"  # as `auto=True` names it
 _MIDDLEWARE = "obskit.integrations.django.ObskitMiddleware"
@@ -62,7 +62,7 @@ def check_urls(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
     """
     Warn where the middleware is installed, and the URLconf has none of obskit's routes.
     """
-    runtime = standing()
+    runtime = current_runtime()
     if runtime is None or not runtime.routes.paths or _MIDDLEWARE not in settings.MIDDLEWARE:
         return []
     try:

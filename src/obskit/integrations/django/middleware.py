@@ -22,7 +22,7 @@ from obskit.integrations.django.routes import note_route, own_prefixes, tell_tak
 from obskit.integrations.django.watched import watch_exceptions, watch_views
 from obskit.operation import HttpOperation
 from obskit.recorder import recorder
-from obskit.runtime import Runtime, follow
+from obskit.runtime import Runtime, observe_runtime
 
 _plan = recorder.plan(HttpOperation)
 
@@ -65,14 +65,14 @@ class ObskitMiddleware(_http.Follower):
         watch_exceptions()
         if not runtime.settings.enabled:
             raise MiddlewareNotUsed("obskit is off: enabled=False")
-        follow(self)
+        observe_runtime(self)
         runtime.announce()
 
-    def follow(self, runtime: Runtime | None) -> None:
+    def runtime_changed(self, runtime: Runtime | None) -> None:
         """
         Observe by this runtime from now on; None: pass everything through.
         """
-        super().follow(runtime)
+        super().runtime_changed(runtime)
         self._own_prefixes: tuple[str, ...] | None = None
         self._operation = TimedOperation if self.server_timing else DjangoOperation
 

@@ -17,11 +17,11 @@ from django.views.decorators.csrf import csrf_exempt
 from obskit.integrations import _http
 from obskit.integrations.django.operation import DjangoOperation
 from obskit.integrations.django.routes import OWN
-from obskit.runtime import follow
+from obskit.runtime import observe_runtime
 from obskit.web.routes import Request
 
 _front = _http.Follower()
-follow(_front)
+observe_runtime(_front)
 
 
 class _OwnRoute:
