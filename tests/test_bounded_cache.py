@@ -18,14 +18,14 @@ from obskit.testing import isolated_runtime
 # Caches of `functools` that no client writes the keys of, and what the keys are.
 KEYS_ARE_OURS = {
     "obskit.ai.provider_hosts": "hosts of the SDK clients that the application makes",
-    "obskit.ai.rate_limits": "moments in a provider's headers, cut to a date's length",
+    "obskit.ai.rate_limit_headers": "moments in a provider's headers, cut to a date's length",
     "obskit.ai.rates": "nothing",
     "obskit.process_identity": "nothing",
     "obskit.sinks.scrape_time": "nothing, and the settings' paths",
     "obskit.integrations.sqlite3": "types",
     "obskit.integrations.django.routes": "routes of the URLconf",
     "obskit.integrations.asgi": "classes of routers",
-    "obskit.integrations.starlette": "paths of routes",
+    "obskit.integrations._starlette_routes": "paths of routes",
     "obskit.db.sql_masking": "dialects",
     "obskit.db.callsite": "files with code",
 }

@@ -33,7 +33,8 @@ from contract.servers import get_and_leave, serving
 from obskit.context import current
 from obskit.errors import RouteTakenError
 from obskit.integrations import starlette as module
-from obskit.integrations.starlette import ObskitMiddleware, Templates, route_of
+from obskit.integrations._starlette_routes import RouteTemplates
+from obskit.integrations.starlette import ObskitMiddleware, route_of
 from obskit.operation import UNMATCHED
 from obskit.runtime import current_runtime
 from obskit.testing import isolated_runtime
@@ -256,7 +257,7 @@ def test_reading_the_table_again_is_bounded(monkeypatch):
     """
     Endpoints that are new with each request do not make the table be read for ever.
     """
-    templates = Templates(Router([Mount("/t/{t}", Opaque(asgi_ok))]))
+    templates = RouteTemplates(Router([Mount("/t/{t}", Opaque(asgi_ok))]))
     reads = []
     monkeypatch.setattr(templates, "_read", lambda: reads.append(1))
     scope = {"path": "/t/acme/x", "root_path": "/t/acme", "app_root_path": "", "method": "GET"}

@@ -7,7 +7,7 @@ from __future__ import annotations
 import ipaddress
 import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence, Sized
 from contextvars import Token
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -29,6 +29,7 @@ ID_HEADER = "X-Correlation-ID"
 ID_HEADER_LOWER = "x-correlation-id"
 ACCEPTED_HEADERS = (ID_HEADER_LOWER, "x-request-id")
 
+Scope: TypeAlias = MutableMapping[str, Any]  # of ASGI
 Skip = Callable[[str], bool]
 Application = TypeVar("Application")
 
@@ -87,6 +88,12 @@ class ServedOperation(HttpOperation):
         Give the part of a template that stands for where an application is mounted, by the whole prefix of its paths.
         """
         raise NotImplementedError
+
+    def reached(self, scope: Scope) -> None:
+        """
+        Take the scope that a router inside was given, made from this request.
+        """
+        self.inner = scope
 
     @property
     def is_answered(self) -> bool:
@@ -437,6 +444,23 @@ class Front(Follower, Generic[Application]):
         """
         super().runtime_changed(runtime)
         self.app = self._app
+
+
+class TemplateCache:
+    """
+    Templates by the identity of what was matched, so that nearly every request finds its own by one look-up.
+
+    Attributes:
+        table: The route table they were read from.
+        length: How long it was then; where nothing is known, no table is as long.
+        templates: By the `id()` of what routing leaves in `scope["route"]`.
+    """
+
+    table: Sized = ()
+    length = -1
+
+    def __init__(self) -> None:
+        self.templates: dict[int, str] = {}
 
 
 def refuse_taken(runtime: Runtime, routes: Iterable[str]) -> None:

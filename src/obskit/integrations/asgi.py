@@ -8,7 +8,7 @@ import asyncio
 import sys
 import zlib
 from collections import deque
-from collections.abc import Awaitable, Callable, MutableMapping, Sized
+from collections.abc import Awaitable, Callable, MutableMapping
 from contextvars import Token
 from functools import cache
 from importlib import import_module
@@ -21,7 +21,7 @@ from obskit.bounded_cache import Kept
 from obskit.context import current
 from obskit.deferred import drain, end_later, waiting
 from obskit.integrations import _http
-from obskit.integrations._http import ID_HEADER_LOWER, MARK, several
+from obskit.integrations._http import ID_HEADER_LOWER, MARK, Scope, TemplateCache, several
 from obskit.integrations._server_timing import over_asgi
 from obskit.integrations._start import configure
 from obskit.operation import METHOD_LABELS, UNMATCHED, HttpOperation, Operation
@@ -30,7 +30,6 @@ from obskit.runtime import Runtime, current_runtime, observe_runtime
 from obskit.sparse import SparseField
 from obskit.web.routes import Request
 
-Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
@@ -49,24 +48,7 @@ _NO_LENGTH = -1
 _agents: Kept[bytes | None, str | None] = Kept(lambda value: None if value is None else value.decode("latin-1"))
 
 
-class Known:
-    """
-    Hold the templates that an endpoint's identity tells, so that nearly every request finds its own by one look-up.
-
-    Attributes:
-        table: The route table they were read from.
-        length: How long it was then; where nothing is known, no table is as long.
-        templates: By the `id()` of what routing leaves in `scope["route"]`.
-    """
-
-    table: Sized = ()
-    length = -1
-
-    def __init__(self) -> None:
-        self.templates: dict[int, str] = {}
-
-
-_nothing_known = Known()
+_no_templates = TemplateCache()
 
 
 class AsgiOperation(_http.ServedOperation):
@@ -85,7 +67,7 @@ class AsgiOperation(_http.ServedOperation):
     _receive: Receive
     _send: Send
     _front: ObskitMiddleware
-    _known: Known
+    _known: TemplateCache
     _late: bool | None  # False from a reply's start on where its last message ends it; True where more has to be seen
     _last_byte_at = SparseField[float | None](None)
     _in_pieces = SparseField(False)
@@ -102,6 +84,13 @@ class AsgiOperation(_http.ServedOperation):
                 routed = self.routed
                 self.endpoint = self.below(routed.get("app_root_path", routed.get("root_path", ""))) + self.endpoint
         return self.endpoint
+
+    def reached(self, scope: Scope) -> None:
+        """
+        Take the scope of the innermost router; another path is that of a request which the application makes to itself.
+        """
+        if "router" not in self.routed or scope["path"] == self.routed["path"]:
+            self.routed = scope
 
     @property
     def nested(self) -> bool:
@@ -357,20 +346,21 @@ class _Frameworks:
         """
         Find those that have been imported.
         """
-        for library, integration in (("starlette.routing", "starlette"), ("django.core.handlers.base", _DJANGO)):
+        for library, integration in _WATCHED.items():
             if library in sys.modules and library not in self._watched:
                 self._watched.add(library)
                 import_module(f"obskit.integrations.{integration}").watch()
 
 
-_DJANGO = "django.watched"
+# Module of a framework -> the integration that notes its routes and exceptions.
+_WATCHED = {"starlette.routing": "_starlette_routes", "django.core.handlers.base": "django.watched"}
 _frameworks = _Frameworks()
 
 
 @cache
 def _routes_of(router: type) -> Route:
     if any((base.__module__, base.__name__) == ("starlette.routing", "Router") for base in router.__mro__):
-        route: Route = import_module("obskit.integrations.starlette").route_of
+        route: Route = import_module("obskit.integrations._starlette_routes").route_of
         return route
     return _http.nothing
 
@@ -408,12 +398,12 @@ class ObskitMiddleware(_http.Front[Application]):
     def __init__(self, app: Application, *, route: Route | None = None, **settings: Any) -> None:
         super().__init__(app, over_asgi)
         self.route = route or framework_route
-        self.known = Known()
+        self.known = TemplateCache()
         configure(**settings)
         observe_runtime(self)
         _frameworks.watch()
         if route is None and "starlette.routing" in sys.modules:
-            import_module("obskit.integrations.starlette").stand_before(app)
+            import_module("obskit.integrations._starlette_routes").stand_before(app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """
@@ -432,7 +422,7 @@ class ObskitMiddleware(_http.Front[Application]):
             base = ""
         if base:
             local = _below(path, base)
-            known = _nothing_known  # a mount may stand in front of the routes that are known
+            known = _no_templates  # a mount may stand in front of the routes that are known
         if local in self.paths:
             await self._answer(scope, receive, send, local)
             return

@@ -1,102 +1,30 @@
 """
-Know Flask's routes, and sit around its WSGI application.
+Observe Flask applications, from around their WSGI callable.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from traceback import walk_tb
 from typing import Any
 
-from obskit.context import current
 from obskit.errors import MissingExtraError
-from obskit.integrations import _http
-from obskit.integrations._http import ID_HEADER, ID_HEADER_LOWER
-from obskit.integrations._patches import Patches
-from obskit.integrations._start import configure
-from obskit.integrations.wsgi import ObskitMiddleware, WsgiOperation
-from obskit.operation import UNMATCHED
-from obskit.recorder import recorder
-from obskit.runtime import Runtime, current_runtime
 
 try:
-    from flask import Flask, Response, got_request_exception, request
-    from werkzeug.exceptions import HTTPException
+    from flask import Flask, Response
     from werkzeug.routing import Rule, RuleFactory
 except ImportError as error:
     raise MissingExtraError("obskit.integrations.flask needs Flask: pip install 'obskit[flask]'") from error
 
+from obskit.context import current
+from obskit.integrations import _http
+from obskit.integrations._flask_routes import noting_own, route_of, route_of_error, watch
+from obskit.integrations._http import ID_HEADER, ID_HEADER_LOWER
+from obskit.integrations._start import configure
+from obskit.integrations.wsgi import ObskitMiddleware, WsgiOperation
+from obskit.operation import UNMATCHED
+from obskit.runtime import Runtime
 
 _BODILESS = (204, 304)
-
-
-def route_of(environ: dict[str, Any]) -> _http.Found:
-    """
-    Read the matched rule from the request that is current in Flask, or else from the one that it left in the environ.
-
-    What is current there may be a request that the application makes to itself. In the environ may be another's: a
-    middleware that makes a `werkzeug.Request` of its own leaves it there too.
-    """
-    found = request._get_current_object() if request else None  # type: ignore[attr-defined]
-    root = _http.request_here()
-    if found is None or (found.environ is not environ and root is not None and not root.is_own(found.environ)):
-        found = environ.get("werkzeug.request")
-    return _rule_of(found)
-
-
-def route_of_error(error: BaseException) -> _http.Found:
-    """
-    Read the rule from the request in the frames that an exception has left: Flask has taken it off by then.
-    """
-    for frame, _ in walk_tb(error.__traceback__):
-        if frame.f_code is Flask.wsgi_app.__code__:
-            return _rule_of(getattr(frame.f_locals.get("ctx"), "request", None))
-    return None
-
-
-def _rule_of(found: Any) -> _http.Found:
-    rule = getattr(found, "url_rule", None)
-    if rule is None:
-        return None
-    runtime = current_runtime()
-    if runtime is not None and runtime.settings.endpoint_style == "name":
-        return rule.endpoint, None
-    return rule.rule, found.environ.get("SCRIPT_NAME", "")
-
-
-patches = Patches()
-
-
-def watch() -> None:
-    """
-    Note what every application catches, and where, also of those that were not given to us themselves.
-    """
-    patches.put(Flask, "handle_user_exception", _noting)
-    got_request_exception.connect(_unhandled)
-
-
-def _noting(handle: Callable[..., Any]) -> Callable[..., Any]:
-    """
-    Note an exception that a handler is about to answer: should that be with a 500, it has a name.
-    """
-
-    def handle_user_exception(self: Flask, e: Exception) -> Any:
-        _note(e)
-        return handle(self, e)
-
-    return handle_user_exception
-
-
-def _note(error: BaseException) -> None:
-    root = _http.request_here()
-    if root is None or not request or not root.is_own(request.environ):
-        return
-    if not isinstance(error, HTTPException):
-        _http.note_exception(error)
-    try:
-        root.note(route_of(request.environ))
-    except Exception as failure:
-        recorder.failed("route", failure)
 
 
 def instrument(app: Flask, runtime: Runtime) -> Flask:
@@ -118,7 +46,7 @@ def instrument(app: Flask, runtime: Runtime) -> Flask:
             middleware.told = True
         watch()
         if "handle_user_exception" in vars(app):  # Flask-RESTX puts its own there, around what stood there then
-            app.handle_user_exception = _noting_own(app.handle_user_exception)  # type: ignore[method-assign,assignment]
+            app.handle_user_exception = noting_own(app.handle_user_exception)  # type: ignore[method-assign,assignment]
     return app
 
 
@@ -212,21 +140,6 @@ def _length_of(response: Response) -> int | None:
     if length is None and response.is_sequence:
         length = response.calculate_content_length()
     return length
-
-
-def _unhandled(sender: Flask, exception: BaseException, **extra: Any) -> None:
-    """
-    Note the exception that Flask turns into a 500 itself, or lets through. Some extensions tell of 404s so, too.
-    """
-    _note(exception)
-
-
-def _noting_own(handle: Callable[[Exception], Any]) -> Callable[[Exception], Any]:
-    def handle_user_exception(e: Exception) -> Any:
-        _note(e)
-        return handle(e)
-
-    return handle_user_exception
 
 
 class Obskit:

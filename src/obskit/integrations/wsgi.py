@@ -501,7 +501,7 @@ def _bridged(op: WsgiOperation) -> _http.Found:
     Ask the ASGI framework that a bridge leads to.
     """
     scope = op.inner
-    found: str | None = import_module("obskit.integrations.starlette").route_of(scope)
+    found: str | None = import_module("obskit.integrations._starlette_routes").route_of(scope)
     return None if found is None else (found, scope.get("app_root_path", scope.get("root_path", "")))
 
 
@@ -518,7 +518,7 @@ class _Frameworks:
         """
         Find the frameworks that have been imported; False where there is none to ask.
         """
-        for library, integration in (("django.core.handlers.base", "django.watched"), ("flask.app", "flask")):
+        for library, integration in (("django.core.handlers.base", "django.watched"), ("flask.app", "_flask_routes")):
             if library in sys.modules and library not in self._watched:
                 self._watched.add(library)
                 found = import_module(f"obskit.integrations.{integration}")

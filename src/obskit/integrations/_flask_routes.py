@@ -1,0 +1,108 @@
+"""
+Find the rule that Flask has matched, and the exceptions that it catches, whatever stands between it and the middleware.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from traceback import walk_tb
+from typing import Any
+
+from flask import Flask, got_request_exception, request
+from werkzeug.exceptions import HTTPException
+
+from obskit.integrations import _http
+from obskit.integrations._patches import Patches
+from obskit.recorder import recorder
+from obskit.runtime import current_runtime
+
+
+def route_of(environ: dict[str, Any]) -> _http.Found:
+    """
+    Read the matched rule from the request that is current in Flask, or else from the one that it left in the environ.
+
+    What is current there may be a request that the application makes to itself. In the environ may be another's: a
+    middleware that makes a `werkzeug.Request` of its own leaves it there too.
+    """
+    found = request._get_current_object() if request else None  # type: ignore[attr-defined]
+    root = _http.request_here()
+    if found is None or (found.environ is not environ and root is not None and not root.is_own(found.environ)):
+        found = environ.get("werkzeug.request")
+    return _rule_of(found)
+
+
+def route_of_error(error: BaseException) -> _http.Found:
+    """
+    Read the rule from the request in the frames that an exception has left: Flask has taken it off by then.
+    """
+    for frame, _ in walk_tb(error.__traceback__):
+        if frame.f_code is Flask.wsgi_app.__code__:
+            return _rule_of(getattr(frame.f_locals.get("ctx"), "request", None))
+    return None
+
+
+def _rule_of(found: Any) -> _http.Found:
+    rule = getattr(found, "url_rule", None)
+    if rule is None:
+        return None
+    runtime = current_runtime()
+    if runtime is not None and runtime.settings.endpoint_style == "name":
+        return rule.endpoint, None
+    return rule.rule, found.environ.get("SCRIPT_NAME", "")
+
+
+patches = Patches()
+
+
+def watch() -> None:
+    """
+    Note what every application catches, and where, also of those that were not given to us themselves.
+    """
+    patches.put(Flask, "handle_user_exception", _noting)
+    got_request_exception.connect(_unhandled)
+
+
+def _noting(handle: Callable[..., Any]) -> Callable[..., Any]:
+    """
+    Note an exception that a handler is about to answer: should that be with a 500, it has a name.
+    """
+
+    def handle_user_exception(self: Flask, e: Exception) -> Any:
+        note_exception(e)
+        return handle(self, e)
+
+    return handle_user_exception
+
+
+def note_exception(error: BaseException) -> None:
+    """
+    Note an exception that Flask has caught, and the route that it came from, with the request that is answered here.
+    """
+    root = _http.request_here()
+    if root is None or not request or not root.is_own(request.environ):
+        return
+    if not isinstance(error, HTTPException):
+        _http.note_exception(error)
+    try:
+        root.note(route_of(request.environ))
+    except Exception as failure:
+        recorder.failed("route", failure)
+
+
+def _unhandled(sender: Flask, exception: BaseException, **extra: Any) -> None:
+    """
+    Note the exception that Flask turns into a 500 itself, or lets through. Some extensions tell of 404s so, too.
+    """
+    note_exception(exception)
+
+
+def noting_own(handle: Callable[[Exception], Any]) -> Callable[[Exception], Any]:
+    """
+    Note exceptions before a handler that an application has of its own.
+    """
+
+    def handle_user_exception(e: Exception) -> Any:
+        note_exception(e)
+        return handle(e)
+
+    return handle_user_exception
