@@ -180,7 +180,11 @@ def _chunk(sdk: Any, description: Any, events: bytes) -> float:
     alone = best()
     with _hooked():
         call = Call("", "bench", "m", "chat")
-        call.fold, call.stream, call.is_open = next(iter(description.paths.values())).fold, Progress(), False
+        call.accumulate, call.stream, call.is_open = (
+            next(iter(description.paths.values())).accumulate,
+            StreamState(),
+            False,
+        )
         response.extensions[KEY] = Handle(call)
         return best() - alone
 

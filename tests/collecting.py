@@ -100,7 +100,7 @@ assert "obskit" not in sys.modules, "obskit has made its locks already"
 threading.Lock, threading.RLock, threading.Condition = Making("Lock"), Making("RLock"), _condition
 
 import obskit  # noqa: E402
-from obskit.ai.rate_limit_headers import limits  # noqa: E402
+from obskit.ai.rate_limit_headers import latest_rate_limits  # noqa: E402
 from obskit.db.explain import explainer  # noqa: E402
 from obskit.db.pools import pools  # noqa: E402
 from obskit.testing import RecordingSink, isolated_runtime  # noqa: E402
@@ -177,7 +177,7 @@ class Stage:
         if number % 5 == 0:
             pools.add(Finalised(int), "other", lambda pool: None)
             explainer.ask(int)
-            limits.read("openai", "gpt-4o", [(b"x-ratelimit-limit-requests", b"1")])
+            latest_rate_limits.read("openai", "gpt-4o", [(b"x-ratelimit-limit-requests", b"1")])
             self.runtime.value("own_total", a="0")
             self.app(environ("/metrics"), lambda *a: None)
             self.app(environ("/health/ready"), lambda *a: None)

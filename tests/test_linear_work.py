@@ -19,7 +19,7 @@ import pytest
 from linear_work import Driven, modules_of, patterns_of, slow, slow_pattern
 from obskit import context
 from obskit.ai.provider_hosts import CLOUDS, provider_of, region_of
-from obskit.ai.rate_limit_headers import Limits
+from obskit.ai.rate_limit_headers import LatestRateLimits
 from obskit.db import fingerprint, sql_masking, sql_summary, statement
 from obskit.health import safe_details
 from obskit.integrations import _http
@@ -165,7 +165,7 @@ ENTRIES: dict[str, Callable[[str], object]] = {
     "User-Agent": lambda text: log_sink._clients(lambda client: client, {}, _redactor)["10.0.0.1", text],
     "a path": lambda text: log_sink._escaped(server_access.shown_path(text, text, _redactor)),
     "an AI client's host": lambda text: (provider_of(text, CLOUDS), region_of(f"{text}.googleapis.com")),
-    "a rate limit's header": lambda text: Limits().read(
+    "a rate limit's header": lambda text: LatestRateLimits().read(
         "openai", "m", [(b"x-ratelimit-reset-requests", text.encode("utf-8", "replace"))]
     ),
 }  # fmt: skip

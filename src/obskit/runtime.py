@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from obskit.ai import pricing
 from obskit.ai.budget_book import budget_book
-from obskit.ai.rate_limit_headers import limits
+from obskit.ai.rate_limit_headers import latest_rate_limits
 from obskit.deferred import drain
 from obskit.errors import AlreadyConfiguredError
 from obskit.forks import at_exit
@@ -104,11 +104,11 @@ class Runtime:
         if settings.request_hook is not None:
             self._sinks.append(_RequestHook(settings.request_hook))
         from obskit.db.query_watch import QueryWatch
-        from obskit.sinks.ai_calls_sink import CallsSink
+        from obskit.sinks.ai_calls_sink import AiCallsSink
         from obskit.sinks.span_sink import span_sink
         from obskit.sinks.totals_sink import TotalsSink
 
-        self._sinks += [QueryWatch(settings), TotalsSink(), CallsSink()]
+        self._sinks += [QueryWatch(settings), TotalsSink(), AiCallsSink()]
         spans = span_sink(settings, recorder)
         if spans is not None:
             self._sinks.append(spans)
@@ -219,7 +219,7 @@ class Runtime:
             ("ai", budget_book.unbind),
             ("ai", lambda: pricing.use({})),
             ("system", lambda: setattr(sampler, "version", None)),
-            ("ai", limits.clear),
+            ("ai", latest_rate_limits.clear),
             ("health", health.unbind),
             ("metrics", self._leave_metrics),
             *self._flushes(),

@@ -596,7 +596,7 @@ def test_what_a_reply_cost_is_spent_once(make):
 
     assert known.amounts == held
     assert one.figures("daily", NOW, NOW)[1:4] == (0.04, 0.0, 0.0)
-    assert one.pending_reply("resp_1", may_wait=True).is_told
+    assert one.pending_reply("resp_1", may_wait=True).is_reported
 
 
 def test_the_oldest_replies_are_forgotten(make, monkeypatch):

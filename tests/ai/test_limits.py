@@ -12,7 +12,7 @@ import pytest
 
 import obskit
 import obskit.ai.observe  # what measures calls: without it nobody asks for the gauges
-from obskit.ai.rate_limit_headers import MAX_KEPT, Limits, limits, rate_limits
+from obskit.ai.rate_limit_headers import MAX_KEPT, LatestRateLimits, latest_rate_limits, rate_limits
 from obskit.recorder import recorder
 from obskit.testing import FakeClock, isolated_runtime
 
@@ -130,24 +130,24 @@ def test_what_a_reply_does_not_say_stands(is_shared, tmp_path, clock):
     A gauge keeps its figure over replies that leave it out, however many come between two pages.
     """
     with isolated_runtime(wall_clock=clock, metrics_dir=str(tmp_path / "workers") if is_shared else None) as runtime:
-        limits.read("p", "m", raw(x_ratelimit_limit_tokens="9", x_ratelimit_reset_tokens="30s"))
-        limits.read("p", "m", raw(x_ratelimit_remaining_tokens="7"))
-        limits.read("p", "n", raw(x_ratelimit_remaining_tokens="6"))
+        latest_rate_limits.read("p", "m", raw(x_ratelimit_limit_tokens="9", x_ratelimit_reset_tokens="30s"))
+        latest_rate_limits.read("p", "m", raw(x_ratelimit_remaining_tokens="7"))
+        latest_rate_limits.read("p", "n", raw(x_ratelimit_remaining_tokens="6"))
         clock.advance(5)
-        limits.read("p", "m", raw(x_ratelimit_limit_tokens="8"))
+        latest_rate_limits.read("p", "m", raw(x_ratelimit_limit_tokens="8"))
 
         assert gauges(runtime, "p", "tokens") == (8, 6, 30, NOW + 5)
-    limits.clear()
+    latest_rate_limits.clear()
 
 
 TELLING = """
 import sys
 import obskit
 import obskit.ai.observe
-from obskit.ai.rate_limit_headers import limits
+from obskit.ai.rate_limit_headers import latest_rate_limits
 
 obskit.configure(service="telling", metrics_dir=sys.argv[1])
-limits.read("p", "m", [(b"x-ratelimit-remaining-tokens", b"7")])
+latest_rate_limits.read("p", "m", [(b"x-ratelimit-remaining-tokens", b"7")])
 print("told", flush=True)
 sys.stdin.read()
 obskit.shutdown()
@@ -181,7 +181,7 @@ def test_absurd_figures_are_left_out_and_counted(value, runtime):
     """
     A limit that is no sensible number is unknown, its neighbours are kept, and it is counted as dropped.
     """
-    limits.read("p", "m", raw(x_ratelimit_limit_requests=value, x_ratelimit_remaining_requests="3"))
+    latest_rate_limits.read("p", "m", raw(x_ratelimit_limit_requests=value, x_ratelimit_remaining_requests="3"))
 
     [limit] = rate_limits()
     assert (limit.limit, limit.remaining, limit.headroom) == (None, 3, None)
@@ -210,7 +210,9 @@ def test_when_a_limit_is_reset(value, seconds, runtime):
     """
     Moments and durations are read, in every unit; one that cannot be is unknown, and counted.
     """
-    limits.read("p", "m", [(b"x-ratelimit-reset-tokens", value.encode("latin-1")), *raw(x_ratelimit_limit_tokens="9")])
+    latest_rate_limits.read(
+        "p", "m", [(b"x-ratelimit-reset-tokens", value.encode("latin-1")), *raw(x_ratelimit_limit_tokens="9")]
+    )
 
     [limit] = rate_limits()
     found = None if limit.resets_at is None else limit.resets_at.timestamp() - NOW
@@ -222,8 +224,8 @@ def test_a_limit_that_was_reset_since_says_nothing_of_now(runtime, clock):
     """
     Once the reset has passed, or a minute where none was told, how much is left is not known any more.
     """
-    limits.read("p", "m", raw(x_ratelimit_limit_tokens="9", x_ratelimit_remaining_tokens="3"))
-    limits.read(
+    latest_rate_limits.read("p", "m", raw(x_ratelimit_limit_tokens="9", x_ratelimit_remaining_tokens="3"))
+    latest_rate_limits.read(
         "q", "m", raw(x_ratelimit_limit_tokens="9", x_ratelimit_remaining_tokens="3", x_ratelimit_reset_tokens="2m")
     )
     found = []
@@ -239,9 +241,9 @@ def test_replies_without_such_headers_change_nothing(runtime):
     """
     A provider that says nothing is not in the list, and one that said something keeps it.
     """
-    limits.read("p", "m", raw(x_ratelimit_limit_tokens="9"))
-    limits.read("p", "m", raw(content_type="application/json"))
-    limits.read("q", "m", [])
+    latest_rate_limits.read("p", "m", raw(x_ratelimit_limit_tokens="9"))
+    latest_rate_limits.read("p", "m", raw(content_type="application/json"))
+    latest_rate_limits.read("q", "m", [])
 
     assert [(limit.provider, limit.limit) for limit in rate_limits()] == [("p", 9)]
     assert rate_limits("q") == ()
@@ -251,7 +253,7 @@ def test_what_is_kept_is_bounded(runtime):
     """
     The pairs of provider and model that were asked last are kept.
     """
-    kept = Limits()
+    kept = LatestRateLimits()
     for number in (*range(MAX_KEPT), 0, MAX_KEPT):
         kept.read("p", f"m{number:03}", raw(x_ratelimit_limit_tokens="9"))
 
@@ -264,7 +266,7 @@ def test_they_are_json(runtime):
     """
     A limit is a dictionary that is ready for JSON; nothing outlives the runtime.
     """
-    limits.read("p", "m", raw(x_ratelimit_limit_tokens="9", x_ratelimit_reset_tokens="30s"))
+    latest_rate_limits.read("p", "m", raw(x_ratelimit_limit_tokens="9", x_ratelimit_reset_tokens="30s"))
     [told] = json.loads(json.dumps([limit.to_dict() for limit in rate_limits()]))
     obskit.shutdown()
 
@@ -280,7 +282,7 @@ def test_headers_that_cannot_be_read_break_nothing(gpt, openai, sink, monkeypatc
     from . import forms
 
     recorder.strict = False
-    monkeypatch.setattr(limits, "read", lambda *told: 1 / 0)
+    monkeypatch.setattr(latest_rate_limits, "read", lambda *told: 1 / 0)
     forms.chat(gpt)
 
     assert (len(sink.operations), sink.operations[0].outcome) == (1, "success")

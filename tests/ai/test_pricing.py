@@ -99,8 +99,8 @@ KINDS = [
     ("anthropic", "claude-opus-4-6", Usage(input=1_000_000, geo="mars"), None),
     ("gcp.vertex_ai", "claude-opus-4-6", Usage(input=1_000_000, geo="us-east5"), 5.5),
     ("gcp.vertex_ai", "google/gemini-2.5-flash", Usage(input=1000, geo="us-central1"), 0.0003),
-    ("openai", "gpt-4o", Usage(input=1000, told_usd=0.5), 0.5),
-    ("unknown", "house", Usage(input=1000, told_usd=0.5), 0.5),
+    ("openai", "gpt-4o", Usage(input=1000, reported_usd=0.5), 0.5),
+    ("unknown", "house", Usage(input=1000, reported_usd=0.5), 0.5),
     ("openai", "gpt-6.1-terra", Usage(input=1000, cache_write=500, cache_write_12h=500), None),
     ("gcp.gen_ai", "gemini-2.5-flash", Usage(input=1000), 0.0003),
     ("azure.ai.inference", "gpt-4o", Usage(input=1000), 0.0025),
@@ -230,10 +230,12 @@ def test_an_own_price_has_fees_and_beats_what_is_told():
             cost("unknown", "house", Usage(input=1000, web_searches=3), AT).usd,
             cost("unknown", "house", Usage(input=1000, audio_input=100, output=10, image_output=5), AT).usd,
             cost("unknown", "house", Usage(output=100, reasoning=50), AT).usd,
-            cost("unknown", "bare", Usage(input=1000, told_usd=9.0), AT).usd,
+            cost("unknown", "bare", Usage(input=1000, reported_usd=9.0), AT).usd,
             cost("unknown", "bare", Usage(input=1000, file_searches=1), AT).usd,
         ]
-        sources = [pricing.source(model, Usage(told_usd=told)) for model, told in [("bare", 1), ("x", 1), ("x", None)]]
+        sources = [
+            pricing.source(model, Usage(reported_usd=told)) for model, told in [("bare", 1), ("x", 1), ("x", None)]
+        ]
 
     expected = [0.3175, 0.001 + 0.005 + 0.06, 0.001 + 0.005 + 0.0045 + 0.000625, 0.001 + 0.00125 + 0.0005, 0.005]
     assert found == [*(pytest.approx(usd, abs=1e-12) for usd in expected), None]

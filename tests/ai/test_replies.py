@@ -16,7 +16,7 @@ import pytest
 
 import obskit
 from obskit.ai import Price, budget, report
-from obskit.ai.background_responses import later
+from obskit.ai.background_responses import background_responses
 from obskit.ai.budget_book import budget_book
 from obskit.ai.operation import AiOperation
 from obskit.ai.request_size import PICTURE_TOKENS, size_of
@@ -54,7 +54,7 @@ def runtime(sink, tmp_path):
         obskit.uninstrument_anthropic()
         for name in [found.name for found in obskit.ai.budgets()]:
             budget_book.remove(name)
-        later.start_over()
+        background_responses.start_over()
 
 
 @pytest.fixture
@@ -742,7 +742,7 @@ def elsewhere():
     Forget what this process knows, as if another one asked.
     """
     budget_book.flush()
-    later.start_over()
+    background_responses.start_over()
 
 
 def test_a_poll_of_another_process_settles_what_was_reserved(gpt, script, runtime):

@@ -14,8 +14,8 @@ import obskit
 from forked import in_child
 from obskit.ai import recent_calls as ring
 from obskit.ai.operation import AiOperation
-from obskit.ai.rate_limit_headers import limits
-from obskit.ai.recent_calls import Calls, calls
+from obskit.ai.rate_limit_headers import latest_rate_limits
+from obskit.ai.recent_calls import RecentCalls, recent_calls
 from obskit.ai.usage import Usage
 from obskit.context import current
 from obskit.errors import ConfigurationError
@@ -269,7 +269,7 @@ def test_recommendations_quote_their_figures(call, clock, runtime):
             savings_usd=-0.5 if number >= 15 else 0.0,
         )
     told = [(b"x-ratelimit-limit-requests", b"500"), (b"x-ratelimit-remaining-requests", b"3")]
-    limits.read("openai", "m-1", told)
+    latest_rate_limits.read("openai", "m-1", told)
     report = obskit.ai.report()
     text = {recommendation.code: recommendation.text for recommendation in report.recommendations}
 
@@ -509,7 +509,7 @@ def test_the_ring_forgets_the_oldest(monkeypatch, clock, runtime):
     monkeypatch.setattr(ring, "MAX_CALLS", 10)
     for number in range(25):
         clock.advance(60)
-        calls.add(op_of(service=f"s{number}"))
+        recent_calls.add(op_of(service=f"s{number}"))
     report = obskit.ai.report()
 
     assert {group.name for group in report.by_service} == {f"s{number}" for number in range(15, 25)}
@@ -523,14 +523,14 @@ def test_names_are_bounded_and_come_free_again(monkeypatch, runtime):
     """
     monkeypatch.setattr(ring, "MAX_CALLS", 100)
     monkeypatch.setattr(ring, "MAX_NAMES", 20)
-    kept = Calls()
+    kept = RecentCalls()
     for number in range(60):
         kept.add(op_of(user=f"u{number}"))
-    crowded = [row.names.user for row in kept.rows()]
+    crowded = [row.labels.user for row in kept.rows()]
     for _ in range(100):
         kept.add(op_of(user="regular"))
     kept.add(op_of(user="late"))
-    later = [row.names.user for row in kept.rows()]
+    later = [row.labels.user for row in kept.rows()]
 
     assert crowded == [f"u{number}" for number in range(20)] + ["_OTHER"] * 40
     assert (len(later), later.count("regular") + later.count("_OTHER"), later.count("late")) == (100, 99, 1)
@@ -540,14 +540,14 @@ def test_absurd_names_and_figures_are_kept_small(runtime):
     """
     Names that are too long, figures that no field holds, and names that are no text: each is one call.
     """
-    kept = Calls()
+    kept = RecentCalls()
     kept.add(op_of(service="x" * 10_000, user=7, tokens=Usage(input=10**9, parts=(Usage(input=10**9, model="m"),) * 9)))
     odd = op_of()
     odd.attempts, odd.status_code = 10**6, 10**6
     kept.add(odd)
     first, _ = kept.rows()
 
-    assert (first.names.service, first.names.user, first.tokens[0]) == ("x" * 100, "7", 10**10)
+    assert (first.labels.service, first.labels.user, first.tokens[0]) == ("x" * 100, "7", 10**10)
 
 
 def test_the_store_is_bounded_in_bytes(runtime):
@@ -556,7 +556,7 @@ def test_the_store_is_bounded_in_bytes(runtime):
     """
     ops = [op_of(service=str(number).rjust(100), user=str(number).rjust(100)) for number in range(ring.MAX_NAMES * 2)]
     tracemalloc.start()
-    kept = Calls()
+    kept = RecentCalls()
     for number in range(ring.MAX_CALLS + 10):
         kept.add(ops[number % len(ops)])
     size, _ = tracemalloc.get_traced_memory()
@@ -573,7 +573,7 @@ def test_threads_lose_no_call(runtime):
 
     def work(number):
         for _ in range(500):
-            calls.add(op_of(service=f"s{number}"))
+            recent_calls.add(op_of(service=f"s{number}"))
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
     for thread in threads:
@@ -618,9 +618,9 @@ def test_the_latest_calls_come_in_their_order(made, last, monkeypatch, runtime):
     However full the ring is, its latest calls are read the oldest first.
     """
     monkeypatch.setattr(ring, "MAX_CALLS", 10)
-    kept = Calls()
+    kept = RecentCalls()
     for number in range(made):
         kept.add(op_of(service=str(number)))
 
     expected = [str(number) for number in range(made)][-10:][-last:]
-    assert [row.names.service for row in kept.rows(last)] == expected
+    assert [row.labels.service for row in kept.rows(last)] == expected

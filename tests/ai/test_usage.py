@@ -4,7 +4,7 @@ Usage: what is read from a reply of either form.
 
 import pytest
 
-from obskit.ai.stream import Progress, fold_response
+from obskit.ai.stream import StreamState, accumulate_response
 from obskit.ai.usage import Usage, read
 
 STEP = {"input_tokens": 3, "cache_read_input_tokens": 2, "cache_creation_input_tokens": 1, "output_tokens": 4}
@@ -298,7 +298,7 @@ def test_a_told_cost_is_read(usage, usd):
     """
     found = read({"usage": {"prompt_tokens": 7, "completion_tokens": 2, **usage}})
 
-    assert found.told_usd == (None if usd is None else pytest.approx(usd))
+    assert found.reported_usd == (None if usd is None else pytest.approx(usd))
 
 
 def test_tools_of_a_response_are_counted():
@@ -397,8 +397,8 @@ def test_what_is_authored_and_not_drawn_is_a_part_of_its_own():
     drawn = {"input_tokens": 5, "output_tokens": 9, "total_tokens": 14}
     item = {"type": "image_generation_call", "result": "c3Zn", "svg_usage": authored}
     reply = {"model": "gpt-5", "usage": drawn, "output": [item]}
-    stream = Progress()
-    fold_response(stream, {"type": "response.completed", "response": reply})
+    stream = StreamState()
+    accumulate_response(stream, {"type": "response.completed", "response": reply})
     found = [
         read({"usage": drawn, "svg_usage": authored}),
         read({"usage": None, "svg_usage": authored}),
@@ -439,8 +439,8 @@ def test_a_hosted_shell_runs_in_a_container_too():
         {"type": "shell_call"},
     ]
     reply = {"usage": {"input_tokens": 5, "output_tokens": 9}, "output": items}
-    stream = Progress()
-    fold_response(stream, {"type": "response.completed", "response": reply})
+    stream = StreamState()
+    accumulate_response(stream, {"type": "response.completed", "response": reply})
 
     assert [read(reply), read(stream.reply)] == [Usage(input=5, output=9, containers=2)] * 2
 

@@ -7,7 +7,7 @@ import pytest
 from obskit import health
 from obskit.ai.operation import AiOperation
 from obskit.ai.rate_limit_headers import limits
-from obskit.ai.recent_calls import calls
+from obskit.ai.recent_calls import recent_calls
 from obskit.errors import HealthCheckError
 from obskit.testing import FakeClock, isolated_runtime
 
@@ -32,7 +32,7 @@ def made(count, error=None, provider="anthropic", **rare):
         op.cost_usd, op.error = 0.1, error
         for name, value in rare.items():
             setattr(op, name, value)
-        calls.add(op)
+        recent_calls.add(op)
 
 
 def told(remaining, limit=100, provider="anthropic"):

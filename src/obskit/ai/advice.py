@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from obskit.ai.pricing import MAX_AGE_DAYS, PriceData
 from obskit.ai.rate_limit_headers import RateLimit
-from obskit.ai.recent_calls import Row
+from obskit.ai.recent_calls import RecentCall
 
 MIN_CALLS = 20
 ERROR_SHARE = 0.05
@@ -72,7 +72,7 @@ class Bounds:
 
 
 def advise(
-    rows: Sequence[Row], limits: Sequence[RateLimit], prices: PriceData | None, bounds: Bounds
+    rows: Sequence[RecentCall], limits: Sequence[RateLimit], prices: PriceData | None, bounds: Bounds
 ) -> tuple[Recommendation, ...]:
     """
     List what these calls, what is left of the limits and the age of the prices give cause for; the most pressing first.
@@ -96,7 +96,7 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def _usd(rows: Sequence[Row]) -> float:
+def _usd(rows: Sequence[RecentCall]) -> float:
     return math.fsum(row.usd or 0.0 for row in rows)
 
 
@@ -111,8 +111,8 @@ def _headroom(limits: Sequence[RateLimit]) -> Iterator[Recommendation]:
             )
 
 
-def _errors(rows: Sequence[Row]) -> Iterator[Recommendation]:
-    failed = Counter(row.names.error for row in rows if row.is_error)
+def _errors(rows: Sequence[RecentCall]) -> Iterator[Recommendation]:
+    failed = Counter(row.labels.error for row in rows if row.is_error)
     count = failed.total()
     if len(rows) >= MIN_CALLS and count >= ERROR_SHARE * len(rows):
         [(most, times)] = failed.most_common(1)
@@ -122,7 +122,7 @@ def _errors(rows: Sequence[Row]) -> Iterator[Recommendation]:
         )
 
 
-def _dear(rows: Sequence[Row], bounds: Bounds) -> Iterator[Recommendation]:
+def _dear(rows: Sequence[RecentCall], bounds: Bounds) -> Iterator[Recommendation]:
     limit, month, spent = bounds.high_cost_usd, bounds.month_usd, bounds.spent_usd
     if limit is None:
         return
@@ -140,11 +140,11 @@ def _dear(rows: Sequence[Row], bounds: Bounds) -> Iterator[Recommendation]:
     yield Recommendation("high-cost", f"{what}: see which calls are worth it, and keep them in a budget")
 
 
-def _waste(rows: Sequence[Row]) -> Iterator[Recommendation]:
+def _waste(rows: Sequence[RecentCall]) -> Iterator[Recommendation]:
     wasted, usd = [row for row in rows if row.is_wasted], _usd(rows)
     lost = _usd(wasted)
     if usd and len(rows) >= MIN_CALLS and lost >= WASTE_SHARE * usd:
-        [(most, times)] = Counter(row.names.aborted or row.names.error for row in wasted).most_common(1)
+        [(most, times)] = Counter(row.labels.aborted or row.labels.error for row in wasted).most_common(1)
         yield Recommendation(
             "wasted-cost",
             f"{dollars(lost)} of {dollars(usd)}, {_percent(lost / usd)}, went into {len(wasted):,} calls that failed "
@@ -153,9 +153,9 @@ def _waste(rows: Sequence[Row]) -> Iterator[Recommendation]:
         )
 
 
-def _unknown(rows: Sequence[Row]) -> Iterator[Recommendation]:
-    reasons = Counter(row.names.reason for row in rows if row.usd is None and row.names.reason != "no_reply")
-    reasons["background"] -= sum(row.is_of_known for row in rows)
+def _unknown(rows: Sequence[RecentCall]) -> Iterator[Recommendation]:
+    reasons = Counter(row.labels.reason for row in rows if row.usd is None and row.labels.reason != "no_reply")
+    reasons["background"] -= sum(row.is_fetch_of_own_call for row in rows)
     for reason, count in (+reasons).most_common(3):
         hint = _FOR_REASON.get(reason, "see the counter ai_cost_unknown_total")
         yield Recommendation(
@@ -171,7 +171,7 @@ def _old(prices: PriceData | None) -> Iterator[Recommendation]:
         )
 
 
-def _retries(rows: Sequence[Row]) -> Iterator[Recommendation]:
+def _retries(rows: Sequence[RecentCall]) -> Iterator[Recommendation]:
     retries = sum(max(row.attempts - 1, 0) for row in rows)
     if len(rows) >= MIN_CALLS and retries >= RETRY_SHARE * len(rows):
         waited = math.fsum(row.waited_seconds for row in rows)
@@ -182,7 +182,7 @@ def _retries(rows: Sequence[Row]) -> Iterator[Recommendation]:
         )
 
 
-def _slow(rows: Sequence[Row], bounds: Bounds) -> Iterator[Recommendation]:
+def _slow(rows: Sequence[RecentCall], bounds: Bounds) -> Iterator[Recommendation]:
     limit = bounds.slow_seconds
     if limit is None:
         return
@@ -203,25 +203,25 @@ def _slow(rows: Sequence[Row], bounds: Bounds) -> Iterator[Recommendation]:
         )
 
 
-def _mean_seconds(rows: Sequence[Row]) -> float:
+def _mean_seconds(rows: Sequence[RecentCall]) -> float:
     return math.fsum(row.seconds for row in rows) / len(rows)
 
 
-def _by_service(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    found: defaultdict[str, list[Row]] = defaultdict(list)
+def _by_service(rows: Sequence[RecentCall]) -> dict[str, list[RecentCall]]:
+    found: defaultdict[str, list[RecentCall]] = defaultdict(list)
     for row in rows:
-        found[row.names.service].append(row)
+        found[row.labels.service].append(row)
     return found
 
 
-def _by_model(rows: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
-    found: defaultdict[tuple[str, str], list[Row]] = defaultdict(list)
+def _by_model(rows: Sequence[RecentCall]) -> dict[tuple[str, str], list[RecentCall]]:
+    found: defaultdict[tuple[str, str], list[RecentCall]] = defaultdict(list)
     for row in rows:
-        found[row.names.provider, row.names.model].append(row)
+        found[row.labels.provider, row.labels.model].append(row)
     return found
 
 
-def _uncached(rows: Sequence[Row]) -> Iterator[Recommendation]:
+def _uncached(rows: Sequence[RecentCall]) -> Iterator[Recommendation]:
     for (provider, model), some in _by_model(rows).items():
         told = [row.tokens for row in some if row.tokens is not None and not row.is_estimated]
         taken = sum(sum(tokens[:3]) for tokens in told)
@@ -237,7 +237,7 @@ def _uncached(rows: Sequence[Row]) -> Iterator[Recommendation]:
             )
 
 
-def _written(rows: Sequence[Row]) -> Iterator[Recommendation]:
+def _written(rows: Sequence[RecentCall]) -> Iterator[Recommendation]:
     for (_, model), some in _by_model(rows).items():
         saved = math.fsum(row.saved_usd for row in some)
         if len(some) >= MIN_CALLS and saved < 0:
@@ -248,7 +248,7 @@ def _written(rows: Sequence[Row]) -> Iterator[Recommendation]:
             )
 
 
-def _expensive(rows: Sequence[Row]) -> Iterator[Recommendation]:
+def _expensive(rows: Sequence[RecentCall]) -> Iterator[Recommendation]:
     usd = _usd(rows)
     models = _by_model(rows)
     if not usd or len(rows) < MIN_CALLS or len(models) < 2:
@@ -263,8 +263,8 @@ def _expensive(rows: Sequence[Row]) -> Iterator[Recommendation]:
         )
 
 
-def _nameless(rows: Sequence[Row]) -> Iterator[Recommendation]:
-    count = sum(not row.names.service for row in rows)
+def _nameless(rows: Sequence[RecentCall]) -> Iterator[Recommendation]:
+    count = sum(not row.labels.service for row in rows)
     if len(rows) >= MIN_CALLS and count >= NAMELESS_SHARE * len(rows):
         yield Recommendation(
             "no-service",

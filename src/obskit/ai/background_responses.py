@@ -12,11 +12,11 @@ from obskit.ai.operation import UNKNOWN, AiOperation
 from obskit.forks import at_fork
 
 MAX_EXPECTED = 1000  # that were never asked for; the oldest goes, and the budgets' file still knows of it
-MAX_TOLD = 10_000
+MAX_REPORTED = 10_000
 LABELS, PAID = 3, 2  # of a call; of who is paid, where that is another
 
 
-class Later:
+class BackgroundResponses:
     """
     Hold what is expected, and what has been told, by the provider's ids. Thread-safe.
     """
@@ -30,7 +30,7 @@ class Later:
         """
         self._lock = RLock()
         self._expected: OrderedDict[str, AiOperation] = OrderedDict()
-        self._told: OrderedDict[str, None] = OrderedDict()
+        self._reported: OrderedDict[str, None] = OrderedDict()
 
     def expect(self, call: AiOperation) -> None:
         """
@@ -42,7 +42,7 @@ class Later:
         budget_book.expect_reply(call)
         kept = AiOperation(call.service, call.provider, call.model, call.operation)
         kept.parent = None
-        kept.paid, kept.region, kept.reservation = call.paid, call.region, call.reservation
+        kept.billed_as, kept.region, kept.reservation = call.billed_as, call.region, call.reservation
         call.reservation = None
         with self._lock:
             before = self._expected.get(call.response_id)
@@ -53,7 +53,7 @@ class Later:
             if len(self._expected) > MAX_EXPECTED:
                 self._expected.popitem(last=False)
 
-    def told(self, call: AiOperation) -> None:
+    def mark_reported(self, call: AiOperation) -> None:
         """
         Note a call that has told by itself what it used: to ask for its reply again tells nothing new.
         """
@@ -62,11 +62,11 @@ class Later:
                 self._note(call.response_id)
 
     def _note(self, name: str) -> None:
-        self._told[name] = None
-        if len(self._told) > MAX_TOLD:
-            self._told.popitem(last=False)
+        self._reported[name] = None
+        if len(self._reported) > MAX_REPORTED:
+            self._reported.popitem(last=False)
 
-    def answers(self, poll: AiOperation) -> bool:
+    def is_first_report(self, poll: AiOperation) -> bool:
         """
         Tell whether this is the first that a reply, once it is there, is told; and give it the labels of its call.
         Where another process has made that, or was told before, the budgets' file knows it.
@@ -75,23 +75,23 @@ class Later:
         if poll.tokens is None or poll.estimated or not isinstance(name, str):
             return False
         with self._lock:
-            if name in self._told:
+            if name in self._reported:
                 return False
             call = self._expected.pop(name, None)
             if call is None and not poll.is_background:
                 return False
             self._note(name)
         known = budget_book.pending_reply(poll) if budget_book.is_active else None
-        if known is not None and known.is_told:
+        if known is not None and known.is_reported:
             return False
         poll.operation = "fetch_response"
         if call is not None:
             poll.service, poll.provider, poll.model = call.service, call.provider, call.model
-            poll.paid, poll.reservation, poll.is_known_call = call.paid, call.reservation, True
+            poll.billed_as, poll.reservation, poll.is_known_call = call.billed_as, call.reservation, True
         elif known is not None and len(known.labels) >= LABELS:
-            poll.service, poll.provider, poll.model, *paid = known.labels
-            if len(paid) == PAID:
-                poll.paid = paid[0], paid[1]
+            poll.service, poll.provider, poll.model, *billed_as = known.labels
+            if len(billed_as) == PAID:
+                poll.billed_as = billed_as[0], billed_as[1]
         elif poll.model == UNKNOWN and poll.tokens.model:
             poll.model = poll.tokens.model
         if poll.reservation is None and budget_book.is_active:
@@ -99,5 +99,5 @@ class Later:
         return True
 
 
-later = Later()
-at_fork(after_in_child=later.start_over)
+background_responses = BackgroundResponses()
+at_fork(after_in_child=background_responses.start_over)

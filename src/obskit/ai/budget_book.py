@@ -357,7 +357,7 @@ class BudgetBook:
         reservation, name = op.reservation, _reply_id(op)
         if reservation is not None and name is not None and reservation.pid == os.getpid():
             reservation.ledger.expect_reply(
-                name, (op.service, op.provider, op.model, *(op.paid or ())), reservation.amounts
+                name, (op.service, op.provider, op.model, *(op.billed_as or ())), reservation.amounts
             )
             self._wake_writer()
 
@@ -684,7 +684,7 @@ def _requested_model(op: AiOperation) -> str:
     """
     Name what a call asks for, whatever labels it has.
     """
-    provider, model = (op.provider, op.model) if op.paid is None else op.paid
+    provider, model = (op.provider, op.model) if op.billed_as is None else op.billed_as
     return f"{model!r} of {provider!r}"
 
 

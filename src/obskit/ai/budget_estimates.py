@@ -43,7 +43,7 @@ def max_cost(
     """
     usage = Usage(input=-(-request_bytes // CHARACTERS_PER_TOKEN), output=output_tokens)
     try:
-        provider, model = (op.provider, op.model) if op.paid is None else op.paid
+        provider, model = (op.provider, op.model) if op.billed_as is None else op.billed_as
         usd = pricing.cost(provider, model, usage, now).usd
     except Exception as error:
         recorder.failed("ai", error)

@@ -130,8 +130,8 @@ def inherit(op: AiOperation, block: AiBlock) -> None:
     provider = op.provider if block.provider == UNKNOWN else block.provider
     model = op.model if block.model == UNKNOWN else block.model
     if (provider, model) != (op.provider, op.model):
-        if op.paid is None:
-            op.paid = op.provider, op.model
+        if op.billed_as is None:
+            op.billed_as = op.provider, op.model
         op.provider, op.model = provider, model
 
 
@@ -185,13 +185,13 @@ def price(op: AiOperation) -> None:
         op.cost_reason = op.cost_reason or "no_usage"
         return
     provider, model = op.provider, op.model
-    if op.sparse is not None and op.paid is not None:
-        provider, model = op.paid
+    if op.sparse is not None and op.billed_as is not None:
+        provider, model = op.billed_as
     cost = pricing.cost(provider, model, tokens, recorder.wall_clock())
     op.cost_usd, op.cost_reason = cost.usd, cost.reason
     if cost.savings_usd:
         op.savings_usd = cost.savings_usd
-    if tokens.sparse is not None and (tokens.is_doubtful or (tokens.containers and tokens.told_usd is None)):
+    if tokens.sparse is not None and (tokens.is_doubtful or (tokens.containers and tokens.reported_usd is None)):
         op.estimated = True
     if cost.usd is not None:
         whose = pricing.source(model, tokens)

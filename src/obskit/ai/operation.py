@@ -41,7 +41,7 @@ class AiOperation(Operation):
     attempts: int
     cost_reason = SparseField[str | None](None)  # why there is no cost: one of a bounded set
     cost_source = SparseField("list")  # whose word the cost is: `list`, `own` or `told`
-    paid = SparseField[tuple[str, str] | None](None)  # provider and model, where the labels are others
+    billed_as = SparseField[tuple[str, str] | None](None)  # provider and model, where the labels are others
     savings_usd = SparseField(0.0)  # what cached reads saved, less what cached writes cost on top
     estimated = SparseField(False)  # True where usage and cost are estimates: the stream ended before it told
     retry_wait_seconds = SparseField(0.0)  # spent waiting between attempts
@@ -63,7 +63,7 @@ class AiOperation(Operation):
     is_background = SparseField(False)  # True where the reply says that it was made while nobody waited
     is_known_call = SparseField(False)  # True where that call was this process's
     reservation = SparseField[Any](None)  # what budgets have reserved for it
-    has_own_span = SparseField(False)  # True where the SDK makes a span of it by itself
+    has_sdk_span = SparseField(False)  # True where the SDK makes a span of it by itself
 
     def __init__(self, service: str = "", provider: str = UNKNOWN, model: str = UNKNOWN, operation: str = "chat"):
         super().__init__()

@@ -139,7 +139,7 @@ def source(model: str, usage: Usage) -> str:
     """
     if _own and ((usage.model or model) in _own or model in _own):
         return OWN
-    return LIST if usage.told_usd is None else TOLD
+    return LIST if usage.reported_usd is None else TOLD
 
 
 def cost(provider: str, model: str, usage: Usage, at: float) -> Cost:
@@ -152,7 +152,7 @@ def cost(provider: str, model: str, usage: Usage, at: float) -> Cost:
         at: Seconds since the epoch; prices change by the day, and some by the hour.
     """
     whole = _cost(provider, model, usage, at)
-    if usage.parts and (usage.told_usd is None or source(model, usage) == OWN):
+    if usage.parts and (usage.reported_usd is None or source(model, usage) == OWN):
         for part in usage.parts:
             if whole.usd is None:
                 return whole
@@ -220,8 +220,8 @@ def _listed(provider: str, answered: str, model: str, usage: Usage, at: float) -
     """
     Price by what the reply told, else by the package.
     """
-    if usage.told_usd is not None:
-        return Cost(usage.told_usd)
+    if usage.reported_usd is not None:
+        return Cost(usage.reported_usd)
     if provider == "unknown":
         return Cost(None, "unknown_provider")
     found = lists.calculated(provider, answered, model, usage, at)

@@ -31,7 +31,7 @@ _valid_duration = re.compile(
 ).fullmatch
 _SECONDS = (86_400.0, 3600.0, 60.0, 1.0, 0.001)
 
-Figures = Sequence[float | None]  # limit, remaining, moment of the reset
+LimitFigures = Sequence[float | None]  # limit, remaining, moment of the reset
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def _names() -> Iterator[tuple[bytes, tuple[int, int]]]:
 _find = dict(_names()).get
 
 
-class Limits:
+class LatestRateLimits:
     """
     Hold the latest figures of each provider and model. Thread-safe.
 
@@ -100,9 +100,9 @@ class Limits:
     """
 
     def __init__(self) -> None:
-        self._latest: dict[tuple[str, str], tuple[float, Mapping[int, Figures]]] = {}
+        self._latest: dict[tuple[str, str], tuple[float, Mapping[int, LimitFigures]]] = {}
         self._lock = RLock()
-        self.told: Callable[[str, Mapping[int, Figures], float], None] | None = None
+        self.on_reply: Callable[[str, Mapping[int, LimitFigures], float], None] | None = None
 
     def read(self, provider: str, model: str, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """
@@ -129,7 +129,7 @@ class Limits:
         if found:
             self._keep(provider, model, at, found)
 
-    def _keep(self, provider: str, model: str, at: float, figures: Mapping[int, Figures]) -> None:
+    def _keep(self, provider: str, model: str, at: float, figures: Mapping[int, LimitFigures]) -> None:
         key = (provider, model)
         with self._lock:
             # The latest at the end: the first is the one to go.
@@ -137,8 +137,8 @@ class Limits:
             self._latest[key] = at, figures
             if len(self._latest) > MAX_KEPT:
                 self._latest.pop(next(iter(self._latest)), None)
-        if self.told is not None:
-            self.told(provider, figures, at)
+        if self.on_reply is not None:
+            self.on_reply(provider, figures, at)
 
     def known(self) -> tuple[RateLimit, ...]:
         """
@@ -167,7 +167,7 @@ class Limits:
             self._latest.clear()
 
 
-def _described(provider: str, model: str, kind: str, row: Figures, at: float, now: float) -> RateLimit:
+def _described(provider: str, model: str, kind: str, row: LimitFigures, at: float, now: float) -> RateLimit:
     limit, remaining, reset = row
     return RateLimit(
         provider,
@@ -215,8 +215,8 @@ def _duration(text: str) -> float:
     return sum(float(figure) * seconds for figure, seconds in zip(match.groups(), _SECONDS, strict=True) if figure)
 
 
-limits = Limits()
-at_fork(after_in_child=limits.start_over)
+latest_rate_limits = LatestRateLimits()
+at_fork(after_in_child=latest_rate_limits.start_over)
 
 
 def rate_limits(provider: str | None = None) -> tuple[RateLimit, ...]:
@@ -232,4 +232,4 @@ def rate_limits(provider: str | None = None) -> tuple[RateLimit, ...]:
     Returns:
         One a provider, model and kind, in that order, for the 200 pairs of provider and model that were asked last.
     """
-    return tuple(limit for limit in limits.known() if provider in (None, limit.provider))
+    return tuple(limit for limit in latest_rate_limits.known() if provider in (None, limit.provider))

@@ -28,12 +28,12 @@ _NOTHING: dict[str, Any] = {}
 
 # at, seconds, dollars, dollars saved, seconds to the first chunk, waited, 4 kinds of tokens, status, attempts, flags
 _ROW = Struct("<ddddff4QHHH")
-ERROR, ESTIMATED, HAS_TOKENS, HAS_COST, WASTED, OWN, TOLD = 1, 2, 4, 8, 16, 32, 64
-LATER, OF_KNOWN, UNANSWERED = 128, 256, 512
-_SOURCES = {"own": OWN, "told": TOLD}
+ERROR, ESTIMATED, HAS_TOKENS, HAS_COST, WASTED, APPLICATION_PRICE, REPORTED_PRICE = 1, 2, 4, 8, 16, 32, 64
+FETCHED, OF_OWN_CALL, UNANSWERED = 128, 256, 512
+_SOURCES = {"own": APPLICATION_PRICE, "told": REPORTED_PRICE}
 
 
-class Names(NamedTuple):
+class CallLabels(NamedTuple):
     """
     Say who made a call, to whom, and what became of it.
     """
@@ -49,12 +49,12 @@ class Names(NamedTuple):
     reason: str  # why the cost is not known, or empty
 
 
-class Row(NamedTuple):
+class RecentCall(NamedTuple):
     """
     Be one call as it is kept; what is not known is None.
     """
 
-    names: Names
+    labels: CallLabels
     at: float
     seconds: float
     usd: float | None
@@ -69,11 +69,11 @@ class Row(NamedTuple):
     is_wasted: bool
     source: str | None  # whose word the cost is: `own`, `told` or `list`
     is_call: bool  # else what a call of before has used, as it was told later
-    is_of_known: bool  # that call is another row
-    was_unanswered: bool  # an attempt broke before its answer, and may have been billed beside the cost
+    is_fetch_of_own_call: bool  # that call is another row
+    has_unanswered_attempt: bool  # an attempt broke before its answer, and may have been billed beside the cost
 
 
-class Calls:
+class RecentCalls:
     """
     Be the ring. Thread-safe.
     """
@@ -86,85 +86,89 @@ class Calls:
         Forget everything, and begin to know from now on.
         """
         self._lock = RLock()
-        self._coming: deque[tuple[tuple[str, ...], bytes]] = deque()
+        self._pending: deque[tuple[tuple[str, ...], bytes]] = deque()
         self._is_busy = False  # whether somebody is at the ring: nobody but his own thread may find it so
         self.since = recorder.wall_clock()
         self.forgotten = 0
         self._rows = bytearray()
-        self._places = array("H")
+        self._label_indices = array("H")
         self._next = 0
-        self._found: dict[tuple[str, ...], int] = {}
-        self._names: list[Names] = []
+        self._index_of: dict[tuple[str, ...], int] = {}
+        self._labels: list[CallLabels] = []
         self._free: list[int] = []
-        self._sweep_at = 0
+        self._next_free_at = 0
 
     def add(self, op: AiOperation) -> None:
         """
         Keep a call that has ended; the oldest goes where there is no room.
         """
-        self._coming.append(_packed(op))
-        self._take()
+        self._pending.append(_pack(op))
+        self._write_pending()
 
-    def _take(self) -> None:
+    def _write_pending(self) -> None:
         with self._lock:
             if self._is_busy:  # further down, in this thread: it goes on with this one
                 return
             self._is_busy = True
             try:
-                while self._coming:
-                    self._put(*self._coming.popleft())
+                while self._pending:
+                    self._write_row(*self._pending.popleft())
             finally:
                 self._is_busy = False
 
-    def _put(self, key: tuple[str, ...], row: bytes) -> None:
-        place = self._found.get(key)
+    def _write_row(self, key: tuple[str, ...], row: bytes) -> None:
+        place = self._index_of.get(key)
         if place is None:
-            place = self._place(key)
+            place = self._label_index(key)
         at = self._next
-        if at == len(self._places):
+        if at == len(self._label_indices):
             self._rows += row
-            self._places.append(place)
+            self._label_indices.append(place)
         else:
             self._rows[at * _ROW.size : (at + 1) * _ROW.size] = row
-            self._places[at] = place
+            self._label_indices[at] = place
             self.forgotten += 1
         self._next = (at + 1) % MAX_CALLS
 
-    def _place(self, key: tuple[str, ...]) -> int:
+    def _label_index(self, key: tuple[str, ...]) -> int:
         """
         Find room for names: of their own, else without feature and user, else with those who have none either.
         """
         key = tuple(_redactor.short(name, MAX_LENGTH) for name in key)
         for names in (key, (*key[:4], OTHER, OTHER, *key[6:]), (OTHER,) * 6 + ("",) * 3):
-            found = self._found.get(names)
+            found = self._index_of.get(names)
             if found is not None:
                 return found
             # What everybody shares always has room.
-            if len(self._names) - len(self._free) < MAX_NAMES or names[0] == OTHER == names[3] or self._sweep():
+            if (
+                len(self._labels) - len(self._free) < MAX_NAMES
+                or names[0] == OTHER == names[3]
+                or self._free_unused_labels()
+            ):
                 break
         if self._free:
             found = self._free.pop()
-            self._names[found] = Names(*names)
+            self._labels[found] = CallLabels(*names)
         else:
-            found = len(self._names)
-            self._names.append(Names(*names))
-        self._found[names] = found
+            found = len(self._labels)
+            self._labels.append(CallLabels(*names))
+        self._index_of[names] = found
         return found
 
-    def _sweep(self) -> bool:
+    def _free_unused_labels(self) -> bool:
         """
         Free the names that no call in the ring has any more. It takes milliseconds, so not for each call.
         """
-        added = len(self._places) + self.forgotten
-        if added < self._sweep_at:
+        added = len(self._label_indices) + self.forgotten
+        if added < self._next_free_at:
             return False
-        self._sweep_at = added + MAX_CALLS // 10
-        used = set(self._places)
-        self._found = {names: place for names, place in self._found.items() if place in used}
-        self._free = [place for place in range(len(self._names)) if place not in used]
+        self._next_free_at = added + MAX_CALLS // 10
+        used = set(self._label_indices)
+        self._index_of = {names: place for names, place in self._index_of.items() if place in used}
+        self._free = [place for place in range(len(self._labels)) if place not in used]
         return bool(self._free)
 
-    def rows(self, last: int = MAX_CALLS) -> Iterator[Row]:
+    def rows(self, last: int = MAX_CALLS) -> Iterator[RecentCall]:
         """
         Read what is kept, the oldest first.
 
@@ -172,19 +176,19 @@ class Calls:
             last: At most so many, the latest.
         """
         drain()
-        self._take()
+        self._write_pending()
         with self._lock:  # what comes now waits for the next
             is_inside, self._is_busy = self._is_busy, True
-            size, count = _ROW.size, len(self._places)
+            size, count = _ROW.size, len(self._label_indices)
             # In a full ring, the oldest is where the next will be; until then, the next is the end.
             begin, end = max(self._next - last, 0), self._next
             tail = max(count - max(last - end, 0), end)
             kept = bytes(self._rows[tail * size : count * size] + self._rows[begin * size : end * size])
-            places, names = self._places[tail:count] + self._places[begin:end], list(self._names)
+            places, names = self._label_indices[tail:count] + self._label_indices[begin:end], list(self._labels)
             self._is_busy = is_inside
         for place, row in zip(places, _ROW.iter_unpack(kept), strict=True):
             at, seconds, usd, saved, first, waited, i, r, w, o, status, attempts, flags = row
-            yield Row(
+            yield RecentCall(
                 names[place],
                 at,
                 seconds,
@@ -199,17 +203,17 @@ class Calls:
                 bool(flags & ESTIMATED),
                 bool(flags & WASTED),
                 _source(flags) if flags & HAS_COST else None,
-                not flags & LATER,
-                bool(flags & OF_KNOWN),
+                not flags & FETCHED,
+                bool(flags & OF_OWN_CALL),
                 bool(flags & UNANSWERED),
             )
 
 
 def _source(flags: int) -> str:
-    return "own" if flags & OWN else "told" if flags & TOLD else "list"
+    return "own" if flags & APPLICATION_PRICE else "told" if flags & REPORTED_PRICE else "list"
 
 
-def _packed(op: AiOperation) -> tuple[tuple[str, ...], bytes]:
+def _pack(op: AiOperation) -> tuple[tuple[str, ...], bytes]:
     """
     Give the names of a call, and its figures as they are kept.
     """
@@ -224,7 +228,7 @@ def _packed(op: AiOperation) -> tuple[tuple[str, ...], bytes]:
     usd, used = op.cost_usd, op.tokens
     flags = (ERROR if error else 0) | (ESTIMATED if get("estimated") else 0) | _SOURCES.get(get("cost_source", ""), 0)
     if not get("is_call", True):
-        flags |= LATER | OF_KNOWN if op.is_known_call else LATER
+        flags |= FETCHED | OF_OWN_CALL if op.is_known_call else FETCHED
     if "error" in get("failed_attempts", ()):
         flags |= UNANSWERED
     reason = ""
@@ -256,5 +260,5 @@ def _packed(op: AiOperation) -> tuple[tuple[str, ...], bytes]:
     return key, row
 
 
-calls = Calls()  # of this process
-at_fork(after_in_child=calls.start_over)
+recent_calls = RecentCalls()  # of this process
+at_fork(after_in_child=recent_calls.start_over)

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from obskit.ai.advice import MIN_CALLS, Bounds, advise
 from obskit.ai.pricing import price_data
 from obskit.ai.rate_limit_headers import rate_limits
-from obskit.ai.recent_calls import Row, calls
+from obskit.ai.recent_calls import RecentCall, recent_calls
 from obskit.ai.report_figures import AiFigures, CallGroup, FailedCall, Projection, Spread
 from obskit.ai.report_text import lines
 from obskit.errors import ConfigurationError
@@ -91,8 +91,8 @@ def report(hours: float = 24, *, high_cost_usd: float | None = 100.0, slow_secon
         if limit is not None:
             _check(name, limit)
     now = recorder.wall_clock()
-    every = list(calls.rows())
-    since = min((row.at for row in every), default=calls.since) if calls.forgotten else calls.since
+    every = list(recent_calls.rows())
+    since = min((row.at for row in every), default=recent_calls.since) if recent_calls.forgotten else recent_calls.since
     begin = now - hours * HOUR
     rows = sorted((row for row in every if row.at >= begin), key=lambda row: row.at)
     total = _group("all", rows)
@@ -102,7 +102,7 @@ def report(hours: float = 24, *, high_cost_usd: float | None = 100.0, slow_secon
     wasted: defaultdict[str, float] = defaultdict(float)
     for row in rows:
         if row.is_wasted:
-            wasted[row.names.aborted or "error"] += row.usd or 0.0
+            wasted[row.labels.aborted or "error"] += row.usd or 0.0
     spent = math.fsum(row.usd or 0.0 for row in every if row.at >= now - MONTH_DAYS * DAY)
     bounds = Bounds(high_cost_usd, slow_seconds, spent, projection.month_usd)
     found = advise(rows, rate_limits(), prices, bounds)
@@ -112,11 +112,11 @@ def report(hours: float = 24, *, high_cost_usd: float | None = 100.0, slow_secon
         known_since=moment(since),
         is_complete=since <= begin,
         total=total,
-        by_service=_groups(rows, lambda row: row.names.service),
+        by_service=_groups(rows, lambda row: row.labels.service),
         by_model=by_model,
-        by_route=_groups(rows, lambda row: row.names.endpoint),
-        by_feature=_groups(rows, lambda row: row.names.feature),
-        by_user=_groups(rows, lambda row: row.names.user),
+        by_route=_groups(rows, lambda row: row.labels.endpoint),
+        by_feature=_groups(rows, lambda row: row.labels.feature),
+        by_user=_groups(rows, lambda row: row.labels.user),
         by_day=tuple(sorted(_groups(rows, _day, limit=None), key=lambda day: day.name)),
         by_day_and_model=_by_day_and_model(rows, {group.name for group in by_model}),
         seconds=total.seconds,
@@ -125,7 +125,7 @@ def report(hours: float = 24, *, high_cost_usd: float | None = 100.0, slow_secon
         cache_savings_usd=math.fsum(row.saved_usd for row in rows),
         wasted_usd=dict(wasted),
         unknown_cost=_unknown(rows),
-        maybe_billed_calls=sum(row.was_unanswered and row.usd is not None for row in rows),
+        maybe_billed_calls=sum(row.has_unanswered_attempt and row.usd is not None for row in rows),
         retries=sum(max(row.attempts - 1, 0) for row in rows),
         retry_wait_seconds=math.fsum(row.waited_seconds for row in rows),
         projection=projection,
@@ -156,20 +156,20 @@ def moment(timestamp: float) -> str:
     return datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _day(row: Row) -> str:
+def _day(row: RecentCall) -> str:
     return moment(row.at)[:10]
 
 
-def _model(row: Row) -> str:
-    return f"{row.names.provider}/{row.names.model}"
+def _model(row: RecentCall) -> str:
+    return f"{row.labels.provider}/{row.labels.model}"
 
 
-def _by_day_and_model(rows: Iterable[Row], listed: set[str]) -> dict[str, tuple[CallGroup, ...]]:
-    days: defaultdict[str, list[Row]] = defaultdict(list)
+def _by_day_and_model(rows: Iterable[RecentCall], listed: set[str]) -> dict[str, tuple[CallGroup, ...]]:
+    days: defaultdict[str, list[RecentCall]] = defaultdict(list)
     for row in rows:  # in the order of time
         days[_day(row)].append(row)
 
-    def name(row: Row) -> str:
+    def name(row: RecentCall) -> str:
         model = _model(row)
         return model if model in listed else REST
 
@@ -177,11 +177,13 @@ def _by_day_and_model(rows: Iterable[Row], listed: set[str]) -> dict[str, tuple[
     return {day: tuple(sorted(groups, key=lambda group: group.name == REST)) for day, groups in found.items()}
 
 
-def _groups(rows: Iterable[Row], name: Callable[[Row], str], limit: int | None = MAX_GROUPS) -> tuple[CallGroup, ...]:
+def _groups(
+    rows: Iterable[RecentCall], name: Callable[[RecentCall], str], limit: int | None = MAX_GROUPS
+) -> tuple[CallGroup, ...]:
     """
     Group calls, the most expensive first, and what is beyond the limit together.
     """
-    members: defaultdict[str, list[Row]] = defaultdict(list)
+    members: defaultdict[str, list[RecentCall]] = defaultdict(list)
     for row in rows:
         members[name(row)].append(row)
     groups = [_group(found or NONE, some) for found, some in members.items()]
@@ -194,13 +196,13 @@ def _groups(rows: Iterable[Row], name: Callable[[Row], str], limit: int | None =
     return (*kept, _group(REST, rest))
 
 
-def _group(name: str, rows: Sequence[Row]) -> CallGroup:
+def _group(name: str, rows: Sequence[RecentCall]) -> CallGroup:
     made = [row for row in rows if row.is_call]
     errors = sum(row.is_error for row in made)
     exact = [row for row in rows if row.usd is not None and not row.is_estimated]
     known = [row.usd or 0.0 for row in exact]
     sources = sorted({row.source or "" for row in exact})
-    unknown = max(sum(row.usd is None for row in made) - sum(row.is_of_known for row in rows), 0)
+    unknown = max(sum(row.usd is None for row in made) - sum(row.is_fetch_of_own_call for row in rows), 0)
     return CallGroup(
         name=name,
         calls=len(made),
@@ -218,7 +220,7 @@ def _group(name: str, rows: Sequence[Row]) -> CallGroup:
     )
 
 
-def _tokens(rows: Iterable[Row]) -> dict[str, int]:
+def _tokens(rows: Iterable[RecentCall]) -> dict[str, int]:
     found = [row.tokens for row in rows if row.tokens is not None]
     return {kind: sum(tokens[at] for tokens in found) for at, kind in enumerate(KINDS)}
 
@@ -232,7 +234,7 @@ def _spread(figures: Iterable[float]) -> Spread | None:
     return Spread(count, math.fsum(ordered) / count, ordered[0], p50, p95, p99, ordered[-1])
 
 
-def _speed(rows: Iterable[Row]) -> float | None:
+def _speed(rows: Iterable[RecentCall]) -> float | None:
     output, seconds = 0, 0.0
     for row in rows:
         if row.tokens is not None and row.tokens[3] and row.is_call and not row.is_error and not row.is_estimated:
@@ -240,20 +242,20 @@ def _speed(rows: Iterable[Row]) -> float | None:
     return output / seconds if seconds > 0 else None
 
 
-def _unknown(rows: Iterable[Row]) -> dict[str, int]:
+def _unknown(rows: Iterable[RecentCall]) -> dict[str, int]:
     """
     Count calls of unknown cost by reason, but for those whose cost was told later.
     """
     reasons: Counter[str] = Counter()
     for row in rows:
-        if row.is_of_known:
+        if row.is_fetch_of_own_call:
             reasons["background"] -= 1
         elif row.usd is None:
-            reasons[row.names.reason] += 1
+            reasons[row.labels.reason] += 1
     return {reason: count for reason, count in reasons.most_common() if count > 0}
 
 
-def _projection(rows: Sequence[Row], since: float, now: float) -> Projection:
+def _projection(rows: Sequence[RecentCall], since: float, now: float) -> Projection:
     """
     Take the rate of the last days for all of the month that was not seen.
     """
@@ -274,8 +276,8 @@ def _projection(rows: Sequence[Row], since: float, now: float) -> Projection:
     return Projection(seen + per_day * unseen, per_day, days, "ok")
 
 
-def _failure(row: Row) -> FailedCall:
-    names = row.names
+def _failure(row: RecentCall) -> FailedCall:
+    names = row.labels
     return FailedCall(
         *(moment(row.at), names.service, names.provider, names.model, names.endpoint),
         *(names.error, row.status or None, row.usd),

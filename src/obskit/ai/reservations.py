@@ -69,12 +69,12 @@ class PendingReply(NamedTuple):
     Attributes:
         labels: As the call had them; none where its own process told what it used.
         amounts: What it has reserved.
-        is_told: True once a process has told what it used.
+        is_reported: True once a process has told what it used.
     """
 
     labels: tuple[str, ...]
     amounts: tuple[ReservedAmount, ...]
-    is_told: bool
+    is_reported: bool
 
 
 class ReservationRefusal(NamedTuple):

@@ -11,19 +11,19 @@ from typing import Any
 
 MAX_NAME = 100  # characters, of what a provider names
 LONG_DELTA = 200  # characters: few words come at once
-Fold = Callable[["Progress", Any], None]
+Accumulator = Callable[["StreamState", Any], None]
 
 
-class Progress:
+class StreamState:
     """
     Hold what a stream has told so far.
 
     Attributes:
         reply: The parts of a reply that `usage.read()` looks at, as raw JSON; None before any came.
         characters: Of output, for an estimate.
-        is_told: True once the usage is final.
+        has_usage: True once the usage is final.
         is_done: True once the provider has said that this is all.
-        is_left: True while the provider may have more to say, where the SDK lets that be seen.
+        may_continue: True while the provider may have more to say, where the SDK lets that be seen.
         is_doubtful: True where what was told later was less than what had been told before.
         failure: The provider's name for what ended it, where that came as an event.
         choices: How many answers there will be.
@@ -32,13 +32,13 @@ class Progress:
 
     __slots__ = (
         *("characters", "choices", "chunks", "failure", "finish_reason", "finished", "is_done", "is_doubtful"),
-        *("is_left", "is_told", "reply"),
+        *("may_continue", "has_usage", "reply"),
     )
 
     def __init__(self, choices: int = 1) -> None:
         self.reply: dict[str, Any] | None = None
         self.characters = self.chunks = 0
-        self.is_told = self.is_done = self.is_doubtful = self.is_left = False
+        self.has_usage = self.is_done = self.is_doubtful = self.may_continue = False
         self.failure: str | None = None
         self.finish_reason: str | None = None
         self.choices = choices
@@ -49,10 +49,10 @@ class Progress:
         Take the mark that ends a stream in some formats: what was told by then is final.
         """
         self.is_done = True
-        self.is_told = self.is_told or bool(self.reply and self.reply.get("usage"))
+        self.has_usage = self.has_usage or bool(self.reply and self.reply.get("usage"))
 
 
-def fold_message(stream: Progress, data: Any) -> None:
+def accumulate_message(stream: StreamState, data: Any) -> None:
     """
     Take an event of Anthropic's messages. Their usage is cumulative: what comes later stands.
     """
@@ -70,13 +70,13 @@ def fold_message(stream: Progress, data: Any) -> None:
         if not stream.finished:  # what the start says of the output stands for it
             stream.finished.add("start")
             before = {**before, "output_tokens": told.get("output_tokens") or 0}
-        stream.reply["usage"] = _grown(stream, before, told)
+        stream.reply["usage"] = _merged_usage(stream, before, told)
         delta = data.get("delta") or {}
         stream.finish_reason = delta.get("stop_reason") or stream.finish_reason
         stream.reply["stop_reason"], stream.reply["stop_details"] = stream.finish_reason, delta.get("stop_details")
         if stream.characters:
             stream.reply.setdefault("content", []).append({"type": "text"})
-        stream.is_told = stream.finish_reason is not None and told.get("output_tokens") is not None
+        stream.has_usage = stream.finish_reason is not None and told.get("output_tokens") is not None
     elif kind == "message_start":
         message = data["message"]
         if stream.reply is not None:  # a further request of the same call
@@ -90,7 +90,7 @@ def fold_message(stream: Progress, data: Any) -> None:
         stream.is_done = True
 
 
-def _grown(stream: Progress, before: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
+def _merged_usage(stream: StreamState, before: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
     """
     Take what is told of usage after other usage: counts only grow, nothing is no word, and what has fallen is doubted.
     """
@@ -106,7 +106,7 @@ def _grown(stream: Progress, before: Mapping[str, Any], told: Mapping[str, Any])
     return whole
 
 
-def fold_chat(stream: Progress, data: Any) -> None:
+def accumulate_chat(stream: StreamState, data: Any) -> None:
     """
     Take a chunk of OpenAI's chat completions, or of the older completions. Usage comes last, and only if asked for.
     """
@@ -118,7 +118,7 @@ def fold_chat(stream: Progress, data: Any) -> None:
             if text:
                 stream.characters += len(text) if text.__class__ is str else _characters(text)
             elif len(delta) > 1 or "role" not in delta:
-                stream.characters += length_of(delta)
+                stream.characters += delta_characters(delta)
         elif choice.get("text"):
             stream.characters += len(choice["text"])
         if choice.get("finish_reason"):
@@ -129,7 +129,7 @@ def fold_chat(stream: Progress, data: Any) -> None:
         _take_usage(stream, data, data["usage"])
 
 
-def _finish(stream: Progress, choice: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+def _finish(stream: StreamState, choice: Mapping[str, Any], data: Mapping[str, Any]) -> None:
     """
     Take the end of one choice, and usage from where some servers put it then.
     """
@@ -142,20 +142,20 @@ def _finish(stream: Progress, choice: Mapping[str, Any], data: Mapping[str, Any]
     if usage and not data.get("usage"):
         _take_usage(stream, data, usage)
     elif stream.is_done and stream.reply and stream.reply.get("usage"):
-        stream.is_told = True
+        stream.has_usage = True
 
 
-def _take_usage(stream: Progress, data: Mapping[str, Any], usage: Mapping[str, Any]) -> None:
+def _take_usage(stream: StreamState, data: Mapping[str, Any], usage: Mapping[str, Any]) -> None:
     # The tier, which decides the price, need not be in the chunk that has the usage.
     told = {name: value for name, value in _without_text(data).items() if value is not None}
     before = stream.reply or {}
-    stream.reply = {**before, **told, "usage": _grown(stream, before.get("usage") or {}, usage)}
+    stream.reply = {**before, **told, "usage": _merged_usage(stream, before.get("usage") or {}, usage)}
     is_last = not data.get("choices")  # else, in each chunk, it is of what has come so far
     stream.is_done = stream.is_done or is_last
-    stream.is_told = stream.is_told or stream.is_done
+    stream.has_usage = stream.has_usage or stream.is_done
 
 
-def length_of(delta: Mapping[str, Any]) -> int:
+def delta_characters(delta: Mapping[str, Any]) -> int:
     """
     Count the characters of what is no plain text: reasoning, refusals, the arguments of calls, transcripts of sound.
     """
@@ -180,7 +180,7 @@ def _characters(text: Any) -> int:
     return 0
 
 
-def fold_response(stream: Progress, data: Any) -> None:
+def accumulate_response(stream: StreamState, data: Any) -> None:
     """
     Take an event of OpenAI's responses: the last one carries the whole reply.
     """
@@ -200,7 +200,7 @@ def fold_response(stream: Progress, data: Any) -> None:
         stream.reply = _without_text(response)
         if kind in ("response.completed", "response.incomplete", "response.failed"):
             stream.is_done = True
-            stream.is_told = bool(response.get("usage"))
+            stream.has_usage = bool(response.get("usage"))
             stream.finish_reason = finish_reason_of(response)
             if kind == "response.failed":
                 stream.failure = failure_of(response) or "failed"
@@ -221,7 +221,7 @@ def _without_text(reply: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def fold_run(stream: Progress, data: Any) -> None:
+def accumulate_run(stream: StreamState, data: Any) -> None:
     """
     Take an event of an assistant's run, which the SDK gives with its name around it.
     """
@@ -231,13 +231,13 @@ def fold_run(stream: Progress, data: Any) -> None:
         stream.reply = _without_text(inner)
         if inner.get("status") in ("completed", "failed", "cancelled", "expired", "incomplete", "requires_action"):
             stream.is_done, stream.finish_reason = True, inner["status"]
-            stream.is_told = bool(inner.get("usage"))
+            stream.has_usage = bool(inner.get("usage"))
             stream.failure = failure_of(inner)
     elif inner.get("object") == "thread.message.delta":
         stream.characters += _characters([part.get("text") for part in inner["delta"].get("content") or ()])
 
 
-def fold_whole(stream: Progress, data: Any) -> None:
+def accumulate_whole(stream: StreamState, data: Any) -> None:
     """
     Take events of a kind that is not known: whichever carries usage is the reply.
     """
@@ -247,7 +247,7 @@ def fold_whole(stream: Progress, data: Any) -> None:
         stream.characters += len(delta)
     if data.get("usage"):
         stream.reply = _without_text(data)
-        stream.is_told = stream.is_done = True
+        stream.has_usage = stream.is_done = True
     elif str(data.get("type")).endswith((".done", ".completed")) or data.get("stop_reason"):
         stream.is_done = True
 
@@ -290,7 +290,7 @@ def characters_of(reply: Mapping[str, Any]) -> int:
     """
     found = _characters(reply.get("content"))
     for choice in reply.get("choices") or ():
-        found += _characters(choice.get("text")) + length_of(choice.get("message") or {})
+        found += _characters(choice.get("text")) + delta_characters(choice.get("message") or {})
     for item in reply.get("output") or ():
         found += _characters(item)
     return found

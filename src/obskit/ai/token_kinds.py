@@ -56,7 +56,7 @@ class Usage:
     annotated_pages = SparseField(0)
     messages = SparseField(0)
     # What the reply says of its price.
-    told_usd = SparseField[float | None](None)
+    reported_usd = SparseField[float | None](None)
     geo = SparseField[str | None](None)  # where a provider computed it that asks more for that
     is_free = SparseField(False)  # True where the provider does not bill these tokens
     # True where a figure cannot be right, and another stands in its place: what comes of it is an estimate.

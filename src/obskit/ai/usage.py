@@ -123,7 +123,7 @@ def _readable(whole: Mapped, usage: Mapped, provider: str) -> Usage | None:
         found.tier = tier
     if "cost" in usage or "cost_in_usd_ticks" in usage:
         _take_told_cost(found, usage)
-    if not (found.input or found.output) and not found.has_any() and found.told_usd is None:
+    if not (found.input or found.output) and not found.has_any() and found.reported_usd is None:
         return None  # a call that used nothing at all has not told what it used
     return found
 
@@ -479,18 +479,18 @@ def _take_told_cost(found: Usage, usage: Mapped) -> None:
     """
     ticks, cost = _dollars(usage.get("cost_in_usd_ticks")), usage.get("cost")
     if ticks is not None:
-        found.told_usd = ticks / TICKS
+        found.reported_usd = ticks / TICKS
     elif cost is None:
         return
     elif isinstance(cost, MAPPED):
         if cost.get("currency") in (None, "USD"):
-            found.told_usd = _dollars(cost.get("total_cost"))
+            found.reported_usd = _dollars(cost.get("total_cost"))
     elif usage.get("is_byok"):  # the cost is the gateway's fee alone, and the provider bills the rest
         fee, rest = _dollars(cost), inside(usage, "cost_details")
         upstream = None if rest is None else _dollars(rest.get("upstream_inference_cost"))
-        found.told_usd = None if fee is None or upstream is None else fee + upstream
+        found.reported_usd = None if fee is None or upstream is None else fee + upstream
     else:
-        found.told_usd = _dollars(cost)
+        found.reported_usd = _dollars(cost)
 
 
 def _dollars(value: Any) -> float | None:

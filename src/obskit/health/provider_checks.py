@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from obskit.ai.rate_limit_headers import RateLimit, rate_limits
-from obskit.ai.recent_calls import Row, calls
+from obskit.ai.recent_calls import RecentCall, recent_calls
 from obskit.errors import HealthCheckError
 from obskit.health.outcome import Outcome, Status, failed, skipped, worst
 from obskit.recorder import recorder
@@ -121,8 +121,8 @@ class AiProvider:
         begin = recorder.wall_clock() - self.window_seconds
         recent = [
             row
-            for row in calls.rows(MAX_CALLS)
-            if row.at >= begin and row.is_call and row.names.provider == self.provider
+            for row in recent_calls.rows(MAX_CALLS)
+            if row.at >= begin and row.is_call and row.labels.provider == self.provider
         ]
         judged = [row for row in recent if not _is_own_fault(row)]
         details["calls"] = len(recent)
@@ -160,5 +160,5 @@ def _left(limit: RateLimit) -> float:
     return limit.headroom or 0.0
 
 
-def _is_own_fault(row: Row) -> bool:
-    return row.is_error and (row.status in _OWN_STATUS or row.names.error in _OWN_ERRORS)
+def _is_own_fault(row: RecentCall) -> bool:
+    return row.is_error and (row.status in _OWN_STATUS or row.labels.error in _OWN_ERRORS)

@@ -17,13 +17,13 @@ from threading import RLock
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from obskit.ai.background_responses import later
+from obskit.ai.background_responses import background_responses
 from obskit.ai.observe import end, estimate, plan, price
 from obskit.ai.operation import AiOperation
 from obskit.ai.provider_hosts import provider_of
-from obskit.ai.rate_limit_headers import limits
+from obskit.ai.rate_limit_headers import latest_rate_limits
 from obskit.ai.request_size import CHARACTERS_PER_TOKEN
-from obskit.ai.stream import Fold, Progress, characters_of, failure_of, finish_reason_of
+from obskit.ai.stream import Accumulator, StreamState, characters_of, failure_of, finish_reason_of
 from obskit.ai.token_kinds import Usage
 from obskit.ai.usage import IMAGE_TOOL, read
 from obskit.deferred import end_later
@@ -47,7 +47,7 @@ class Path(NamedTuple):
     """
 
     operation: str
-    fold: Fold
+    accumulate: Accumulator
     lists: Mapping[str, str] = MappingProxyType({})
 
 
@@ -129,14 +129,14 @@ class Call(AiOperation):
     """
 
     __slots__ = (
-        *("asked", "body", "earlier", "fold", "handle", "is_open", "is_sent", "request_bytes", "responses"),
+        *("asked", "body", "earlier", "accumulate", "handle", "is_open", "is_sent", "request_bytes", "responses"),
         *("strays", "stream"),
     )
 
     body: Any
     earlier: dict[int, Any] | None
-    stream: Progress | None
-    fold: Fold
+    stream: StreamState | None
+    accumulate: Accumulator
     is_open: bool
     is_sent: bool
     strays: object
@@ -170,12 +170,12 @@ class Call(AiOperation):
         if self.earlier is not None:
             self.earlier[number] = data
 
-    def take_event(self, stream: Progress, data: Any) -> None:
+    def take_event(self, stream: StreamState, data: Any) -> None:
         """
         Take an event of a stream whose span somebody else ends.
         """
-        self.fold(stream, data)
-        if stream.is_told:
+        self.accumulate(stream, data)
+        if stream.has_usage:
             self.tell_early()
 
     def tell_early(self) -> None:
@@ -193,7 +193,7 @@ class Call(AiOperation):
         """
         Read what a reply used, and what only the request knows of it.
         """
-        found = read(reply, self.provider if self.paid is None else self.paid[0])
+        found = read(reply, self.provider if self.billed_as is None else self.billed_as[0])
         if found is None:
             return None
         if found.geo is None and self.region is not None:
@@ -257,7 +257,7 @@ class Call(AiOperation):
         Take what a response's headers say of the provider's rate limits.
         """
         try:
-            limits.read(self.provider, self.model, response.headers.raw)
+            latest_rate_limits.read(self.provider, self.model, response.headers.raw)
         except Exception as error:
             recorder.failed("ai", error)
 
@@ -271,7 +271,7 @@ class Call(AiOperation):
         if stream is None:
             self.finish()
             return
-        if stream.is_left:  # of its own accord an SDK stops at the mark `[DONE]` alone
+        if stream.may_continue:  # of its own accord an SDK stops at the mark `[DONE]` alone
             stream.end()
         if not stream.is_done:
             self.error = stream.failure or "truncated"
@@ -375,7 +375,7 @@ class Call(AiOperation):
             if response is not None:
                 response.extensions.setdefault(KEY, handle)
 
-    def _settle(self, stream: Progress, at: float | None = None) -> None:
+    def _settle(self, stream: StreamState, at: float | None = None) -> None:
         at = recorder.clock() if at is None else at
         try:
             self.chunks = stream.chunks
@@ -386,7 +386,7 @@ class Call(AiOperation):
                 self.response_id = stream.reply.get("id")
                 if stream.reply.get("background") or stream.reply.get("object") == "thread.run":
                     self.is_background = True
-            found = self._used(stream.reply) if stream.is_told else None
+            found = self._used(stream.reply) if stream.has_usage else None
             if found is not None:
                 found.is_doubtful = found.is_doubtful or stream.is_doubtful
                 self.tokens = found
@@ -412,11 +412,11 @@ class Call(AiOperation):
         if self.is_call:
             is_silent = self.tokens is None and self.cost_usd is None
             if is_silent and (self.finish_reason in UNFINISHED or self.cost_reason == "background"):
-                later.expect(self)
+                background_responses.expect(self)
             elif self.is_background:
-                later.told(self)
+                background_responses.mark_reported(self)
             end(self, at)
-        elif later.answers(self):
+        elif background_responses.is_first_report(self):
             plan.begin(self)
             end(self)
         else:
@@ -444,7 +444,7 @@ class Handle:
         call, stream = self.call, self.call.stream
         assert stream is not None
         call.first_chunk_seconds = plan.clock() - call.started
-        read = call.take_event if hasattr(call.span, "tell") else call.fold
+        read = call.take_event if hasattr(call.span, "tell") else call.accumulate
         self.take = partial(read, stream)
         self.take(event)
 

@@ -14,7 +14,7 @@ from obskit.ai.operation import UNKNOWN
 from obskit.ai.provider_hosts import region_of
 from obskit.ai.rates import regional
 from obskit.ai.request_size import size_of
-from obskit.ai.stream import Progress
+from obskit.ai.stream import StreamState
 from obskit.ai.usage import image_model
 from obskit.context import current
 from obskit.deferred import drain, waiting
@@ -47,12 +47,12 @@ def _make(sdk: Sdk, client: Any, options: Any, is_stream: bool) -> Call | None:
     model = asked.get("model")
     provider = sdk.provider_of(host)
     call = Call("", provider, model[:MAX_NAME] if isinstance(model, str) else UNKNOWN, path.operation)
-    call.fold = path.fold
+    call.accumulate = path.accumulate
     call.strays = sdk.strays
     call.host = host
     call.port = client.base_url.port
     if is_stream:
-        call.stream = Progress(_choices(asked))
+        call.stream = StreamState(_choices(asked))
         call.is_stream = True
         call.asked = asked
     bound = asked.get("max_tokens") or asked.get("max_completion_tokens") or asked.get("max_output_tokens")
@@ -64,7 +64,7 @@ def _make(sdk: Sdk, client: Any, options: Any, is_stream: bool) -> Call | None:
         take_labels(call)
     _note_price(call, path, provider, asked)
     if _records(getattr(client, "_tracer", None)):
-        call.has_own_span = True
+        call.has_sdk_span = True
     return call
 
 
@@ -73,7 +73,7 @@ def _note_price(call: Call, path: Any, provider: str, asked: Mapping[str, Any]) 
     Note what the price hangs on, beside provider and model.
     """
     if provider in path.lists:
-        call.paid = path.lists[provider], call.model if call.paid is None else call.paid[1]
+        call.billed_as = path.lists[provider], call.model if call.billed_as is None else call.billed_as[1]
     region = region_of(call.host or "")
     if region is not None and regional(provider, call.model, region) != 1:
         call.region = region
@@ -223,7 +223,7 @@ def _bind(sdk: Sdk, response: Any) -> Call | None:
             _set_earlier_aside(call)
         call.responses += 1
         call.handle = response.extensions[KEY] = Handle(call)
-        if call.has_own_span and call.span is not None and current.get() is call:  # else it is a block's span
+        if call.has_sdk_span and call.span is not None and current.get() is call:  # else it is a block's span
             call.span.adopt()
         headers = response.headers
         call.status_code = response.status_code
@@ -335,10 +335,10 @@ def _events(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
         call = _call_of(self)
         stream = None if call is None else call.stream
         if stream is not None:
-            stream.is_left = True
+            stream.may_continue = True
         yield from original(self)
         if stream is not None:
-            stream.is_left = False
+            stream.may_continue = False
 
     return iter_events
 
@@ -348,12 +348,12 @@ def _async_events(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
         call, events = _call_of(self), original(self)
         stream = None if call is None else call.stream
         if stream is not None:
-            stream.is_left = True
+            stream.may_continue = True
         try:
             async for event in events:
                 yield event
             if stream is not None:
-                stream.is_left = False
+                stream.may_continue = False
         finally:
             await _close_events(events)
 

@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from obskit.ai.provider_hosts import CLOUDS
-from obskit.ai.stream import fold_message, fold_whole
+from obskit.ai.stream import accumulate_message, accumulate_whole
 from obskit.integrations._ai import Path, Sdk
 from obskit.integrations._ai_install import install, remove
 
 SDK = Sdk(
     name="anthropic",
-    paths={"/v1/messages": Path("chat", fold_message), "/v1/complete": Path("text_completion", fold_whole)},
+    paths={"/v1/messages": Path("chat", accumulate_message), "/v1/complete": Path("text_completion", accumulate_whole)},
     hosts={
         **CLOUDS,
         "api.anthropic.com": "anthropic",

@@ -12,22 +12,26 @@ from collections.abc import Mapping
 
 from obskit.ai.operation import UNKNOWN
 from obskit.ai.provider_hosts import CLOUDS
-from obskit.ai.stream import fold_chat, fold_response, fold_run, fold_whole
+from obskit.ai.stream import accumulate_chat, accumulate_response, accumulate_run, accumulate_whole
 from obskit.integrations._ai import Path, Sdk
 from obskit.integrations._ai_install import install, remove
 
-_AUDIO, _IMAGE, _VIDEO = Path("audio", fold_whole), Path("image", fold_whole), Path("video", fold_whole)
-_RUN = Path("chat", fold_run)
+_AUDIO, _IMAGE, _VIDEO = (
+    Path("audio", accumulate_whole),
+    Path("image", accumulate_whole),
+    Path("video", accumulate_whole),
+)
+_RUN = Path("chat", accumulate_run)
 
 SDK = Sdk(
     name="openai",
     paths={
-        "/chat/completions": Path("chat", fold_chat),
-        "/responses": Path("chat", fold_response),
-        "/responses/compact": Path("chat", fold_response),
-        "/completions": Path("text_completion", fold_chat),
-        "/embeddings": Path("embeddings", fold_whole),
-        "/decisions": Path("decision", fold_whole, {"openai": "openai-decisions"}),
+        "/chat/completions": Path("chat", accumulate_chat),
+        "/responses": Path("chat", accumulate_response),
+        "/responses/compact": Path("chat", accumulate_response),
+        "/completions": Path("text_completion", accumulate_chat),
+        "/embeddings": Path("embeddings", accumulate_whole),
+        "/decisions": Path("decision", accumulate_whole, {"openai": "openai-decisions"}),
         "/images/generations": _IMAGE,
         "/images/edits": _IMAGE,
         "/images/variations": _IMAGE,
@@ -44,7 +48,7 @@ SDK = Sdk(
         (r"/threads/[^/]+/runs/[^/]+/submit_tool_outputs", _RUN),
         (r"/videos/[^/]+/remix", _VIDEO),
     ),
-    polls=((r"/responses/[^/]+", Path("chat", fold_response)), (r"/threads/[^/]+/runs/[^/]+", _RUN)),
+    polls=((r"/responses/[^/]+", Path("chat", accumulate_response)), (r"/threads/[^/]+/runs/[^/]+", _RUN)),
     hosts={
         **CLOUDS,
         "api.openai.com": "openai",

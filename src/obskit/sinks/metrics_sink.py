@@ -13,7 +13,7 @@ from typing import Any
 
 from obskit._version import __version__
 from obskit.ai.operation import AiOperation
-from obskit.ai.rate_limit_headers import KINDS, Figures, limits
+from obskit.ai.rate_limit_headers import KINDS, LimitFigures, latest_rate_limits
 from obskit.catalogue import ai, db, function, health, http
 from obskit.catalogue import pools as pool_rows
 from obskit.catalogue import self as own
@@ -150,7 +150,7 @@ class MetricsSink(Sink):
         self._workers = workers
         self._recorder = recorder
         self._live: set[HttpOperation] = set()
-        self._limits: dict[tuple[str, int], tuple[Figures, float]] = {}  # not shown yet, by provider and kind
+        self._limits: dict[tuple[str, int], tuple[LimitFigures, float]] = {}  # not shown yet, by provider and kind
         self._http: tuple[CountedHistogram, _Waiting, Gauge, Step, Callable[[Step], Step]] | None = None
         self._health_status: Gauge | None = None
         self._binders: dict[type[Operation], Callable[[], tuple[Step | None, Step | None]]] = {
@@ -378,7 +378,7 @@ class MetricsSink(Sink):
         estimated_tokens, estimated_cost = add(Counter(ai.ESTIMATED_TOKENS)), add(Counter(ai.ESTIMATED_COST))
         unknown, rest = add(Counter(ai.COST_UNKNOWN)), self._ai_rest(attempts)
         failed, models = self._recorder.failed, _Models()
-        limits.told = self._rate_limits()
+        latest_rate_limits.on_reply = self._rate_limits()
 
         def finish(op: AiOperation) -> None:
             try:
@@ -411,7 +411,7 @@ class MetricsSink(Sink):
 
         return None, finish
 
-    def _rate_limits(self) -> Callable[[str, Mapping[int, Figures], float], None]:
+    def _rate_limits(self) -> Callable[[str, Mapping[int, LimitFigures], float], None]:
         """
         Make the gauges of rate limits, and the function that is told each reply's: where other workers read them it
         sets them at once, else a page does.
@@ -420,7 +420,7 @@ class MetricsSink(Sink):
         limit, remaining = add(Gauge(ai.RATELIMIT_LIMIT)), add(Gauge(ai.RATELIMIT_REMAINING))
         reset, read = add(Gauge(ai.RATELIMIT_RESET)), add(Gauge(ai.RATELIMIT_READ))
 
-        def show(told_of: tuple[str, int], row: Figures, at: float) -> None:
+        def show(told_of: tuple[str, int], row: LimitFigures, at: float) -> None:
             provider, kind = told_of
             key = provider, KINDS[kind]
             allowed, left, moment = row
@@ -432,7 +432,7 @@ class MetricsSink(Sink):
                 reset.cell(key).set(max(moment - at, 0.0))
             read.cell(key).set(at)
 
-        def told(provider: str, figures: Mapping[int, Figures], at: float) -> None:
+        def told(provider: str, figures: Mapping[int, LimitFigures], at: float) -> None:
             workers.settle()
             for kind, row in figures.items():
                 key = provider, kind
@@ -556,7 +556,7 @@ class MetricsSink(Sink):
         """
         Leave the registry.
         """
-        limits.told = None
+        latest_rate_limits.on_reply = None
         self._store.close()
 
     def start_over(self) -> None:

@@ -346,7 +346,7 @@ class SpanSink(Sink):
         def start(op: AiOperation) -> None:
             context = api.get_current()
             outer = current_span(context)
-            if op.has_own_span:
+            if op.has_sdk_span:
                 op.span = genai_attributes.BorrowedSpan(None, current_span, hide)
             elif genai_attributes.is_call_of_others(outer, SCOPE):
                 op.span = genai_attributes.BorrowedSpan(outer, current_span, hide)
