@@ -166,7 +166,7 @@ def _chunk(sdk: Any, description: Any, events: bytes) -> float:
     """
     Give the microseconds that one event of a stream costs more, by themselves: they are lost in a stream's own.
     """
-    from obskit.integrations._ai import KEY, Call, Handle, Progress
+    from obskit.integrations._ai import KEY, Call, Handle, StreamState
 
     response = SimpleNamespace(extensions={})
     client = object.__new__(sdk._base_client.BaseClient)
@@ -180,11 +180,8 @@ def _chunk(sdk: Any, description: Any, events: bytes) -> float:
     alone = best()
     with _hooked():
         call = Call("", "bench", "m", "chat")
-        call.accumulate, call.stream, call.is_open = (
-            next(iter(description.paths.values())).accumulate,
-            StreamState(),
-            False,
-        )
+        call.accumulate = next(iter(description.paths.values())).accumulate
+        call.stream, call.is_open = StreamState(), False
         response.extensions[KEY] = Handle(call)
         return best() - alone
 
