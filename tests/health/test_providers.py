@@ -6,7 +6,7 @@ import pytest
 
 from obskit import health
 from obskit.ai.operation import AiOperation
-from obskit.ai.rate_limit_headers import limits
+from obskit.ai.rate_limit_headers import latest_rate_limits
 from obskit.ai.recent_calls import recent_calls
 from obskit.errors import HealthCheckError
 from obskit.testing import FakeClock, isolated_runtime
@@ -37,7 +37,7 @@ def made(count, error=None, provider="anthropic", **rare):
 
 def told(remaining, limit=100, provider="anthropic"):
     row = [(b"anthropic-ratelimit-requests-limit", b"%d" % limit)]
-    limits.read(provider, "m-1", [*row, (b"anthropic-ratelimit-requests-remaining", b"%d" % remaining)])
+    latest_rate_limits.read(provider, "m-1", [*row, (b"anthropic-ratelimit-requests-remaining", b"%d" % remaining)])
 
 
 def found(**given):
@@ -114,7 +114,7 @@ def test_the_scarcest_limit_is_judged(remaining, expected):
     """
     told(remaining)
     told(5, provider="openai")
-    limits.read("anthropic", "m-2", [(b"anthropic-ratelimit-tokens-limit", b"7")])
+    latest_rate_limits.read("anthropic", "m-2", [(b"anthropic-ratelimit-tokens-limit", b"7")])
     status, reason, details = found()
 
     assert (status, reason, details["headroom_percent"]) == expected
