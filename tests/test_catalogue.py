@@ -12,7 +12,7 @@ import pytest
 import obskit
 from obskit import system
 from obskit.ai.operation import AiOperation
-from obskit.ai.rate_limit_headers import limits
+from obskit.ai.rate_limit_headers import latest_rate_limits
 from obskit.ai.usage import Usage
 from obskit.catalogue import CATALOGUE, Metric
 from obskit.catalogue import db as db_rows
@@ -82,7 +82,7 @@ def everything_happens():
     call.tokens, call.cost_usd, call.estimated, call.error = Usage(input=1), 0.5, True, "truncated"
     run(call)
     run(AiOperation("planogram", "anthropic", "claude"))
-    limits.read("anthropic", "claude", [(f"x-ratelimit-{name}-requests".encode(), b"9") for name in TOLD])
+    latest_rate_limits.read("anthropic", "claude", [(f"x-ratelimit-{name}-requests".encode(), b"9") for name in TOLD])
     recorder.emit(Event(N_PLUS_ONE, "WARNING", "n+1 queries", {"route": "/boom"}))
     end_use(begin_use("plants"))
     end_wait(begin_wait("plants"), TimeoutError())
