@@ -26,7 +26,7 @@ from prometheus_client.exposition import choose_encoder
 import obskit
 from bench.figures import keep
 from obskit.catalogue.http import DURATION, REQUESTS
-from obskit.metrics.collector import MetricStore
+from obskit.metrics.collector import MetricCollector
 from obskit.metrics.family import CountedHistogram
 from obskit.metrics.workers import Workers
 from obskit.settings import HTTP_BUCKETS
@@ -57,9 +57,9 @@ class Series:
     def __init__(self, count: int) -> None:
         self.count = count
         self.own, self.registry = CollectorRegistry(), CollectorRegistry()
-        self.store = MetricStore("", {}, count, Workers("bench", None))
-        ours = self.store.add(CountedHistogram(SPEC, REQUESTS))
-        self.store.register(self.own)
+        self.collector = MetricCollector("", {}, count, Workers("bench", None))
+        ours = self.collector.add(CountedHistogram(SPEC, REQUESTS))
+        self.collector.register(self.own)
         theirs = prometheus_client.Histogram(
             SPEC.name, SPEC.help, SPEC.labels, buckets=SPEC.buckets, registry=self.registry
         )
@@ -77,7 +77,7 @@ class Series:
         """
         Render with obskit.
         """
-        return self.store.page(self.own, accept, None, False)[1]
+        return self.collector.page(self.own, accept, None, False)[1]
 
     def render_theirs(self, accept: str) -> bytes:
         """

@@ -9,7 +9,7 @@ import pytest
 
 from obskit.context import current
 from obskit.metrics import declare
-from obskit.metrics.gauge_callbacks import queries
+from obskit.metrics.gauge_callbacks import gauge_callbacks
 from obskit.runtime import current_runtime
 from obskit.testing import RecordingSink
 
@@ -54,11 +54,11 @@ def declarations():
     """
     Forget what the test declares, its queries included.
     """
-    before, asked = dict(declare.declared), list(queries._queries)
+    before, asked = dict(declare.declared), list(gauge_callbacks._callbacks)
     yield
     declare.declared.clear()
     declare.declared.update(before)
-    queries._queries[:] = asked
+    gauge_callbacks._callbacks[:] = asked
 
 
 @pytest.fixture(autouse=True)

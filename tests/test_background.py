@@ -135,7 +135,7 @@ def budgets(isolated):
 def degraded(isolated):
     for _ in range(2):
         asked(isolated, "/metrics")
-    assert isolated.runtime._store is not None
+    assert isolated.runtime._collector is not None
 
 
 def spans(isolated):

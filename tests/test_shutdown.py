@@ -21,8 +21,8 @@ from obskit.ai.budget_book import budget_book
 from obskit.health.registry import registry
 from obskit.logs.writer import Writer
 from obskit.metrics import declare
-from obskit.metrics.collector import MetricStore
-from obskit.metrics.gauge_callbacks import queries
+from obskit.metrics.collector import MetricCollector
+from obskit.metrics.gauge_callbacks import gauge_callbacks
 from obskit.metrics.workers import Workers
 from obskit.operation import HttpOperation
 from obskit.recorder import recorder
@@ -31,7 +31,7 @@ from obskit.sinks.log_sink import LogSink
 from obskit.sinks.metrics_sink import MetricsSink
 from obskit.testing import FakeClock, isolated_runtime
 
-PARTS = (Runtime, MetricStore, Workers, Writer, MetricsSink, LogSink, FakeClock)
+PARTS = (Runtime, MetricCollector, Workers, Writer, MetricsSink, LogSink, FakeClock)
 
 
 @pytest.fixture(autouse=True)
@@ -316,14 +316,19 @@ def test_a_part_that_raises_stops_no_other(monkeypatch):
         raise OSError(24, "Too many open files")
 
     with isolated_runtime(strict=False, sinks=[Sink()]):
-        for holder, name in ((budget_book, "flush"), (budget_book, "unbind"), (registry, "unbind"), (queries, "stop")):
+        for holder, name in (
+            (budget_book, "flush"),
+            (budget_book, "unbind"),
+            (registry, "unbind"),
+            (gauge_callbacks, "stop"),
+        ):
             monkeypatch.setattr(holder, name, full)
         obskit.shutdown()
         monkeypatch.undo()
         obskit.shutdown()
         budget_book.unbind()
         registry.unbind()
-        queries.stop()
+        gauge_callbacks.stop()
 
     assert ["last"] == closed
 
@@ -332,8 +337,8 @@ HELD = """
 import atexit, sys
 def show():
     from obskit.health.registry import registry
-    from obskit.metrics.gauge_callbacks import queries
-    print(registry.checks, queries._queries)
+    from obskit.metrics.gauge_callbacks import gauge_callbacks
+    print(registry.checks, gauge_callbacks._callbacks)
 atexit.register(show)  # runs after those of what is imported later
 import obskit
 obskit.health.add("plain", lambda: {})

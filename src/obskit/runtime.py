@@ -66,7 +66,7 @@ class Runtime:
         self.without_hook: list[str] = []
         self._announced = False
         self.wants_client = settings.access_log  # whether any sink reads a request's client and agent
-        self._store: Any = None
+        self._collector: Any = None
         self._sinks: list[Sink] = []
         # A disabled runtime has one too: the lines of loggers are the application's.
         self.writer = logs.Writer(settings, recorder)
@@ -92,9 +92,9 @@ class Runtime:
             self.give_up()
             raise
         if settings.metrics:
-            from obskit.metrics.gauge_callbacks import queries
+            from obskit.metrics.gauge_callbacks import gauge_callbacks
 
-            queries.start()
+            gauge_callbacks.start()
 
     def _build(self) -> None:
         settings = self.settings
@@ -124,9 +124,9 @@ class Runtime:
     def _add_metrics(self) -> None:
         from prometheus_client import REGISTRY
 
-        from obskit.metrics.collector import MetricStore
+        from obskit.metrics.collector import MetricCollector
         from obskit.metrics.declare import declared, listeners
-        from obskit.metrics.gauge_callbacks import queries
+        from obskit.metrics.gauge_callbacks import gauge_callbacks
         from obskit.metrics.label_names import LabelNames
         from obskit.metrics.workers import Workers
         from obskit.sinks.metrics_sink import MetricsSink
@@ -136,18 +136,18 @@ class Runtime:
         names, cap = settings.metric_names, settings.max_label_sets
         labels = LabelNames(settings.metric_labels, names, [family.spec for family in declared.values()])
         workers = Workers(settings.service, settings.metrics_dir, cap)
-        store = self._store = MetricStore(settings.namespace, names, cap, workers, labels)
-        queries.lead = workers.lead
-        self._sinks.append(MetricsSink(settings, store, workers, recorder))
+        collector = self._collector = MetricCollector(settings.namespace, names, cap, workers, labels)
+        gauge_callbacks.is_leader = workers.is_leader
+        self._sinks.append(MetricsSink(settings, collector, workers, recorder))
         for family in declared.values():
-            store.add(family)
-        listeners.append(store.add)
+            collector.add(family)
+        listeners.append(collector.add)
 
     def _page(self, accept: str, packed: bool, names: frozenset[str] | None) -> tuple[list[tuple[str, str]], bytes]:
         """
         Render the metrics page: the headers that describe the body, and the body.
         """
-        page: tuple[list[tuple[str, str]], bytes] = self._store.page(self.registry, accept, names, packed)
+        page: tuple[list[tuple[str, str]], bytes] = self._collector.page(self.registry, accept, names, packed)
         return page
 
     @property
@@ -155,14 +155,14 @@ class Runtime:
         """
         Whether the metrics page shows this process alone, as far as is known by its first scrape.
         """
-        return self._store is not None and self._store.is_of_one_process
+        return self._collector is not None and self._collector.is_of_one_process
 
     def register(self) -> None:
         """
         Register with the `prometheus_client` registry, once every metric is known.
         """
-        if self._store is not None and self.registry is not None:
-            self._store.register(self.registry)
+        if self._collector is not None and self.registry is not None:
+            self._collector.register(self.registry)
 
     def announce(self) -> None:
         """
@@ -228,12 +228,12 @@ class Runtime:
         _run_all(parts)
 
     def _leave_metrics(self) -> None:
-        if self._store is not None:
+        if self._collector is not None:
             from obskit.metrics.declare import listeners
-            from obskit.metrics.gauge_callbacks import queries
+            from obskit.metrics.gauge_callbacks import gauge_callbacks
 
-            queries.stop()
-            listeners[:] = [listener for listener in listeners if listener != self._store.add]
+            gauge_callbacks.stop()
+            listeners[:] = [listener for listener in listeners if listener != self._collector.add]
 
     def give_up(self) -> None:
         """
@@ -379,8 +379,8 @@ def _at_exit() -> None:
     # be torn down one by one, and finalizers of the application would run with half of its modules gone.
     for name in list(health.checks):
         health.remove(name)
-    if queries := sys.modules.get("obskit.metrics.gauge_callbacks"):
-        queries.queries.forget()
+    if gauge_callbacks := sys.modules.get("obskit.metrics.gauge_callbacks"):
+        gauge_callbacks.gauge_callbacks.clear()
 
 
 at_exit(_at_exit)

@@ -12,7 +12,7 @@ from prometheus_client import generate_latest
 import obskit
 from forked import in_child
 from obskit.errors import ConfigurationError, LabelError, MetricConflictError, MetricNameError
-from obskit.metrics.gauge_callbacks import queries
+from obskit.metrics.gauge_callbacks import gauge_callbacks
 from obskit.recorder import recorder
 from obskit.testing import FakeClock, isolated_runtime
 from obskit.web.routes import Request
@@ -42,7 +42,7 @@ def ask(gauge):
     """
     Ask a gauge's query once, here.
     """
-    [query] = [query for query in queries._queries if query.gauge is gauge]
+    [query] = [query for query in gauge_callbacks._callbacks if query.gauge is gauge]
     query.run()
 
 
@@ -50,8 +50,8 @@ def answered(gauge):
     """
     Wait until the background thread has a gauge's answer.
     """
-    [query] = [query for query in queries._queries if query.gauge is gauge]
-    return query.answered.wait(10)
+    [query] = [query for query in gauge_callbacks._callbacks if query.gauge is gauge]
+    return query.has_run.wait(10)
 
 
 def scrape(isolated):
@@ -518,7 +518,7 @@ def test_queries_stop_with_the_runtime():
             assert answered(gauge)
 
     assert (0, 2) == (before, asked.calls)
-    assert [] == [thread.name for thread in threading.enumerate() if thread is queries._thread]
+    assert [] == [thread.name for thread in threading.enumerate() if thread is gauge_callbacks._thread]
 
 
 def test_a_forked_child_asks_from_its_first_scrape_on():
@@ -531,7 +531,7 @@ def test_a_forked_child_asks_from_its_first_scrape_on():
         assert answered(devices)
 
         def work():
-            idle = queries._thread
+            idle = gauge_callbacks._thread
             scrape(isolated)
             return idle, answered(devices), isolated.value("devices", status="online")
 

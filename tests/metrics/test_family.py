@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from forked import in_child
 from obskit.catalogue import Metric
 from obskit.errors import LabelError
-from obskit.metrics.collector import MetricStore
+from obskit.metrics.collector import MetricCollector
 from obskit.metrics.family import MAX_LABEL_LENGTH, CountedHistogram, Counter, Gauge, Histogram
 from obskit.metrics.workers import Workers
 from obskit.operation import OVERFLOW, HttpOperation
@@ -194,9 +194,9 @@ def test_a_counted_histogram_agrees_with_its_counter():
         ("PUT", "d", "200"),
     ):
         requests.cell(key).observe(0.05)
-    store, registry = MetricStore("", {}, 2, Workers("shop", None)), CollectorRegistry()
-    store.add(requests)
-    store.register(registry)
+    collector, registry = MetricCollector("", {}, 2, Workers("shop", None)), CollectorRegistry()
+    collector.add(requests)
+    collector.register(registry)
     merged = {
         (sample.labels["method"], sample.labels["site"]): sample.value
         for page in registry.collect()

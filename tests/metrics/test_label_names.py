@@ -14,7 +14,7 @@ import obskit
 from obskit.catalogue import CATALOGUE, Metric
 from obskit.catalogue.db import DURATION
 from obskit.errors import ConfigurationError
-from obskit.metrics.collector import MetricStore
+from obskit.metrics.collector import MetricCollector
 from obskit.metrics.family import Counter, Gauge, Histogram
 from obskit.metrics.label_names import LabelNames
 from obskit.metrics.workers import Workers
@@ -51,19 +51,19 @@ def test_every_label_of_the_catalogue_can_be_renamed(folder, tmp_path):
     from prometheus_client import CollectorRegistry
 
     workers = Workers("shop", folder and str(tmp_path / folder))
-    registry, store = CollectorRegistry(), MetricStore("", {}, 1000, workers, LabelNames(EACH, {}))
+    registry, collector = CollectorRegistry(), MetricCollector("", {}, 1000, workers, LabelNames(EACH, {}))
     for spec in LABELLED:
-        family = store.add(KINDS[spec.kind](replace(spec, buckets=(1.0,) if spec.kind == "histogram" else ())))
+        family = collector.add(KINDS[spec.kind](replace(spec, buckets=(1.0,) if spec.kind == "histogram" else ())))
         cell = family.labels(*spec.labels)
         cell.observe(0.5) if spec.kind == "histogram" else cell.inc()
-    store.register(registry)
+    collector.register(registry)
     found = [
-        label_names(text_string_to_metric_families(store.page(registry, "", None, False)[1].decode())),
-        label_names(parse_openmetrics(store.page(registry, OPENMETRICS, None, False)[1].decode())),
+        label_names(text_string_to_metric_families(collector.page(registry, "", None, False)[1].decode())),
+        label_names(parse_openmetrics(collector.page(registry, OPENMETRICS, None, False)[1].decode())),
         label_names(text_string_to_metric_families(generate_latest(registry).decode())),
     ]
-    told = {metric.name: set(metric._labelnames) for metric in store.describe()}
-    store.close()
+    told = {metric.name: set(metric._labelnames) for metric in collector.describe()}
+    collector.close()
 
     for spec in LABELLED:
         name = spec.name.removesuffix("_total") if spec.kind == "counter" else spec.name
@@ -92,7 +92,7 @@ def test_an_exemplar_stays_with_its_bucket():
     with isolated_runtime(metric_labels=QUERY_TYPE) as isolated:
         with obskit.observe_db(table="devices", operation="select"):
             pass
-        family = next(f for f in isolated.runtime._store._families.values() if f.spec.name == DURATION.name)
+        family = next(f for f in isolated.runtime._collector._families.values() if f.spec.name == DURATION.name)
         family.mark(family.items()[0][0], 0.0, "ab" * 16, 1.0)
         text = page(isolated.runtime, OPENMETRICS)
 
@@ -114,22 +114,22 @@ def test_workers_with_other_names_add_up(tmp_path):
     A worker that was started with other settings counts into the same series: the page has its answerer's names.
     """
     folder = str(tmp_path / "workers")
-    stores = [
-        MetricStore("", {}, 1000, Workers("shop", folder), names)
+    collectors = [
+        MetricCollector("", {}, 1000, Workers("shop", folder), names)
         for names in (LabelNames({}, {}), LabelNames(QUERY_TYPE, {}))
     ]
-    for store in stores:
-        store.add(Histogram(replace(DURATION, buckets=(1.0,)))).observe(
+    for collector in collectors:
+        collector.add(Histogram(replace(DURATION, buckets=(1.0,)))).observe(
             0.5, system="sqlite", table="devices", operation="select"
         )
     shown = [
         [dict(zip(section.layout.labels, labels, strict=True)) for labels, _ in section.cells]
-        for store in stores
-        for section in store.sections()
+        for collector in collectors
+        for section in collector.sections()
         if section.layout.name == DURATION.name
     ]
-    for store in stores:
-        store.close()
+    for collector in collectors:
+        collector.close()
 
     assert [
         [{"system": "sqlite", "table": "devices", "operation": "select"}],
@@ -239,7 +239,9 @@ def test_the_environment_may_say_it(monkeypatch):
     """
     monkeypatch.setenv("OBSKIT_METRIC_LABELS", '{"http_requests_total": {"status": "code"}}')
     with isolated_runtime() as isolated:
-        labels = isolated.runtime._store._labels.shown(next(s for s in CATALOGUE if s.name == "http_requests_total"))
+        labels = isolated.runtime._collector._labels.shown(
+            next(s for s in CATALOGUE if s.name == "http_requests_total")
+        )
 
     assert ("method", "endpoint", "code") == labels
 
@@ -258,7 +260,7 @@ def test_every_histogram_takes_its_bounds(spec):
         sink = next(sink for sink in isolated.runtime._sinks if isinstance(sink, MetricsSink))
         for kind in sink._binders:
             recorder.plan(kind)
-        found = {family.spec.name: family.spec.buckets for family in isolated.runtime._store._families.values()}
+        found = {family.spec.name: family.spec.buckets for family in isolated.runtime._collector._families.values()}
 
     assert found.pop(spec.name) == (0.25, 4.0)
     assert (0.25, 4.0) not in found.values()

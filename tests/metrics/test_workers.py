@@ -43,9 +43,9 @@ def test_without_a_server_figures_are_in_memory():
     A process that nobody made a worker keeps its figures to itself, and asks the queries of its gauges.
     """
     workers = Workers("shop", None)
-    workers.settle()
+    workers.resolve()
 
-    assert (False, False, "0", True) == (workers.are_shared, workers.degraded, workers.slot, workers.lead())
+    assert (False, False, "0", True) == (workers.are_shared, workers.degraded, workers.slot, workers.is_leader())
     assert workers.snapshot() is None
 
 
@@ -60,13 +60,13 @@ def test_figures_of_two_workers_add_up(tmp_path):
         counter.move(workers)
         counter.inc(amount, kind="seed")
     both = other.snapshot().families["sold_total"].cells
-    leaders = one.lead(), other.lead(), one.lead()
+    leaders = one.is_leader(), other.is_leader(), one.is_leader()
     one.close()
     left = other.snapshot().families["sold_total"].cells
 
     assert {("seed",): (3.0,)} == both == left
     assert (True, False, True) == leaders
-    assert other.lead()
+    assert other.is_leader()
     other.close()
 
 
@@ -169,7 +169,7 @@ def test_a_figure_that_cannot_be_read_costs_itself_alone():
     Pulled figures that raise are counted, and the page has all others.
     """
     with isolated_runtime(strict=False) as isolated:
-        isolated.runtime._store.add_pulled(Metric("odd", "gauge", "Odd."), lambda: 1 / 0)
+        isolated.runtime._collector.add_scrape_time(Metric("odd", "gauge", "Odd."), lambda: 1 / 0)
         served(request())
 
         assert 1.0 == isolated.value("http_requests_total", method="GET", endpoint="/", status="200")

@@ -276,25 +276,25 @@ class HistogramCell(Cell):
         return [int(count) for count in figures[2:]], figures[1]
 
 
-class Waiting(list[float]):
+class ObservationBuffer(list[float]):
     """
     Hold observations of one cell until it counts them, where nobody else looks at its figures.
 
-    To append one is a single step that needs no lock; `settle()` finds their buckets together, which costs each a
+    To append one is a single step that needs no lock; `flush()` finds their buckets together, which costs each a
     third of what it costs alone. Whoever appends asks for it once there are more than MOST, and whoever reads asks
     before.
     """
 
-    MOST = 64  # more would cost no less, and a metric of 1,000 label sets has room for 2 MB of them so
+    CAPACITY = 64  # more would cost no less, and a metric of 1,000 label sets has room for 2 MB of them so
 
-    __slots__ = ("_is_settling", "cell")
+    __slots__ = ("_is_flushing", "cell")
 
     def __init__(self, cell: HistogramCell) -> None:
         super().__init__()
         self.cell = cell
-        self._is_settling = False
+        self._is_flushing = False
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """
         Count what waits. What is appended meanwhile, by other threads or a finaliser, waits for the next time.
         """
@@ -302,9 +302,9 @@ class Waiting(list[float]):
         cell.attach()
         with cell.lock:
             values = cell.values
-            if self._is_settling or not values:  # further down, in this thread; or it has moved since
+            if self._is_flushing or not values:  # further down, in this thread; or it has moved since
                 return
-            self._is_settling = True
+            self._is_flushing = True
             try:
                 seconds = self[: len(self)]
                 del self[: len(seconds)]
@@ -314,7 +314,7 @@ class Waiting(list[float]):
                 values[1] += total
                 values[0] += count
             finally:
-                self._is_settling = False
+                self._is_flushing = False
 
 
 def edges_of(bounds: tuple[float, ...]) -> tuple[float, ...]:

@@ -84,7 +84,7 @@ class _Groups:
             yield key, (sum(cells.read(place)[2:]) if total is None else total,)
 
 
-class MetricStore:
+class MetricCollector:
     """
     Take families up, name them, and answer scrapes for all workers.
 
@@ -110,7 +110,7 @@ class MetricStore:
         self._max_label_sets = max_label_sets
         self._workers = workers
         self._families: dict[str, Family[Any]] = {}
-        self._pulled: list[tuple[Metric, Callable[[], Mapping[Labels, float]]]] = []
+        self._scrape_time: list[tuple[Metric, Callable[[], Mapping[Labels, float]]]] = []
         self._registries: list[CollectorRegistry] = []
         self._layouts: dict[tuple[Metric, str], Layout] = {}
         self._groups: dict[str, _Groups] = {}
@@ -158,11 +158,11 @@ class MetricStore:
             self._families[name] = family
         return family
 
-    def add_pulled(self, spec: Metric, read: Callable[[], Mapping[Labels, float]]) -> None:
+    def add_scrape_time(self, spec: Metric, read: Callable[[], Mapping[Labels, float]]) -> None:
         """
         Show figures that are read when the page is asked for, and that are the same in every worker.
         """
-        self._pulled.append((spec, read))
+        self._scrape_time.append((spec, read))
 
     def register(self, registry: CollectorRegistry) -> None:
         """
@@ -221,9 +221,9 @@ class MetricStore:
             yield family.spec, name
             if isinstance(family, CountedHistogram) and (counted := self.name_of(family.counted)):
                 yield family.counted, counted
-        for spec in (*(spec for spec, _ in self._pulled), own.LABEL_SETS, *process_gauges.READ):
-            if pulled := self.name_of(spec):
-                yield spec, pulled
+        for spec in (*(spec for spec, _ in self._scrape_time), own.LABEL_SETS, *process_gauges.READ):
+            if (shown := self.name_of(spec)) is not None:
+                yield spec, shown
 
     def collect(self) -> Iterator[Page]:
         """
@@ -238,7 +238,7 @@ class MetricStore:
         """
         Tell whether the figures are this process's alone, and nothing has failed that would say so.
         """
-        return self._workers.is_settled and not self._workers.are_shared and not self._workers.degraded
+        return self._workers.is_resolved and not self._workers.are_shared and not self._workers.degraded
 
     def page(
         self, registry: CollectorRegistry, accept: str, names: frozenset[str] | None, packed: bool
@@ -256,7 +256,7 @@ class MetricStore:
             Headers that tell of the body, and the body.
         """
         openmetrics = negotiate(accept).openmetrics
-        self._workers.settle()
+        self._workers.resolve()
         worker = self._workers.slot if self._workers.are_shared or self._workers.degraded else None
         others = foreign(registry, worker, names)
         headers, pieces = page(self.sections(openmetrics), others, accept=accept, names=names, packed=packed)
@@ -316,7 +316,7 @@ class MetricStore:
             yield Section(self._layout(family.counted, counted), groups.counters(cells, totals))
 
     def _read_now(self, counts: Mapping[Labels, float], pids: Mapping[str, int]) -> Iterator[Section]:
-        read = [(spec, _guarded(pull)) for spec, pull in self._pulled]
+        read = [(spec, _guarded(pull)) for spec, pull in self._scrape_time]
         read += [(own.LABEL_SETS, counts), *_guarded(lambda: process_gauges.figures(pids)).items()]
         for spec, figures in read:
             if (name := self.name_of(spec)) and figures:

@@ -15,7 +15,7 @@ from obskit.catalogue import CATALOGUE, Metric
 from obskit.catalogue.spec import Workers
 from obskit.errors import ConfigurationError, MetricConflictError, MetricNameError
 from obskit.metrics.family import Counter, Family, Gauge, Histogram
-from obskit.metrics.gauge_callbacks import Query, queries
+from obskit.metrics.gauge_callbacks import GaugeCallback, gauge_callbacks
 from obskit.observation import kind_of
 
 F = TypeVar("F", bound=Family[Any])
@@ -92,7 +92,7 @@ def gauge(
         return _declare(spec, Gauge, namespace)
     ask, seconds = _checked_query(name, query), _checked_every(name, every)
     made = _declare(spec, Gauge, namespace)
-    queries.add(Query(made, ask, seconds))
+    gauge_callbacks.add(GaugeCallback(made, ask, seconds))
     return made
 
 

@@ -197,7 +197,7 @@ class Directory:
             return file
         raise CellSpaceError(errno.ENOENT, "the file went away three times", str(self.path))
 
-    def lead(self, own: CellFile) -> bool:
+    def acquire_leadership(self, own: CellFile) -> bool:
         """
         Make this worker the one that does something for all, unless another is; it stays it while its file is open.
         """

@@ -17,23 +17,23 @@ from obskit.recorder import recorder
 
 
 @dataclass(eq=False)
-class Query:
+class GaugeCallback:
     """
     Hold one gauge's question and when it is due, on the monotonic clock.
     """
 
     gauge: Gauge
-    ask: Callable[[], Mapping[Any, float] | float]
+    callback: Callable[[], Mapping[Any, float] | float]
     every_seconds: float
     due: float = 0.0
-    answered: Event = field(default_factory=Event)
+    has_run: Event = field(default_factory=Event)
 
-    def rest(self) -> None:
+    def skip(self) -> None:
         """
         Leave it to another worker, this time.
         """
         self.due = time.monotonic() + self.every_seconds
-        self.answered.set()
+        self.has_run.set()
 
     def run(self) -> None:
         """
@@ -41,27 +41,27 @@ class Query:
         """
         self.due = time.monotonic() + self.every_seconds
         try:
-            answer = self.ask()
+            answer = self.callback()
             figures = answer if isinstance(answer, Mapping) else {(): answer}
             self.gauge.replace({_key(labels): float(figure) for labels, figure in figures.items()})
         except Exception as error:
             recorder.failed("gauge_query", error)
         else:
-            self.answered.set()
+            self.has_run.set()
 
 
 def _key(labels: Any) -> Labels:
     return tuple(map(str, labels)) if isinstance(labels, tuple) else (str(labels),)
 
 
-def _alone() -> bool:
+def _always() -> bool:
     """
     Ask: nobody else does.
     """
     return True
 
 
-class Queries:
+class GaugeCallbacks:
     """
     Run the queries of every gauge, one after another, in one daemon thread a process.
 
@@ -70,18 +70,18 @@ class Queries:
     """
 
     def __init__(self) -> None:
-        self._queries: list[Query] = []
+        self._callbacks: list[GaugeCallback] = []
         self._wake = Condition()
         self._thread: Thread | None = None
         self._running = False
-        self.lead: Callable[[], bool] = _alone  # whether this worker asks for all of them
+        self.is_leader: Callable[[], bool] = _always  # whether this worker asks for all of them
 
-    def add(self, query: Query) -> None:
+    def add(self, callback: GaugeCallback) -> None:
         """
         Ask this query from now on, instead of an earlier one of the same gauge.
         """
         with self._wake:
-            self._queries = [known for known in self._queries if known.gauge is not query.gauge] + [query]
+            self._callbacks = [known for known in self._callbacks if known.gauge is not callback.gauge] + [callback]
             self._wake.notify()
         self.ensure_running()
 
@@ -96,7 +96,7 @@ class Queries:
         """
         Start the thread where this process has none, and there is something to ask; where none can be had, next time.
         """
-        if self._thread or not (self._running and self._queries):
+        if self._thread or not (self._running and self._callbacks):
             return
         with self._wake:
             if self._thread is not None or not self._running:
@@ -111,16 +111,16 @@ class Queries:
         Let the thread end; it is not waited for, since a query may hang.
         """
         with self._wake:
-            self._running, self.lead = False, _alone
+            self._running, self.is_leader = False, _always
             self._thread = None
             self._wake.notify()
-        self._ask_all_anew()
+        self._make_all_due()
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """
         Ask nothing any more.
         """
-        self._queries = []
+        self._callbacks = []
 
     def start_over(self) -> None:
         """
@@ -128,12 +128,12 @@ class Queries:
         """
         self._wake = Condition()
         self._thread = None
-        self._ask_all_anew()
+        self._make_all_due()
 
-    def _ask_all_anew(self) -> None:
-        for query in self._queries:
-            query.due = 0.0
-            query.answered.clear()
+    def _make_all_due(self) -> None:
+        for callback in self._callbacks:
+            callback.due = 0.0
+            callback.has_run.clear()
 
     def _run(self) -> None:
         while True:
@@ -141,16 +141,16 @@ class Queries:
                 if self._thread is not current_thread():
                     return
                 now = time.monotonic()
-                due = [query for query in self._queries if query.due <= now]
+                due = [callback for callback in self._callbacks if callback.due <= now]
                 if not due:
-                    self._wake.wait(min(TIMEOUT_MAX, *(query.due - now for query in self._queries)))
+                    self._wake.wait(min(TIMEOUT_MAX, *(callback.due - now for callback in self._callbacks)))
                     continue
-            for query in due:
-                if self.lead():
-                    query.run()
+            for callback in due:
+                if self.is_leader():
+                    callback.run()
                 else:
-                    query.rest()
+                    callback.skip()
 
 
-queries = Queries()
-at_fork(after_in_child=queries.start_over)
+gauge_callbacks = GaugeCallbacks()
+at_fork(after_in_child=gauge_callbacks.start_over)

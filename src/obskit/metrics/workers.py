@@ -54,7 +54,7 @@ class Workers:
         self._service = service
         self._path = path
         self._most = _KEPT * max_label_sets
-        self.settled: Callable[[], None] = _nothing
+        self.on_resolved: Callable[[], None] = _nothing
         self.start_over()
         _all.add(self)
 
@@ -67,19 +67,19 @@ class Workers:
         self._early: list[tuple[Family[Any], Labels]] = []  # cells that a finaliser made meanwhile
         self._directory: Directory | None = None
         self._file: CellFile | None = None
-        self._leads = False
+        self._is_leader = False
         self._unsaid: Event | None = None
-        self.degraded = self.is_settled = False
+        self.degraded = self.is_resolved = False
 
-    def settle(self) -> None:
+    def resolve(self) -> None:
         """
         Find out, once, whose worker this is.
         """
-        if self.is_settled:
+        if self.is_resolved:
             return
         found = self._looked_for()
         with self._lock:
-            if self.is_settled or self._is_busy:
+            if self.is_resolved or self._is_busy:
                 return
             self._is_busy = True
             try:
@@ -90,10 +90,10 @@ class Workers:
             except Exception as error:  # no right, no space, or a system like none that was thought of
                 self._degrade(error)
             finally:
-                self.is_settled, self._is_busy = True, False
+                self.is_resolved, self._is_busy = True, False
         self._take_in()
         self._say()
-        self.settled()
+        self.on_resolved()
 
     def _looked_for(self) -> Directory | Exception | None:
         """
@@ -173,7 +173,7 @@ class Workers:
         """
         Give so many zeros a place.
         """
-        self.settle()
+        self.resolve()
         with self._lock:
             file = self._file
             if self._is_busy:
@@ -213,7 +213,7 @@ class Workers:
         """
         Add the figures of all workers up; None where this process has its own alone.
         """
-        self.settle()
+        self.resolve()
         self._say()
         try:
             return self._directory.snapshot(self._file, exemplars=exemplars) if self._directory else None
@@ -221,16 +221,16 @@ class Workers:
             recorder.failed("metrics", error)
             return None
 
-    def lead(self) -> bool:
+    def is_leader(self) -> bool:
         """
         Tell whether this worker does what one of them does for all: the first that asks, until it dies.
         """
-        self.settle()
+        self.resolve()
         with self._lock:
-            if self._directory is not None and self._file is not None and not self._leads:
-                if self._directory.lead(self._file):
-                    self._leads = True
-                return self._leads
+            if self._directory is not None and self._file is not None and not self._is_leader:
+                if self._directory.acquire_leadership(self._file):
+                    self._is_leader = True
+                return self._is_leader
             return True
 
     def close(self) -> None:
@@ -239,7 +239,7 @@ class Workers:
         """
         with self._lock:
             file, self._file, self._directory = self._file, None, None
-            self._leads, self.settled = False, _nothing
+            self._is_leader, self.on_resolved = False, _nothing
             if file is not None:
                 file.close()
 

@@ -24,15 +24,15 @@ from obskit.db.source import Labels
 from obskit.forks import at_fork
 from obskit.health.operation import CheckOperation
 from obskit.metrics.bounds import Bounds
-from obskit.metrics.cells import Guard, HistogramCell, Values, Waiting, edges_of
-from obskit.metrics.collector import MetricStore
+from obskit.metrics.cells import Guard, HistogramCell, ObservationBuffer, Values, edges_of
+from obskit.metrics.collector import MetricCollector
 from obskit.metrics.family import CountedHistogram, Counter, Gauge, Histogram
 from obskit.metrics.workers import Workers
 from obskit.observation import FunctionOperation
 from obskit.operation import OTHER, Event, HttpOperation, Operation
 from obskit.recorder import Recorder, Sink, Step
 from obskit.settings import Settings
-from obskit.sinks.scrape_time import add_pulled
+from obskit.sinks.scrape_time import add_scrape_time
 
 # An application lets its users name models; every other label of AI calls is bounded by its own code.
 MAX_MODELS = 50
@@ -48,7 +48,7 @@ _STATUS = {status: str(status) for status in range(100, 600)}
 _sinks: weakref.WeakSet[MetricsSink] = weakref.WeakSet()
 
 
-class _Cells(dict[tuple[str, str, int], tuple[Guard, Values]]):
+class _RequestCells(dict[tuple[str, str, int], tuple[Guard, Values]]):
     """
     Find the figures of a request, and their lock, by what it has, status as a number.
 
@@ -67,40 +67,40 @@ class _Cells(dict[tuple[str, str, int], tuple[Guard, Values]]):
         return found
 
 
-class _Waiting(dict[tuple[str, str, int], Waiting]):
+class _RequestBuffers(dict[tuple[str, str, int], ObservationBuffer]):
     """
     Find where the time of a request waits to be counted, likewise.
     """
 
     def __init__(self, requests: CountedHistogram) -> None:
         self._requests = requests
-        self._all: dict[HistogramCell, Waiting] = {}
+        self._buffers: dict[HistogramCell, ObservationBuffer] = {}
 
-    def __missing__(self, key: tuple[str, str, int]) -> Waiting:
+    def __missing__(self, key: tuple[str, str, int]) -> ObservationBuffer:
         method, endpoint, status = key
         cell = self._requests.cell((method, endpoint, _STATUS.get(status, OTHER)))
-        found = self._all.setdefault(cell, Waiting(cell))
+        found = self._buffers.setdefault(cell, ObservationBuffer(cell))
         if status in _STATUS and self._requests.holds(method, endpoint):
             self[key] = found
         return found
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """
         Count all that waits.
         """
-        for waiting in list(self._all.values()):
-            if waiting:
-                waiting.settle()
+        for buffer in list(self._buffers.values()):
+            if buffer:
+                buffer.flush()
 
     def clear(self) -> None:
         """
         Forget it.
         """
         super().clear()
-        self._all.clear()
+        self._buffers.clear()
 
 
-class _Begun(dict[str, tuple[Guard, Values]]):
+class _InProgressCells(dict[str, tuple[Guard, Values]]):
     """
     Find the figure of requests in progress, and its lock, by their method, of which there are a handful.
     """
@@ -143,15 +143,15 @@ class MetricsSink(Sink):
     name = "metrics"
     guards = True
 
-    def __init__(self, settings: Settings, store: MetricStore, workers: Workers, recorder: Recorder) -> None:
+    def __init__(self, settings: Settings, collector: MetricCollector, workers: Workers, recorder: Recorder) -> None:
         self._settings = settings
-        self._store = store
+        self._collector = collector
         self._bounds = Bounds(settings.metric_buckets)
         self._workers = workers
         self._recorder = recorder
         self._live: set[HttpOperation] = set()
         self._limits: dict[tuple[str, int], tuple[LimitFigures, float]] = {}  # not shown yet, by provider and kind
-        self._http: tuple[CountedHistogram, _Waiting, Gauge, Step, Callable[[Step], Step]] | None = None
+        self._http: tuple[CountedHistogram, _RequestBuffers, Gauge, Step, Callable[[Step], Step]] | None = None
         self._health_status: Gauge | None = None
         self._binders: dict[type[Operation], Callable[[], tuple[Step | None, Step | None]]] = {
             HttpOperation: self._bind_http,
@@ -162,14 +162,14 @@ class MetricsSink(Sink):
             ConnectionUse: self._bind_uses,
             CheckOperation: self._bind_check,
         }
-        self._n_plus_one = store.add(Counter(db.N_PLUS_ONE))
+        self._n_plus_one = collector.add(Counter(db.N_PLUS_ONE))
         info = (settings.service, settings.version or "", settings.environment or "", __version__)
-        store.add_pulled(own.BUILD_INFO, lambda: {info: 1.0})
-        add_pulled(settings, store, workers)
-        recorder.errors.show(_told(store.add(Counter(own.ERRORS))))
-        recorder.dropped.show(_told(store.add(Counter(own.DROPPED))))
+        collector.add_scrape_time(own.BUILD_INFO, lambda: {info: 1.0})
+        add_scrape_time(settings, collector, workers)
+        recorder.errors.show(_told(collector.add(Counter(own.ERRORS))))
+        recorder.dropped.show(_told(collector.add(Counter(own.DROPPED))))
         # The first request settles whose worker this is; from then on each pays for what it needs alone.
-        workers.settled = lambda: recorder.rebind(HttpOperation)
+        workers.on_resolved = lambda: recorder.rebind(HttpOperation)
         _sinks.add(self)
 
     def bind(self, kind: type[Operation]) -> tuple[Step | None, Step | None]:
@@ -183,21 +183,21 @@ class MetricsSink(Sink):
         """
         Bind by what the first request settles: whether other workers read how many requests are in progress.
         """
-        requests, waiting, in_progress, rest, with_sizes = self._http = self._http or self._http_families()
-        live, discard, most = self._live, self._live.discard, Waiting.MOST
-        cells, begun = _Cells(requests), _Begun(in_progress)
-        requests.forget = partial(_clear, cells, waiting)
+        requests, buffers, in_progress, rest, with_sizes = self._http = self._http or self._http_families()
+        live, discard, most = self._live, self._live.discard, ObservationBuffer.CAPACITY
+        cells, in_progress_cells = _RequestCells(requests), _InProgressCells(in_progress)
+        requests.forget = partial(_clear, cells, buffers)
         failed, edges = self._recorder.failed, edges_of(requests.spec.buckets)
 
         def first(op: HttpOperation) -> None:
-            self._workers.settle()
+            self._workers.resolve()
             (begin if self._workers.are_shared else live.add)(op)
 
         def begin(op: HttpOperation) -> None:
             try:
                 if op.sparse is not None and _SOCKET in op.sparse:
                     return
-                lock, values = begun[op.method]
+                lock, values = in_progress_cells[op.method]
                 with lock:
                     values[0] += 1.0
             except Exception as error:
@@ -209,10 +209,10 @@ class MetricsSink(Sink):
                 sparse = op.sparse
                 if sparse is not None and sparse.get("upgraded"):
                     return
-                times = waiting[op.method, op.endpoint, op.status]
-                times.append(op.duration_seconds)
-                if len(times) > most:
-                    times.settle()
+                buffer = buffers[op.method, op.endpoint, op.status]
+                buffer.append(op.duration_seconds)
+                if len(buffer) > most:
+                    buffer.flush()
                 if sparse is not None:
                     rest(op)
             except Exception as error:
@@ -224,7 +224,7 @@ class MetricsSink(Sink):
                 if live and op in live:  # it began before that was settled
                     discard(op)
                 elif op.sparse is None or _SOCKET not in op.sparse:
-                    lock, values = begun[op.method]
+                    lock, values = in_progress_cells[op.method]
                     with lock:
                         values[0] -= 1.0
                 sparse = op.sparse
@@ -242,19 +242,19 @@ class MetricsSink(Sink):
             except Exception as error:
                 failed("metrics", error)
 
-        if not self._workers.is_settled:
+        if not self._workers.is_resolved:
             return first, with_sizes(finish_shared)
         return (begin, with_sizes(finish_shared)) if self._workers.are_shared else (live.add, with_sizes(finish))
 
-    def _http_families(self) -> tuple[CountedHistogram, _Waiting, Gauge, Step, Callable[[Step], Step]]:
+    def _http_families(self) -> tuple[CountedHistogram, _RequestBuffers, Gauge, Step, Callable[[Step], Step]]:
         """
         Make the families of requests, and the functions that update those that few requests, or settings, have.
         """
-        add, bounds = self._store.add, self._settings.http_buckets
+        add, bounds = self._collector.add, self._settings.http_buckets
         requests = add(CountedHistogram(self._bounds.of(http.DURATION, bounds), http.REQUESTS))
         first_byte = add(Histogram(self._bounds.of(http.FIRST_BYTE, bounds)))
         exceptions, aborted = add(Counter(http.EXCEPTIONS)), add(Counter(http.ABORTED))
-        in_progress, live, waiting = add(Gauge(http.IN_PROGRESS)), self._live, _Waiting(requests)
+        in_progress, live, buffers = add(Gauge(http.IN_PROGRESS)), self._live, _RequestBuffers(requests)
 
         def rest(op: HttpOperation) -> None:
             if op.first_byte_seconds is not None:
@@ -272,7 +272,7 @@ class MetricsSink(Sink):
             Count what waits, and bring in the requests that have begun and not ended; a method that was seen once
             stays, at 0.
             """
-            waiting.settle()
+            buffers.flush()
             if not self._workers.are_shared:
                 begun = live.copy()  # one step, between which no thread comes
                 tally = Tally(op.method for op in begun if op.sparse is None or _SOCKET not in op.sparse)
@@ -280,13 +280,13 @@ class MetricsSink(Sink):
                 for method in tally.keys() | {key[0] for key, _ in seen}:
                     in_progress.cell((method,)).set(tally[method])
 
-        self._store.refresh.append(refresh)
+        self._collector.refresh.append(refresh)
         with_sizes = self._sizes() if self._settings.size_metrics else lambda finish: finish
-        return requests, waiting, in_progress, rest, with_sizes
+        return requests, buffers, in_progress, rest, with_sizes
 
     def _sizes(self) -> Callable[[Step], Step]:
-        request = self._store.add(Histogram(self._bounds.of(http.REQUEST_SIZE)))
-        response = self._store.add(Histogram(self._bounds.of(http.RESPONSE_SIZE)))
+        request = self._collector.add(Histogram(self._bounds.of(http.REQUEST_SIZE)))
+        response = self._collector.add(Histogram(self._bounds.of(http.RESPONSE_SIZE)))
 
         def with_sizes(finish: Step) -> Step:
             def finish_with_sizes(op: HttpOperation) -> None:
@@ -305,7 +305,7 @@ class MetricsSink(Sink):
         return with_sizes
 
     def _bind_function(self) -> tuple[None, Step]:
-        duration, failed = self._store.add(Histogram(self._bounds.of(function.DURATION))), self._recorder.failed
+        duration, failed = self._collector.add(Histogram(self._bounds.of(function.DURATION))), self._recorder.failed
 
         def finish(op: FunctionOperation) -> None:
             try:
@@ -319,8 +319,8 @@ class MetricsSink(Sink):
         return None, finish
 
     def _bind_db(self) -> tuple[None, Step]:
-        duration = self._store.add(Histogram(self._bounds.of(db.DURATION, self._settings.db_buckets)))
-        errors, failed = self._store.add(Counter(db.ERRORS)), self._recorder.failed
+        duration = self._collector.add(Histogram(self._bounds.of(db.DURATION, self._settings.db_buckets)))
+        errors, failed = self._collector.add(Counter(db.ERRORS)), self._recorder.failed
         edges = edges_of(duration.spec.buckets)
 
         # Written out, as that of requests. The labels keep the figures: a look-up is a fifth of all this.
@@ -356,8 +356,8 @@ class MetricsSink(Sink):
         return None, finish
 
     def _bind_waits(self) -> tuple[None, Step]:
-        seconds = self._store.add(Histogram(self._bounds.of(pool_rows.WAIT, self._settings.db_buckets)))
-        timeouts, failed = self._store.add(Counter(pool_rows.TIMEOUTS)), self._recorder.failed
+        seconds = self._collector.add(Histogram(self._bounds.of(pool_rows.WAIT, self._settings.db_buckets)))
+        timeouts, failed = self._collector.add(Counter(pool_rows.TIMEOUTS)), self._recorder.failed
 
         def finish(op: ConnectionWait) -> None:
             try:
@@ -370,7 +370,7 @@ class MetricsSink(Sink):
         return None, finish
 
     def _bind_ai(self) -> tuple[None, Step]:
-        add, buckets = self._store.add, self._settings.ai_buckets
+        add, buckets = self._collector.add, self._settings.ai_buckets
         duration = add(Histogram(self._bounds.of(ai.DURATION, buckets)))
         first_chunk = add(Histogram(self._bounds.of(ai.FIRST_CHUNK, buckets)))
         requests, attempts = add(Counter(ai.REQUESTS)), add(Counter(ai.ATTEMPTS))
@@ -416,7 +416,7 @@ class MetricsSink(Sink):
         Make the gauges of rate limits, and the function that is told each reply's: where other workers read them it
         sets them at once, else a page does.
         """
-        add, workers, latest = self._store.add, self._workers, self._limits
+        add, workers, latest = self._collector.add, self._workers, self._limits
         limit, remaining = add(Gauge(ai.RATELIMIT_LIMIT)), add(Gauge(ai.RATELIMIT_REMAINING))
         reset, read = add(Gauge(ai.RATELIMIT_RESET)), add(Gauge(ai.RATELIMIT_READ))
 
@@ -433,7 +433,7 @@ class MetricsSink(Sink):
             read.cell(key).set(at)
 
         def told(provider: str, figures: Mapping[int, LimitFigures], at: float) -> None:
-            workers.settle()
+            workers.resolve()
             for kind, row in figures.items():
                 key = provider, kind
                 if workers.are_shared:
@@ -448,11 +448,11 @@ class MetricsSink(Sink):
             for key, (row, at) in latest.copy().items():
                 show(key, row, at)
 
-        self._store.refresh.append(refresh)
+        self._collector.refresh.append(refresh)
         return told
 
     def _bind_check(self) -> tuple[None, Step]:
-        add = self._store.add
+        add = self._collector.add
         status, duration = add(Gauge(health.STATUS)), add(Histogram(self._bounds.of(health.DURATION)))
         self._health_status = status
         timeouts, last_run = add(Counter(health.TIMEOUTS)), add(Gauge(health.LAST_RUN))
@@ -475,7 +475,7 @@ class MetricsSink(Sink):
         """
         Make the families of what few calls have, and the function that updates them.
         """
-        add = self._store.add
+        add = self._collector.add
         waited, wasted, saved = add(Counter(ai.RETRY_WAIT)), add(Counter(ai.WASTED)), add(Counter(ai.SAVINGS))
 
         def rest(op: AiOperation) -> None:
@@ -498,7 +498,7 @@ class MetricsSink(Sink):
         """
         Bind so that a pool's gauges follow what becomes of its connections: another worker's page may read them.
         """
-        add, failed = self._store.add, self._recorder.failed
+        add, failed = self._collector.add, self._recorder.failed
         seconds = add(Histogram(self._bounds.of(pool_rows.USE, self._settings.db_buckets)))
         gauges = [add(Gauge(spec)) for spec in (pool_rows.ACTIVE, pool_rows.IDLE, pool_rows.MAX)]
 
@@ -529,7 +529,7 @@ class MetricsSink(Sink):
                 figures = {(name,): size[index] for name, size in sizes.items()}
                 gauge.replace({key: float(figure) for key, figure in figures.items() if figure is not None})
 
-        self._store.refresh.append(refresh)
+        self._collector.refresh.append(refresh)
         return start, finish
 
     def emit(self, event: Event) -> None:
@@ -557,7 +557,7 @@ class MetricsSink(Sink):
         Leave the registry.
         """
         latest_rate_limits.on_reply = None
-        self._store.close()
+        self._collector.close()
 
     def start_over(self) -> None:
         """

@@ -12,7 +12,7 @@ from obskit.ai.budget_declaration import budgets as declared
 from obskit.catalogue import Metric, budgets, process
 from obskit.catalogue import system as rows
 from obskit.health.event_loop_lag import lag
-from obskit.metrics.collector import MetricStore
+from obskit.metrics.collector import MetricCollector
 from obskit.metrics.family import Counter, Gauge
 from obskit.metrics.workers import Workers
 from obskit.settings import Settings
@@ -89,17 +89,17 @@ READ_BUDGETS: dict[Metric, Callable[[], Figures]] = {
 }
 
 
-def add_pulled(settings: Settings, store: MetricStore, workers: Workers) -> None:
+def add_scrape_time(settings: Settings, collector: MetricCollector, workers: Workers) -> None:
     """
     Put the machine's figures on the page, and what only a process itself knows of itself.
     """
     sampler.disk_paths = settings.disk_paths
     for spec, read in (*READ.items(), *READ_BUDGETS.items()):
-        if store.name_of(spec) is not None:
-            store.add_pulled(spec, _guarded(read))
-    blocked = store.add(Counter(budgets.BLOCKED))
+        if collector.name_of(spec) is not None:
+            collector.add_scrape_time(spec, _guarded(read))
+    blocked = collector.add(Counter(budgets.BLOCKED))
     budget_book.on_blocked = lambda name: blocked.cell((name,)).inc()
-    collections, delay = store.add(Counter(process.GC)), store.add(Gauge(process.LOOP_LAG))
+    collections, delay = collector.add(Counter(process.GC)), collector.add(Gauge(process.LOOP_LAG))
 
     def refresh() -> None:
         for read in (_memory, _swap, _all_disks, _statuses):
@@ -110,7 +110,7 @@ def add_pulled(settings: Settings, store: MetricStore, workers: Workers) -> None
         if seconds is not None:
             delay.cell(worker).set(seconds)
 
-    store.refresh.append(refresh)
+    collector.refresh.append(refresh)
 
 
 def _guarded(read: Callable[[], Figures]) -> Callable[[], Figures]:

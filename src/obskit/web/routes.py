@@ -12,7 +12,7 @@ from obskit.background import in_thread
 from obskit.errors import ConfigurationError
 from obskit.health.event_loop_lag import lag
 from obskit.health.registry import registry
-from obskit.metrics.gauge_callbacks import queries
+from obskit.metrics.gauge_callbacks import gauge_callbacks
 from obskit.recorder import recorder
 from obskit.settings import Settings
 from obskit.web.health import HealthRoutes
@@ -76,7 +76,7 @@ class Routes:
         refused = self._refused(request)
         if refused is not None:
             return refused
-        queries.ensure_running()
+        gauge_callbacks.ensure_running()
         registry.ensure_running()
         asked = parse_qs(request.query).get("name[]")
         names = None if asked is None else frozenset(asked[:MAX_NAMES])

@@ -17,7 +17,7 @@ from obskit.catalogue import Metric
 from obskit.catalogue.http import DURATION, REQUESTS
 from obskit.errors import MetricConflictError
 from obskit.metrics import family
-from obskit.metrics.collector import MetricStore
+from obskit.metrics.collector import MetricCollector
 from obskit.metrics.workers import Workers
 from obskit.operation import HttpOperation
 from obskit.recorder import recorder
@@ -43,11 +43,11 @@ def counted():
     """
     Give a store, its registry, and a histogram in it that adds up over the status.
     """
-    store, registry = MetricStore("", {}, 1000, Workers("shop", None)), CollectorRegistry()
-    histogram = store.add(family.CountedHistogram(replace(DURATION, buckets=(0.1, 1.0)), REQUESTS))
-    store.register(registry)
-    yield store, registry, histogram
-    store.close()
+    collector, registry = MetricCollector("", {}, 1000, Workers("shop", None)), CollectorRegistry()
+    histogram = collector.add(family.CountedHistogram(replace(DURATION, buckets=(0.1, 1.0)), REQUESTS))
+    collector.register(registry)
+    yield collector, registry, histogram
+    collector.close()
 
 
 def test_the_page_is_what_prometheus_client_makes_of_it():
@@ -244,13 +244,16 @@ def test_a_store_joins_two_registries():
     """
     Both show the same figures, and closing leaves both.
     """
-    store, registries = MetricStore("shop", {}, 1000, Workers("shop", None)), [CollectorRegistry(), CollectorRegistry()]
-    sold = store.add(family.Counter(Metric("sold_total", "counter", "Sold.")))
+    collector, registries = (
+        MetricCollector("shop", {}, 1000, Workers("shop", None)),
+        [CollectorRegistry(), CollectorRegistry()],
+    )
+    sold = collector.add(family.Counter(Metric("sold_total", "counter", "Sold.")))
     for registry in registries:
-        store.register(registry)
+        collector.register(registry)
     sold.inc(3)
     figures = [registry.get_sample_value("shop_sold_total") for registry in registries]
-    store.close()
+    collector.close()
 
     assert [3.0, 3.0] == figures
     assert [[], []] == [list(registry.collect()) for registry in registries]
@@ -260,12 +263,12 @@ def test_a_family_that_comes_late_is_known_to_the_registry():
     """
     A metric of the application's under the name of one of ours that came late is refused by the registry.
     """
-    store, registry = MetricStore("", {}, 1000, Workers("shop", None)), CollectorRegistry()
-    store.register(registry)
-    store.add(family.Counter(Metric("sold_total", "counter", "Sold.")))
+    collector, registry = MetricCollector("", {}, 1000, Workers("shop", None)), CollectorRegistry()
+    collector.register(registry)
+    collector.add(family.Counter(Metric("sold_total", "counter", "Sold.")))
     with pytest.raises(ValueError, match="Duplicated timeseries"):
         Counter("sold", "Sold.", registry=registry)
-    store.close()
+    collector.close()
 
     Counter("sold", "Sold.", registry=registry).inc()
     assert 1.0 == registry.get_sample_value("sold_total")
@@ -315,11 +318,11 @@ def test_exemplars_of_all_statuses_are_shown(counted):
     """
     Each bucket of a histogram that adds up over the status has the latest exemplar of any status.
     """
-    store, registry, histogram = counted
+    collector, registry, histogram = counted
     for status, seconds, trace, at in (("200", 0.3, "a", 1.0), ("404", 0.3, "b", 2.0), ("404", 0.004, "c", 3.0)):
         histogram.cell(("GET", "/", status)).observe(seconds)
         histogram.mark(("GET", "/", status), seconds, trace * 32, at)
-    _, body = store.page(registry, "application/openmetrics-text; version=1.0.0", None, False)
+    _, body = collector.page(registry, "application/openmetrics-text; version=1.0.0", None, False)
 
     told = [
         (sample.exemplar.labels["trace_id"][0], sample.exemplar.value)
