@@ -511,6 +511,20 @@ def test_each_request_of_a_middleware_is_billed(script, runtime, sink):
     assert (op.cost_usd, op.attempts, op.tokens.tokens()) == (pytest.approx(0.035), 2, (2000, 0, 0, 1000))
 
 
+def test_a_doubtful_earlier_reply_makes_the_call_an_estimate(script, runtime, sink):
+    """
+    What is not sure of the first of two replies is not sure of their sum.
+    """
+    doubtful = message(CLAUDE | {"cache_creation": {"ephemeral_1h_input_tokens": 9}})
+    replies = [doubtful, message(CLAUDE)]
+    script.reply = lambda path, asked: replies.pop(0)
+    with middled(script, Twice()) as client:
+        messages(client)
+
+    [op] = sink.operations
+    assert (op.estimated, op.attempts, op.tokens.tokens()) == (True, 2, (2000, 0, 0, 1000))
+
+
 def test_an_answer_from_a_middleware_s_cache_costs_nothing(script, runtime, sink):
     """
     What was never sent is no call of unknown cost, and spends nothing of what was reserved for it.
@@ -766,6 +780,31 @@ def test_a_poll_of_another_process_settles_what_was_reserved(gpt, script, runtim
     labels = {"service": "night", "provider": "openai", "model": "gpt-5"}
     assert runtime.value("ai_tokens_used_total", kind="output", **labels) == 1000
     assert report(1).total.calls == 1
+
+
+@pytest.mark.parametrize("status", ["failed", "cancelled"])
+@pytest.mark.parametrize("is_elsewhere", [True, False])
+def test_a_background_response_that_ends_without_usage_is_charged_its_reservation(
+    is_elsewhere, status, gpt, script, runtime
+):
+    """
+    The first poll that finds it ended settles it, as an estimate and once, in whichever process; nothing stays
+    reserved.
+    """
+    daily = budget("daily", usd=5)
+    script.reply = lambda path, asked: QUEUED if asked else response(None, status, background=True)
+    gpt.responses.create(model="gpt-5", input="x", background=True)
+    budget_book.flush()
+    reserved = daily.status().reserved_usd
+    for _ in range(2):
+        if is_elsewhere:
+            elsewhere()
+        gpt.responses.retrieve("resp_1")
+        budget_book.flush()
+
+    found = daily.status()
+    assert reserved > 0
+    assert (found.spent_usd, found.estimated_usd, found.reserved_usd) == (reserved, reserved, 0)
 
 
 @pytest.mark.parametrize("stream", [True, False])

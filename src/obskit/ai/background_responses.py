@@ -13,6 +13,7 @@ from obskit.forks import at_fork
 
 MAX_EXPECTED = 1000  # that were never asked for; the oldest goes, and the budgets' file still knows of it
 MAX_REPORTED = 10_000
+ENDED = ("failed", "cancelled", "expired")  # statuses of responses that will never report usage, if they have none
 LABELS, PAID = 3, 2  # of a call; of who is paid, where that is another
 
 
@@ -72,7 +73,11 @@ class BackgroundResponses:
         Where another process has made that, or was told before, the budgets' file knows it.
         """
         name = poll.response_id
-        if poll.tokens is None or poll.estimated or not isinstance(name, str):
+        if not isinstance(name, str):
+            return False
+        if poll.tokens is None or poll.estimated:
+            if poll.finish_reason in ENDED and budget_book.is_active:
+                self._settle_unreported(poll, name)
             return False
         with self._lock:
             if name in self._reported:
@@ -97,6 +102,22 @@ class BackgroundResponses:
         if poll.reservation is None and budget_book.is_active:
             budget_book.adopt_reservation(poll, known)
         return True
+
+    def _settle_unreported(self, poll: AiOperation, name: str) -> None:
+        """
+        Charge the reservation of a response that ended without usage, as that of any call without an answer: the
+        provider may have billed it.
+        """
+        with self._lock:
+            call = self._expected.pop(name, None)
+        if call is not None:
+            poll.reservation = call.reservation
+        if poll.reservation is None:
+            known = budget_book.pending_reply(poll)
+            if known is None or known.is_reported:
+                return
+            budget_book.adopt_reservation(poll, known)
+        budget_book.after_call(poll)
 
 
 background_responses = BackgroundResponses()

@@ -245,9 +245,9 @@ class Call(AiOperation):
                 found.output, found.is_doubtful = -(-characters // CHARACTERS_PER_TOKEN), True
         for other in (self.earlier or {}).values():
             part = self._used(other)
-            if part is None:
+            if part is None or part.is_doubtful:
                 found.is_doubtful = True
-            else:
+            if part is not None:
                 found.parts = (*found.parts, part, *part.parts)
                 part.parts = ()
         self.tokens = found
