@@ -29,7 +29,7 @@ GROUND = (
         "bounded_cache",
         "loss_counts",
     ),
-    *("file_modes", "redaction", "catalogue", "settings", "operation", "context", "deferred"),
+    *("file_modes", "redaction", "catalogue", "settings_arguments", "settings", "operation", "context", "deferred"),
 )
 # A part is a name directly under src/obskit: a module or a folder.
 # It imports itself, whatever lies on a lower level, and what ALSO adds. Level 5 imports anything.

@@ -2,18 +2,22 @@
 The public names are there, sorted and lazy, and nothing is imported before it is needed.
 """
 
+import ast
 import importlib
+import inspect
 import json
 import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import obskit
 
 FRAMEWORKS = ("flask", "werkzeug", "starlette", "fastapi", "django", "asgiref", "sqlalchemy", "psycopg")
+PACKAGES = ("ai", "db", "health", "system")
 SDK = ("opentelemetry.sdk", "opentelemetry.exporter")
 
 
@@ -48,6 +52,29 @@ def test_each_name_can_be_imported(name):
 
     assert isinstance(value, str) or value.__name__ == name
     assert isinstance(value, str) or (value.__doc__ or "").strip()
+
+
+def test_the_types_are_those_of_the_names():
+    """
+    The stub has each public name, and each function that it writes out has the parameters of the real one.
+    """
+    tree = ast.parse(Path(obskit.__file__).with_suffix(".pyi").read_text("utf-8"))
+    written = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    imported = {alias.asname for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    typed = {name: f"({ast.unparse(node.args)}) -> {ast.unparse(node.returns)}" for name, node in written.items()}
+    typed = {name: text.replace("Unpack[SettingsArguments]", "Any").replace(" ", "") for name, text in typed.items()}
+    real = {name: re.sub("[ ']", "", str(inspect.signature(getattr(obskit, name)))) for name in written}
+
+    assert {*obskit.__all__, *PACKAGES} == {*written, *imported} - {None}
+    assert real == typed
+
+
+def test_a_hook_refuses_arguments_by_its_name():
+    """
+    What a hook does not take is refused before its library is asked for.
+    """
+    with pytest.raises(TypeError, match=r"uninstrument_celery\(\) too many positional arguments"):
+        obskit.uninstrument_celery("now")
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error():

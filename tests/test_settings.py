@@ -10,11 +10,14 @@ import subprocess
 import sys
 import warnings
 from datetime import timedelta
+from types import NoneType, UnionType
+from typing import Union, get_args, get_origin, get_type_hints
 
 import pytest
 
 from obskit.errors import ConfigurationError, UnknownSettingError
 from obskit.settings import Settings, default_of
+from obskit.settings_arguments import SettingsArguments
 
 PROBE = re.compile("^/probe")
 
@@ -114,6 +117,25 @@ def test_a_default_is_a_value_that_could_be_given(setting):
 
     assert default == checked
     assert setting.metadata["doc"].endswith(".")
+
+
+def choices(hint):
+    """
+    List the members of a union; another type is its only one.
+    """
+    return set(get_args(hint)) if get_origin(hint) in (Union, UnionType) else {hint}
+
+
+def test_arguments_are_typed_as_settings():
+    """
+    What `configure()` is typed to take has every setting, and for each the plain types of its value, None included.
+    """
+    taken, kept = get_type_hints(SettingsArguments), get_type_hints(Settings)
+    plain = {bool, float, int, str, NoneType}
+
+    assert [field.name for field in dataclasses.fields(Settings)] == list(taken)
+    assert [] == [name for name in taken if choices(kept[name]) & plain - choices(taken[name])]
+    assert [] == [name for name in taken if NoneType in choices(taken[name]) - choices(kept[name])]
 
 
 def test_settings_never_change():

@@ -8,53 +8,12 @@ Requests, queries and functions are timed, correlation ids follow a request, JSO
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from obskit._version import __version__
+from obskit._version import __version__ as __version__
 
-if TYPE_CHECKING:
-    from obskit import ai as ai
-    from obskit import db as db
-    from obskit import health as health
-    from obskit import system as system
-    from obskit._instrument import (
-        instrument_anthropic,
-        instrument_celery,
-        instrument_django_orm,
-        instrument_httpx,
-        instrument_logging,
-        instrument_openai,
-        instrument_psycopg,
-        instrument_requests,
-        instrument_sqlalchemy,
-        instrument_sqlite3,
-        instrument_threads,
-        uninstrument_anthropic,
-        uninstrument_celery,
-        uninstrument_django_orm,
-        uninstrument_httpx,
-        uninstrument_logging,
-        uninstrument_openai,
-        uninstrument_psycopg,
-        uninstrument_requests,
-        uninstrument_sqlalchemy,
-        uninstrument_sqlite3,
-        uninstrument_threads,
-    )
-    from obskit.ai.observe import observe_ai
-    from obskit.api import configure, instrument, set_route
-    from obskit.context import bind, correlation_id, unbind
-    from obskit.db.observe import observe_db
-    from obskit.errors import ConfigurationError, MissingExtraError, ObskitError
-    from obskit.jobs import job
-    from obskit.logs.logger import get_logger
-    from obskit.metrics.declare import counter, gauge, histogram
-    from obskit.observation import observe
-    from obskit.propagation import outgoing_headers, with_context
-    from obskit.runtime import shutdown
-    from obskit.settings import Settings
-
-_HOME = {
+# Public name -> the module below obskit that it is imported from when it is first used. Their types: `__init__.pyi`.
+_MODULES = {
     "ConfigurationError": "errors",
     "MissingExtraError": "errors",
     "ObskitError": "errors",
@@ -100,63 +59,18 @@ _HOME = {
     "with_context": "propagation",
 }
 
-# Packages whose names are used as `obskit.db.summarize()`.
-_PARTS = ("ai", "db", "health", "system")
+# Packages that are used by their name: `obskit.db.summarize()`.
+_PACKAGES = ("ai", "db", "health", "system")
 
-__all__ = [
-    "ConfigurationError",
-    "MissingExtraError",
-    "ObskitError",
-    "Settings",
-    "__version__",
-    "bind",
-    "configure",
-    "correlation_id",
-    "counter",
-    "gauge",
-    "get_logger",
-    "histogram",
-    "instrument",
-    "instrument_anthropic",
-    "instrument_celery",
-    "instrument_django_orm",
-    "instrument_httpx",
-    "instrument_logging",
-    "instrument_openai",
-    "instrument_psycopg",
-    "instrument_requests",
-    "instrument_sqlalchemy",
-    "instrument_sqlite3",
-    "instrument_threads",
-    "job",
-    "observe",
-    "observe_ai",
-    "observe_db",
-    "outgoing_headers",
-    "set_route",
-    "shutdown",
-    "unbind",
-    "uninstrument_anthropic",
-    "uninstrument_celery",
-    "uninstrument_django_orm",
-    "uninstrument_httpx",
-    "uninstrument_logging",
-    "uninstrument_openai",
-    "uninstrument_psycopg",
-    "uninstrument_requests",
-    "uninstrument_sqlalchemy",
-    "uninstrument_sqlite3",
-    "uninstrument_threads",
-    "with_context",
-]
+__all__ = sorted([*_MODULES, "__version__"])
 
 
 def __getattr__(name: str) -> Any:
-    if name in _PARTS:
+    if name in _PACKAGES:
         return importlib.import_module(f"obskit.{name}")
-    if name not in _HOME:
+    if name not in _MODULES:
         raise AttributeError(f"module 'obskit' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"obskit.{_HOME[name]}"), name)
+    value = getattr(importlib.import_module(f"obskit.{_MODULES[name]}"), name)
     globals()[name] = value
     return value
 

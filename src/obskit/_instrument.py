@@ -1,216 +1,195 @@
 """
-Turn the hooks of libraries on and off, each imported when it is asked for.
+Turn the hooks of libraries on and off: `instrument_<library>()` and `uninstrument_<library>()`.
+
+Each calls its integration, which is imported then: importing obskit needs none of the libraries.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 
-def instrument_anthropic(providers: Mapping[str, str] | None = None) -> None:
-    """
-    Time the calls of the `anthropic` SDK, in every form. Undo: `uninstrument_anthropic()`.
-
-    Args:
-        providers: Hosts of your own gateways, and the provider behind each: `{"llm.internal": "anthropic"}`.
-
-    Raises:
-        MissingExtraError: The SDK is not installed.
-    """
-    import_module("obskit.integrations.anthropic").instrument(providers)
+def _nothing() -> None: ...
 
 
-def uninstrument_anthropic() -> None:
-    """
-    Leave the `anthropic` SDK as it was.
-    """
-    import_module("obskit.integrations.anthropic").uninstrument()
+def _providers(providers: Mapping[str, str] | None = None) -> None: ...
 
 
-def instrument_openai(providers: Mapping[str, str] | None = None) -> None:
-    """
-    Time the calls of the `openai` SDK, in every form. Undo: `uninstrument_openai()`.
-
-    Args:
-        providers: Hosts that speak this protocol, and who is paid for each: `{"llm.internal": "openai"}`. Without a
-            word on it, a host that is not known has the provider `unknown`, and its calls no cost.
-
-    Raises:
-        MissingExtraError: The SDK is not installed.
-    """
-    import_module("obskit.integrations.openai").instrument(providers)
+def _engine(engine: Any = None) -> None: ...
 
 
-def uninstrument_openai() -> None:
-    """
-    Leave the `openai` SDK as it was.
-    """
-    import_module("obskit.integrations.openai").uninstrument()
+def _engine_and_pool(engine: Any = None, *, pool: str | None = None) -> None: ...
 
 
-def instrument_sqlite3() -> None:
-    """
-    Time the queries of every `sqlite3` connection that is opened from now on. Undo: `uninstrument_sqlite3()`.
-    """
-    import_module("obskit.integrations.sqlite3").instrument()
+class _Hook(NamedTuple):
+    library: str
+    instrument: str  # the docstrings
+    uninstrument: str
+    takes: Callable[..., None] = _nothing  # has the parameters of `instrument`, as far as they are public
+    takes_back: Callable[..., None] = _nothing  # likewise of `uninstrument`
+    module: str = ""  # of the integration, where the library does not name it
 
 
-def uninstrument_sqlite3() -> None:
-    """
-    Open plain `sqlite3` connections again.
-    """
-    import_module("obskit.integrations.sqlite3").uninstrument()
+_HOOKS = (
+    _Hook(
+        "anthropic",
+        """
+        Time the calls of the `anthropic` SDK, in every form. Undo: `uninstrument_anthropic()`.
+
+        Args:
+            providers: Hosts of your own gateways, and the provider behind each: `{"llm.internal": "anthropic"}`.
+
+        Raises:
+            MissingExtraError: The SDK is not installed.
+        """,
+        "Leave the `anthropic` SDK as it was.",
+        takes=_providers,
+    ),
+    _Hook(
+        "openai",
+        """
+        Time the calls of the `openai` SDK, in every form. Undo: `uninstrument_openai()`.
+
+        Args:
+            providers: Hosts that speak this protocol, and who is paid for each: `{"llm.internal": "openai"}`. Without a
+                word on it, a host that is not known has the provider `unknown`, and its calls no cost.
+
+        Raises:
+            MissingExtraError: The SDK is not installed.
+        """,
+        "Leave the `openai` SDK as it was.",
+        takes=_providers,
+    ),
+    _Hook(
+        "sqlite3",
+        "Time the queries of every `sqlite3` connection that is opened from now on. Undo: `uninstrument_sqlite3()`.",
+        "Open plain `sqlite3` connections again.",
+    ),
+    _Hook(
+        "psycopg",
+        """
+        Time the queries of every psycopg 3 connection, and watch the pools of psycopg_pool. Undo:
+        `uninstrument_psycopg()`.
+
+        Raises:
+            MissingExtraError: psycopg 3 is not installed.
+        """,
+        "Leave psycopg and its pools to themselves again.",
+    ),
+    _Hook(
+        "sqlalchemy",
+        """
+        Time the statements of one engine of SQLAlchemy, or of every engine: those that are there, and those to come.
+
+        Undo: `uninstrument_sqlalchemy()`.
+
+        Args:
+            engine: What `create_engine()` or `create_async_engine()` gave. Default: every engine.
+            pool: The label `pool` of its connections. Default: the name of its database.
+
+        Raises:
+            MissingExtraError: SQLAlchemy is not installed.
+            ConfigurationError: It is no engine.
+        """,
+        "Leave one engine to itself again, or every engine.",
+        takes=_engine_and_pool,
+        takes_back=_engine,
+    ),
+    _Hook(
+        "logging",
+        """
+        Write what the standard library's loggers, `warnings` and the server say as obskit's lines, each once.
+
+        Handlers that write to the console are muted, also such as are set up later with `dictConfig()`; files and other
+        handlers stay as they are. The levels become those of `log_level` and `log_levels`. It may come before or after
+        `configure()`, and lasts beyond `shutdown()`. Undo: `uninstrument_logging()`.
+        """,
+        "Leave loggers, levels and `warnings` as they were.",
+    ),
+    _Hook(
+        "threads",
+        """
+        Let threads and pools work with the ids of the request that starts them, or that submits to them.
+
+        It changes `threading.Thread.start()` and `ThreadPoolExecutor.submit()`, for all of the process: so a thread
+        that a request starts and that outlives it keeps the request's id. `obskit.with_context()` does the same for
+        single calls. Undo: `uninstrument_threads()`.
+        """,
+        "Start threads with nothing again.",
+    ),
+    _Hook(
+        "httpx",
+        """
+        Let calls of `httpx` and `httpx2` to the hosts of `propagate_to` carry the ids. Undo: `uninstrument_httpx()`.
+
+        Each hop of a redirect is judged by its own host, and headers that the application sets itself stay.
+
+        Raises:
+            MissingExtraError: Neither library is installed.
+        """,
+        "Make calls as they are again.",
+    ),
+    _Hook(
+        "requests",
+        """
+        Let calls of `requests` to the hosts of `propagate_to` carry the ids. Undo: `uninstrument_requests()`.
+
+        Each hop of a redirect is judged by its own host, and headers that the application sets itself stay.
+
+        Raises:
+            MissingExtraError: `requests` is not installed.
+        """,
+        "Make calls as they are again.",
+    ),
+    _Hook(
+        "celery",
+        """
+        Let Celery tasks work with the ids of the request that sent them, in all processes that call this.
+
+        The ids travel as headers of the message. In a worker the lines of a task have its name and id as `task` and
+        `task_id`; a task that came without an id gets a fresh one. Undo: `uninstrument_celery()`.
+
+        Raises:
+            MissingExtraError: Celery is not installed.
+        """,
+        "Send and run tasks as before.",
+    ),
+    _Hook(
+        "django_orm",
+        """
+        Time the queries of Django's databases; what `obskit.integrations.django` in `INSTALLED_APPS` does by itself.
+
+        Raises:
+            MissingExtraError: Django is not installed.
+        """,
+        "Leave Django's cursors to themselves again.",
+        module="django.databases",
+    ),
+)
 
 
-def instrument_psycopg() -> None:
-    """
-    Time the queries of every psycopg 3 connection, and watch the pools of psycopg_pool. Undo: `uninstrument_psycopg()`.
+def _call(hook: _Hook, verb: str, takes: Callable[..., None], doc: str) -> Callable[..., None]:
+    name, signature = f"{verb}_{hook.library}", inspect.signature(takes)
 
-    Raises:
-        MissingExtraError: psycopg 3 is not installed.
-    """
-    import_module("obskit.integrations.psycopg").instrument()
+    def call(*args: Any, **kwargs: Any) -> None:
+        try:
+            signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{name}() {error}") from None
+        getattr(import_module(f"obskit.integrations.{hook.module or hook.library}"), verb)(*args, **kwargs)
 
-
-def uninstrument_psycopg() -> None:
-    """
-    Leave psycopg and its pools to themselves again.
-    """
-    import_module("obskit.integrations.psycopg").uninstrument()
-
-
-def instrument_sqlalchemy(engine: Any = None, *, pool: str | None = None) -> None:
-    """
-    Time the statements of one engine of SQLAlchemy, or of every engine: those that are there, and those to come.
-
-    Undo: `uninstrument_sqlalchemy()`.
-
-    Args:
-        engine: What `create_engine()` or `create_async_engine()` gave. Default: every engine.
-        pool: The label `pool` of its connections. Default: the name of its database.
-
-    Raises:
-        MissingExtraError: SQLAlchemy is not installed.
-        ConfigurationError: It is no engine.
-    """
-    import_module("obskit.integrations.sqlalchemy").instrument(engine, pool=pool)
+    call.__name__ = call.__qualname__ = name
+    call.__doc__ = inspect.cleandoc(doc)
+    call.__signature__ = signature  # type: ignore[attr-defined]
+    return call
 
 
-def uninstrument_sqlalchemy(engine: Any = None) -> None:
-    """
-    Leave one engine to itself again, or every engine.
-    """
-    import_module("obskit.integrations.sqlalchemy").uninstrument(engine)
-
-
-def instrument_logging() -> None:
-    """
-    Write what the standard library's loggers, `warnings` and the server say as obskit's lines, each once.
-
-    Handlers that write to the console are muted, also such as are set up later with `dictConfig()`; files and other
-    handlers stay as they are. The levels become those of `log_level` and `log_levels`. It may come before or after
-    `configure()`, and lasts beyond `shutdown()`. Undo: `uninstrument_logging()`.
-    """
-    import_module("obskit.integrations.logging").instrument()
-
-
-def uninstrument_logging() -> None:
-    """
-    Leave loggers, levels and `warnings` as they were.
-    """
-    import_module("obskit.integrations.logging").uninstrument()
-
-
-def instrument_threads() -> None:
-    """
-    Let threads and pools work with the ids of the request that starts them, or that submits to them.
-
-    It changes `threading.Thread.start()` and `ThreadPoolExecutor.submit()`, for all of the process: so a thread that
-    a request starts and that outlives it keeps the request's id. `obskit.with_context()` does the same for single
-    calls. Undo: `uninstrument_threads()`.
-    """
-    import_module("obskit.integrations.threads").instrument()
-
-
-def uninstrument_threads() -> None:
-    """
-    Start threads with nothing again.
-    """
-    import_module("obskit.integrations.threads").uninstrument()
-
-
-def instrument_httpx() -> None:
-    """
-    Let calls of `httpx` and `httpx2` to the hosts of `propagate_to` carry the ids. Undo: `uninstrument_httpx()`.
-
-    Each hop of a redirect is judged by its own host, and headers that the application sets itself stay.
-
-    Raises:
-        MissingExtraError: Neither library is installed.
-    """
-    import_module("obskit.integrations.httpx").instrument()
-
-
-def uninstrument_httpx() -> None:
-    """
-    Make calls as they are again.
-    """
-    import_module("obskit.integrations.httpx").uninstrument()
-
-
-def instrument_requests() -> None:
-    """
-    Let calls of `requests` to the hosts of `propagate_to` carry the ids. Undo: `uninstrument_requests()`.
-
-    Each hop of a redirect is judged by its own host, and headers that the application sets itself stay.
-
-    Raises:
-        MissingExtraError: `requests` is not installed.
-    """
-    import_module("obskit.integrations.requests").instrument()
-
-
-def uninstrument_requests() -> None:
-    """
-    Make calls as they are again.
-    """
-    import_module("obskit.integrations.requests").uninstrument()
-
-
-def instrument_celery() -> None:
-    """
-    Let Celery tasks work with the ids of the request that sent them, in all processes that call this.
-
-    The ids travel as headers of the message. In a worker the lines of a task have its name and id as `task` and
-    `task_id`; a task that came without an id gets a fresh one. Undo: `uninstrument_celery()`.
-
-    Raises:
-        MissingExtraError: Celery is not installed.
-    """
-    import_module("obskit.integrations.celery").instrument()
-
-
-def uninstrument_celery() -> None:
-    """
-    Send and run tasks as before.
-    """
-    import_module("obskit.integrations.celery").uninstrument()
-
-
-def instrument_django_orm() -> None:
-    """
-    Time the queries of Django's databases; what `obskit.integrations.django` in `INSTALLED_APPS` does by itself.
-
-    Raises:
-        MissingExtraError: Django is not installed.
-    """
-    import_module("obskit.integrations.django.databases").instrument()
-
-
-def uninstrument_django_orm() -> None:
-    """
-    Leave Django's cursors to themselves again.
-    """
-    import_module("obskit.integrations.django.databases").uninstrument()
+for _hook in _HOOKS:
+    for _function in (
+        _call(_hook, "instrument", _hook.takes, _hook.instrument),
+        _call(_hook, "uninstrument", _hook.takes_back, _hook.uninstrument),
+    ):
+        globals()[_function.__name__] = _function

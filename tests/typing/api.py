@@ -54,6 +54,8 @@ runtime = obskit.configure(
     log_stream=sys.stderr,
     slow_request_ms=None,
 )
+obskit.configure(servise="shop")  # type: ignore[call-arg]
+obskit.instrument(wsgi, namespace=1)  # type: ignore[arg-type]
 assert_type(runtime, Runtime)
 assert_type(runtime.settings, obskit.Settings)
 assert_type(runtime.settings.service, str)
