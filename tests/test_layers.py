@@ -20,6 +20,7 @@ GROUND = (
         "signatures",
         "errors",
         "text_table",
+        "timestamps",
         "sqlite_doctor",
         "forks",
         "interpreters",

@@ -13,7 +13,7 @@ from obskit.health.registry import registry
 from obskit.recorder import recorder
 from obskit.testing import isolated_runtime
 from obskit.web import replies
-from obskit.web.health import negotiated
+from obskit.web.health import format_for
 from obskit.web.replies import Request
 
 DSN = "postgresql://shop:hunter2@db.internal:5432/orders"
@@ -275,7 +275,7 @@ def test_the_format_that_is_liked_best(accept, chosen):
     """
     `Accept` is read with its qualities; who takes anything, or nothing that there is, gets JSON.
     """
-    assert chosen == negotiated(accept)
+    assert chosen == format_for(accept)
 
 
 @pytest.mark.parametrize("path", ROUTES)

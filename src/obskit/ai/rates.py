@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from obskit.ai.token_kinds import Usage
 from obskit.operation import Event
 from obskit.recorder import recorder
+from obskit.timestamps import to_the_second
 
 MTOK = 1_000_000
 SECONDS_A_DAY = 86_400
@@ -423,7 +424,7 @@ def price_data(at: float) -> PriceData | None:
     of = snapshot.timestamp.timestamp() if snapshot.from_auto_update else os.stat(str(package.__file__)).st_mtime
     if of < _FIRST_PACKAGE:  # builds that are to be repeatable set the times of files to one long ago
         return PriceData(package.__version__, None, None)
-    moment = datetime.fromtimestamp(of, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    moment = to_the_second(of)
     return PriceData(package.__version__, moment, max((at - of) / SECONDS_A_DAY, 0.0))
 
 

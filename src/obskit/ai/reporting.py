@@ -19,6 +19,7 @@ from obskit.ai.report_figures import AiFigures, CallGroup, FailedCall, Projectio
 from obskit.ai.report_text import lines
 from obskit.errors import ConfigurationError
 from obskit.recorder import recorder
+from obskit.timestamps import to_the_second
 
 HOUR, DAY = 3600.0, 86_400.0
 MAX_GROUPS = 20  # of a kind; the others are one group
@@ -107,9 +108,9 @@ def report(hours: float = 24, *, high_cost_usd: float | None = 100.0, slow_secon
     bounds = Bounds(high_cost_usd, slow_seconds, spent, projection.month_usd)
     found = advise(rows, rate_limits(), prices, bounds)
     return AiReport(
-        made_at=moment(now),
+        made_at=to_the_second(now),
         hours=hours,
-        known_since=moment(since),
+        known_since=to_the_second(since),
         is_complete=since <= begin,
         total=total,
         by_service=_groups(rows, lambda row: row.labels.service),
@@ -149,15 +150,8 @@ def _conclusion(made: int, findings: int) -> str:
     return "too few calls" if made else "no calls"
 
 
-def moment(timestamp: float) -> str:
-    """
-    Write seconds since the epoch as UTC in ISO 8601, to the second.
-    """
-    return datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
 def _day(row: RecentCall) -> str:
-    return moment(row.at)[:10]
+    return to_the_second(row.at)[:10]
 
 
 def _model(row: RecentCall) -> str:
@@ -279,6 +273,6 @@ def _projection(rows: Sequence[RecentCall], since: float, now: float) -> Project
 def _failure(row: RecentCall) -> FailedCall:
     names = row.labels
     return FailedCall(
-        *(moment(row.at), names.service, names.provider, names.model, names.endpoint),
+        *(to_the_second(row.at), names.service, names.provider, names.model, names.endpoint),
         *(names.error, row.status or None, row.usd),
     )

@@ -15,13 +15,12 @@ from obskit.logs.rendering import (
     dumps,
     escape_unsafe,
     render,
-    rfc3339,
-    split_second,
     to_jsonable,
 )
 from obskit.logs.schemas import Shape, shape_of
 from obskit.logs.stream import standard_output
 from obskit.settings import Settings
+from obskit.timestamps import rfc3339, split_second
 
 Body: TypeAlias = dict[str, Any]
 Make: TypeAlias = Callable[[float, Body], bytes]

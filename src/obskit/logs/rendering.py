@@ -9,8 +9,8 @@ import json
 import re
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Set
-from datetime import UTC, date, datetime
-from math import floor, isfinite
+from datetime import date, datetime
+from math import isfinite
 from typing import Any
 from uuid import UUID
 
@@ -201,22 +201,6 @@ def as_text(value: Any) -> str:
 # would make a line a fifth slower. `render()` handles what it raises.
 dumps = orjson.dumps
 SERIALIZATION_ERRORS = (TypeError, ValueError, RecursionError)
-
-
-def rfc3339(now: float) -> str:
-    """
-    Write a time in UTC, with microseconds and `Z`.
-    """
-    second, day_and_time = split_second(now)
-    return f"{day_and_time}.{int((now - second) * 1e6):06d}Z"
-
-
-def split_second(now: float) -> tuple[int, str]:
-    """
-    Split the whole second off a time, and write it in UTC up to the fraction.
-    """
-    second = floor(now)
-    return second, datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def reserved_names(renames: Mapping[str, str | None], contract: Set[str] = RESERVED_FIELDS) -> frozenset[str]:

@@ -11,13 +11,14 @@ from typing import Any
 from obskit.bounded_cache import Kept
 from obskit.jobs import JobOperation
 from obskit.logs.clients import shown_client
-from obskit.logs.rendering import render, split_second
+from obskit.logs.rendering import render
 from obskit.logs.sampling import LEFT_OUT, EveryNth
 from obskit.logs.server_access import MAX_HEADER, MAX_PATH, shown_path
 from obskit.logs.writer import NUMBERS, Writer
 from obskit.operation import Event, HttpOperation, Operation, Totals
 from obskit.recorder import Sink, Step
 from obskit.redaction.redactor import Redactor
+from obskit.timestamps import split_second
 
 ACCESS = "obskit.access"
 JOB = "obskit.job"

@@ -17,7 +17,8 @@ from typing import Any
 
 from obskit.sqlite_doctor.advice import DEFAULT_BOUNDS, Bounds, advise
 from obskit.sqlite_doctor.inspection import Inspection, connect, errors_named
-from obskit.sqlite_doctor.report import ConnectionPragmas, MeasuredStatement, SqliteFindings, Table, moment
+from obskit.sqlite_doctor.report import ConnectionPragmas, MeasuredStatement, SqliteFindings, Table
+from obskit.timestamps import to_the_second
 
 # lang_analyze.html recommends 100 to 1000.
 _ANALYSIS_LIMIT = 400
@@ -69,7 +70,7 @@ def examine(
     findings = SqliteFindings(
         path=whole,
         sqlite_version=sqlite3.sqlite_version,
-        examined_at=moment(time.time()),
+        examined_at=to_the_second(time.time()),
         took_seconds=round(time.monotonic() - started, 3),
         connections=facts.connections,
         silent_connections=facts.silent_connections,

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from obskit.errors import SqliteDoctorError
-from obskit.sqlite_doctor.report import Index, SchemaText, Table, moment
+from obskit.sqlite_doctor.report import Index, SchemaText, Table
+from obskit.timestamps import to_the_second
 
 # Rows are counted to here, some tens of milliseconds; beyond, the estimate of the last ANALYZE is taken.
 MAX_COUNTED_ROWS = 1_000_000
@@ -135,7 +136,7 @@ class Inspection:
             size_bytes=about.st_size,
             wal_bytes=wal.st_size if wal else None,
             journal_bytes=journal.st_size if journal else None,
-            modified_at=moment(max(times)),
+            modified_at=to_the_second(max(times)),
             disk_free_bytes=shutil.disk_usage(os.path.dirname(self.path)).free,
         )
         self.written_at = max(times)

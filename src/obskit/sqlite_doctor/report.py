@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from obskit.text_table import table_lines
@@ -265,13 +264,6 @@ def size(count: float | None) -> str:
             return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
-
-
-def moment(timestamp: float) -> str:
-    """
-    Write seconds since the epoch as UTC in ISO 8601, to the second.
-    """
-    return datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def age(seconds: float) -> str:

@@ -5,8 +5,6 @@ Answer the health routes: whose checks count, in which format, and what whom is 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
-from math import floor
 from typing import Any
 
 import orjson
@@ -21,6 +19,8 @@ from obskit.health.system_checks import uptime_seconds
 from obskit.recorder import recorder
 from obskit.redaction.redactor import Redactor
 from obskit.settings import Settings
+from obskit.timestamps import rfc3339, split_second
+from obskit.web.negotiation import preferred
 from obskit.web.replies import NO_STORE, TEXT, Reply, Request, has_token, is_in
 
 # What a route can answer in, the preferred first: a client that takes anything gets JSON.
@@ -105,7 +105,7 @@ class HealthRoutes:
             registry.latch(status)
         code = 200 if status != "fail" else self._fail_status
         accept = request.header("accept")
-        chosen = JSON if accept is None or accept == "*/*" else _negotiated[accept]
+        chosen = JSON if accept is None or accept == "*/*" else _format_of[accept]
         headers = _HEADERS[chosen]
         if chosen == PLAIN:
             return Reply(code, headers, self._word(status).encode() + b"\n")
@@ -136,9 +136,7 @@ class HealthRoutes:
         now = recorder.wall_clock()
         second, text = self._moment
         if not second <= now < second + 1:
-            second = floor(now)
-            text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-            self._moment = (second, text)
+            second, text = self._moment = split_second(now)
         return "%s.%06dZ" % (text, (now - second) * 1e6)  # noqa: UP031  # a third of an f-string's time
 
     def _may_see(self, request: Request) -> bool:
@@ -167,7 +165,7 @@ class HealthRoutes:
             body["transitions"] = [
                 {
                     "component": it.component,
-                    "at": _moment(it.at),
+                    "at": rfc3339(it.at),
                     "was": it.was and self._word(it.was),
                     "now": self._word(it.now),
                     **({"reason": it.reason} if it.reason else {}),
@@ -194,7 +192,7 @@ class HealthRoutes:
             if "response_time_ms" in shown:
                 entry |= {"observedValue": shown["response_time_ms"], "observedUnit": "ms"}
             if "age_s" in shown:
-                entry["time"] = _moment(recorder.wall_clock() - shown["age_s"])
+                entry["time"] = rfc3339(recorder.wall_clock() - shown["age_s"])
             if shown["status"] != "pass" and "reason" in shown:
                 entry["output"] = shown["reason"]
             body["checks"][f"{name}:responseTime"] = [entry]
@@ -232,29 +230,11 @@ def _is_stale(check: Check, answer: Answer, now: float) -> bool:
     return answer.timed_out or answer.answered_at is None or now - answer.answered_at > limit
 
 
-def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def negotiated(accept: str) -> str:
+def format_for(accept: str) -> str:
     """
-    Choose the format that a client likes best; of equals the first of `FORMATS`.
+    Return the media type of a reply to a client with this `Accept` header.
     """
-    likes: dict[str, float] = {}
-    for part in accept.lower().split(","):
-        name, *parameters = (word.strip() for word in part.split(";"))
-        quality = next((word[2:] for word in parameters if word.startswith("q=")), "1")
-        try:
-            likes[name] = float(quality)
-        except ValueError:
-            likes[name] = 0.0
-
-    def liking(offered: str) -> float:
-        kind = offered.partition("/")[0] + "/*"
-        return next((likes[name] for name in (offered, kind, "*/*") if name in likes), 0.0)
-
-    best = max(FORMATS, key=liking)  # the first of the best
-    return best if liking(best) > 0 else JSON
+    return preferred(accept, FORMATS) or JSON
 
 
-_negotiated = Kept(negotiated)
+_format_of = Kept(format_for)

@@ -16,6 +16,7 @@ from obskit.metrics.gauge_callbacks import gauge_callbacks
 from obskit.recorder import recorder
 from obskit.settings import Settings
 from obskit.web.health import HealthRoutes
+from obskit.web.negotiation import accepts
 from obskit.web.replies import NO_STORE, TEXT, Reply, Request, has_token, is_in, status_line
 
 # Renders the metrics page for an `Accept` header, packed with gzip or not, of all names or some: headers and body.
@@ -80,7 +81,7 @@ class Routes:
         registry.ensure_running()
         asked = parse_qs(request.query).get("name[]")
         names = None if asked is None else frozenset(asked[:MAX_NAMES])
-        packed = _accepts_gzip(request.header("accept-encoding") or "")
+        packed = accepts(request.header("accept-encoding") or "", "gzip")
         assert self._page is not None
         try:
             headers, body = self._page(request.header("accept") or "", packed, names)
@@ -105,18 +106,6 @@ class Routes:
 def _finished(request: Request, reply: Reply) -> Reply:
     length = ("Content-Length", str(len(reply.body)))
     return Reply(reply.status, [*reply.headers, length], b"" if request.method == "HEAD" else reply.body)
-
-
-def _accepts_gzip(accept: str) -> bool:
-    """
-    Read `Accept-Encoding`: gzip, or anything, with a quality above zero.
-    """
-    offered = {}
-    for part in accept.lower().split(","):
-        coding, _, parameters = part.partition(";")
-        offered[coding.strip()] = parameters.replace(" ", "").removeprefix("q=")
-    quality = offered.get("gzip", offered.get("*", "0"))
-    return quality == "" or quality.strip("0.") != ""
 
 
 __all__ = ["Page", "Reply", "Request", "Routes", "is_in", "status_line"]
