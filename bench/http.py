@@ -77,7 +77,7 @@ def measure(framework: str, routes: int, blocks: int, block: int, turns: int, **
     observed = obskit.instrument(build(framework, routes), service="bench", log_stream=nowhere, **settings)
     drive = driver(framework)
     drive.run(observed, 500, process_time_ns)
-    front = _front(observed)
+    front = _middleware(observed)
     bare = front.app
     apps = {"bare": bare, "floor": floor(bare, framework), "obskit": front}
     for app in apps.values():
@@ -99,7 +99,7 @@ def measure(framework: str, routes: int, blocks: int, block: int, turns: int, **
     return figures | {"part": statistics.mean(map(statistics.median, parts))}
 
 
-def _front(app: Any) -> Any:
+def _middleware(app: Any) -> Any:
     """
     Find the middleware that `instrument()` put around the application; `app` is what it stands around.
     """

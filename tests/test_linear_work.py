@@ -154,9 +154,9 @@ ENTRIES: dict[str, Callable[[str], object]] = {
     "an address": lambda text: (clients.masked(text), replies.is_in(text, _NETWORKS)),
     "what a server says": server_access.plain,
     "a path in disguise": _http.text_of,
-    "where an application is mounted": _http.shown,
+    "where an application is mounted": _http.prefix_label,
     "X-Forwarded-For": lambda text: _http.client_address("10.0.0.1", text, _NETWORKS),
-    "a correlation id": lambda text: _http.identify(_request(**{"x-request-id": text}), trust=True),
+    "a correlation id": lambda text: _http.assign_correlation_id(_request(**{"x-request-id": text}), trust=True),
     "traceparent": lambda text: (context.trace_id_of(text), trace_headers(_request(traceparent=text))),
     "Authorization": lambda text: replies.has_token(
         replies.Request("GET", "/", "", lambda name: text.encode("latin-1", "replace").decode("latin-1"), None), "t"
@@ -246,11 +246,17 @@ EXCUSED = {
         "is given a setting",
     ),
     **dict.fromkeys(
-        ("_http.set_route", "_http.tell_taken", "_http._taken", "replies.Reply.__init__", "replies.status_line"),
+        (
+            "_http.set_route",
+            "_http.warn_of_taken",
+            "_http._taken_routes",
+            "replies.Reply.__init__",
+            "replies.status_line",
+        ),
         "is given what the application's code says, and goes through none of it",
     ),
     "redactor._unchanged": "gives it back",
-    "_http.ServedOperation.below": "is left to its classes",
+    "_http.ServedOperation.mount_prefix": "is left to its classes",
     "log_sink.LogSink._with_sparse": "puts two lines together",
 }
 

@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter
 
 import obskit
 from obskit.errors import AlreadyConfiguredError, ConfigurationError, MetricConflictError
-from obskit.integrations._http import Follower
+from obskit.integrations._http import MiddlewareBase
 from obskit.metrics import declare
 from obskit.operation import Event, HttpOperation
 from obskit.recorder import recorder
@@ -215,7 +215,7 @@ def test_observers_are_not_kept_alive(given):
     """
     heard = []
 
-    class Told(Follower):
+    class Told(MiddlewareBase):
         def runtime_changed(self, runtime):
             heard.append(runtime)
 

@@ -144,10 +144,10 @@ def test_each_runtime_shows_the_first_prefixes_of_its_own():
     """
     with isolated_runtime():
         front = ObskitMiddleware(lambda environ, start_response: [])
-        before = [_http.shown(f"/{number}") for number in range(_http.MAX_PREFIXES + 1)]
+        before = [_http.prefix_label(f"/{number}") for number in range(_http.MAX_PREFIXES + 1)]
 
     assert not front.active
-    assert (before[-2:], _http.shown("/late")) == ([f"/{_http.MAX_PREFIXES - 1}", ""], "/late")
+    assert (before[-2:], _http.prefix_label("/late")) == ([f"/{_http.MAX_PREFIXES - 1}", ""], "/late")
 
 
 # Bridges, as a2wsgi, asgiref and Starlette have them: what they build knows nothing of the request that it came from

@@ -17,7 +17,7 @@ from obskit.recorder import recorder
 from obskit.runtime import current_runtime
 
 
-def route_of(environ: dict[str, Any]) -> _http.Found:
+def route_of(environ: dict[str, Any]) -> _http.MatchedRoute:
     """
     Read the matched rule from the request that is current in Flask, or else from the one that it left in the environ.
 
@@ -25,13 +25,13 @@ def route_of(environ: dict[str, Any]) -> _http.Found:
     middleware that makes a `werkzeug.Request` of its own leaves it there too.
     """
     found = request._get_current_object() if request else None  # type: ignore[attr-defined]
-    root = _http.request_here()
-    if found is None or (found.environ is not environ and root is not None and not root.is_own(found.environ)):
+    root = _http.current_request()
+    if found is None or (found.environ is not environ and root is not None and not root.is_same_request(found.environ)):
         found = environ.get("werkzeug.request")
     return _rule_of(found)
 
 
-def route_of_error(error: BaseException) -> _http.Found:
+def route_of_error(error: BaseException) -> _http.MatchedRoute:
     """
     Read the rule from the request in the frames that an exception has left: Flask has taken it off by then.
     """
@@ -41,7 +41,7 @@ def route_of_error(error: BaseException) -> _http.Found:
     return None
 
 
-def _rule_of(found: Any) -> _http.Found:
+def _rule_of(found: Any) -> _http.MatchedRoute:
     rule = getattr(found, "url_rule", None)
     if rule is None:
         return None
@@ -58,33 +58,33 @@ def watch() -> None:
     """
     Note what every application catches, and where, also of those that were not given to us themselves.
     """
-    patches.put(Flask, "handle_user_exception", _noting)
+    patches.put(Flask, "handle_user_exception", _recording)
     got_request_exception.connect(_unhandled)
 
 
-def _noting(handle: Callable[..., Any]) -> Callable[..., Any]:
+def _recording(handle: Callable[..., Any]) -> Callable[..., Any]:
     """
     Note an exception that a handler is about to answer: should that be with a 500, it has a name.
     """
 
     def handle_user_exception(self: Flask, e: Exception) -> Any:
-        note_exception(e)
+        record_exception(e)
         return handle(self, e)
 
     return handle_user_exception
 
 
-def note_exception(error: BaseException) -> None:
+def record_exception(error: BaseException) -> None:
     """
     Note an exception that Flask has caught, and the route that it came from, with the request that is answered here.
     """
-    root = _http.request_here()
-    if root is None or not request or not root.is_own(request.environ):
+    root = _http.current_request()
+    if root is None or not request or not root.is_same_request(request.environ):
         return
     if not isinstance(error, HTTPException):
-        _http.note_exception(error)
+        _http.record_exception(error)
     try:
-        root.note(route_of(request.environ))
+        root.record_route(route_of(request.environ))
     except Exception as failure:
         recorder.failed("route", failure)
 
@@ -93,16 +93,16 @@ def _unhandled(sender: Flask, exception: BaseException, **extra: Any) -> None:
     """
     Note the exception that Flask turns into a 500 itself, or lets through. Some extensions tell of 404s so, too.
     """
-    note_exception(exception)
+    record_exception(exception)
 
 
-def noting_own(handle: Callable[[Exception], Any]) -> Callable[[Exception], Any]:
+def recording_own(handle: Callable[[Exception], Any]) -> Callable[[Exception], Any]:
     """
     Note exceptions before a handler that an application has of its own.
     """
 
     def handle_user_exception(e: Exception) -> Any:
-        note_exception(e)
+        record_exception(e)
         return handle(e)
 
     return handle_user_exception

@@ -24,7 +24,7 @@ from obskit.sparse import SparseField
 from obskit.web.routes import Routes, is_in
 
 # A marker in `scope` and `environ`: this request is being observed already.
-MARK = "obskit.observed"
+OBSERVED = "obskit.observed"
 ID_HEADER = "X-Correlation-ID"
 ID_HEADER_LOWER = "x-correlation-id"
 ACCEPTED_HEADERS = (ID_HEADER_LOWER, "x-request-id")
@@ -34,9 +34,9 @@ Skip = Callable[[str], bool]
 Application = TypeVar("Application")
 
 
-def identify(op: ServedOperation, trust: bool) -> None:
+def assign_correlation_id(op: ServedOperation, trust: bool) -> None:
     """
-    Give a request its correlation id: the client's where it is well formed and trusted, else a fresh one.
+    Set a request's correlation id: the client's where it is well formed and trusted, else a fresh one.
 
     A bad id is never kept, logged or sent back.
     """
@@ -48,7 +48,7 @@ def identify(op: ServedOperation, trust: bool) -> None:
     if trust:
         for name in ACCEPTED_HEADERS:
             given = op.header(name)
-            if given is not None and context.valid_id(given) and (_is_made(given) or _hide(given) is given):
+            if given is not None and context.valid_id(given) and (_is_generated_id(given) or _redact(given) is given):
                 op.correlation_id = given
                 return
         if op.trace_id is not None:
@@ -64,12 +64,12 @@ class ServedOperation(HttpOperation):
 
     __slots__ = ()
 
-    inner = SparseField[Any](None)  # the scope that a router inside was given, where that is not the request's own
+    inner_scope = SparseField[Any](None)  # what a router inside was given, where it is not the request's own
     asks_for_websocket = SparseField(False)  # over WSGI: it may last for hours, so it is not in progress meanwhile
     ended_by = SparseField[str | None](None)  # class of what ends the process: its loop cancels the rest
-    handled = SparseField[str | None](None)  # class of an exception inside that may become the reply
+    handled_exception = SparseField[str | None](None)  # class of an exception inside that may become the reply
 
-    def is_own(self, carrier: Any) -> bool:
+    def is_same_request(self, carrier: Any) -> bool:
         """
         Tell whether an environ or a scope is this request's, or was made from it.
 
@@ -77,23 +77,23 @@ class ServedOperation(HttpOperation):
         that the application makes to itself, or to another, differ; by the client's name at the least, or by the id
         that they were sent with.
         """
-        if MARK in carrier:
+        if OBSERVED in carrier:
             return True
-        asked = _asked_by(carrier)
-        own = (self.raw_method, self.whole_path, self.query, *map(self.header, _TELLING))
+        asked = _request_identity(carrier)
+        own = (self.raw_method, self.whole_path, self.query, *map(self.header, _IDENTIFYING_HEADERS))
         return asked is not None and asked == own
 
-    def below(self, mounted: str) -> str:
+    def mount_prefix(self, mounted: str) -> str:
         """
         Give the part of a template that stands for where an application is mounted, by the whole prefix of its paths.
         """
         raise NotImplementedError
 
-    def reached(self, scope: Scope) -> None:
+    def enter_router(self, scope: Scope) -> None:
         """
         Take the scope that a router inside was given, made from this request.
         """
-        self.inner = scope
+        self.inner_scope = scope
 
     @property
     def is_answered(self) -> bool:
@@ -116,7 +116,7 @@ class ServedOperation(HttpOperation):
         """
         raise NotImplementedError
 
-    def note(self, found: Found) -> None:
+    def record_route(self, found: MatchedRoute) -> None:
         """
         Take the route that an application inside has matched, unless the request has one.
         """
@@ -125,34 +125,34 @@ class ServedOperation(HttpOperation):
         template, mounted = (found, "") if isinstance(found, str) else found
         outer = self.locate()
         if mounted is None:
-            if outer is UNMATCHED or outer.endswith(REST):
+            if outer is UNMATCHED or outer.endswith(MOUNT_WILDCARD):
                 self.endpoint = template
         elif outer is UNMATCHED:
-            self.endpoint = self.below(mounted) + template
-        elif outer.endswith(REST):  # it only says that something is mounted there
-            self.endpoint = outer.removesuffix(REST) + template
+            self.endpoint = self.mount_prefix(mounted) + template
+        elif outer.endswith(MOUNT_WILDCARD):  # it only says that something is mounted there
+            self.endpoint = outer.removesuffix(MOUNT_WILDCARD) + template
 
-    def settle(self) -> None:
+    def apply_handled_exception(self) -> None:
         """
         Name the exception that became this reply, once its status is known: a 409 is an answer, a 500 a failure.
         """
-        if self.handled is not None and self.status >= 500 and self.exception is None:
-            self.exception = self.error = self.handled
+        if self.handled_exception is not None and self.status >= 500 and self.exception is None:
+            self.exception = self.error = self.handled_exception
 
 
 # Headers that bridges hand on, and that tell requests apart.
-_TELLING = ("host", "user-agent", ID_HEADER_LOWER)
-_TELLING_KEYS = tuple("HTTP_" + name.upper().replace("-", "_") for name in _TELLING)
+_IDENTIFYING_HEADERS = ("host", "user-agent", ID_HEADER_LOWER)
+_IDENTIFYING_KEYS = tuple("HTTP_" + name.upper().replace("-", "_") for name in _IDENTIFYING_HEADERS)
 
 
-def _asked_by(carrier: Any) -> tuple[Any, ...] | None:
+def _request_identity(carrier: Any) -> tuple[Any, ...] | None:
     """
     Read what an environ or a scope asks for, and by whom; None of what is no request.
     """
     try:
         if "REQUEST_METHOD" in carrier:
             query = carrier.get("QUERY_STRING", "")
-            return (carrier["REQUEST_METHOD"], path_of(carrier), query, *map(carrier.get, _TELLING_KEYS))
+            return (carrier["REQUEST_METHOD"], path_of(carrier), query, *map(carrier.get, _IDENTIFYING_KEYS))
         if carrier["type"] != "http":
             return None
         found: dict[str, str] = {}
@@ -161,7 +161,7 @@ def _asked_by(carrier: Any) -> tuple[Any, ...] | None:
             key = str(name, "latin-1")
             found[key] = f"{found[key]},{text}" if key in found else text
         query = str(carrier.get("query_string", b""), "latin-1")
-        return (carrier["method"], carrier["path"], query, *map(found.get, _TELLING))
+        return (carrier["method"], carrier["path"], query, *map(found.get, _IDENTIFYING_HEADERS))
     except (KeyError, TypeError, ValueError):
         return None
 
@@ -190,7 +190,7 @@ def text_of(path: str) -> str:
     return path if path.isascii() else path.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
-def request_here() -> ServedOperation | None:
+def current_request() -> ServedOperation | None:
     """
     Give the request that is being answered here; None outside of one.
     """
@@ -199,26 +199,26 @@ def request_here() -> ServedOperation | None:
     return root if isinstance(root, ServedOperation) and not (root.ended or root.is_answered) else None
 
 
-def note_exception(error: BaseException) -> None:
+def record_exception(error: BaseException) -> None:
     """
     Note an exception of the application's that something inside is about to answer, or to let the event loop end by.
     """
-    root = request_here()
-    if root is None or is_leaving(error):
+    root = current_request()
+    if root is None or is_cancellation(error):
         return
     if isinstance(error, Exception):
-        root.handled = type(error).__name__
+        root.handled_exception = type(error).__name__
     else:
         root.ended_by = type(error).__name__
 
 
-def is_leaving(error: BaseException) -> bool:
+def is_cancellation(error: BaseException) -> bool:
     """
     Tell whether an exception only says that nobody waits any longer: a task, a greenlet or a generator is ended.
     """
     if isinstance(error, BaseExceptionGroup):
-        return all(map(is_leaving, error.exceptions))
-    return not isinstance(error, Exception) and type(error).__name__ in _LEAVING
+        return all(map(is_cancellation, error.exceptions))
+    return not isinstance(error, Exception) and type(error).__name__ in _CANCELLATIONS
 
 
 def leave(op: HttpOperation, token: Token[Operation | None]) -> None:
@@ -236,10 +236,10 @@ def leave(op: HttpOperation, token: Token[Operation | None]) -> None:
 
 
 # Python's, greenlet's, asyncio's and Trio's, none of which is imported for it.
-_LEAVING = frozenset({"GeneratorExit", "GreenletExit", "CancelledError", "Cancelled"})
+_CANCELLATIONS = frozenset({"GeneratorExit", "GreenletExit", "CancelledError", "Cancelled"})
 
 
-def shown(prefix: str) -> str:
+def prefix_label(prefix: str) -> str:
     """
     Give a prefix of paths as it stands in labels; none where there have been too many, which a deployment has not.
     """
@@ -257,11 +257,11 @@ _prefixes: set[str] = set()
 
 
 # What programs make for ids is no secret; what else is well formed may be a token that somebody put there.
-_is_made = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE).fullmatch
-_hide = Redactor().text
+_is_generated_id = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE).fullmatch
+_redact = Redactor().text
 
 
-def mark(error: BaseException, op: HttpOperation) -> None:
+def attach_request_id(error: BaseException, op: HttpOperation) -> None:
     """
     Leave the request's id with an exception that leaves it: the server logs it when the request is over.
     """
@@ -272,14 +272,14 @@ def mark(error: BaseException, op: HttpOperation) -> None:
 
 
 # What a template ends with that only says: something is mounted here.
-REST = "/{path}"
+MOUNT_WILDCARD = "/{path}"
 
 
 # A template, or the part of it below a mount and the whole prefix of that mount's paths; an endpoint's name and None.
-Found: TypeAlias = str | tuple[str, str | None] | None
+MatchedRoute: TypeAlias = str | tuple[str, str | None] | None
 
 
-def locate(op: ServedOperation, route: Callable[[Any], Found], request: Any) -> None:
+def locate(op: ServedOperation, route: Callable[[Any], MatchedRoute], request: Any) -> None:
     """
     Ask the framework which route matched, unless the application has said it. A surprise is counted, not raised.
     """
@@ -291,7 +291,7 @@ def locate(op: ServedOperation, route: Callable[[Any], Found], request: Any) -> 
             if type(found) is str:
                 op.endpoint = found or UNMATCHED
             else:
-                op.endpoint = found[0] if found[1] is None else op.below(found[1]) + found[0]
+                op.endpoint = found[0] if found[1] is None else op.mount_prefix(found[1]) + found[0]
         except Exception as error:
             recorder.failed("route", error)
 
@@ -361,7 +361,7 @@ def _address_of(hop: str) -> str | None:
     return text
 
 
-def nothing(asked: Any) -> None:
+def no_route(asked: Any) -> None:
     """
     Know nothing of routes.
     """
@@ -369,11 +369,11 @@ def nothing(asked: Any) -> None:
 
 # Asked by hot code, as the queue of endings is. Empty while one middleware alone was made: nothing but its own mark can
 # say that it observes a request already, since what a bridge has built has to come to another.
-several: list[bool] = []
+several_middlewares: list[bool] = []
 _numbers = itertools.count()
 
 
-class Follower:
+class MiddlewareBase:
     """
     Hold what a middleware needs of the runtime that stands, decided once for each.
 
@@ -383,13 +383,13 @@ class Follower:
         by_name: Whether an endpoint is called by its name, where the framework has given it one.
     """
 
-    route: Callable[[Any], Found] = staticmethod(nothing)
-    route_of_error: Callable[[BaseException], Found] = staticmethod(nothing)
+    route: Callable[[Any], MatchedRoute] = staticmethod(no_route)
+    route_of_error: Callable[[BaseException], MatchedRoute] = staticmethod(no_route)
 
     def __init__(self) -> None:
         self.runtime_changed(None)
         if next(_numbers) == 1:
-            several.append(True)
+            several_middlewares.append(True)
 
     def runtime_changed(self, runtime: Runtime | None) -> None:
         """
@@ -406,13 +406,13 @@ class Follower:
         self.trust_ids = settings.trust_inbound_ids
         self.trust_traces = settings.trust_inbound_traces
         self.correlation = settings.correlation
-        self.lines = runtime is not None and runtime.wants_client
-        self.heads = self.lines or self.correlation  # whether a request's headers are looked at
+        self.wants_client = runtime is not None and runtime.wants_client
+        self.reads_headers = self.wants_client or self.correlation  # whether a request's headers are looked at
         self.server_timing = settings.server_timing
         self.by_name = settings.endpoint_style == "name"
 
 
-class Front(Follower, Generic[Application]):
+class WrappingMiddleware(MiddlewareBase, Generic[Application]):
     """
     Stand in front of an application, and let its replies say what they cost where that is asked for.
 
@@ -453,14 +453,14 @@ class TemplateCache:
     Attributes:
         table: The route table they were read from.
         length: How long it was then; where nothing is known, no table is as long.
-        templates: By the `id()` of what routing leaves in `scope["route"]`.
+        by_id: They, by the `id()` of what routing leaves in `scope["route"]`.
     """
 
     table: Sized = ()
     length = -1
 
     def __init__(self) -> None:
-        self.templates: dict[int, str] = {}
+        self.by_id: dict[int, str] = {}
 
 
 def refuse_taken(runtime: Runtime, routes: Iterable[str]) -> None:
@@ -470,11 +470,11 @@ def refuse_taken(runtime: Runtime, routes: Iterable[str]) -> None:
     Raises:
         RouteTakenError: It names the path, and the setting that moves obskit's.
     """
-    for message in _taken(runtime, routes).values():
+    for message in _taken_routes(runtime, routes).values():
         raise RouteTakenError(message)
 
 
-def tell_taken(routes: Iterable[str], told: set[str], below: str = "") -> None:
+def warn_of_taken(routes: Iterable[str], warned: set[str], below: str = "") -> None:
     """
     Warn of each route that the application and obskit have both, where it is too late to refuse.
 
@@ -489,16 +489,16 @@ def tell_taken(routes: Iterable[str], told: set[str], below: str = "") -> None:
     if runtime is None:
         return
     try:
-        taken = _taken(runtime, routes, below)
+        taken = _taken_routes(runtime, routes, below)
     except Exception as error:  # of a route that is none of the framework's own
         recorder.failed("route", error)
         return
-    for route in taken.keys() - told:
-        told.add(route)
+    for route in taken.keys() - warned:
+        warned.add(route)
         recorder.emit(Event("obskit.route_taken", "WARNING", f"{taken[route]}; until then one of the two is hidden"))
 
 
-def _taken(runtime: Runtime, routes: Iterable[str], below: str = "") -> dict[str, str]:
+def _taken_routes(runtime: Runtime, routes: Iterable[str], below: str = "") -> dict[str, str]:
     """
     Say of each route that the application and obskit have both how to move obskit's.
     """

@@ -16,7 +16,7 @@ from obskit.deferred import drain
 HEADER = "Server-Timing"
 
 
-def told(operation: Any) -> str | None:
+def header_value(operation: Any) -> str | None:
     """
     Write the header's value from what a request's queries and AI calls have added up to by now; None without any.
 
@@ -48,7 +48,7 @@ def over_wsgi(app: Any) -> Any:
         operation = current.get()
 
         def start(status: str, headers: Any, exc_info: Any = None) -> Any:
-            value = told(operation)
+            value = header_value(operation)
             if value is not None:
                 headers = [*headers, (HEADER, value)]  # beside the application's own: a client reads both
             return start_response(status, headers) if exc_info is None else start_response(status, headers, exc_info)
@@ -70,7 +70,7 @@ def over_asgi(app: Any) -> Any:
 
         def send_timed(message: Any) -> Any:
             if message["type"] == "http.response.start":
-                value = told(operation)
+                value = header_value(operation)
                 if value is not None:
                     message = {**message, "headers": [*message.get("headers", ()), (name, value.encode())]}
             return send(message)

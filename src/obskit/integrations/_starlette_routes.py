@@ -126,14 +126,14 @@ class RouteTemplates(TemplateCache):
         # Behind what hides its routes may be such as the table shows elsewhere: then each has to be looked at.
         hides = any(place.opens and not place.known for place in self._places)
         self._mounted = {key: places for key, places in found.items() if hides and any(it.mounts for it in places)}
-        self.templates = {
+        self.by_id = {
             key: entry
             for key, entry in self.entries.items()
             # Behind a mount of an application that hides its own may be a router that matches nothing.
             if isinstance(entry, str) and key not in self._mounted and not found[key][0].opens
         }
         if self.hidden is not None:
-            _http.tell_taken((place.path for place in self._places if not place.known), self.hidden)
+            _http.warn_of_taken((place.path for place in self._places if not place.known), self.hidden)
 
     def find(self, scope: Scope) -> str | None:
         """
@@ -344,87 +344,87 @@ def watch() -> None:
     Note, in each router, the scope that it routes, and the exceptions that leave it or that are about to be answered.
     """
     if Router.__call__.__code__.co_names == ("middleware_stack",):  # as it is since 0.15; there it costs no call more
-        patches.put(Router, "__call__", _noting)
+        patches.put(Router, "__call__", _recording)
     if hasattr(_exception_handler, "_lookup_exception_handler"):
-        patches.put(_exception_handler, "_lookup_exception_handler", _noting_handled)
+        patches.put(_exception_handler, "_lookup_exception_handler", _recording_handled)
 
 
-def _noting(call: Any) -> Any:
+def _recording(call: Any) -> Any:
     async def __call__(self: Router, scope: Scope, receive: Any, send: Any) -> None:
         op: Any = _current()
         if op is not None:
             try:
-                is_noted = op.routed is scope
+                is_recorded = op.routed_scope is scope
             except AttributeError:  # no request of ASGI's
-                is_noted = False
-            if not is_noted:
-                _note_scope(op.root, scope)
+                is_recorded = False
+            if not is_recorded:
+                _record_scope(op.root, scope)
             if "router" in scope:
                 scope[_LED_BY] = scope.get("endpoint")
         try:
             await self.middleware_stack(scope, receive, send)
         except BaseException as error:
-            _note_error(scope, error)
+            _record_error(scope, error)
             raise
 
     return __call__
 
 
-def _note_scope(root: Any, scope: Scope) -> None:
+def _record_scope(root: Any, scope: Scope) -> None:
     """
     Note a scope that is not the request's own, if it was made from it.
     """
     try:
-        if scope["type"] == "http" and isinstance(root, _http.ServedOperation) and root.is_own(scope):
-            root.reached(scope)
+        if scope["type"] == "http" and isinstance(root, _http.ServedOperation) and root.is_same_request(scope):
+            root.enter_router(scope)
     except Exception as error:  # of a scope that is none
         recorder.failed("route", error)
 
 
-def _note_error(scope: Scope, error: BaseException) -> None:
+def _record_error(scope: Scope, error: BaseException) -> None:
     """
     Note an exception that leaves a router: a middleware around it may answer it.
     """
     if isinstance(error, HTTPException):
         return
-    root = _http.request_here()
-    if root is not None and root.is_own(scope):
-        _http.note_exception(error)
+    root = _http.current_request()
+    if root is not None and root.is_same_request(scope):
+        _http.record_exception(error)
 
 
-def _noting_handled(look_up: Any) -> Any:
+def _recording_handled(look_up: Any) -> Any:
     """
     Note an exception that has a handler: should that answer with a 500, it has a name.
     """
 
-    def look_up_noting(exc_handlers: Any, exc: Exception) -> Any:
+    def look_up_recording(exc_handlers: Any, exc: Exception) -> Any:
         if not isinstance(exc, HTTPException):
-            _note_handled(exc, sys._getframe(1))
+            _record_handled(exc, sys._getframe(1))
         return look_up(exc_handlers, exc)
 
-    return look_up_noting
+    return look_up_recording
 
 
-def _note_handled(error: Exception, frame: FrameType | None) -> None:
+def _record_handled(error: Exception, frame: FrameType | None) -> None:
     """
     Note it with the request that is answered here, unless it is another's: an application may ask one inside of it.
 
     The scope lies with who looks up, next to ours or behind what stands in between.
     """
-    root = _http.request_here()
+    root = _http.current_request()
     for _ in range(_MOST_FRAMES):
         if frame is None or root is None:
             break
         scope = getattr(frame.f_locals.get("conn"), "scope", None)
         if scope is not None:
-            if not root.is_own(scope):
+            if not root.is_same_request(scope):
                 return
             break
         frame = frame.f_back
-    _http.note_exception(error)
+    _http.record_exception(error)
 
 
-def stand_before(app: Any) -> TemplateCache:
+def index_routes(app: Any) -> TemplateCache:
     """
     Warn of the routes of a Starlette or FastAPI application that obskit hides: now, and of others when they are added.
 

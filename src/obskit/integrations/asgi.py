@@ -21,7 +21,7 @@ from obskit.bounded_cache import Kept
 from obskit.context import current
 from obskit.deferred import drain, end_later, waiting
 from obskit.integrations import _http
-from obskit.integrations._http import ID_HEADER_LOWER, MARK, Scope, TemplateCache, several
+from obskit.integrations._http import ID_HEADER_LOWER, OBSERVED, Scope, TemplateCache, several_middlewares
 from obskit.integrations._server_timing import over_asgi
 from obskit.integrations._start import configure
 from obskit.operation import METHOD_LABELS, UNMATCHED, HttpOperation, Operation
@@ -40,12 +40,12 @@ _plan = recorder.plan(HttpOperation)
 _current, _enter, _leave = current.get, current.set, current.reset
 _ID = ID_HEADER_LOWER.encode()
 # asyncio's transports take this much before they ask to wait (its high-water mark): such a reply is sent when given.
-_AT_ONCE = 64 * 1024
+_HIGH_WATER_BYTES = 64 * 1024
 _NO_LENGTH = -1
 
 
 # User-Agents come again, and as the same text they need not be hashed anew for the line.
-_agents: Kept[bytes | None, str | None] = Kept(lambda value: None if value is None else value.decode("latin-1"))
+_user_agents: Kept[bytes | None, str | None] = Kept(lambda value: None if value is None else value.decode("latin-1"))
 
 
 _no_templates = TemplateCache()
@@ -57,18 +57,29 @@ class AsgiOperation(_http.ServedOperation):
     """
 
     # Filled by `ObskitMiddleware.__call__()`: a constructor in Python would be a further call for every request.
-    __slots__ = ("_base", "_front", "_known", "_late", "_receive", "_send", "_started", "routed", "scope")
+    __slots__ = (
+        "_middleware",
+        "_receive",
+        "_root_path",
+        "_send",
+        "_started",
+        "_templates",
+        "_watches_pieces",
+        "routed_scope",
+        "scope",
+    )
     __init__ = object.__init__
 
     scope: Scope
-    routed: Scope  # what the innermost router was given: this scope, or a copy of it
+    routed_scope: Scope  # what the innermost router was given: this scope, or a copy of it
     _started: Message  # what the reply began with
-    _base: str | None  # the prefix of all paths, as the server has it
+    _root_path: str | None  # the prefix of all paths, as the server has it
     _receive: Receive
     _send: Send
-    _front: ObskitMiddleware
-    _known: TemplateCache
-    _late: bool | None  # False from a reply's start on where its last message ends it; True where more has to be seen
+    _middleware: ObskitMiddleware
+    _templates: TemplateCache
+    # False from a reply's start on where its last message ends it; True where more has to be seen.
+    _watches_pieces: bool | None
     _last_byte_at = SparseField[float | None](None)
     _in_pieces = SparseField(False)
     _length = SparseField[int | None](None)
@@ -79,21 +90,23 @@ class AsgiOperation(_http.ServedOperation):
         Give the endpoint as soon as routing is over.
         """
         if self.endpoint is UNMATCHED:
-            _http.locate(self, self._front.route, self.routed)
-            if self.routed is not self.scope and self.endpoint is not UNMATCHED:
-                routed = self.routed
-                self.endpoint = self.below(routed.get("app_root_path", routed.get("root_path", ""))) + self.endpoint
+            _http.locate(self, self._middleware.route, self.routed_scope)
+            if self.routed_scope is not self.scope and self.endpoint is not UNMATCHED:
+                routed = self.routed_scope
+                self.endpoint = (
+                    self.mount_prefix(routed.get("app_root_path", routed.get("root_path", ""))) + self.endpoint
+                )
         return self.endpoint
 
-    def reached(self, scope: Scope) -> None:
+    def enter_router(self, scope: Scope) -> None:
         """
         Take the scope of the innermost router; another path is that of a request which the application makes to itself.
         """
-        if "router" not in self.routed or scope["path"] == self.routed["path"]:
-            self.routed = scope
+        if "router" not in self.routed_scope or scope["path"] == self.routed_scope["path"]:
+            self.routed_scope = scope
 
     @property
-    def nested(self) -> bool:
+    def is_routed_outside(self) -> bool:
         """
         Tell whether something around has routed the request already.
         """
@@ -111,14 +124,14 @@ class AsgiOperation(_http.ServedOperation):
         """
         Tell whether the trace that the request says it belongs to is believed.
         """
-        return self._front.trust_traces
+        return self._middleware.trust_traces
 
-    def below(self, mounted: str) -> str:
+    def mount_prefix(self, mounted: str) -> str:
         """
         Give the part of a template that stands for where an application is mounted inside of us.
         """
-        grown = mounted.removeprefix(self._base or "")
-        return _http.shown(grown) if grown and self.path.startswith((mounted, grown)) else ""
+        grown = mounted.removeprefix(self._root_path or "")
+        return _http.prefix_label(grown) if grown and self.path.startswith((mounted, grown)) else ""
 
     def header(self, name: str) -> str | None:
         """
@@ -155,7 +168,7 @@ class AsgiOperation(_http.ServedOperation):
         """
         message = await self._receive()
         if message["type"] == "http.disconnect":
-            self._disconnected = self._late = True
+            self._disconnected = self._watches_pieces = True
         return message
 
     def send(self, message: Message) -> Awaitable[None]:
@@ -171,15 +184,17 @@ class AsgiOperation(_http.ServedOperation):
             except KeyError:
                 size = 0
             if (
-                self._late is not False or size > _AT_ONCE or ("more_body" in message and message["more_body"])  # noqa: RUF019
+                self._watches_pieces is not False
+                or size > _HIGH_WATER_BYTES
+                or ("more_body" in message and message["more_body"])  # noqa: RUF019
             ):
                 return self._send_piece(message)
             self.bytes_sent = size
             if self.endpoint is UNMATCHED:
-                known = self._known
+                templates = self._templates
                 try:
-                    if len(known.table) == known.length:
-                        self.endpoint = known.templates[id(self.routed["route"])]
+                    if len(templates.table) == templates.length:
+                        self.endpoint = templates.by_id[id(self.routed_scope["route"])]
                     else:
                         self.locate()
                 except KeyError:
@@ -197,10 +212,10 @@ class AsgiOperation(_http.ServedOperation):
         elif kind == "http.response.start":
             send = self._send
             if type(send) is MethodType and getattr(send.__self__, "disconnected", False) is True:
-                self._disconnected = self._late = True  # uvicorn swallows what is sent
-            if self._late is None:
+                self._disconnected = self._watches_pieces = True  # uvicorn swallows what is sent
+            if self._watches_pieces is None:
                 self.status = status = message["status"]
-                self._late = status >= 500  # the exception behind it comes after its reply
+                self._watches_pieces = status >= 500  # the exception behind it comes after its reply
             if self.correlation_id is not None:
                 headers = [*message.get("headers", ())]
                 for name, _ in headers:
@@ -222,7 +237,7 @@ class AsgiOperation(_http.ServedOperation):
         is sent, and Starlette then cancels the sending.
         """
         more, size = message.get("more_body", False), len(message.get("body", b""))
-        if not self.ended and self._gone():  # nobody takes it
+        if not self.ended and self._is_client_gone():  # nobody takes it
             await self._send(message)
             return
         if size:
@@ -232,11 +247,11 @@ class AsgiOperation(_http.ServedOperation):
             await self._send(message)
             return
         if more:
-            self.streamed = self._late = True
+            self.streamed = self._watches_pieces = True
             if self.first_byte_seconds is None and self.bytes_sent:
                 self.first_byte_seconds = recorder.clock() - self.started
         elif not size and self.streamed:
-            self._sent()
+            self._all_sent()
             await self._send(message)
             return
         disconnected = self._disconnected
@@ -247,7 +262,7 @@ class AsgiOperation(_http.ServedOperation):
             raise
         if not more or self.bytes_sent == self._declared_length():
             self._disconnected = disconnected  # what came meanwhile may mean that all is sent, too
-            self._sent()
+            self._all_sent()
 
     def _declared_length(self) -> int | None:
         """
@@ -258,11 +273,11 @@ class AsgiOperation(_http.ServedOperation):
             self._length = int(given[0]) if len(given) == 1 and given[0].isdigit() else _NO_LENGTH
         return None if self.method == "HEAD" else self._length
 
-    def _sent(self) -> None:
+    def _all_sent(self) -> None:
         """
         End with the last byte, unless the client has left; the exception behind a 500 comes after its reply.
         """
-        if self._gone():
+        if self._is_client_gone():
             return
         if self.streamed and not self._in_pieces:  # the first message had all of it: middleware passes replies on so
             self.streamed, self.first_byte_seconds = False, None
@@ -275,33 +290,33 @@ class AsgiOperation(_http.ServedOperation):
         self.locate()
         _plan.end(self, at if self._last_byte_at is None else self._last_byte_at)
 
-    def _gone(self) -> bool:
+    def _is_client_gone(self) -> bool:
         """
         Tell whether the client has left: servers swallow what is sent then, and only uvicorn's `send` lets it be seen.
         """
         if getattr(getattr(self._send, "__self__", None), "disconnected", False) is True:
-            self._disconnected = self._late = True
+            self._disconnected = self._watches_pieces = True
         return self._disconnected
 
-    def raised(self, error: BaseException) -> None:
+    def record_error(self, error: BaseException) -> None:
         """
         Take what left the application: an exception, the client's leaving, or a cancellation.
         """
-        _http.mark(error, self)
+        _http.attach_request_id(error, self)
         if self.ended:
             return
-        refused = isinstance(error, Exception) and self._refused(error)
-        if refused and not self.bytes_sent and not self.streamed:
+        is_disconnect = isinstance(error, Exception) and self._is_disconnect(error)
+        if is_disconnect and not self.bytes_sent and not self.streamed:
             self.status = 0  # it never went out
-        is_leaving = _http.is_leaving(error)
-        if is_leaving and self.ended_by is not None:  # in a task of its own
+        is_cancellation = _http.is_cancellation(error)
+        if is_cancellation and self.ended_by is not None:  # in a task of its own
             self.exception = self.error = self.ended_by
-        elif refused or is_leaving:
+        elif is_disconnect or is_cancellation:
             self._disconnected = True
         else:
             self.exception = self.error = type(error).__name__
 
-    def _refused(self, error: Exception) -> bool:
+    def _is_disconnect(self, error: Exception) -> bool:
         """
         Tell whether an exception only says that the client is gone: Starlette's and uvicorn's say it by their names,
         an `OSError` by coming out of the server's own `send`.
@@ -315,7 +330,7 @@ class AsgiOperation(_http.ServedOperation):
                 return True
         return False
 
-    def close(self, at: float | None = None) -> None:
+    def end_unfinished(self, at: float | None = None) -> None:
         """
         End what has not ended: the application has returned, or raised, or was dropped at a moment that has passed.
         """
@@ -323,15 +338,15 @@ class AsgiOperation(_http.ServedOperation):
             self.status = 499 if self._disconnected else 500
         elif self._last_byte_at is None:
             self.aborted = True
-        self.settle()
+        self.apply_handled_exception()
         self._end(at)
 
 
-def dropped(op: AsgiOperation, at: float) -> None:
+def end_abandoned(op: AsgiOperation, at: float) -> None:
     """
     End a request whose coroutine was collected, or closed.
     """
-    op.close(at)
+    op.end_unfinished(at)
 
 
 class _Frameworks:
@@ -362,7 +377,7 @@ def _routes_of(router: type) -> Route:
     if any((base.__module__, base.__name__) == ("starlette.routing", "Router") for base in router.__mro__):
         route: Route = import_module("obskit.integrations._starlette_routes").route_of
         return route
-    return _http.nothing
+    return _http.no_route
 
 
 def _below(path: str, root: str) -> str:
@@ -381,7 +396,7 @@ def framework_route(scope: Scope) -> str | None:
     return None if router is None else _routes_of(type(router))(scope)  # type: ignore[arg-type]
 
 
-class ObskitMiddleware(_http.Front[Application]):
+class ObskitMiddleware(_http.WrappingMiddleware[Application]):
     """
     Observe an ASGI application, and answer `/metrics` and `/health` in front of it.
 
@@ -398,52 +413,55 @@ class ObskitMiddleware(_http.Front[Application]):
     def __init__(self, app: Application, *, route: Route | None = None, **settings: Any) -> None:
         super().__init__(app, over_asgi)
         self.route = route or framework_route
-        self.known = TemplateCache()
+        self.templates = TemplateCache()
         configure(**settings)
         observe_runtime(self)
         _frameworks.watch()
         if route is None and "starlette.routing" in sys.modules:
-            import_module("obskit.integrations._starlette_routes").stand_before(app)
+            import_module("obskit.integrations._starlette_routes").index_routes(app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """
         Serve one connection.
         """
         if (
-            scope["type"] != "http" or MARK in scope or not self.active or (several and _current() is not None)
+            scope["type"] != "http"
+            or OBSERVED in scope
+            or not self.active
+            or (several_middlewares and _current() is not None)
         ) and self._is_observed(scope):
             await self._pass(scope, receive, send)
             return
         path = local = scope["path"]
-        known = self.known
+        templates = self.templates
         try:
             base = scope["root_path"]
         except KeyError:
             base = ""
         if base:
             local = _below(path, base)
-            known = _no_templates  # a mount may stand in front of the routes that are known
+            templates = _no_templates  # a mount may stand in front of the routes that are known
         if local in self.paths:
             await self._answer(scope, receive, send, local)
             return
         if self.skip is not None and self.skip(local):
             await self.app(scope, receive, send)
             return
-        scope[MARK] = True
+        scope[OBSERVED] = True
         op = AsgiOperation()  # and then HttpOperation.__init__(), without the call
-        op.correlation_id = op.span = op.sparse = op._late = None
+        op.correlation_id = op.span = op.sparse = op._watches_pieces = None
         op.ended = False
         op.method = METHOD_LABELS[scope["method"]]
         op.path = path
         op.endpoint = UNMATCHED
         op.status = op.bytes_sent = 0
-        op.scope = op.routed = scope
-        op._base = base
+        op.scope = op.routed_scope = scope
+        op._root_path = base
         op._receive = receive
         op._send = send
-        op._front = self
-        op._known = known
-        if self.heads:
+        op._middleware = self
+        op._templates = templates
+        if self.reads_headers:
             given = scope.get("headers")
             headers = dict(given if given.__class__ is list else _http.headers_of(scope))
             try:
@@ -452,10 +470,10 @@ class ObskitMiddleware(_http.Front[Application]):
                 op.client = None
             if self.trusted:
                 op.client = _http.client_address(op.client, op.header("x-forwarded-for"), self.trusted)
-            op.agent = _agents[headers.get(b"user-agent")]
+            op.agent = _user_agents[headers.get(b"user-agent")]
             if self.correlation:
                 if b"x-correlation-id" in headers or b"x-request-id" in headers or b"traceparent" in headers:
-                    _http.identify(op, self.trust_ids)
+                    _http.assign_correlation_id(op, self.trust_ids)
                 else:
                     op.correlation_id = recorder.new_id()
         if waiting:  # Plan.begin(), without the call
@@ -468,20 +486,20 @@ class ObskitMiddleware(_http.Front[Application]):
         try:
             await self.serve(scope, op.receive, op.send)
         except GeneratorExit as error:
-            op.raised(error)
-            end_later(op, dropped, _plan.clock())
+            op.record_error(error)
+            end_later(op, end_abandoned, _plan.clock())
             _http.leave(op, token)
             raise
         except BaseException as error:
             try:
-                op.raised(error)
+                op.record_error(error)
             finally:
                 self._finish(op, token)
             raise
         if op.span is not None:  # _finish(), without the call
             op.span.leave()
         if not op.ended:
-            op.close()
+            op.end_unfinished()
         _leave(token)
 
     def _finish(self, op: AsgiOperation, token: Token[Operation | None]) -> None:
@@ -489,7 +507,7 @@ class ObskitMiddleware(_http.Front[Application]):
             op.span.leave()
         try:
             if not op.ended:
-                op.close()
+                op.end_unfinished()
         finally:
             _leave(token)
 
@@ -497,11 +515,11 @@ class ObskitMiddleware(_http.Front[Application]):
         """
         Tell whether a connection is none of ours: no request, or one that is observed outside of us already.
         """
-        if scope["type"] != "http" or MARK in scope or not self.active:
+        if scope["type"] != "http" or OBSERVED in scope or not self.active:
             return True
         _http.headers_of(scope)
-        root = _http.request_here()
-        return root is not None and root.is_own(scope)
+        root = _http.current_request()
+        return root is not None and root.is_same_request(scope)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         """
@@ -512,7 +530,7 @@ class ObskitMiddleware(_http.Front[Application]):
             return
         _frameworks.watch()  # what the application needs has been imported by now
 
-        async def send_and_drain(message: Message) -> None:
+        async def send_and_flush(message: Message) -> None:
             if message["type"].startswith("lifespan.shutdown.") and (runtime := current_runtime()) is not None:
                 try:
                     await in_thread(runtime.flush)
@@ -520,7 +538,7 @@ class ObskitMiddleware(_http.Front[Application]):
                     recorder.failed("drain", error)
             await send(message)
 
-        await self.app(scope, receive, send_and_drain)
+        await self.app(scope, receive, send_and_flush)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
         op = AsgiOperation()
@@ -536,11 +554,11 @@ class ObskitMiddleware(_http.Front[Application]):
             reply = await self.routes.answer_async(request)
         headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in reply.headers]
         start = {"type": "http.response.start", "status": reply.status, "headers": headers}
-        if len(reply.body) <= _AT_ONCE:
+        if len(reply.body) <= _HIGH_WATER_BYTES:
             await send(start)
             await send({"type": "http.response.body", "body": reply.body})
             return
-        pieces = await in_thread(_packed, reply.body)
+        pieces = await in_thread(_compressed_pieces, reply.body)
         del reply
         await send(start)
         while pieces:
@@ -548,11 +566,11 @@ class ObskitMiddleware(_http.Front[Application]):
             await send({"type": "http.response.body", "body": piece, "more_body": bool(pieces)})
 
 
-def _packed(body: bytes) -> deque[bytes]:
+def _compressed_pieces(body: bytes) -> deque[bytes]:
     """
     Pack what a client may be slow to take, or never take: nothing else bounds how much memory many of them hold.
     """
-    return deque(zlib.compress(body[at : at + _AT_ONCE], 1) for at in range(0, len(body), _AT_ONCE))
+    return deque(zlib.compress(body[at : at + _HIGH_WATER_BYTES], 1) for at in range(0, len(body), _HIGH_WATER_BYTES))
 
 
 def instrument(app: Application, runtime: Runtime) -> ObskitMiddleware:

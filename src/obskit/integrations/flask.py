@@ -17,7 +17,7 @@ except ImportError as error:
 
 from obskit.context import current
 from obskit.integrations import _http
-from obskit.integrations._flask_routes import noting_own, route_of, route_of_error, watch
+from obskit.integrations._flask_routes import recording_own, route_of, route_of_error, watch
 from obskit.integrations._http import ID_HEADER, ID_HEADER_LOWER
 from obskit.integrations._start import configure
 from obskit.integrations.wsgi import ObskitMiddleware, WsgiOperation
@@ -37,29 +37,29 @@ def instrument(app: Flask, runtime: Runtime) -> Flask:
     """
     if "obskit" not in app.extensions:
         _http.refuse_taken(runtime, (rule.rule for rule in app.url_map.iter_rules()))
-        app.url_map.add = _telling_taken(app.url_map.add)  # type: ignore[method-assign]
+        app.url_map.add = _warning_of_taken(app.url_map.add)  # type: ignore[method-assign]
         middleware = ObskitMiddleware(app.wsgi_app, route=route_of, route_of_error=route_of_error)
         app.wsgi_app = middleware  # type: ignore[method-assign]
         app.extensions["obskit"] = middleware
         if getattr(middleware.app, "__func__", None) is Flask.wsgi_app and _untouched(app):
-            app.process_response = _telling(app.process_response, middleware)  # type: ignore[method-assign,assignment]
-            middleware.told = True
+            app.process_response = _reporting(app.process_response, middleware)  # type: ignore[method-assign,assignment]
+            middleware.reports_response = True
         watch()
         if "handle_user_exception" in vars(app):  # Flask-RESTX puts its own there, around what stood there then
-            app.handle_user_exception = noting_own(app.handle_user_exception)  # type: ignore[method-assign,assignment]
+            app.handle_user_exception = recording_own(app.handle_user_exception)  # type: ignore[method-assign,assignment]
     return app
 
 
-def _telling_taken(add: Callable[..., None]) -> Callable[..., None]:
+def _warning_of_taken(add: Callable[..., None]) -> Callable[..., None]:
     """
     Warn of a route that comes after obskit and is hidden by one of its own.
     """
-    told: set[str] = set()
+    warned: set[str] = set()
 
     def add_rule(rulefactory: RuleFactory) -> None:
         add(rulefactory)
         if isinstance(rulefactory, Rule):
-            _http.tell_taken([rulefactory.rule], told)
+            _http.warn_of_taken([rulefactory.rule], warned)
 
     return add_rule
 
@@ -76,7 +76,7 @@ def _untouched(app: Flask) -> bool:
     return all(getattr(type(app), name) is getattr(Flask, name) and name not in own for name in _MAKERS)
 
 
-def _telling(process: Callable[[Response], Response], front: ObskitMiddleware) -> Callable[[Response], Response]:
+def _reporting(process: Callable[[Response], Response], middleware: ObskitMiddleware) -> Callable[[Response], Response]:
     """
     Tell the operation what Flask answers; nothing need watch a reply being sent that lies in memory, as most do.
     """
@@ -84,12 +84,12 @@ def _telling(process: Callable[[Response], Response], front: ObskitMiddleware) -
     def process_response(response: Response) -> Response:
         response = process(response)
         op: Any = current.get()
-        if type(op) is not WsgiOperation or op._front is not front:
+        if type(op) is not WsgiOperation or op._middleware is not middleware:
             return response
         try:  # by what lies behind the properties of Werkzeug's own responses: each of these is a further call
             op.status = status = response._status_code
             if op.sparse is not None:
-                op.settle()
+                op.apply_handled_exception()
             if op.correlation_id is not None:
                 headers = response.headers._list
                 for name, _ in headers:
@@ -102,31 +102,31 @@ def _telling(process: Callable[[Response], Response], front: ObskitMiddleware) -
                 rule = op.environ["werkzeug.request"].url_rule
                 if rule is not None:
                     # `route_of()`, without the call
-                    op.endpoint = rule.endpoint if front.by_name else op.prefix + rule.rule
+                    op.endpoint = rule.endpoint if middleware.by_name else op.prefix + rule.rule
             body = response.response
             if body.__class__ is list and not response._on_close and status not in _BODILESS and op.method != "HEAD":
                 [piece] = body
                 if piece.__class__ is bytes:
-                    op.whole = len(piece)
+                    op.whole_size = len(piece)
                     return response
         except ValueError:  # it has several pieces, or none
             if type(response).__name__ == "WebSocketResponse":  # flask-sock's, once all has been said
                 op.upgraded = True
         except Exception:
-            _tell(op, response)
-        op.whole = None
-        op.declare(_length_of(response))
+            _report_unusual(op, response)
+        op.whole_size = None
+        op.declare_length(_length_of(response))
         return response
 
     return process_response
 
 
-def _tell(op: WsgiOperation, response: Response) -> None:
+def _report_unusual(op: WsgiOperation, response: Response) -> None:
     """
     Tell it of what the application, or another version of Werkzeug, has put in a response's place.
     """
     op.status = response.status_code
-    op.settle()
+    op.apply_handled_exception()
     if op.correlation_id is not None:
         response.headers[ID_HEADER] = op.correlation_id
     op.locate()

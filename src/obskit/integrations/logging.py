@@ -25,7 +25,7 @@ from typing import Any, TextIO
 from weakref import WeakSet
 
 from obskit.forks import at_fork
-from obskit.integrations._http import MARK, skipper
+from obskit.integrations._http import OBSERVED, skipper
 from obskit.integrations._patches import Patches
 from obskit.integrations._uncaught import LOGGER, Uncaught
 from obskit.logs import json_handler, record_origin
@@ -446,7 +446,7 @@ def _is_duplicate(record: logging.LogRecord) -> bool:
     # gunicorn also tells of requests that never reached the application.
     atoms: Any = record.args
     skip, path = skipper(runtime.settings), said["path"]
-    return f"{{{MARK}}}e" in atoms or path in runtime.routes.paths or (skip is not None and skip(path))
+    return f"{{{OBSERVED}}}e" in atoms or path in runtime.routes.paths or (skip is not None and skip(path))
 
 
 def _adding(plain: Any) -> Any:

@@ -22,7 +22,7 @@ except ImportError as error:
 
 from obskit.integrations import _http
 from obskit.integrations._http import Scope
-from obskit.integrations._starlette_routes import places_in, route_of, stand_before
+from obskit.integrations._starlette_routes import index_routes, places_in, route_of
 from obskit.integrations.asgi import Application, ObskitMiddleware
 from obskit.runtime import Runtime
 
@@ -48,12 +48,12 @@ def instrument(app: Starlette, runtime: Runtime) -> Starlette:
     middleware = ObskitMiddleware(_not_built, route=route_of)  # now, not when the stack is built: it joins `runtime`
 
     def build_observed() -> Application:
-        middleware.known = stand_before(app)
+        middleware.templates = index_routes(app)
         middleware.app = build()
         return middleware
 
     if app.middleware_stack is not None:
-        middleware.known = stand_before(app)
+        middleware.templates = index_routes(app)
         middleware.app, app.middleware_stack = app.middleware_stack, middleware
     app.build_middleware_stack = build_observed  # type: ignore[method-assign]
     return app

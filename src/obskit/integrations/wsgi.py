@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from obskit.context import current
 from obskit.deferred import drain, end_later, waiting
 from obskit.integrations import _http
-from obskit.integrations._http import ID_HEADER, ID_HEADER_LOWER, MARK, several
+from obskit.integrations._http import ID_HEADER, ID_HEADER_LOWER, OBSERVED, several_middlewares
 from obskit.integrations._server_timing import over_wsgi
 from obskit.integrations._start import configure
 from obskit.operation import METHOD_LABELS, UNMATCHED, Event, HttpOperation
@@ -25,13 +25,13 @@ Environ: TypeAlias = dict[str, Any]
 Headers: TypeAlias = list[tuple[str, str]]
 StartResponse: TypeAlias = Callable[..., Callable[[bytes], object]]
 Application: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
-Route: TypeAlias = Callable[[Environ], _http.Found]
-RouteOfError: TypeAlias = Callable[[BaseException], _http.Found]
+Route: TypeAlias = Callable[[Environ], _http.MatchedRoute]
+RouteOfError: TypeAlias = Callable[[BaseException], _http.MatchedRoute]
 
 _plan = recorder.plan(HttpOperation)
 _current, _enter, _leave = current.get, current.set, current.reset
 _INVALID = -1
-_ALONE = (
+_COUNTS_ALONE = (
     "the server runs several processes that obskit does not know for one server's workers: each counts for itself, and "
     "/metrics shows the one that answers. Name a directory that they share with metrics_dir='/run/shop'"
 )
@@ -44,16 +44,25 @@ class WsgiOperation(_http.ServedOperation):
     """
 
     # Filled by `ObskitMiddleware.__call__()`: a constructor in Python would be a further call for every request.
-    __slots__ = ("_declared", "_front", "_start_response", "_write", "environ", "prefix", "request", "whole")
+    __slots__ = (
+        "_declared_length",
+        "_middleware",
+        "_start_response",
+        "_write",
+        "environ",
+        "prefix",
+        "request",
+        "whole_size",
+    )
     __init__ = object.__init__
 
     environ: Environ
     prefix: str  # where the application is mounted, as it stands in its templates
     request: Any  # the framework's, while its integration keeps it here; None, or unset, else
-    whole: int | None  # size of a reply that lies in memory and needs no watching; None: it is not known to
+    whole_size: int | None  # size of a reply that lies in memory and needs no watching; None: it is not known to
     _start_response: StartResponse
-    _front: ObskitMiddleware
-    _declared: int
+    _middleware: ObskitMiddleware
+    _declared_length: int
     _write: Callable[[bytes], object] | None
 
     def locate(self) -> str:
@@ -61,10 +70,10 @@ class WsgiOperation(_http.ServedOperation):
         Give the endpoint as soon as routing is over.
         """
         if self.endpoint is UNMATCHED:
-            if self.sparse is None or self.inner is None:
-                _http.locate(self, self._front.route, self.environ)
+            if self.sparse is None or self.inner_scope is None:
+                _http.locate(self, self._middleware.route, self.environ)
             else:
-                _http.locate(self, _bridged, self)
+                _http.locate(self, _route_of_bridged, self)
         return self.endpoint
 
     @property
@@ -72,21 +81,21 @@ class WsgiOperation(_http.ServedOperation):
         """
         Tell whether the trace that the request says it belongs to is believed.
         """
-        return self._front.trust_traces
+        return self._middleware.trust_traces
 
-    def below(self, mounted: str) -> str:
+    def mount_prefix(self, mounted: str) -> str:
         """
         Give the part of a template that stands for where an application is mounted: inside of us, or before.
         """
         mounted = _http.text_of(mounted)
-        return _http.shown(mounted) if mounted and self.whole_path.startswith(mounted) else self.prefix
+        return _http.prefix_label(mounted) if mounted and self.whole_path.startswith(mounted) else self.prefix
 
     @property
     def whole_path(self) -> str:
         """
         Read the path, also where no sink asks for it.
         """
-        return self.path if self._front.heads else _http.text_of(self.path)
+        return self.path if self._middleware.reads_headers else _http.text_of(self.path)
 
     def header(self, name: str) -> str | None:
         """
@@ -126,15 +135,15 @@ class WsgiOperation(_http.ServedOperation):
             except (ValueError, TypeError):
                 self.status = _INVALID
             if self.sparse is not None:
-                self.settle()
-        if self._front.asks or self.sparse is not None:
+                self.apply_handled_exception()
+        if self._middleware.finds_routes or self.sparse is not None:
             self.locate()
-        self._declared, mine = _NO_LENGTH, False
+        self._declared_length, mine = _NO_LENGTH, False
         headers = list(headers)  # ours: the application may give the same list again, or an iterator
         for name, value in headers:
             size = len(name)
             if size == 14 and name.lower() == "content-length":
-                self.declare(value)
+                self.declare_length(value)
             elif size == 16 and name.lower() == ID_HEADER_LOWER:
                 mine = True
         if self.correlation_id is not None:
@@ -147,31 +156,31 @@ class WsgiOperation(_http.ServedOperation):
             self._write = self._start_response(status, headers, exc_info)
         return self.write
 
-    def declare(self, length: object) -> None:
+    def declare_length(self, length: object) -> None:
         """
         Take the length that the reply's headers promise; what is no number promises none.
         """
         text = str(length)
-        self._declared = int(text) if text.isdecimal() else _NO_LENGTH
+        self._declared_length = int(text) if text.isdecimal() else _NO_LENGTH
 
     def write(self, data: bytes) -> object:
         """
         Pass on what an application writes by PEP 3333's older way.
         """
         assert self._write is not None
-        self.sent(len(data))
+        self.count_sent(len(data))
         return self._write(data)
 
-    def sent(self, size: int) -> None:
+    def count_sent(self, size: int) -> None:
         """
         Count a piece of the reply; the declared length ends it.
         """
         if self.bytes_sent:
             self.streamed = True
-        elif size and self._declared != size:
+        elif size and self._declared_length != size:
             self.first_byte_seconds = recorder.clock() - self.started
         self.bytes_sent += size
-        if self.bytes_sent == self._declared and not self.ended:
+        if self.bytes_sent == self._declared_length and not self.ended:
             self.end()
 
     def end(self, at: float | None = None) -> None:
@@ -185,7 +194,7 @@ class WsgiOperation(_http.ServedOperation):
             self.first_byte_seconds = None
         _plan.end(self, at)
 
-    def _took_over(self) -> bool:
+    def _became_websocket(self) -> bool:
         """
         Tell whether the application has taken the connection for a WebSocket: it was asked to, and started no reply.
         """
@@ -196,57 +205,57 @@ class WsgiOperation(_http.ServedOperation):
         """
         Give the size that the reply's headers promise; 0 where they do not, and to HEAD.
         """
-        return 0 if self.method == "HEAD" else max(self._declared, 0)
+        return 0 if self.method == "HEAD" else max(self._declared_length, 0)
 
-    def exhausted(self) -> None:
+    def body_exhausted(self) -> None:
         """
         End after the last piece; an application that never started its reply gets the server's 500.
         """
         if self.status < 200:
-            self.upgraded = self.upgraded or self._took_over()
+            self.upgraded = self.upgraded or self._became_websocket()
             self.status = self.status or (101 if self.upgraded else 500)
         self.end()
 
-    def left(self, at: float | None = None) -> None:
+    def abandon(self, at: float | None = None) -> None:
         """
         End because nobody asks for the rest: the server has closed the reply, or dropped it at a moment passed.
         """
-        if self._took_over():
+        if self._became_websocket():
             self.upgraded, self.status = True, 101
         elif not self.status:
             self.status = 499
-        elif self.method != "HEAD" and self._declared != 0:
+        elif self.method != "HEAD" and self._declared_length != 0:
             self.aborted = True
         self.end(at)
 
-    def raised(self, error: BaseException) -> None:
+    def end_with_error(self, error: BaseException) -> None:
         """
         End with an exception; before the first byte the server answers 500 in place of what was started.
         """
-        _http.mark(error, self)
+        _http.attach_request_id(error, self)
         if self.ended:
             return
-        if isinstance(error, StopIteration) and (self.upgraded or self._took_over()):
+        if isinstance(error, StopIteration) and (self.upgraded or self._became_websocket()):
             self.upgraded, self.status = True, 101  # how libraries tell gunicorn that the connection is theirs
             self.end()
             return
         self.locate()
         if self.endpoint is UNMATCHED:
-            _http.locate(self, self._front.route_of_error, error)
-        is_leaving = _http.is_leaving(error)
-        if not is_leaving:
+            _http.locate(self, self._middleware.route_of_error, error)
+        is_cancellation = _http.is_cancellation(error)
+        if not is_cancellation:
             self.exception = self.error = type(error).__name__
         if self.bytes_sent:
             self.aborted = True
         else:
-            self.status = 499 if is_leaving else 500
-        if is_leaving:  # a garbage collection may have ended the greenlet, or the coroutine
-            end_later(self, ended, _plan.clock())
+            self.status = 499 if is_cancellation else 500
+        if is_cancellation:  # a garbage collection may have ended the greenlet, or the coroutine
+            end_later(self, end_at, _plan.clock())
         else:
             self.end()
 
 
-def ended(op: WsgiOperation, at: float) -> None:
+def end_at(op: WsgiOperation, at: float) -> None:
     """
     End a request at a moment that has passed, as it is.
     """
@@ -260,11 +269,11 @@ def asks_for_websocket(environ: Environ) -> bool:
     return str(environ.get("HTTP_UPGRADE", "")).lower() == "websocket"
 
 
-def left(op: WsgiOperation, at: float) -> None:
+def end_abandoned(op: WsgiOperation, at: float) -> None:
     """
     End a request whose reply, or whatever else was to tell its end, was dropped.
     """
-    op.left(at)
+    op.abandon(at)
 
 
 def in_context(op: HttpOperation, call: Callable[[], object]) -> None:
@@ -306,10 +315,10 @@ class _Reply:
             piece = self._next()
         except StopIteration:
             if not op.ended:
-                op.exhausted()
+                op.body_exhausted()
             raise
         except BaseException as error:
-            op.raised(error)
+            op.end_with_error(error)
             raise
         finally:
             if op.span is not None:
@@ -319,11 +328,11 @@ class _Reply:
             size = len(piece)
         except TypeError:  # it is no bytes, which is the server's business
             return piece
-        if size == op._declared and not op.bytes_sent:  # whole, in one piece: what nearly every reply is
+        if size == op._declared_length and not op.bytes_sent:  # whole, in one piece: what nearly every reply is
             op.bytes_sent = size
             _plan.end(op)
         else:
-            op.sent(size)
+            op.count_sent(size)
         return piece
 
     def close(self) -> None:
@@ -332,7 +341,7 @@ class _Reply:
         """
         op = self._op
         if not op.ended:
-            op.left()
+            op.abandon()
         close = getattr(self._body, "close", None)
         if close is not None:
             in_context(op, close)
@@ -340,7 +349,7 @@ class _Reply:
     def __del__(self) -> None:
         op = getattr(self, "_op", None)
         if op is not None and not op.ended:
-            end_later(op, left, _plan.clock())
+            end_later(op, end_abandoned, _plan.clock())
 
 
 _END = object()
@@ -390,14 +399,14 @@ class _ListReply(_SizedReply):
             except TypeError:  # it is no bytes, which is the server's business
                 yield piece
                 continue
-            if size == op._declared and not op.bytes_sent:
+            if size == op._declared_length and not op.bytes_sent:
                 op.bytes_sent = size
                 _plan.end(op)
             else:
-                op.sent(size)
+                op.count_sent(size)
             yield piece
         if not op.ended:
-            op.exhausted()
+            op.body_exhausted()
 
 
 class _FileClose:
@@ -419,7 +428,7 @@ class _FileClose:
         in_context(op, self._close)
 
     def __del__(self) -> None:
-        end_later(self._op, left, _plan.clock())
+        end_later(self._op, end_abandoned, _plan.clock())
 
 
 class _FileWrapper:
@@ -460,7 +469,7 @@ def _is_file(environ: Environ, body: Any) -> bool:
     return made is not None and body is made
 
 
-def _by_server(op: WsgiOperation, body: Any) -> Iterable[bytes]:
+def _server_sent(op: WsgiOperation, body: Any) -> Iterable[bytes]:
     """
     Hand on a `wsgi.file_wrapper` as it is: servers take their way through `sendfile` for no other object.
     """
@@ -469,20 +478,20 @@ def _by_server(op: WsgiOperation, body: Any) -> Iterable[bytes]:
         body.close = closer
     except (AttributeError, TypeError):  # it takes no attributes: what is sent of it is not seen
         op.bytes_sent = op.declared_size
-        op.exhausted()
+        op.body_exhausted()
     reply: Iterable[bytes] = body
     return reply
 
 
-def _watched(op: WsgiOperation, body: Any) -> Iterable[bytes]:
+def _watch_body(op: WsgiOperation, body: Any) -> Iterable[bytes]:
     kind = type(body)
     if kind is list or kind is tuple:
         return _sized(_ListReply(), op, body)
     if "wsgi.file_wrapper" in op.environ and _is_file(op.environ, body):
-        return _by_server(op, body)
+        return _server_sent(op, body)
     if kind is bytes:  # as uWSGI takes it, whole; pieces of it are numbers, which others refuse
-        op.sent(len(body))
-        op.exhausted()
+        op.count_sent(len(body))
+        op.body_exhausted()
         whole: bytes = body
         return whole  # type: ignore[return-value]
     return _sized(_SizedReply(), op, body) if hasattr(kind, "__len__") else _Reply(op, body)
@@ -496,11 +505,11 @@ def _sized(reply: _SizedReply, op: WsgiOperation, body: Iterable[bytes]) -> _Siz
     return reply
 
 
-def _bridged(op: WsgiOperation) -> _http.Found:
+def _route_of_bridged(op: WsgiOperation) -> _http.MatchedRoute:
     """
     Ask the ASGI framework that a bridge leads to.
     """
-    scope = op.inner
+    scope = op.inner_scope
     found: str | None = import_module("obskit.integrations._starlette_routes").route_of(scope)
     return None if found is None else (found, scope.get("app_root_path", scope.get("root_path", "")))
 
@@ -527,17 +536,17 @@ class _Frameworks:
                     self._found.append(found)
         return bool(self._found)
 
-    def route_of(self, environ: Environ) -> _http.Found:
+    def route_of(self, environ: Environ) -> _http.MatchedRoute:
         """
         Tell the route, where one of them knows it.
         """
         for framework in self._found:
-            found: _http.Found = framework.route_of(environ)
+            found: _http.MatchedRoute = framework.route_of(environ)
             if found is not None:
                 return found
         return None
 
-    def route_of_error(self, error: BaseException) -> _http.Found:
+    def route_of_error(self, error: BaseException) -> _http.MatchedRoute:
         """
         Tell the route that an exception came from.
         """
@@ -547,7 +556,7 @@ class _Frameworks:
 _frameworks = _Frameworks()
 
 
-class ObskitMiddleware(_http.Front[Application]):
+class ObskitMiddleware(_http.WrappingMiddleware[Application]):
     """
     Observe a WSGI application, and answer `/metrics` and `/health` in front of it.
 
@@ -567,13 +576,13 @@ class ObskitMiddleware(_http.Front[Application]):
         **settings: Any,
     ) -> None:
         # Whether the framework's integration tells status, length, route and id, so that nothing need watch the start.
-        self.told = False
+        self.reports_response = False
         super().__init__(app, over_wsgi)
-        self._has_told = mmap(-1, 1)  # seen by all processes that are forked from this one
+        self._has_warned = mmap(-1, 1)  # seen by all processes that are forked from this one
         self._asks_frameworks = route is None
-        self.asks = route is not None  # whether there is anything to ask for the route
+        self.finds_routes = route is not None  # whether there is anything to ask for the route
         if route is not None:
-            self.route, self.route_of_error = route, route_of_error or _http.nothing
+            self.route, self.route_of_error = route, route_of_error or _http.no_route
         configure(**settings)
         observe_runtime(self)
         self._watch()
@@ -582,11 +591,11 @@ class ObskitMiddleware(_http.Front[Application]):
         """
         Serve one request.
         """
-        if MARK in environ or not self.active or (several and _current() is not None):
-            root = _http.request_here() if self.active else None
-            if root is not None and root.is_own(environ):
-                return self.app(environ, self._telling(root, environ, start_response))
-            if MARK in environ or not self.active:
+        if OBSERVED in environ or not self.active or (several_middlewares and _current() is not None):
+            root = _http.current_request() if self.active else None
+            if root is not None and root.is_same_request(environ):
+                return self.app(environ, self._reporting_route(root, environ, start_response))
+            if OBSERVED in environ or not self.active:
                 return self.app(environ, start_response)
         try:
             path, mounted = environ["PATH_INFO"], environ["SCRIPT_NAME"]
@@ -596,25 +605,25 @@ class ObskitMiddleware(_http.Front[Application]):
             return self._answer(environ, start_response, path)
         if self.skip is not None and self.skip(path):
             return self.app(environ, start_response)
-        environ[MARK] = True
+        environ[OBSERVED] = True
         op = WsgiOperation()  # and then HttpOperation.__init__(), without the call
-        op.correlation_id = op.span = op.sparse = op.whole = op.request = None
+        op.correlation_id = op.span = op.sparse = op.whole_size = op.request = None
         op.ended = False
         op.method = METHOD_LABELS[environ["REQUEST_METHOD"]]
         op.path = path
         op.prefix = ""
         if mounted:
-            op.prefix, op.path = _http.shown(_http.text_of(mounted)), mounted + path
+            op.prefix, op.path = _http.prefix_label(_http.text_of(mounted)), mounted + path
         op.endpoint = UNMATCHED
         op.status = op.bytes_sent = 0
         op.environ = environ
-        op._front = self
-        op._declared = _NO_LENGTH
+        op._middleware = self
+        op._declared_length = _NO_LENGTH
         if "wsgi.file_wrapper" in environ and environ["wsgi.file_wrapper"].__class__ is not type:
             _watch_files(environ)
         if "HTTP_UPGRADE" in environ:
             op.asks_for_websocket = asks_for_websocket(environ)
-        if self.heads:
+        if self.reads_headers:
             if not op.path.isascii():
                 op.path = _http.text_of(op.path)
             op.client = environ.get("REMOTE_ADDR")
@@ -627,7 +636,7 @@ class ObskitMiddleware(_http.Front[Application]):
                     or "HTTP_X_REQUEST_ID" in environ
                     or "HTTP_TRACEPARENT" in environ
                 ):
-                    _http.identify(op, self.trust_ids)
+                    _http.assign_correlation_id(op, self.trust_ids)
                 else:
                     op.correlation_id = recorder.new_id()
         if waiting:  # Plan.begin(), without the call
@@ -638,21 +647,21 @@ class ObskitMiddleware(_http.Front[Application]):
         if op.span is not None:
             op.span.enter()
         try:
-            if self.told:
+            if self.reports_response:
                 body = self.serve(environ, start_response)
             else:
                 op._start_response = start_response
                 body = self.serve(environ, op.start)
-            if op.whole is None:
-                return _watched(op, body)
+            if op.whole_size is None:
+                return _watch_body(op, body)
         except BaseException as error:
-            op.raised(error)
+            op.end_with_error(error)
             raise
         finally:
             if op.span is not None:
                 op.span.leave()
             _leave(token)
-        op.bytes_sent = op.whole  # every byte is there: to hand it over is to have sent it
+        op.bytes_sent = op.whole_size  # every byte is there: to hand it over is to have sent it
         if not op.ended:  # Plan.end(), without the call
             op.ended = True
             op.duration_seconds = _plan.clock() - op.started
@@ -665,14 +674,16 @@ class ObskitMiddleware(_http.Front[Application]):
                 _plan.finish_too(op)
         return body
 
-    def _telling(self, root: _http.ServedOperation, environ: Environ, start_response: StartResponse) -> StartResponse:
+    def _reporting_route(
+        self, root: _http.ServedOperation, environ: Environ, start_response: StartResponse
+    ) -> StartResponse:
         """
         Tell the route to whatever observes this request outside of us already.
         """
 
         def start(status: str, headers: Headers, exc_info: Any = None) -> Callable[[bytes], object]:
             try:
-                root.note(self.route(environ))
+                root.record_route(self.route(environ))
             except Exception as error:
                 recorder.failed("route", error)
             return start_response(status, headers, exc_info) if exc_info else start_response(status, headers)
@@ -684,7 +695,7 @@ class ObskitMiddleware(_http.Front[Application]):
         Ask the frameworks that have been imported by now, where nobody has said whom to ask.
         """
         if self._asks_frameworks and _frameworks.watch():
-            self.route, self.route_of_error, self.asks = _frameworks.route_of, _frameworks.route_of_error, True
+            self.route, self.route_of_error, self.finds_routes = _frameworks.route_of, _frameworks.route_of_error, True
 
     def _answer(self, environ: Environ, start_response: StartResponse, path: str) -> Iterable[bytes]:
         self._watch()
@@ -693,19 +704,19 @@ class ObskitMiddleware(_http.Front[Application]):
         client = _http.client_address(environ.get("REMOTE_ADDR"), environ.get("HTTP_X_FORWARDED_FOR"), self.trusted)
         reply = self.routes.answer(Request(environ["REQUEST_METHOD"], path, op.query, op.header, client))
         if environ.get("wsgi.multiprocess"):
-            self._tell_of_processes()
+            self._warn_of_processes()
         start_response(status_line(reply.status), reply.headers)
         return [reply.body]
 
-    def _tell_of_processes(self) -> None:
+    def _warn_of_processes(self) -> None:
         """
         Warn, once for all processes that were forked from this one, where each of them counts for itself.
         """
         runtime = current_runtime()
-        if runtime is None or not runtime.counts_alone or self._has_told[0]:
+        if runtime is None or not runtime.counts_alone or self._has_warned[0]:
             return
-        self._has_told[0] = 1
-        recorder.emit(Event("metrics.alone", "WARNING", _ALONE))
+        self._has_warned[0] = 1
+        recorder.emit(Event("metrics.alone", "WARNING", _COUNTS_ALONE))
 
 
 def instrument(app: Application, runtime: Runtime) -> ObskitMiddleware:

@@ -12,7 +12,7 @@ from django.core import checks
 
 from obskit.integrations.django import databases
 from obskit.integrations.django.middleware import configure_from_settings
-from obskit.integrations.django.routes import own_prefixes
+from obskit.integrations.django.routes import internal_prefixes
 from obskit.runtime import current_runtime
 
 _DATABASES = "django.databases"  # as `auto=True` names it
@@ -66,7 +66,7 @@ def check_urls(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
     if runtime is None or not runtime.routes.paths or _MIDDLEWARE not in settings.MIDDLEWARE:
         return []
     try:
-        if own_prefixes():
+        if internal_prefixes():
             return []
     except Exception:
         return []  # Django's own checks report a URLconf that cannot be imported

@@ -13,8 +13,8 @@ from django.core.signals import got_request_exception
 from obskit.context import current
 from obskit.integrations import _http, wsgi
 from obskit.integrations._http import ID_HEADER, ID_HEADER_LOWER
-from obskit.integrations.django.routes import note_route, template, templates
-from obskit.integrations.django.watched import note_exception, watch, watch_exceptions
+from obskit.integrations.django.routes import record_route, template, templates
+from obskit.integrations.django.watched import record_exception, watch, watch_exceptions
 from obskit.operation import UNMATCHED
 from obskit.runtime import Runtime
 
@@ -34,23 +34,23 @@ def instrument(handler: Any, runtime: Runtime) -> Any:
 
     middleware = wsgi.ObskitMiddleware(handler, route=_route_of)
     if "get_response" not in vars(handler) and type(handler).__call__ is WSGIHandler.__call__:
-        handler.get_response = _telling(handler.get_response)
-        middleware.told = True
+        handler.get_response = _reporting(handler.get_response)
+        middleware.reports_response = True
     else:  # one that hands requests on to another, as that of static files does
         watch()
     return middleware
 
 
-def _telling(get_response: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def _reporting(get_response: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """
     Tell the operation what Django answers; nothing need watch a reply being sent that lies in memory, as most do.
     """
 
-    def telling(request: Any) -> Any:
+    def get_and_report(request: Any) -> Any:
         op: Any = current.get()
         if type(op) is not wsgi.WsgiOperation or op.request is not None:  # the view asks for another of its own
             response = get_response(request)
-            note_route(request)
+            record_route(request)
             return response
         op.request = request
         response = get_response(request)
@@ -61,26 +61,26 @@ def _telling(get_response: Callable[[Any], Any]) -> Callable[[Any], Any]:
                 op.endpoint = op.prefix + template(match.route)
         op.status = response.status_code
         if op.sparse is not None:
-            op.settle()
+            op.apply_handled_exception()
         if op.correlation_id is not None:
             try:
                 response.headers._store[ID_HEADER_LOWER] = ID_HEADER, op.correlation_id  # but for the checks of it
             except AttributeError:  # of another Django, or of what stands in a response's place
                 response.headers[ID_HEADER] = op.correlation_id
         if response.streaming:
-            op.declare(response.headers.get("Content-Length"))
+            op.declare_length(response.headers.get("Content-Length"))
             return response
         try:
             [content] = response._container  # `response.content` is a further call, and joins what is one piece
-            op.whole = len(content)
+            op.whole_size = len(content)
         except (AttributeError, ValueError):
-            op.whole = len(response.content)
+            op.whole_size = len(response.content)
         return response
 
-    return telling
+    return get_and_report
 
 
-def _route_of(environ: Any) -> _http.Found:
+def _route_of(environ: Any) -> _http.MatchedRoute:
     """
     Read the route while the view runs, from the request that its operation has for that long.
     """
@@ -104,7 +104,7 @@ def _unhandled(request: Any = None, **signal: Any) -> None:
     """
     error = sys.exc_info()[1]
     if error is not None and request is not None:
-        note_exception(error, request)
+        record_exception(error, request)
 
 
 got_request_exception.connect(_unhandled, dispatch_uid="obskit")

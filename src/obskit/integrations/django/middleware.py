@@ -15,10 +15,10 @@ from django.utils.log import log_response
 from obskit.context import current
 from obskit.errors import ConfigurationError
 from obskit.integrations import _http
-from obskit.integrations._http import MARK
+from obskit.integrations._http import OBSERVED
 from obskit.integrations._start import configure
 from obskit.integrations.django.operation import DjangoOperation, TimedOperation
-from obskit.integrations.django.routes import note_route, own_prefixes, tell_taken
+from obskit.integrations.django.routes import internal_prefixes, record_route, warn_of_taken
 from obskit.integrations.django.watched import watch_exceptions, watch_views
 from obskit.operation import HttpOperation
 from obskit.recorder import recorder
@@ -43,7 +43,7 @@ def configure_from_settings() -> Runtime:
     return configure(**given)
 
 
-class ObskitMiddleware(_http.Follower):
+class ObskitMiddleware(_http.MiddlewareBase):
     """
     Observe what Django answers; the first of `settings.MIDDLEWARE`, since it sees nothing of what comes before it.
 
@@ -73,7 +73,7 @@ class ObskitMiddleware(_http.Follower):
         Observe by this runtime from now on; None: pass everything through.
         """
         super().runtime_changed(runtime)
-        self._own_prefixes: tuple[str, ...] | None = None
+        self._internal_prefixes: tuple[str, ...] | None = None
         self._operation = TimedOperation if self.server_timing else DjangoOperation
 
     def __call__(self, request: Any) -> Any:
@@ -93,10 +93,10 @@ class ObskitMiddleware(_http.Follower):
             response = self.get_response(request)
             if response.status_code >= 400:
                 _log(response, request)
-            op.answered(response)
+            op.record_response(response)
             return response
         except BaseException as error:
-            op.raised(error)
+            op.end_with_error(error)
             raise
         finally:
             if op.span is not None:
@@ -115,14 +115,14 @@ class ObskitMiddleware(_http.Follower):
             response = await self.get_response(request)
             if response.status_code >= 400 and not hasattr(response, "_has_been_logged"):
                 await sync_to_async(_log, thread_sensitive=False)(response, request)
-            op.answered(response)
+            op.record_response(response)
             return response
         except GeneratorExit as error:
-            op.raised(error)
+            op.end_with_error(error)
             closed = True
             raise
         except BaseException as error:
-            op.raised(error)
+            op.end_with_error(error)
             raise
         finally:
             if closed:
@@ -137,35 +137,39 @@ class ObskitMiddleware(_http.Follower):
         Make the operation of a request; None where it is observed already, or not to be.
         """
         carrier = getattr(request, "scope", None) or request.META
-        if MARK in carrier or not self.active:
+        if OBSERVED in carrier or not self.active:
             return None
-        if current.get() is not None and (root := _http.request_here()) is not None and root.is_own(carrier):
+        if (
+            current.get() is not None
+            and (root := _http.current_request()) is not None
+            and root.is_same_request(carrier)
+        ):
             return None
         path = request.path_info
-        if (self.skip is not None and self.skip(path)) or self._is_own(path):
+        if (self.skip is not None and self.skip(path)) or self._is_internal(path):
             return None
-        carrier[MARK] = True
+        carrier[OBSERVED] = True
         op = self._operation(request, self, self._asynchronous)
         if self.correlation:
             meta = request.META
             if "HTTP_X_CORRELATION_ID" in meta or "HTTP_X_REQUEST_ID" in meta or "HTTP_TRACEPARENT" in meta:
-                _http.identify(op, self.trust_ids)
+                _http.assign_correlation_id(op, self.trust_ids)
             else:
                 op.correlation_id = recorder.new_id()
         return op
 
-    def _is_own(self, path: str) -> bool:
+    def _is_internal(self, path: str) -> bool:
         """
         Tell whether `obskit.integrations.django.urls` answers this path; found out with the first request.
         """
-        if self._own_prefixes is None:
+        if self._internal_prefixes is None:
             try:
-                self._own_prefixes = own_prefixes()
+                self._internal_prefixes = internal_prefixes()
                 watch_views()
-                tell_taken(self._own_prefixes)
+                warn_of_taken(self._internal_prefixes)
             except Exception:
                 return False  # Django reports its broken URLconf itself, and this request shows it
-        for prefix in self._own_prefixes:  # noqa: SIM110  # a generator costs more than the rest of this
+        for prefix in self._internal_prefixes:  # a generator costs more than the rest of this
             if path.startswith(prefix) and "/" + path[len(prefix) :] in self.paths:
                 return True
         return False
@@ -179,8 +183,8 @@ def _log(response: Any, request: Any) -> None:
 
 
 def _process_view(request: Any, view: Any, args: Any, kwargs: Any) -> None:
-    note_route(request)
+    record_route(request)
 
 
 async def _process_view_async(request: Any, view: Any, args: Any, kwargs: Any) -> None:
-    note_route(request)
+    record_route(request)

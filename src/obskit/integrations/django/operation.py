@@ -15,7 +15,7 @@ from obskit.context import current
 from obskit.deferred import end_later
 from obskit.integrations import _http, _server_timing
 from obskit.integrations._http import ID_HEADER
-from obskit.integrations.wsgi import _NO_LENGTH, WsgiOperation, _Reply, asks_for_websocket, ended, left
+from obskit.integrations.wsgi import _NO_LENGTH, WsgiOperation, _Reply, asks_for_websocket, end_abandoned, end_at
 from obskit.operation import UNMATCHED, HttpOperation
 from obskit.recorder import recorder
 
@@ -27,18 +27,18 @@ class DjangoOperation(WsgiOperation):
 
     __slots__ = ("_asynchronous", "_complete", "_gathered", "_scope")
 
-    def __init__(self, request: Any, front: Any, asynchronous: bool = False) -> None:
+    def __init__(self, request: Any, middleware: Any, asynchronous: bool = False) -> None:
         environ = request.META
         HttpOperation.__init__(self, environ["REQUEST_METHOD"], request.path)
         self.environ = environ
-        self._front = front
+        self._middleware = middleware
         forwarded = environ.get("HTTP_X_FORWARDED_FOR")
-        self.client = _http.client_address(environ.get("REMOTE_ADDR") or None, forwarded, front.trusted)
+        self.client = _http.client_address(environ.get("REMOTE_ADDR") or None, forwarded, middleware.trusted)
         self.agent = environ.get("HTTP_USER_AGENT")
-        self._declared = _NO_LENGTH
+        self._declared_length = _NO_LENGTH
         self._scope: Any = getattr(request, "scope", None)
         self.asks_for_websocket = asks_for_websocket(environ)
-        self.prefix = "" if self._scope is not None else _http.shown(environ.get("SCRIPT_NAME", ""))
+        self.prefix = "" if self._scope is not None else _http.prefix_label(environ.get("SCRIPT_NAME", ""))
         self._asynchronous = asynchronous
         self._gathered = False
         self._complete = False
@@ -58,11 +58,11 @@ class DjangoOperation(WsgiOperation):
         """
         return self.path
 
-    def below(self, mounted: str) -> str:
+    def mount_prefix(self, mounted: str) -> str:
         """
         Give the part of a template that stands for where Django is mounted; the deployment's prefix is none on ASGI.
         """
-        return self.prefix if self._scope is not None else super().below(mounted)
+        return self.prefix if self._scope is not None else super().mount_prefix(mounted)
 
     @property
     def scheme(self) -> str:
@@ -71,12 +71,12 @@ class DjangoOperation(WsgiOperation):
         """
         return super().scheme if self._scope is None else str(self._scope.get("scheme", "http"))
 
-    def answered(self, response: Any) -> None:
+    def record_response(self, response: Any) -> None:
         """
         Take the status, set the id, and end: now, or with the stream.
         """
         self.status = response.status_code
-        self.settle()
+        self.apply_handled_exception()
         if self.correlation_id is not None:
             response.headers[ID_HEADER] = self.correlation_id
         if response.streaming:
@@ -87,7 +87,7 @@ class DjangoOperation(WsgiOperation):
 
     def _watch(self, response: Any) -> None:
         response._resource_closers.append(_Closer(self))
-        self.declare(response.headers.get("Content-Length"))
+        self.declare_length(response.headers.get("Content-Length"))
         if getattr(response, "file_to_stream", None) is not None and "wsgi.file_wrapper" in self.environ:
             # The server sends the file by itself, and does not tell how much of it.
             self.bytes_sent = self.declared_size
@@ -96,11 +96,11 @@ class DjangoOperation(WsgiOperation):
         if response.is_async is not self._asynchronous:
             # Django gathers all of it before it sends the first byte: handing the pieces over ends nothing.
             self._gathered = True
-            self._declared = _NO_LENGTH
+            self._declared_length = _NO_LENGTH
         watch = _AsyncReply if response.is_async else _Reply
         response.streaming_content = watch(self, response.streaming_content)
 
-    def exhausted(self) -> None:
+    def body_exhausted(self) -> None:
         """
         End after the last piece, or when all pieces that were gathered have been sent.
         """
@@ -110,7 +110,7 @@ class DjangoOperation(WsgiOperation):
         elif self.streamed:
             self.first_byte_seconds = recorder.clock() - self.started
 
-    def left(self, at: float | None = None) -> None:
+    def abandon(self, at: float | None = None) -> None:
         """
         End when the response is closed or dropped: aborted, unless all of it was handed over.
         """
@@ -119,18 +119,18 @@ class DjangoOperation(WsgiOperation):
         if self._complete:
             self.end(at)
         else:
-            super().left(at)
+            super().abandon(at)
 
-    def raised(self, error: BaseException) -> None:
+    def end_with_error(self, error: BaseException) -> None:
         """
         End with an exception; under ASGI a stream's status has been sent before its first piece.
         """
         if self.ended or not (self._asynchronous and self.status):
-            super().raised(error)
+            super().end_with_error(error)
             return
         self.aborted = True
-        if _http.is_leaving(error):
-            end_later(self, ended, recorder.clock())
+        if _http.is_cancellation(error):
+            end_later(self, end_at, recorder.clock())
         else:
             self.exception = self.error = type(error).__name__
             self.end()
@@ -143,15 +143,15 @@ class TimedOperation(DjangoOperation):
 
     __slots__ = ()
 
-    def answered(self, response: Any) -> None:
+    def record_response(self, response: Any) -> None:
         """
         Set the header beside the view's own, and go on.
         """
-        value = _server_timing.told(self)
+        value = _server_timing.header_value(self)
         if value is not None:
             own = response.headers.get(_server_timing.HEADER)
             response.headers[_server_timing.HEADER] = f"{own}, {value}" if own else value
-        super().answered(response)
+        super().record_response(response)
 
 
 class _Closer:
@@ -165,10 +165,10 @@ class _Closer:
         self._op = op
 
     def __call__(self) -> None:
-        self._op.left()
+        self._op.abandon()
 
     def __del__(self) -> None:
-        end_later(self._op, left, recorder.clock())
+        end_later(self._op, end_abandoned, recorder.clock())
 
 
 class _AsyncReply:
@@ -192,18 +192,18 @@ class _AsyncReply:
             op.span.enter()
         try:
             piece = await anext(self._body)
-            op.sent(len(piece))
+            op.count_sent(len(piece))
             return piece
         except StopAsyncIteration:
             if not op.ended:
-                op.exhausted()
+                op.body_exhausted()
             raise
         except GeneratorExit as error:
-            op.raised(error)
+            op.end_with_error(error)
             closed = True
             raise
         except BaseException as error:
-            op.raised(error)
+            op.end_with_error(error)
             raise
         finally:
             if closed:

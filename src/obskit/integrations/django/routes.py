@@ -14,7 +14,7 @@ from obskit.integrations import _http
 from obskit.recorder import recorder
 
 # How `urls.py` writes its one route.
-OWN = "<obskit:route>"
+ROUTE_PATTERN = "<obskit:route>"
 
 
 @lru_cache(maxsize=4096)
@@ -26,16 +26,16 @@ def template(route: str) -> str:
     return "/" + (route[:-1] if route.endswith("$") and not route.endswith(r"\$") else route)
 
 
-def note_route(request: Any) -> None:
+def record_route(request: Any) -> None:
     """
     Give the request that is observed here its endpoint, before its view runs, unless the application has said it.
     """
-    root, match = _http.request_here(), request.resolver_match
+    root, match = _http.current_request(), request.resolver_match
     if root is None or match is None:
         return
     try:
-        if root.is_own(getattr(request, "scope", None) or request.META):
-            root.note((template(match.route), request.META.get("SCRIPT_NAME", "")))
+        if root.is_same_request(getattr(request, "scope", None) or request.META):
+            root.record_route((template(match.route), request.META.get("SCRIPT_NAME", "")))
     except Exception as error:
         recorder.failed("route", error)
 
@@ -57,17 +57,17 @@ def _walk(patterns: Iterable[Any], prefix: str) -> Iterator[str]:
             yield from _walk(included, route)
 
 
-def own_prefixes() -> tuple[str, ...]:
+def internal_prefixes() -> tuple[str, ...]:
     """
     Find where the URLconf includes `obskit.integrations.django.urls`: `/`, or `/ops/`.
     """
-    return tuple(found.removesuffix(OWN) for found in templates() if found.endswith(OWN))
+    return tuple(found.removesuffix(ROUTE_PATTERN) for found in templates() if found.endswith(ROUTE_PATTERN))
 
 
-def tell_taken(prefixes: Iterable[str]) -> None:
+def warn_of_taken(prefixes: Iterable[str]) -> None:
     """
     Warn of routes of the application's beside obskit's own: only the first of the URLconf is answered.
     """
     for prefix in prefixes:
         beside = (found[len(prefix) - 1 :] for found in templates() if found.startswith(prefix))
-        _http.tell_taken(beside, set(), prefix.removesuffix("/"))
+        _http.warn_of_taken(beside, set(), prefix.removesuffix("/"))

@@ -16,12 +16,12 @@ from django.views.decorators.csrf import csrf_exempt
 
 from obskit.integrations import _http
 from obskit.integrations.django.operation import DjangoOperation
-from obskit.integrations.django.routes import OWN
+from obskit.integrations.django.routes import ROUTE_PATTERN
 from obskit.runtime import observe_runtime
 from obskit.web.routes import Request
 
-_front = _http.Follower()
-observe_runtime(_front)
+_middleware = _http.MiddlewareBase()
+observe_runtime(_middleware)
 
 
 class _OwnRoute:
@@ -32,7 +32,7 @@ class _OwnRoute:
     regex = ".+"
 
     def to_python(self, value: str) -> str:
-        if "/" + value not in _front.paths:
+        if "/" + value not in _middleware.paths:
             raise ValueError
         return "/" + value
 
@@ -44,11 +44,11 @@ def answer(request: Any, route: str) -> HttpResponse:
     """
     Answer one of obskit's routes. Django runs it in a thread under ASGI.
     """
-    op = DjangoOperation(request, _front)
-    reply = _front.routes.answer(Request(request.method, route, op.query, op.header, op.client))
+    op = DjangoOperation(request, _middleware)
+    reply = _middleware.routes.answer(Request(request.method, route, op.query, op.header, op.client))
     return HttpResponse(reply.body, status=reply.status, headers=dict(reply.headers))
 
 
 answer.login_required = False  # type: ignore[attr-defined]  # what `login_not_required` sets since Django 5.1
 register_converter(_OwnRoute, "obskit")
-urlpatterns = [path(OWN, non_atomic_requests(csrf_exempt(answer)), name="obskit")]
+urlpatterns = [path(ROUTE_PATTERN, non_atomic_requests(csrf_exempt(answer)), name="obskit")]

@@ -14,7 +14,7 @@ from django.http import Http404
 
 from obskit.integrations import _http
 from obskit.integrations._patches import Patches
-from obskit.integrations.django.routes import note_route
+from obskit.integrations.django.routes import record_route
 
 patches = Patches()
 # What Django answers with 400, 403 and 404 is no failure.
@@ -25,7 +25,7 @@ def watch() -> None:
     """
     Note routes in handlers behind whatever middleware.
     """
-    patches.put(BaseHandler, "resolve_request", _noting_route)
+    patches.put(BaseHandler, "resolve_request", _recording_route)
     watch_exceptions()
 
 
@@ -33,8 +33,8 @@ def watch_exceptions() -> None:
     """
     Note exceptions that a middleware is about to answer: should that be with a 500, they have a name.
     """
-    patches.put(BaseHandler, "process_exception_by_middleware", _noting_exception)
-    patches.put(BaseHandler, "get_response_async", _noting_end)
+    patches.put(BaseHandler, "process_exception_by_middleware", _recording_exception)
+    patches.put(BaseHandler, "get_response_async", _recording_end)
     watch_views()
 
 
@@ -44,28 +44,28 @@ def watch_views() -> None:
     """
     views = sys.modules.get("rest_framework.views")
     if hasattr(views, "APIView"):
-        patches.put(views.APIView, "handle_exception", _noting_caught)  # type: ignore[union-attr]
+        patches.put(views.APIView, "handle_exception", _recording_caught)  # type: ignore[union-attr]
 
 
-def _noting_route(resolve: Callable[..., Any]) -> Callable[..., Any]:
+def _recording_route(resolve: Callable[..., Any]) -> Callable[..., Any]:
     def resolve_request(self: Any, request: Any) -> Any:
         match = resolve(self, request)
         watch_views()
-        note_route(request)
+        record_route(request)
         return match
 
     return resolve_request
 
 
-def _noting_exception(process: Callable[..., Any]) -> Callable[..., Any]:
+def _recording_exception(process: Callable[..., Any]) -> Callable[..., Any]:
     def process_exception_by_middleware(self: Any, exception: Exception, request: Any) -> Any:
-        note_exception(exception, request)
+        record_exception(exception, request)
         return process(self, exception, request)
 
     return process_exception_by_middleware
 
 
-def _noting_end(get_response: Callable[..., Any]) -> Callable[..., Any]:
+def _recording_end(get_response: Callable[..., Any]) -> Callable[..., Any]:
     """
     Note what ends the event loop: Django has a task of its own for each request, and ours is only cancelled then.
     """
@@ -75,31 +75,31 @@ def _noting_end(get_response: Callable[..., Any]) -> Callable[..., Any]:
             return await get_response(self, request)
         except BaseException as error:
             if not isinstance(error, Exception):
-                note_exception(error, request)
+                record_exception(error, request)
             raise
 
     return get_response_async
 
 
-def _noting_caught(handle: Callable[..., Any]) -> Callable[..., Any]:
+def _recording_caught(handle: Callable[..., Any]) -> Callable[..., Any]:
     def handle_exception(self: Any, exc: Exception) -> Any:
         if not hasattr(exc, "get_full_details"):  # their own exceptions are answers
-            note_exception(exc, self.request)
+            record_exception(exc, self.request)
         return handle(self, exc)
 
     return handle_exception
 
 
-def note_exception(error: BaseException, request: Any) -> None:
+def record_exception(error: BaseException, request: Any) -> None:
     """
     Note an exception, and the route it came from, with the request that is answered here.
     """
-    root = _http.request_here()
+    root = _http.current_request()
     try:
-        if root is None or not root.is_own(getattr(request, "scope", None) or request.META):
+        if root is None or not root.is_same_request(getattr(request, "scope", None) or request.META):
             return
     except AttributeError:  # what was sent for a request is none
         return
     if not isinstance(error, _ANSWERS):
-        _http.note_exception(error)
-    note_route(request)
+        _http.record_exception(error)
+    record_route(request)
