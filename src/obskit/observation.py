@@ -19,7 +19,7 @@ from obskit.deferred import end_later
 from obskit.errors import ConfigurationError, NotObservableError
 from obskit.operation import Operation
 from obskit.recorder import recorder
-from obskit.signatures import refusing
+from obskit.signatures import refusing_as
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -270,7 +270,7 @@ def as_called(function: Callable[P, R], ours: Callable[..., Any]) -> Callable[P,
     of a cached one.
     """
     if inspect.isgeneratorfunction(ours) or inspect.isasyncgenfunction(ours) or inspect.iscoroutinefunction(ours):
-        ours = refusing(function, ours)
+        ours = refusing_as(function, ours)
     kind = type(function)
     for name in () if _is_plain(function) else dir(kind):
         if not name.startswith("_") and not hasattr(ours, name) and callable(getattr(kind, name)):

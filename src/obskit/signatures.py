@@ -1,5 +1,5 @@
 """
-Give a function in the place of another the other's outside: what frameworks read from a function to know how to call
+Give a replacement the signature of what it replaces: what frameworks read from a function to know how to call
 it, or what it is.
 
 `functools.wraps` does that for those who ask `inspect.signature`. SQLAlchemy and others read the code itself: the names
@@ -41,9 +41,9 @@ _FORWARDS = {
 }
 
 
-def alike(original: Any, ours: Any) -> Any:
+def with_signature(original: Any, ours: Any) -> Any:
     """
-    Give `ours` with the name, the parameters, their defaults and the kind of `original`.
+    Return `ours` with the name, the parameters, their defaults and the kind of `original`.
 
     It is `ours` itself where that has the same parameters already; otherwise it costs a call more. What is not written
     in Python says nothing of itself but its name and signature.
@@ -51,8 +51,8 @@ def alike(original: Any, ours: Any) -> Any:
     _like(original, ours)
     if type(original) is not FunctionType or type(ours) is not FunctionType:
         return ours
-    if outside(original.__code__) != outside(ours.__code__):
-        ours = _like(original, _forwarding(original.__code__.co_name, outside(original.__code__), ours))
+    if code_signature(original.__code__) != code_signature(ours.__code__):
+        ours = _like(original, _forwarding(original.__code__.co_name, code_signature(original.__code__), ours))
     ours.__defaults__, ours.__kwdefaults__ = original.__defaults__, original.__kwdefaults__
     return ours
 
@@ -65,9 +65,9 @@ def _like(original: Any, ours: Any) -> Any:
     return ours
 
 
-def fits(original: Any, ours: Any) -> bool:
+def accepts_arguments_of(original: Any, ours: Any) -> bool:
     """
-    Tell whether `ours` takes all that `original` takes: a later version of a library may have given it a parameter.
+    Return whether `ours` takes all that `original` takes: a later version of a library may have given it a parameter.
 
     What tells no signature takes whatever it is given.
     """
@@ -83,9 +83,9 @@ def fits(original: Any, ours: Any) -> bool:
     return True
 
 
-def refusing(function: Callable[..., Any], ours: Any) -> Any:
+def refusing_as(function: Callable[..., Any], ours: Any) -> Any:
     """
-    Give `ours`, which runs first when it is awaited or iterated, such that arguments which `function` refuses are
+    Return `ours`, which runs first when it is awaited or iterated, such that arguments which `function` refuses are
     refused by the call, as there.
 
     It has the parameters that the call of `function` really takes, whatever is said of them elsewhere.
@@ -95,7 +95,7 @@ def refusing(function: Callable[..., Any], ours: Any) -> Any:
         parameters = list(signature(called, follow_wrapped=False).parameters.values())
     except (TypeError, ValueError):  # written in C, or an object that is called by another
         return ours
-    found = _outside_of(parameters, ours.__code__.co_flags & _KINDS)
+    found = _signature_of(parameters, ours.__code__.co_flags & _KINDS)
     forward = _forwarding(str(getattr(function, "__name__", "call")), found, ours)
     forward.__qualname__ = getattr(called, "__qualname__", forward.__qualname__)  # as messages have it
     _like(function, forward)
@@ -111,7 +111,7 @@ def refusing(function: Callable[..., Any], ours: Any) -> Any:
 
 def _bare(function: Any) -> Any:
     """
-    Take away what a function says of itself beside its code: `__wrapped__` and `__signature__` are those of another.
+    Return a function without `__wrapped__` and `__signature__`, which may describe another.
     """
     if type(function) is FunctionType:
         bare = FunctionType(function.__code__, {}, function.__name__, function.__defaults__, function.__closure__)
@@ -125,9 +125,9 @@ def _bare(function: Any) -> Any:
     return MethodType(_bare(call), function) if type(call) is FunctionType else function
 
 
-class Outside(NamedTuple):
+class CodeSignature(NamedTuple):
     """
-    What others read from a function's code: the names and kinds of its parameters, and what a call gives.
+    What frameworks read from a function's code: the names and kinds of its parameters, and what a call returns.
     """
 
     positional_only: int
@@ -137,17 +137,17 @@ class Outside(NamedTuple):
     names: tuple[str, ...]
 
 
-def outside(code: CodeType) -> Outside:
+def code_signature(code: CodeType) -> CodeSignature:
     """
     Read it.
     """
     flags = code.co_flags & (_KINDS | CO_VARARGS | CO_VARKEYWORDS)
     stars = bool(flags & CO_VARARGS) + bool(flags & CO_VARKEYWORDS)
     names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount + stars]
-    return Outside(code.co_posonlyargcount, code.co_argcount, code.co_kwonlyargcount, flags, names)
+    return CodeSignature(code.co_posonlyargcount, code.co_argcount, code.co_kwonlyargcount, flags, names)
 
 
-def _outside_of(parameters: list[Parameter], flags: int) -> Outside:
+def _signature_of(parameters: list[Parameter], flags: int) -> CodeSignature:
     first, rest, more, named, most = (
         [parameter.name for parameter in parameters if parameter.kind is kind]
         for kind in (
@@ -156,10 +156,10 @@ def _outside_of(parameters: list[Parameter], flags: int) -> Outside:
         )
     )
     flags |= (CO_VARARGS if more else 0) | (CO_VARKEYWORDS if most else 0)
-    return Outside(len(first), len(first) + len(rest), len(named), flags, (*first, *rest, *named, *more, *most))
+    return CodeSignature(len(first), len(first) + len(rest), len(named), flags, (*first, *rest, *named, *more, *most))
 
 
-def _forwarding(name: str, found: Outside, ours: Callable[..., Any]) -> Any:
+def _forwarding(name: str, found: CodeSignature, ours: Callable[..., Any]) -> Any:
     positional = list(found.names[: found.positional])
     named = found.names[found.positional : found.positional + found.named]
     rest = list(found.names[found.positional + found.named :])

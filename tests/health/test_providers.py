@@ -12,7 +12,7 @@ from obskit.errors import HealthCheckError
 from obskit.testing import FakeClock, isolated_runtime
 
 KEY = "sk-ant-" + "a" * 24
-UNKNOWN = {"provider": "anthropic", "calls": 0, "window_seconds": 300, "error_percent": "unknown"}
+NO_FIGURE = {"provider": "anthropic", "calls": 0, "window_seconds": 300, "error_percent": "unknown"}
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_what_is_not_known_is_said_and_no_fault():
     """
     Without calls and without limits both figures are unknown, and the check passes.
     """
-    assert found() == ("pass", None, {**UNKNOWN, "headroom_percent": "unknown"})
+    assert found() == ("pass", None, {**NO_FIGURE, "headroom_percent": "unknown"})
 
 
 @pytest.mark.parametrize(

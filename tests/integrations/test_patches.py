@@ -20,7 +20,7 @@ import obskit
 from obskit.errors import MissingExtraError
 from obskit.integrations._patches import Patches
 from obskit.recorder import recorder
-from obskit.signatures import alike, fits, outside
+from obskit.signatures import accepts_arguments_of, code_signature, with_signature
 from obskit.testing import isolated_runtime
 
 # Imported first: some hooks wait for that.
@@ -77,7 +77,7 @@ def asked(question, function):
 QUESTIONS = {
     "signature": inspect.signature,
     "getfullargspec": lambda f: inspect.getfullargspec(f)[:6],
-    "the code's parameters": lambda f: outside(f.__code__),
+    "the code's parameters": lambda f: code_signature(f.__code__),
     "__defaults__": lambda f: f.__defaults__,
     "__kwdefaults__": lambda f: f.__kwdefaults__,
     "__name__": lambda f: f.__name__,
@@ -204,7 +204,7 @@ def test_taken_back_a_patch_leaves_nothing():
     assert (Below.of(), Owner.of(2)) == (("ours", (Below, 3)), ("ours", (Owner, 2)))
     assert (Owner().plain(number=5), Below().plain()) == (("ours", 5), ("below", ("ours", 4)))
     assert Owner().new() is None
-    patches.take_back()
+    patches.restore()
     assert dict(vars(Owner)) == before
     assert "plain" not in vars(Below)
 
@@ -244,7 +244,7 @@ def test_a_parameter_of_a_later_version_breaks_no_call(patched, monkeypatch):
         stands = vars(owner)[name]
         ours = stands.__globals__.get("_ours", stands)
         vars(ours).pop("__signature__", None)  # what it says for the other, and not what it takes
-        if stands is not function and not fits(function, ours):
+        if stands is not function and not accepts_arguments_of(function, ours):
             refusing.append((owner, name))
     for name in HOOKS:
         with contextlib.suppress(MissingExtraError):
@@ -292,9 +292,9 @@ def test_any_shape_of_function_is_met(original):
     """
     Whatever the parameters and the kind, the one in its place has the same, and is called with the same.
     """
-    ours = alike(original, lambda *args, **kwargs: (args, kwargs))
+    ours = with_signature(original, lambda *args, **kwargs: (args, kwargs))
 
-    assert outside(ours.__code__) == outside(original.__code__)
+    assert code_signature(ours.__code__) == code_signature(original.__code__)
     assert inspect.getfullargspec(ours) == inspect.getfullargspec(original)
 
 
@@ -302,7 +302,7 @@ def test_arguments_come_through_as_they_were_given():
     """
     Positions, names, defaults and the rest arrive where the original would have them.
     """
-    ours = alike(plain, lambda *args, **kwargs: (args, kwargs))
+    ours = with_signature(plain, lambda *args, **kwargs: (args, kwargs))
 
     assert ours(1, c=3) == ((1, 2), {"c": 3, "d": 4})
     assert ours(1, 5, 6, 7, c=3, d=0, e=9) == ((1, 5, 6, 7), {"c": 3, "d": 0, "e": 9})
@@ -327,7 +327,7 @@ def test_a_generator_hears_what_is_sent_and_thrown():
             heard.append("closed")
         return "done"
 
-    ours = alike(echo, lambda *args: echo(*args))
+    ours = with_signature(echo, lambda *args: echo(*args))
     values = ours(2)
     assert next(values) == "next"
     assert values.send(1) == "next"
@@ -363,7 +363,7 @@ def test_an_asynchronous_generator_hears_what_is_sent_and_thrown():
         finally:
             heard.append("closed")
 
-    ours = alike(echo, lambda *args, **kwargs: echo(*args, **kwargs))
+    ours = with_signature(echo, lambda *args, **kwargs: echo(*args, **kwargs))
 
     async def use():
         await heard_of(ours(2), heard)

@@ -250,7 +250,7 @@ def test_mount_behind_middleware_that_hides_its_application(runtime, sink):
 
     hidden = "/t/{t}/u/{uid:int}" if LEAVES_ROUTE else "/x"
     assert endpoints(sink) == [hidden] * 3 + ["/raw/{path}"]
-    assert len(templates._strangers) == (1 if LEAVES_ROUTE else 0)
+    assert len(templates._unindexed) == (1 if LEAVES_ROUTE else 0)
 
 
 def test_reading_the_table_again_is_bounded(monkeypatch):
@@ -259,7 +259,7 @@ def test_reading_the_table_again_is_bounded(monkeypatch):
     """
     templates = RouteTemplates(Router([Mount("/t/{t}", Opaque(asgi_ok))]))
     reads = []
-    monkeypatch.setattr(templates, "_read", lambda: reads.append(1))
+    monkeypatch.setattr(templates, "_index_table", lambda: reads.append(1))
     scope = {"path": "/t/acme/x", "root_path": "/t/acme", "app_root_path": "", "method": "GET"}
     found = {templates.find({**scope, "endpoint": object()}) for _ in range(300)}
 

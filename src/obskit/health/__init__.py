@@ -1,5 +1,5 @@
 """
-Say whether the process and what it depends on are well, to probes, people, metrics and the log.
+Health checks of the process and of what it depends on, for probes, people, metrics and the log.
 
     obskit.health.add("database", obskit.health.sqlite("app.db"))
 
@@ -80,7 +80,7 @@ def add(
     has two runs at a time.
 
     Args:
-        name: What probes, metrics and lines call it: up to 64 letters, digits, `_`, `.` and `-`.
+        name: Its name in probes, metrics and lines: up to 64 letters, digits, `_`, `.` and `-`.
         function: The check.
         groups: Whose probes it counts for: `ready`, `live`, `startup`, or one of `health_groups`.
         timeout: Seconds after which a run is a failure; the default is below what Kubernetes' probes are given.
@@ -128,7 +128,7 @@ def check(
     Declare a function as a check: `obskit.health.add()` as a decorator, with the same arguments.
 
     Returns:
-        What gives the function back as it is.
+        A decorator that returns the function unchanged.
     """
 
     def declared(function: F) -> F:
@@ -151,7 +151,7 @@ def check(
 
 def remove(name: str) -> None:
     """
-    Take a check back; one that is not there is ignored.
+    Remove a check; an unknown name is ignored.
     """
     registry.remove(name)
 

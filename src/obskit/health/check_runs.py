@@ -20,7 +20,7 @@ from time import monotonic as _steady
 from typing import TYPE_CHECKING, Any
 
 from obskit import background
-from obskit.health.declaration import Declared
+from obskit.health.declaration import CheckDeclaration
 from obskit.health.operation import CheckOperation
 from obskit.health.outcome import Outcome, Status, judged, with_time
 from obskit.health.safe_details import redacted, without_secrets
@@ -44,7 +44,7 @@ _plan = recorder.plan(CheckOperation)
 @dataclass(frozen=True, slots=True)
 class Transition:
     """
-    State that a component's status has changed.
+    A change of a component's status.
 
     Attributes:
         component: The check's name.
@@ -61,9 +61,9 @@ class Transition:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class CheckResult:
     """
-    Hold what is known of a check.
+    The latest result of a check.
 
     Attributes:
         status: After hysteresis: what probes are told.
@@ -82,7 +82,7 @@ class Answer:
 
 class Run:
     """
-    Be one run of a check.
+    One run of a check.
 
     Attributes:
         deadline: When it counts as failed, on the recorder's clock.
@@ -103,7 +103,7 @@ class Run:
 
     def over(self) -> None:
         """
-        Let everyone go who waits.
+        Release everyone who waits.
         """
         self._over.set_result(None)
 
@@ -117,7 +117,7 @@ class Run:
         try:
             self._over.result(self._remaining())
         except TimeoutError:
-            self.check.late(self)
+            self.check.time_out(self)
 
     async def wait_async(self) -> None:
         """
@@ -128,17 +128,17 @@ class Run:
         over = asyncio.wrap_future(self._over)
         await asyncio.wait([over], timeout=self._remaining())
         if not self._over.done():
-            self.check.late(self)
+            self.check.time_out(self)
 
 
 class Check:
     """
-    Hold a check's state in this process. Thread-safe.
+    A check and its state in this process. Thread-safe.
     """
 
-    def __init__(self, declared: Declared, told: Callable[[Transition], None]) -> None:
+    def __init__(self, declared: CheckDeclaration, on_transition: Callable[[Transition], None]) -> None:
         self.declared = declared
-        self._told = told
+        self._on_transition = on_transition
         self._own_loop: asyncio.AbstractEventLoop | None = None
         self._blocks = False
         self._is_async = declared.is_async
@@ -146,12 +146,12 @@ class Check:
 
     def start_over(self) -> None:
         """
-        Know nothing, as in a forked child: threads and locks of the parent are gone.
+        Reset, as in a forked child: threads and locks of the parent are gone.
         """
         self._lock = RLock()
         self._run: Run | None = None
         self._streak: tuple[bool, int] = (True, 0)
-        self.answer: Answer | None = None
+        self.answer: CheckResult | None = None
         self.due = float("-inf")  # before that, a probe reads `answer` and asks nothing
         loop, self._own_loop = self._own_loop, None
         if loop is not None and not loop.is_running():
@@ -159,7 +159,7 @@ class Check:
 
     def refresh(self, now: float, loop: asyncio.AbstractEventLoop | None, failed_need: str | None) -> Run | None:
         """
-        Begin a run where one is due and none is going on; give the one that is worth waiting for.
+        Begin a run where one is due and none is going on; return the one that is worth waiting for.
         """
         if now < self.due:
             return None
@@ -177,21 +177,21 @@ class Check:
                 run = self._run = fresh
                 begins = True
         if run is None:
-            self._settle(Outcome("fail", f"needs {failed_need}"), None)
+            self._record(Outcome("fail", f"needs {failed_need}"), None)
         elif begins:
             self._begin(run, loop)
         elif now >= run.deadline:
-            self.late(run)
+            self.time_out(run)
         return run if run is not None and run.awaited and not run.overdue else None
 
-    def next_look(self) -> float:
+    def next_due(self) -> float:
         """
-        Say when there is something to do: to begin a run, or to find the present one late.
+        Return when there is something to do: to begin a run, or to time the present one out.
         """
         run = self._run
         return self.due if run is None or run.overdue else run.deadline
 
-    def late(self, run: Run) -> None:
+    def time_out(self, run: Run) -> None:
         """
         Count a failure by timeout: at the deadline, and again whenever a further run would have been due.
         """
@@ -202,15 +202,15 @@ class Check:
             first, run.overdue = not run.overdue, True
             known = self.answer
             outcome = Outcome("fail", _TIMEOUT, known.outcome.details if known is not None else {})
-            answer = Answer("fail", outcome, None, known.answered_at if known is not None else None, True)
-            transition = self._take(answer, now)
+            answer = CheckResult("fail", outcome, None, known.answered_at if known is not None else None, True)
+            transition = self._apply(answer, now)
         if first:
             self._end(run, timed_out=True)
-        self._tell(transition)
+        self._report(transition)
 
-    def _settle(self, outcome: Outcome, run: Run | None) -> None:
+    def _record(self, outcome: Outcome, run: Run | None) -> None:
         """
-        Take an outcome for what is known from now on.
+        Record the outcome of a run, or of none where a needed check is down.
         """
         with self._lock:
             if self._run is not run:
@@ -223,18 +223,18 @@ class Check:
             seconds = None if run is None else now - run.started
             if seconds is not None:
                 outcome = with_time(outcome, seconds, getattr(self.declared.function, "warn_ms", None))
-            transition = self._take(Answer("fail", outcome, seconds, now), now)
+            transition = self._apply(CheckResult("fail", outcome, seconds, now), now)
         try:
             if run is not None:
                 self._end(run, timed_out=False)
-            self._tell(transition)
+            self._report(transition)
         finally:
             if run is not None:
                 run.over()
 
-    def _take(self, answer: Answer, now: float) -> Transition | None:
+    def _apply(self, answer: CheckResult, now: float) -> Transition | None:
         """
-        Pass an outcome through hysteresis: only so many in a row take the check down, or up again.
+        Pass an outcome through hysteresis: `failures` in a row take the check down, `successes` in a row up again.
         """
         declared, was = self.declared, None if self.answer is None else self.answer.status
         good = answer.outcome.status != "fail"
@@ -242,7 +242,7 @@ class Check:
         enough = declared.successes if good else declared.failures
         turned = was is None or good is (was != "fail") or self._streak[1] >= enough
         status: Status = answer.outcome.status if turned or was is None else was
-        self.answer = Answer(status, answer.outcome, answer.seconds, answer.answered_at, answer.timed_out)
+        self.answer = CheckResult(status, answer.outcome, answer.seconds, answer.answered_at, answer.timed_out)
         self.due = now + declared.every_seconds * random.uniform(*JITTER)
         if status == was:
             return None
@@ -255,18 +255,18 @@ class Check:
         run.operation.timed_out = timed_out
         _plan.end(run.operation)
 
-    def _tell(self, transition: Transition | None) -> None:
+    def _report(self, transition: Transition | None) -> None:
         if transition is not None:
-            self._told(transition)
+            self._on_transition(transition)
 
     def _begin(self, run: Run, loop: asyncio.AbstractEventLoop | None) -> None:
         _plan.begin(run.operation)
-        if self._is_async and self._is_left_to(loop, run):
+        if self._is_async and self._runs_on(loop, run):
             return
         if background.start(self._work, run, loop, name=f"obskit-health-{self.declared.name}", ends=True) is None:
-            self._settle(Outcome("fail", _NO_THREAD), run)
+            self._record(Outcome("fail", _NO_THREAD), run)
 
-    def _is_left_to(self, loop: asyncio.AbstractEventLoop | None, run: Run) -> bool:
+    def _runs_on(self, loop: asyncio.AbstractEventLoop | None, run: Run) -> bool:
         """
         Have the server's event loop run it, where there is one that serves.
         """
@@ -281,17 +281,17 @@ class Check:
 
     def _work(self, run: Run, loop: asyncio.AbstractEventLoop | None) -> None:
         if not self._is_async:
-            answer = _answer_of(self.declared.function)
+            answer = _result_of(self.declared.function)
             if not isawaitable(answer):
-                self._settle(_outcome_of(lambda: answer), run)
+                self._record(_outcome_of(lambda: answer), run)
                 return
             # A plain function that gives what is to be awaited: asked anew, where the client's connections belong.
             self._is_async = True
             if iscoroutine(answer):
                 answer.close()
-            if self._is_left_to(loop, run):
+            if self._runs_on(loop, run):
                 return
-        self._settle(_outcome_of(partial(self._in_own_loop, run)), run)
+        self._record(_outcome_of(partial(self._in_own_loop, run)), run)
 
     def _in_own_loop(self, run: Run) -> Any:
         """
@@ -309,18 +309,18 @@ class Check:
         task = asyncio.ensure_future(_to_await(self.declared.function))
         done, _ = await asyncio.wait({task}, timeout=self.declared.timeout_seconds)
         if not done:
-            self.late(run)
+            self.time_out(run)
             task.cancel()
             await asyncio.wait({task})
         return task.result()
 
     def _begin_on(self, loop: asyncio.AbstractEventLoop, run: Run) -> None:
-        steps = _Steps(self.declared.function)
+        steps = _TimedCoroutine(self.declared.function)
         watch = self._watch(steps)
         try:
             task = loop.create_task(steps.run(), context=contextvars.Context())
         except Exception as error:  # of a task factory
-            self._settle(_raised(error), run)
+            self._record(_raised(error), run)
             return
         timeout = loop.call_later(self.declared.timeout_seconds, task.cancel)
 
@@ -328,27 +328,29 @@ class Check:
             watch.cancel()
             timeout.cancel()
             if steps.longest > BLOCKS_AFTER:
-                self._accuse(steps)
+                self._report_blocking(steps)
             if task.cancelled():
-                self.late(run)
-                self._settle(Outcome("fail", _TIMEOUT), run)
+                self.time_out(run)
+                self._record(Outcome("fail", _TIMEOUT), run)
             else:
-                self._settle(_outcome_of(task.result), run)
+                self._record(_outcome_of(task.result), run)
 
         task.add_done_callback(over)
 
-    def _watch(self, steps: _Steps) -> Timer:
+    def _watch(self, steps: _TimedCoroutine) -> Timer:
         """
-        Look once from outside, since a step that never ends is not seen to be long from inside.
+        Measure once from outside: from inside, a step that never ends is not seen to be long.
         """
-        watch = Timer(BLOCKS_AFTER * 2, lambda: self._accuse(steps) if steps.current() > BLOCKS_AFTER else None)
+        watch = Timer(
+            BLOCKS_AFTER * 2, lambda: self._report_blocking(steps) if steps.current() > BLOCKS_AFTER else None
+        )
         with suppress(RuntimeError, MemoryError):  # where no thread can be started, this run goes unwatched
             if IS_MAIN:
                 watch.name, watch.daemon = f"obskit-watch-{self.declared.name}", True
                 watch.start()
         return watch
 
-    def _accuse(self, steps: _Steps) -> None:
+    def _report_blocking(self, steps: _TimedCoroutine) -> None:
         """
         Name a check that holds the server's event loop, once, and run it in a thread from now on.
         """
@@ -363,9 +365,9 @@ class Check:
         recorder.emit(Event("health.blocked_loop", "WARNING", message, {"component": name}))
 
 
-class _Steps:
+class _TimedCoroutine:
     """
-    Run a coroutine, and time each stretch in which it does not give the event loop back.
+    A coroutine, with the time of each step: the stretch in which it does not give the event loop back.
     """
 
     def __init__(self, function: Callable[[], Any]) -> None:
@@ -375,7 +377,7 @@ class _Steps:
 
     def current(self) -> float:
         """
-        Give the seconds of the step that goes on now.
+        Return how long the current step has taken, in seconds; 0 between steps.
         """
         began = self._began
         return 0.0 if began is None else _steady() - began
@@ -411,7 +413,7 @@ async def _to_await(function: Callable[[], Any]) -> Any:
     return await answer if isawaitable(answer) else answer
 
 
-def _answer_of(function: Callable[[], Any]) -> Any:
+def _result_of(function: Callable[[], Any]) -> Any:
     try:
         return function()
     except BaseException as error:  # of a check that exits, too: it must not end in silence

@@ -1,5 +1,5 @@
 """
-Ask databases and caches, through what the application itself uses.
+Checks of databases and caches, through the application's own clients.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ def sqlite(
     Check an SQLite file: a real query over its schema, with its time, and whether it can be written to.
 
     Nothing is created and no row is changed: the test of writing takes the write lock, and gives it back. A file that
-    somebody else writes to at that moment is a warning, since that is what SQLite is like; one that is read-only,
+    somebody else writes to at that moment is a warning, since SQLite has one writer at a time; one that is read-only,
     missing, damaged or full is a failure.
 
     Args:
         path: The file.
         write: False: being read-only is no failure.
         wal_warn_bytes: A write-ahead log of this size is a warning: no checkpoint has got through for long.
-        warn_ms: From so many milliseconds on an answer is a warning; None: never.
+        warn_ms: An answer that takes this many milliseconds or more is a warning; None: never.
     """
     return Sqlite(os.fspath(path), write, wal_warn_bytes, warn_ms)
 
@@ -53,7 +53,7 @@ def sqlite(
 @dataclass(frozen=True)
 class Sqlite:
     """
-    Be the check of one SQLite file.
+    The check of one SQLite file.
     """
 
     path: str = field(repr=False)
@@ -134,7 +134,7 @@ def sqlalchemy(engine: Any, *, warn_ms: float | None = WARN_MS) -> Sqlalchemy:
     Args:
         engine: An `Engine`, or an `AsyncEngine`, which is asked on the server's event loop. Where there is none, a
             connection of the check's own is made: those of an asynchronous pool belong to one loop.
-        warn_ms: From so many milliseconds on an answer is a warning; None: never.
+        warn_ms: An answer that takes this many milliseconds or more is a warning; None: never.
     """
     return Sqlalchemy(getattr(engine, "sync_engine", engine), warn_ms)
 
@@ -142,7 +142,7 @@ def sqlalchemy(engine: Any, *, warn_ms: float | None = WARN_MS) -> Sqlalchemy:
 @dataclass(frozen=True)
 class Sqlalchemy:
     """
-    Be the check of one engine.
+    The check of one engine.
     """
 
     engine: Any = field(repr=False)
@@ -152,13 +152,13 @@ class Sqlalchemy:
     @property
     def is_async(self) -> bool:
         """
-        Tell whether its driver is asynchronous.
+        Return whether its driver is asynchronous.
         """
         return bool(getattr(getattr(self.engine, "dialect", None), "is_async", False))
 
     def __call__(self) -> Any:  # an Outcome, or on an event loop that runs what gives it
         if self.is_async:
-            return _awaited(self._ask_async)
+            return _run_or_return(self._ask_async)
         began = time.perf_counter()
         with unheard(), self.engine.connect() as connection:
             return self._ask(connection, began)
@@ -190,9 +190,9 @@ class Sqlalchemy:
                 await make(engine).dispose()
 
 
-def _awaited(ask: Callable[[], Coroutine[Any, Any, Outcome]]) -> Outcome | Coroutine[Any, Any, Outcome]:
+def _run_or_return(ask: Callable[[], Coroutine[Any, Any, Outcome]]) -> Outcome | Coroutine[Any, Any, Outcome]:
     """
-    Give what is to be awaited on a loop, and run to the end where none runs.
+    Return the coroutine where a loop runs; run it to its end where none does.
     """
     import asyncio
 
@@ -205,7 +205,7 @@ def _awaited(ask: Callable[[], Coroutine[Any, Any, Outcome]]) -> Outcome | Corou
 
 def _is_served_here() -> bool:
     """
-    Tell whether this is the server's event loop, to which the connections of an asynchronous client belong.
+    Return whether this is the server's event loop, to which the connections of an asynchronous client belong.
     """
     import asyncio
 
@@ -218,7 +218,7 @@ def django(alias: str = "default", *, warn_ms: float | None = WARN_MS) -> Django
 
     Args:
         alias: Its key in `DATABASES`.
-        warn_ms: From so many milliseconds on an answer is a warning; None: never.
+        warn_ms: An answer that takes this many milliseconds or more is a warning; None: never.
     """
     return Django(alias, warn_ms)
 
@@ -226,7 +226,7 @@ def django(alias: str = "default", *, warn_ms: float | None = WARN_MS) -> Django
 @dataclass(frozen=True)
 class Django:
     """
-    Be the check of one of Django's databases.
+    The check of one of Django's databases.
     """
 
     alias: str
@@ -234,7 +234,7 @@ class Django:
     is_dependency = True
 
     def __call__(self) -> Outcome:
-        connection = _of_django("django.db").connections[self.alias]
+        connection = _imported("django.db").connections[self.alias]
         began = time.perf_counter()
         try:
             with unheard(), connection.cursor() as cursor:
@@ -251,7 +251,7 @@ def django_cache(alias: str = "default", *, warn_ms: float | None = WARN_MS) -> 
 
     Args:
         alias: Its key in `CACHES`.
-        warn_ms: From so many milliseconds on an answer is a warning; None: never.
+        warn_ms: An answer that takes this many milliseconds or more is a warning; None: never.
     """
     return DjangoCache(alias, warn_ms)
 
@@ -259,7 +259,7 @@ def django_cache(alias: str = "default", *, warn_ms: float | None = WARN_MS) -> 
 @dataclass(frozen=True)
 class DjangoCache:
     """
-    Be the check of one of Django's caches.
+    The check of one of Django's caches.
     """
 
     alias: str
@@ -269,7 +269,7 @@ class DjangoCache:
     def __call__(self) -> Outcome:
         # A cache that answers from a local fallback would pass a read: what was written has to come back, and the
         # details name the backend that answered.
-        cache = _of_django("django.core.cache").caches[self.alias]
+        cache = _imported("django.core.cache").caches[self.alias]
         key, value = f"obskit-health-{token_hex(16)}", str(time.time_ns())  # several containers ask one cache
         began = time.perf_counter()
         cache.set(key, value, 30)
@@ -279,9 +279,9 @@ class DjangoCache:
         return passed(**details) if kept == value else failed("what was written did not come back", **details)
 
 
-def _of_django(module: str) -> Any:
+def _imported(module: str) -> Any:
     """
-    Find what the application has imported: obskit imports no framework for a check.
+    Return a module that the application has imported: obskit imports no framework for a check.
     """
     found = sys.modules.get(module)
     if found is None:
@@ -297,7 +297,7 @@ def psycopg(source: Any, *, warn_ms: float | None = WARN_MS) -> Psycopg:
         source: A `ConnectionPool` or `AsyncConnectionPool`, or a function that gives a connection of either kind (which
             the check closes), such as `lambda: psycopg.connect(dsn, connect_timeout=2)`. An asynchronous pool is asked
             on the server's event loop; where there is none, a connection of the check's own is made.
-        warn_ms: From so many milliseconds on an answer is a warning; None: never.
+        warn_ms: An answer that takes this many milliseconds or more is a warning; None: never.
     """
     return Psycopg(source, warn_ms)
 
@@ -305,7 +305,7 @@ def psycopg(source: Any, *, warn_ms: float | None = WARN_MS) -> Psycopg:
 @dataclass(frozen=True)
 class Psycopg:
     """
-    Be the check of one PostgreSQL.
+    The check of one PostgreSQL server.
     """
 
     source: Any = field(repr=False)
@@ -315,31 +315,31 @@ class Psycopg:
     @property
     def is_async(self) -> bool:
         """
-        Tell whether it is asked on an event loop.
+        Return whether it is asked on an event loop.
         """
         source = self.source
         return hasattr(source, "__aenter__") or (callable(source) and kind_of(source) == "coroutine")
 
     def __call__(self) -> Any:  # an Outcome, or on an event loop that runs what gives it
         if hasattr(self.source, "__aenter__"):
-            return _awaited(self._ask_pool)
+            return _run_or_return(self._ask_pool)
         began = time.perf_counter()
         pooled = getattr(self.source, "connection", None)
         made = pooled() if callable(pooled) else self.source()
         if isawaitable(made):
             if iscoroutine(made):
                 made.close()  # it may belong to another loop
-            return _awaited(self._ask_made)
+            return _run_or_return(self._ask_made)
         with made as connection, unheard():
             connection.execute("SELECT 1").fetchone()
-            return self._told(began, connection)
+            return self._passed(began, connection)
 
     async def _ask_made(self) -> Outcome:
         began = time.perf_counter()
         async with await self.source() as connection:
             with unheard():
                 await (await connection.execute("SELECT 1")).fetchone()
-            return self._told(began, connection)
+            return self._passed(began, connection)
 
     async def _ask_pool(self) -> Outcome:
         began, pool = time.perf_counter(), self.source
@@ -347,14 +347,14 @@ class Psycopg:
             async with pool.connection() as connection:
                 with unheard():
                     await (await connection.execute("SELECT 1")).fetchone()
-                return self._told(began, connection)
-        given = [await made if isawaitable(made) else made for made in map(_called, (pool.conninfo, pool.kwargs))]
+                return self._passed(began, connection)
+        given = [await made if isawaitable(made) else made for made in map(_value_of, (pool.conninfo, pool.kwargs))]
         async with await pool.connection_class.connect(given[0] or "", **(given[1] or {})) as connection:
             with unheard():
                 await (await connection.execute("SELECT 1")).fetchone()
-            return self._told(began, connection)
+            return self._passed(began, connection)
 
-    def _told(self, began: float, connection: Any) -> Outcome:
+    def _passed(self, began: float, connection: Any) -> Outcome:
         details = {"query_ms": milliseconds_since(began), "server": connection.info.server_version}
         if callable(stats := getattr(self.source, "get_stats", None)):
             details |= {name: figure for name, figure in stats().items() if name in _POOL}
@@ -364,7 +364,7 @@ class Psycopg:
 _POOL = ("pool_size", "pool_available", "pool_max", "requests_waiting")
 
 
-def _called(given: Any) -> Any:
+def _value_of(given: Any) -> Any:
     return given() if callable(given) else given
 
 
@@ -376,7 +376,7 @@ def redis(client: Any, *, warn_ms: float | None = WARN_MS) -> Redis:
         client: A `redis.Redis` or `redis.asyncio.Redis`, of a Sentinel's `master_for()` too, or one of a cluster. An
             asynchronous one is asked on the server's event loop; where there is none, a connection of the check's own
             is made.
-        warn_ms: From so many milliseconds on an answer is a warning; None: never.
+        warn_ms: An answer that takes this many milliseconds or more is a warning; None: never.
     """
     return Redis(client, warn_ms)
 
@@ -384,7 +384,7 @@ def redis(client: Any, *, warn_ms: float | None = WARN_MS) -> Redis:
 @dataclass(frozen=True)
 class Redis:
     """
-    Be the check of one Redis.
+    The check of one Redis server or cluster.
     """
 
     client: Any = field(repr=False)
@@ -394,39 +394,39 @@ class Redis:
     @property
     def is_async(self) -> bool:
         """
-        Tell whether it is asked on an event loop.
+        Return whether it is asked on an event loop.
         """
         return iscoroutinefunction(getattr(self.client, "execute_command", None))
 
     def __call__(self) -> Any:  # an Outcome, or on an event loop that runs what gives it
         if self.is_async:
-            return _awaited(self._ask_async)
+            return _run_or_return(self._ask_async)
         began = time.perf_counter()
         answer = self.client.ping()
         if isawaitable(answer):
             if iscoroutine(answer):
                 answer.close()
-            return _awaited(self._ask_async)
-        return _ponged(answer, began)
+            return _run_or_return(self._ask_async)
+        return _pong_outcome(answer, began)
 
     async def _ask_async(self) -> Outcome:
         began = time.perf_counter()
         if _is_served_here():
-            return _ponged(await self.client.ping(), began)
-        own, close = _alike(self.client)
+            return _pong_outcome(await self.client.ping(), began)
+        own, close = _separate_client(self.client)
         try:
-            return _ponged(await own.ping(), began)
+            return _pong_outcome(await own.ping(), began)
         finally:
             await close()
 
 
-def _alike(client: Any) -> tuple[Any, Callable[[], Coroutine[Any, Any, None]]]:
+def _separate_client(client: Any) -> tuple[Any, Callable[[], Coroutine[Any, Any, None]]]:
     """
     Make a client of the same server, or cluster, with connections of its own, and give what closes them.
     """
     pool = getattr(client, "connection_pool", None)
     if pool is not None:
-        own = type(client)(connection_pool=_pool_alike(pool))
+        own = type(client)(connection_pool=_separate_pool(pool))
         return own, partial(_disconnect, own.connection_pool)
     nodes = getattr(client, "nodes_manager", None)
     if nodes is None:  # of a kind that is not known
@@ -440,14 +440,14 @@ def _alike(client: Any) -> tuple[Any, Callable[[], Coroutine[Any, Any, None]]]:
     return own, own.aclose
 
 
-def _pool_alike(pool: Any) -> Any:
+def _separate_pool(pool: Any) -> Any:
     options = {name: option for name, option in pool.connection_kwargs.items() if name != "connection_pool"}
     options["connection_class"] = pool.connection_class
     manager = getattr(pool, "sentinel_manager", None)
     if manager is None:
         return type(pool)(**options)
     own = copy(manager)
-    own.sentinels = [type(asked)(connection_pool=_pool_alike(asked.connection_pool)) for asked in manager.sentinels]
+    own.sentinels = [type(asked)(connection_pool=_separate_pool(asked.connection_pool)) for asked in manager.sentinels]
     own_ways = {"is_master": pool.is_master, "check_connection": pool.check_connection}
     return type(pool)(pool.service_name, own, **own_ways, **options)
 
@@ -465,7 +465,7 @@ async def _nothing_to_close() -> None:
     """
 
 
-def _ponged(answer: Any, began: float) -> Outcome:
+def _pong_outcome(answer: Any, began: float) -> Outcome:
     answers = answer.values() if isinstance(answer, dict) else [answer]  # of each node, where there are several
     if not answers or not all(said in (True, "PONG", b"PONG") for said in answers):
         return failed("no PONG")

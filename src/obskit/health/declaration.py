@@ -1,5 +1,5 @@
 """
-Write a check down: what is asked, how often, how long it may take, and what its failure means.
+Declarations of checks: what is called, how often, how long it may take, and what its failure means.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from obskit.observation import kind_of
 
 LIVE, READY, STARTUP = GROUPS = ("live", "ready", "startup")
 # Paths below `health_path` that are no component's.
-TAKEN = frozenset({*GROUPS, "detailed"})
+RESERVED_NAMES = frozenset({*GROUPS, "detailed"})
 
 _valid_name = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}").fullmatch
 
 
 @dataclass(frozen=True, slots=True)
-class Declared:
+class CheckDeclaration:
     """
-    Hold a check as it was declared; two that are equal are one.
+    A check as it was declared; two that are equal are one.
 
     Attributes:
-        name: What probes and metrics call it.
+        name: Its name in probes and metrics.
         function: Asks, and answers or raises.
         groups: Whose probes it counts for.
         timeout_seconds: How long a run may take.
@@ -50,10 +50,10 @@ class Declared:
     @property
     def is_async(self) -> bool:
         """
-        Tell whether asking gives something to await.
+        Return whether calling it returns an awaitable.
         """
-        told = getattr(self.function, "is_async", None)  # by ready-made checks
-        return told if isinstance(told, bool) else kind_of(self.function) == "coroutine"
+        declared = getattr(self.function, "is_async", None)  # by ready-made checks
+        return declared if isinstance(declared, bool) else kind_of(self.function) == "coroutine"
 
 
 def declare(
@@ -68,9 +68,9 @@ def declare(
     successes: int,
     needs: str | None,
     background: bool,
-) -> Declared:
+) -> CheckDeclaration:
     """
-    Check what was given, and write it down.
+    Validate the arguments, and return the declaration.
 
     Raises:
         HealthCheckError: It says which argument, what was found, and what is expected.
@@ -82,7 +82,7 @@ def declare(
     _check_seconds(name, "every", every, 0.0)
     _check_runs(name, "failures", failures)
     _check_runs(name, "successes", successes)
-    return Declared(
+    return CheckDeclaration(
         name,
         function,
         chosen,
@@ -109,10 +109,10 @@ def _check_function(name: str, function: object) -> None:
 
 
 def _check_name(name: object) -> None:
-    if not isinstance(name, str) or not _valid_name(name) or name in TAKEN:
+    if not isinstance(name, str) or not _valid_name(name) or name in RESERVED_NAMES:
         raise HealthCheckError(
             f"{name!r} is no name for a check: use up to 64 letters, digits, '_', '.' and '-', and none of "
-            f"{', '.join(sorted(TAKEN))}, which are routes"
+            f"{', '.join(sorted(RESERVED_NAMES))}, which are routes"
         )
 
 

@@ -1,5 +1,5 @@
 """
-Measure how late asyncio's event loop comes to what is due: time in which something held it.
+Measure the lag of asyncio's event loop: how long after its due time a callback runs, since something held the loop.
 """
 
 from __future__ import annotations
@@ -16,41 +16,41 @@ if TYPE_CHECKING:
 
 # Seconds between two looks: at most so long after its begin a blockage is counted, for 2 wake-ups a second.
 TICK = 0.5
-_KEPT = 20  # looks: the figure is the worst of the last ten seconds
+_KEPT_MEASUREMENTS = 20  # looks: the figure is the worst of the last ten seconds
 
 
 class LoopLag:
     """
-    Look at one event loop, from inside, twice a second.
+    The lag of one event loop, measured from inside, twice a second.
     """
 
     def __init__(self) -> None:
-        self._lags: deque[float] = deque(maxlen=_KEPT)
+        self._lags: deque[float] = deque(maxlen=_KEPT_MEASUREMENTS)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._due = 0.0
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """
-        Look at this loop from now on; called on it, and as often as you like.
+        Measure this loop from now on; called on it, and as often as you like.
         """
         if self._loop is loop:
             return
         self._loop = loop
         self._lags.clear()
-        self._next(loop)
+        self._schedule(loop)
 
-    def _next(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         self._due = time.monotonic() + TICK
-        loop.call_later(TICK, self._look, loop)
+        loop.call_later(TICK, self._measure, loop)
 
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _measure(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._loop is loop:
             self._lags.append(max(0.0, time.monotonic() - self._due))
-            self._next(loop)
+            self._schedule(loop)
 
     def seconds(self) -> float | None:
         """
-        Give the worst lag of the last ten seconds, one that still goes on included; None: no loop is watched.
+        Return the worst lag of the last ten seconds, in seconds, with one that still goes on; None: no loop is watched.
         """
         loop = self._loop
         if loop is None or not loop.is_running():
@@ -59,7 +59,7 @@ class LoopLag:
 
     def start_over(self) -> None:
         """
-        Forget the loop.
+        Stop measuring.
         """
         self._loop = None
         self._lags.clear()
@@ -81,7 +81,7 @@ def event_loop(*, warn: float = 0.1, fail: float | None = 5.0) -> EventLoop:
 
 class EventLoop:
     """
-    Be the check of the event loop that is watched.
+    The check of the event loop that is watched.
     """
 
     def __init__(self, warn: float | None, fail: float | None) -> None:

@@ -1,5 +1,5 @@
 """
-Know when a job last ran.
+Heartbeats: checks of when a job last ran.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ _known: dict[str, Heartbeat] = {}
 
 class Heartbeat:
     """
-    Be told when a job has run, and answer whether that was lately. Thread-safe.
+    A check that a job has run within `max_age_seconds`. Thread-safe.
     """
 
     def __init__(self, max_age_seconds: float, path: str | None) -> None:
         self.max_age_seconds = max_age_seconds
         self.path = path
         self._since = time.time()
-        self._beat: float | None = None
+        self._last_beat: float | None = None
 
     def beat(self) -> None:
         """
-        Say that the job has run to its end.
+        Record that the job has run to its end.
 
         Raises:
             OSError: The file that `path` names cannot be written, or belongs to another user who is not root, while
                 this process is not root's.
         """
-        self._beat = time.time()
+        self._last_beat = time.time()
         if self.path is not None:
             _touch(self.path)
 
@@ -58,9 +58,9 @@ class Heartbeat:
 
     def __call__(self, function: Callable[P, R] | None = None) -> Any:
         # Two callers: a decorator has a function, the registry asks without one.
-        return self.look() if function is None else self._beating(function)
+        return self.look() if function is None else self._decorate(function)
 
-    def _beating(self, function: Callable[P, R]) -> Callable[P, R]:
+    def _decorate(self, function: Callable[P, R]) -> Callable[P, R]:
         asked: Callable[..., Any] = function
         kind = kind_of(function)
         if kind == "coroutine":
@@ -91,18 +91,18 @@ class Heartbeat:
 
     def last(self) -> float | None:
         """
-        Give when it last ran, in seconds since the epoch; None: never that anybody knows.
+        Return when it last ran, in seconds since the epoch; None: not known to have run.
         """
         if self.path is not None:
             try:
                 return os.stat(self.path).st_mtime
             except FileNotFoundError:
                 return None
-        return self._beat
+        return self._last_beat
 
     def look(self) -> Outcome:
         """
-        Judge the age of the last run.
+        Compare the age of the last run with `max_age_seconds`.
         """
         last = self.last()
         age = time.time() - (self._since if last is None else last)
@@ -114,7 +114,7 @@ class Heartbeat:
 
 def _touch(path: str) -> None:
     """
-    Give a file the present time; one that is missing is made with 0644, whatever the umask, since others look at it.
+    Set a file's time to now; a missing one is made with mode 0644, whatever the umask, since others read its time.
     """
     try:
         os.close(make_file(path, os.O_WRONLY, 0o644))
@@ -125,7 +125,7 @@ def _touch(path: str) -> None:
 
 def heartbeat(name: str, max_age: float | str, path: str | None) -> Heartbeat:
     """
-    Give the heartbeat of a name: the same again where it is declared again in the same way.
+    Return the heartbeat of a name: the same object where it is declared again in the same way.
     """
     seconds, known = _seconds(name, max_age), _known.get(name)
     if known is None or (known.max_age_seconds, known.path) != (seconds, path):

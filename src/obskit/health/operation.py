@@ -1,5 +1,5 @@
 """
-Describe one run of a check.
+The operation of one run of a check.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from obskit.operation import Operation
 
 class CheckOperation(Operation):
     """
-    Be a run: it begins with the check, and ends with its answer or with its timeout, whichever comes first.
+    One run: it begins with the check, and ends with its answer or with its timeout, whichever comes first.
     """
 
     __slots__ = ("component", "status", "timed_out")

@@ -1,5 +1,5 @@
 """
-Say what a check can find.
+What a check can find.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ WARN_MS = 1000.0
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """
-    Hold what one run of a check found.
+    What one run of a check found.
 
     Attributes:
         status: `pass`, `warn`, `fail`, or `skipped`: there was nothing to ask.
@@ -36,28 +36,28 @@ class Outcome:
 
 def passed(**details: Any) -> Outcome:
     """
-    Answer that all is well, with figures for the authorised.
+    Return a pass, with figures for the authorised.
     """
     return Outcome("pass", None, details)
 
 
 def warned(reason: str, **details: Any) -> Outcome:
     """
-    Answer that it works, and that somebody should look: probes still get 200.
+    Return a warning, for an operator to look into: probes still get 200.
     """
     return Outcome("warn", reason, details)
 
 
 def failed(reason: str, **details: Any) -> Outcome:
     """
-    Answer that it does not work, where there is nothing to raise.
+    Return a failure, where there is nothing to raise.
     """
     return Outcome("fail", reason, details)
 
 
 def skipped(reason: str, **details: Any) -> Outcome:
     """
-    Answer that there is nothing to ask, as of a service that is not configured here: probes get 200, the body says
+    Return that there is nothing to check, as for a service that is not configured here: probes get 200, the body says
     so, and the component has no figure on the metrics page.
     """
     return Outcome("skipped", reason, details)
@@ -65,7 +65,7 @@ def skipped(reason: str, **details: Any) -> Outcome:
 
 def judged(answer: Any) -> Outcome:
     """
-    Read what a check answered: an `Outcome`, a status, details, `False` for a failure; anything else is a pass.
+    Return the outcome for what a check returned: an `Outcome`, a status, details, `False`; anything else is a pass.
     """
     if isinstance(answer, Outcome):
         return answer
@@ -78,7 +78,7 @@ def judged(answer: Any) -> Outcome:
 
 def limited(figure: float, warn: float | None, fail: float | None, what: str, **details: Any) -> Outcome:
     """
-    Judge a figure that is worse the higher it is.
+    Return the outcome for a figure that is worse the higher it is.
 
     Args:
         figure: What was measured.
@@ -94,7 +94,7 @@ def limited(figure: float, warn: float | None, fail: float | None, what: str, **
 
 def with_time(outcome: Outcome, seconds: float, warn_ms: float | None) -> Outcome:
     """
-    Make a warning of a pass that took long.
+    Return a warning in place of a pass that took `warn_ms` or longer.
     """
     if outcome.status != "pass" or warn_ms is None or seconds * 1000 < warn_ms:
         return outcome
@@ -103,13 +103,13 @@ def with_time(outcome: Outcome, seconds: float, warn_ms: float | None) -> Outcom
 
 def milliseconds_since(began: float) -> float:
     """
-    Say how long something took that began at this `time.perf_counter()`, to the microsecond.
+    Return the milliseconds since this `time.perf_counter()`, to the microsecond.
     """
     return round((time.perf_counter() - began) * 1000, 3)
 
 
 def worst(*statuses: Status) -> Status:
     """
-    Give the worst of them; of none, `pass`.
+    Return the worst status; of none, `pass`.
     """
     return max(statuses, key=_BADNESS.__getitem__, default="pass")

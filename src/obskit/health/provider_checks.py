@@ -1,5 +1,5 @@
 """
-Watch providers of AI models without a paid call: the key, and what the application's own calls have met lately.
+Checks of AI providers without a paid call: the key, and how the application's own recent calls went.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _KEYS = {
     "anthropic": ("ANTHROPIC_API_KEY", r"sk-ant-[\w-]{20,}"),
     "openai": ("OPENAI_API_KEY", r"sk-[\w-]{20,}"),
 }
-UNKNOWN = "unknown"
+NO_FIGURE = "unknown"
 MAX_CALLS = 10_000  # of all providers, that a check looks back through: a tenth of a second
 # What the request was refused for, and what the application did itself, says nothing of the provider.
 _OWN_STATUS = frozenset({400, 404, 405, 409, 413, 415, 422})
@@ -92,7 +92,7 @@ def ai_provider(
 @dataclass(frozen=True)
 class AiProvider:
     """
-    Be the check of one provider: its key, and what its latest replies were.
+    The check of one provider: its key, and what its latest replies were.
     """
 
     provider: str
@@ -127,7 +127,7 @@ class AiProvider:
         judged = [row for row in recent if not _is_own_fault(row)]
         details["calls"] = len(recent)
         details["window_seconds"] = self.window_seconds
-        details["error_percent"] = UNKNOWN
+        details["error_percent"] = NO_FIGURE
         if len(judged) >= self.min_calls:
             errors = sum(row.is_error for row in judged)
             percent = 100 * errors / len(judged)
@@ -140,11 +140,11 @@ class AiProvider:
                 yield "warn", reason
 
     def _headroom(self, details: dict[str, Any]) -> Iterator[tuple[Status, str]]:
-        told = [limit for limit in rate_limits(self.provider) if limit.headroom is not None]
-        scarcest = min(told, key=_left, default=None)
-        details["headroom_percent"] = UNKNOWN
+        reported = [limit for limit in rate_limits(self.provider) if limit.headroom is not None]
+        scarcest = min(reported, key=_headroom_of, default=None)
+        details["headroom_percent"] = NO_FIGURE
         if scarcest is not None:
-            percent = 100 * _left(scarcest)
+            percent = 100 * _headroom_of(scarcest)
             details["headroom_percent"] = round(percent, 1)
             details["headroom_of"] = f"{scarcest.kind} of {scarcest.model}"
             details["headroom_age_seconds"] = round(scarcest.age_seconds, 1)
@@ -156,7 +156,7 @@ class AiProvider:
                 yield "warn", reason
 
 
-def _left(limit: RateLimit) -> float:
+def _headroom_of(limit: RateLimit) -> float:
     return limit.headroom or 0.0
 
 

@@ -1,5 +1,5 @@
 """
-Know every check of the process, and answer what a probe asks.
+Every check of the process, by name.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from obskit import background
 from obskit.errors import HealthCheckError, UnknownGroupError
 from obskit.forks import at_fork
 from obskit.health.check_runs import Check, Run, Transition
-from obskit.health.declaration import GROUPS, STARTUP, TAKEN, Declared
+from obskit.health.declaration import GROUPS, RESERVED_NAMES, STARTUP, CheckDeclaration
 from obskit.health.event_loop_lag import lag
 from obskit.health.outcome import Status, worst
 from obskit.operation import Event
@@ -29,28 +29,28 @@ _SEVERITY = {"pass": "INFO", "skipped": "INFO", "warn": "WARNING", "fail": "ERRO
 
 class Registry:
     """
-    Hold the checks, by name. There is one a process; checks outlive `shutdown()`, what they found does not.
+    The checks, by name. There is one registry a process; checks outlive `shutdown()`, what they found does not.
 
     Attributes:
         transitions: The last 100 changes of status, the oldest first.
         loop: The server's event loop, where there is one: coroutine functions run there.
-        changed: Called with the name of a check that was added while a runtime stands.
+        changed: Called with the name of a check that was added while a runtime is active.
     """
 
     def __init__(self) -> None:
         self.checks: dict[str, Check] = {}
         self.transitions: deque[Transition] = deque(maxlen=KEPT_TRANSITIONS)
         self.loop: asyncio.AbstractEventLoop | None = None
-        self.changed: Callable[[str], None] = _nothing
-        self._groups: frozenset[str] | None = None  # None while no runtime stands
+        self.changed: Callable[[str], None] = _ignore
+        self._groups: frozenset[str] | None = None  # None while no runtime is active
         self._members: dict[str | None, tuple[Check, ...]] = {}
         self._started = False
         self._wake = Condition()
         self._thread: Thread | None = None
 
-    def add(self, declared: Declared) -> None:
+    def add(self, declared: CheckDeclaration) -> None:
         """
-        Take a check up; the same declaration again changes nothing.
+        Add a check; the same declaration again changes nothing.
 
         Raises:
             HealthCheckError: Another check has the name, or is needed and not there.
@@ -66,7 +66,7 @@ class Registry:
             )
         if self._groups is not None:
             self._validate(declared, self._groups)
-        self.checks[declared.name] = Check(declared, self._transit)
+        self.checks[declared.name] = Check(declared, self._record_transition)
         self._members.clear()
         self.changed(declared.name)
         self.ensure_running()
@@ -75,7 +75,7 @@ class Registry:
 
     def remove(self, name: str) -> None:
         """
-        Forget a check; one that is not there is ignored.
+        Remove a check; an unknown name is ignored.
         """
         check = self.checks.pop(name, None)
         self._members.clear()
@@ -84,14 +84,14 @@ class Registry:
 
     def bind(self, groups: Sequence[str], changed: Callable[[str], None]) -> None:
         """
-        Answer for a runtime.
+        Validate the checks for a runtime, and report new ones to it.
 
         Args:
             groups: The setting `health_groups`.
             changed: Called with the name of each check that is added from now on.
         """
         allowed = frozenset((*GROUPS, *groups))
-        if clash := sorted(set(groups) & (TAKEN | self.checks.keys())):
+        if clash := sorted(set(groups) & (RESERVED_NAMES | self.checks.keys())):
             raise HealthCheckError(f"health_groups has {clash[0]!r}, which is a route or a check already")
         for check in self.checks.values():
             self._validate(check.declared, allowed)
@@ -100,9 +100,9 @@ class Registry:
 
     def unbind(self) -> None:
         """
-        Forget what was found: no runtime stands.
+        Discard what was found: no runtime is active any longer.
         """
-        self._groups, self.changed = None, _nothing
+        self._groups, self.changed = None, _ignore
         with self._wake:
             self._thread = None
             self._wake.notify()
@@ -110,7 +110,7 @@ class Registry:
 
     def start_over(self) -> None:
         """
-        Forget what a forked process's parent found; its threads are gone.
+        Discard what a forked process's parent found; its threads are gone.
         """
         self._wake = Condition()
         self._thread = None
@@ -124,7 +124,7 @@ class Registry:
         for check in self.checks.values():
             check.start_over()
 
-    def _validate(self, declared: Declared, groups: frozenset[str]) -> None:
+    def _validate(self, declared: CheckDeclaration, groups: frozenset[str]) -> None:
         if unknown := sorted(declared.groups - groups):
             there = ", ".join(sorted(groups))
             raise UnknownGroupError(
@@ -146,7 +146,7 @@ class Registry:
 
     def members(self, group: str | None) -> tuple[Check, ...]:
         """
-        Give a group's checks in the order of their declaration; None is all.
+        Return a group's checks in the order of their declaration; None is all.
         """
         found = self._members.get(group)
         if found is None:
@@ -157,7 +157,7 @@ class Registry:
 
     def refresh(self, checks: Sequence[Check]) -> list[Run]:
         """
-        Begin what is due; give the runs that a probe waits for. Where nothing is due this reads memory only.
+        Begin what is due; return the runs that a probe waits for. Where nothing is due this reads memory only.
         """
         now = recorder.clock()
         runs: list[Run] = []
@@ -172,14 +172,14 @@ class Registry:
 
     def _is_down(self, need: Check, now: float, runs: list[Run]) -> bool:
         """
-        Tell whether what another check needs was down when it was last asked, and ask it anew where that is due.
+        Return whether a needed check was down when it last ran, and begin a new run of it where one is due.
         """
         runs += self.refresh([need]) if now >= need.due else []
         return need.answer is not None and need.answer.status == "fail"
 
     def status(self, checks: Sequence[Check]) -> Status:
         """
-        Add up: the worst counts, and what is not critical is a warning at worst.
+        Return the worst status; the failure of a check that is not critical is a warning.
         """
         found: list[Status] = []
         for check in checks:
@@ -191,21 +191,21 @@ class Registry:
 
     def latch(self, status: Status) -> None:
         """
-        Remember that startup is over.
+        Record that startup is over, unless something still fails.
         """
         if status != "fail":
             self._started = True
 
     def startup(self) -> tuple[Check, ...]:
         """
-        Give the checks that a startup probe still has to ask.
+        Return the checks that a startup probe still has to ask.
         """
         return () if self._started else self.members(STARTUP)
 
-    def _transit(self, transition: Transition) -> None:
+    def _record_transition(self, transition: Transition) -> None:
         self.transitions.append(transition)
         if transition.was is None and transition.now == "pass":
-            return  # nothing has changed that anybody would want to read of
+            return  # the first result, a pass, is no change worth a line
         message = f"{transition.component} is {transition.now}" + (
             f": {transition.reason}" if transition.reason else ""
         )
@@ -250,13 +250,13 @@ class Registry:
                 if self._thread is not current_thread():
                     return
                 now = recorder.clock()
-                dues = [check.next_look() for check in self._in_background()]
+                dues = [check.next_due() for check in self._in_background()]
                 self._wake.wait(max(0.05, min(dues, default=now + 60.0) - now))
 
 
-def _nothing(name: str) -> None:
+def _ignore(name: str) -> None:
     """
-    Tell nobody of a new check.
+    Ignore a new check: no runtime is active.
     """
 
 

@@ -1,5 +1,5 @@
 """
-Ask other services, over the network.
+Checks of other services, over the network.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def http(url: str, *, status: int | None = None, timeout: float = 2.0, warn_ms: 
         url: `http://` or `https://`.
         status: The one that is expected. None: anything below 400.
         timeout: Seconds for each step of it; give the check the same or more.
-        warn_ms: From so many milliseconds on an answer is a warning; None: never.
+        warn_ms: An answer that takes this many milliseconds or more is a warning; None: never.
     """
     if not isinstance(url, str) or not url.startswith(("http://", "https://")):
         raise HealthCheckError(f"the URL of a check must start with http:// or https://, found {type(url).__name__}")
@@ -31,7 +31,7 @@ def http(url: str, *, status: int | None = None, timeout: float = 2.0, warn_ms: 
 @dataclass(frozen=True)
 class Http:
     """
-    Be the check of one service.
+    The check of one service.
     """
 
     url: str = field(repr=False)
@@ -83,7 +83,7 @@ def certificate(
 @dataclass(frozen=True)
 class Certificate:
     """
-    Be the check of one server's certificate.
+    The check of one server's certificate.
     """
 
     host: str = field(repr=False)

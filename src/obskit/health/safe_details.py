@@ -1,5 +1,5 @@
 """
-Take secrets out of what a check says before anybody reads it.
+Redact what a check reports before it is shown.
 
 Beside what is secret in a line, everything of a URL that has a user goes: host and database are no business of a
 status page either.
@@ -24,7 +24,7 @@ _default = Redactor()
 
 def redacted(text: str, redactor: Redactor = _default) -> str:
     """
-    Give a text without what looks like a secret, and without what drivers quote, cut to 500 characters.
+    Return a text without what looks like a secret, and without what drivers quote, truncated to 500 characters.
     """
     shown, missing = cut(text, MAX_TEXT, lambda seen: redactor.whole_traceback(_url.sub(_without_user, seen)))
     return shown[: MAX_TEXT - 3] + "..." if missing else shown
@@ -36,18 +36,18 @@ def _without_user(url: re.Match[str]) -> str:
 
 def without_secrets(details: Any, redactor: Redactor = _default) -> Any:
     """
-    Give details as JSON can say them, without secrets.
+    Return details as JSON values, without secrets.
     """
-    return _plain(redactor.value(details), redactor, _MAX_DEPTH)
+    return _as_json(redactor.value(details), redactor, _MAX_DEPTH)
 
 
-def _plain(value: Any, redactor: Redactor, depth: int) -> Any:
+def _as_json(value: Any, redactor: Redactor, depth: int) -> Any:
     if value is None or isinstance(value, (bool, int, float)):
         return value
     if isinstance(value, Mapping):
         if not depth:
             return f"[{len(value)} fields cut]"
-        return {redacted(str(name), redactor): _plain(inner, redactor, depth - 1) for name, inner in value.items()}
+        return {redacted(str(name), redactor): _as_json(inner, redactor, depth - 1) for name, inner in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(inner, redactor, depth - 1) for inner in value] if depth else f"[{len(value)} items cut]"
+        return [_as_json(inner, redactor, depth - 1) for inner in value] if depth else f"[{len(value)} items cut]"
     return redacted(str(value), redactor)

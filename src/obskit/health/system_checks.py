@@ -1,5 +1,5 @@
 """
-Watch what the process stands on: disks, memory, processor, threads, file descriptors.
+Checks of what the process runs on: disks, memory, processor, threads, file descriptors.
 
 The thresholds' defaults are one set, used throughout: a warning from 80 %, a failure from 95 %.
 """
@@ -20,13 +20,13 @@ from obskit.system import sampler
 
 WARN_PERCENT = 80.0
 FAIL_PERCENT = 95.0
-NOT_TOLD = "this system does not tell"
+NOT_REPORTED = "this system does not tell"
 
 
 @dataclass(frozen=True)
 class Figure:
     """
-    Be a check of one figure: it is read, and judged by two limits.
+    A check of one figure: it is read, and compared with two limits.
     """
 
     read: Callable[[], tuple[float | None, dict[str, Any]]] = field(repr=False)
@@ -40,13 +40,13 @@ class Figure:
         except Exception:  # as psutil says in several ways that a platform refuses
             figure = None
         if figure is None:
-            return passed(note=NOT_TOLD)
+            return passed(note=NOT_REPORTED)
         return limited(round(figure, 2), self.warn, self.fail, self.what, **details)
 
 
 def uptime_seconds() -> float | None:
     """
-    Tell for how long this process has run, in seconds; None where the platform does not tell.
+    Return for how long this process has run, in seconds; None where the platform does not report it.
     """
     found = sampler.process().get("uptime_seconds")
     return None if found is None else round(found, 1)
@@ -68,7 +68,7 @@ def disk(
 @dataclass(frozen=True)
 class Disk:
     """
-    Be the check of one disk.
+    The check of one disk.
     """
 
     path: str = field(repr=False)
@@ -79,7 +79,7 @@ class Disk:
         try:
             used = _disk(self.path)
         except PermissionError:
-            return passed(note=NOT_TOLD)
+            return passed(note=NOT_REPORTED)
         return _judge_use(used, self.warn_percent, self.fail_percent)
 
 
@@ -145,7 +145,7 @@ def _are_limits(limits: Any) -> bool:
 @dataclass(frozen=True)
 class System:
     """
-    Be the check of processors, memory and a disk together.
+    The check of processors, memory and a disk together.
     """
 
     cpu: Limits | None
@@ -258,7 +258,7 @@ def storage(
 @dataclass(frozen=True)
 class Storage:
     """
-    Be the check of one directory.
+    The check of one directory.
     """
 
     path: str = field(repr=False)

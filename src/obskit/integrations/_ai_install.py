@@ -89,6 +89,6 @@ def remove(sdk: Sdk) -> None:
     """
     with sdk.lock:
         sdk.is_wanted = sdk.is_on = False
-        sdk.patches.take_back()
+        sdk.patches.restore()
         sdk.mapped.clear()
         sdk.providers.clear()

@@ -1,5 +1,5 @@
 """
-Find the rule that Flask has matched, and the exceptions that it catches, whatever stands between it and the middleware.
+Flask's matched rules, and the exceptions that it catches, behind any middleware between Flask and ours.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ patches = Patches()
 
 def watch() -> None:
     """
-    Note what every application catches, and where, also of those that were not given to us themselves.
+    Record what every Flask application catches, and where, also of those that were not instrumented themselves.
     """
     patches.put(Flask, "handle_user_exception", _recording)
     got_request_exception.connect(_unhandled)
@@ -64,7 +64,7 @@ def watch() -> None:
 
 def _recording(handle: Callable[..., Any]) -> Callable[..., Any]:
     """
-    Note an exception that a handler is about to answer: should that be with a 500, it has a name.
+    Record an exception that a handler is about to answer, so that a 500 has a name.
     """
 
     def handle_user_exception(self: Flask, e: Exception) -> Any:
@@ -76,7 +76,7 @@ def _recording(handle: Callable[..., Any]) -> Callable[..., Any]:
 
 def record_exception(error: BaseException) -> None:
     """
-    Note an exception that Flask has caught, and the route that it came from, with the request that is answered here.
+    Record an exception that Flask has caught, and its route, on the request that is answered here.
     """
     root = _http.current_request()
     if root is None or not request or not root.is_same_request(request.environ):
@@ -91,14 +91,14 @@ def record_exception(error: BaseException) -> None:
 
 def _unhandled(sender: Flask, exception: BaseException, **extra: Any) -> None:
     """
-    Note the exception that Flask turns into a 500 itself, or lets through. Some extensions tell of 404s so, too.
+    Record the exception that Flask turns into a 500 itself, or lets through. Some extensions signal 404s so, too.
     """
     record_exception(exception)
 
 
 def recording_own(handle: Callable[[Exception], Any]) -> Callable[[Exception], Any]:
     """
-    Note exceptions before a handler that an application has of its own.
+    Wrap an application's own `handle_user_exception`, so that exceptions are recorded before it runs.
     """
 
     def handle_user_exception(e: Exception) -> Any:

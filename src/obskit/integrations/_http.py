@@ -1,5 +1,5 @@
 """
-Share what WSGI and ASGI do alike: which requests to look at, correlation ids, how a request ended.
+What WSGI and ASGI share: which requests are observed, correlation ids, how a request ends.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def assign_correlation_id(op: ServedOperation, trust: bool) -> None:
     """
     Set a request's correlation id: the client's where it is well formed and trusted, else a fresh one.
 
-    A bad id is never kept, logged or sent back.
+    An invalid id is never stored, logged or sent back.
     """
     traceparent = op.header("traceparent") if op.trusts_traces else None
     if traceparent is not None:
@@ -59,7 +59,7 @@ def assign_correlation_id(op: ServedOperation, trust: bool) -> None:
 
 class ServedOperation(HttpOperation):
     """
-    Be a request whose route may be matched far inside: behind copies of what it came with, bridges and mounts.
+    A request whose route may be matched far inside: behind copies of its environ or scope, bridges and mounts.
     """
 
     __slots__ = ()
@@ -71,9 +71,9 @@ class ServedOperation(HttpOperation):
 
     def is_same_request(self, carrier: Any) -> bool:
         """
-        Tell whether an environ or a scope is this request's, or was made from it.
+        Return whether an environ or a scope is this request's, or was made from it.
 
-        A copy still has the mark. What a bridge builds has not: it is known by what it asks for, by which requests
+        A copy still has the marker. What a bridge builds has not: it is known by what it asks for, by which requests
         that the application makes to itself, or to another, differ; by the client's name at the least, or by the id
         that they were sent with.
         """
@@ -85,20 +85,20 @@ class ServedOperation(HttpOperation):
 
     def mount_prefix(self, mounted: str) -> str:
         """
-        Give the part of a template that stands for where an application is mounted, by the whole prefix of its paths.
+        Return the part of a template that stands for an application's mount, from the whole prefix of its paths.
         """
         raise NotImplementedError
 
     def enter_router(self, scope: Scope) -> None:
         """
-        Take the scope that a router inside was given, made from this request.
+        Keep the scope, made from this request's, that a router inside was given.
         """
         self.inner_scope = scope
 
     @property
     def is_answered(self) -> bool:
         """
-        Tell whether all of the reply has gone out: what comes after it is another request, or nobody's.
+        Return whether all of the reply has been sent: what comes later does not belong to this request.
         """
         return False
 
@@ -112,13 +112,13 @@ class ServedOperation(HttpOperation):
     @property
     def trusts_traces(self) -> bool:
         """
-        Tell whether the trace that the request says it belongs to is believed.
+        Return whether the trace that the client names is trusted.
         """
         raise NotImplementedError
 
     def record_route(self, found: MatchedRoute) -> None:
         """
-        Take the route that an application inside has matched, unless the request has one.
+        Record the route that an application inside has matched, unless the request has one.
         """
         if found is None:
             return
@@ -140,7 +140,7 @@ class ServedOperation(HttpOperation):
             self.exception = self.error = self.handled_exception
 
 
-# Headers that bridges hand on, and that tell requests apart.
+# Headers that bridges pass on, and by which requests differ.
 _IDENTIFYING_HEADERS = ("host", "user-agent", ID_HEADER_LOWER)
 _IDENTIFYING_KEYS = tuple("HTTP_" + name.upper().replace("-", "_") for name in _IDENTIFYING_HEADERS)
 
@@ -168,7 +168,7 @@ def _request_identity(carrier: Any) -> tuple[Any, ...] | None:
 
 def headers_of(scope: Any) -> Any:
     """
-    Give the headers of a scope; what can be read only once is read for the application too.
+    Return the headers of a scope; an iterator is replaced by a list, so that the application can read it too.
     """
     headers = scope.get("headers") or ()
     if isinstance(headers, Iterator):
@@ -178,7 +178,7 @@ def headers_of(scope: Any) -> Any:
 
 def path_of(environ: dict[str, Any]) -> str:
     """
-    Give the whole path of a request, with what its application is mounted at.
+    Return the whole path of a request, with the prefix that its application is mounted at.
     """
     return text_of(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""))
 
@@ -192,7 +192,7 @@ def text_of(path: str) -> str:
 
 def current_request() -> ServedOperation | None:
     """
-    Give the request that is being answered here; None outside of one.
+    Return the request that is being answered in this context; None outside of one.
     """
     operation = context.current.get()
     root = None if operation is None else operation.root
@@ -201,7 +201,7 @@ def current_request() -> ServedOperation | None:
 
 def record_exception(error: BaseException) -> None:
     """
-    Note an exception of the application's that something inside is about to answer, or to let the event loop end by.
+    Record an exception of the application that something inside is about to answer, or that ends the event loop.
     """
     root = current_request()
     if root is None or is_cancellation(error):
@@ -214,7 +214,7 @@ def record_exception(error: BaseException) -> None:
 
 def is_cancellation(error: BaseException) -> bool:
     """
-    Tell whether an exception only says that nobody waits any longer: a task, a greenlet or a generator is ended.
+    Return whether an exception only cancels: a task, a greenlet or a generator is ended.
     """
     if isinstance(error, BaseExceptionGroup):
         return all(map(is_cancellation, error.exceptions))
@@ -223,7 +223,7 @@ def is_cancellation(error: BaseException) -> bool:
 
 def leave(op: HttpOperation, token: Token[Operation | None]) -> None:
     """
-    Leave the context of a request whose coroutine was closed: a garbage collection may have led into another.
+    Reset the context of a request whose coroutine was closed: a garbage collection may have done so in another.
     """
     if context.current.get() is not op:
         return
@@ -241,7 +241,7 @@ _CANCELLATIONS = frozenset({"GeneratorExit", "GreenletExit", "CancelledError", "
 
 def prefix_label(prefix: str) -> str:
     """
-    Give a prefix of paths as it stands in labels; none where there have been too many, which a deployment has not.
+    Return the label of a path prefix; "" once there are more than `MAX_PREFIXES`, which no deployment has.
     """
     if prefix not in _prefixes:
         if len(_prefixes) >= MAX_PREFIXES or len(prefix) > MAX_PREFIX:
@@ -250,20 +250,20 @@ def prefix_label(prefix: str) -> str:
     return prefix.rstrip("/")
 
 
-# Mounts are few. Some applications take tenants for mounts, and some middleware a client's word for one.
+# Mounts are few. But some applications mount tenants, and some middleware takes the prefix from a client's header.
 MAX_PREFIXES = 100
 MAX_PREFIX = 200
 _prefixes: set[str] = set()
 
 
-# What programs make for ids is no secret; what else is well formed may be a token that somebody put there.
+# Generated ids are no secrets; other well-formed ones may be tokens that a client put there.
 _is_generated_id = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE).fullmatch
 _redact = Redactor().text
 
 
 def attach_request_id(error: BaseException, op: HttpOperation) -> None:
     """
-    Leave the request's id with an exception that leaves it: the server logs it when the request is over.
+    Attach the request's id to an exception that leaves it: the server logs it when the request is over.
     """
     try:
         setattr(error, ID_OF_REQUEST, op.correlation_id)
@@ -271,7 +271,7 @@ def attach_request_id(error: BaseException, op: HttpOperation) -> None:
         pass  # it takes no attributes
 
 
-# What a template ends with that only says: something is mounted here.
+# The end of a template that only says that something is mounted there.
 MOUNT_WILDCARD = "/{path}"
 
 
@@ -281,7 +281,7 @@ MatchedRoute: TypeAlias = str | tuple[str, str | None] | None
 
 def locate(op: ServedOperation, route: Callable[[Any], MatchedRoute], request: Any) -> None:
     """
-    Ask the framework which route matched, unless the application has said it. A surprise is counted, not raised.
+    Ask the framework which route matched, unless the application has set it. An error is counted, not raised.
     """
     if op.endpoint is UNMATCHED:
         try:
@@ -326,7 +326,7 @@ def client_address(peer: str | None, forwarded: str | None, trusted: Sequence[Ne
     """
     Find the client: the peer, unless it is a trusted proxy; then the first untrusted address from the right.
 
-    What is no address ends the search: whoever wrote that, the hop before it is the last one that is known.
+    What is no address ends the search: the hop before it is the last one that is known.
     """
     if peer is None or not trusted or not forwarded or not _trusted[peer, tuple(trusted)]:
         return peer
@@ -363,24 +363,24 @@ def _address_of(hop: str) -> str | None:
 
 def no_route(asked: Any) -> None:
     """
-    Know nothing of routes.
+    Return no route: nobody is asked.
     """
 
 
-# Asked by hot code, as the queue of endings is. Empty while one middleware alone was made: nothing but its own mark can
-# say that it observes a request already, since what a bridge has built has to come to another.
+# Read by hot code, as the queue of deferred endings is. Empty while there is one middleware alone: then only its own
+# marker can say that a request is observed already, since a request that a bridge has built comes to another.
 several_middlewares: list[bool] = []
 _numbers = itertools.count()
 
 
 class MiddlewareBase:
     """
-    Hold what a middleware needs of the runtime that stands, decided once for each.
+    What a middleware needs of the current runtime, decided once for each runtime.
 
     Attributes:
-        route: Tells the route that matched, from the environ or the scope.
-        route_of_error: Tells it from an exception that has left the application, and taken what `route` asks along.
-        by_name: Whether an endpoint is called by its name, where the framework has given it one.
+        route: Returns the matched route, from the environ or the scope.
+        route_of_error: Returns it from an exception that has left the application, after which `route` finds nothing.
+        by_name: Whether the endpoint is the name that the framework gives it.
     """
 
     route: Callable[[Any], MatchedRoute] = staticmethod(no_route)
@@ -393,7 +393,7 @@ class MiddlewareBase:
 
     def runtime_changed(self, runtime: Runtime | None) -> None:
         """
-        Observe by this runtime from now on; None: pass everything through.
+        Take the settings of this runtime from now on; None: pass everything through.
         """
         if runtime is None and getattr(self, "active", False):
             _prefixes.clear()  # the next runtime shows its own
@@ -414,11 +414,11 @@ class MiddlewareBase:
 
 class WrappingMiddleware(MiddlewareBase, Generic[Application]):
     """
-    Stand in front of an application, and let its replies say what they cost where that is asked for.
+    A middleware that wraps an application, and adds `Server-Timing` to its replies where the setting asks for it.
 
     Args:
         app: The application.
-        timed: Wraps it, so that they do.
+        timed: Wraps it, so that its replies carry `Server-Timing`.
     """
 
     def __init__(self, app: Application, timed: Callable[[Application], Application]) -> None:
@@ -429,7 +429,7 @@ class WrappingMiddleware(MiddlewareBase, Generic[Application]):
     @property
     def app(self) -> Application:
         """
-        Give the application, as it was given.
+        Return the application as it was passed in.
         """
         return self._app
 
@@ -440,7 +440,7 @@ class WrappingMiddleware(MiddlewareBase, Generic[Application]):
 
     def runtime_changed(self, runtime: Runtime | None) -> None:
         """
-        Observe by this runtime from now on; None: pass everything through.
+        Take the settings of this runtime from now on; None: pass everything through.
         """
         super().runtime_changed(runtime)
         self.app = self._app
@@ -465,7 +465,7 @@ class TemplateCache:
 
 def refuse_taken(runtime: Runtime, routes: Iterable[str]) -> None:
     """
-    Refuse to stand in front of a route that the application has.
+    Refuse to hide a route of the application.
 
     Raises:
         RouteTakenError: It names the path, and the setting that moves obskit's.
@@ -482,7 +482,7 @@ def warn_of_taken(routes: Iterable[str], warned: set[str], below: str = "") -> N
 
     Args:
         routes: The application's, without `below`.
-        told: The routes that have been warned of; once is enough.
+        warned: The routes that have been warned of; once is enough.
         below: Where obskit's own routes are, without a slash at its end.
     """
     runtime = current_runtime()
@@ -500,7 +500,7 @@ def warn_of_taken(routes: Iterable[str], warned: set[str], below: str = "") -> N
 
 def _taken_routes(runtime: Runtime, routes: Iterable[str], below: str = "") -> dict[str, str]:
     """
-    Say of each route that the application and obskit have both how to move obskit's.
+    Return, for each route that the application and obskit both have, a message that says how to move obskit's.
     """
     settings = runtime.settings
     messages = {}

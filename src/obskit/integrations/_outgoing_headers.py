@@ -16,7 +16,7 @@ _PORTS = {"http": 80, "https": 443}
 
 def headers_for(scheme: str, host: str | None, port: int | None, present: Any) -> dict[str, str]:
     """
-    Give the headers to add to a call; empty for hosts that may not know the ids.
+    Return the headers to add to a call; empty for hosts that may not be sent the ids.
 
     Args:
         scheme: `http` or `https`.
@@ -35,7 +35,7 @@ def headers_for(scheme: str, host: str | None, port: int | None, present: Any) -
 
 def _names(headers: Any) -> Iterable[Any]:
     """
-    Give the names of a mapping's headers, or of pairs.
+    Return the names of the headers in a mapping, or in pairs.
     """
     if headers is None:
         return ()
@@ -49,7 +49,7 @@ def _lower(name: Any) -> str:
 
 def is_allowed(allowed: tuple[str, ...], host: str, port: int) -> bool:
     """
-    Tell whether a host is on the list, by its whole name, or below a name with a star.
+    Return whether a host is on the list, by its whole name, or below a name with a star.
     """
     return any(_matches(pattern, host.rstrip("."), port) for pattern in allowed)
 
@@ -69,7 +69,7 @@ def _matches(pattern: str, host: str, port: int) -> bool:
 
 def with_headers(request: Any, added: dict[str, str]) -> Any:
     """
-    Give a request that has these headers too, and leave the one that was given as it is: what is made from it, such as
+    Return a copy of a request with these headers added; the original stays as it is: what is made from it, such as
     a redirect to another host, does not inherit them.
     """
     sent = object.__new__(type(request))

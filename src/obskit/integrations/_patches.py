@@ -1,5 +1,5 @@
 """
-Put functions in the place of others, and take them back.
+Patch functions of libraries, and restore them.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from threading import RLock
 from typing import Any
 
 from obskit.recorder import recorder
-from obskit.signatures import alike, fits
+from obskit.signatures import accepts_arguments_of, with_signature
 
 _ABSENT = object()
 
 
 class Patches:
     """
-    Hold what stood where ours stands now. Thread-safe.
+    Functions that ours replace, and what they replaced. Thread-safe.
 
     What others have put over ours since stays when ours is taken back, and calls it still: so ours must do without
     obskit then, which `on` tells.
@@ -39,7 +39,7 @@ class Patches:
 
     def put(self, owner: Any, name: str, around: Callable[[Any], Any]) -> None:
         """
-        Put `around(what stands there)` into an attribute of a module, class or object, once; None stands for nothing.
+        Replace an attribute of a module, class or object by `around(original)`, once; the original may be None.
 
         What stands there then looks as before to those who inspect it: a static method stays one. A function with
         parameters that ours does not know is left alone, and `obskit_errors_total` and a line tell that.
@@ -51,20 +51,20 @@ class Patches:
             holder = type(found) if isinstance(found, (staticmethod, classmethod)) else None
             original = found if holder is None else found.__func__
             ours = around(original)
-            if original is not None and not fits(original, ours):
+            if original is not None and not accepts_arguments_of(original, ours):
                 recorder.failed("patches", TypeError(f"{original!r} has parameters that obskit does not know"))
                 return
             if original is not None:
-                ours = alike(original, ours)
+                ours = with_signature(original, ours)
             if holder is not None:
                 ours = holder(ours)
             self._made[id(owner), name] = owner, vars(owner).get(name, _ABSENT), ours
             self.on = True
             setattr(owner, name, ours)
 
-    def take_back(self, *owners: Any) -> None:
+    def restore(self, *owners: Any) -> None:
         """
-        Put back what stood there: at these owners, or everywhere.
+        Restore the originals: of these owners, or all.
         """
         chosen = {id(owner) for owner in owners}
         with self._lock:

@@ -1,5 +1,5 @@
 """
-Tell the client in a `Server-Timing` header what its request cost, where the setting asks for that.
+The `Server-Timing` header, which shows a client what its request cost, where the setting asks for it.
 
 The application is wrapped once more, inside of the middleware, when the settings are known: without the header, a
 request runs through nothing of this.

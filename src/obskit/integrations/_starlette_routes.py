@@ -1,5 +1,5 @@
 """
-Find the route that Starlette or FastAPI has matched, whatever stands between the router and the middleware.
+Starlette's and FastAPI's matched routes, behind any middleware between their router and ours.
 """
 
 from __future__ import annotations
@@ -25,64 +25,64 @@ from obskit.recorder import recorder
 _current = current.get
 _INDEX = "_obskit_templates"
 # What led to the innermost router, in the scope that it routes: where that is its endpoint still, nothing has matched.
-_LED_BY = "obskit.led_by"
+_ROUTED_BY = "obskit.led_by"
 _REST = "/{path}"  # as `Mount.path_format` ends: a mount without routes is no `Route` of the same path
-_UNKNOWN: Any = object()
-_MOST_STRANGERS = 100
-_MOST_HOPS = 16
-_MOST_FRAMES = 4
+_NOT_INDEXED: Any = object()
+_MAX_UNINDEXED = 100
+_MAX_HOPS = 16
+_MAX_FRAMES = 4
 
 
-class Place(NamedTuple):
+class RouteNode(NamedTuple):
     """
-    Be one place in the route table where routing can end.
+    A node of the route table where routing can end.
 
     Attributes:
         key: What routing leaves in the scope: the `endpoint` of a route, the `app` of a mount or host.
         route: The route itself.
         parts: The paths from the outermost mount to the route; joined they are the template.
-        opens: True for a mount or host: anything may follow.
-        known: True where routes follow, so that ending here means that none of them matched.
-        mounts: How many of the parts, from the first on, are mounts'.
+        is_mount: True for a mount or host: anything may follow.
+        has_routes: True where routes follow, so that ending here means that none of them matched.
+        mount_depth: How many of the parts, from the first on, are mounts'.
     """
 
     key: Any
     route: BaseRoute
     parts: tuple[str, ...]
-    opens: bool = False
-    known: bool = False
-    mounts: int = 0
+    is_mount: bool = False
+    has_routes: bool = False
+    mount_depth: int = 0
 
     @property
     def path(self) -> str:
         """
-        Join the path that leads here.
+        Return the path that leads here.
         """
-        return "".join(self.parts) or ("" if self.opens else "/")
+        return "".join(self.parts) or ("" if self.is_mount else "/")
 
     @property
     def template(self) -> str | None:
         """
-        Write the template of a request that ends here; None where it ends here because no route matched.
+        Return the template of a request that ends here; None where it ends here because no route matched.
         """
-        if self.known:
+        if self.has_routes:
             return None
-        return self.path + _REST if self.opens else self.path
+        return self.path + _REST if self.is_mount else self.path
 
 
-class Choice(NamedTuple):
+class AmbiguousRoute(NamedTuple):
     """
-    Tell apart places of one endpoint: the first that matches in the order of routing, as routing did.
+    Several nodes of one endpoint: the first that matches in the order of routing is taken, as routing did.
     """
 
-    places: list[tuple[Callable[[str], Any], frozenset[str], str | None]]
+    nodes: list[tuple[Callable[[str], Any], frozenset[str], str | None]]
 
     def choose(self, scope: Scope) -> str | None:
         """
-        Find the template by the path; a place that refuses the method (405) comes second.
+        Return the template that the path matches; a node that refuses the method (405) comes second.
         """
         path, method, refused = _path_of(scope), scope["method"], None
-        for matches, methods, template in self.places:
+        for matches, methods, template in self.nodes:
             if matches(path):
                 if not methods or method in methods:
                     return template
@@ -91,110 +91,110 @@ class Choice(NamedTuple):
 
 
 # The template, None where a mount's own routes did not match, or the choice between several.
-Entry: TypeAlias = str | Choice | None
+TemplateEntry: TypeAlias = str | AmbiguousRoute | None
 
 
 class RouteTemplates(TemplateCache):
     """
-    Know the template of every endpoint under one router, looked up by identity.
+    The template of every endpoint under one router, by the endpoint's identity.
 
     Routes define `__eq__` and are unhashable, so the key is `id()`; what it was taken of is kept alive here.
 
     Args:
-        hidden: Where obskit stands in front of the router, the hidden routes that have been told of: each new one is.
+        warned: Where obskit is in front of the router, the hidden routes that have been warned of: each new one is.
     """
 
-    def __init__(self, router: Router, hidden: set[str] | None = None) -> None:
+    def __init__(self, router: Router, warned: set[str] | None = None) -> None:
         super().__init__()
         self._router = router
-        self._strangers: dict[int, Any] = {}
-        self.hidden = hidden
-        self._read()
+        self._unindexed: dict[int, Any] = {}
+        self.warned = warned
+        self._index_table()
 
-    def _read(self) -> None:
+    def _index_table(self) -> None:
         """
         Walk the route table, through mounts, hosts and included routers.
         """
         self.table = self._router.routes
         self.length = len(self.table)
-        self._places = list(places_in(self._router))
-        found: dict[int, list[Place]] = {}
-        for place in self._places:
-            for key in (place.key, place.route):
-                found.setdefault(id(key), []).append(place)
-        self.entries: dict[int, Entry] = {key: _entry(places) for key, places in found.items()}
+        self._nodes = list(route_nodes(self._router))
+        found: dict[int, list[RouteNode]] = {}
+        for node in self._nodes:
+            for key in (node.key, node.route):
+                found.setdefault(id(key), []).append(node)
+        self.entries: dict[int, TemplateEntry] = {key: _template_entry(nodes) for key, nodes in found.items()}
         # Behind what hides its routes may be such as the table shows elsewhere: then each has to be looked at.
-        hides = any(place.opens and not place.known for place in self._places)
-        self._mounted = {key: places for key, places in found.items() if hides and any(it.mounts for it in places)}
+        hides = any(node.is_mount and not node.has_routes for node in self._nodes)
+        self._mounted = {key: nodes for key, nodes in found.items() if hides and any(it.mount_depth for it in nodes)}
         self.by_id = {
             key: entry
             for key, entry in self.entries.items()
             # Behind a mount of an application that hides its own may be a router that matches nothing.
-            if isinstance(entry, str) and key not in self._mounted and not found[key][0].opens
+            if isinstance(entry, str) and key not in self._mounted and not found[key][0].is_mount
         }
-        if self.hidden is not None:
-            _http.warn_of_taken((place.path for place in self._places if not place.known), self.hidden)
+        if self.warned is not None:
+            _http.warn_of_taken((node.path for node in self._nodes if not node.has_routes), self.warned)
 
     def find(self, scope: Scope) -> str | None:
         """
-        Tell the template that routing chose; None where no route matched, or routing has not come that far.
+        Return the template that routing chose; None where no route matched, or routing is not over yet.
         """
         if len(self._router.routes) != self.length:
-            self._read()
-        if _LED_BY in scope and scope[_LED_BY] is scope.get("endpoint") and not _is_of_frontend(scope):
+            self._index_table()
+        if _ROUTED_BY in scope and scope[_ROUTED_BY] is scope.get("endpoint") and not _is_of_frontend(scope):
             return None
         if self._mounted and not self._is_below(scope):
             return self._guess(scope)
-        entry = self.entries.get(id(scope.get("route")), _UNKNOWN)
+        entry = self.entries.get(id(scope.get("route")), _NOT_INDEXED)
         return entry if type(entry) is str else self._find(scope, entry)
 
     def _is_below(self, scope: Scope) -> bool:
         """
-        Tell whether a request came to its place through the mounts that lead there, as far as places are known.
+        Return whether a request came to its node through the mounts that lead there, as far as nodes are known.
         """
-        places = self._mounted_places(scope)
-        if not places:
+        nodes = self._mounted_nodes(scope)
+        if not nodes:
             return True
         mounted = scope.get("root_path", "").removeprefix(scope.get("app_root_path", ""))
-        return any(_regex(place.parts[: place.mounts]).fullmatch(mounted) for place in places)
+        return any(_regex(node.parts[: node.mount_depth]).fullmatch(mounted) for node in nodes)
 
-    def _mounted_places(self, scope: Scope) -> list[Place]:
+    def _mounted_nodes(self, scope: Scope) -> list[RouteNode]:
         found = self._mounted.get(id(scope.get("route")))
         return found or self._mounted.get(id(scope.get("endpoint"))) or []
 
-    def _find(self, scope: Scope, entry: Entry) -> str | None:
+    def _find(self, scope: Scope, entry: TemplateEntry) -> str | None:
         key = scope.get("route")
         if key is None or entry is None:
             # FastAPI leaves the endpoint alone of routes that are not its own; so did Starlette before 1.7 of all.
             key = scope.get("endpoint")
-            entry = self.entries.get(id(key), _UNKNOWN)
-        if entry is _UNKNOWN and key is not None:
-            entry = self._meet(key)
-            if entry is _UNKNOWN:
+            entry = self.entries.get(id(key), _NOT_INDEXED)
+        if entry is _NOT_INDEXED and key is not None:
+            entry = self._reindex(key)
+            if entry is _NOT_INDEXED:
                 return self._guess(scope)
-        if isinstance(entry, Choice):
+        if isinstance(entry, AmbiguousRoute):
             return entry.choose(scope)
         return entry if isinstance(entry, str) else self._frontend(scope)
 
-    def _meet(self, key: Any) -> Entry:
+    def _reindex(self, key: Any) -> TemplateEntry:
         """
-        Read the route table again for what was added to it; once for each stranger, and not for ever.
+        Read the route table again for what was added to it: once for each unknown key, at most `_MAX_UNINDEXED` times.
         """
-        if id(key) in self._strangers or len(self._strangers) >= _MOST_STRANGERS:
-            return _UNKNOWN  # type: ignore[no-any-return]
-        self._read()
+        if id(key) in self._unindexed or len(self._unindexed) >= _MAX_UNINDEXED:
+            return _NOT_INDEXED  # type: ignore[no-any-return]
+        self._index_table()
         if id(key) not in self.entries:
-            self._strangers[id(key)] = key
-        return self.entries.get(id(key), _UNKNOWN)
+            self._unindexed[id(key)] = key
+        return self.entries.get(id(key), _NOT_INDEXED)
 
     def _guess(self, scope: Scope) -> str | None:
         """
-        Name a route that the table does not show, such as one behind middleware that hides its application.
+        Return the template of a route that the table does not have, such as one behind middleware that hides its app.
         """
         endpoint = scope.get("endpoint")
-        place = next(iter(self._mounted_places(scope)), None)
-        if place is not None and "app_root_path" in scope:
-            return self._mount_of(scope, "".join(place.parts[place.mounts :]))
+        node = next(iter(self._mounted_nodes(scope)), None)
+        if node is not None and "app_root_path" in scope:
+            return self._mount_of(scope, "".join(node.parts[node.mount_depth :]))
         asked = (scope.get("fastapi", {}).get("effective_route_context"), scope.get("route"))
         own: str | None = next((it.path for it in asked if it and getattr(it, "endpoint", None) is endpoint), None)
         if "app_root_path" not in scope:
@@ -203,7 +203,7 @@ class RouteTemplates(TemplateCache):
 
     def _mount_of(self, scope: Scope, own: str | None) -> str | None:
         """
-        Find the mount that a request came through, and put its path in front of what follows.
+        Return the path of the mount that a request came through, and what follows.
         """
         mounted = scope["root_path"].removeprefix(scope["app_root_path"])
         for mount in self._mounts():
@@ -211,12 +211,12 @@ class RouteTemplates(TemplateCache):
                 return mount.path + own
         return next((mount.path + _REST for mount in self._mounts() if _matcher(mount)(_path_of(scope))), None)
 
-    def _mounts(self) -> Iterator[Place]:
-        return (place for place in self._places if place.opens)
+    def _mounts(self) -> Iterator[RouteNode]:
+        return (node for node in self._nodes if node.is_mount)
 
     def _frontend(self, scope: Scope) -> str | None:
         """
-        Name a frontend of FastAPI, which leaves nothing but how much of the path was its own.
+        Return the template of a frontend of FastAPI, which leaves nothing but how much of the path was its own.
         """
         rest = scope.get("fastapi", {}).get("frontend_path")
         if rest is None:
@@ -229,11 +229,11 @@ class RouteTemplates(TemplateCache):
         return None if mount is None else mount + own
 
 
-def places_in(
-    router: Router | BaseRoute, parts: tuple[str, ...] = (), above: tuple[Any, ...] = (), mounts: int = 0
-) -> Iterator[Place]:
+def route_nodes(
+    router: Router | BaseRoute, parts: tuple[str, ...] = (), above: tuple[Any, ...] = (), mount_depth: int = 0
+) -> Iterator[RouteNode]:
     """
-    Yield every place under a router where routing can end, in the order of routing. A route may stand for a router.
+    Yield every node under a router where routing can end, in the order of routing. A route may stand for a router.
     """
     if any(router is one for one in above):
         return  # an application that is mounted in itself
@@ -241,29 +241,29 @@ def places_in(
     for route in router.routes if isinstance(router, Router) else [router]:
         if isinstance(route, Mount | Host):
             here = (*parts, route.path) if isinstance(route, Mount) else parts
-            deep = len(here) if isinstance(route, Mount) else mounts
-            inner, passed = _routes_in(route.app)
+            deep = len(here) if isinstance(route, Mount) else mount_depth
+            inner, passed = _unwrap(route.app)
             if inner is not None:
-                yield from places_in(inner, here, above, deep)
+                yield from route_nodes(inner, here, above, deep)
             for app in passed:
-                yield Place(app, route, here, opens=True, known=inner is not None, mounts=deep)
+                yield RouteNode(app, route, here, is_mount=True, has_routes=inner is not None, mount_depth=deep)
         elif isinstance(included := getattr(route, "original_router", None), Router):
             # FastAPI from 0.137 on keeps an included router as one route, and its routes without the prefix.
             prefix = getattr(getattr(route, "include_context", None), "prefix", "")
-            yield from places_in(included, (*parts, prefix), above, mounts)
+            yield from route_nodes(included, (*parts, prefix), above, mount_depth)
         elif isinstance(path := getattr(route, "path", None), str) and not isinstance(route, WebSocketRoute):
-            yield Place(getattr(route, "endpoint", route), route, (*parts, path), mounts=mounts)
+            yield RouteNode(getattr(route, "endpoint", route), route, (*parts, path), mount_depth=mount_depth)
 
 
-def _routes_in(app: Any) -> tuple[Router | BaseRoute | None, list[Any]]:
+def _unwrap(app: Any) -> tuple[Router | BaseRoute | None, list[Any]]:
     """
-    Find the router, or the route, of a mounted application, through middleware that keeps what it wraps as `app`.
+    Return the router, or the route, of a mounted application, through middleware that keeps what it wraps as `app`.
 
     Returns:
-        It, and whatever was passed on the way: with each of them routing may end.
+        It, and the applications that were passed on the way: routing may end with each of them.
     """
     passed: list[Any] = []
-    for _ in range(_MOST_HOPS):
+    for _ in range(_MAX_HOPS):
         if app is None:
             break
         passed.append(app)
@@ -274,28 +274,28 @@ def _routes_in(app: Any) -> tuple[Router | BaseRoute | None, list[Any]]:
 
 
 def _router_in(app: Any) -> Router | None:
-    found, _ = _routes_in(app)
+    found, _ = _unwrap(app)
     return found if isinstance(found, Router) else None
 
 
-def _entry(places: list[Place]) -> Entry:
-    templates = {place.template for place in places}
+def _template_entry(nodes: list[RouteNode]) -> TemplateEntry:
+    templates = {node.template for node in nodes}
     if len(templates) == 1:
         return templates.pop()
-    return Choice(
-        [(_matcher(place), frozenset(getattr(place.route, "methods", None) or ()), place.template) for place in places]
+    return AmbiguousRoute(
+        [(_matcher(node), frozenset(getattr(node.route, "methods", None) or ()), node.template) for node in nodes]
     )
 
 
 def _is_of_frontend(scope: Scope) -> bool:
     """
-    Tell whether one of FastAPI's frontends answers, which are no endpoints.
+    Return whether one of FastAPI's frontends answers, which are no endpoints.
     """
     return "frontend_path" in scope.get("fastapi", {})
 
 
-def _matcher(place: Place) -> Callable[[str], Any]:
-    return _regex(place.parts, "/.*" if place.opens else "").fullmatch
+def _matcher(node: RouteNode) -> Callable[[str], Any]:
+    return _regex(node.parts, "/.*" if node.is_mount else "").fullmatch
 
 
 @lru_cache(maxsize=4096)
@@ -319,7 +319,7 @@ def _path_of(scope: Scope) -> str:
 
 def route_of(scope: Scope) -> str | None:
     """
-    Tell the template that routing chose, in full; None where no route matched.
+    Return the template that routing chose, in full; None where no route matched.
 
     It may be asked at any time after routing, by the handler too. Costs about one dict lookup.
     """
@@ -341,7 +341,7 @@ patches = Patches()
 
 def watch() -> None:
     """
-    Note, in each router, the scope that it routes, and the exceptions that leave it or that are about to be answered.
+    Record, in each router, the scope that it routes, and the exceptions that leave it or that are about to be answered.
     """
     if Router.__call__.__code__.co_names == ("middleware_stack",):  # as it is since 0.15; there it costs no call more
         patches.put(Router, "__call__", _recording)
@@ -360,7 +360,7 @@ def _recording(call: Any) -> Any:
             if not is_recorded:
                 _record_scope(op.root, scope)
             if "router" in scope:
-                scope[_LED_BY] = scope.get("endpoint")
+                scope[_ROUTED_BY] = scope.get("endpoint")
         try:
             await self.middleware_stack(scope, receive, send)
         except BaseException as error:
@@ -372,7 +372,7 @@ def _recording(call: Any) -> Any:
 
 def _record_scope(root: Any, scope: Scope) -> None:
     """
-    Note a scope that is not the request's own, if it was made from it.
+    Record a scope that is not the request's own, if it was made from it.
     """
     try:
         if scope["type"] == "http" and isinstance(root, _http.ServedOperation) and root.is_same_request(scope):
@@ -383,7 +383,7 @@ def _record_scope(root: Any, scope: Scope) -> None:
 
 def _record_error(scope: Scope, error: BaseException) -> None:
     """
-    Note an exception that leaves a router: a middleware around it may answer it.
+    Record an exception that leaves a router: a middleware around it may answer it.
     """
     if isinstance(error, HTTPException):
         return
@@ -394,7 +394,7 @@ def _record_error(scope: Scope, error: BaseException) -> None:
 
 def _recording_handled(look_up: Any) -> Any:
     """
-    Note an exception that has a handler: should that answer with a 500, it has a name.
+    Record an exception that has a handler, so that a 500 has a name.
     """
 
     def look_up_recording(exc_handlers: Any, exc: Exception) -> Any:
@@ -407,12 +407,12 @@ def _recording_handled(look_up: Any) -> Any:
 
 def _record_handled(error: Exception, frame: FrameType | None) -> None:
     """
-    Note it with the request that is answered here, unless it is another's: an application may ask one inside of it.
+    Record it on the request that is answered here, unless it is another's: an application may call one inside of it.
 
-    The scope lies with who looks up, next to ours or behind what stands in between.
+    The scope is in the frame that looks up, directly outside of ours or a few frames further.
     """
     root = _http.current_request()
-    for _ in range(_MOST_FRAMES):
+    for _ in range(_MAX_FRAMES):
         if frame is None or root is None:
             break
         scope = getattr(frame.f_locals.get("conn"), "scope", None)
@@ -428,15 +428,15 @@ def index_routes(app: Any) -> TemplateCache:
     """
     Warn of the routes of a Starlette or FastAPI application that obskit hides: now, and of others when they are added.
 
-    For an application without their router, behind whatever middleware, it does nothing.
+    For an application without their router it does nothing.
     """
     router = _router_in(app)
     if router is None:
         return TemplateCache()
     known: RouteTemplates | None = getattr(router, _INDEX, None)
-    hidden = known.hidden if known is not None else None
+    warned = known.warned if known is not None else None
     try:
-        known = RouteTemplates(router, set() if hidden is None else hidden)
+        known = RouteTemplates(router, set() if warned is None else warned)
         setattr(router, _INDEX, known)
     except Exception as error:  # of a route that is none of the framework's own
         recorder.failed("route", error)

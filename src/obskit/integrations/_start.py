@@ -68,7 +68,7 @@ def _instrument_when_imported(name: str, libraries: tuple[str, ...]) -> bool:
 
     def instrument(module: object) -> None:
         runtime = current_runtime()
-        # It is half there where it is what imports the library; whoever imports it by name turns it on by name.
+        # The integration may itself be importing the library: then it is incomplete, and its importer turns it on.
         if runtime is not None and name in runtime.hooks:
             try:
                 integration = import_module(f"obskit.integrations.{name}")

@@ -17,54 +17,54 @@ LOGGER = "py.exceptions"
 
 class Uncaught:
     """
-    Take the place of `sys.excepthook` and `threading.excepthook`. Hooks that others have set are called as before;
+    Replacements of `sys.excepthook` and `threading.excepthook`. Hooks that others have set are called as before;
     Python's own only where lines go to a file, so that whoever started the process sees why it ended.
     """
 
     def __init__(self) -> None:
-        self._before: tuple[Any, Any] | None = None
+        self._previous: tuple[Any, Any] | None = None
 
     def watch(self) -> None:
         """
         Write lines from now on.
         """
-        if self._before is None:
-            self._before = sys.excepthook, threading.excepthook
+        if self._previous is None:
+            self._previous = sys.excepthook, threading.excepthook
             self._hooks = self._in_main, self._in_thread
             sys.excepthook, threading.excepthook = self._hooks
 
     def undo(self) -> None:
         """
-        Put back what was there, unless somebody else has come since: then what they call goes on to it.
+        Restore the previous hooks, unless others were set since: these then call the previous ones through ours.
         """
-        if self._before is None:
+        if self._previous is None:
             return
         if sys.excepthook is self._hooks[0]:
-            sys.excepthook = self._before[0]
+            sys.excepthook = self._previous[0]
         if threading.excepthook is self._hooks[1]:
-            threading.excepthook = self._before[1]
-        self._before = None
+            threading.excepthook = self._previous[1]
+        self._previous = None
 
     def _in_main(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        before = sys.__excepthook__ if self._before is None else self._before[0]
-        told = self._tell(logging.CRITICAL, error, "uncaught exception", {})
-        if not told or before is not sys.__excepthook__:
+        before = sys.__excepthook__ if self._previous is None else self._previous[0]
+        logged = self._log(logging.CRITICAL, error, "uncaught exception", {})
+        if not logged or before is not sys.__excepthook__:
             before(kind, error, trace)
 
     def _in_thread(self, given: threading.ExceptHookArgs) -> None:
-        before = threading.__excepthook__ if self._before is None else self._before[1]
+        before = threading.__excepthook__ if self._previous is None else self._previous[1]
         error, name = given.exc_value, None if given.thread is None else given.thread.name
-        told = error is not None and self._tell(
+        logged = error is not None and self._log(
             logging.ERROR, error, "uncaught exception in a thread", {"thread_name": name}
         )
-        if not told or before is not threading.__excepthook__:
+        if not logged or before is not threading.__excepthook__:
             before(given)
 
-    def _tell(self, level: int, error: BaseException, message: str, fields: dict[str, Any]) -> bool:
+    def _log(self, level: int, error: BaseException, message: str, fields: dict[str, Any]) -> bool:
         """
         Write the line; False: Python's own hook has to say it too.
         """
-        if self._before is None or not isinstance(error, Exception):
+        if self._previous is None or not isinstance(error, Exception):
             return False  # the end that somebody asked for: Ctrl+C, sys.exit()
         logger = logging.getLogger(LOGGER)
         if not logger.isEnabledFor(level):

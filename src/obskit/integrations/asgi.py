@@ -44,7 +44,7 @@ _HIGH_WATER_BYTES = 64 * 1024
 _NO_LENGTH = -1
 
 
-# User-Agents come again, and as the same text they need not be hashed anew for the line.
+# User-Agents repeat, and as the same text they need not be hashed again for the line.
 _user_agents: Kept[bytes | None, str | None] = Kept(lambda value: None if value is None else value.decode("latin-1"))
 
 
@@ -53,7 +53,7 @@ _no_templates = TemplateCache()
 
 class AsgiOperation(_http.ServedOperation):
     """
-    Be one request seen from ASGI: the operation, and the `receive` and `send` that watch it.
+    One request over ASGI: the operation, and the `receive` and `send` that watch it.
     """
 
     # Filled by `ObskitMiddleware.__call__()`: a constructor in Python would be a further call for every request.
@@ -87,7 +87,7 @@ class AsgiOperation(_http.ServedOperation):
 
     def locate(self) -> str:
         """
-        Give the endpoint as soon as routing is over.
+        Return the endpoint, once routing is over.
         """
         if self.endpoint is UNMATCHED:
             _http.locate(self, self._middleware.route, self.routed_scope)
@@ -100,7 +100,7 @@ class AsgiOperation(_http.ServedOperation):
 
     def enter_router(self, scope: Scope) -> None:
         """
-        Take the scope of the innermost router; another path is that of a request which the application makes to itself.
+        Keep the scope of the innermost router; another path belongs to a request that the application makes to itself.
         """
         if "router" not in self.routed_scope or scope["path"] == self.routed_scope["path"]:
             self.routed_scope = scope
@@ -108,27 +108,27 @@ class AsgiOperation(_http.ServedOperation):
     @property
     def is_routed_outside(self) -> bool:
         """
-        Tell whether something around has routed the request already.
+        Return whether something outside has routed the request already.
         """
         return "router" in self.scope
 
     @property
     def is_answered(self) -> bool:
         """
-        Tell whether all of the reply has gone out.
+        Return whether all of the reply has been sent.
         """
         return self._last_byte_at is not None
 
     @property
     def trusts_traces(self) -> bool:
         """
-        Tell whether the trace that the request says it belongs to is believed.
+        Return whether the trace that the client names is trusted.
         """
         return self._middleware.trust_traces
 
     def mount_prefix(self, mounted: str) -> str:
         """
-        Give the part of a template that stands for where an application is mounted inside of us.
+        Return the part of a template that stands for an application's mount inside of the middleware.
         """
         grown = mounted.removeprefix(self._root_path or "")
         return _http.prefix_label(grown) if grown and self.path.startswith((mounted, grown)) else ""
@@ -164,7 +164,7 @@ class AsgiOperation(_http.ServedOperation):
 
     async def receive(self) -> Message:
         """
-        Pass the client's messages on, and notice when it leaves.
+        Pass the client's messages on, and record its disconnect.
         """
         message = await self._receive()
         if message["type"] == "http.disconnect":
@@ -173,7 +173,7 @@ class AsgiOperation(_http.ServedOperation):
 
     def send(self, message: Message) -> Awaitable[None]:
         """
-        Pass the reply on, and take its status, its size and the moment of its last byte.
+        Pass the reply on, and record its status, its size and the time of its last byte.
 
         No coroutine of its own: the server's goes straight to the application, which saves a frame for each message.
         """
@@ -266,7 +266,7 @@ class AsgiOperation(_http.ServedOperation):
 
     def _declared_length(self) -> int | None:
         """
-        Give the length that the reply promised: with its last byte all is sent, whatever the application does then.
+        Return the length that the reply declared: its last byte ends the reply, whatever the application does then.
         """
         if self._length is None and self.status:
             given = [text for name, text in self._started.get("headers", ()) if name.lower() == b"content-length"]
@@ -292,7 +292,7 @@ class AsgiOperation(_http.ServedOperation):
 
     def _is_client_gone(self) -> bool:
         """
-        Tell whether the client has left: servers swallow what is sent then, and only uvicorn's `send` lets it be seen.
+        Return whether the client has left: servers discard what is sent then, and only uvicorn's `send` shows it.
         """
         if getattr(getattr(self._send, "__self__", None), "disconnected", False) is True:
             self._disconnected = self._watches_pieces = True
@@ -300,7 +300,7 @@ class AsgiOperation(_http.ServedOperation):
 
     def record_error(self, error: BaseException) -> None:
         """
-        Take what left the application: an exception, the client's leaving, or a cancellation.
+        Record what left the application: an exception, the client's disconnect, or a cancellation.
         """
         _http.attach_request_id(error, self)
         if self.ended:
@@ -318,7 +318,7 @@ class AsgiOperation(_http.ServedOperation):
 
     def _is_disconnect(self, error: Exception) -> bool:
         """
-        Tell whether an exception only says that the client is gone: Starlette's and uvicorn's say it by their names,
+        Return whether an exception only says that the client is gone: Starlette's and uvicorn's say it by their names,
         an `OSError` by coming out of the server's own `send`.
         """
         if type(error).__name__ in ("ClientDisconnect", "ClientDisconnected"):
@@ -351,7 +351,7 @@ def end_abandoned(op: AsgiOperation, at: float) -> None:
 
 class _Frameworks:
     """
-    Let Starlette and Django say which scope they route, or the route, whatever stands between them and us.
+    Hooks into Starlette and Django, which record the route behind any middleware between them and ours.
     """
 
     def __init__(self) -> None:
@@ -359,7 +359,7 @@ class _Frameworks:
 
     def watch(self) -> None:
         """
-        Find those that have been imported.
+        Hook those that have been imported.
         """
         for library, integration in _WATCHED.items():
             if library in sys.modules and library not in self._watched:
@@ -382,7 +382,7 @@ def _routes_of(router: type) -> Route:
 
 def _below(path: str, root: str) -> str:
     """
-    Take the deployment's prefix off a path, where it has it: proxies may have done so.
+    Remove the deployment's prefix from a path, where it is there: proxies may have removed it.
     """
     rest = path.removeprefix(root.rstrip("/"))
     return rest if rest.startswith("/") else path
@@ -390,7 +390,7 @@ def _below(path: str, root: str) -> str:
 
 def framework_route(scope: Scope) -> str | None:
     """
-    Ask Starlette or FastAPI where it has routed this request, whatever stands between it and the middleware.
+    Return the template that Starlette or FastAPI has matched, behind any middleware between it and ours.
     """
     router = scope.get("router")
     return None if router is None else _routes_of(type(router))(scope)  # type: ignore[arg-type]
@@ -398,7 +398,7 @@ def framework_route(scope: Scope) -> str | None:
 
 class ObskitMiddleware(_http.WrappingMiddleware[Application]):
     """
-    Observe an ASGI application, and answer `/metrics` and `/health` in front of it.
+    ASGI middleware that observes an application, and answers `/metrics` and `/health` in front of it.
 
     `obskit.instrument(app)` puts it outside of everything. As `app.add_middleware(ObskitMiddleware)` it sits inside
     the framework's server-error middleware: the 500 of an unhandled exception is recorded, but its reply carries no
@@ -406,8 +406,8 @@ class ObskitMiddleware(_http.WrappingMiddleware[Application]):
 
     Args:
         app: The application.
-        route: Tells the matched template from the scope; the framework integrations give theirs.
-        **settings: As for `obskit.configure()`; none joins the runtime that stands, or makes one with defaults.
+        route: Returns the matched template from the scope; the framework integrations pass theirs.
+        **settings: As for `obskit.configure()`; without any it joins the current runtime, or makes one with defaults.
     """
 
     def __init__(self, app: Application, *, route: Route | None = None, **settings: Any) -> None:
@@ -466,7 +466,7 @@ class ObskitMiddleware(_http.WrappingMiddleware[Application]):
             headers = dict(given if given.__class__ is list else _http.headers_of(scope))
             try:
                 op.client = scope["client"][0]
-            except (KeyError, TypeError, IndexError):  # a server on a Unix socket tells none
+            except (KeyError, TypeError, IndexError):  # a server on a Unix socket has none
                 op.client = None
             if self.trusted:
                 op.client = _http.client_address(op.client, op.header("x-forwarded-for"), self.trusted)
@@ -513,7 +513,7 @@ class ObskitMiddleware(_http.WrappingMiddleware[Application]):
 
     def _is_observed(self, scope: Scope) -> bool:
         """
-        Tell whether a connection is none of ours: no request, or one that is observed outside of us already.
+        Return whether a connection is left alone: no request, or one that is observed further outside already.
         """
         if scope["type"] != "http" or OBSERVED in scope or not self.active:
             return True
@@ -523,12 +523,12 @@ class ObskitMiddleware(_http.WrappingMiddleware[Application]):
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         """
-        Let everything but requests through as it is; drain when the server has shut the application down.
+        Pass everything but requests through; flush when the server has shut the application down.
         """
         if scope["type"] != "lifespan":
             await self.app(scope, receive, send)
             return
-        _frameworks.watch()  # what the application needs has been imported by now
+        _frameworks.watch()  # the application has imported what it needs
 
         async def send_and_flush(message: Message) -> None:
             if message["type"].startswith("lifespan.shutdown.") and (runtime := current_runtime()) is not None:
@@ -568,7 +568,7 @@ class ObskitMiddleware(_http.WrappingMiddleware[Application]):
 
 def _compressed_pieces(body: bytes) -> deque[bytes]:
     """
-    Pack what a client may be slow to take, or never take: nothing else bounds how much memory many of them hold.
+    Compress what a client may be slow to take, or never take: nothing else bounds the memory that many of them hold.
     """
     return deque(zlib.compress(body[at : at + _HIGH_WATER_BYTES], 1) for at in range(0, len(body), _HIGH_WATER_BYTES))
 

@@ -1,5 +1,5 @@
 """
-Let Celery tasks work with the ids of the request that sent them.
+Carry a request's ids into the Celery tasks that it sends.
 
 The ids travel as headers of the message. In the worker each task has a holder of its own, as a request has: what is
 bound in a task is on its later lines, and what it sends carries the same id.

@@ -1,5 +1,5 @@
 """
-Know FastAPI's routes: they are read, and its middleware stack is wrapped, as Starlette's.
+Observe FastAPI applications: routes are read, and the middleware stack is wrapped, as Starlette's.
 
     app = obskit.instrument(app)            # outside of everything: 500s carry the correlation id too
 

@@ -70,7 +70,7 @@ _MAKERS = ("full_dispatch_request", "finalize_request", "handle_exception")
 
 def _untouched(app: Flask) -> bool:
     """
-    Tell whether every reply still goes through `process_response()`; another middleware may change what it answers.
+    Return whether every reply still goes through `process_response()`; otherwise what it returns may be replaced.
     """
     own = vars(app)
     return all(getattr(type(app), name) is getattr(Flask, name) and name not in own for name in _MAKERS)
@@ -78,7 +78,7 @@ def _untouched(app: Flask) -> bool:
 
 def _reporting(process: Callable[[Response], Response], middleware: ObskitMiddleware) -> Callable[[Response], Response]:
     """
-    Tell the operation what Flask answers; nothing need watch a reply being sent that lies in memory, as most do.
+    Record what Flask answers on the operation, so that a reply in memory, as most are, need not be watched.
     """
 
     def process_response(response: Response) -> Response:
@@ -123,7 +123,7 @@ def _reporting(process: Callable[[Response], Response], middleware: ObskitMiddle
 
 def _report_unusual(op: WsgiOperation, response: Response) -> None:
     """
-    Tell it of what the application, or another version of Werkzeug, has put in a response's place.
+    Record a response of another class than Werkzeug's, or of another version of it.
     """
     op.status = response.status_code
     op.apply_handled_exception()
@@ -134,7 +134,7 @@ def _report_unusual(op: WsgiOperation, response: Response) -> None:
 
 def _length_of(response: Response) -> int | None:
     """
-    Give the length that Werkzeug declares, or is about to; a stream has none.
+    Return the length that Werkzeug declares, or will; a stream has none.
     """
     length = response.content_length
     if length is None and response.is_sequence:
@@ -144,7 +144,7 @@ def _length_of(response: Response) -> int | None:
 
 class Obskit:
     """
-    Observe Flask applications by the extension habit: `Obskit(app)`, or `Obskit()` and `init_app(app)` later.
+    A Flask extension: `Obskit(app)`, or `Obskit()` and `init_app(app)` later.
 
     `app.config["OBSKIT"]`, a dict of settings, counts as arguments.
     """

@@ -1,5 +1,5 @@
 """
-Let calls of `httpx`, and of its successor `httpx2`, carry the request's ids.
+Send the request's ids with calls of `httpx`, and of its successor `httpx2`.
 
 The hook sits at the transports, which see every call by itself: a redirect to another host is a call of its own.
 """
@@ -82,4 +82,4 @@ def uninstrument() -> None:
     """
     global _on
     _on = False
-    _patches.take_back()
+    _patches.restore()

@@ -314,7 +314,7 @@ class _Takeover:
             logging.config.dictConfigClass = self._configurator[0]
         if self._show_warning is not None and warnings.showwarning is _show_warning:
             warnings.showwarning = self._show_warning
-        self._patches.take_back()
+        self._patches.restore()
         self._uncaught.undo()
         json_handler.is_duplicate = lambda record: False
         self.__init__(self.everything)  # type: ignore[misc]

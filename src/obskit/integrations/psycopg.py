@@ -88,7 +88,7 @@ def uninstrument() -> None:
     """
     Leave psycopg to itself again.
     """
-    _patches.take_back()
+    _patches.restore()
     pools.forget(_size_of)
     for cursor in (psycopg.Cursor, psycopg.AsyncCursor):
         if MARK in vars(cursor):

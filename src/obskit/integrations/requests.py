@@ -1,5 +1,5 @@
 """
-Let calls of `requests` carry the request's ids.
+Send the request's ids with calls of `requests`.
 
 The hook sits at the adapter, which sees every call by itself: a redirect to another host is a call of its own.
 """
@@ -55,4 +55,4 @@ def uninstrument() -> None:
     """
     Send calls as they are made again.
     """
-    _patches.take_back()
+    _patches.restore()

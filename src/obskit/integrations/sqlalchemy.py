@@ -105,7 +105,7 @@ def uninstrument(engine: Any = None) -> None:
     _every = False
     for dialect in list(_dialects):
         _unhook(dialect)
-    _patches.take_back()
+    _patches.restore()
 
 
 def _sync_engine(engine: Any) -> Any:

@@ -459,4 +459,4 @@ def uninstrument() -> None:
     """
     Open plain connections again; those that are open stay as they are.
     """
-    _patches.take_back()
+    _patches.restore()

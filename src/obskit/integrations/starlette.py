@@ -22,7 +22,7 @@ except ImportError as error:
 
 from obskit.integrations import _http
 from obskit.integrations._http import Scope
-from obskit.integrations._starlette_routes import index_routes, places_in, route_of
+from obskit.integrations._starlette_routes import index_routes, route_nodes, route_of
 from obskit.integrations.asgi import Application, ObskitMiddleware
 from obskit.runtime import Runtime
 
@@ -64,4 +64,4 @@ async def _not_built(scope: Scope, receive: Any, send: Any) -> None:
 
 
 def _paths(app: Starlette) -> Iterator[str]:
-    return (place.path for place in places_in(app.router) if not place.known)
+    return (node.path for node in route_nodes(app.router) if not node.has_routes)

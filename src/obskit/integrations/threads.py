@@ -1,5 +1,5 @@
 """
-Let the threads that a request starts, and the pools that it uses, work with its ids.
+Carry a request's ids into the threads that it starts, and into the pools that it uses.
 
 A thread begins with an empty context, and a pool's threads outlive the requests that they work for. So each call that
 is submitted takes the context from where it was submitted, and a thread from where it was started.
@@ -66,4 +66,4 @@ def uninstrument() -> None:
     """
     Start threads and submit calls as before; what runs already keeps its context.
     """
-    _patches.take_back()
+    _patches.restore()

@@ -40,7 +40,7 @@ _NO_LENGTH = -1
 
 class WsgiOperation(_http.ServedOperation):
     """
-    Be one request seen from WSGI: the operation, and the `start_response` that watches it.
+    One request over WSGI: the operation, and the `start_response` that watches it.
     """
 
     # Filled by `ObskitMiddleware.__call__()`: a constructor in Python would be a further call for every request.
@@ -57,9 +57,9 @@ class WsgiOperation(_http.ServedOperation):
     __init__ = object.__init__
 
     environ: Environ
-    prefix: str  # where the application is mounted, as it stands in its templates
+    prefix: str  # where the application is mounted, as its templates begin
     request: Any  # the framework's, while its integration keeps it here; None, or unset, else
-    whole_size: int | None  # size of a reply that lies in memory and needs no watching; None: it is not known to
+    whole_size: int | None  # size of a reply that lies in memory and needs no watching; None: it is watched
     _start_response: StartResponse
     _middleware: ObskitMiddleware
     _declared_length: int
@@ -67,7 +67,7 @@ class WsgiOperation(_http.ServedOperation):
 
     def locate(self) -> str:
         """
-        Give the endpoint as soon as routing is over.
+        Return the endpoint, once routing is over.
         """
         if self.endpoint is UNMATCHED:
             if self.sparse is None or self.inner_scope is None:
@@ -79,13 +79,13 @@ class WsgiOperation(_http.ServedOperation):
     @property
     def trusts_traces(self) -> bool:
         """
-        Tell whether the trace that the request says it belongs to is believed.
+        Return whether the trace that the client names is trusted.
         """
         return self._middleware.trust_traces
 
     def mount_prefix(self, mounted: str) -> str:
         """
-        Give the part of a template that stands for where an application is mounted: inside of us, or before.
+        Return the part of a template that stands for an application's mount, inside of the middleware or around it.
         """
         mounted = _http.text_of(mounted)
         return _http.prefix_label(mounted) if mounted and self.whole_path.startswith(mounted) else self.prefix
@@ -127,7 +127,7 @@ class WsgiOperation(_http.ServedOperation):
 
     def start(self, status: str, headers: Headers, exc_info: Any = None) -> Callable[[bytes], object]:
         """
-        Pass the start of the reply on, and take its status, its length and the route that led to it.
+        Pass the start of the reply on, and record its status, its length and the route that led to it.
         """
         if not self.bytes_sent:  # what comes after that is an exception's, and was never sent
             try:
@@ -158,7 +158,7 @@ class WsgiOperation(_http.ServedOperation):
 
     def declare_length(self, length: object) -> None:
         """
-        Take the length that the reply's headers promise; what is no number promises none.
+        Record the length that the reply's headers declare; none where that is no number.
         """
         text = str(length)
         self._declared_length = int(text) if text.isdecimal() else _NO_LENGTH
@@ -196,14 +196,14 @@ class WsgiOperation(_http.ServedOperation):
 
     def _became_websocket(self) -> bool:
         """
-        Tell whether the application has taken the connection for a WebSocket: it was asked to, and started no reply.
+        Return whether the application has taken the connection for a WebSocket: it was asked to, and started no reply.
         """
         return self.status == 101 or (not self.status and self.asks_for_websocket)
 
     @property
     def declared_size(self) -> int:
         """
-        Give the size that the reply's headers promise; 0 where they do not, and to HEAD.
+        Return the size that the reply's headers declare, in bytes; 0 without one, and to HEAD.
         """
         return 0 if self.method == "HEAD" else max(self._declared_length, 0)
 
@@ -218,7 +218,7 @@ class WsgiOperation(_http.ServedOperation):
 
     def abandon(self, at: float | None = None) -> None:
         """
-        End because nobody asks for the rest: the server has closed the reply, or dropped it at a moment passed.
+        End before the body's end: the server has closed the reply, or dropped it, then at an earlier time.
         """
         if self._became_websocket():
             self.upgraded, self.status = True, 101
@@ -257,21 +257,21 @@ class WsgiOperation(_http.ServedOperation):
 
 def end_at(op: WsgiOperation, at: float) -> None:
     """
-    End a request at a moment that has passed, as it is.
+    End a request at an earlier time.
     """
     op.end(at)
 
 
 def asks_for_websocket(environ: Environ) -> bool:
     """
-    Tell whether a request asks for the connection to become a WebSocket; what becomes of it is another matter.
+    Return whether a request asks for the connection to become a WebSocket, whether it is granted or not.
     """
     return str(environ.get("HTTP_UPGRADE", "")).lower() == "websocket"
 
 
 def end_abandoned(op: WsgiOperation, at: float) -> None:
     """
-    End a request whose reply, or whatever else was to tell its end, was dropped.
+    End a request whose reply, or what else would have shown its end, was dropped.
     """
     op.abandon(at)
 
@@ -293,7 +293,7 @@ def in_context(op: HttpOperation, call: Callable[[], object]) -> None:
 
 class _Reply:
     """
-    Hand an application's reply on piece by piece, with the request's context set while the application works.
+    An application's reply, passed on piece by piece, with the request's context set while the application works.
     """
 
     __slots__ = ("_body", "_next", "_op")
@@ -357,7 +357,7 @@ _END = object()
 
 class _SizedReply(_Reply):
     """
-    Say how many pieces there are, where the application did: servers send a lone piece with its length, and gevent's
+    A reply with a number of pieces, as the application's has: servers send a lone piece with its length, and gevent's
     adds up the pieces' lengths while it sends the first.
     """
 
@@ -380,7 +380,7 @@ class _SizedReply(_Reply):
 
 class _ListReply(_SizedReply):
     """
-    Hand on what lies in a list or a tuple: nothing of the application's runs for it, so it needs no context.
+    A reply that is a list or a tuple: none of the application's code runs for it, so it needs no context.
     """
 
     __slots__ = ()
@@ -411,7 +411,7 @@ class _ListReply(_SizedReply):
 
 class _FileClose:
     """
-    Stand in for the `close()` of a file that the server sends by itself; it does not tell how much of it.
+    The `close()` of a file that the server sends by itself; the server does not say how much of it was sent.
     """
 
     __slots__ = ("_close", "_op")
@@ -433,7 +433,7 @@ class _FileClose:
 
 class _FileWrapper:
     """
-    Remember what a server's `wsgi.file_wrapper` made, where that is a function: no class tells it from other bodies.
+    A server's `wsgi.file_wrapper` that is a function, with what it made last: no class tells that from other bodies.
 
     uWSGI gives the very file back, mod_wsgi an object of its own; both know what to send by themselves by its identity.
     """
@@ -451,7 +451,7 @@ class _FileWrapper:
 
 def _watch_files(environ: Environ) -> None:
     """
-    Put our own function in the place of a server's, for this request.
+    Replace the server's function by ours, for this request.
     """
     if not isinstance(environ["wsgi.file_wrapper"], type):
         environ["wsgi.file_wrapper"] = _FileWrapper(environ["wsgi.file_wrapper"])
@@ -459,7 +459,7 @@ def _watch_files(environ: Environ) -> None:
 
 def _is_file(environ: Environ, body: Any) -> bool:
     """
-    Tell whether the server sends this body by itself, and leave the environ as the server gave it.
+    Return whether the server sends this body by itself, and restore the environ.
     """
     wrapper = environ.get("wsgi.file_wrapper")
     if type(wrapper) is not _FileWrapper:
@@ -471,7 +471,7 @@ def _is_file(environ: Environ, body: Any) -> bool:
 
 def _server_sent(op: WsgiOperation, body: Any) -> Iterable[bytes]:
     """
-    Hand on a `wsgi.file_wrapper` as it is: servers take their way through `sendfile` for no other object.
+    Pass a `wsgi.file_wrapper` on unchanged: servers use `sendfile` for no other object.
     """
     closer = _FileClose(op, getattr(body, "close", lambda: None))
     try:
@@ -516,7 +516,7 @@ def _route_of_bridged(op: WsgiOperation) -> _http.MatchedRoute:
 
 class _Frameworks:
     """
-    Ask Flask, whatever stands between it and the middleware; Django tells by itself, once it is asked to.
+    Flask, which is asked for the route behind any middleware, and Django, which records it once it is hooked.
     """
 
     def __init__(self) -> None:
@@ -525,7 +525,7 @@ class _Frameworks:
 
     def watch(self) -> bool:
         """
-        Find the frameworks that have been imported; False where there is none to ask.
+        Hook the frameworks that have been imported; return whether any can be asked for a route.
         """
         for library, integration in (("django.core.handlers.base", "django.watched"), ("flask.app", "_flask_routes")):
             if library in sys.modules and library not in self._watched:
@@ -538,7 +538,7 @@ class _Frameworks:
 
     def route_of(self, environ: Environ) -> _http.MatchedRoute:
         """
-        Tell the route, where one of them knows it.
+        Return the route, where one of them knows it.
         """
         for framework in self._found:
             found: _http.MatchedRoute = framework.route_of(environ)
@@ -548,7 +548,7 @@ class _Frameworks:
 
     def route_of_error(self, error: BaseException) -> _http.MatchedRoute:
         """
-        Tell the route that an exception came from.
+        Return the route that an exception came from.
         """
         return next(filter(None, (framework.route_of_error(error) for framework in self._found)), None)
 
@@ -558,13 +558,13 @@ _frameworks = _Frameworks()
 
 class ObskitMiddleware(_http.WrappingMiddleware[Application]):
     """
-    Observe a WSGI application, and answer `/metrics` and `/health` in front of it.
+    WSGI middleware that observes an application, and answers `/metrics` and `/health` in front of it.
 
     Args:
         app: The application.
-        route: Tells the matched template from the environ while the reply starts; integrations give theirs.
-        route_of_error: Tells it from an exception that has left the application, and taken what `route` asks along.
-        **settings: As for `obskit.configure()`; none joins the runtime that stands, or makes one with defaults.
+        route: Returns the matched template from the environ while the reply starts; integrations pass theirs.
+        route_of_error: Returns it from an exception that has left the application, after which `route` finds nothing.
+        **settings: As for `obskit.configure()`; without any it joins the current runtime, or makes one with defaults.
     """
 
     def __init__(
@@ -575,12 +575,12 @@ class ObskitMiddleware(_http.WrappingMiddleware[Application]):
         route_of_error: RouteOfError | None = None,
         **settings: Any,
     ) -> None:
-        # Whether the framework's integration tells status, length, route and id, so that nothing need watch the start.
+        # Whether the framework's integration reports status, length, route and id, so that the start is not watched.
         self.reports_response = False
         super().__init__(app, over_wsgi)
         self._has_warned = mmap(-1, 1)  # seen by all processes that are forked from this one
         self._asks_frameworks = route is None
-        self.finds_routes = route is not None  # whether there is anything to ask for the route
+        self.finds_routes = route is not None  # whether `route` can find any
         if route is not None:
             self.route, self.route_of_error = route, route_of_error or _http.no_route
         configure(**settings)
@@ -599,7 +599,7 @@ class ObskitMiddleware(_http.WrappingMiddleware[Application]):
                 return self.app(environ, start_response)
         try:
             path, mounted = environ["PATH_INFO"], environ["SCRIPT_NAME"]
-        except KeyError:  # PEP 3333: what is empty may be left out
+        except KeyError:  # PEP 3333: empty ones may be left out
             path, mounted = environ.get("PATH_INFO", ""), environ.get("SCRIPT_NAME", "")
         if path in self.paths:
             return self._answer(environ, start_response, path)
@@ -678,7 +678,7 @@ class ObskitMiddleware(_http.WrappingMiddleware[Application]):
         self, root: _http.ServedOperation, environ: Environ, start_response: StartResponse
     ) -> StartResponse:
         """
-        Tell the route to whatever observes this request outside of us already.
+        Wrap `start_response`: what observes this request further outside is given the route.
         """
 
         def start(status: str, headers: Headers, exc_info: Any = None) -> Callable[[bytes], object]:
@@ -692,7 +692,7 @@ class ObskitMiddleware(_http.WrappingMiddleware[Application]):
 
     def _watch(self) -> None:
         """
-        Ask the frameworks that have been imported by now, where nobody has said whom to ask.
+        Ask the frameworks that have been imported, where the constructor was given no route function.
         """
         if self._asks_frameworks and _frameworks.watch():
             self.route, self.route_of_error, self.finds_routes = _frameworks.route_of, _frameworks.route_of_error, True

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from obskit.bounded_cache import Kept
-from obskit.health.check_runs import Answer, Check, Run
+from obskit.health.check_runs import Check, CheckResult, Run
 from obskit.health.declaration import GROUPS, STARTUP
 from obskit.health.outcome import Status
 from obskit.health.registry import registry
@@ -221,7 +221,7 @@ def _shown(check: Check, now: float, redactor: Redactor) -> dict[str, Any]:
     return shown
 
 
-def _is_stale(check: Check, answer: Answer, now: float) -> bool:
+def _is_stale(check: Check, answer: CheckResult, now: float) -> bool:
     """
     Tell whether the check's own answer is older than an interval and a timeout: a run hangs, or none was begun.
     """

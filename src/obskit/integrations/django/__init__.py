@@ -1,5 +1,5 @@
 """
-Know Django's routes, sit around its handlers, and be its middleware and its app.
+Observe Django: around its handlers, as its middleware, and as an app.
 
     application = obskit.instrument(get_wsgi_application(), service="shop")     # wsgi.py, or asgi.py
 

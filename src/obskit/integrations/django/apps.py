@@ -1,5 +1,5 @@
 """
-Be the Django app: settings applied at startup, and checks that the middleware and the URLs are there.
+The Django app: settings applied at startup, and checks that the middleware and the URLs are there.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MIDDLEWARE = "obskit.integrations.django.ObskitMiddleware"
 
 class ObskitConfig(AppConfig):
     """
-    Apply `settings.OBSKIT` when Django starts.
+    The app, which applies `settings.OBSKIT` when Django starts.
     """
 
     name = "obskit.integrations.django"

@@ -24,7 +24,7 @@ def instrument_asgi(handler: Any) -> asgi.ObskitMiddleware:
 
 def _recording(resolve: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """
-    Note the route as soon as it is known, so that the view's own queries and AI calls can name it.
+    Record the route as soon as it is known, so that the view's own queries and AI calls can name it.
     """
 
     def resolve_request(request: Any) -> Any:

@@ -86,7 +86,7 @@ def uninstrument() -> None:
     """
     Leave Django's cursors to themselves again.
     """
-    _patches.take_back()
+    _patches.restore()
     connection_created.disconnect(dispatch_uid="obskit")
     if "_obskit_open" in vars(CursorWrapper):
         del CursorWrapper._obskit_open

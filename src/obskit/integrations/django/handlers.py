@@ -14,7 +14,7 @@ from obskit.context import current
 from obskit.integrations import _http, wsgi
 from obskit.integrations._http import ID_HEADER, ID_HEADER_LOWER
 from obskit.integrations.django.routes import record_route, template, templates
-from obskit.integrations.django.watched import record_exception, watch, watch_exceptions
+from obskit.integrations.django.watched import hook_exceptions, record_exception, watch
 from obskit.operation import UNMATCHED
 from obskit.runtime import Runtime
 
@@ -24,7 +24,7 @@ def instrument(handler: Any, runtime: Runtime) -> Any:
     Observe a Django handler: it comes back wrapped.
     """
     _refuse_taken(runtime)
-    watch_exceptions()
+    hook_exceptions()
     if any(base.__module__ == "django.core.handlers.asgi" for base in type(handler).__mro__):
         # Not before it is asked for: with Django's ASGI handler imported, each request over WSGI takes 1 us longer.
         from obskit.integrations.django.asgi_handler import instrument_asgi
@@ -43,7 +43,7 @@ def instrument(handler: Any, runtime: Runtime) -> Any:
 
 def _reporting(get_response: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """
-    Tell the operation what Django answers; nothing need watch a reply being sent that lies in memory, as most do.
+    Record what Django answers on the operation, so that a reply in memory, as most are, need not be watched.
     """
 
     def get_and_report(request: Any) -> Any:
@@ -65,7 +65,7 @@ def _reporting(get_response: Callable[[Any], Any]) -> Callable[[Any], Any]:
         if op.correlation_id is not None:
             try:
                 response.headers._store[ID_HEADER_LOWER] = ID_HEADER, op.correlation_id  # but for the checks of it
-            except AttributeError:  # of another Django, or of what stands in a response's place
+            except AttributeError:  # of another Django, or of a replacement for a response
                 response.headers[ID_HEADER] = op.correlation_id
         if response.streaming:
             op.declare_length(response.headers.get("Content-Length"))
@@ -100,7 +100,7 @@ def _refuse_taken(runtime: Runtime) -> None:
 
 def _unhandled(request: Any = None, **signal: Any) -> None:
     """
-    Note the exception that Django turns into a 500 itself, or lets through; it is being handled meanwhile.
+    Record the exception that Django turns into a 500 itself, or lets through; it is being handled meanwhile.
     """
     error = sys.exc_info()[1]
     if error is not None and request is not None:

@@ -19,7 +19,7 @@ from obskit.integrations._http import OBSERVED
 from obskit.integrations._start import configure
 from obskit.integrations.django.operation import DjangoOperation, TimedOperation
 from obskit.integrations.django.routes import internal_prefixes, record_route, warn_of_taken
-from obskit.integrations.django.watched import watch_exceptions, watch_views
+from obskit.integrations.django.watched import hook_exceptions, hook_views
 from obskit.operation import HttpOperation
 from obskit.recorder import recorder
 from obskit.runtime import Runtime, observe_runtime
@@ -62,7 +62,7 @@ class ObskitMiddleware(_http.MiddlewareBase):
             self.process_view = _process_view_async
         super().__init__()
         runtime = configure_from_settings()
-        watch_exceptions()
+        hook_exceptions()
         if not runtime.settings.enabled:
             raise MiddlewareNotUsed("obskit is off: enabled=False")
         observe_runtime(self)
@@ -70,7 +70,7 @@ class ObskitMiddleware(_http.MiddlewareBase):
 
     def runtime_changed(self, runtime: Runtime | None) -> None:
         """
-        Observe by this runtime from now on; None: pass everything through.
+        Take the settings of this runtime from now on; None: pass everything through.
         """
         super().runtime_changed(runtime)
         self._internal_prefixes: tuple[str, ...] | None = None
@@ -160,12 +160,12 @@ class ObskitMiddleware(_http.MiddlewareBase):
 
     def _is_internal(self, path: str) -> bool:
         """
-        Tell whether `obskit.integrations.django.urls` answers this path; found out with the first request.
+        Return whether `obskit.integrations.django.urls` answers this path; found out with the first request.
         """
         if self._internal_prefixes is None:
             try:
                 self._internal_prefixes = internal_prefixes()
-                watch_views()
+                hook_views()
                 warn_of_taken(self._internal_prefixes)
             except Exception:
                 return False  # Django reports its broken URLconf itself, and this request shows it

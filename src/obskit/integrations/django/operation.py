@@ -1,5 +1,5 @@
 """
-Be one request seen from Django's middleware, where neither `start_response` nor `send` can be watched.
+One request in Django's middleware, where neither `start_response` nor `send` can be watched.
 
 A whole response ends when it is handed on, as under WSGI: the server's writing it out is not seen. A streamed one
 ends with its last piece, or when Django closes it.
@@ -22,7 +22,7 @@ from obskit.recorder import recorder
 
 class DjangoOperation(WsgiOperation):
     """
-    Read what `request.META` says, under ASGI too, and watch the response that the middleware passes on.
+    A request as `request.META` describes it, under ASGI too, with the response that the middleware passes on.
     """
 
     __slots__ = ("_asynchronous", "_complete", "_gathered", "_scope")
@@ -45,7 +45,7 @@ class DjangoOperation(WsgiOperation):
 
     def locate(self) -> str:
         """
-        Give the endpoint as soon as routing is over; before that, what Django is mounted in.
+        Return the endpoint, once routing is over; before that, the mount that Django is in.
         """
         if self.endpoint is UNMATCHED and self._scope is not None and "router" in self._scope:
             _http.locate(self, import_module("obskit.integrations.asgi").framework_route, self._scope)
@@ -60,7 +60,7 @@ class DjangoOperation(WsgiOperation):
 
     def mount_prefix(self, mounted: str) -> str:
         """
-        Give the part of a template that stands for where Django is mounted; the deployment's prefix is none on ASGI.
+        Return the part of a template that stands for Django's mount; on ASGI the deployment's prefix is not part of it.
         """
         return self.prefix if self._scope is not None else super().mount_prefix(mounted)
 
@@ -73,7 +73,7 @@ class DjangoOperation(WsgiOperation):
 
     def record_response(self, response: Any) -> None:
         """
-        Take the status, set the id, and end: now, or with the stream.
+        Record the status, set the id, and end: now, or with the stream.
         """
         self.status = response.status_code
         self.apply_handled_exception()
@@ -138,7 +138,7 @@ class DjangoOperation(WsgiOperation):
 
 class TimedOperation(DjangoOperation):
     """
-    Say in the reply what it cost.
+    A request whose reply carries a `Server-Timing` header.
     """
 
     __slots__ = ()
@@ -156,7 +156,7 @@ class TimedOperation(DjangoOperation):
 
 class _Closer:
     """
-    End a request when its response is closed, or dropped by a server that has not closed it.
+    A closer that ends a request when its response is closed, or dropped by a server that has not closed it.
     """
 
     __slots__ = ("_op",)
@@ -173,7 +173,7 @@ class _Closer:
 
 class _AsyncReply:
     """
-    Hand a stream on piece by piece, with the request's context set while the application works.
+    A stream, passed on piece by piece, with the request's context set while the application works.
     """
 
     __slots__ = ("_body", "_op")

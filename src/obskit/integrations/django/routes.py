@@ -1,5 +1,5 @@
 """
-Tell which route Django matched, and which routes it has.
+Django's routes: the one that matched, and all that there are.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from django.urls import get_resolver
 from obskit.integrations import _http
 from obskit.recorder import recorder
 
-# How `urls.py` writes its one route.
+# The one route of `urls.py`.
 ROUTE_PATTERN = "<obskit:route>"
 
 
 @lru_cache(maxsize=4096)
 def template(route: str) -> str:
     """
-    Write a route as the endpoint that stands in labels; regular expressions lose their anchors.
+    Return a route as an endpoint for labels; regular expressions lose their anchors.
     """
     route = route.removeprefix("^").removesuffix(r"\Z")
     return "/" + (route[:-1] if route.endswith("$") and not route.endswith(r"\$") else route)
@@ -28,7 +28,7 @@ def template(route: str) -> str:
 
 def record_route(request: Any) -> None:
     """
-    Give the request that is observed here its endpoint, before its view runs, unless the application has said it.
+    Set the endpoint of the request that is observed here, before its view runs, unless the application has set it.
     """
     root, match = _http.current_request(), request.resolver_match
     if root is None or match is None:
@@ -59,7 +59,7 @@ def _walk(patterns: Iterable[Any], prefix: str) -> Iterator[str]:
 
 def internal_prefixes() -> tuple[str, ...]:
     """
-    Find where the URLconf includes `obskit.integrations.django.urls`: `/`, or `/ops/`.
+    Return the prefixes under which the URLconf includes `obskit.integrations.django.urls`: `/`, or `/ops/`.
     """
     return tuple(found.removesuffix(ROUTE_PATTERN) for found in templates() if found.endswith(ROUTE_PATTERN))
 

@@ -26,7 +26,7 @@ observe_runtime(_middleware)
 
 class _OwnRoute:
     """
-    Match what the runtime that stands answers, and nothing else.
+    A path converter that matches what the current runtime answers, and nothing else.
     """
 
     regex = ".+"

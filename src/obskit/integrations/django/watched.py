@@ -1,5 +1,5 @@
 """
-Note what every handler of Django's finds and catches, also of those that were not given to obskit themselves.
+Hooks into every handler of Django, which record routes and exceptions, also of handlers that are not instrumented.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ _ANSWERS = (Http404, PermissionDenied, BadRequest, SuspiciousOperation)
 
 def watch() -> None:
     """
-    Note routes in handlers behind whatever middleware.
+    Record routes and exceptions in handlers behind any middleware.
     """
     patches.put(BaseHandler, "resolve_request", _recording_route)
-    watch_exceptions()
+    hook_exceptions()
 
 
-def watch_exceptions() -> None:
+def hook_exceptions() -> None:
     """
-    Note exceptions that a middleware is about to answer: should that be with a 500, they have a name.
+    Record exceptions that a middleware is about to answer, so that a 500 has a name.
     """
     patches.put(BaseHandler, "process_exception_by_middleware", _recording_exception)
     patches.put(BaseHandler, "get_response_async", _recording_end)
-    watch_views()
+    hook_views()
 
 
-def watch_views() -> None:
+def hook_views() -> None:
     """
-    Note the exceptions that the views of Django REST framework answer by themselves, once the URLconf has imported it.
+    Record the exceptions that views of Django REST framework answer themselves, once the URLconf has imported it.
     """
     views = sys.modules.get("rest_framework.views")
     if hasattr(views, "APIView"):
@@ -50,7 +50,7 @@ def watch_views() -> None:
 def _recording_route(resolve: Callable[..., Any]) -> Callable[..., Any]:
     def resolve_request(self: Any, request: Any) -> Any:
         match = resolve(self, request)
-        watch_views()
+        hook_views()
         record_route(request)
         return match
 
@@ -67,7 +67,7 @@ def _recording_exception(process: Callable[..., Any]) -> Callable[..., Any]:
 
 def _recording_end(get_response: Callable[..., Any]) -> Callable[..., Any]:
     """
-    Note what ends the event loop: Django has a task of its own for each request, and ours is only cancelled then.
+    Record what ends the event loop: Django has a task of its own for each request, and ours is only cancelled then.
     """
 
     async def get_response_async(self: Any, request: Any) -> Any:
@@ -92,7 +92,7 @@ def _recording_caught(handle: Callable[..., Any]) -> Callable[..., Any]:
 
 def record_exception(error: BaseException, request: Any) -> None:
     """
-    Note an exception, and the route it came from, with the request that is answered here.
+    Record an exception, and the route it came from, on the request that is answered here.
     """
     root = _http.current_request()
     try:
