@@ -68,13 +68,13 @@ def _recording(handle: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     def handle_user_exception(self: Flask, e: Exception) -> Any:
-        record_exception(e)
+        capture_exception(e)
         return handle(self, e)
 
     return handle_user_exception
 
 
-def record_exception(error: BaseException) -> None:
+def capture_exception(error: BaseException) -> None:
     """
     Record an exception that Flask has caught, and its route, on the request that is answered here.
     """
@@ -82,7 +82,7 @@ def record_exception(error: BaseException) -> None:
     if root is None or not request or not root.is_same_request(request.environ):
         return
     if not isinstance(error, HTTPException):
-        _http.record_exception(error)
+        _http.capture_exception(error)
     try:
         root.record_route(route_of(request.environ))
     except Exception as failure:
@@ -93,7 +93,7 @@ def _unhandled(sender: Flask, exception: BaseException, **extra: Any) -> None:
     """
     Record the exception that Flask turns into a 500 itself, or lets through. Some extensions signal 404s so, too.
     """
-    record_exception(exception)
+    capture_exception(exception)
 
 
 def recording_own(handle: Callable[[Exception], Any]) -> Callable[[Exception], Any]:
@@ -102,7 +102,7 @@ def recording_own(handle: Callable[[Exception], Any]) -> Callable[[Exception], A
     """
 
     def handle_user_exception(e: Exception) -> Any:
-        record_exception(e)
+        capture_exception(e)
         return handle(e)
 
     return handle_user_exception

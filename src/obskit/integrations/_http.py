@@ -199,7 +199,7 @@ def current_request() -> ServedOperation | None:
     return root if isinstance(root, ServedOperation) and not (root.ended or root.is_answered) else None
 
 
-def record_exception(error: BaseException) -> None:
+def capture_exception(error: BaseException) -> None:
     """
     Record an exception of the application that something inside is about to answer, or that ends the event loop.
     """

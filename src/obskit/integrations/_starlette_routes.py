@@ -389,7 +389,7 @@ def _record_error(scope: Scope, error: BaseException) -> None:
         return
     root = _http.current_request()
     if root is not None and root.is_same_request(scope):
-        _http.record_exception(error)
+        _http.capture_exception(error)
 
 
 def _recording_handled(look_up: Any) -> Any:
@@ -421,7 +421,7 @@ def _record_handled(error: Exception, frame: FrameType | None) -> None:
                 return
             break
         frame = frame.f_back
-    _http.record_exception(error)
+    _http.capture_exception(error)
 
 
 def index_routes(app: Any) -> TemplateCache:

@@ -14,7 +14,7 @@ from obskit.context import current
 from obskit.integrations import _http, wsgi
 from obskit.integrations._http import ID_HEADER, ID_HEADER_LOWER
 from obskit.integrations.django.routes import record_route, template, templates
-from obskit.integrations.django.watched import hook_exceptions, record_exception, watch
+from obskit.integrations.django.watched import capture_exception, hook_exceptions, watch
 from obskit.operation import UNMATCHED
 from obskit.runtime import Runtime
 
@@ -104,7 +104,7 @@ def _unhandled(request: Any = None, **signal: Any) -> None:
     """
     error = sys.exc_info()[1]
     if error is not None and request is not None:
-        record_exception(error, request)
+        capture_exception(error, request)
 
 
 got_request_exception.connect(_unhandled, dispatch_uid="obskit")

@@ -59,7 +59,7 @@ def _recording_route(resolve: Callable[..., Any]) -> Callable[..., Any]:
 
 def _recording_exception(process: Callable[..., Any]) -> Callable[..., Any]:
     def process_exception_by_middleware(self: Any, exception: Exception, request: Any) -> Any:
-        record_exception(exception, request)
+        capture_exception(exception, request)
         return process(self, exception, request)
 
     return process_exception_by_middleware
@@ -75,7 +75,7 @@ def _recording_end(get_response: Callable[..., Any]) -> Callable[..., Any]:
             return await get_response(self, request)
         except BaseException as error:
             if not isinstance(error, Exception):
-                record_exception(error, request)
+                capture_exception(error, request)
             raise
 
     return get_response_async
@@ -84,13 +84,13 @@ def _recording_end(get_response: Callable[..., Any]) -> Callable[..., Any]:
 def _recording_caught(handle: Callable[..., Any]) -> Callable[..., Any]:
     def handle_exception(self: Any, exc: Exception) -> Any:
         if not hasattr(exc, "get_full_details"):  # their own exceptions are answers
-            record_exception(exc, self.request)
+            capture_exception(exc, self.request)
         return handle(self, exc)
 
     return handle_exception
 
 
-def record_exception(error: BaseException, request: Any) -> None:
+def capture_exception(error: BaseException, request: Any) -> None:
     """
     Record an exception, and the route it came from, on the request that is answered here.
     """
@@ -101,5 +101,5 @@ def record_exception(error: BaseException, request: Any) -> None:
     except AttributeError:  # what was sent for a request is none
         return
     if not isinstance(error, _ANSWERS):
-        _http.record_exception(error)
+        _http.capture_exception(error)
     record_route(request)
