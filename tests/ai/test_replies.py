@@ -19,7 +19,7 @@ from obskit.ai import Price, budget, report
 from obskit.ai.background_responses import background_responses
 from obskit.ai.budget_book import budget_book
 from obskit.ai.operation import AiOperation
-from obskit.ai.request_size import PICTURE_TOKENS, size_of
+from obskit.ai.request_size import PICTURE_TOKENS, text_bytes
 from obskit.errors import BudgetExceededError
 from obskit.testing import isolated_runtime
 
@@ -958,20 +958,20 @@ def test_attached_files_are_no_text():
     A picture, a document and sound in base64 count as what they are read as, and long text as text.
     """
     picture = base64.b64encode(random.Random(1).randbytes(1_000_000)).decode()
-    text = size_of({"text": ""})
+    text = text_bytes({"text": ""})
     sizes = {
-        "url": size_of({"image_url": {"url": f"data:image/png;base64,{picture}"}}),
-        "anthropic": size_of({"source": {"type": "base64", "media_type": "image/png", "data": picture}}),
-        "pdf": size_of({"file": {"file_data": f"data:application/pdf;base64,{picture}"}}),
-        "sound": size_of({"input_audio": {"data": picture, "format": "wav"}}),
-        "bytes": size_of({"file": b"\0" * 1_000_000}),
+        "url": text_bytes({"image_url": {"url": f"data:image/png;base64,{picture}"}}),
+        "anthropic": text_bytes({"source": {"type": "base64", "media_type": "image/png", "data": picture}}),
+        "pdf": text_bytes({"file": {"file_data": f"data:application/pdf;base64,{picture}"}}),
+        "sound": text_bytes({"input_audio": {"data": picture, "format": "wav"}}),
+        "bytes": text_bytes({"file": b"\0" * 1_000_000}),
     }
 
-    assert size_of({"text": picture}) == text + len(picture)
+    assert text_bytes({"text": picture}) == text + len(picture)
     assert sizes["url"] < 4 * PICTURE_TOKENS + 100 > sizes["anthropic"]
     assert sizes["pdf"] < 150_000 > sizes["sound"]
     assert sizes["bytes"] < 100
-    assert size_of({"text": "€" * 5000}) == text + 15_000
+    assert text_bytes({"text": "€" * 5000}) == text + 15_000
 
 
 def test_a_blocking_budget_stops_every_kind_of_inference(gpt, script, runtime):

@@ -19,7 +19,7 @@ from obskit.ai.budget_estimates import max_cost, max_output_tokens, settled_cost
 from obskit.ai.event_loop import in_event_loop
 from obskit.ai.operation import AiOperation
 from obskit.ai.pricing import Price
-from obskit.ai.request_size import size_of
+from obskit.ai.request_size import text_bytes
 from obskit.ai.state_dir import default_state_dir
 from obskit.deferred import drain
 from obskit.errors import BudgetError, BudgetExceededError
@@ -264,7 +264,7 @@ class BudgetBook:
         if not budgets:
             return
         now = recorder.wall_clock()
-        size, output = size_of(body), max_output_tokens(op, body)
+        size, output = text_bytes(body), max_output_tokens(op, body)
         asked = [max_cost(op, size, output, now, budget.unknown_price) for budget in budgets]
         for budget, dollars in zip(budgets, asked, strict=True):
             if dollars is None and budget.unknown_price == "block":

@@ -19,7 +19,7 @@ class Unreadable(ValueError):
     """
 
 
-class Fields:
+class ObjectFields:
     """
     Read an SDK's object as the JSON that it was made from.
     """
@@ -31,40 +31,40 @@ class Fields:
 
     def get(self, name: str) -> Any:
         value = getattr(self._thing, name, None)
-        return value if value is None or isinstance(value, _PLAIN) else Fields(value)
+        return value if value is None or isinstance(value, _PLAIN) else ObjectFields(value)
 
     def __contains__(self, name: str) -> bool:
         return hasattr(self._thing, name)
 
     @property
-    def is_record(self) -> bool:
+    def is_model(self) -> bool:
         """
         Tell whether it is a record, whose attributes are data: asking any other object may set something off.
         """
         return hasattr(type(self._thing), "model_fields")
 
 
-Mapped = dict[str, Any] | Fields
-MAPPED = (dict, Fields)
+JsonFields = dict[str, Any] | ObjectFields
+JSON_FIELDS_TYPES = (dict, ObjectFields)
 
 
-def mapped(thing: Any) -> Mapped:
+def fields_of(thing: Any) -> JsonFields:
     """
     Make anything readable by the names of its fields.
     """
-    return thing if isinstance(thing, MAPPED) else Fields(thing)
+    return thing if isinstance(thing, JSON_FIELDS_TYPES) else ObjectFields(thing)
 
 
-def inside(mapping: Mapped | None, *names: str) -> Mapped | None:
+def nested(mapping: JsonFields | None, *names: str) -> JsonFields | None:
     """
     Go down into what is mapped; None where it is not, or not there.
     """
     found: Any = mapping
     for name in names:
-        if not isinstance(found, MAPPED):
+        if not isinstance(found, JSON_FIELDS_TYPES):
             return None
         found = found.get(name)
-    return found if isinstance(found, MAPPED) else None
+    return found if isinstance(found, JSON_FIELDS_TYPES) else None
 
 
 def count(value: Any) -> int:
@@ -83,7 +83,7 @@ def count(value: Any) -> int:
     raise Unreadable(value)
 
 
-def figure(usage: Mapped, name: str) -> int | None:
+def optional_count(usage: JsonFields, name: str) -> int | None:
     """
     Take one of the figures that all others hang on; None where it is not told.
 
@@ -94,7 +94,7 @@ def figure(usage: Mapped, name: str) -> int | None:
     return None if value is None else count(value)
 
 
-def detail(found: Usage, details: Mapped, name: str) -> int:
+def detail(found: Usage, details: JsonFields, name: str) -> int:
     """
     Take a detail: one that cannot be right is left out, and makes what was found doubtful.
     """
@@ -108,7 +108,7 @@ def detail(found: Usage, details: Mapped, name: str) -> int:
         return 0
 
 
-def take_kept(found: Usage, hour: int, minutes: int) -> None:
+def set_cache_durations(found: Usage, hour: int, minutes: int) -> None:
     """
     Take how long is kept what was written to a cache: an hour, or five minutes. The sum is what is billed.
     """
@@ -117,14 +117,14 @@ def take_kept(found: Usage, hour: int, minutes: int) -> None:
     found.cache_write_1h = min(hour, found.cache_write)
 
 
-def none_read(found: Usage) -> None:
+def set_no_cached_modalities(found: Usage) -> None:
     """
     Note that what was read from a cache is told by its kinds: those that are not named are none of it, and not unknown.
     """
     found.audio_read = found.image_read = found.video_read = 0
 
 
-def drop_absurd_parts(found: Usage) -> None:
+def drop_impossible_details(found: Usage) -> None:
     """
     Leave out parts that are more than their whole, which makes what was found doubtful.
     """

@@ -18,7 +18,7 @@ from obskit.ai.operation import UNKNOWN, AiOperation
 from obskit.ai.request_size import CHARACTERS_PER_TOKEN
 from obskit.ai.token_kinds import Usage
 from obskit.ai.usage import read
-from obskit.ai.usage_formats import teller_of
+from obskit.ai.usage_formats import provider_of_format
 from obskit.context import current
 from obskit.deferred import drain, waiting
 from obskit.errors import BudgetExceededError
@@ -90,7 +90,7 @@ class AiBlock(AiOperation):
             if self.model == UNKNOWN and found.model:
                 self.model = found.model
             if self.provider == UNKNOWN:
-                self.provider = teller_of(reply) or UNKNOWN
+                self.provider = provider_of_format(reply) or UNKNOWN
 
 
 class _BlockPlan:

@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 MAX_DEPTH = 20
-LONG = 1000  # characters: what is shorter is taken for text
+MIN_ATTACHMENT_CHARACTERS = 1000  # characters: what is shorter is taken for text
 # Of a picture: what Anthropic makes of the largest is 1,600, and OpenAI 1,105 of one in high detail (2026-11).
 PICTURE_TOKENS = 2000
 # Of other files, for each token: a page of a PDF has some 100,000 and is read as about 2,000.
@@ -19,19 +19,19 @@ _TEXT = ("text", "content", "input", "prompt", "system", "instructions", "argume
 _is_encoded = re.compile(r"[A-Za-z0-9+/=_-]{500}").match
 
 
-def size_of(body: Any) -> int:
+def text_bytes(body: Any) -> int:
     """
     Give the bytes of a request's text, and four for each token of what is attached; 0 where it is no JSON.
     """
     attached: list[int] = []
     try:
-        text = json.dumps(_without_attachments(body, attached, "", MAX_DEPTH), default=_nothing, ensure_ascii=False)
+        text = json.dumps(_without_attachments(body, attached, "", MAX_DEPTH), default=_as_text, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError):
         return 0
     return len(text.encode("utf-8", "surrogatepass")) + CHARACTERS_PER_TOKEN * sum(attached)
 
 
-def _nothing(value: Any) -> str:
+def _as_text(value: Any) -> str:
     return "" if isinstance(value, (bytes, bytearray, memoryview)) else str(value)
 
 
@@ -40,7 +40,7 @@ def _without_attachments(value: Any, attached: list[int], name: str, depth: int)
     Copy JSON without what is attached to it, and note the tokens of that.
     """
     if isinstance(value, str):
-        if len(value) < LONG or not _is_attachment(value, name):
+        if len(value) < MIN_ATTACHMENT_CHARACTERS or not _is_attachment(value, name):
             return value
         is_picture = value.startswith("data:image/") or name == "image"
         attached.append(PICTURE_TOKENS if is_picture else max(PICTURE_TOKENS, len(value) // CHARACTERS_PER_FILE_TOKEN))

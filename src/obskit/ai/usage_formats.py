@@ -12,39 +12,43 @@ from typing import Any
 
 from obskit.ai.json_fields import (
     MAX_TOKENS,
-    Mapped,
+    JsonFields,
     Unreadable,
     count,
     detail,
-    drop_absurd_parts,
-    figure,
-    inside,
-    mapped,
-    none_read,
-    take_kept,
+    drop_impossible_details,
+    fields_of,
+    nested,
+    optional_count,
+    set_cache_durations,
+    set_no_cached_modalities,
 )
 from obskit.ai.token_kinds import Usage
 
-Form = Callable[[Mapped], Usage | None]
+Format = Callable[[JsonFields], Usage | None]
 _TOKENS = ("input_tokens", "output_tokens", "input_token_details", "output_token_details")
 _MODALITIES = {"AUDIO": "audio", "IMAGE": "image", "DOCUMENT": "image", "VIDEO": "video"}
 
 
-def _google(whole: Mapped) -> Usage | None:
+def _google(whole: JsonFields) -> Usage | None:
     """
     Read Gemini's usage, by the names of its JSON or by those of google-genai's objects.
     """
-    usage = inside(whole, "usageMetadata") or inside(whole, "usage_metadata")
+    usage = nested(whole, "usageMetadata") or nested(whole, "usage_metadata")
     if usage is None:
         return None
     if "input_tokens" in usage:
         return _langchain(whole, usage)
 
-    def told(name: str) -> int | None:
-        found = figure(usage, name)
-        return figure(usage, _snake(name)) if found is None else found
+    def count_of(name: str) -> int | None:
+        found = optional_count(usage, name)
+        return optional_count(usage, _snake(name)) if found is None else found
 
-    taken, given, total = told("promptTokenCount"), told("candidatesTokenCount") or 0, told("totalTokenCount") or 0
+    taken, given, total = (
+        count_of("promptTokenCount"),
+        count_of("candidatesTokenCount") or 0,
+        count_of("totalTokenCount") or 0,
+    )
     found = Usage()
     tools, thoughts, cached = (
         detail(found, usage, name) or detail(found, usage, _snake(name))
@@ -66,22 +70,22 @@ def _google(whole: Mapped) -> Usage | None:
     ):
         parts = usage.get(name) or usage.get(_snake(name))
         if parts and kind == "read":
-            none_read(found)
+            set_no_cached_modalities(found)
         _take_modalities(found, parts, kind)
     traffic = usage.get("trafficType") or usage.get("traffic_type")
     if isinstance(traffic, str):
-        found.tier = _tier_of(str(getattr(traffic, "value", traffic)))
+        found.tier = _traffic_tier(str(getattr(traffic, "value", traffic)))
     tier = usage.get("serviceTier") or usage.get("service_tier")
     if isinstance(tier, str):
         found.tier = tier.lower()
     found.model = _text(whole, "modelVersion", "model_version")
     found.is_doubtful = found.is_doubtful or _is_grounded(whole)
     if found.sparse is not None:
-        drop_absurd_parts(found)
+        drop_impossible_details(found)
     return found
 
 
-def _tier_of(traffic: str) -> str | None:
+def _traffic_tier(traffic: str) -> str | None:
     """
     Name the tier of Vertex AI's traffic types: `ON_DEMAND` is everybody's, and what follows it is one of its own.
     """
@@ -94,45 +98,45 @@ def _snake(name: str) -> str:
     return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
 
 
-def _text(whole: Mapped, *names: str) -> str | None:
+def _text(whole: JsonFields, *names: str) -> str | None:
     return next((value for name in names if isinstance(value := whole.get(name), str)), None)
 
 
 def _take_modalities(found: Usage, details: Any, kind: str) -> None:
     for one in details if isinstance(details, (list, tuple)) else ():
-        told = mapped(one)
-        modality = told.get("modality")
+        fields = fields_of(one)
+        modality = fields.get("modality")
         name = _MODALITIES.get(str(getattr(modality, "value", modality)).upper())
-        tokens = detail(found, told, "tokenCount") or detail(found, told, "token_count")
+        tokens = detail(found, fields, "tokenCount") or detail(found, fields, "token_count")
         if name is not None and tokens:
             field = f"{name}_{kind}"
             setattr(found, field, getattr(found, field) + tokens)
 
 
-def _is_grounded(whole: Mapped) -> bool:
+def _is_grounded(whole: JsonFields) -> bool:
     """
     Tell whether it searched the web, which is billed beside tokens and counted nowhere.
     """
     answers = whole.get("candidates")
     for answer in answers if isinstance(answers, list) else ():
-        told = mapped(answer)
-        grounds = inside(told, "groundingMetadata") or inside(told, "grounding_metadata")
+        fields = fields_of(answer)
+        grounds = nested(fields, "groundingMetadata") or nested(fields, "grounding_metadata")
         if grounds and (grounds.get("webSearchQueries") or grounds.get("web_search_queries")):
             return True
     return False
 
 
-def _langchain(whole: Mapped, usage: Mapped) -> Usage:
+def _langchain(whole: JsonFields, usage: JsonFields) -> Usage:
     """
     Read what LangChain makes of any provider's usage: caches are a part of the input.
     """
     found = Usage(input=count(usage.get("input_tokens")), output=count(usage.get("output_tokens")))
-    ins = inside(usage, "input_token_details")
+    ins = nested(usage, "input_token_details")
     if ins is not None:
         found.cache_read, found.cache_write = detail(found, ins, "cache_read"), detail(found, ins, "cache_creation")
         if sound := detail(found, ins, "audio"):
             found.audio_input = sound
-    outs = inside(usage, "output_token_details")
+    outs = nested(usage, "output_token_details")
     if outs is not None:
         found.reasoning = detail(found, outs, "reasoning")
         if sound := detail(found, outs, "audio"):
@@ -140,16 +144,16 @@ def _langchain(whole: Mapped, usage: Mapped) -> Usage:
     found.input -= found.cache_read + found.cache_write
     if found.input < 0:
         raise Unreadable("more cached than there was")
-    metadata = inside(whole, "response_metadata")
+    metadata = nested(whole, "response_metadata")
     found.model = None if metadata is None else _text(metadata, "model_name", "model")
     return found
 
 
-def _bedrock(whole: Mapped) -> Usage | None:
+def _bedrock(whole: JsonFields) -> Usage | None:
     """
     Read Bedrock's Converse, and Cursor's events: caches stand beside the input.
     """
-    usage = inside(whole, "usage") or inside(whole, "tokenUsage") or inside(whole, "amazon-bedrock-invocationMetrics")
+    usage = nested(whole, "usage") or nested(whole, "tokenUsage") or nested(whole, "amazon-bedrock-invocationMetrics")
     if usage is None:
         return None
     if "inputTokenCount" in usage:
@@ -165,26 +169,26 @@ def _bedrock(whole: Mapped) -> Usage | None:
     details = usage.get("cacheDetails")
     hour = minutes = 0
     for one in details if isinstance(details, list) else ():
-        told = mapped(one)
-        if told.get("ttl") == "1h":
-            hour += detail(found, told, "inputTokens")
+        fields = fields_of(one)
+        if fields.get("ttl") == "1h":
+            hour += detail(found, fields, "inputTokens")
         else:
-            minutes += detail(found, told, "inputTokens")
-    take_kept(found, hour, minutes)
+            minutes += detail(found, fields, "inputTokens")
+    set_cache_durations(found, hour, minutes)
     if usage.get("inputTokens") is None or usage.get("outputTokens") is None:
-        found.is_doubtful = True  # not told, which is not none
-    tier = inside(whole, "serviceTier")
+        found.is_doubtful = True  # not reported, which is not 0
+    tier = nested(whole, "serviceTier")
     found.tier = None if tier is None else _text(tier, "type")
     found.model = _text(whole, "model", "modelId")
     return found
 
 
-def _cohere(whole: Mapped) -> Usage | None:
+def _cohere(whole: JsonFields) -> Usage | None:
     """
     Read what Cohere bills, or else what it counted.
     """
-    usage = inside(whole, "usage")
-    units = inside(usage, "billed_units") or inside(whole, "meta", "billed_units") or inside(usage, "tokens")
+    usage = nested(whole, "usage")
+    units = nested(usage, "billed_units") or nested(whole, "meta", "billed_units") or nested(usage, "tokens")
     if units is None or ("input_tokens" not in units and "output_tokens" not in units):
         return None
     found = Usage(input=count(units.get("input_tokens")), output=count(units.get("output_tokens")))
@@ -199,18 +203,19 @@ def _cohere(whole: Mapped) -> Usage | None:
     return found
 
 
-def _other_units(whole: Mapped) -> Usage | None:
+def _other_units(whole: JsonFields) -> Usage | None:
     """
-    Read what is billed by the page or by the second. A transcription by the second is not told apart from its trial.
+    Read what is billed by the page or by the second. A transcription that is billed by the second is not among them: it
+    looks like one of the free tier.
     """
     found = Usage(model=_text(whole, "model"))
-    info = inside(whole, "usage_info")
+    info = nested(whole, "usage_info")
     if info is not None and (pages := detail(found, info, "pages_processed")):
         found.pages = pages
         if whole.get("document_annotation") is not None:
             found.annotated_pages = pages
         return found
-    usage = inside(whole, "usage")
+    usage = nested(whole, "usage")
     if usage is None or usage.get("type") == "duration":
         return None
     take_seconds(found, usage)
@@ -219,7 +224,7 @@ def _other_units(whole: Mapped) -> Usage | None:
     return found
 
 
-def take_seconds(found: Usage, usage: Mapped) -> None:
+def take_seconds(found: Usage, usage: JsonFields) -> None:
     """
     Take what conversations by voice are billed by: seconds, and messages.
     """
@@ -234,16 +239,16 @@ def take_seconds(found: Usage, usage: Mapped) -> None:
         found.messages = messages
 
 
-def teller_of(reply: Any) -> str | None:
+def provider_of_format(reply: Any) -> str | None:
     """
     Name the provider whose form a reply has, where no other has it.
     """
-    whole = mapped(reply)
-    google = inside(whole, "usageMetadata") or inside(whole, "usage_metadata")
+    whole = fields_of(reply)
+    google = nested(whole, "usageMetadata") or nested(whole, "usage_metadata")
     if google is not None and "input_tokens" not in google:
         return "gcp.gen_ai"
-    usage = inside(whole, "usage")
+    usage = nested(whole, "usage")
     return "aws.bedrock" if usage is not None and "inputTokens" in usage else None
 
 
-FORMS: tuple[Form, ...] = (_google, _bedrock, _cohere, _other_units)
+FORMATS: tuple[Format, ...] = (_google, _bedrock, _cohere, _other_units)

@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from obskit.ai.background_responses import background_responses
+from obskit.ai.billed_extras import IMAGE_TOOL
 from obskit.ai.observe import end, estimate, plan, price
 from obskit.ai.operation import AiOperation
 from obskit.ai.provider_hosts import provider_of
@@ -25,7 +26,7 @@ from obskit.ai.rate_limit_headers import latest_rate_limits
 from obskit.ai.request_size import CHARACTERS_PER_TOKEN
 from obskit.ai.stream import Accumulator, StreamState, characters_of, failure_of, finish_reason_of
 from obskit.ai.token_kinds import Usage
-from obskit.ai.usage import IMAGE_TOOL, read
+from obskit.ai.usage import read
 from obskit.deferred import end_later
 from obskit.integrations._patches import Patches
 from obskit.recorder import recorder

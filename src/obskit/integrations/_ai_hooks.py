@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from obskit.ai.billed_extras import image_model
 from obskit.ai.budget_book import budget_book
 from obskit.ai.observe import plan, take_labels
 from obskit.ai.operation import UNKNOWN
 from obskit.ai.provider_hosts import region_of
 from obskit.ai.rates import regional
-from obskit.ai.request_size import size_of
+from obskit.ai.request_size import text_bytes
 from obskit.ai.stream import StreamState
-from obskit.ai.usage import image_model
 from obskit.context import current
 from obskit.deferred import drain, waiting
 from obskit.integrations._ai import KEY, MAX_NAME, Call, Handle, Sdk, Wrapper, response_of
@@ -237,7 +237,7 @@ def _bind(sdk: Sdk, response: Any) -> Call | None:
             call.is_open = True
             length = response.request.headers.get("content-length")
             size = int(length) if length and length.isdecimal() else 0
-            call.request_bytes = size if size < SMALL_BYTES else size_of(call.asked)
+            call.request_bytes = size if size < SMALL_BYTES else text_bytes(call.asked)
             call.asked = None
         return call
     except Exception as error:
