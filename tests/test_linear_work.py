@@ -151,7 +151,7 @@ ENTRIES: dict[str, Callable[[str], object]] = {
         _record("uvicorn.access", "", f"10.0.0.1:{text}", "GET", text, "1.1", 200),
         _record("werkzeug", f"{text} - - [", f"GET {text} HTTP/1.1", "200", "-"),
     ),
-    "an address": lambda text: (clients.masked(text), replies.is_in(text, _NETWORKS)),
+    "an address": lambda text: (clients.mask_client(text), replies.is_in(text, _NETWORKS)),
     "what a server says": server_access.plain,
     "a path in disguise": _http.text_of,
     "where an application is mounted": _http.prefix_label,
@@ -163,7 +163,7 @@ ENTRIES: dict[str, Callable[[str], object]] = {
     ),
     "Host": lambda text: span_sink._server(text, "http"),
     "User-Agent": lambda text: log_sink._clients(lambda client: client, {}, _redactor)["10.0.0.1", text],
-    "a path": lambda text: log_sink._escaped(server_access.shown_path(text, text, _redactor)),
+    "a path": lambda text: log_sink._escaped(server_access.loggable_path(text, text, _redactor)),
     "an AI client's host": lambda text: (provider_of(text, CLOUDS), region_of(f"{text}.googleapis.com")),
     "a rate limit's header": lambda text: LatestRateLimits().read(
         "openai", "m", [(b"x-ratelimit-reset-requests", text.encode("utf-8", "replace"))]
@@ -242,7 +242,7 @@ EXCUSED = {
         "makes a pattern's part of our own texts, once",
     ),
     **dict.fromkeys(
-        ("statement.Statements.__init__", "statement.statements", "console.wants_colour", "clients.shown_client"),
+        ("statement.Statements.__init__", "statement.statements", "console.wants_colour", "clients.client_formatter"),
         "is given a setting",
     ),
     **dict.fromkeys(

@@ -80,7 +80,7 @@ def instrument(app: App, **settings: Any) -> App:
         if made_here:
             shutdown()
         raise
-    import_module("obskit.integrations.logging").heal()  # the server's access lines are duplicates from now on
+    import_module("obskit.integrations.logging").reapply()  # the server's access lines are duplicates from now on
     runtime.announce()
     return wrapped
 

@@ -19,7 +19,7 @@ import pytest
 import structlog
 
 import obskit
-from obskit.integrations import logging as takeover
+from obskit.integrations import logging as capture
 from obskit.logs import JsonFormatter, JsonHandler, dict_config, json_handler, structlog_processor
 from obskit.logs.rendering import CALLSITE_FIELDS
 from obskit.testing import isolated_runtime
@@ -39,13 +39,13 @@ def console(monkeypatch):
     """
     before = {
         logger: (list(logger.handlers), logger.level, logger.propagate, list(logger.filters))
-        for logger in takeover._loggers()
+        for logger in capture._loggers()
     }
     stream = io.StringIO()
     monkeypatch.setattr(sys, "__stderr__", stream)  # pytest changes the other one between set-up and test
     yield stream
     obskit.uninstrument_logging()
-    for logger in takeover._loggers():
+    for logger in capture._loggers():
         handlers, level, propagate, filters = before.get(logger, ([], logging.NOTSET, True, []))
         logger.handlers[:], logger.propagate, logger.filters[:] = handlers, propagate, filters
         logger.setLevel(level)
@@ -137,10 +137,10 @@ def state():
     return (
         {
             logger.name: (logger.level, logger.propagate, list(logger.handlers), list(logger.filters))
-            for logger in takeover._loggers()
+            for logger in capture._loggers()
             if logger.handlers or logger.filters or logger.level
         },
-        [list(handler.filters) for logger in takeover._loggers() for handler in logger.handlers],
+        [list(handler.filters) for logger in capture._loggers() for handler in logger.handlers],
         logging.config.dictConfigClass,
         logging.Logger.addHandler,
         warnings.showwarning,
@@ -1016,9 +1016,9 @@ def test_what_may_do_more_than_write_to_a_console_is_left_alone(console, write, 
 
     control = type("Own", (Capture,), {"write": only_writes})
 
-    assert takeover.is_console(logging.StreamHandler(control(sys.__stderr__)))
+    assert capture.is_console(logging.StreamHandler(control(sys.__stderr__)))
     assert [False] * 2 == [
-        takeover.is_console(logging.StreamHandler(stream))
+        capture.is_console(logging.StreamHandler(stream))
         for stream in (own(sys.__stderr__, **more), Holding(own(sys.__stderr__, **more)))
     ]
 
@@ -1048,8 +1048,8 @@ def test_a_proxy_of_a_console_is_one(console):
     handlers = [ToStandardError(), Holding(console), Holding(Holding(console)), codecs.getwriter("utf-8")(console)]
     others = [Holding(console, file), Holding(file), file, AndElsewhere()]
 
-    assert [True] * 4 == [takeover.is_console(logging.StreamHandler(stream)) for stream in handlers]
-    assert [False] * 4 == [takeover.is_console(logging.StreamHandler(stream)) for stream in others]
+    assert [True] * 4 == [capture.is_console(logging.StreamHandler(stream)) for stream in handlers]
+    assert [False] * 4 == [capture.is_console(logging.StreamHandler(stream)) for stream in others]
 
 
 ALEMBIC = """
@@ -1109,7 +1109,7 @@ def test_what_disables_all_loggers_leaves_servers_and_the_root(tmp_path, console
             obskit.uninstrument_logging()
     finally:
         off.disabled = existing.disabled = False
-        for logger in takeover._loggers()[1:]:
+        for logger in capture._loggers()[1:]:
             logger.disabled = False
         logging.root.handlers[:] = handlers
         logging.root.setLevel(level)
@@ -1128,7 +1128,7 @@ def test_a_file_config_beside_a_takeover_waits_for_nobody(tmp_path, console):
         obskit.instrument_logging()
         threads = [
             threading.Thread(target=lambda: [PLAIN_FILE_CONFIG(tmp_path / "alembic.ini") for _ in range(30)]),
-            threading.Thread(target=lambda: [takeover.heal() for _ in range(30)]),
+            threading.Thread(target=lambda: [capture.reapply() for _ in range(30)]),
         ]
         for thread in threads:
             thread.daemon = True
@@ -1136,12 +1136,12 @@ def test_a_file_config_beside_a_takeover_waits_for_nobody(tmp_path, console):
         for thread in threads:
             thread.join(60)
         alive = [thread.is_alive() for thread in threads]
-        takeover.heal()
+        capture.reapply()
         root = logging.root.level
         obskit.uninstrument_logging()
     logging.root.handlers[:] = handlers
     logging.root.setLevel(level)
-    for logger in takeover._loggers()[1:]:
+    for logger in capture._loggers()[1:]:
         logger.disabled = False
 
     assert ([False, False], logging.INFO) == (alive, root)

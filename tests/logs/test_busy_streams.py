@@ -22,7 +22,7 @@ import pytest
 import obskit
 import obskit.logs
 from obskit.logs import JsonHandler
-from obskit.logs.stream import MAX_WAITING, LineStream
+from obskit.logs.stream import MAX_PENDING, LineStream
 from obskit.recorder import recorder
 from obskit.testing import isolated_runtime
 
@@ -133,7 +133,7 @@ def test_a_stream_that_makes_a_line_of_each_line_has_an_end(printed):
     with isolated_runtime(log_stream=stream):
         obskit.get_logger("shop").info("one")
 
-        assert 1 < len(stream.text.splitlines()) <= 2 * MAX_WAITING
+        assert 1 < len(stream.text.splitlines()) <= 2 * MAX_PENDING
 
 
 def test_who_finds_the_stream_busy_goes_on(dropped):
@@ -152,14 +152,14 @@ def test_who_finds_the_stream_busy_goes_on(dropped):
     first = threading.Thread(target=stream.write, args=(b"first\n",))
     first.start()
     began.wait(30)
-    for number in range(MAX_WAITING + 7):
+    for number in range(MAX_PENDING + 7):
         stream.write(b"%d\n" % number)
     stuck = kept.text
     go.set()
     first.join(30)
     stream.flush()
 
-    assert ("", ["first", *map(str, range(MAX_WAITING))]) == (stuck, kept.text.splitlines())
+    assert ("", ["first", *map(str, range(MAX_PENDING))]) == (stuck, kept.text.splitlines())
     assert {("logs", "queue_full"): 7} == dropped()
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import obskit
 from obskit.context import current
-from obskit.logs.console import safe
+from obskit.logs.console import escape_controls
 from obskit.operation import HttpOperation
 from obskit.recorder import recorder
 from obskit.testing import FakeClock, isolated_runtime
@@ -112,7 +112,7 @@ def test_controls_are_escaped(text, shown):
     """
     What a terminal would obey is written out; every other character is itself.
     """
-    assert shown == safe(text)
+    assert shown == escape_controls(text)
 
 
 def lines_of(**environ):

@@ -173,7 +173,7 @@ def test_a_warning_to_an_output_that_is_stuck_does_not_hold_its_caller_for_ever(
     """
     After a time the caller goes on; the line is written when the output can.
     """
-    monkeypatch.setattr(queued, "THROUGH_SECONDS", 0.01)
+    monkeypatch.setattr(queued, "SYNC_TIMEOUT_SECONDS", 0.01)
     queue = make(output)
     queue.at(WARNING).write(b"warning\n")
     stuck = list(output.lines)
@@ -188,9 +188,9 @@ def test_an_output_that_is_known_to_be_stuck_holds_nobody(make, output, monkeypa
     Once somebody has waited in vain nobody does, until the output takes a line again.
     """
     queue = make(output)
-    monkeypatch.setattr(queued, "THROUGH_SECONDS", 0.01)
+    monkeypatch.setattr(queued, "SYNC_TIMEOUT_SECONDS", 0.01)
     queue.at(WARNING).write(line(0))
-    monkeypatch.setattr(queued, "THROUGH_SECONDS", 3600)
+    monkeypatch.setattr(queued, "SYNC_TIMEOUT_SECONDS", 3600)
     caller = threading.Thread(target=queue.at(WARNING).write, args=(line(1),))
     caller.start()
     caller.join(30)
@@ -291,7 +291,7 @@ def test_what_cannot_be_drained_in_time_is_counted(make, output, dropped, monkey
     """
     An output that is stuck at the end holds the process for a while only, and what it did not take is counted.
     """
-    monkeypatch.setattr(queued, "DRAIN_SECONDS", 0.01)
+    monkeypatch.setattr(queued, "DRAIN_TIMEOUT_SECONDS", 0.01)
     queue = make(output)
     for number in range(10):
         queue.put(line(number))

@@ -9,7 +9,7 @@ import pytest
 
 import obskit
 from obskit.logs import JsonHandler
-from obskit.logs.sampling import LEFT_OUT, MAX_KEYS, EveryNth, Sampler
+from obskit.logs.sampling import MAX_KEYS, SAMPLED_OUT, EveryNth, Sampler
 from obskit.operation import HttpOperation
 from obskit.recorder import recorder
 from obskit.testing import FakeClock, isolated_runtime
@@ -104,7 +104,7 @@ def test_it_is_exact_under_threads():
     for thread in threads:
         thread.join()
 
-    kept = [answer for answer in answers if answer != LEFT_OUT]
+    kept = [answer for answer in answers if answer != SAMPLED_OUT]
     assert 4000 - len(kept) == len(dropped)
     assert 10 + 3990 // 7 == len(kept)
     assert len(dropped) - 3990 % 7 == sum(kept)
@@ -162,5 +162,5 @@ def test_every_nth_is_exact():
     every = EveryNth(4, lambda: dropped.append(1))
     answers = [every.admit(always=number == 6) for number in range(10)]
 
-    assert [0, LEFT_OUT, LEFT_OUT, LEFT_OUT, 3, LEFT_OUT, 1, LEFT_OUT, 1, LEFT_OUT] == answers
+    assert [0, SAMPLED_OUT, SAMPLED_OUT, SAMPLED_OUT, 3, SAMPLED_OUT, 1, SAMPLED_OUT, 1, SAMPLED_OUT] == answers
     assert 6 == len(dropped)

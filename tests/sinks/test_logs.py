@@ -12,7 +12,7 @@ import pytest
 import obskit
 from obskit.context import current
 from obskit.errors import ConfigurationError
-from obskit.logs.clients import masked
+from obskit.logs.clients import mask_client
 from obskit.logs.rendering import RESERVED_FIELDS, render
 from obskit.operation import Event, HttpOperation, Totals
 from obskit.recorder import recorder
@@ -200,7 +200,7 @@ def test_a_masked_client_keeps_its_network(client, shown):
     """
     /24 of IPv4, also where a socket for both versions writes it, and /48 of IPv6; what is no address is not shown.
     """
-    assert shown == masked(client)
+    assert shown == mask_client(client)
     assert shown == line_of(Request(client=client))["client"]
 
 

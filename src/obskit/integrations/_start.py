@@ -41,7 +41,7 @@ def configure(**settings: Any) -> Runtime:
     runtime = configure_runtime(**settings)
     wanted = runtime.settings
     if wanted.enabled and (wanted.auto or wanted.log_server):
-        logging.instrument(kept=False, everything=wanted.auto)
+        logging.instrument(outlives_runtime=False, all_loggers=wanted.auto)
     if wanted.enabled and wanted.auto:
         if "logging" not in runtime.hooks:
             runtime.hooks.append("logging")

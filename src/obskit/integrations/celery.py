@@ -64,7 +64,7 @@ def _end(task_id: str = "", **signal: Any) -> None:
 
 
 def _set_up_loggers(**signal: Any) -> None:
-    logging.heal()
+    logging.reapply()
 
 
 _RECEIVERS = (

@@ -30,23 +30,30 @@ from obskit.integrations._patches import Patches
 from obskit.integrations._uncaught import LOGGER, Uncaught
 from obskit.logs import json_handler, record_origin
 from obskit.logs import writer as writers
-from obskit.logs.json_handler import JsonHandler, way_of
-from obskit.logs.server_access import READERS, SERVERS, SPEAKERS, read
+from obskit.logs.json_handler import JsonHandler, propagation_path
+from obskit.logs.server_access import ACCESS_PARSERS, ALL_SERVER_LOGGERS, SERVER_LOGGERS, parse_access_record
 from obskit.logs.writer import NUMBERS, Writer
 from obskit.recorder import recorder
 from obskit.runtime import current_runtime, has_observers
 
-_OF_SERVERS = SPEAKERS
-_OF_OURS = ("obskit", "py.warnings", LOGGER)
+_INTERNAL_LOGGERS = ("obskit", "py.warnings", LOGGER)
 _OFF = logging.CRITICAL + 10
 _CONSOLE_NAMES = ("<stdout>", "<stderr>")
-_STREAMS = frozenset(["stdout", "stderr", "__stdout__", "__stderr__"])
+_STREAM_NAMES = frozenset(["stdout", "stderr", "__stdout__", "__stderr__"])
 # What a proxy's `write()` may ask for, beside what it holds; one that asks for more, such as `open` or `append`, may
 # write elsewhere too, or keep what it is given.
-_HARMLESS = frozenset(["sys", "hasattr", "isinstance", "len", "str"])
-_CALLED = frozenset(["write", "flush", "values"])
-_KEEPING = ("STORE_ATTR", "STORE_SUBSCR", "STORE_SLICE", "STORE_GLOBAL", "STORE_DEREF", "IMPORT_NAME", "YIELD_VALUE")
-_PLAIN = (type(None), bool, int, float, str)
+_ALLOWED_GLOBALS = frozenset(["sys", "hasattr", "isinstance", "len", "str"])
+_ALLOWED_METHODS = frozenset(["write", "flush", "values"])
+_FORBIDDEN_OPCODES = (
+    "STORE_ATTR",
+    "STORE_SUBSCR",
+    "STORE_SLICE",
+    "STORE_GLOBAL",
+    "STORE_DEREF",
+    "IMPORT_NAME",
+    "YIELD_VALUE",
+)
+_SCALARS = (type(None), bool, int, float, str)
 
 _handler = JsonHandler()
 
@@ -88,24 +95,24 @@ def _is_proxy(stream: Any, depth: int) -> bool:
     if not isinstance(write, FunctionType) or isinstance(stream, io.IOBase):
         return False
     held = getattr(stream, "__dict__", {})
-    streams = [part for value in held.values() for part in _parts(value) if type(part) not in _PLAIN]
-    asks = "sys" in write.__code__.co_names and not _STREAMS.isdisjoint(write.__code__.co_names)
+    streams = [part for value in held.values() for part in _members(value) if type(part) not in _SCALARS]
+    asks = "sys" in write.__code__.co_names and not _STREAM_NAMES.isdisjoint(write.__code__.co_names)
     return (
         (asks or bool(streams))
-        and _only_writes(write, held.keys() | _plain_names(type(stream)))
+        and _only_writes(write, held.keys() | _scalar_attributes(type(stream)))
         and all(_is_standard(part, depth) for part in streams)
     )
 
 
-def _parts(value: Any) -> Iterable[Any]:
+def _members(value: Any) -> Iterable[Any]:
     if type(value) is dict:
         return value.values() or [value]  # one that is empty may be there to be filled
     return (value or [value]) if type(value) in (list, tuple) else [value]
 
 
-def _plain_names(cls: type) -> set[str]:
+def _scalar_attributes(cls: type) -> set[str]:
     found = {name: value for here in reversed(cls.__mro__) for name, value in vars(here).items()}
-    return {name for name, value in found.items() if type(value) in _PLAIN}
+    return {name for name, value in found.items() if type(value) in _SCALARS}
 
 
 def _only_writes(write: FunctionType, names: Set[str]) -> bool:
@@ -119,9 +126,9 @@ def _only_writes(write: FunctionType, names: Set[str]) -> bool:
     return (
         "write" in code.co_names
         and not has_more
-        and called <= _HARMLESS
-        and names | _HARMLESS | _CALLED | _STREAMS >= set(code.co_names)
-        and not any(step.opname in _KEEPING for step in steps)
+        and called <= _ALLOWED_GLOBALS
+        and names | _ALLOWED_GLOBALS | _ALLOWED_METHODS | _STREAM_NAMES >= set(code.co_names)
+        and not any(step.opname in _FORBIDDEN_OPCODES for step in steps)
     )
 
 
@@ -133,25 +140,25 @@ def _write_instead(record: logging.LogRecord) -> bool:
     """
     Write a record that comes to a console by way of a queue, or the like, unless it has its line already.
     """
-    if not record_origin.writer_of(record):
+    if not record_origin.written_by(record):
         _handler.handle(record)
     return False
 
 
-def _behind(handler: logging.Handler) -> list[logging.Handler]:
+def _downstream_handlers(handler: logging.Handler) -> list[logging.Handler]:
     """
     List the handlers that get the records of one that keeps or sends them, in this process.
     """
     target, listener = getattr(handler, "target", None), getattr(handler, "listener", None)
-    behind = [target, *getattr(listener, "handlers", ())]
-    return [found for found in behind if isinstance(found, logging.Handler)]
+    downstream = [target, *getattr(listener, "handlers", ())]
+    return [found for found in downstream if isinstance(found, logging.Handler)]
 
 
 def _mute_servers(record: logging.LogRecord) -> bool:
-    return record.name not in _OF_SERVERS
+    return record.name not in ALL_SERVER_LOGGERS
 
 
-class _Takeover:
+class _LoggingCapture:
     """
     Hold what was changed in the logging of this process.
 
@@ -159,9 +166,9 @@ class _Takeover:
         everything: Take over all loggers, not the servers' alone.
     """
 
-    def __init__(self, everything: bool) -> None:
-        self.everything = everything
-        self._handled: set[logging.Logger] = set()
+    def __init__(self, all_loggers: bool) -> None:
+        self.all_loggers = all_loggers
+        self._loggers_with_handler: set[logging.Logger] = set()
         self._muted: WeakSet[logging.Handler] = WeakSet()
         self._levels: dict[logging.Logger, int] = {}
         self._show_warning: Any = None
@@ -177,68 +184,68 @@ class _Takeover:
         """
         settings = writers.current_settings()
         for name, level in settings.log_levels.items():
-            if self.everything or name in _OF_SERVERS:
+            if self.all_loggers or name in ALL_SERVER_LOGGERS:
                 self._set_level(logging.getLogger(name), NUMBERS[level])
-        if self.everything:
+        if self.all_loggers:
             self._set_level(logging.root, NUMBERS[settings.log_level])
             self._attach(logging.root)
             for logger in _loggers():
-                self._take(logger)
-            self._watch_the_rest()
-        for name in SERVERS:
-            self._take_server(logging.getLogger(name))
-        for name in READERS:
-            self._take_access(logging.getLogger(name))
+                self._capture_logger(logger)
+            self._install_hooks()
+        for name in SERVER_LOGGERS:
+            self._capture_server_logger(logging.getLogger(name))
+        for name in ACCESS_PARSERS:
+            self._capture_access_logger(logging.getLogger(name))
         json_handler.is_duplicate = _is_duplicate
 
-    def _take(self, logger: logging.Logger) -> None:
+    def _capture_logger(self, logger: logging.Logger) -> None:
         if self._mute_consoles(logger):
             self._attach(logger)
         for handler in logger.handlers:
-            self.take_behind(_behind(handler))
+            self.capture_downstream(_downstream_handlers(handler))
 
-    def take_behind(self, handlers: Iterable[logging.Handler]) -> None:
+    def capture_downstream(self, handlers: Iterable[logging.Handler]) -> None:
         """
         Have the consoles among handlers that others pass records to write lines of ours.
         """
         for handler in handlers:
-            if self.everything and is_console(handler) and not _MUTES.intersection(handler.filters):
+            if self.all_loggers and is_console(handler) and not _MUTE_FILTERS.intersection(handler.filters):
                 handler.addFilter(_write_instead)
                 self._muted.add(handler)
-            self.take_behind(_behind(handler))
+            self.capture_downstream(_downstream_handlers(handler))
 
-    def _take_server(self, logger: logging.Logger) -> None:
-        if _heal not in logger.filters:
-            logger.addFilter(_heal)
+    def _capture_server_logger(self, logger: logging.Logger) -> None:
+        if _reapply_if_changed not in logger.filters:
+            logger.addFilter(_reapply_if_changed)
         self._mute_consoles(logger)
         self._attach(logger)
         self._mute_above(logger)
 
-    def _take_access(self, logger: logging.Logger) -> None:
-        if _heal not in logger.filters:
-            logger.addFilter(_heal)
+    def _capture_access_logger(self, logger: logging.Logger) -> None:
+        if _reapply_if_changed not in logger.filters:
+            logger.addFilter(_reapply_if_changed)
         if not logger.hasHandlers():
             return  # the server was told to write none
         self._mute_consoles(logger)
         self._mute_above(logger)
-        if self._is_needless(logger):
+        if self._is_unneeded(logger):
             self._set_level(logger, _OFF)
         else:
             self._restore_level(logger)
             self._attach(logger)
 
-    def _is_needless(self, logger: logging.Logger) -> bool:
+    def _is_unneeded(self, logger: logging.Logger) -> bool:
         """
         Tell whether nobody wants these records: then uvicorn need not make one for each request.
         """
-        handlers = [handler for here in way_of(logger) for handler in here.handlers]
+        handlers = [handler for here in propagation_path(logger) for handler in here.handlers]
         ours = all(is_console(handler) or isinstance(handler, JsonHandler) for handler in handlers)
-        return logger.name == "uvicorn.access" and ours and _is_replaced()
+        return logger.name == "uvicorn.access" and ours and _writes_access_lines()
 
     def _attach(self, logger: logging.Logger) -> None:
-        if not any(isinstance(handler, JsonHandler) for here in way_of(logger) for handler in here.handlers):
+        if not any(isinstance(handler, JsonHandler) for here in propagation_path(logger) for handler in here.handlers):
             logger.addHandler(_handler)
-            self._handled.add(logger)
+            self._loggers_with_handler.add(logger)
 
     def _mute_consoles(self, logger: logging.Logger, how: Callable[[logging.LogRecord], bool] = _mute) -> bool:
         consoles = [handler for handler in logger.handlers if is_console(handler)]
@@ -249,7 +256,7 @@ class _Takeover:
         return bool(consoles)
 
     def _mute_above(self, logger: logging.Logger) -> None:
-        for here in way_of(logger):
+        for here in propagation_path(logger):
             if here is not logger:
                 self._mute_consoles(here, _mute_servers)
 
@@ -261,22 +268,22 @@ class _Takeover:
         if logger.level == _OFF:
             logger.setLevel(self._levels.pop(logger))
 
-    def _watch_the_rest(self) -> None:
+    def _install_hooks(self) -> None:
         """
         Find what is set up later, and what `warnings` and the hooks for uncaught exceptions say.
         """
         self._uncaught.watch()
-        self._patches.put(logging.Logger, "addHandler", _adding)
-        self._patches.put(logging.handlers.QueueListener, "handle", _listening)
-        self._patches.put(logging.config, "_install_loggers", _installing)
+        self._patches.put(logging.Logger, "addHandler", _add_handler_hook)
+        self._patches.put(logging.handlers.QueueListener, "handle", _queue_listener_hook)
+        self._patches.put(logging.config, "_install_loggers", _file_config_hook)
         if self._configurator is None:
             before = logging.config.dictConfigClass
 
             class Configurator(before):  # type: ignore[misc, valid-type]
                 def configure(self) -> None:
-                    with _kept_enabled():
+                    with _keep_enabled():
                         super().configure()
-                    heal()
+                    reapply()
 
             self._configurator = before, Configurator
             logging.config.dictConfigClass = Configurator
@@ -284,16 +291,16 @@ class _Takeover:
             self._show_warning = warnings.showwarning
             warnings.showwarning = _show_warning
 
-    def is_settled(self, logger: logging.Logger) -> bool:
+    def is_up_to_date(self, logger: logging.Logger) -> bool:
         """
         Tell whether nothing about a server's logger has changed since.
         """
-        consoles = [handler for here in way_of(logger) for handler in here.handlers if is_console(handler)]
+        consoles = [handler for here in propagation_path(logger) for handler in here.handlers if is_console(handler)]
         if any(handler not in self._muted for handler in consoles):
             return False
-        if logger.name in READERS and self._is_needless(logger) != (logger.level == _OFF):
+        if logger.name in ACCESS_PARSERS and self._is_unneeded(logger) != (logger.level == _OFF):
             return False
-        return logger.level == _OFF or any(_handler in here.handlers for here in way_of(logger))
+        return logger.level == _OFF or any(_handler in here.handlers for here in propagation_path(logger))
 
     # Undoing it
 
@@ -301,15 +308,15 @@ class _Takeover:
         """
         Leave everything as it was.
         """
-        for logger in self._handled:
+        for logger in self._loggers_with_handler:
             logger.removeHandler(_handler)
         for handler in self._muted:
-            for mute in _MUTES:
+            for mute in _MUTE_FILTERS:
                 handler.removeFilter(mute)
         for logger, level in self._levels.items():
             logger.setLevel(level)
-        for name in _OF_SERVERS:
-            logging.getLogger(name).removeFilter(_heal)
+        for name in ALL_SERVER_LOGGERS:
+            logging.getLogger(name).removeFilter(_reapply_if_changed)
         if self._configurator is not None and logging.config.dictConfigClass is self._configurator[1]:
             logging.config.dictConfigClass = self._configurator[0]
         if self._show_warning is not None and warnings.showwarning is _show_warning:
@@ -317,10 +324,10 @@ class _Takeover:
         self._patches.restore()
         self._uncaught.undo()
         json_handler.is_duplicate = lambda record: False
-        self.__init__(self.everything)  # type: ignore[misc]
+        self.__init__(self.all_loggers)  # type: ignore[misc]
 
 
-_MUTES = frozenset([_mute, _mute_servers, _write_instead])
+_MUTE_FILTERS = frozenset([_mute, _mute_servers, _write_instead])
 
 
 def _loggers() -> list[logging.Logger]:
@@ -332,12 +339,12 @@ def _loggers() -> list[logging.Logger]:
 
 
 _lock = RLock()
-_takeover: _Takeover | None = None
+_capture: _LoggingCapture | None = None
 _is_stale = False  # what it has applied is not all that there is by now
-_is_kept = False  # somebody asked for it; else it ends with the runtime
+_outlives_runtime = False  # somebody asked for it; else it ends with the runtime
 
 
-def instrument(*, kept: bool = True, everything: bool = True) -> None:
+def instrument(*, outlives_runtime: bool = True, all_loggers: bool = True) -> None:
     """
     Write what the standard library's loggers say as obskit's lines.
 
@@ -345,29 +352,29 @@ def instrument(*, kept: bool = True, everything: bool = True) -> None:
         kept: Beyond the runtime, until `uninstrument()`.
         everything: All loggers; False: the servers' alone.
     """
-    global _takeover, _is_kept
+    global _capture, _outlives_runtime
     with _lock:
-        _is_kept = _is_kept or kept
-        if _takeover is not None and everything and not _takeover.everything:
-            _takeover.undo()
-            _takeover = None
-        if _takeover is None:
-            _takeover = _Takeover(everything)
-        _takeover.apply()
+        _outlives_runtime = _outlives_runtime or outlives_runtime
+        if _capture is not None and all_loggers and not _capture.all_loggers:
+            _capture.undo()
+            _capture = None
+        if _capture is None:
+            _capture = _LoggingCapture(all_loggers)
+        _capture.apply()
 
 
 def uninstrument() -> None:
     """
     Leave loggers as they were.
     """
-    global _takeover, _is_kept
+    global _capture, _outlives_runtime
     with _lock:
-        if _takeover is not None:
-            _takeover.undo()
-        _takeover, _is_kept = None, False
+        if _capture is not None:
+            _capture.undo()
+        _capture, _outlives_runtime = None, False
 
 
-def heal() -> None:
+def reapply() -> None:
     """
     Take over what was set up since.
     """
@@ -375,7 +382,7 @@ def heal() -> None:
         _apply()
 
 
-def heal_under_a_lock() -> None:
+def reapply_or_defer() -> None:
     """
     Take over what was set up since, for one who holds the lock of `logging`, which `apply()` asks for while it has
     ours: where another thread has that, it does it.
@@ -393,31 +400,31 @@ def _apply() -> None:
     global _is_stale
     while True:
         _is_stale = False
-        if _takeover is not None:
-            _takeover.apply()
+        if _capture is not None:
+            _capture.apply()
         if not _is_stale:
             return
 
 
-def _heal(record: logging.LogRecord) -> bool:
+def _reapply_if_changed(record: logging.LogRecord) -> bool:
     """
     Look, as a filter of the servers' loggers, whether the server has set them up anew.
     """
-    takeover = _takeover
-    if takeover is not None and not takeover.is_settled(logging.getLogger(record.name)):
-        heal()
+    capture = _capture
+    if capture is not None and not capture.is_up_to_date(logging.getLogger(record.name)):
+        reapply()
     return True
 
 
 def _on_writer_changed(writer: Writer | None) -> None:
     with _lock:
-        if _takeover is None:
+        if _capture is None:
             return
-        if current_runtime() is None and not _is_kept:
+        if current_runtime() is None and not _outlives_runtime:
             uninstrument()
         else:
-            _takeover.undo()
-            _takeover.apply()
+            _capture.undo()
+            _capture.apply()
 
 
 def _unlock_in_child() -> None:
@@ -429,7 +436,7 @@ at_fork(after_in_child=_unlock_in_child)
 writers.subscribe(_on_writer_changed)
 
 
-def _is_replaced() -> bool:
+def _writes_access_lines() -> bool:
     """
     Tell whether obskit writes access lines in this process.
     """
@@ -438,8 +445,8 @@ def _is_replaced() -> bool:
 
 
 def _is_duplicate(record: logging.LogRecord) -> bool:
-    runtime, said = current_runtime(), read(record)
-    if runtime is None or said is None or not _is_replaced():
+    runtime, said = current_runtime(), parse_access_record(record)
+    if runtime is None or said is None or not _writes_access_lines():
         return False
     if record.name != "gunicorn.access":
         return bool(said["status"] != 101)  # obskit does not observe WebSockets
@@ -449,7 +456,7 @@ def _is_duplicate(record: logging.LogRecord) -> bool:
     return f"{{{OBSERVED}}}e" in atoms or path in runtime.routes.paths or (skip is not None and skip(path))
 
 
-def _adding(plain: Any) -> Any:
+def _add_handler_hook(plain: Any) -> Any:
     """
     Add a handler that somebody sets up later, and mute it where it writes to the console.
 
@@ -458,28 +465,28 @@ def _adding(plain: Any) -> Any:
 
     def addHandler(self: logging.Logger, hdlr: logging.Handler) -> None:
         plain(self, hdlr)
-        takeover = _takeover
+        capture = _capture
         try:
-            if takeover is not None and takeover.everything:
+            if capture is not None and capture.all_loggers:
                 if is_console(hdlr):
-                    takeover._take(self)
-                takeover.take_behind(_behind(hdlr))
+                    capture._capture_logger(self)
+                capture.capture_downstream(_downstream_handlers(hdlr))
         except Exception as error:
             recorder.failed("logs", error)
 
     return addHandler
 
 
-def _listening(plain: Any) -> Any:
+def _queue_listener_hook(plain: Any) -> Any:
     """
     Handle a record from a queue, with consoles that write lines of ours.
     """
 
     def handle(self: logging.handlers.QueueListener, record: logging.LogRecord) -> None:
-        takeover = _takeover
+        capture = _capture
         try:
-            if takeover is not None:
-                takeover.take_behind(self.handlers)
+            if capture is not None:
+                capture.capture_downstream(self.handlers)
         except Exception as error:
             recorder.failed("logs", error)
         plain(self, record)
@@ -487,7 +494,7 @@ def _listening(plain: Any) -> Any:
     return handle
 
 
-def _installing(plain: Any) -> Any:
+def _file_config_hook(plain: Any) -> Any:
     """
     Set up loggers as `fileConfig()` says, and then take them over, as after `dictConfig()`.
 
@@ -495,22 +502,22 @@ def _installing(plain: Any) -> Any:
     """
 
     def _install_loggers(cp: Any, handlers: Any, disable_existing: Any) -> None:
-        with _kept_enabled():
+        with _keep_enabled():
             plain(cp, handlers, disable_existing)
-        heal_under_a_lock()
+        reapply_or_defer()
 
     return _install_loggers
 
 
 @contextmanager
-def _kept_enabled() -> Iterator[None]:
+def _keep_enabled() -> Iterator[None]:
     """
     Keep servers' loggers, and those that lines of ours go through, from being disabled with all that exist.
     """
-    loggers = [logging.getLogger(name) for name in (*_OF_SERVERS, *_OF_OURS)]
+    loggers = [logging.getLogger(name) for name in (*ALL_SERVER_LOGGERS, *_INTERNAL_LOGGERS)]
     enabled = [logger for logger in loggers if not logger.disabled]
     yield
-    if _takeover is not None:
+    if _capture is not None:
         for logger in enabled:
             logger.disabled = False
 
@@ -526,9 +533,9 @@ def _show_warning(
     """
     Write a warning as a line, where it would have gone to standard error.
     """
-    takeover = _takeover
-    if file is not None and takeover is not None and takeover._show_warning is not None:
-        takeover._show_warning(message, category, filename, lineno, file, line)
+    capture = _capture
+    if file is not None and capture is not None and capture._show_warning is not None:
+        capture._show_warning(message, category, filename, lineno, file, line)
         return
     logger = logging.getLogger("py.warnings")
     if logger.isEnabledFor(logging.WARNING):

@@ -6,18 +6,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from obskit.logs.server_access import READERS, SPEAKERS
+from obskit.logs.server_access import ACCESS_PARSERS, ALL_SERVER_LOGGERS
 
 _ERROR = 40
 # By logger, and for those below it; obskit's own stand without their prefix.
 _BY_LOGGER = {
     "access": "request",
-    **dict.fromkeys(READERS, "request"),
+    **dict.fromkeys(ACCESS_PARSERS, "request"),
     **dict.fromkeys(("performance", "security", "audit", "business"), ""),
     "django.request": "request",
     "django.security": "security",
 }
-_OF_SYSTEM = frozenset(["obskit", "py.warnings", "py.exceptions", *SPEAKERS])
+_SYSTEM_LOGGERS = frozenset(["obskit", "py.warnings", "py.exceptions", *ALL_SERVER_LOGGERS])
 
 
 def category_of(logger: str, level: int, channels: Collection[str]) -> str:
@@ -29,17 +29,17 @@ def category_of(logger: str, level: int, channels: Collection[str]) -> str:
         level: By logging's numbers.
         channels: Names of loggers that have a file of their own: each is a category.
     """
-    for name in (*_upwards(logger), *_upwards(logger.removeprefix("obskit."))):
+    for name in (*_with_parents(logger), *_with_parents(logger.removeprefix("obskit."))):
         if name in _BY_LOGGER:
             return _BY_LOGGER[name] or name
         if name in channels:
             return name
     if level >= _ERROR:
         return "error"
-    return "application" if _OF_SYSTEM.isdisjoint(_upwards(logger)) else "system"
+    return "application" if _SYSTEM_LOGGERS.isdisjoint(_with_parents(logger)) else "system"
 
 
-def _upwards(name: str) -> Iterator[str]:
+def _with_parents(name: str) -> Iterator[str]:
     while name:
         yield name
         name = name.rpartition(".")[0]

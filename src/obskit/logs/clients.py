@@ -10,7 +10,7 @@ from collections.abc import Callable
 from obskit.bounded_cache import Kept
 
 
-def masked(client: str | None) -> str | None:
+def mask_client(client: str | None) -> str | None:
     """
     Keep the network of an address: /24 of IPv4, /48 of IPv6, as the usual anonymisation does.
     """
@@ -25,10 +25,10 @@ def masked(client: str | None) -> str | None:
     return str(ipaddress.ip_network((int(address), bits), strict=False).network_address)
 
 
-def shown_client(setting: str) -> Callable[[str | None], str | None]:
+def client_formatter(setting: str) -> Callable[[str | None], str | None]:
     """
     Build what shows a client's address as `log_client` has it; it keeps what it gave, since clients come again.
     """
     if setting == "masked":
-        return Kept(masked).__getitem__
+        return Kept(mask_client).__getitem__
     return (lambda client: client) if setting == "full" else (lambda client: None)

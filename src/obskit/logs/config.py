@@ -7,12 +7,12 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 from typing import Any, NoReturn
 
-from obskit.logs.structlog_events import add_event, message_of
+from obskit.logs.structlog_events import add_event, pop_message
 from obskit.logs.writer import NUMBERS, current_writer
 
-_SERVERS = ("uvicorn", "uvicorn.access", "gunicorn.error", "gunicorn.access", "_granian", "granian.access")
-_HYPERCORN = ("hypercorn.error", "hypercorn.access")
-_LEVELS = {"msg": "INFO", "warn": "WARNING", "exception": "ERROR", "fatal": "CRITICAL", "err": "ERROR"}
+_SERVER_LOGGERS = ("uvicorn", "uvicorn.access", "gunicorn.error", "gunicorn.access", "_granian", "granian.access")
+_HYPERCORN_LOGGERS = ("hypercorn.error", "hypercorn.access")
+_LEVEL_ALIASES = {"msg": "INFO", "warn": "WARNING", "exception": "ERROR", "fatal": "CRITICAL", "err": "ERROR"}
 
 
 def dict_config(level: str = "INFO") -> dict[str, Any]:
@@ -33,7 +33,7 @@ def dict_config(level: str = "INFO") -> dict[str, Any]:
         "disable_existing_loggers": False,
         "formatters": formatters,
         "handlers": {"obskit": {"class": "obskit.logs.JsonHandler"}},
-        "loggers": {name: dict(logger) for name in (*_SERVERS, *_HYPERCORN)},
+        "loggers": {name: dict(logger) for name in (*_SERVER_LOGGERS, *_HYPERCORN_LOGGERS)},
         "root": {"handlers": ["obskit"], "level": level},
     }
 
@@ -53,11 +53,11 @@ def structlog_processor(logger: Any, method_name: str, event_dict: MutableMappin
 
     name = event_dict.get("logger") or getattr(logger, "name", None) or "structlog"
     level = str(event_dict.get("level", method_name))
-    number = NUMBERS.get(_LEVELS.get(level, level).upper(), NUMBERS["INFO"])
+    number = NUMBERS.get(_LEVEL_ALIASES.get(level, level).upper(), NUMBERS["INFO"])
     writer = current_writer()
     if number >= writer.level_of(str(name)):
         event = dict(event_dict)
-        body = writer.begin(message_of(event))
+        body = writer.begin(pop_message(event))
         add_event(body, event, writer)
         writer.emitter(str(name), number)(writer.wall_clock(), body)
     raise DropEvent

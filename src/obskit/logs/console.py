@@ -20,32 +20,32 @@ _COLOURS = {
 }
 _FAINT, _BOLD, _PLAIN = "\x1b[2m", "\x1b[1m", "\x1b[0m"
 # Controls, line separators, marks that turn the direction of writing, and halves of characters.
-_unsafe = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_unsafe_characters = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 # What stands without quotes; an equals sign or a space would let a value look like a field.
-_bare = re.compile(r"[^\s=\"'\\{}\[\],]+").fullmatch
-_SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_unquoted = re.compile(r"[^\s=\"'\\{}\[\],]+").fullmatch
+_SHORT_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 # Shown in the head, or not at all: whoever looks at a console knows what runs there.
-_SPOKEN_FOR = frozenset(
+_NOT_FIELDS = frozenset(
     [
         *("timestamp", "level", "logger", "message", "service", "version", "environment", "correlation_id"),
         *("trace_id", "span_id", "exception", "stack"),
     ]
 )
-_OF_ACCESS = frozenset(["method", "path", "status", "duration_ms"])
+_ACCESS_FIELDS = frozenset(["method", "path", "status", "duration_ms"])
 
 
-def safe(text: str) -> str:
+def escape_controls(text: str) -> str:
     """
     Write controls as escapes, so that no text ends its line or gives the terminal a command.
     """
-    return _unsafe.sub(lambda found: _SHORT.get(found[0]) or _escape(ord(found[0])), text)
+    return _unsafe_characters.sub(lambda found: _SHORT_ESCAPES.get(found[0]) or _escape(ord(found[0])), text)
 
 
 def _escape(code: int) -> str:
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
-def console(coloured: bool) -> Callable[[Mapping[str, Any]], bytes]:
+def console_renderer(coloured: bool) -> Callable[[Mapping[str, Any]], bytes]:
     """
     Build the renderer of whole lines, under their names in the contract.
     """
@@ -53,40 +53,45 @@ def console(coloured: bool) -> Callable[[Mapping[str, Any]], bytes]:
     colours = _COLOURS if coloured else {}
 
     def render(line: Mapping[str, Any]) -> bytes:
-        level, message, left = line["level"], safe(line["message"]), _SPOKEN_FOR
-        if message == "request" and line.keys() >= _OF_ACCESS:
-            left = _SPOKEN_FOR | _OF_ACCESS
-            message = f"{safe(line['method'])} {safe(line['path'])} {line['status']} {line['duration_ms']}ms"
+        level, message, hidden = line["level"], escape_controls(line["message"]), _NOT_FIELDS
+        if message == "request" and line.keys() >= _ACCESS_FIELDS:
+            hidden = _NOT_FIELDS | _ACCESS_FIELDS
+            method, path = escape_controls(line["method"]), escape_controls(line["path"])
+            message = f"{method} {path} {line['status']} {line['duration_ms']}ms"
         moment = datetime.fromisoformat(line["timestamp"]).astimezone().strftime("%H:%M:%S.%f")[:-3]
         head = f"{faint}{moment}{plain} {colours.get(level, '')}{level:<8}{plain}"
-        text = f"{head} {bold}{message}{plain} {faint}[{safe(line['logger'])}]"
+        text = f"{head} {bold}{message}{plain} {faint}[{escape_controls(line['logger'])}]"
         for name, value in line.items():
-            if name not in left and value is not None:
-                text += f" {_shown(name)}={_shown(value)}"
+            if name not in hidden and value is not None:
+                text += f" {_format_value(name)}={_format_value(value)}"
         if (identity := line.get("correlation_id")) is not None:
-            text += f" [{safe(identity)}]"
+            text += f" [{escape_controls(identity)}]"
         text += plain
         if (error := line.get("exception")) is not None:
-            text += _below(error.get("traceback") or f"{error.get('type')}: {error.get('message', '')}")
+            text += _indented(error.get("traceback") or f"{error.get('type')}: {error.get('message', '')}")
         if (stack := line.get("stack")) is not None:
-            text += _below(str(stack))
+            text += _indented(str(stack))
         return (text + "\n").encode("utf-8", "backslashreplace")
 
     return render
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if not isinstance(value, str):
         value = json.dumps(value, ensure_ascii=False, default=str)
-        return safe(value)
-    return value if _bare(value) and not _unsafe.search(value) else safe(json.dumps(value, ensure_ascii=False))
+        return escape_controls(value)
+    return (
+        value
+        if _unquoted(value) and not _unsafe_characters.search(value)
+        else escape_controls(json.dumps(value, ensure_ascii=False))
+    )
 
 
-def _below(text: str) -> str:
+def _indented(text: str) -> str:
     """
     Put a text of several lines under its line, each behind a bar: none of them can pass for a line of its own.
     """
-    return "".join(f"\n    | {safe(row)}" for row in text.rstrip().split("\n"))
+    return "".join(f"\n    | {escape_controls(row)}" for row in text.rstrip().split("\n"))
 
 
 def wants_colour(stream: Any) -> bool:

@@ -13,12 +13,19 @@ from weakref import WeakKeyDictionary
 from obskit.context import current
 from obskit.logs import record_origin
 from obskit.logs.output_forms import Body, Make
-from obskit.logs.record_origin import ORIGIN, is_older
+from obskit.logs.record_origin import ORIGIN, predates
 from obskit.logs.rendering import SCALARS, SizeBudget, as_text, to_jsonable
-from obskit.logs.sampling import LEFT_OUT
-from obskit.logs.server_access import READERS, SPEAKERS, fields_of, plain, read
+from obskit.logs.sampling import SAMPLED_OUT
+from obskit.logs.server_access import ACCESS_PARSERS, ALL_SERVER_LOGGERS, access_fields, one_line, parse_access_record
 from obskit.logs.stream import Target
-from obskit.logs.structlog_events import OF_CHAINS, add_event, add_rendered, is_rendered, message_of, says_again
+from obskit.logs.structlog_events import (
+    PROCESSOR_FIELDS,
+    add_event,
+    add_rendered_exception,
+    is_rendered_exception,
+    pop_message,
+    repeats_record,
+)
 from obskit.logs.writer import Writer, callers_frame, callsite, current_writer, exception_in, subscribe
 from obskit.redaction.redactor import Redactor
 from obskit.redaction.values import CARD_FROM, SHORTEST
@@ -26,14 +33,14 @@ from obskit.redaction.values import CARD_FROM, SHORTEST
 _Record = logging.LogRecord
 # What every record has comes first in its dict, in one order; what came with `extra` follows. Of the class itself: a
 # factory that is set adds what is its own.
-_OF_RECORDS = tuple(_Record("", 0, "", 0, "", (), None).__dict__)
-_COUNT = len(_OF_RECORDS)
+_RECORD_ATTRIBUTES = tuple(_Record("", 0, "", 0, "", (), None).__dict__)
+_RECORD_ATTRIBUTE_COUNT = len(_RECORD_ATTRIBUTES)
 # What other formatters and servers leave in a record, and a newer Python than this one in those that it sends.
-_LEFT_BEHIND = frozenset(["message", "asctime", "color_message", "taskName", ORIGIN])
+_IGNORED_ATTRIBUTES = frozenset(["message", "asctime", "color_message", "taskName", ORIGIN])
 # Both are in a record that structlog has wrapped for its formatter.
-_OF_STRUCTLOG = frozenset(["_logger", "_name"])
+_STRUCTLOG_ATTRIBUTES = frozenset(["_logger", "_name"])
 # What of a line a record has elsewhere.
-_OWN = frozenset(["message", "exception", *record_origin.IDS])
+_NOT_EXTRA = frozenset(["message", "exception", *record_origin.IDS])
 
 
 class JsonFormatter(logging.Formatter):
@@ -51,7 +58,7 @@ class JsonFormatter(logging.Formatter):
         """
         Give the line, without its end.
         """
-        return _late_line(self, record)  # _on_writer_changed() puts what formats in its place
+        return _format_first(self, record)  # _on_writer_changed() puts what formats in its place
 
 
 class JsonHandler(logging.Handler):
@@ -65,7 +72,7 @@ class JsonHandler(logging.Handler):
         """
         Write a record, unless a filter says no.
         """
-        return _late(self, record)  # _on_writer_changed() puts what writes in its place
+        return _handle_first(self, record)  # _on_writer_changed() puts what writes in its place
 
     def close(self) -> None:
         """
@@ -74,18 +81,18 @@ class JsonHandler(logging.Handler):
 
 
 def _on_writer_changed(writer: Writer | None) -> None:
-    handle = _late if writer is None else _handling(writer)
-    format = _late_line if writer is None else _formatting(writer)
+    handle = _handle_first if writer is None else _handle_method(writer)
+    format = _format_first if writer is None else _format_method(writer)
     setattr(JsonHandler, "handle", handle)  # noqa: B010  # they are methods
     setattr(JsonFormatter, "format", format)  # noqa: B010
 
 
-def _late(handler: JsonHandler, record: logging.LogRecord) -> bool:
+def _handle_first(handler: JsonHandler, record: logging.LogRecord) -> bool:
     current_writer()
     return handler.handle(record)
 
 
-def _late_line(formatter: JsonFormatter, record: logging.LogRecord) -> str:
+def _format_first(formatter: JsonFormatter, record: logging.LogRecord) -> str:
     current_writer()
     return formatter.format(record)
 
@@ -94,7 +101,7 @@ def _late_line(formatter: JsonFormatter, record: logging.LogRecord) -> str:
 is_duplicate: Callable[[logging.LogRecord], bool] = lambda record: False  # noqa: E731
 
 
-def _building(
+def _body_builder(
     writer: Writer, kept_body: Callable[[logging.LogRecord, Writer], Body | None]
 ) -> Callable[[logging.LogRecord], Body | None]:
     """
@@ -117,7 +124,7 @@ def _building(
             except Exception:
                 message = text(_message_of(record, writer.redactor))
         elif type(message) is not str:
-            if type(message) is dict and fields.keys() >= _OF_STRUCTLOG:
+            if type(message) is dict and fields.keys() >= _STRUCTLOG_ATTRIBUTES:
                 return body_of(record, writer)
             message = text(as_text(message))
         elif message not in clean:
@@ -126,7 +133,7 @@ def _building(
         operation = get_current()
         if operation is not None:
             root = operation._root or operation
-            if record.created - ahead[0] < root.started and is_older(record, root):
+            if record.created - ahead[0] < root.started and predates(record, root):
                 pass  # somebody has kept it since before this request
             elif root.correlation_id is not None:
                 body["correlation_id"] = root.correlation_id
@@ -136,11 +143,13 @@ def _building(
                 add_rest(body, operation)
         elif traced:
             add_rest(body, None)
-        if len(fields) > _COUNT:
+        if len(fields) > _RECORD_ATTRIBUTE_COUNT:
             if ORIGIN in fields:
                 return kept_body(record, writer)
             budget = None
-            extra = islice(fields.items(), _COUNT, None) if type(record) is _Record else _extra_of(record)
+            extra = (
+                islice(fields.items(), _RECORD_ATTRIBUTE_COUNT, None) if type(record) is _Record else _extra_of(record)
+            )
             for name, value in extra:
                 if name not in known:
                     _add_extra(body, name, value, writer, budget := budget or SizeBudget(), record)
@@ -157,14 +166,14 @@ def _building(
     return build
 
 
-def _handling(writer: Writer) -> Callable[[JsonHandler, logging.LogRecord], bool]:
-    outlet, failed, build = writer.outlet, writer.failed, _building(writer, _unwritten_body)
+def _handle_method(writer: Writer) -> Callable[[JsonHandler, logging.LogRecord], bool]:
+    outlet, failed, build = writer.outlet, writer.failed, _body_builder(writer, _unwritten_body)
     special = writer.sampler is not None or writer.callsite is not None
     outlets: dict[tuple[str, int], tuple[Make, Target, bool]] = {}
 
     def handle(handler: JsonHandler, record: logging.LogRecord) -> bool:
         if handler.filters:
-            passed = _passed(handler, record) if _asked else handler.filter(record)
+            passed = _filter_once(handler, record) if _has_filter_results else handler.filter(record)
             if not passed:
                 return False
             record = passed if isinstance(passed, logging.LogRecord) else record  # from 3.12 on it may be another
@@ -172,9 +181,9 @@ def _handling(writer: Writer) -> Callable[[JsonHandler, logging.LogRecord], bool
             key = record.name, record.levelno
             found = outlets.get(key)
             if found is None:
-                found = outlets[key] = *outlet(*key), special or record.name in SPEAKERS
+                found = outlets[key] = *outlet(*key), special or record.name in ALL_SERVER_LOGGERS
             make, target, is_special = found
-            body = _special_body(record, writer) if is_special else build(record)
+            body = _checked_body(record, writer) if is_special else build(record)
             if body is None:
                 return True
             line = make(record.created, body)
@@ -190,15 +199,15 @@ def _handling(writer: Writer) -> Callable[[JsonHandler, logging.LogRecord], bool
     return handle
 
 
-def _formatting(writer: Writer) -> Callable[[JsonFormatter, logging.LogRecord], str]:
-    maker, special, build = writer.maker, writer.callsite is not None, _building(writer, body_of)
+def _format_method(writer: Writer) -> Callable[[JsonFormatter, logging.LogRecord], str]:
+    maker, special, build = writer.maker, writer.callsite is not None, _body_builder(writer, body_of)
     makes: dict[tuple[str, int], tuple[Make, bool]] = {}
 
     def format(formatter: JsonFormatter, record: logging.LogRecord) -> str:
         key = record.name, record.levelno
         found = makes.get(key)
         if found is None:
-            found = makes[key] = maker(*key), special or record.name in SPEAKERS
+            found = makes[key] = maker(*key), special or record.name in ALL_SERVER_LOGGERS
         make, is_special = found
         body = body_of(record, writer) if is_special else build(record) or {}
         return make(record.created, body)[:-1].decode()
@@ -206,16 +215,16 @@ def _formatting(writer: Writer) -> Callable[[JsonFormatter, logging.LogRecord], 
     return format
 
 
-def _special_body(record: logging.LogRecord, writer: Writer) -> Body | None:
+def _checked_body(record: logging.LogRecord, writer: Writer) -> Body | None:
     """
     Make the body of a record that may be left out; None where it is.
     """
-    if (record.name in READERS and is_duplicate(record)) or record_origin.has_line(record):
+    if (record.name in ACCESS_PARSERS and is_duplicate(record)) or record_origin.is_written_elsewhere(record):
         return None
     left_out = 0
     if writer.sampler is not None:
         left_out = writer.sampler.admit((record.name, record.levelno, as_text(record.msg)), record.created)
-        if left_out == LEFT_OUT:
+        if left_out == SAMPLED_OUT:
             return None
     body = body_of(record, writer)
     if left_out:
@@ -227,29 +236,32 @@ def _unwritten_body(record: logging.LogRecord, writer: Writer) -> Body | None:
     """
     Make the body of a record that was kept, or sent; None where a handler beside the one that kept it wrote it.
     """
-    return None if record_origin.has_line(record) else body_of(record, writer)
+    return None if record_origin.is_written_elsewhere(record) else body_of(record, writer)
 
 
 def body_of(record: logging.LogRecord, writer: Writer) -> Body:
     """
     Make a line's body of a record: message, ids, `extra`, exception; of a server's access record an access line's.
     """
-    kept = record_origin.fields_of(record)
-    said = read(record)
-    if said is not None:
-        return {**_begun("request", record, kept, writer), **fields_of(said, writer.settings, writer.redactor)}
-    event = dict(record.msg) if type(record.msg) is dict and record.__dict__.keys() >= _OF_STRUCTLOG else None
-    message = _message_of(record, writer.redactor) if event is None else message_of(event)
-    if record.name in SPEAKERS:
-        message = plain(message)
-    body = _begun(message, record, kept, writer)
+    kept = record_origin.origin_fields(record)
+    parsed = parse_access_record(record)
+    if parsed is not None:
+        return {
+            **_start_body("request", record, kept, writer),
+            **access_fields(parsed, writer.settings, writer.redactor),
+        }
+    event = dict(record.msg) if type(record.msg) is dict and record.__dict__.keys() >= _STRUCTLOG_ATTRIBUTES else None
+    message = _message_of(record, writer.redactor) if event is None else pop_message(event)
+    if record.name in ALL_SERVER_LOGGERS:
+        message = one_line(message)
+    body = _start_body(message, record, kept, writer)
     if event is not None:
         add_event(body, event, writer)
-    if len(record.__dict__) > _COUNT:
-        left = _LEFT_BEHIND if event is None else _LEFT_BEHIND | _OF_STRUCTLOG
+    if len(record.__dict__) > _RECORD_ATTRIBUTE_COUNT:
+        left = _IGNORED_ATTRIBUTES if event is None else _IGNORED_ATTRIBUTES | _STRUCTLOG_ATTRIBUTES
         extra = {name: value for name, value in _extra_of(record) if name not in left}
-        for name in OF_CHAINS & extra.keys():
-            if _is_of_chain(body, name, extra[name], writer, record):
+        for name in PROCESSOR_FIELDS & extra.keys():
+            if _is_added_by_structlog(body, name, extra[name], writer, record):
                 del extra[name]
         writer.add(body, extra)
     _add_trace(body, record, writer)
@@ -260,13 +272,13 @@ def body_of(record: logging.LogRecord, writer: Writer) -> Body:
     return body
 
 
-def _begun(message: str, record: logging.LogRecord, kept: dict[str, Any] | None, writer: Writer) -> Body:
+def _start_body(message: str, record: logging.LogRecord, kept: dict[str, Any] | None, writer: Writer) -> Body:
     """
     Start a body with the ids and bound fields of the request that made the record.
     """
     if kept is None:
         operation = current.get()
-        if operation is None or not is_older(record, operation):
+        if operation is None or not predates(record, operation):
             return writer.begin(message)
     body: Body = {"message": writer.redacted(message)}
     if kept is not None:
@@ -289,31 +301,33 @@ def _add_kept_trace(body: Body, kept: dict[str, Any]) -> None:
 
 def _extra_of(record: logging.LogRecord) -> Iterable[tuple[Any, Any]]:
     if type(record) is _Record and ORIGIN not in record.__dict__:
-        return islice(record.__dict__.items(), _COUNT, None)
+        return islice(record.__dict__.items(), _RECORD_ATTRIBUTE_COUNT, None)
     # A class of the application's may have put its own in front, and another Python have others.
-    return [pair for pair in record.__dict__.items() if pair[0] not in _OF_RECORDS]
+    return [pair for pair in record.__dict__.items() if pair[0] not in _RECORD_ATTRIBUTES]
 
 
 def _add_extra(
     body: Body, name: Any, value: Any, writer: Writer, budget: SizeBudget, record: logging.LogRecord
 ) -> None:
-    if name in _LEFT_BEHIND or (name in OF_CHAINS and _is_of_chain(body, name, value, writer, record)):
+    if name in _IGNORED_ATTRIBUTES or (
+        name in PROCESSOR_FIELDS and _is_added_by_structlog(body, name, value, writer, record)
+    ):
         return
     # A record's own `name` is that of its logger.
     writer.add_one(body, name, value, budget, {"key": record.__dict__.get("key")} if name == "value" else {})
 
 
-def _is_of_chain(body: Body, name: str, value: Any, writer: Writer, record: logging.LogRecord) -> bool:
+def _is_added_by_structlog(body: Body, name: str, value: Any, writer: Writer, record: logging.LogRecord) -> bool:
     """
     Tell whether a field is what structlog's processors have put beside the message for `render_to_log_kwargs`: the line
     has it from its record, or, as an exception, from here.
     """
     if name != "exception":
-        return says_again(name, value, record)
-    if not is_rendered(value):
+        return repeats_record(name, value, record)
+    if not is_rendered_exception(value):
         return False
     if not record.exc_info:
-        add_rendered(body, value, writer)
+        add_rendered_exception(body, value, writer)
     return True
 
 
@@ -321,7 +335,7 @@ def _add_trace(body: Body, record: logging.LogRecord, writer: Writer) -> None:
     if record.exc_info:
         writer.add_exception(body, record.exc_info)
     elif record.exc_text:  # it came from elsewhere
-        add_rendered(body, record.exc_text, writer)
+        add_rendered_exception(body, record.exc_text, writer)
     if record.stack_info:
         writer.add_stack(body, record.stack_info)
 
@@ -342,7 +356,7 @@ def _message_of(record: logging.LogRecord, redactor: Redactor) -> str:
         )
 
 
-def hand_on(name: str, level: int, body: Body, given: Any) -> None:
+def forward_to_logging(name: str, level: int, body: Body, given: Any) -> None:
     """
     Show handlers of others a line that is written: as a record, which handlers of ours let pass.
 
@@ -361,14 +375,14 @@ def hand_on(name: str, level: int, body: Body, given: Any) -> None:
     function = None if frame is None else frame.f_code.co_name
     record = logger.makeRecord(name, level, *where, body["message"], (), exc_info, function)
     for field, value in body.items():
-        if field not in _OWN:
+        if field not in _NOT_EXTRA:
             record.__dict__[f"extra_{field}" if field in record.__dict__ else field] = value
     ids = {field: body[field] for field in record_origin.IDS if field in body}
-    record.__dict__[ORIGIN] = {"fields": ids, "written": record_origin.process()}
+    record.__dict__[ORIGIN] = {"fields": ids, "written": record_origin.process_token()}
     logger.handle(record)
 
 
-def way_of(logger: logging.Logger) -> Iterator[logging.Logger]:
+def propagation_path(logger: logging.Logger) -> Iterator[logging.Logger]:
     """
     Yield the loggers whose handlers see what is logged here.
     """
@@ -385,31 +399,31 @@ def _is_written(record: logging.LogRecord, keeper: logging.Handler) -> bool:
     """
     named = logging.root.manager.loggerDict.get(record.name)
     logger = named if isinstance(named, logging.Logger) else logging.root
-    handlers = [handler for here in way_of(logger) for handler in here.handlers]
+    handlers = [handler for here in propagation_path(logger) for handler in here.handlers]
     return keeper in handlers and any(
         isinstance(handler, JsonHandler)
         and handler.level <= record.levelno
-        and (not handler.filters or bool(_passed(handler, record)))
+        and (not handler.filters or bool(_filter_once(handler, record)))
         for handler in handlers
     )
 
 
 # What the filters of handlers of ours have said of a record that another handler keeps: they may count, so none is
 # asked twice. The record itself is not kept with it.
-_said: WeakKeyDictionary[logging.LogRecord, dict[JsonHandler, Any]] = WeakKeyDictionary()
-_asked: list[bool] = []  # whether there are such handlers at all
+_filter_results: WeakKeyDictionary[logging.LogRecord, dict[JsonHandler, Any]] = WeakKeyDictionary()
+_has_filter_results: list[bool] = []  # whether there are such handlers at all
 
 
-def _passed(handler: JsonHandler, record: logging.LogRecord) -> Any:
+def _filter_once(handler: JsonHandler, record: logging.LogRecord) -> Any:
     """
     Ask a handler's filters once for each record: what is false, or true, or the record in its place.
     """
-    _asked[:] = [True]
-    said = _said.setdefault(record, {})
-    if handler not in said:
+    _has_filter_results[:] = [True]
+    results = _filter_results.setdefault(record, {})
+    if handler not in results:
         passed: Any = handler.filter(record)
-        said[handler] = True if passed is record else passed
-    return said[handler]
+        results[handler] = True if passed is record else passed
+    return results[handler]
 
 
 record_origin.is_written = _is_written

@@ -356,13 +356,13 @@ def _alone(folder: str) -> Iterator[bool]:
 _files: weakref.WeakSet[LogFile] = weakref.WeakSet()
 
 
-def _start_over_in_child() -> None:
+def _reset_in_child() -> None:
     # The parent's lock is the child's too, for as long as the child has its descriptor.
     for file in list(_files):
-        file._old.start_over()
+        file._old.reset()
         if not file._closed:
             file._start_over()
             file._let_go()
 
 
-at_fork(after_in_child=_start_over_in_child)
+at_fork(after_in_child=_reset_in_child)

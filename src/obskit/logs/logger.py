@@ -17,9 +17,9 @@ from structlog import BoundLoggerBase
 from structlog.typing import FilteringBoundLogger
 
 from obskit.forks import at_fork
-from obskit.logs.json_handler import hand_on
+from obskit.logs.json_handler import forward_to_logging
 from obskit.logs.rendering import as_text, to_jsonable
-from obskit.logs.sampling import LEFT_OUT
+from obskit.logs.sampling import SAMPLED_OUT
 from obskit.logs.writer import NUMBERS, Writer, current_writer, level_name, subscribe
 from obskit.redaction.redactor import Redactor
 
@@ -37,7 +37,7 @@ _METHODS = {
 }
 
 
-class Named:
+class NamedLogger:
     """
     Be what structlog calls the wrapped logger: it has a name, and nothing is written through it.
     """
@@ -58,11 +58,11 @@ class BoundLogger(BoundLoggerBase):
         return type(self)(self._logger, self._processors, new_values)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _revived, (self._logger.name, dict(self._context))
+        return _unpickle, (self._logger.name, dict(self._context))
 
 
-def _revived(name: str, context: dict[str, Any]) -> BoundLogger:
-    return _class_of(name)(Named(name), (), context)
+def _unpickle(name: str, context: dict[str, Any]) -> BoundLogger:
+    return _class_of(name)(NamedLogger(name), (), context)
 
 
 def get_logger(name: str | None = None, **initial_values: Any) -> FilteringBoundLogger:
@@ -83,7 +83,7 @@ def get_logger(name: str | None = None, **initial_values: Any) -> FilteringBound
     """
     if name is None:
         name = str(sys._getframe(1).f_globals.get("__name__", "root"))
-    return cast(FilteringBoundLogger, _class_of(name)(Named(name), (), initial_values))
+    return cast(FilteringBoundLogger, _class_of(name)(NamedLogger(name), (), initial_values))
 
 
 _lock = RLock()  # a finaliser may ask for a logger while its thread is here
@@ -98,7 +98,7 @@ def _class_of(name: str) -> type[BoundLogger]:
     with _lock:
         if name not in _classes:
             made = type("BoundLogger", (BoundLogger,), {"__module__": __name__})
-            _equip(made, name)
+            _install_methods(made, name)
             _classes[name] = made
         return _classes[name]
 
@@ -111,48 +111,49 @@ def _on_writer_changed(writer: Writer | None) -> None:
     with _lock:
         _writer = writer
         for name, cls in list(_classes.items()):
-            _equip(cls, name)
+            _install_methods(cls, name)
 
 
-def _equip(cls: type[BoundLogger], name: str) -> None:
-    methods = _late_methods() if _writer is None else _methods(_writer, name)
+def _install_methods(cls: type[BoundLogger], name: str) -> None:
+    methods = _lazy_methods() if _writer is None else _level_methods(_writer, name)
     for method, function in methods.items():
         setattr(cls, method, function)
 
 
-def _methods(writer: Writer, name: str) -> dict[str, Method]:
+def _level_methods(writer: Writer, name: str) -> dict[str, Method]:
     threshold = writer.level_of(name)
     levels = {
-        level: _method(writer, name, level) if number >= threshold else _nothing for level, number in NUMBERS.items()
+        level: _method(writer, name, level) if number >= threshold else _no_op for level, number in NUMBERS.items()
     }
     methods: dict[str, Method] = {method: levels[level] for method, level in _METHODS.items()}
-    methods["exception"] = _exception(levels["ERROR"])
-    methods["log"] = _log(levels)
-    methods |= {"a" + method: _asynchronous(function) for method, function in methods.items()}
+    methods["exception"] = _exception_method(levels["ERROR"])
+    methods["log"] = _log_method(levels)
+    methods |= {"a" + method: _async_method(function) for method, function in methods.items()}
     methods["is_enabled_for"] = lambda self, level: level >= threshold
     methods["get_effective_level"] = lambda self: threshold
     return methods
 
 
-def _late_methods() -> dict[str, Method]:
+def _lazy_methods() -> dict[str, Method]:
     """
     Give methods for as long as nobody has asked for a line: what they need is read with the first one.
     """
     names = [*_METHODS, "exception", "log"]
     return {
-        name: _late(name) for name in [*names, *("a" + name for name in names), "is_enabled_for", "get_effective_level"]
+        name: _on_first_use(name)
+        for name in [*names, *("a" + name for name in names), "is_enabled_for", "get_effective_level"]
     }
 
 
-def _late(name: str) -> Method:
-    def late(self: BoundLogger, /, *args: Any, **kw: Any) -> Any:
+def _on_first_use(name: str) -> Method:
+    def first_use(self: BoundLogger, /, *args: Any, **kw: Any) -> Any:
         current_writer()
         return getattr(self, name)(*args, **kw)
 
-    return late
+    return first_use
 
 
-def _nothing(self: BoundLogger, event: object = None, /, *args: object, **kw: object) -> None:
+def _no_op(self: BoundLogger, event: object = None, /, *args: object, **kw: object) -> None:
     """
     Write nothing: the level is off.
     """
@@ -162,7 +163,7 @@ def _method(writer: Writer, name: str, level: str) -> Method:
     begin, add, clock, (make, target) = writer.begin, writer.add, writer.wall_clock, writer.outlet(name, NUMBERS[level])
     sampler, callsite, failed = writer.sampler, writer.callsite, writer.failed
     special = sampler is not None or callsite is not None
-    hands_on = writer.settings.log_through_logging
+    forwards = writer.settings.log_through_logging
 
     def write(self: BoundLogger, event: Any = None, /, *args: Any, **kw: Any) -> None:
         try:
@@ -171,7 +172,7 @@ def _method(writer: Writer, name: str, level: str) -> Method:
                 event = kw.pop("event")
             if sampler is not None:
                 left_out = sampler.admit((name, level, event if type(event) is str else as_text(event)), now)
-                if left_out == LEFT_OUT:
+                if left_out == SAMPLED_OUT:
                     return
             if args:
                 event = _interpolated(event, args, kw, writer.redactor)
@@ -189,8 +190,8 @@ def _method(writer: Writer, name: str, level: str) -> Method:
             taken = target.put(line)
             if taken != len(line):
                 target.rest(line, taken)
-            if hands_on:
-                hand_on(name, NUMBERS[level], body, kw.get("exc_info"))
+            if forwards:
+                forward_to_logging(name, NUMBERS[level], body, kw.get("exc_info"))
         except Exception as error:
             failed(error)
 
@@ -208,7 +209,7 @@ def _interpolated(event: Any, args: tuple[Any, ...], kw: dict[str, Any], redacto
         return event
 
 
-def _exception(error: Method) -> Method:
+def _exception_method(error: Method) -> Method:
     def exception(self: BoundLogger, event: Any = None, /, *args: Any, **kw: Any) -> None:
         kw.setdefault("exc_info", True)
         error(self, event, *args, **kw)
@@ -216,23 +217,23 @@ def _exception(error: Method) -> Method:
     return exception
 
 
-def _log(levels: Mapping[str, Method]) -> Method:
+def _log_method(levels: Mapping[str, Method]) -> Method:
     def log(self: BoundLogger, level: int | str, event: Any = None, /, *args: Any, **kw: Any) -> None:
         name = level.upper() if isinstance(level, str) else level_name(level)
-        levels.get(name, _nothing)(self, event, *args, **kw)
+        levels.get(name, _no_op)(self, event, *args, **kw)
 
     return log
 
 
-def _asynchronous(method: Method) -> Method:
+def _async_method(method: Method) -> Method:
     """
     Give the method that structlog has for coroutines; one write needs no thread.
     """
 
-    async def asynchronous(self: BoundLogger, /, *args: Any, **kw: Any) -> None:
+    async def async_method(self: BoundLogger, /, *args: Any, **kw: Any) -> None:
         method(self, *args, **kw)
 
-    return asynchronous
+    return async_method
 
 
 def _unlock_in_child() -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from obskit.logs.console import console, wants_colour
+from obskit.logs.console import console_renderer, wants_colour
 from obskit.logs.rendering import (
     ORJSON_OPTIONS,
     SERIALIZATION_ERRORS,
@@ -49,7 +49,7 @@ class Form:
         self._is_fused = self.is_flat and not settings.log_names
         if settings.log_format == "console":
             coloured = wants_colour(standard_output() if settings.log_stream is None else settings.log_stream)
-            self.key, self.render = ("console", str(coloured)), console(coloured)
+            self.key, self.render = ("console", str(coloured)), console_renderer(coloured)
         else:
             self.key, self.render = ("json", settings.log_schema), _in_json(shape_of(settings))
 

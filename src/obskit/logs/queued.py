@@ -19,32 +19,32 @@ from obskit.sigterm import sigterm
 
 WARNING = 30
 # How long the end of the process waits for what is queued, in seconds: servers kill a worker that takes 10 to 30.
-DRAIN_SECONDS = 8.0
+DRAIN_TIMEOUT_SECONDS = 8.0
 # How long a caller waits for a line that is written through. It is written later when the output takes longer.
-THROUGH_SECONDS = 5.0
+SYNC_TIMEOUT_SECONDS = 5.0
 # How long a fork waits for the line that is being written.
-FORK_SECONDS = 1.0
+FORK_TIMEOUT_SECONDS = 1.0
 
-_Item: TypeAlias = "bytes | _Wish"
+_Item: TypeAlias = "bytes | _Request"
 
 
-class _Wish:
+class _Request:
     """
     Ask the thread for something, and wait for it: for a line at once, or for everything that was queued before.
     """
 
-    __slots__ = ("_granted", "line")
+    __slots__ = ("_completed", "line")
 
     def __init__(self, line: bytes | None = None) -> None:
         self.line = line
-        self._granted = threading.Lock()
-        self._granted.acquire()
+        self._completed = threading.Lock()
+        self._completed.acquire()
 
-    def grant(self) -> None:
-        self._granted.release()
+    def complete(self) -> None:
+        self._completed.release()
 
     def wait(self, seconds: float) -> bool:
-        return self._granted.acquire(timeout=seconds)
+        return self._completed.acquire(timeout=seconds)
 
 
 class QueuedTarget:
@@ -62,14 +62,14 @@ class QueuedTarget:
 
     def __init__(self, target: Target, size: int = 10_000) -> None:
         self._target, self._size = target, size
-        self._through = _Through(self)
-        self._start_over()
+        self._sync_target = _SyncTarget(self)
+        self._reset()
         _queues.add(self)
 
-    def _start_over(self) -> None:
+    def _reset(self) -> None:
         # Both may be put to in a signal's handler that interrupts a put.
         self._queue: SimpleQueue[_Item] = SimpleQueue()
-        self._urgent: deque[_Wish] = deque()
+        self._urgent: deque[_Request] = deque()
         self._is_stuck = False  # somebody has waited in vain, and no line was written since
         self._starting, self._writing = threading.Lock(), threading.Lock()
         self._thread: threading.Thread | None = None
@@ -79,7 +79,7 @@ class QueuedTarget:
         """
         Give what takes the lines of a level: the queue below WARNING, else what writes through it.
         """
-        return self if level < WARNING else self._through
+        return self if level < WARNING else self._sync_target
 
     def put(self, line: bytes) -> int:
         """
@@ -93,7 +93,7 @@ class QueuedTarget:
             self._target.write(line)
         return len(line)
 
-    def put_through(self, line: bytes) -> int:
+    def write_sync(self, line: bytes) -> int:
         """
         Write a line before all that wait.
         """
@@ -102,11 +102,11 @@ class QueuedTarget:
         elif len(self._urgent) >= self._size:
             recorder.dropped.inc(("logs", "queue_full"))
         else:
-            wish = _Wish(line)
-            self._urgent.append(wish)
-            self._queue.put(_NUDGE)
+            request = _Request(line)
+            self._urgent.append(request)
+            self._queue.put(_WAKE)
             if not self._is_stuck and not _in_event_loop():
-                self._is_stuck = not wish.wait(THROUGH_SECONDS)
+                self._is_stuck = not request.wait(SYNC_TIMEOUT_SECONDS)
         return len(line)
 
     def rest(self, line: bytes, taken: int | None) -> None:
@@ -128,12 +128,12 @@ class QueuedTarget:
 
     def flush(self) -> bool:
         """
-        Wait until what was queued before is written; False: it took longer than `DRAIN_SECONDS`.
+        Wait until what was queued before is written; False: it took longer than `DRAIN_TIMEOUT_SECONDS`.
         """
         if self._thread is not None and self._thread is not threading.current_thread():
-            wish = _Wish()
-            self._queue.put(wish)
-            if not wish.wait(DRAIN_SECONDS):
+            request = _Request()
+            self._queue.put(request)
+            if not request.wait(DRAIN_TIMEOUT_SECONDS):
                 return False
         self._target.flush()
         return True
@@ -147,13 +147,13 @@ class QueuedTarget:
         drained = self.flush()
         self._closed = True
         if not drained:
-            self._give_up()
+            self._drop_queued()
         if self._thread is not None:
             self._queue.put(_STOP)
-            self._thread.join(THROUGH_SECONDS if drained else 0)
+            self._thread.join(SYNC_TIMEOUT_SECONDS if drained else 0)
         self._target.close()
 
-    def _give_up(self) -> None:
+    def _drop_queued(self) -> None:
         """
         Count the lines that nobody has the time to write.
         """
@@ -164,7 +164,7 @@ class QueuedTarget:
                     recorder.dropped.inc(("logs", "flush_timeout"))
         except Empty:
             pass
-        while _first_of(self._urgent) is not None:
+        while _pop_first(self._urgent) is not None:
             recorder.dropped.inc(("logs", "flush_timeout"))
 
     def _is_running(self) -> bool:
@@ -183,21 +183,21 @@ class QueuedTarget:
     def _run(self) -> None:
         try:
             while (item := self._queue.get()) is not _STOP:
-                while (wish := _first_of(self._urgent)) is not None:
-                    self._grant(wish)
+                while (request := _pop_first(self._urgent)) is not None:
+                    self._serve(request)
                 if isinstance(item, bytes):
                     self._write(item)
-                elif item is not _NUDGE:
-                    self._grant(item)
+                elif item is not _WAKE:
+                    self._serve(item)
         finally:
             self._thread = None
 
-    def _grant(self, wish: _Wish) -> None:
+    def _serve(self, request: _Request) -> None:
         try:
-            if wish.line is not None:
-                self._write(wish.line)
+            if request.line is not None:
+                self._write(request.line)
         finally:
-            wish.grant()
+            request.complete()
 
     def _write(self, line: bytes) -> None:
         with self._writing:
@@ -209,13 +209,13 @@ class QueuedTarget:
         self._is_stuck = False
 
 
-class _Through:
+class _SyncTarget:
     """
     Be the target for the lines that are written through.
     """
 
     def __init__(self, queued: QueuedTarget) -> None:
-        self.put = queued.put_through
+        self.put = queued.write_sync
         self.at, self.rest, self.flush, self.close = queued.at, queued.rest, queued.flush, queued.close
         self.notice = queued.notice
 
@@ -223,9 +223,9 @@ class _Through:
         self.put(line)
 
 
-def _first_of(wishes: deque[_Wish]) -> _Wish | None:
+def _pop_first(requests: deque[_Request]) -> _Request | None:
     try:
-        return wishes.popleft()
+        return requests.popleft()
     except IndexError:
         return None
 
@@ -238,27 +238,29 @@ def _in_event_loop() -> bool:
     return (events is not None and events._get_running_loop() is not None) or (trio is not None and trio.in_trio_run())
 
 
-_NUDGE, _STOP = _Wish(), _Wish()
+_WAKE, _STOP = _Request(), _Request()
 _queues: weakref.WeakSet[QueuedTarget] = weakref.WeakSet()
-_held: list[threading.Lock] = []
+_held_locks: list[threading.Lock] = []
 
 
 def _before_fork() -> None:
     """
     Let each queue finish its line, so that no child has a target that is held in the middle of one.
     """
-    _held[:] = [queued._writing for queued in list(_queues) if queued._writing.acquire(timeout=FORK_SECONDS)]
+    _held_locks[:] = [
+        queued._writing for queued in list(_queues) if queued._writing.acquire(timeout=FORK_TIMEOUT_SECONDS)
+    ]
 
 
 def _after_in_parent() -> None:
-    for lock in _held:
+    for lock in _held_locks:
         lock.release()
 
 
 def _after_in_child() -> None:
     for queued in list(_queues):
         closed = queued._closed
-        queued._start_over()
+        queued._reset()
         queued._closed = closed
 
 

@@ -26,23 +26,23 @@ from obskit.recorder import recorder
 # The attribute: `fields`, a line's body but for what the record has itself; `written`, the process that wrote its line.
 ORIGIN = "_obskit"
 IDS = ("correlation_id", "trace_id", "span_id")
-_NOT_YET = ""
-_process = os.urandom(8).hex()
+_UNWRITTEN = ""
+_process_token = os.urandom(8).hex()
 
 
-def process() -> str:
+def process_token() -> str:
     """
     Give what names this process: its id names one in another container, or on another machine, too.
     """
-    return _process
+    return _process_token
 
 
-def _rename() -> None:
-    global _process
-    _process = os.urandom(8).hex()
+def _renew_process_token() -> None:
+    global _process_token
+    _process_token = os.urandom(8).hex()
 
 
-at_fork(after_in_child=_rename)
+at_fork(after_in_child=_renew_process_token)
 
 
 class OriginFilter(logging.Filter):
@@ -60,13 +60,13 @@ class OriginFilter(logging.Filter):
         if ORIGIN not in record.__dict__:
             try:
                 # Handlers of ours have this very record: whichever has it first writes it, and says so.
-                record.__dict__[ORIGIN] = {"fields": _fields_of_here(record), "written": _NOT_YET}
+                record.__dict__[ORIGIN] = {"fields": _current_fields(record), "written": _UNWRITTEN}
             except Exception as error:
                 recorder.failed("logs", error)
         return True
 
 
-def _fields_of_here(record: logging.LogRecord) -> dict[str, Any]:
+def _current_fields(record: logging.LogRecord) -> dict[str, Any]:
     """
     Give the ids and bound fields of the request.
     """
@@ -75,16 +75,16 @@ def _fields_of_here(record: logging.LogRecord) -> dict[str, Any]:
     return fields
 
 
-def _ids_of_here(record: logging.LogRecord) -> dict[str, Any]:
-    fields = _fields_of_here(record)
+def _current_ids(record: logging.LogRecord) -> dict[str, Any]:
+    fields = _current_fields(record)
     return {name: fields[name] for name in IDS if name in fields}
 
 
-def _all_of(record: logging.LogRecord) -> dict[str, Any]:
+def _portable_fields(record: logging.LogRecord) -> dict[str, Any]:
     """
     Give the message and the traceback too, apart from each other: what is sent has the one in the other.
     """
-    fields, writer = _fields_of_here(record), current_writer()
+    fields, writer = _current_fields(record), current_writer()
     if record.exc_info or record.stack_info:
         fields["message"] = writer.redactor.text(record.getMessage())
         if record.exc_info:
@@ -95,11 +95,11 @@ def _all_of(record: logging.LogRecord) -> dict[str, Any]:
 
 
 # Tells whether this process writes the line of a record by itself, beside a handler that keeps it; `records` knows.
-is_written: Callable[[logging.LogRecord, logging.Handler], bool] = lambda record, keeper: False  # noqa: E731
+is_written: Callable[[logging.LogRecord, logging.Handler], bool] = lambda record, handler: False  # noqa: E731
 
 
 def with_origin(
-    record: logging.LogRecord, keeper: logging.Handler, parts: Callable[[logging.LogRecord], dict[str, Any]]
+    record: logging.LogRecord, handler: logging.Handler, fields_for: Callable[[logging.LogRecord], dict[str, Any]]
 ) -> logging.LogRecord:
     """
     Give a copy of a record that keeps its request; others that have the record see nothing of it.
@@ -108,15 +108,15 @@ def with_origin(
         return record
     try:
         kept = copy.copy(record)
-        written = process() if is_written(record, keeper) else None
-        kept.__dict__[ORIGIN] = {"fields": parts(record), "written": written}
+        written = process_token() if is_written(record, handler) else None
+        kept.__dict__[ORIGIN] = {"fields": fields_for(record), "written": written}
     except Exception as error:
         recorder.failed("logs", error)
         return record
     return kept
 
 
-def fields_of(record: logging.LogRecord) -> dict[str, Any] | None:
+def origin_fields(record: logging.LogRecord) -> dict[str, Any] | None:
     """
     Give what a record has kept; None: nothing, so its request is the one that runs here.
     """
@@ -125,7 +125,7 @@ def fields_of(record: logging.LogRecord) -> dict[str, Any] | None:
     return fields if isinstance(fields, dict) else None
 
 
-def writer_of(record: logging.LogRecord) -> object:
+def written_by(record: logging.LogRecord) -> object:
     """
     Give the `process()` that writes the line of a record by itself, or None.
     """
@@ -133,14 +133,14 @@ def writer_of(record: logging.LogRecord) -> object:
     return kept.get("written") if isinstance(kept, dict) else None
 
 
-def has_line(record: logging.LogRecord) -> bool:
+def is_written_elsewhere(record: logging.LogRecord) -> bool:
     """
     Tell whether this process writes the line of a record elsewhere; else it is written now.
     """
-    written = writer_of(record)
-    if written == _NOT_YET:
-        record.__dict__[ORIGIN]["written"] = process()
-    return written == process()
+    written = written_by(record)
+    if written == _UNWRITTEN:
+        record.__dict__[ORIGIN]["written"] = process_token()
+    return written == process_token()
 
 
 def add_ids(body: Body, fields: dict[str, Any], writer: Writer) -> None:
@@ -154,7 +154,7 @@ def add_ids(body: Body, fields: dict[str, Any], writer: Writer) -> None:
     writer.add(body, {name: value for name, value in fields.items() if name not in own})
 
 
-def is_older(record: logging.LogRecord, request: Operation) -> bool:
+def predates(record: logging.LogRecord, request: Operation) -> bool:
     """
     Tell whether a record is older than the request that runs here: then it is another one's, or nobody's.
     """
@@ -167,51 +167,51 @@ def is_older(record: logging.LogRecord, request: Operation) -> bool:
 
 def _on_writer_changed(writer: Writer | None) -> None:
     if writer is not None:
-        _watch()
+        _patch()
     else:
-        _undo()
+        _unpatch()
 
 
 # Where a record leaves its thread. A second name is for those who derive from the class, and call only that one.
-_LEAVES: tuple[tuple[type[logging.Handler], str], ...] = (
+_EXIT_POINTS: tuple[tuple[type[logging.Handler], str], ...] = (
     (logging.handlers.BufferingHandler, "emit"),
     (logging.handlers.QueueHandler, "emit"),
     (logging.handlers.QueueHandler, "prepare"),
     (logging.handlers.SocketHandler, "makePickle"),
     (logging.handlers.HTTPHandler, "mapLogRecord"),
 )
-_before: dict[tuple[type[logging.Handler], str], Any] = {}
+_originals: dict[tuple[type[logging.Handler], str], Any] = {}
 
 
 # What travels, where it is not all of it: tracebacks stay objects in a buffer, and a URL is short, and read by others.
-_PARTS: dict[type[logging.Handler], Callable[[logging.LogRecord], dict[str, Any]]] = {
-    logging.handlers.BufferingHandler: _fields_of_here,
-    logging.handlers.HTTPHandler: _ids_of_here,
+_FIELDS_BY_CLASS: dict[type[logging.Handler], Callable[[logging.LogRecord], dict[str, Any]]] = {
+    logging.handlers.BufferingHandler: _current_fields,
+    logging.handlers.HTTPHandler: _current_ids,
 }
 
 
-def _watch() -> None:
-    for cls, name in _LEAVES:
-        if (cls, name) not in _before:
-            _before[cls, name] = plain = cls.__dict__[name]
-            setattr(cls, name, _leaving(plain, _PARTS.get(cls, _all_of)))
+def _patch() -> None:
+    for cls, name in _EXIT_POINTS:
+        if (cls, name) not in _originals:
+            _originals[cls, name] = original = cls.__dict__[name]
+            setattr(cls, name, _keep_origin(original, _FIELDS_BY_CLASS.get(cls, _portable_fields)))
 
 
-def _leaving(
-    plain: Callable[[Any, logging.LogRecord], Any], parts: Callable[[logging.LogRecord], dict[str, Any]]
+def _keep_origin(
+    original: Callable[[Any, logging.LogRecord], Any], fields_for: Callable[[logging.LogRecord], dict[str, Any]]
 ) -> Callable[..., Any]:
-    @wraps(plain)
+    @wraps(original)
     def leave(self: logging.Handler, record: logging.LogRecord) -> Any:
-        return plain(self, with_origin(record, self, parts))
+        return original(self, with_origin(record, self, fields_for))
 
     return leave
 
 
-def _undo() -> None:
-    for (cls, name), plain in list(_before.items()):
-        if getattr(cls.__dict__.get(name), "__wrapped__", None) is plain:
-            setattr(cls, name, plain)
-            del _before[cls, name]
+def _unpatch() -> None:
+    for (cls, name), original in list(_originals.items()):
+        if getattr(cls.__dict__.get(name), "__wrapped__", None) is original:
+            setattr(cls, name, original)
+            del _originals[cls, name]
 
 
 subscribe(_on_writer_changed)

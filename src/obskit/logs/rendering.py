@@ -70,7 +70,7 @@ _SEQUENCES = (list, tuple, Set, deque)
 _CONTAINERS = (Mapping, *_SEQUENCES)
 # Line ends and terminal commands that JSON lets through: C1 controls, the Unicode line and paragraph separators, and
 # what turns the direction of writing.
-_unsafe = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_unsafe_characters = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def render(fields: Any) -> bytes:
@@ -88,7 +88,7 @@ def escape_unsafe(line: bytes) -> bytes:
     """
     Write as `\\uXXXX` what would end a line for some reader of it, or give a terminal a command. It says the same.
     """
-    return _unsafe.sub(lambda found: f"\\u{ord(found[0]):04x}", line.decode("utf-8")).encode("utf-8")
+    return _unsafe_characters.sub(lambda found: f"\\u{ord(found[0]):04x}", line.decode("utf-8")).encode("utf-8")
 
 
 class SizeBudget:

@@ -87,9 +87,9 @@ class OldFiles:
         self._archive, self._archive_after = archive, archive_after
         self._is_old = re.compile(re.escape(self._name) + r"\.(\d{8}T\d{6}\.\d{6}Z)(?:\.gz)?").fullmatch
         self.due = float("inf")
-        self.start_over()
+        self.reset()
 
-    def start_over(self) -> None:
+    def reset(self) -> None:
         """
         Forget the thread: a forked child has none.
         """

@@ -12,9 +12,9 @@ from obskit.forks import at_fork
 
 # Messages that are counted apart in one second; what comes beyond that is written.
 MAX_KEYS = 4096
-LEFT_OUT = -1
+SAMPLED_OUT = -1
 
-_locked: WeakSet[Sampler | EveryNth] = WeakSet()
+_samplers: WeakSet[Sampler | EveryNth] = WeakSet()
 
 
 class Sampler:
@@ -35,12 +35,12 @@ class Sampler:
         self._dropped = dropped
         self._lock = RLock()  # a finaliser may log while its thread is here
         self._second = 0
-        _locked.add(self)
+        _samplers.add(self)
         self._counts: dict[Hashable, list[int]] = {}  # key -> lines in this second, lines left out since the last one
 
     def admit(self, key: Hashable, now: float) -> int:
         """
-        Tell how many lines of a key were left out since the last one that was written; LEFT_OUT: this one is, too.
+        Return how many lines of a key were left out since the last written one, or SAMPLED_OUT where this one is.
         """
         second = int(now)
         with self._lock:
@@ -61,7 +61,7 @@ class Sampler:
                 return left_out
             counts[1] += 1
         self._dropped()
-        return LEFT_OUT
+        return SAMPLED_OUT
 
 
 class EveryNth:
@@ -74,12 +74,12 @@ class EveryNth:
         self._dropped = dropped
         self._lock = RLock()  # a finaliser may log while its thread is here
         self._seen = 0
-        _locked.add(self)
+        _samplers.add(self)
         self._left_out = 0
 
     def admit(self, always: bool) -> int:
         """
-        Tell how many were left out since the last one; LEFT_OUT: this one is, too. One that is always written counts.
+        Return how many were left out since the last one, or SAMPLED_OUT where this one is; `always` counts too.
         """
         with self._lock:
             turn = self._seen % self._every == 0
@@ -89,12 +89,12 @@ class EveryNth:
                 return left_out
             self._left_out += 1
         self._dropped()
-        return LEFT_OUT
+        return SAMPLED_OUT
 
 
 def _unlock_in_child() -> None:
     # A thread of the parent may have been counting; the child has no such thread.
-    for sampler in list(_locked):
+    for sampler in list(_samplers):
         sampler._lock = RLock()
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
-from obskit.logs.clients import shown_client
+from obskit.logs.clients import client_formatter
 from obskit.redaction.redactor import Redactor
 from obskit.settings import Settings
 
@@ -19,7 +19,7 @@ MAX_HEADER = 256
 MAX_PATH = 2048
 
 # Of what the server passes as arguments: its text would have to be parsed, and may be formatted anyhow.
-Reader = Callable[[logging.LogRecord], dict[str, Any]]
+AccessParser = Callable[[logging.LogRecord], dict[str, Any]]
 
 
 def _uvicorn(record: logging.LogRecord) -> dict[str, Any]:
@@ -58,18 +58,18 @@ def _timed_atoms(atoms: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _granian(record: logging.LogRecord) -> dict[str, Any]:
-    told: Any = record.args
+    values: Any = record.args
     return {
-        "client": told["addr"],
-        "method": told["method"],
-        "path": told["path"],
-        "query": told["query_string"],
-        "status": int(told["status"]),
-        "duration_ms": round(told["dt_ms"], 3),
+        "client": values["addr"],
+        "method": values["method"],
+        "path": values["path"],
+        "query": values["query_string"],
+        "status": int(values["status"]),
+        "duration_ms": round(values["dt_ms"], 3),
     }
 
 
-def _development(record: logging.LogRecord) -> dict[str, Any]:
+def _development_server(record: logging.LogRecord) -> dict[str, Any]:
     """
     Read what Flask's and Django's development servers say: request line, status and size; werkzeug's with colours.
     """
@@ -95,22 +95,22 @@ def _without_port(address: str | None) -> str | None:
 
 
 # By logger.
-READERS: Mapping[str, Reader] = {
+ACCESS_PARSERS: Mapping[str, AccessParser] = {
     "uvicorn.access": _uvicorn,
     "gunicorn.access": _gunicorn,
     "hypercorn.access": _hypercorn,
     "granian.access": _granian,
-    "django.server": _development,
-    "werkzeug": _development,
+    "django.server": _development_server,
+    "werkzeug": _development_server,
 }
 
 
-# Where servers log, the outer ones first; their access records go to the loggers of READERS.
-SERVERS = ("uvicorn", "uvicorn.error", "uvicorn.asgi", "gunicorn.error", "hypercorn.error", "_granian")
-SPEAKERS = frozenset([*SERVERS, *READERS])
+# Where servers log, the outer ones first; their access records go to the loggers of ACCESS_PARSERS.
+SERVER_LOGGERS = ("uvicorn", "uvicorn.error", "uvicorn.asgi", "gunicorn.error", "hypercorn.error", "_granian")
+ALL_SERVER_LOGGERS = frozenset([*SERVER_LOGGERS, *ACCESS_PARSERS])
 
 
-def plain(text: str) -> str:
+def one_line(text: str) -> str:
     """
     Give what a server says to a terminal without its colours, and in one row; a traceback keeps its rows.
     """
@@ -120,7 +120,7 @@ def plain(text: str) -> str:
     return " ".join(filter(None, map(str.strip, text.splitlines())))
 
 
-def shown_path(path: str, query: str, redactor: Redactor) -> str:
+def loggable_path(path: str, query: str, redactor: Redactor) -> str:
     """
     Give a path, and a query string where one is to be shown, without secrets and of at most MAX_PATH characters.
     """
@@ -128,26 +128,26 @@ def shown_path(path: str, query: str, redactor: Redactor) -> str:
     return redactor.short(f"{shown}?{redactor.short_query(query, MAX_PATH)}", MAX_PATH) if query else shown
 
 
-def read(record: logging.LogRecord) -> dict[str, Any] | None:
+def parse_access_record(record: logging.LogRecord) -> dict[str, Any] | None:
     """
     Give what an access record says: method, path, query, status, client and what else there is; None of all others.
     """
-    reader = READERS.get(record.name)
+    reader = ACCESS_PARSERS.get(record.name)
     try:
         return reader(record) if reader is not None else None
     except (TypeError, ValueError, KeyError, AttributeError):
         return None  # something else that was logged there
 
 
-def fields_of(said: Mapping[str, Any], settings: Settings, redactor: Redactor) -> dict[str, Any]:
+def access_fields(parsed: Mapping[str, Any], settings: Settings, redactor: Redactor) -> dict[str, Any]:
     """
     Give the fields of an access line, as the settings have them.
     """
     fields = {
         name: redactor.short(value, MAX_HEADER) if isinstance(value, str) else value
-        for name, value in said.items()
+        for name, value in parsed.items()
         if name != "query" and value is not None
     }
-    fields["path"] = shown_path(said["path"], said["query"] if settings.log_query_string else "", redactor)
-    fields["client"] = shown_client(settings.log_client)(said["client"])
+    fields["path"] = loggable_path(parsed["path"], parsed["query"] if settings.log_query_string else "", redactor)
+    fields["client"] = client_formatter(settings.log_client)(parsed["client"])
     return fields

@@ -27,7 +27,7 @@ from obskit.recorder import recorder
 # Windows, which promises none.
 PIPE_BYTES = max(getattr(select, "PIPE_BUF", 0), 4096)
 # Lines that may wait for a stream that is no file while another thread writes to it.
-MAX_WAITING = 1000
+MAX_PENDING = 1000
 # So much of a line's start tells whether another line says it again.
 _ECHO_BYTES = 64
 
@@ -70,15 +70,17 @@ class LineStream:
     def __init__(self, stream: IO[Any] | None, *, owned: bool = False) -> None:
         self._owned = stream if owned else None
         target = standard_output() if stream is None else stream
-        file = _file_of(target)
-        self._object: _Object | None = None
+        file = _raw_file_of(target)
+        self._object_writer: _ObjectWriter | None = None
         self._write: Callable[[bytes], int | None]
         if target is None:
-            self._write = _nowhere
+            self._write = _no_output
         elif file is not None:
             self._write = _pipe_writer(file.write) if _is_pipe(file) else file.write
         else:
-            self._write = self._object = _Object(target, stream is None or isinstance(stream, StandardOutput))
+            self._write = self._object_writer = _ObjectWriter(
+                target, stream is None or isinstance(stream, StandardOutput)
+            )
         self.put: Callable[[bytes], int | None] = self._write
 
     def write(self, line: bytes) -> None:
@@ -106,7 +108,7 @@ class LineStream:
                 sent += taken
         finally:
             if 0 < sent < len(line):
-                self.put = self._mend
+                self.put = self._put_after_newline
 
     def at(self, level: int) -> LineStream:
         """
@@ -123,8 +125,8 @@ class LineStream:
         """
         Write what waits; to a file each line is written when it is put.
         """
-        if self._object is not None:
-            self._object.empty()
+        if self._object_writer is not None:
+            self._object_writer.drain()
 
     def close(self) -> None:
         """
@@ -134,7 +136,7 @@ class LineStream:
         if self._owned is not None:
             self._owned.close()
 
-    def _mend(self, line: bytes) -> int:
+    def _put_after_newline(self, line: bytes) -> int:
         """
         End the line of which only the start was taken, so that this one is whole.
         """
@@ -145,7 +147,7 @@ class LineStream:
         return len(line)
 
 
-def _nowhere(line: bytes) -> int:
+def _no_output(line: bytes) -> int:
     raise ValueError("this process has no standard output; set log_stream")
 
 
@@ -172,7 +174,7 @@ def _pipe_writer(write: Callable[[bytes], int | None]) -> Callable[[bytes], int 
     return write_truncated
 
 
-def _file_of(target: Any) -> io.FileIO | None:
+def _raw_file_of(target: Any) -> io.FileIO | None:
     """
     Find the file below a stream of the standard library; None where whoever made the stream wants to see what is
     written, such as a tee that hands on all else.
@@ -180,13 +182,13 @@ def _file_of(target: Any) -> io.FileIO | None:
     for _ in range(3):  # text, its buffer, the file; with PYTHONUNBUFFERED the buffer is the file
         if isinstance(target, io.FileIO):
             return target
-        if target is None or _writes_itself(target):
+        if target is None or _overrides_write(target):
             break
         target = getattr(target, "buffer", None) or getattr(target, "raw", None)
     return None
 
 
-def _writes_itself(target: Any) -> bool:
+def _overrides_write(target: Any) -> bool:
     write = getattr(type(target), "write", None)
     return write is not None and getattr(getattr(write, "__objclass__", None), "__module__", "") != "_io"
 
@@ -202,7 +204,7 @@ def _ends_in_logging(stream: object) -> bool:
     """
     Tell whether a stream has a logger, as Celery's does, and those that are passed from one page to the next.
     """
-    if not _writes_itself(stream):
+    if not _overrides_write(stream):
         return False
     held = [*getattr(stream, "__dict__", {}).values(), *vars(type(stream)).values()]
     loggers = logging.Logger, logging.LoggerAdapter
@@ -224,7 +226,7 @@ class StandardOutput:
         return sys.stdout is not None and sys.stdout.isatty()
 
 
-class _Object:
+class _ObjectWriter:
     """
     Write to whatever has `write()`, one line after the other.
 
@@ -245,31 +247,31 @@ class _Object:
         elif isinstance(target, io.BufferedIOBase):
             self._write = self._write_bytes
         self._is_torn = False
-        self.start_over()
-        _objects.add(self)
+        self.reset()
+        _object_writers.add(self)
 
-    def start_over(self) -> None:
+    def reset(self) -> None:
         """
         Forget who is at it: a forked child has no such thread to wait for, and its parent writes what waits.
         """
-        self._turn = RLock()
-        self._at_work: int | None = None
+        self._lock = RLock()
+        self._owner: int | None = None
         self._line, self._is_echoed = b"", False
-        self._waiting: deque[bytes] = deque()
+        self._pending: deque[bytes] = deque()
 
     def __call__(self, line: bytes) -> int:
-        if self._at_work == get_ident():
+        if self._owner == get_ident():
             recorder.dropped.inc(("logs", "reentrant"))
             self._is_echoed = self._is_echoed or (self._is_standard and _is_echo(line, self._line))
-        elif len(self._waiting) >= MAX_WAITING:
+        elif len(self._pending) >= MAX_PENDING:
             recorder.dropped.inc(("logs", "queue_full"))
-            self.empty()
+            self.drain()
         else:
-            self._waiting.append(line)
-            self.empty(line)
+            self._pending.append(line)
+            self.drain(line)
         return len(line)
 
-    def empty(self, own: bytes | None = None) -> None:
+    def drain(self, own: bytes | None = None) -> None:
         """
         Write what waits, unless another thread is at it.
 
@@ -278,19 +280,19 @@ class _Object:
         """
         failures: list[tuple[bytes, Exception]] = []
         # With an end: the write of a line may have another thread log the next.
-        for _ in range(MAX_WAITING):
-            if not self._waiting or not (turn := self._turn).acquire(blocking=False):
+        for _ in range(MAX_PENDING):
+            if not self._pending or not (lock := self._lock).acquire(blocking=False):
                 break
             try:
-                self._at_work = get_ident()
-                if self._waiting:
-                    self._line = self._waiting.popleft()
-                    self._put_out(self._line)
+                self._owner = get_ident()
+                if self._pending:
+                    self._line = self._pending.popleft()
+                    self._write_and_check(self._line)
             except Exception as error:
                 failures.append((self._line, error))
             finally:
-                self._at_work = None
-                turn.release()
+                self._owner = None
+                lock.release()
         for line, failure in failures:
             if line is not own:
                 recorder.dropped.inc(("logs", reason_of(failure)))
@@ -299,7 +301,7 @@ class _Object:
             if line is own:
                 raise failure
 
-    def _put_out(self, line: bytes) -> None:
+    def _write_and_check(self, line: bytes) -> None:
         self._is_echoed = False
         self._write(line)
         if self._is_echoed and sys.__stdout__ is not None:
@@ -368,12 +370,12 @@ def _is_echo(line: bytes, of: bytes) -> bool:
     return start in line or render(start.decode("utf-8", "ignore"))[1:-2] in line
 
 
-_objects: weakref.WeakSet[_Object] = weakref.WeakSet()
+_object_writers: weakref.WeakSet[_ObjectWriter] = weakref.WeakSet()
 
 
-def _start_over_in_child() -> None:
-    for target in list(_objects):
-        target.start_over()
+def _reset_in_child() -> None:
+    for target in list(_object_writers):
+        target.reset()
 
 
-at_fork(after_in_child=_start_over_in_child)
+at_fork(after_in_child=_reset_in_child)

@@ -15,7 +15,7 @@ from obskit.logs.rendering import as_text
 from obskit.logs.writer import Writer
 
 # What structlog's own processors add that a line has anyway, or that means nothing outside of the chain.
-_NOISE = frozenset(["timestamp", "level", "level_number", "logger", "_record", "_from_structlog"])
+_REDUNDANT = frozenset(["timestamp", "level", "level_number", "logger", "_record", "_from_structlog"])
 _EVENTS = ("event", "message", "msg")
 _SAME_SECONDS = 2.0  # a record is made a moment later, and some stamps have whole seconds
 _START = "Traceback (most recent call last):\n"
@@ -23,17 +23,17 @@ _CAUSE = "The above exception was the direct cause of the following exception:"
 _CONTEXT = "During handling of the above exception, another exception occurred:"
 
 
-def message_of(event: dict[str, Any]) -> str:
+def pop_message(event: dict[str, Any]) -> str:
     """
     Take the message out of an event, whatever `EventRenamer` calls it.
     """
-    renamed = _renamed()
+    renamed = _renamed_event_key()
     key = next((key for key in (renamed, *_EVENTS) if key is not None and key in event), None)
     said = event.pop(key) if key is not None else None
     return said if type(said) is str else as_text(said)
 
 
-def _renamed() -> str | None:
+def _renamed_event_key() -> str | None:
     structlog = sys.modules.get("structlog")
     if structlog is None:
         return None
@@ -47,16 +47,16 @@ def add_event(body: Body, event: dict[str, Any], writer: Writer) -> None:
     Add an event's fields to a body, and the exception that a processor has made text or data of.
     """
     rendered = event.pop("exception", None)
-    writer.add(body, {name: value for name, value in event.items() if name not in _NOISE})
+    writer.add(body, {name: value for name, value in event.items() if name not in _REDUNDANT})
     if rendered is not None and "exception" not in body:
-        add_rendered(body, rendered, writer)
+        add_rendered_exception(body, rendered, writer)
 
 
 # What processors put beside the message that a record has itself, and what becomes of its exception.
-OF_CHAINS = frozenset(["timestamp", "level", "level_number", "logger", "exception"])
+PROCESSOR_FIELDS = frozenset(["timestamp", "level", "level_number", "logger", "exception"])
 
 
-def says_again(name: str, value: Any, record: logging.LogRecord) -> bool:
+def repeats_record(name: str, value: Any, record: logging.LogRecord) -> bool:
     """
     Tell whether a field beside a record's message says what the record says: its level, its logger, its time.
     """
@@ -65,12 +65,12 @@ def says_again(name: str, value: Any, record: logging.LogRecord) -> bool:
     if name == "level":
         return isinstance(value, str) and value.upper() == record.levelname
     beside = record.__dict__.get("level")
-    if isinstance(beside, str) and beside.islower() and says_again("level", beside, record):
+    if isinstance(beside, str) and beside.islower() and repeats_record("level", beside, record):
         return name == "timestamp" or value == record.levelno  # a chain has been at it
-    return name == "timestamp" and _is_now(value, record.created)
+    return name == "timestamp" and _is_time_of_record(value, record.created)
 
 
-def _is_now(value: Any, now: float) -> bool:
+def _is_time_of_record(value: Any, now: float) -> bool:
     """
     Tell whether a time, as structlog's `TimeStamper` writes it, is that of a record.
     """
@@ -84,7 +84,7 @@ def _is_now(value: Any, now: float) -> bool:
         return False
 
 
-def is_rendered(value: Any) -> bool:
+def is_rendered_exception(value: Any) -> bool:
     """
     Tell whether something is the text that structlog makes of an exception, or its data.
     """
@@ -93,19 +93,19 @@ def is_rendered(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(e, Mapping) and "exc_type" in e for e in value)
 
 
-def add_rendered(body: Body, rendered: Any, writer: Writer) -> None:
+def add_rendered_exception(body: Body, rendered: Any, writer: Writer) -> None:
     """
     Add an exception of which only the text is left, or what structlog's `dict_tracebacks` makes of it.
     """
     if isinstance(rendered, Mapping):
         rendered = [rendered]
     is_data = isinstance(rendered, Sequence) and not isinstance(rendered, str)
-    text = _written(rendered) if is_data else as_text(rendered)
+    text = _format_exceptions(rendered) if is_data else as_text(rendered)
     hide = writer.redactor.traceback
-    body["exception"] = {**{name: hide(part) for name, part in _named(text)}, "traceback": hide(text)}
+    body["exception"] = {**{name: hide(part) for name, part in _parse_exception(text)}, "traceback": hide(text)}
 
 
-def _named(text: str) -> list[tuple[str, str]]:
+def _parse_exception(text: str) -> list[tuple[str, str]]:
     """
     Read the class and the message off the end of a traceback's text; nothing where it ends in another way.
     """
@@ -116,7 +116,7 @@ def _named(text: str) -> list[tuple[str, str]]:
     return [("type", name), ("message", said)] if name.isidentifier() else []
 
 
-def _written(stacks: Sequence[Any]) -> str:
+def _format_exceptions(stacks: Sequence[Any]) -> str:
     """
     Write the data of an exception and its causes as Python would; their variables are left out.
     """

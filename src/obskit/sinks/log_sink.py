@@ -10,10 +10,10 @@ from typing import Any
 
 from obskit.bounded_cache import Kept
 from obskit.jobs import JobOperation
-from obskit.logs.clients import shown_client
+from obskit.logs.clients import client_formatter
 from obskit.logs.rendering import render
-from obskit.logs.sampling import LEFT_OUT, EveryNth
-from obskit.logs.server_access import MAX_HEADER, MAX_PATH, shown_path
+from obskit.logs.sampling import SAMPLED_OUT, EveryNth
+from obskit.logs.server_access import MAX_HEADER, MAX_PATH, loggable_path
 from obskit.logs.writer import NUMBERS, Writer
 from obskit.operation import Event, HttpOperation, Operation, Totals
 from obskit.recorder import Sink, Step
@@ -155,7 +155,7 @@ class LogSink(Sink):
         is_plain = _harmless_path if settings.redact_values else _plain_path
         renames = dict(settings.log_names) if settings.correlation else {**settings.log_names, "correlation_id": None}
         templates = _Templates(writer, renames)
-        clients = _clients(shown_client(settings.log_client), renames, redactor)
+        clients = _clients(client_formatter(settings.log_client), renames, redactor)
         moment = _whole_second(0)  # one tuple, read once: threads without the GIL never see half of it
 
         # Written out, since every request pays for it; what few have is added by a function.
@@ -170,7 +170,7 @@ class LogSink(Sink):
                 if is_plain(path) and not (with_query and op.query):
                     shown = path.encode()
                 else:
-                    shown = _escaped(shown_path(path, op.query if with_query else "", redactor))
+                    shown = _escaped(loggable_path(path, op.query if with_query else "", redactor))
                 if op.sparse is None:
                     state: int = seconds > slow_seconds
                 elif op.upgraded:
@@ -234,7 +234,7 @@ class LogSink(Sink):
             left_out = 0
             if (sampler := samplers.get(op.endpoint)) is not None:
                 left_out = sampler.admit(level != "INFO" or op.exception is not None)
-                if left_out == LEFT_OUT:
+                if left_out == SAMPLED_OUT:
                     return
             line = fields_of(op)
             if left_out:
@@ -245,14 +245,14 @@ class LogSink(Sink):
 
     def _fields(self) -> Callable[[HttpOperation], dict[str, Any]]:
         settings, add = self._settings, self._writer.add
-        show_client, with_query = shown_client(settings.log_client), settings.log_query_string
+        show_client, with_query = client_formatter(settings.log_client), settings.log_query_string
         redactor = self._writer.redactor
 
         def fields_of(op: HttpOperation) -> dict[str, Any]:
             line: dict[str, Any] = {"message": "request"}
             if op.correlation_id is not None:
                 line["correlation_id"] = op.correlation_id
-            path = shown_path(op.path, op.query if with_query else "", redactor)
+            path = loggable_path(op.path, op.query if with_query else "", redactor)
             line |= {"method": op.method, "path": path, "endpoint": redactor.text(op.endpoint), "status": op.status}
             line["duration_ms"] = _milliseconds(op.duration_seconds)
             line["bytes_sent"] = op.bytes_sent

@@ -18,9 +18,9 @@ from obskit.ai.operation import AiOperation
 from obskit.bounded_cache import Kept
 from obskit.db.operation import DbOperation
 from obskit.jobs import JobOperation
-from obskit.logs.clients import shown_client
+from obskit.logs.clients import client_formatter
 from obskit.logs.rendering import as_text
-from obskit.logs.server_access import MAX_HEADER, MAX_PATH, shown_path
+from obskit.logs.server_access import MAX_HEADER, MAX_PATH, loggable_path
 from obskit.observation import FunctionOperation
 from obskit.operation import OTHER, UNMATCHED, HttpOperation, Operation
 from obskit.propagation import baggage, trace_headers
@@ -214,14 +214,14 @@ class SpanSink(Sink):
         _take_ids(op, span)
 
     def _request_attributes(self) -> Callable[[HttpOperation], dict[str, Any]]:
-        client_of, with_query = shown_client(self._settings.log_client), self._settings.log_query_string
+        client_of, with_query = client_formatter(self._settings.log_client), self._settings.log_query_string
         redactor, servers, agents = self._redactor, self._servers, self._agents
 
         def attributes_of(op: HttpOperation) -> dict[str, Any]:
             scheme = op.scheme
             found: dict[str, Any] = {
                 "http.request.method": op.method,
-                "url.path": shown_path(op.path, "", redactor),
+                "url.path": loggable_path(op.path, "", redactor),
                 "url.scheme": scheme,
             }
             host, agent, client = op.header("host"), op.agent, client_of(op.client)
