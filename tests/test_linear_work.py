@@ -87,13 +87,13 @@ def test_every_pattern_takes_linear_time(pattern):
 
 _redactor = redactor.Redactor()
 _writer = Writer(Settings(log_stream=io.StringIO()), Recorder())
-_on_console = console.console(coloured=False)
+_on_console = console.console_renderer(coloured=False)
 
 
 def _record(name: str, message: str, *args: Any) -> dict[str, Any]:
     record = logging.LogRecord(name, logging.INFO, "f.py", 1, message, args, None)
-    said = server_access.read(record)
-    return server_access.fields_of(said, _writer.settings, _redactor) if said is not None else {}
+    said = server_access.parse_access_record(record)
+    return server_access.access_fields(said, _writer.settings, _redactor) if said is not None else {}
 
 
 def _request(**headers: str) -> HttpOperation:
@@ -152,7 +152,7 @@ ENTRIES: dict[str, Callable[[str], object]] = {
         _record("werkzeug", f"{text} - - [", f"GET {text} HTTP/1.1", "200", "-"),
     ),
     "an address": lambda text: (clients.mask_client(text), replies.is_in(text, _NETWORKS)),
-    "what a server says": server_access.plain,
+    "what a server says": server_access.one_line,
     "a path in disguise": _http.text_of,
     "where an application is mounted": _http.prefix_label,
     "X-Forwarded-For": lambda text: _http.client_address("10.0.0.1", text, _NETWORKS),

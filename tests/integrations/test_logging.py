@@ -800,7 +800,7 @@ def test_a_filter_of_ours_beside_a_console_behind_a_queue(listening, console, is
         logger.removeHandler(handler)
 
         assert (["first", "second"], ["second"]) == (messages(isolated), asked)
-    assert ("", 0) == (console.getvalue(), len(json_handler._said))
+    assert ("", 0) == (console.getvalue(), len(json_handler._filter_results))
 
 
 def test_a_logger_that_is_not_in_the_tree_loses_nothing(listening, console):
