@@ -112,7 +112,7 @@ class Runtime:
         spans = span_sink(settings, recorder)
         if spans is not None:
             self._sinks.append(spans)
-            self.writer.follow_spans()
+            self.writer.enable_span_ids()
         if spans is not None or settings.log_queue is not None:
             sigterm.watch(self.writer.flush, shutdown)
         if settings.metrics:

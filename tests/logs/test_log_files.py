@@ -17,7 +17,7 @@ import pytest
 
 from forked import in_child
 from obskit.errors import ConfigurationError
-from obskit.logs.log_file import LOOK_EVERY, LogFile
+from obskit.logs.log_file import CHECK_INTERVAL_SECONDS, LogFile
 from obskit.recorder import recorder
 from obskit.testing import FakeClock
 
@@ -241,7 +241,7 @@ def test_a_process_that_may_open_no_more_files_keeps_its_own(path, opened):
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     counted = recorder.errors.pop("logs") - before
-    clock.advance(LOOK_EVERY)
+    clock.advance(CHECK_INTERVAL_SECONDS)
     file.write(line(3, 60))
 
     assert ([[1, 2], [3]], 1) == ([numbers(file) for file in [*old(path), path]], counted)
@@ -261,7 +261,7 @@ def test_the_others_follow(path, opened):
     for number in range(1, 5):
         one.write(line(number, 150))
     other.write(line(5))
-    clock.advance(LOOK_EVERY)
+    clock.advance(CHECK_INTERVAL_SECONDS)
     other.write(line(6))
 
     assert [[0, 1, 2, 5], [3, 4, 6]] == [sorted(numbers(file)) for file in [*old(path), path]]
@@ -277,7 +277,7 @@ def test_who_may_still_write_to_an_old_file_can_be_seen(path, opened):
         one.write(line(number, 60))
     [put_aside] = old(path)
     before = alone(put_aside)
-    clock.advance(LOOK_EVERY)
+    clock.advance(CHECK_INTERVAL_SECONDS)
     other.write(line(2))
 
     assert (False, True) == (before, alone(put_aside))
@@ -314,7 +314,7 @@ def test_a_child_writes_while_a_thread_of_its_parent_looks(path, opened):
     A fork at a moment when another thread has the lock of the file leaves the child able to write.
     """
     file = opened(path)
-    with file._looking:
+    with file._check_lock:
         told = in_child(lambda: file.put(line(1)))
 
     assert (str(len(line(1))), [1]) == (told, numbers(path))
@@ -441,7 +441,7 @@ def test_a_file_that_is_renamed_from_outside(path, opened):
         path.rename(path.parent / f"moved{number}")
         if made:
             path.touch()
-        clock.advance(LOOK_EVERY)
+        clock.advance(CHECK_INTERVAL_SECONDS)
     file.write(line(2))
 
     assert [[0], [1], [2]] == [numbers(path.parent / name) for name in ("moved0", "moved1", "app.jsonl")]
@@ -467,7 +467,7 @@ def test_a_folder_that_is_removed(tmp_path, opened):
     file = opened(path, clock=clock)
     path.unlink()
     path.parent.rmdir()
-    clock.advance(LOOK_EVERY)
+    clock.advance(CHECK_INTERVAL_SECONDS)
     file.write(line(1))
 
     assert [1] == numbers(path)

@@ -16,7 +16,7 @@ import pytest
 
 from obskit.errors import ConfigurationError
 from obskit.logs.log_file import LogFile
-from obskit.logs.rotated_files import ABANDONED, OldFiles
+from obskit.logs.rotated_files import ABANDONED_SECONDS, RotatedFiles
 from obskit.recorder import recorder
 from obskit.testing import FakeClock
 
@@ -31,7 +31,7 @@ def path(tmp_path):
 
 
 def keeper(path, keep_files=None, keep_days=None, compress=False, clock=None):
-    return OldFiles(str(path), keep_files, keep_days, compress, clock or FakeClock(NOON))
+    return RotatedFiles(str(path), keep_files, keep_days, compress, clock or FakeClock(NOON))
 
 
 def put_aside(path, *days):
@@ -70,7 +70,7 @@ def test_only_the_newest_are_kept(path):
     for other in ("app.jsonl", "app.jsonl.1", "app.jsonl.bak", "other.jsonl", name(3).replace("app", "apq")):
         (path.parent / other).touch()
     os.rename(path.parent / name(2), path.parent / name(2, ".gz"))
-    left = keeper(path, keep_files=2).pass_over()
+    left = keeper(path, keep_files=2).run_once()
 
     assert not left
     others = ["app.jsonl", "app.jsonl.1", "app.jsonl.bak", "other.jsonl", name(3).replace("app", "apq")]
@@ -84,10 +84,10 @@ def test_files_are_deleted_after_so_many_days(path):
     """
     put_aside(path, 2, 1, 0)
     clock = FakeClock(NOON + DAY)
-    keeper(path, keep_days=2, clock=clock).pass_over()
+    keeper(path, keep_days=2, clock=clock).run_once()
     on_the_day = names(path)
     clock.advance(1)
-    keeper(path, keep_days=2, clock=clock).pass_over()
+    keeper(path, keep_days=2, clock=clock).run_once()
 
     assert ([name(2), name(3)], [name(3)]) == (on_the_day, names(path))
 
@@ -100,7 +100,7 @@ def test_old_files_are_compressed(path):
     plain = path.parent / name(3)
     plain.chmod(0o604)
     os.utime(plain, (NOON, NOON))
-    keeper(path, compress=True).pass_over()
+    keeper(path, compress=True).run_once()
     packed = path.parent / name(3, ".gz")
 
     assert [packed.name] == names(path)
@@ -116,9 +116,9 @@ def test_what_somebody_may_write_to_is_left_alone(path, given):
     put_aside(path, 2, 0)
     with open(path.parent / name(1)) as writer:
         fcntl.flock(writer, fcntl.LOCK_SH)
-        left = keeper(path, **given).pass_over()
+        left = keeper(path, **given).run_once()
         waiting = name(1) in names(path)
-    then = keeper(path, **given).pass_over()
+    then = keeper(path, **given).run_once()
 
     assert (True, True, False) == (left, waiting, then)
     assert name(1) not in names(path)
@@ -131,12 +131,12 @@ def test_a_writer_that_says_nothing_does_not_hold_a_file_for_ever(path):
     """
     put_aside(path, 0)
     old = path.parent / name(3)
-    clock = FakeClock(old.stat().st_ctime + ABANDONED)
+    clock = FakeClock(old.stat().st_ctime + ABANDONED_SECONDS)
     with open(old) as writer:
         fcntl.flock(writer, fcntl.LOCK_SH)
-        before = keeper(path, compress=True, clock=clock).pass_over()
+        before = keeper(path, compress=True, clock=clock).run_once()
         clock.advance(1)
-        after = keeper(path, compress=True, clock=clock).pass_over()
+        after = keeper(path, compress=True, clock=clock).run_once()
 
     assert (True, False, [name(3, ".gz")]) == (before, after, names(path))
 
@@ -149,7 +149,7 @@ def test_two_that_compress_at_once_do_it_once(path):
     part = path.parent / f".{name(3)}.gz.part"
     with open(part, "wb") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        left = keeper(path, compress=True).pass_over()
+        left = keeper(path, compress=True).run_once()
         untouched = (path.parent / name(3)).read_bytes()
 
     assert (True, TEXT) == (left, untouched)
@@ -162,7 +162,7 @@ def test_what_a_killed_process_has_half_compressed_is_done_anew(path):
     put_aside(path, 1, 0)
     for day in (2, 3):
         (path.parent / f".{name(day)}.gz.part").write_bytes(b"\x1f\x8b half of it")
-    keeper(path, compress=True, keep_files=1).pass_over()
+    keeper(path, compress=True, keep_files=1).run_once()
 
     assert ([name(3, ".gz")], TEXT) == (names(path), text_of(path.parent / name(3, ".gz")))
 
@@ -174,7 +174,7 @@ def test_what_a_killed_process_has_not_renamed_gets_its_name(path):
     put_aside(path, 0)
     old = path.parent / name(3)
     old.write_bytes(gzip.compress(TEXT))
-    keeper(path, compress=True).pass_over()
+    keeper(path, compress=True).run_once()
 
     assert ([name(3, ".gz")], TEXT) == (names(path), text_of(path.parent / name(3, ".gz")))
 
@@ -186,9 +186,9 @@ def test_a_disk_that_is_full_leaves_the_file_as_it_was(path):
     put_aside(path, 0)
     source = """
 import resource, sys
-from obskit.logs.rotated_files import OldFiles
+from obskit.logs.rotated_files import RotatedFiles
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
-OldFiles(sys.argv[1], None, None, True, lambda: 0.0).pass_over()
+RotatedFiles(sys.argv[1], None, None, True, lambda: 0.0).run_once()
 """
     done = subprocess.run([sys.executable, "-c", source, str(path)], capture_output=True, text=True, timeout=60)
 
@@ -198,9 +198,9 @@ OldFiles(sys.argv[1], None, None, True, lambda: 0.0).pass_over()
 
 COMPRESS = """
 import sys
-from obskit.logs.rotated_files import OldFiles
+from obskit.logs.rotated_files import RotatedFiles
 print(flush=True)
-OldFiles(sys.argv[1], None, None, True, lambda: 0.0).pass_over()
+RotatedFiles(sys.argv[1], None, None, True, lambda: 0.0).run_once()
 """
 
 
@@ -222,7 +222,7 @@ def test_who_compresses_may_be_killed_at_any_moment(path):
                 for text in (file.read_bytes() for file in files)
             ]
         )
-    keeper(path, compress=True).pass_over()
+    keeper(path, compress=True).run_once()
 
     assert [[TEXT] * 6] * 15 == read
     assert [True] * 6 == [file.endswith(".gz") for file in names(path)]
@@ -286,7 +286,7 @@ def test_what_is_no_file_is_left_alone_and_stops_nobody(path, kind, ending):
         "socket": lambda: os.mknod(other, 0o600 | stat.S_IFSOCK),
     }
     make[kind]()
-    keeper(path, keep_files=1, compress=True, keep_days=2).pass_over()
+    keeper(path, keep_files=1, compress=True, keep_days=2).run_once()
 
     assert sorted(["elsewhere", other.name, name(3, ".gz")]) == names(path)
     assert "theirs" == elsewhere.read_text()
@@ -300,7 +300,7 @@ def test_a_file_that_fails_does_not_stop_the_others(path):
     part = path.parent / f".{name(2)}.gz.part"
     part.mkdir()
     recorder.strict = False
-    keeper(path, keep_files=3, compress=True).pass_over()
+    keeper(path, keep_files=3, compress=True).run_once()
     failures = recorder.errors.pop("logs")
 
     assert 1 == failures
@@ -321,7 +321,7 @@ def test_a_part_is_made_anew_and_no_link_is_followed(path, kind):
         "of another": lambda: os.link(elsewhere, part),
     }
     make[kind]()
-    keeper(path, compress=True).pass_over()
+    keeper(path, compress=True).run_once()
 
     assert {"elsewhere", name(3, ".gz")} == set(names(path))
     assert ("theirs", TEXT) == (elsewhere.read_text(), text_of(path.parent / name(3, ".gz")))
@@ -336,7 +336,7 @@ def archivist(path, **given):
     """
     keep = {"keep_files": None, "keep_days": None, "compress": False, "clock": FakeClock(NOON), **given}
     settings = {"archive": str(path.parent / "archive"), "archive_after": timedelta(days=2), **keep}
-    return OldFiles(str(path), **settings)
+    return RotatedFiles(str(path), **settings)
 
 
 def archived(path):
@@ -349,13 +349,13 @@ def test_old_files_are_put_away_compressed_when_they_are_old(path):
     """
     put_aside(path, 0, 1, 2, 3, 4)
     keep = archivist(path)
-    keep.pass_over()
+    keep.run_once()
     away = path.parent / "archive"
 
     assert [name(1), name(2), name(3), "archive"] == names(path)
     assert [f"app.jsonl.202610{day}T120000.000000Z.gz" for day in (30, 31)] == archived(path)
     assert [TEXT, TEXT] == [text_of(away / file) for file in archived(path)]
-    assert NOON == keep.due
+    assert NOON == keep.next_due
 
 
 def test_files_are_compressed_when_they_have_an_age(path):
@@ -364,10 +364,10 @@ def test_files_are_compressed_when_they_have_an_age(path):
     """
     put_aside(path, 0, 1, 2)
     keep = keeper(path, compress=timedelta(hours=30))
-    keep.pass_over()
+    keep.run_once()
 
     assert [name(1, ".gz"), name(2), name(3)] == names(path)
-    assert NOON - DAY + 30 * 3600 == keep.due
+    assert NOON - DAY + 30 * 3600 == keep.next_due
 
 
 def test_what_is_too_much_is_put_away_and_not_deleted(path):
@@ -375,9 +375,9 @@ def test_what_is_too_much_is_put_away_and_not_deleted(path):
     With an archive `keep_files` counts those beside the log, and costs no file; `keep_days` deletes there too.
     """
     put_aside(path, 0, 1, 2, 3, 4, 5)
-    archivist(path, keep_files=1, archive_after=timedelta(days=100)).pass_over()
+    archivist(path, keep_files=1, archive_after=timedelta(days=100)).run_once()
     before = len(archived(path))
-    archivist(path, keep_files=1, keep_days=4).pass_over()
+    archivist(path, keep_files=1, keep_days=4).run_once()
 
     assert ([name(3), "archive"], 5, 4) == (names(path), before, len(archived(path)))
 
@@ -394,7 +394,7 @@ def test_nothing_in_the_archive_is_overwritten(path, monkeypatch, is_elsewhere):
     theirs = path.parent / "archive" / "app.jsonl.20261030T120000.000000Z.gz"
     theirs.write_text("theirs")
     recorder.strict = False
-    archivist(path).pass_over()
+    archivist(path).run_once()
     failures = recorder.errors.pop("logs")
 
     assert (1, "theirs") == (failures, theirs.read_text())
@@ -428,7 +428,7 @@ def test_an_archive_may_be_on_another_file_system(path, monkeypatch):
     os.utime(old, (NOON, NOON))
     (path.parent / "archive").mkdir()
     (path.parent / "archive" / f".{old.name}.gz.part").write_text("half of it")
-    archivist(path).pass_over()
+    archivist(path).run_once()
     status = (path.parent / "archive" / f"{old.name}.gz").stat()
 
     assert (["archive"], [f"{old.name}.gz"]) == (names(path), archived(path))
@@ -440,11 +440,11 @@ def test_what_a_killed_process_had_copied_is_not_there_twice(path):
     A file that is in the archive already, byte by byte, is deleted beside the log.
     """
     put_aside(path, 3)
-    archivist(path, archive_after=timedelta(days=100), compress=True).pass_over()
+    archivist(path, archive_after=timedelta(days=100), compress=True).run_once()
     (source,) = path.parent.glob("*.gz")
     (path.parent / "archive").mkdir()
     (path.parent / "archive" / source.name).write_bytes(source.read_bytes())
-    archivist(path).pass_over()
+    archivist(path).run_once()
 
     assert (["archive"], [source.name]) == (names(path), archived(path))
 
@@ -457,7 +457,7 @@ def test_a_file_that_is_written_is_not_put_away(path):
     old = path.parent / "app.jsonl.20261031T120000.000000Z"
     with open(old, "ab") as held:
         fcntl.flock(held, fcntl.LOCK_SH)
-        left = archivist(path, clock=FakeClock(os.stat(old).st_ctime)).pass_over()
+        left = archivist(path, clock=FakeClock(os.stat(old).st_ctime)).run_once()
         untouched = old.read_bytes()
 
     assert (True, TEXT, []) == (left, untouched, archived(path) if (path.parent / "archive").exists() else [])
@@ -466,10 +466,10 @@ def test_a_file_that_is_written_is_not_put_away(path):
 ARCHIVE = """
 import sys
 from datetime import timedelta
-from obskit.logs.rotated_files import OldFiles
+from obskit.logs.rotated_files import RotatedFiles
 print(flush=True)
-keep = OldFiles(sys.argv[1], None, None, False, lambda: 2e9, sys.argv[2], timedelta(days=1))
-keep.pass_over()
+keep = RotatedFiles(sys.argv[1], None, None, False, lambda: 2e9, sys.argv[2], timedelta(days=1))
+keep.run_once()
 """
 
 
@@ -492,7 +492,7 @@ def test_who_archives_may_be_killed_at_any_moment(path):
                 for text in (file.read_bytes() for file in files)
             ]
         )
-    archivist(path, clock=lambda: 2e9).pass_over()
+    archivist(path, clock=lambda: 2e9).run_once()
 
     assert [[TEXT] * 6] * 15 == read
     assert (["archive"], 6) == (names(path), len(archived(path)))

@@ -149,7 +149,7 @@ def test_a_warning_goes_before_all_that_wait(make, output):
     output.at_work.acquire(timeout=30)
     output.permit()
     output.permit()
-    queue.at(WARNING).write(b"warning\n")
+    queue.for_level(WARNING).write(b"warning\n")
     first = list(output.lines)
     output.free()
     queue.flush()
@@ -165,8 +165,8 @@ def test_levels_below_warning_are_queued(make, output):
     """
     queue = make(output)
 
-    assert queue is queue.at(INFO) is queue.at(WARNING).at(INFO)
-    assert queue is not queue.at(WARNING)
+    assert queue is queue.for_level(INFO) is queue.for_level(WARNING).for_level(INFO)
+    assert queue is not queue.for_level(WARNING)
 
 
 def test_a_warning_to_an_output_that_is_stuck_does_not_hold_its_caller_for_ever(make, output, monkeypatch):
@@ -175,7 +175,7 @@ def test_a_warning_to_an_output_that_is_stuck_does_not_hold_its_caller_for_ever(
     """
     monkeypatch.setattr(queued, "SYNC_TIMEOUT_SECONDS", 0.01)
     queue = make(output)
-    queue.at(WARNING).write(b"warning\n")
+    queue.for_level(WARNING).write(b"warning\n")
     stuck = list(output.lines)
     output.free()
     queue.flush()
@@ -189,16 +189,16 @@ def test_an_output_that_is_known_to_be_stuck_holds_nobody(make, output, monkeypa
     """
     queue = make(output)
     monkeypatch.setattr(queued, "SYNC_TIMEOUT_SECONDS", 0.01)
-    queue.at(WARNING).write(line(0))
+    queue.for_level(WARNING).write(line(0))
     monkeypatch.setattr(queued, "SYNC_TIMEOUT_SECONDS", 3600)
-    caller = threading.Thread(target=queue.at(WARNING).write, args=(line(1),))
+    caller = threading.Thread(target=queue.for_level(WARNING).write, args=(line(1),))
     caller.start()
     caller.join(30)
     is_held = caller.is_alive()
     stuck = list(output.lines)
     output.free()
     queue.flush()
-    queue.at(WARNING).write(line(2))
+    queue.for_level(WARNING).write(line(2))
 
     assert ([], False) == (stuck, is_held)
     assert [line(number) for number in range(3)] == output.lines
@@ -227,7 +227,7 @@ def test_an_event_loop_never_waits(make, output, run):
     queue.put(line(0))
     output.at_work.acquire(timeout=30)
     queue.put(line(1))
-    run(lambda: queue.at(WARNING).write(b"warning\n"))
+    run(lambda: queue.for_level(WARNING).write(b"warning\n"))
     stuck = list(output.lines)
     output.free()
     queue.flush()
@@ -242,7 +242,7 @@ def test_urgent_lines_are_bounded_too(make, output, dropped):
     queue = make(output, 10)
     queue.put(line(0))
     output.at_work.acquire(timeout=30)
-    in_asyncio(lambda: [queue.at(WARNING).write(line(number)) for number in range(1, 16)])
+    in_asyncio(lambda: [queue.for_level(WARNING).write(line(number)) for number in range(1, 16)])
     output.free()
     queue.flush()
 
@@ -406,7 +406,7 @@ def test_a_signals_handler_may_log(make, output):
 
     def handle(number, frame):
         queue.put(b"queued\n")
-        queue.at(WARNING).write(b"through\n")
+        queue.for_level(WARNING).write(b"through\n")
         handled.release()
 
     def interrupt():
@@ -417,7 +417,7 @@ def test_a_signals_handler_may_log(make, output):
     before, sent, number = signal.signal(signal.SIGUSR1, handle), threading.Thread(target=interrupt), 0
     sent.start()
     while sent.is_alive():
-        queue.at(WARNING if number % 10 == 0 else INFO).put(line(number))
+        queue.for_level(WARNING if number % 10 == 0 else INFO).put(line(number))
         number += 1
     signal.signal(signal.SIGUSR1, before)
     queue.flush()

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from obskit import context
 from obskit.bounded_cache import Kept
 from obskit.errors import RouteTakenError
-from obskit.logs.writer import ID_OF_REQUEST
+from obskit.logs.writer import CORRELATION_ID_ATTRIBUTE
 from obskit.operation import UNMATCHED, Event, HttpOperation, Operation
 from obskit.recorder import recorder
 from obskit.redaction.redactor import Redactor
@@ -266,7 +266,7 @@ def attach_request_id(error: BaseException, op: HttpOperation) -> None:
     Attach the request's id to an exception that leaves it: the server logs it when the request is over.
     """
     try:
-        setattr(error, ID_OF_REQUEST, op.correlation_id)
+        setattr(error, CORRELATION_ID_ATTRIBUTE, op.correlation_id)
     except Exception:
         pass  # it takes no attributes
 

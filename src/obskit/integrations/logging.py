@@ -32,7 +32,7 @@ from obskit.logs import json_handler, record_origin
 from obskit.logs import writer as writers
 from obskit.logs.json_handler import JsonHandler, propagation_path
 from obskit.logs.server_access import ACCESS_PARSERS, ALL_SERVER_LOGGERS, SERVER_LOGGERS, parse_access_record
-from obskit.logs.writer import NUMBERS, Writer
+from obskit.logs.writer import LEVELS, Writer
 from obskit.recorder import recorder
 from obskit.runtime import current_runtime, has_observers
 
@@ -185,9 +185,9 @@ class _LoggingCapture:
         settings = writers.current_settings()
         for name, level in settings.log_levels.items():
             if self.all_loggers or name in ALL_SERVER_LOGGERS:
-                self._set_level(logging.getLogger(name), NUMBERS[level])
+                self._set_level(logging.getLogger(name), LEVELS[level])
         if self.all_loggers:
-            self._set_level(logging.root, NUMBERS[settings.log_level])
+            self._set_level(logging.root, LEVELS[settings.log_level])
             self._attach(logging.root)
             for logger in _loggers():
                 self._capture_logger(logger)

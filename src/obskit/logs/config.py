@@ -8,7 +8,7 @@ from collections.abc import MutableMapping
 from typing import Any, NoReturn
 
 from obskit.logs.structlog_events import add_event, pop_message
-from obskit.logs.writer import NUMBERS, current_writer
+from obskit.logs.writer import LEVELS, current_writer
 
 _SERVER_LOGGERS = ("uvicorn", "uvicorn.access", "gunicorn.error", "gunicorn.access", "_granian", "granian.access")
 _HYPERCORN_LOGGERS = ("hypercorn.error", "hypercorn.access")
@@ -53,11 +53,11 @@ def structlog_processor(logger: Any, method_name: str, event_dict: MutableMappin
 
     name = event_dict.get("logger") or getattr(logger, "name", None) or "structlog"
     level = str(event_dict.get("level", method_name))
-    number = NUMBERS.get(_LEVEL_ALIASES.get(level, level).upper(), NUMBERS["INFO"])
+    number = LEVELS.get(_LEVEL_ALIASES.get(level, level).upper(), LEVELS["INFO"])
     writer = current_writer()
     if number >= writer.level_of(str(name)):
         event = dict(event_dict)
-        body = writer.begin(pop_message(event))
+        body = writer.start_body(pop_message(event))
         add_event(body, event, writer)
         writer.emitter(str(name), number)(writer.wall_clock(), body)
     raise DropEvent

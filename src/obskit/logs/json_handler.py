@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 from obskit.context import current
 from obskit.logs import record_origin
-from obskit.logs.output_forms import Body, Make
+from obskit.logs.output_forms import Body, Renderer
 from obskit.logs.record_origin import ORIGIN, predates
 from obskit.logs.rendering import SCALARS, SizeBudget, as_text, to_jsonable
 from obskit.logs.sampling import SAMPLED_OUT
@@ -26,7 +26,7 @@ from obskit.logs.structlog_events import (
     pop_message,
     repeats_record,
 )
-from obskit.logs.writer import Writer, callers_frame, callsite, current_writer, exception_in, subscribe
+from obskit.logs.writer import Writer, caller_frame, callsite, current_writer, exception_from, subscribe
 from obskit.redaction.redactor import Redactor
 from obskit.redaction.values import CARD_FROM, SHORTEST
 
@@ -111,9 +111,10 @@ def _body_builder(
         writer: The writer.
         kept_body: Makes the body of a record that somebody has kept, or sent; None: it has its line.
     """
-    add_rest, add_one = writer.add_rest, writer.add_one
-    get_current, traced, known, clean = current.get, writer.traced, writer.known, writer.clean
-    redacted, text, ahead = writer.redacted, writer.redactor.text, writer.ahead
+    add_trace_and_bindings, add_field = writer.add_trace_and_bindings, writer.add_field
+    get_current, spans_enabled = current.get, writer.spans_enabled
+    known_names, clean_messages = writer.known_names, writer.clean_messages
+    redact_message, text, clock_offset = writer.redact_message, writer.redactor.text, writer.clock_offset
 
     # Written out, since every record pays for it.
     def build(record: logging.LogRecord) -> Body | None:
@@ -127,22 +128,22 @@ def _body_builder(
             if type(message) is dict and fields.keys() >= _STRUCTLOG_ATTRIBUTES:
                 return body_of(record, writer)
             message = text(as_text(message))
-        elif message not in clean:
-            message = redacted(message)
+        elif message not in clean_messages:
+            message = redact_message(message)
         body = {"message": message}
         operation = get_current()
         if operation is not None:
             root = operation._root or operation
-            if record.created - ahead[0] < root.started and predates(record, root):
+            if record.created - clock_offset[0] < root.started and predates(record, root):
                 pass  # somebody has kept it since before this request
             elif root.correlation_id is not None:
                 body["correlation_id"] = root.correlation_id
-                if traced or root.sparse is not None:
-                    add_rest(body, operation)
-            elif traced or root.sparse is not None:
-                add_rest(body, operation)
-        elif traced:
-            add_rest(body, None)
+                if spans_enabled or root.sparse is not None:
+                    add_trace_and_bindings(body, operation)
+            elif spans_enabled or root.sparse is not None:
+                add_trace_and_bindings(body, operation)
+        elif spans_enabled:
+            add_trace_and_bindings(body, None)
         if len(fields) > _RECORD_ATTRIBUTE_COUNT:
             if ORIGIN in fields:
                 return kept_body(record, writer)
@@ -151,14 +152,14 @@ def _body_builder(
                 islice(fields.items(), _RECORD_ATTRIBUTE_COUNT, None) if type(record) is _Record else _extra_of(record)
             )
             for name, value in extra:
-                if name not in known:
+                if name not in known_names:
                     _add_extra(body, name, value, writer, budget := budget or SizeBudget(), record)
                 elif (kind := type(value)) is str:
                     body[name] = value if len(value) < SHORTEST else text(value)
                 elif kind in SCALARS and (kind is not int or value < CARD_FROM):
                     body[name] = value
                 else:
-                    add_one(body, name, value, budget := budget or SizeBudget())
+                    add_field(body, name, value, budget := budget or SizeBudget())
         if record.exc_info or record.exc_text or record.stack_info:
             _add_trace(body, record, writer)
         return body
@@ -167,9 +168,9 @@ def _body_builder(
 
 
 def _handle_method(writer: Writer) -> Callable[[JsonHandler, logging.LogRecord], bool]:
-    outlet, failed, build = writer.outlet, writer.failed, _body_builder(writer, _unwritten_body)
+    route, failed, build = writer.route, writer.failed, _body_builder(writer, _unwritten_body)
     special = writer.sampler is not None or writer.callsite is not None
-    outlets: dict[tuple[str, int], tuple[Make, Target, bool]] = {}
+    routes: dict[tuple[str, int], tuple[Renderer, Target, bool]] = {}
 
     def handle(handler: JsonHandler, record: logging.LogRecord) -> bool:
         if handler.filters:
@@ -179,17 +180,17 @@ def _handle_method(writer: Writer) -> Callable[[JsonHandler, logging.LogRecord],
             record = passed if isinstance(passed, logging.LogRecord) else record  # from 3.12 on it may be another
         try:
             key = record.name, record.levelno
-            found = outlets.get(key)
+            found = routes.get(key)
             if found is None:
-                found = outlets[key] = *outlet(*key), special or record.name in ALL_SERVER_LOGGERS
-            make, target, is_special = found
+                found = routes[key] = *route(*key), special or record.name in ALL_SERVER_LOGGERS
+            render_line, target, is_special = found
             body = _checked_body(record, writer) if is_special else build(record)
             if body is None:
                 return True
-            line = make(record.created, body)
+            line = render_line(record.created, body)
             taken = target.put(line)
             if taken != len(line):
-                target.rest(line, taken)
+                target.write_rest(line, taken)
         except Exception as error:
             failed(error)
             if record.name == "obskit" and logging.lastResort is not None:
@@ -200,17 +201,17 @@ def _handle_method(writer: Writer) -> Callable[[JsonHandler, logging.LogRecord],
 
 
 def _format_method(writer: Writer) -> Callable[[JsonFormatter, logging.LogRecord], str]:
-    maker, special, build = writer.maker, writer.callsite is not None, _body_builder(writer, body_of)
-    makes: dict[tuple[str, int], tuple[Make, bool]] = {}
+    renderer, special, build = writer.renderer, writer.callsite is not None, _body_builder(writer, body_of)
+    renderers: dict[tuple[str, int], tuple[Renderer, bool]] = {}
 
     def format(formatter: JsonFormatter, record: logging.LogRecord) -> str:
         key = record.name, record.levelno
-        found = makes.get(key)
+        found = renderers.get(key)
         if found is None:
-            found = makes[key] = maker(*key), special or record.name in ALL_SERVER_LOGGERS
-        make, is_special = found
+            found = renderers[key] = renderer(*key), special or record.name in ALL_SERVER_LOGGERS
+        render_line, is_special = found
         body = body_of(record, writer) if is_special else build(record) or {}
-        return make(record.created, body)[:-1].decode()
+        return render_line(record.created, body)[:-1].decode()
 
     return format
 
@@ -279,8 +280,8 @@ def _start_body(message: str, record: logging.LogRecord, kept: dict[str, Any] | 
     if kept is None:
         operation = current.get()
         if operation is None or not predates(record, operation):
-            return writer.begin(message)
-    body: Body = {"message": writer.redacted(message)}
+            return writer.start_body(message)
+    body: Body = {"message": writer.redact_message(message)}
     if kept is not None:
         record_origin.add_ids(body, kept, writer)
     return body
@@ -314,7 +315,7 @@ def _add_extra(
     ):
         return
     # A record's own `name` is that of its logger.
-    writer.add_one(body, name, value, budget, {"key": record.__dict__.get("key")} if name == "value" else {})
+    writer.add_field(body, name, value, budget, {"key": record.__dict__.get("key")} if name == "value" else {})
 
 
 def _is_added_by_structlog(body: Body, name: str, value: Any, writer: Writer, record: logging.LogRecord) -> bool:
@@ -369,7 +370,7 @@ def forward_to_logging(name: str, level: int, body: Body, given: Any) -> None:
     logger = logging.getLogger(name)
     if not logger.isEnabledFor(level):
         return
-    frame, error = callers_frame(), exception_in(given)
+    frame, error = caller_frame(), exception_from(given)
     where = (frame.f_code.co_filename, frame.f_lineno) if frame is not None else ("", 0)
     exc_info = None if error is None else (type(error), error, error.__traceback__)
     function = None if frame is None else frame.f_code.co_name

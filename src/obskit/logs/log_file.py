@@ -22,16 +22,16 @@ from datetime import timedelta
 from obskit.errors import ConfigurationError
 from obskit.file_modes import make_file, make_folder, refuse_foreign
 from obskit.forks import at_fork
-from obskit.logs.rotated_files import OldFiles
+from obskit.logs.rotated_files import RotatedFiles
 from obskit.recorder import recorder
 
 # How long a process may go on before it looks whether its file is still the one at the path, in seconds.
-LOOK_EVERY = 1.0
+CHECK_INTERVAL_SECONDS = 1.0
 # It also looks when it has written this part of what the file may still take: several processes together then end
 # close to the limit, and a file of 250,000 lines costs fewer than 1,000 looks.
-_PART = 32
+_CHECK_FRACTION = 32
 _DAY = 86_400
-_TRIES = 100
+_MAX_OPEN_TRIES = 100
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | getattr(os, "O_NOCTTY", 0)
 
 
@@ -40,9 +40,9 @@ class LogFile:
     Take lines for a file, past any buffer: what `put()` has taken outlives the process.
 
     Safe with several processes and threads, on a file system of this machine. A file that is renamed, deleted or
-    truncated from outside is followed within `LOOK_EVERY` seconds. On a full disk lines are refused, and are taken
-    again as soon as there is space. A new file has the rights and the group of the one before, and its owner where
-    this process is root; the first one has 0640, whatever the umask.
+    truncated from outside is reopened within `CHECK_INTERVAL_SECONDS`. On a full disk lines are refused, and are
+    accepted again as soon as there is space. A new file has the mode and the group of the one before, and its owner
+    where this process is root; the first one has 0640, whatever the umask.
 
     Args:
         path: The file. Its folder is made where it is missing, for the owner and the group (0750).
@@ -77,14 +77,16 @@ class LogFile:
         # The file itself is renamed, not a link to it; and a process may change its folder.
         self.path = os.path.realpath(path)
         self._rotate_bytes, self._rotate_daily, self._clock = rotate_bytes, rotate_daily, clock
-        archive = self._archive_of(archive_dir) if archive_dir is not None or archive_after is not None else None
-        self._old = OldFiles(self.path, keep_files, keep_days, gzip, clock, archive, archive_after or timedelta(0))
+        archive = self._archive_path(archive_dir) if archive_dir is not None or archive_after is not None else None
+        self._rotated = RotatedFiles(
+            self.path, keep_files, keep_days, gzip, clock, archive, archive_after or timedelta(0)
+        )
         # One number for as long as this object lives: no thread may find it closed, or somebody else's, between its
         # look and its write. The files come and go behind it.
         self._descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         weakref.finalize(self, os.close, self._descriptor).atexit = False
         self._closed = False
-        self._start_over()
+        self._reset()
         try:
             self._open()
         except OSError as error:
@@ -93,28 +95,28 @@ class LogFile:
                 "process may make and write files"
             ) from error
         try:
-            self._old.make_archive()
+            self._rotated.make_archive()
         except OSError as error:
-            self._let_go()
+            self._release()
             raise ConfigurationError(
                 f"old log files cannot be put into {archive!r}: {error.strerror or error}; give a folder of their own "
                 "where this process may make files"
             ) from error
-        self._tidied = self._clock() // _DAY
-        self._old.tidy()
+        self._cleaned_day = self._clock() // _DAY
+        self._rotated.clean_up()
         _files.add(self)
 
-    def _archive_of(self, given: str | None) -> str:
+    def _archive_path(self, given: str | None) -> str:
         return os.path.join(os.path.dirname(self.path), "archive") if given is None else os.path.realpath(given)
 
-    def _start_over(self) -> None:
-        self._looking = threading.RLock()  # a signal's handler may log while its thread looks
-        self._number: tuple[int, int] | None = None  # device and inode of the file that is written
+    def _reset(self) -> None:
+        self._check_lock = threading.RLock()  # a signal's handler may log while its thread looks
+        self._file_id: tuple[int, int] | None = None  # device and inode of the file that is written
         self._day = 0.0  # of its lines
         self._end = 0  # of the last line that this process wrote
-        self._left = -1.0  # bytes until the next look, and the time for which it holds
-        self._is_untidy = False  # there is a file more, or a day is over, since the old ones were looked at
-        self._since = self._until = 0.0
+        self._bytes_until_check = -1.0  # bytes until the next look, and the time for which it holds
+        self._is_cleanup_due = False  # there is a file more, or a day is over, since the old ones were looked at
+        self._checked_at = self._check_due = 0.0
 
     def notice(self) -> str | None:
         """
@@ -141,17 +143,17 @@ class LogFile:
             ValueError: The file was closed by `close()`.
         """
         descriptor = self._descriptor
-        self._left -= len(line)
-        if self._left < 0 or not self._since <= self._clock() < self._until:
-            self._look(len(line))
+        self._bytes_until_check -= len(line)
+        if self._bytes_until_check < 0 or not self._checked_at <= self._clock() < self._check_due:
+            self._check_file(len(line))
         taken = os.write(descriptor, line)
         end = os.lseek(descriptor, 0, os.SEEK_CUR)
         if end - taken != self._end:
-            self._check(line, end - taken)
+            self._rewrite_if_torn(line, end - taken)
         self._end = end
         return taken
 
-    def _check(self, line: bytes, start: int) -> None:
+    def _rewrite_if_torn(self, line: bytes, start: int) -> None:
         """
         Write a line again that follows the torn one of a process which was killed in the middle of its write.
 
@@ -164,20 +166,20 @@ class LogFile:
         if os.pread(descriptor, len(line), start) == line:
             os.write(descriptor, line)
 
-    def rest(self, line: bytes, taken: int | None) -> None:
+    def write_rest(self, line: bytes, taken: int | None) -> None:
         """
         Write a line anew of which only the start was taken, since the disk is full; or take the start back.
 
         Raises:
             OSError: The line could not be written whole.
         """
-        self._take_back(line[:taken])
+        self._remove_partial(line[:taken])
         taken = os.write(self._descriptor, line)
         if taken != len(line):
-            self._take_back(line[:taken])
+            self._remove_partial(line[:taken])
             raise OSError(errno.ENOSPC, "the log file takes the line in part only")
 
-    def _take_back(self, start: bytes) -> None:
+    def _remove_partial(self, start: bytes) -> None:
         """
         Cut the start of a line off the end of the file, so that the next line, of whichever process, is whole.
         """
@@ -195,9 +197,9 @@ class LogFile:
         """
         taken = self.put(line)
         if taken != len(line):
-            self.rest(line, taken)
+            self.write_rest(line, taken)
 
-    def at(self, level: int) -> LogFile:
+    def for_level(self, level: int) -> LogFile:
         """
         Give what takes lines of this level: this file.
         """
@@ -213,60 +215,62 @@ class LogFile:
         Let go of the file; lines that are put later are refused.
         """
         self._closed = True
-        self._old.stop()
-        with self._looking:
-            self._start_over()
-            self._let_go()
+        self._rotated.stop()
+        with self._check_lock:
+            self._reset()
+            self._release()
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         with suppress(OSError):  # no descriptor is left; then the file is held until the process ends
             nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
             os.dup2(nothing, self._descriptor, inheritable=False)
             os.close(nothing)
 
-    def _look(self, size: int) -> None:
+    def _check_file(self, size: int) -> None:
         """
         See that the file is still the one at the path, and that it takes a line of this size.
         """
         if self._closed:
             raise ValueError("this log file was closed")
-        if not self._looking.acquire(blocking=self._number is None):
+        if not self._check_lock.acquire(blocking=self._file_id is None):
             return  # another thread looks; what it changes holds from the next line on
         try:
-            self._follow(size)
+            self._reopen_or_rotate(size)
         except OSError as error:
-            if self._number is None:
+            if self._file_id is None:
                 raise
-            self._since, self._until, self._left = self._clock(), self._clock() + LOOK_EVERY, float("inf")
+            self._checked_at, self._bytes_until_check = self._clock(), float("inf")
+            self._check_due = self._clock() + CHECK_INTERVAL_SECONDS
             failure: OSError | None = error  # the file that is open goes on, wherever it is
         else:
             failure = None
         finally:
-            self._looking.release()
-        if self._is_untidy:
-            self._is_untidy = False
-            self._old.tidy()
+            self._check_lock.release()
+        if self._is_cleanup_due:
+            self._is_cleanup_due = False
+            self._rotated.clean_up()
         if failure is not None:
             recorder.failed("logs", failure)
 
-    def _follow(self, size: int) -> None:
+    def _reopen_or_rotate(self, size: int) -> None:
         now = self._clock()
-        found = self._at_path()
-        if found is None or (found.st_dev, found.st_ino) != self._number:
+        found = self._stat_path()
+        if found is None or (found.st_dev, found.st_ino) != self._file_id:
             found = self._open()  # another process has started it, or an outside rotation
-        if found.st_size and self._is_over(found.st_size + size, now):
-            found = self._start_new(found, now)
-        left = float("inf") if self._rotate_bytes is None else (self._rotate_bytes - found.st_size - size) / _PART
-        self._left, self._since, self._until = left, now, min(now + LOOK_EVERY, (now // _DAY + 1) * _DAY)
-        if now // _DAY != self._tidied or now > self._old.due:
-            self._tidied, self._is_untidy = now // _DAY, True
+        if found.st_size and self._is_rotation_due(found.st_size + size, now):
+            found = self._rotate(found, now)
+        left = float("inf") if self._rotate_bytes is None else self._rotate_bytes - found.st_size - size
+        self._bytes_until_check = left / _CHECK_FRACTION
+        self._checked_at, self._check_due = now, min(now + CHECK_INTERVAL_SECONDS, (now // _DAY + 1) * _DAY)
+        if now // _DAY != self._cleaned_day or now > self._rotated.next_due:
+            self._cleaned_day, self._is_cleanup_due = now // _DAY, True
 
-    def _is_over(self, size: int, now: float) -> bool:
+    def _is_rotation_due(self, size: int, now: float) -> bool:
         if self._rotate_bytes is not None and size > self._rotate_bytes:
             return True
         return self._rotate_daily and now // _DAY != self._day
 
-    def _at_path(self) -> os.stat_result | None:
+    def _stat_path(self) -> os.stat_result | None:
         try:
             return os.stat(self.path)
         except FileNotFoundError:
@@ -276,52 +280,52 @@ class LogFile:
         """
         Open the file that is at the path, or make one, and hold a shared lock on it.
         """
-        for _ in range(_TRIES):
-            descriptor = self._opened()
+        for _ in range(_MAX_OPEN_TRIES):
+            descriptor = self._open_or_create()
             try:
                 opened = os.fstat(descriptor)
                 if not stat.S_ISREG(opened.st_mode):
                     raise OSError(errno.EINVAL, "it is no regular file")
                 refuse_foreign(opened, self.path)
                 # Without the lock, or elsewhere by now: it has just become an old one.
-                if _shared(descriptor) and _is_same(self._at_path(), opened):
+                if _lock_shared(descriptor) and _is_same_file(self._stat_path(), opened):
                     os.dup2(descriptor, self._descriptor, inheritable=False)
-                    self._number = opened.st_dev, opened.st_ino
+                    self._file_id = opened.st_dev, opened.st_ino
                     self._day = (opened.st_mtime if opened.st_size else self._clock()) // _DAY
                     return opened
             finally:
                 os.close(descriptor)
         raise OSError(errno.ESTALE, "it is moved away whenever it is opened")
 
-    def _opened(self) -> int:
+    def _open_or_create(self) -> int:
         with suppress(FileNotFoundError):
             return os.open(self.path, _FLAGS)
         make_folder(os.path.dirname(self.path), 0o750)
-        like = None if self._number is None else os.fstat(self._descriptor)
+        like = None if self._file_id is None else os.fstat(self._descriptor)
         try:
             return make_file(self.path, _FLAGS, 0o640, like)
         except FileExistsError:  # another process was faster
             return os.open(self.path, _FLAGS)
 
-    def _start_new(self, found: os.stat_result, now: float) -> os.stat_result:
+    def _rotate(self, found: os.stat_result, now: float) -> os.stat_result:
         """
         Rename the file and start a new one, unless another process is at it: then go on until it is done.
         """
-        with _alone(os.path.dirname(self.path)) as alone:
+        with _folder_lock(os.path.dirname(self.path)) as alone:
             if not alone:
                 return found
-            if _is_same(self._at_path(), found):
-                os.rename(self.path, self._old.path_for(min(now, found.st_mtime)))
+            if _is_same_file(self._stat_path(), found):
+                os.rename(self.path, self._rotated.path_for(min(now, found.st_mtime)))
         found = self._open()
-        self._is_untidy = True
+        self._is_cleanup_due = True
         return found
 
 
-def _is_same(found: os.stat_result | None, other: os.stat_result) -> bool:
+def _is_same_file(found: os.stat_result | None, other: os.stat_result) -> bool:
     return found is not None and os.path.samestat(found, other)
 
 
-def _shared(descriptor: int) -> bool:
+def _lock_shared(descriptor: int) -> bool:
     """
     Lock a file as one of its writers; False: somebody has it alone, to compress or delete it.
     """
@@ -335,7 +339,7 @@ def _shared(descriptor: int) -> bool:
 
 
 @contextmanager
-def _alone(folder: str) -> Iterator[bool]:
+def _folder_lock(folder: str) -> Iterator[bool]:
     """
     Hold the lock on a folder for a rename; False: another process has it.
     """
@@ -359,10 +363,10 @@ _files: weakref.WeakSet[LogFile] = weakref.WeakSet()
 def _reset_in_child() -> None:
     # The parent's lock is the child's too, for as long as the child has its descriptor.
     for file in list(_files):
-        file._old.reset()
+        file._rotated.reset()
         if not file._closed:
-            file._start_over()
-            file._let_go()
+            file._reset()
+            file._release()
 
 
 at_fork(after_in_child=_reset_in_child)

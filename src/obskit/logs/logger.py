@@ -20,7 +20,7 @@ from obskit.forks import at_fork
 from obskit.logs.json_handler import forward_to_logging
 from obskit.logs.rendering import as_text, to_jsonable
 from obskit.logs.sampling import SAMPLED_OUT
-from obskit.logs.writer import NUMBERS, Writer, current_writer, level_name, subscribe
+from obskit.logs.writer import LEVELS, Writer, current_writer, level_name, subscribe
 from obskit.redaction.redactor import Redactor
 
 Method = Callable[..., Any]
@@ -123,7 +123,7 @@ def _install_methods(cls: type[BoundLogger], name: str) -> None:
 def _level_methods(writer: Writer, name: str) -> dict[str, Method]:
     threshold = writer.level_of(name)
     levels = {
-        level: _method(writer, name, level) if number >= threshold else _no_op for level, number in NUMBERS.items()
+        level: _method(writer, name, level) if number >= threshold else _no_op for level, number in LEVELS.items()
     }
     methods: dict[str, Method] = {method: levels[level] for method, level in _METHODS.items()}
     methods["exception"] = _exception_method(levels["ERROR"])
@@ -160,7 +160,8 @@ def _no_op(self: BoundLogger, event: object = None, /, *args: object, **kw: obje
 
 
 def _method(writer: Writer, name: str, level: str) -> Method:
-    begin, add, clock, (make, target) = writer.begin, writer.add, writer.wall_clock, writer.outlet(name, NUMBERS[level])
+    start_body, add, clock = writer.start_body, writer.add, writer.wall_clock
+    render_line, target = writer.route(name, LEVELS[level])
     sampler, callsite, failed = writer.sampler, writer.callsite, writer.failed
     special = sampler is not None or callsite is not None
     forwards = writer.settings.log_through_logging
@@ -176,7 +177,7 @@ def _method(writer: Writer, name: str, level: str) -> Method:
                     return
             if args:
                 event = _interpolated(event, args, kw, writer.redactor)
-            body = begin(event if type(event) is str else as_text(event))
+            body = start_body(event if type(event) is str else as_text(event))
             if self._context:
                 add(body, self._context)
             if kw:
@@ -186,12 +187,12 @@ def _method(writer: Writer, name: str, level: str) -> Method:
                     body["left_out"] = left_out
                 if callsite is not None:
                     callsite(body)
-            line = make(now, body)
+            line = render_line(now, body)
             taken = target.put(line)
             if taken != len(line):
-                target.rest(line, taken)
+                target.write_rest(line, taken)
             if forwards:
-                forward_to_logging(name, NUMBERS[level], body, kw.get("exc_info"))
+                forward_to_logging(name, LEVELS[level], body, kw.get("exc_info"))
         except Exception as error:
             failed(error)
 

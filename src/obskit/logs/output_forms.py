@@ -17,16 +17,16 @@ from obskit.logs.rendering import (
     render,
     to_jsonable,
 )
-from obskit.logs.schemas import Shape, shape_of
+from obskit.logs.schemas import SchemaMapper, schema_mapper
 from obskit.logs.stream import standard_output
 from obskit.settings import Settings
 from obskit.timestamps import rfc3339, split_second
 
 Body: TypeAlias = dict[str, Any]
-Make: TypeAlias = Callable[[float, Body], bytes]
+Renderer: TypeAlias = Callable[[float, Body], bytes]
 
 
-class Form:
+class LineFormat:
     """
     Turn bodies into lines of one form.
 
@@ -41,38 +41,39 @@ class Form:
         render: Renders fields under their final names; on the console whole lines only.
     """
 
-    def __init__(self, settings: Settings, process: Body, ahead: list[float]) -> None:
-        self._process, self._ahead = process, ahead
+    def __init__(self, settings: Settings, process: Body, clock_offset: list[float]) -> None:
+        self._process, self._clock_offset = process, clock_offset
         self.key: tuple[str, str]
         self.render: Callable[[Body], bytes]
         self.is_flat = settings.log_format == "json" and settings.log_schema == "obskit"
-        self._is_fused = self.is_flat and not settings.log_names
+        self._uses_template = self.is_flat and not settings.log_names
         if settings.log_format == "console":
             coloured = wants_colour(standard_output() if settings.log_stream is None else settings.log_stream)
             self.key, self.render = ("console", str(coloured)), console_renderer(coloured)
         else:
-            self.key, self.render = ("json", settings.log_schema), _in_json(shape_of(settings))
+            self.key, self.render = ("json", settings.log_schema), _json_renderer(schema_mapper(settings))
 
-    def maker(self, shared: Body) -> Make:
+    def renderer(self, shared_fields: Body) -> Renderer:
         """
         Give what makes lines that share these fields, such as their level and logger.
         """
-        return self._fused(shared) if self._is_fused else self._formed(shared)
+        return self._template_renderer(shared_fields) if self._uses_template else self._mapping_renderer(shared_fields)
 
-    def _fused(self, shared: Body) -> Make:
+    def _template_renderer(self, shared_fields: Body) -> Renderer:
         """
         Render what the lines of one logger share once: the start of the line, and its end.
         """
-        head = b'Z",' + render(shared)[1:-2] + b","
+        head = b'Z",' + render(shared_fields)[1:-2] + b","
         tail = b"," + render(self._process)[1:] if self._process else b"}\n"
-        ahead, moment = self._ahead, _stamped(0)  # one tuple, read once: threads without the GIL never see half of it
+        clock_offset = self._clock_offset
+        stamp_cache = _timestamp_prefix(0)  # one tuple, read once: threads without the GIL never see half of it
 
-        def make(now: float, body: Body) -> bytes:
-            nonlocal moment
-            second, stamp = moment
+        def render_line(now: float, body: Body) -> bytes:
+            nonlocal stamp_cache
+            second, stamp = stamp_cache
             if not second <= now < second + 1:
-                second, stamp = moment = _stamped(now)
-                ahead[0] = ahead_now()
+                second, stamp = stamp_cache = _timestamp_prefix(now)
+                clock_offset[0] = clock_offset_now()
             try:
                 own = dumps(body, to_jsonable, ORJSON_OPTIONS)
             except SERIALIZATION_ERRORS:
@@ -81,22 +82,22 @@ class Form:
                 own = escape_unsafe(own)
             return b"%b%06d%b%b%b" % (stamp, (now - second) * 1e6, head, own[1:-1], tail)
 
-        return make
+        return render_line
 
-    def _formed(self, shared: Body) -> Make:
+    def _mapping_renderer(self, shared_fields: Body) -> Renderer:
         process, form = self._process, self.render
 
-        def make(now: float, body: Body) -> bytes:
-            return form({"timestamp": rfc3339(now), **shared, **body, **process})
+        def render_line(now: float, body: Body) -> bytes:
+            return form({"timestamp": rfc3339(now), **shared_fields, **body, **process})
 
-        return make
-
-
-def _in_json(shape: Shape | None) -> Callable[[Body], bytes]:
-    return render if shape is None else lambda line: render(shape(line))
+        return render_line
 
 
-def ahead_now() -> float:
+def _json_renderer(mapper: SchemaMapper | None) -> Callable[[Body], bytes]:
+    return render if mapper is None else lambda line: render(mapper(line))
+
+
+def clock_offset_now() -> float:
     """
     Tell by how many seconds the clock of records is ahead of that of operations; rather too many than too few.
     """
@@ -104,7 +105,7 @@ def ahead_now() -> float:
     return time.time() - running
 
 
-def _stamped(now: float) -> tuple[int, bytes]:
+def _timestamp_prefix(now: float) -> tuple[int, bytes]:
     """
     Give the whole second, and the start of every line in it.
     """

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from obskit.logs.output_forms import Body, Form, Make
+from obskit.logs.output_forms import Body, LineFormat, Renderer
 from obskit.logs.stream import Target
 
-Failed = Callable[[Exception], None]
+OnError = Callable[[Exception], None]
 
 
 class Output(NamedTuple):
@@ -26,12 +26,12 @@ class Output(NamedTuple):
         level: Lines below it are not among them, by logging's numbers.
     """
 
-    form: Form
+    line_format: LineFormat
     target: Target
     level: int
 
 
-class _Line(bytes):
+class _RenderedLines(bytes):
     """
     Be the first output's line, and have those of the others.
     """
@@ -40,14 +40,15 @@ class _Line(bytes):
     others: Sequence[bytes | None]
 
 
-class Also:
+class Tee:
     """
     Put a line into a second place as well; that costs the first nothing.
     """
 
-    def __init__(self, target: Target, second: Target, failed: Failed) -> None:
+    def __init__(self, target: Target, second: Target, failed: OnError) -> None:
         self._target, self._second, self._failed = target, second, failed
-        self.rest, self.flush, self.close, self.notice = target.rest, target.flush, target.close, target.notice
+        self.write_rest, self.notice = target.write_rest, target.notice
+        self.flush, self.close = target.flush, target.close
 
     def put(self, line: bytes) -> int | None:
         """
@@ -56,7 +57,7 @@ class Also:
         try:
             return self._target.put(line)
         finally:
-            _write(self._second, line, self._failed)
+            _write_guarded(self._second, line, self._failed)
 
     def write(self, line: bytes) -> None:
         """
@@ -64,44 +65,44 @@ class Also:
         """
         taken = self.put(line)
         if taken != len(line):
-            self.rest(line, taken)
+            self.write_rest(line, taken)
 
-    def at(self, level: int) -> Target:
+    def for_level(self, level: int) -> Target:
         """
         Give what takes lines of this level: this one, which was made for one.
         """
         return self
 
 
-class _All(Also):
+class _FanOut(Tee):
     """
     Put what `together()` makes into all its places, first the first.
     """
 
-    def __init__(self, target: Target, others: Sequence[Target], failed: Failed) -> None:
+    def __init__(self, target: Target, others: Sequence[Target], failed: OnError) -> None:
         super().__init__(target, target, failed)
         self._others = others
 
     def put(self, line: bytes) -> int | None:
-        assert isinstance(line, _Line)
+        assert isinstance(line, _RenderedLines)
         try:
             return self._target.put(line.first)
         finally:
             for target, other in zip(self._others, line.others, strict=True):
                 if other is not None:
-                    _write(target, other, self._failed)
+                    _write_guarded(target, other, self._failed)
 
 
-def _write(target: Target, line: bytes, failed: Failed) -> None:
+def _write_guarded(target: Target, line: bytes, failed: OnError) -> None:
     try:
         target.write(line)
     except Exception as error:
         failed(error)
 
 
-def together(
-    form: Form, target: Target, others: Sequence[Output], level: int, shared: Body, failed: Failed
-) -> tuple[Make, Target]:
+def fan_out(
+    line_format: LineFormat, target: Target, others: Sequence[Output], level: int, shared_fields: Body, failed: OnError
+) -> tuple[Renderer, Target]:
     """
     Give what makes the lines of one logger and level in all their forms, and what puts them out.
 
@@ -113,25 +114,28 @@ def together(
         shared: The fields that these lines share.
         failed: Counts a line that an output has not got.
     """
-    makes = {each.key: each.maker(shared) for each in (form, *(other.form for other in others))}
-    keys = [other.form.key for other in others]
-    first = makes.pop(form.key)
+    formats = [line_format, *(other.line_format for other in others)]
+    renderers = {each.key: each.renderer(shared_fields) for each in formats}
+    keys = [each.key for each in formats[1:]]
+    first = renderers.pop(line_format.key)
 
-    def make(now: float, body: Body) -> bytes:
+    def render_line(now: float, body: Body) -> bytes:
         own = first(now, body)
-        lines: dict[object, bytes | None] = {form.key: own, **_made(makes, now, body, failed)}
-        line = _Line(own)
+        lines: dict[object, bytes | None] = {line_format.key: own, **_render_others(renderers, now, body, failed)}
+        line = _RenderedLines(own)
         line.first, line.others = own, [lines[key] for key in keys]
         return line
 
-    return make, _All(target, [other.target.at(level) for other in others], failed)
+    return render_line, _FanOut(target, [other.target.for_level(level) for other in others], failed)
 
 
-def _made(makes: Mapping[tuple[str, str], Make], now: float, body: Body, failed: Failed) -> dict[object, bytes | None]:
+def _render_others(
+    renderers: Mapping[tuple[str, str], Renderer], now: float, body: Body, failed: OnError
+) -> dict[object, bytes | None]:
     lines: dict[object, bytes | None] = {}
-    for key, make in makes.items():
+    for key, render_line in renderers.items():
         try:
-            lines[key] = make(now, body)
+            lines[key] = render_line(now, body)
         except Exception as error:
             lines[key] = None
             failed(error)

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from obskit.background import start
 from obskit.forks import at_exit, at_fork
-from obskit.logs.stream import Target, reason_of
+from obskit.logs.stream import Target, drop_reason
 from obskit.recorder import recorder
 from obskit.sigterm import sigterm
 
@@ -75,7 +75,7 @@ class QueuedTarget:
         self._thread: threading.Thread | None = None
         self._closed = False
 
-    def at(self, level: int) -> Target:
+    def for_level(self, level: int) -> Target:
         """
         Give what takes the lines of a level: the queue below WARNING, else what writes through it.
         """
@@ -109,7 +109,7 @@ class QueuedTarget:
                 self._is_stuck = not request.wait(SYNC_TIMEOUT_SECONDS)
         return len(line)
 
-    def rest(self, line: bytes, taken: int | None) -> None:
+    def write_rest(self, line: bytes, taken: int | None) -> None:
         """
         Have nothing to go on with: `put()` takes whole lines.
         """
@@ -204,7 +204,7 @@ class QueuedTarget:
             try:
                 self._target.write(line)
             except Exception as error:
-                recorder.dropped.inc(("logs", reason_of(error)))
+                recorder.dropped.inc(("logs", drop_reason(error)))
                 recorder.failed("logs", error)
         self._is_stuck = False
 
@@ -216,8 +216,8 @@ class _SyncTarget:
 
     def __init__(self, queued: QueuedTarget) -> None:
         self.put = queued.write_sync
-        self.at, self.rest, self.flush, self.close = queued.at, queued.rest, queued.flush, queued.close
-        self.notice = queued.notice
+        self.for_level, self.write_rest, self.notice = queued.for_level, queued.write_rest, queued.notice
+        self.flush, self.close = queued.flush, queued.close
 
     def write(self, line: bytes) -> None:
         self.put(line)

@@ -70,7 +70,7 @@ def _current_fields(record: logging.LogRecord) -> dict[str, Any]:
     """
     Give the ids and bound fields of the request.
     """
-    fields = current_writer().begin("")
+    fields = current_writer().start_body("")
     del fields["message"]
     return fields
 

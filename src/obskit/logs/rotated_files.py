@@ -28,17 +28,17 @@ from obskit.recorder import recorder
 
 # After this many seconds nobody writes to an old file any more, whatever locks there are: who writes looks each second
 # for the file's new place, so the lock is that of a process that has nothing to say.
-ABANDONED = 3600.0
+ABANDONED_SECONDS = 3600.0
 # The thread looks again so many seconds after it had to leave a file alone; the last is repeated.
-_WAITS = (1.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
-_AT_ONCE = timedelta(0)
+_RETRY_SECONDS = (1.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
+_NO_DELAY = timedelta(0)
 _CHUNK = 1 << 20
 _COMPRESSED = b"\x1f\x8b"  # no line starts like this
-_LEVEL = 6  # of zlib: a tenth of the size of JSON lines; 9 takes thrice the time for a twentieth less
+_GZIP_LEVEL = 6  # of zlib: a tenth of the size of JSON lines; 9 takes thrice the time for a twentieth less
 _STAMP = "%Y%m%dT%H%M%S.%fZ"
 
 
-class _Old(NamedTuple):
+class _RotatedFile(NamedTuple):
     """
     Be one old file: the time in its name, its path, and whether it has been put away.
     """
@@ -52,7 +52,7 @@ class _Old(NamedTuple):
         return self.path.endswith(".gz")
 
 
-class OldFiles:
+class RotatedFiles:
     """
     Keep the old files of one path in order, from a thread that ends when there is nothing left to do.
 
@@ -78,15 +78,15 @@ class OldFiles:
         compress: bool | timedelta,
         clock: Callable[[], float],
         archive: str | None = None,
-        archive_after: timedelta = _AT_ONCE,
+        archive_after: timedelta = _NO_DELAY,
     ) -> None:
         self._folder, self._name = os.path.split(path)
         self._keep_files, self._clock = keep_files, clock
         self._keep = None if keep_days is None else timedelta(days=keep_days)
-        self._compress_after = (_AT_ONCE if compress else None) if isinstance(compress, bool) else compress
+        self._compress_after = (_NO_DELAY if compress else None) if isinstance(compress, bool) else compress
         self._archive, self._archive_after = archive, archive_after
-        self._is_old = re.compile(re.escape(self._name) + r"\.(\d{8}T\d{6}\.\d{6}Z)(?:\.gz)?").fullmatch
-        self.due = float("inf")
+        self._match_name = re.compile(re.escape(self._name) + r"\.(\d{8}T\d{6}\.\d{6}Z)(?:\.gz)?").fullmatch
+        self.next_due = float("inf")
         self.reset()
 
     def reset(self) -> None:
@@ -121,28 +121,28 @@ class OldFiles:
                 return os.path.join(self._folder, name)
             last_line += 1e-6
 
-    def found(self) -> list[_Old]:
+    def list_files(self) -> list[_RotatedFile]:
         """
         List the old files beside the log, the oldest first. What has such a name and is no file, such as a FIFO, is not
         ours.
         """
-        return self._found_in(self._folder)
+        return self._list_folder(self._folder)
 
-    def archived(self) -> list[_Old]:
+    def list_archived(self) -> list[_RotatedFile]:
         """
         List the files that have been put away, the oldest first.
         """
         try:
-            return [] if self._archive is None else self._found_in(self._archive, archived=True)
+            return [] if self._archive is None else self._list_folder(self._archive, archived=True)
         except FileNotFoundError:
             return []
 
-    def _found_in(self, folder: str, archived: bool = False) -> list[_Old]:
+    def _list_folder(self, folder: str, archived: bool = False) -> list[_RotatedFile]:
         with os.scandir(folder) as entries:
-            names = [self._is_old(entry.name) for entry in entries if entry.is_file(follow_symlinks=False)]
-        return sorted(_Old(name[1], os.path.join(folder, name[0]), archived) for name in names if name)
+            names = [self._match_name(entry.name) for entry in entries if entry.is_file(follow_symlinks=False)]
+        return sorted(_RotatedFile(name[1], os.path.join(folder, name[0]), archived) for name in names if name)
 
-    def tidy(self) -> None:
+    def clean_up(self) -> None:
         """
         Have the thread look at the old files soon.
         """
@@ -172,11 +172,11 @@ class OldFiles:
         if sys.platform == "linux":  # elsewhere it would be the priority of the whole process
             with suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
-        waits = iter(_WAITS)
+        waits = iter(_RETRY_SECONDS)
         while True:
             self._wake.clear()
             try:
-                left = self.pass_over()
+                left = self.run_once()
             except Exception as error:
                 recorder.failed("logs", error)
                 left = False
@@ -184,184 +184,184 @@ class OldFiles:
                 if self._stopped or (not left and not self._wake.is_set()):
                     self._thread = None
                     return
-            if self._wake.wait(next(waits, _WAITS[-1])):
-                waits = iter(_WAITS)
+            if self._wake.wait(next(waits, _RETRY_SECONDS[-1])):
+                waits = iter(_RETRY_SECONDS)
 
-    def pass_over(self) -> bool:
+    def run_once(self) -> bool:
         """
         Delete, compress and put away what can be now; True: something has to wait, since somebody may write to it.
         """
-        beside, archived = self.found(), self.archived()
+        beside, archived = self.list_files(), self.list_archived()
         surplus = set(beside[: -self._keep_files] if self._keep_files else ())
-        left, self.due = False, float("inf")
-        for old in [*archived, *beside]:
+        left, self.next_due = False, float("inf")
+        for rotated in [*archived, *beside]:
             if self._stopped:
                 return False
             try:
-                left |= not self._settle(old, old in surplus)
+                left |= not self._apply_policy(rotated, rotated in surplus)
             except OSError as error:  # this one stays, and the others have their turn
                 recorder.failed("logs", error)
         return left
 
-    def _settle(self, old: _Old, is_surplus: bool) -> bool:
+    def _apply_policy(self, rotated: _RotatedFile, is_surplus: bool) -> bool:
         """
         Do with a file what its age asks for; False: it has to wait.
         """
-        if self._is_over(old, self._keep) or (is_surplus and self._archive is None):
-            return self._delete(old)
-        if old.archived:
+        if self._is_older_than(rotated, self._keep) or (is_surplus and self._archive is None):
+            return self._delete(rotated)
+        if rotated.archived:
             return True
-        if self._archive is not None and (is_surplus or self._is_over(old, self._archive_after)):
-            return self._put_away(old, self._archive)
-        return old.compressed or not self._is_over(old, self._compress_after) or self._gzip(old)
+        if self._archive is not None and (is_surplus or self._is_older_than(rotated, self._archive_after)):
+            return self._archive_file(rotated, self._archive)
+        return rotated.compressed or not self._is_older_than(rotated, self._compress_after) or self._gzip(rotated)
 
-    def _is_over(self, old: _Old, age: timedelta | None) -> bool:
+    def _is_older_than(self, rotated: _RotatedFile, age: timedelta | None) -> bool:
         """
         Tell whether a file is older; where it will be one day, that is noted.
         """
         if not age:
             return age is not None
         now = self._clock()
-        if old.stamp < datetime.fromtimestamp(now - age.total_seconds(), UTC).strftime(_STAMP):
+        if rotated.stamp < datetime.fromtimestamp(now - age.total_seconds(), UTC).strftime(_STAMP):
             return True
         with suppress(ValueError):  # somebody has given it a name that is no time
-            moment = datetime.strptime(old.stamp, _STAMP).replace(tzinfo=UTC).timestamp()
-            self.due = min(self.due, moment + age.total_seconds())
+            moment = datetime.strptime(rotated.stamp, _STAMP).replace(tzinfo=UTC).timestamp()
+            self.next_due = min(self.next_due, moment + age.total_seconds())
         return False
 
-    def _put_away(self, old: _Old, archive: str) -> bool:
+    def _archive_file(self, rotated: _RotatedFile, archive: str) -> bool:
         """
         Compress a file, and move it to the archive; nothing there is overwritten.
         """
-        if not (old.compressed or self._gzip(old)):
+        if not (rotated.compressed or self._gzip(rotated)):
             return False
-        source = old.path if old.compressed else old.path + ".gz"
+        source = rotated.path if rotated.compressed else rotated.path + ".gz"
         self.make_archive()
         target = os.path.join(archive, os.path.basename(source))
         try:
             if os.path.lexists(target):
-                _refuse_another(source, target)
+                _require_same_content(source, target)
                 os.unlink(source)
             else:
-                return self._is_moved(source, target)
+                return self._move(source, target)
         except FileNotFoundError:
             pass  # another process was faster
         return True
 
-    def _is_moved(self, source: str, target: str) -> bool:
+    def _move(self, source: str, target: str) -> bool:
         try:
             os.rename(source, target)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-            return self._carry(source, target)
+            return self._copy_and_delete(source, target)
         return True
 
-    def _carry(self, source_path: str, target: str) -> bool:
+    def _copy_and_delete(self, source_path: str, target: str) -> bool:
         """
         Move a file to another file system, whole or not at all; False: another process is at it.
         """
         part_path = os.path.join(os.path.dirname(target), f".{os.path.basename(target)}.part")
         with (
             open(os.open(source_path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), "rb") as source,
-            self._new(part_path) as part,
+            self._create_exclusively(part_path) as part,
         ):
             if part is None:
                 return False
             try:
                 shutil.copyfileobj(source, part, _CHUNK)
                 part.flush()
-                _look_alike(source, part)
+                _copy_attributes(source, part)
                 os.fsync(part.fileno())
                 os.rename(part_path, target)
             except BaseException:
                 os.unlink(part_path)
                 raise
-            _write_down(os.path.dirname(target))
+            _fsync_folder(os.path.dirname(target))
             os.unlink(source_path)
         return True
 
-    def _delete(self, old: _Old) -> bool:
+    def _delete(self, rotated: _RotatedFile) -> bool:
         try:
-            if old.compressed:
-                os.unlink(old.path)
+            if rotated.compressed:
+                os.unlink(rotated.path)
                 return True
-            with self._unwritten(old.path) as source:
+            with self._open_exclusively(rotated.path) as source:
                 if source is None:
                     return False
-                os.unlink(old.path)
-            if os.path.lexists(self._part_of(old)):
-                os.unlink(self._part_of(old))
+                os.unlink(rotated.path)
+            if os.path.lexists(self._part_path(rotated)):
+                os.unlink(self._part_path(rotated))
         except FileNotFoundError:
             pass  # another process was faster
         return True
 
-    def _gzip(self, old: _Old) -> bool:
+    def _gzip(self, rotated: _RotatedFile) -> bool:
         """
         Put the compressed form in the file's place, then give it its name: at no time are there two of the same line.
         """
         try:
-            with self._unwritten(old.path) as source:
+            with self._open_exclusively(rotated.path) as source:
                 if source is None:
                     return False
                 if source.read(len(_COMPRESSED)) == _COMPRESSED:
-                    os.rename(old.path, old.path + ".gz")  # who compressed it was stopped before
+                    os.rename(rotated.path, rotated.path + ".gz")  # who compressed it was stopped before
                     return True
                 source.seek(0)
-                return self._replace(old, source)
+                return self._replace(rotated, source)
         except FileNotFoundError:
             return True
 
-    def _replace(self, old: _Old, source: BinaryIO) -> bool:
-        part_path = self._part_of(old)
-        with self._new(part_path) as part:
+    def _replace(self, rotated: _RotatedFile, source: BinaryIO) -> bool:
+        part_path = self._part_path(rotated)
+        with self._create_exclusively(part_path) as part:
             if part is None:
                 return False
             try:
-                with gzip.GzipFile(filename="", mode="wb", compresslevel=_LEVEL, fileobj=part) as out:
+                with gzip.GzipFile(filename="", mode="wb", compresslevel=_GZIP_LEVEL, fileobj=part) as out:
                     shutil.copyfileobj(source, out, _CHUNK)
                 part.flush()
-                _look_alike(source, part)
+                _copy_attributes(source, part)
                 os.fsync(part.fileno())
-                os.rename(part_path, old.path)
+                os.rename(part_path, rotated.path)
             except BaseException:
                 os.unlink(part_path)
                 raise
-            os.rename(old.path, old.path + ".gz")
+            os.rename(rotated.path, rotated.path + ".gz")
         return True
 
     @contextmanager
-    def _new(self, path: str) -> Iterator[BinaryIO | None]:
+    def _create_exclusively(self, path: str) -> Iterator[BinaryIO | None]:
         """
         Make a file that nobody has; None: another process is at the one that is there.
         """
-        descriptor = _made(path) or (_made(path) if _is_given_up(path) else None)
+        descriptor = _create(path) or (_create(path) if _remove_stale(path) else None)
         if descriptor is None:
             yield None
             return
         with open(descriptor, "r+b") as file:
-            yield file if _lock(file) and _is_at(file, path) else None
+            yield file if _try_lock(file) and _is_same_file(file, path) else None
 
-    def _part_of(self, old: _Old) -> str:
+    def _part_path(self, rotated: _RotatedFile) -> str:
         # A leading dot, so that no log shipper takes it for a file of lines.
-        return os.path.join(self._folder, f".{os.path.basename(old.path)}.gz.part")
+        return os.path.join(self._folder, f".{os.path.basename(rotated.path)}.gz.part")
 
     @contextmanager
-    def _unwritten(self, path: str) -> Iterator[BinaryIO | None]:
+    def _open_exclusively(self, path: str) -> Iterator[BinaryIO | None]:
         """
         Open a file for one who wants it alone; None: somebody may still write to it.
         """
         with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as source:
             try:
-                alone = _lock(source) or self._clock() - os.fstat(source.fileno()).st_ctime > ABANDONED
-                if not _is_at(source, path):
+                alone = _try_lock(source) or self._clock() - os.fstat(source.fileno()).st_ctime > ABANDONED_SECONDS
+                if not _is_same_file(source, path):
                     raise FileNotFoundError(path)
                 yield source if alone else None
             finally:
                 _unlock(source)
 
 
-def _refuse_another(source: str, target: str) -> None:
+def _require_same_content(source: str, target: str) -> None:
     """
     See that what is in the archive is the same: whoever put it there was stopped before the source went.
 
@@ -372,7 +372,7 @@ def _refuse_another(source: str, target: str) -> None:
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
 
 
-def _write_down(folder: str) -> None:
+def _fsync_folder(folder: str) -> None:
     """
     Have the disk know a new name in a folder, before the old one goes.
     """
@@ -384,20 +384,20 @@ def _write_down(folder: str) -> None:
         os.close(descriptor)
 
 
-def _made(path: str) -> int | None:
+def _create(path: str) -> int | None:
     try:
         return make_file(path, os.O_RDWR, 0o600)
     except FileExistsError:
         return None
 
 
-def _is_given_up(path: str) -> bool:
+def _remove_stale(path: str) -> bool:
     """
     Remove what is at a path, a link too, unless another process holds its lock.
     """
     try:
         with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
-            if not _lock(file):
+            if not _try_lock(file):
                 return False
             os.unlink(path)
     except FileNotFoundError:
@@ -407,7 +407,7 @@ def _is_given_up(path: str) -> bool:
     return True
 
 
-def _lock(file: BinaryIO) -> bool:
+def _try_lock(file: BinaryIO) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -423,11 +423,11 @@ def _unlock(file: BinaryIO) -> None:
         pass
 
 
-def _is_at(file: BinaryIO, path: str) -> bool:
+def _is_same_file(file: BinaryIO, path: str) -> bool:
     return os.path.samestat(os.stat(path), os.fstat(file.fileno()))
 
 
-def _look_alike(source: BinaryIO, part: BinaryIO) -> None:
+def _copy_attributes(source: BinaryIO, part: BinaryIO) -> None:
     """
     Give the compressed file the rights and the time of the other; the owner where that is allowed.
     """

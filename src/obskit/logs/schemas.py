@@ -10,16 +10,16 @@ from typing import Any, TypeAlias
 from obskit.settings import Settings
 
 Line: TypeAlias = dict[str, Any]
-Shape: TypeAlias = Callable[[Line], Line]
+SchemaMapper: TypeAlias = Callable[[Line], Line]
 
 # What neither has a name for stays ours, in a namespace of its own.
-_OWN = {
+_OBSKIT_FIELDS = {
     name: f"obskit.{name}" for name in ("first_byte_ms", "aborted", "db_queries", "db_ms", "ai_calls", "ai_cost_usd")
 }
 # Elastic Common Schema 8.17, https://www.elastic.co/guide/en/ecs/8.17/; the dots are part of the names.
 ECS_VERSION = "8.17.0"
 _ECS: dict[str, str | None] = {
-    **_OWN,
+    **_OBSKIT_FIELDS,
     "timestamp": "@timestamp",
     "level": "log.level",
     "logger": "log.logger",
@@ -47,7 +47,7 @@ _ECS: dict[str, str | None] = {
 # OpenTelemetry's log data model, https://opentelemetry.io/docs/specs/otel/logs/data-model/, and the attributes of its
 # semantic conventions 1.44.
 _OTEL: dict[str, str | None] = {
-    **_OWN,
+    **_OBSKIT_FIELDS,
     "timestamp": "Timestamp",
     "level": "SeverityText",
     "message": "Body",
@@ -77,14 +77,14 @@ _OTEL: dict[str, str | None] = {
 _CATEGORY = "obskit.category"
 _SCHEMAS: dict[str, dict[str, str | None]] = {"obskit": {}, "ecs": _ECS, "otel": _OTEL}
 # Where in the data model a field is; all others are attributes.
-_TOP = ("timestamp", "level", "message", "trace_id", "span_id")
-_RESOURCE = ("service", "version", "environment")
+_TOP_LEVEL_FIELDS = ("timestamp", "level", "message", "trace_id", "span_id")
+_RESOURCE_FIELDS = ("service", "version", "environment")
 _SEVERITY = {"DEBUG": 5, "INFO": 9, "WARNING": 13, "ERROR": 17, "CRITICAL": 21}
-_PART = "exception."  # with the name of a part, in `log_names`
-_TRACEBACK = {"ecs": "stack_trace", "otel": "stacktrace"}
+_EXCEPTION_PREFIX = "exception."  # with the name of a part, in `log_names`
+_TRACEBACK_NAMES = {"ecs": "stack_trace", "otel": "stacktrace"}
 
 
-def renames_of(settings: Settings) -> dict[str, str | None]:
+def field_renames(settings: Settings) -> dict[str, str | None]:
     """
     Give the new names of fields: the schema's, and over them those of `log_names`.
     """
@@ -96,7 +96,7 @@ def renames_of(settings: Settings) -> dict[str, str | None]:
     return {**schema, **settings.log_names}
 
 
-def roots_of(settings: Settings) -> frozenset[str]:
+def object_names(settings: Settings) -> frozenset[str]:
     """
     Give the names that Elasticsearch has objects for: it refuses a text called `url` where it has seen `url.path`.
     """
@@ -105,24 +105,27 @@ def roots_of(settings: Settings) -> frozenset[str]:
     return frozenset(name.partition(".")[0] for name in names)
 
 
-def shape_of(settings: Settings) -> Shape | None:
+def schema_mapper(settings: Settings) -> SchemaMapper | None:
     """
     Build what gives a line its final names; None where the contract's stay.
     """
-    names = renames_of(settings)
+    names = field_renames(settings)
     if not names:
         return None
     if settings.log_schema == "obskit":
-        parts = {name.removeprefix(_PART): new for name, new in names.items() if name.startswith(_PART)}
-        return (lambda line: _renamed(_lifted(line, parts), names)) if parts else lambda line: _renamed(line, names)
-    return _ecs(names) if settings.log_schema == "ecs" else _otel(names)
+        prefix = _EXCEPTION_PREFIX
+        parts = {name.removeprefix(prefix): new for name, new in names.items() if name.startswith(prefix)}
+        if parts:
+            return lambda line: _rename_fields(_lift_exception_parts(line, parts), names)
+        return lambda line: _rename_fields(line, names)
+    return _ecs_mapper(names) if settings.log_schema == "ecs" else _otel_mapper(names)
 
 
-def _renamed(line: Line, names: Mapping[str, str | None]) -> Line:
+def _rename_fields(line: Line, names: Mapping[str, str | None]) -> Line:
     return {new: value for name, value in line.items() if (new := names.get(name, name)) is not None}
 
 
-def _lifted(line: Line, parts: Mapping[str, str | None]) -> Line:
+def _lift_exception_parts(line: Line, parts: Mapping[str, str | None]) -> Line:
     """
     Take parts of a line's exception out of it, to be fields of their own or none.
     """
@@ -135,41 +138,41 @@ def _lifted(line: Line, parts: Mapping[str, str | None]) -> Line:
     return {**kept, **({"exception": rest} if rest else {}), **named}
 
 
-def _flat(line: Line, names: Mapping[str, str | None], schema: str) -> None:
+def _flatten_exception(line: Line, names: Mapping[str, str | None], schema: str) -> None:
     """
     Replace a line's exception by one field for each of its parts.
     """
     name, parts = names["exception"], line.pop("exception", None)
     if name is not None and isinstance(parts, Mapping):
         for part, value in parts.items():
-            usual = f"{name}.{_TRACEBACK[schema] if part == 'traceback' else part}"
-            if (new := names.get(_PART + part, usual)) is not None:
+            usual = f"{name}.{_TRACEBACK_NAMES[schema] if part == 'traceback' else part}"
+            if (new := names.get(_EXCEPTION_PREFIX + part, usual)) is not None:
                 line[new] = value
 
 
-def _ecs(names: Mapping[str, str | None]) -> Shape:
-    def shape(line: Line) -> Line:
-        _flat(line, names, "ecs")
+def _ecs_mapper(names: Mapping[str, str | None]) -> SchemaMapper:
+    def map_fields(line: Line) -> Line:
+        _flatten_exception(line, names, "ecs")
         if "duration_ms" in line:
             line["duration_ms"] = round(line["duration_ms"] * 1e6)  # the schema's unit is the nanosecond
-        return {**_renamed(line, names), "ecs.version": ECS_VERSION}
+        return {**_rename_fields(line, names), "ecs.version": ECS_VERSION}
 
-    return shape
+    return map_fields
 
 
-def _otel(names: Mapping[str, str | None]) -> Shape:
-    def shape(line: Line) -> Line:
-        _flat(line, names, "otel")
+def _otel_mapper(names: Mapping[str, str | None]) -> SchemaMapper:
+    def map_fields(line: Line) -> Line:
+        _flatten_exception(line, names, "otel")
         severity = _SEVERITY[line["level"]]
-        top = {name: line.pop(name) for name in _TOP if name in line}
-        resource = {name: line.pop(name) for name in _RESOURCE if name in line}
+        top = {name: line.pop(name) for name in _TOP_LEVEL_FIELDS if name in line}
+        resource = {name: line.pop(name) for name in _RESOURCE_FIELDS if name in line}
         scope = {"logger": line.pop("logger")}
         return {
-            **_renamed(top, names),
+            **_rename_fields(top, names),
             "SeverityNumber": severity,
-            "Resource": _renamed(resource, names),
-            "InstrumentationScope": _renamed(scope, names),
-            "Attributes": _renamed(line, names),
+            "Resource": _rename_fields(resource, names),
+            "InstrumentationScope": _rename_fields(scope, names),
+            "Attributes": _rename_fields(line, names),
         }
 
-    return shape
+    return map_fields

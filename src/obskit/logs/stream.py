@@ -39,15 +39,15 @@ class Target(Protocol):
 
     @property
     def put(self) -> Callable[[bytes], int | None]: ...  # writes a line, says how much of it was taken
-    def rest(self, line: bytes, taken: int | None) -> None: ...  # goes on where not all of it was
+    def write_rest(self, line: bytes, taken: int | None) -> None: ...  # goes on where not all of it was
     def write(self, line: bytes) -> None: ...  # both
-    def at(self, level: int) -> Target: ...  # gives what takes the lines of a level, by logging's numbers
+    def for_level(self, level: int) -> Target: ...  # gives what takes the lines of a level, by logging's numbers
     def notice(self) -> str | None: ...  # says what will not work, where something will not
     def flush(self) -> object: ...  # waits for what is queued
     def close(self) -> None: ...  # flushes, and releases what it has opened itself
 
 
-def reason_of(error: Exception) -> str:
+def drop_reason(error: Exception) -> str:
     """
     Say in a word, for `obskit_dropped_total`, why a line was not written.
     """
@@ -93,9 +93,9 @@ class LineStream:
         """
         taken = self.put(line)
         if taken != len(line):
-            self.rest(line, taken)
+            self.write_rest(line, taken)
 
-    def rest(self, line: bytes, taken: int | None) -> None:
+    def write_rest(self, line: bytes, taken: int | None) -> None:
         """
         Go on where a stream takes a line in pieces, such as a pipe that is nearly full.
         """
@@ -110,7 +110,7 @@ class LineStream:
             if 0 < sent < len(line):
                 self.put = self._put_after_newline
 
-    def at(self, level: int) -> LineStream:
+    def for_level(self, level: int) -> LineStream:
         """
         Give what takes lines of this level: this stream.
         """
@@ -295,7 +295,7 @@ class _ObjectWriter:
                 lock.release()
         for line, failure in failures:
             if line is not own:
-                recorder.dropped.inc(("logs", reason_of(failure)))
+                recorder.dropped.inc(("logs", drop_reason(failure)))
                 recorder.failed("logs", failure)
         for line, failure in failures:
             if line is own:

@@ -101,8 +101,8 @@ def add_rendered_exception(body: Body, rendered: Any, writer: Writer) -> None:
         rendered = [rendered]
     is_data = isinstance(rendered, Sequence) and not isinstance(rendered, str)
     text = _format_exceptions(rendered) if is_data else as_text(rendered)
-    hide = writer.redactor.traceback
-    body["exception"] = {**{name: hide(part) for name, part in _parse_exception(text)}, "traceback": hide(text)}
+    redact = writer.redactor.traceback
+    body["exception"] = {**{name: redact(part) for name, part in _parse_exception(text)}, "traceback": redact(text)}
 
 
 def _parse_exception(text: str) -> list[tuple[str, str]]:

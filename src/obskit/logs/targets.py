@@ -25,7 +25,8 @@ def target_for(settings: Settings) -> Target:
     Raises:
         ConfigurationError: The file cannot be written.
     """
-    target = LineStream(settings.log_stream) if settings.log_file is None else file_for(settings, settings.log_file)
+    path = settings.log_file
+    target = LineStream(settings.log_stream) if path is None else file_target_for(settings, path)
     return target if settings.log_queue is None else QueuedTarget(target, settings.log_queue)
 
 
@@ -33,7 +34,7 @@ def error_target_for(settings: Settings) -> Target | None:
     """
     Give what takes the lines of ERROR and CRITICAL a second time: `error_file`.
     """
-    return None if settings.error_file is None else file_for(settings, settings.error_file)
+    return None if settings.error_file is None else file_target_for(settings, settings.error_file)
 
 
 def channel_target_for(settings: Settings, channel: Mapping[str, Any]) -> Target:
@@ -45,10 +46,10 @@ def channel_target_for(settings: Settings, channel: Mapping[str, Any]) -> Target
     given = {name: value for name, value in channel.items() if name != "file"}
     if "keep_days" in given:
         given.setdefault("keep_files", None)
-    return file_for(settings, channel["file"], **given)
+    return file_target_for(settings, channel["file"], **given)
 
 
-def outputs_of(settings: Settings) -> list[Settings]:
+def output_settings(settings: Settings) -> list[Settings]:
     """
     Give for each of `log_outputs` the settings with its own in their place.
 
@@ -56,8 +57,8 @@ def outputs_of(settings: Settings) -> list[Settings]:
         ConfigurationError: It goes where other lines go.
     """
     files = [channel["file"] for channel in settings.log_channels.values()]
-    taken = [
-        _place_of(settings),
+    used_destinations = [
+        _destination_of(settings),
         *(os.path.realpath(file) for file in (*files, settings.error_file) if file is not None),
     ]
     outputs = []
@@ -67,12 +68,12 @@ def outputs_of(settings: Settings) -> list[Settings]:
             own.setdefault("log_keep_files", None)
         stream = _stream_of(given.get("stream"))
         output = dataclasses.replace(settings, **{"log_file": None, "log_stream": stream, **own})
-        place = _place_of(output)
-        if any(place is other or place == other for other in taken):
+        destination = _destination_of(output)
+        if any(destination is other or destination == other for other in used_destinations):
             raise ConfigurationError(
                 f"log_outputs[{number}] goes where other lines go already; give it a `file` or a `stream` of its own"
             )
-        taken.append(place)
+        used_destinations.append(destination)
         outputs.append(output)
     return outputs
 
@@ -85,13 +86,13 @@ def _stream_of(given: Any) -> Any:
     return sys.stderr
 
 
-def _place_of(settings: Settings) -> Any:
+def _destination_of(settings: Settings) -> Any:
     if settings.log_file is not None:
         return os.path.realpath(settings.log_file)
     return standard_output() if settings.log_stream is None else settings.log_stream
 
 
-def file_for(settings: Settings, path: str, **given: Any) -> Target:
+def file_target_for(settings: Settings, path: str, **given: Any) -> Target:
     """
     Give the target for a path: a file that is rotated, or whatever else is there, such as `/dev/stderr` or a FIFO.
     """
@@ -100,7 +101,7 @@ def file_for(settings: Settings, path: str, **given: Any) -> Target:
     except OSError:
         mode = stat.S_IFREG  # LogFile makes it, or says why not
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        return LineStream(_device(path), owned=True)
+        return LineStream(_open_device(path), owned=True)
     rotation = {
         name: getattr(settings, f"log_{name}")
         for name in (
@@ -117,7 +118,7 @@ def file_for(settings: Settings, path: str, **given: Any) -> Target:
     return LogFile(path, **{**rotation, **given})
 
 
-def _device(path: str) -> IO[bytes]:
+def _open_device(path: str) -> IO[bytes]:
     try:
         # A FIFO that nobody reads would hold the process here; what is opened then waits for its reader as usual.
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)

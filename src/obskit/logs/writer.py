@@ -21,8 +21,8 @@ from typing import IO, Any, TypeAlias, TypeVar, cast
 from obskit.context import current
 from obskit.errors import ConfigurationError
 from obskit.logs.categories import category_of
-from obskit.logs.output_forms import Body, Form, Make, ahead_now
-from obskit.logs.outputs import Also, Output, together
+from obskit.logs.output_forms import Body, LineFormat, Renderer, clock_offset_now
+from obskit.logs.outputs import Output, Tee, fan_out
 from obskit.logs.rendering import (
     CALLSITE_FIELDS,
     CATEGORY_FIELDS,
@@ -35,9 +35,9 @@ from obskit.logs.rendering import (
     to_jsonable,
 )
 from obskit.logs.sampling import Sampler
-from obskit.logs.schemas import renames_of, roots_of
-from obskit.logs.stream import StandardOutput, Target, reason_of
-from obskit.logs.targets import channel_target_for, error_target_for, outputs_of, target_for
+from obskit.logs.schemas import field_renames, object_names
+from obskit.logs.stream import StandardOutput, Target, drop_reason
+from obskit.logs.targets import channel_target_for, error_target_for, output_settings, target_for
 from obskit.logs.truncation import truncate_traceback
 from obskit.operation import Operation
 from obskit.recorder import Recorder, recorder
@@ -50,27 +50,27 @@ from obskit.settings import Settings
 T = TypeVar("T")
 Add: TypeAlias = Callable[[Body, Mapping[str, Any]], None]
 Emit: TypeAlias = Callable[[float, Body], None]
-Outlet: TypeAlias = tuple[Make, Target]
+Route: TypeAlias = tuple[Renderer, Target]
 
 # Where an exception that left a request has the request's id.
-ID_OF_REQUEST = "_obskit_id_of_request"
+CORRELATION_ID_ATTRIBUTE = "_obskit_id_of_request"
 # Names of callers' fields that need no second look; an application may make names up.
-MAX_KNOWN = 4096
-MAX_KNOWN_NAME = 64
+MAX_KNOWN_NAMES = 4096
+MAX_NAME_LENGTH = 64
 # Messages without a secret that are kept, and their longest: most come again, word for word.
-MAX_MESSAGES = 4096
-MAX_MESSAGE = 256
-NUMBERS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
-_NOTHING: Mapping[Any, Any] = {}
-_LARGE = 2**63  # orjson says no greater number
-_NAMES = {number: name for name, number in NUMBERS.items()}
+MAX_CLEAN_MESSAGES = 4096
+MAX_CLEAN_MESSAGE_LENGTH = 256
+LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
+_NO_FIELDS: Mapping[Any, Any] = {}
+_MAX_INTEGER = 2**63  # orjson says no greater number
+_LEVEL_NAMES = {number: name for name, number in LEVELS.items()}
 
 
 def level_name(number: int) -> str:
     """
     Name a level; one that an application made counts as the next below it of the five.
     """
-    return _NAMES.get(number) or _NAMES[min(max(number // 10 * 10, 10), 50)]
+    return _LEVEL_NAMES.get(number) or _LEVEL_NAMES[min(max(number // 10 * 10, 10), 50)]
 
 
 class Writer:
@@ -97,22 +97,22 @@ class Writer:
         self.settings = settings
         self.wall_clock = recorder.wall_clock
         self._recorder = recorder
-        self._outlets: dict[tuple[str, int], Outlet] = {}
-        others = outputs_of(settings)
+        self._routes: dict[tuple[str, int], Route] = {}
+        others = output_settings(settings)
         self.reserved = frozenset[str]().union(*map(_reserved, [settings, *others]))
-        self.process = {
+        self.process_fields = {
             name: value
             for name in ("service", "version", "environment")
             if (value := getattr(settings, name)) is not None
         }
-        self.ahead = [ahead_now()]
-        self.form = Form(settings, self.process, self.ahead)
-        self.others: list[Output] = []
-        self.traced = False
-        self._add_ids: Callable[[Body, Operation | None], None] = _add_ids_of_request
+        self.clock_offset = [clock_offset_now()]
+        self.line_format = LineFormat(settings, self.process_fields, self.clock_offset)
+        self.extra_outputs: list[Output] = []
+        self.spans_enabled = False
+        self._add_ids: Callable[[Body, Operation | None], None] = _add_request_ids
         self.redactor = Redactor(settings.redact_keys, settings.redact_values)
-        self.known: set[str] = set()
-        self.clean: set[str] = set()
+        self.known_names: set[str] = set()
+        self.clean_messages: set[str] = set()
         self.add = self._adder()
         self.sampler = self._sampler_of(settings)
         self.callsite = _add_callsite if settings.log_callsite else None
@@ -124,51 +124,54 @@ class Writer:
             raise
 
     def _open(self, settings: Settings, others: Sequence[Settings]) -> None:
-        self._main = self._opened(target_for(settings))
+        self._main = self._keep_open(target_for(settings))
         self._channels = {
-            name: self._opened(channel_target_for(settings, channel)) for name, channel in settings.log_channels.items()
+            name: self._keep_open(channel_target_for(settings, channel))
+            for name, channel in settings.log_channels.items()
         }
         errors = error_target_for(settings)
-        self._errors = None if errors is None else self._opened(errors)
+        self._errors = None if errors is None else self._keep_open(errors)
         for own, given in zip(others, settings.log_outputs, strict=True):
-            form, target = Form(own, self.process, self.ahead), self._opened(target_for(own))
-            self.others.append(Output(form, target, NUMBERS[given["level"]] if "level" in given else 0))
+            line_format = LineFormat(own, self.process_fields, self.clock_offset)
+            target = self._keep_open(target_for(own))
+            self.extra_outputs.append(Output(line_format, target, LEVELS[given["level"]] if "level" in given else 0))
         for target in self._targets:
-            self._tell(target.notice())
+            self._warn(target.notice())
 
-    def _opened(self, target: Target) -> Target:
+    def _keep_open(self, target: Target) -> Target:
         self._targets.append(target)
         return target
 
-    def _tell(self, notice: str | None) -> None:
+    def _warn(self, notice: str | None) -> None:
         """
         Write what a target says of itself as a warning, where there is something.
         """
-        if notice is not None and NUMBERS["WARNING"] >= self.level_of("obskit.logs"):
-            self.emitter("obskit.logs", NUMBERS["WARNING"])(self.wall_clock(), {"message": notice})
+        if notice is not None and LEVELS["WARNING"] >= self.level_of("obskit.logs"):
+            self.emitter("obskit.logs", LEVELS["WARNING"])(self.wall_clock(), {"message": notice})
 
-    def target_of(self, logger: str, level: int) -> Target:
+    def primary_target(self, logger: str, level: int) -> Target:
         """
         Give where the first output's lines of a logger and a level go: to the file of its channel, else to where all
         go; from ERROR on to `error_file` too. obskit's own loggers belong to the channel without their prefix.
         """
-        channel = nearest(self._channels, logger) or nearest(self._channels, logger.removeprefix("obskit."))
-        target = (channel or self._main).at(level)
-        return target if self._errors is None or level < NUMBERS["ERROR"] else Also(target, self._errors, self.failed)
+        channels = self._channels
+        channel = nearest_parent(channels, logger) or nearest_parent(channels, logger.removeprefix("obskit."))
+        target = (channel or self._main).for_level(level)
+        return target if self._errors is None or level < LEVELS["ERROR"] else Tee(target, self._errors, self.failed)
 
-    def follow_spans(self) -> None:
+    def enable_span_ids(self) -> None:
         """
         Put the ids of the span that is current on each line.
         """
-        self.traced = True
-        self._add_ids = _ids_of_span()
+        self.spans_enabled = True
+        self._add_ids = _span_id_adder()
 
     def _sampler_of(self, settings: Settings) -> Sampler | None:
         if settings.log_sample_first is None:
             return None
-        return Sampler(settings.log_sample_first, settings.log_sample_every, self.left_out)
+        return Sampler(settings.log_sample_first, settings.log_sample_every, self.count_sampled)
 
-    def left_out(self) -> None:
+    def count_sampled(self) -> None:
         """
         Count a line that sampling left out.
         """
@@ -178,38 +181,38 @@ class Writer:
         """
         Give the level of a logger: that of its name in `log_levels`, else of the next name above it, else `log_level`.
         """
-        return NUMBERS[nearest(self.settings.log_levels, logger) or self.settings.log_level]
+        return LEVELS[nearest_parent(self.settings.log_levels, logger) or self.settings.log_level]
 
     # Bodies
 
-    def begin(self, message: str) -> Body:
+    def start_body(self, message: str) -> Body:
         """
         Start a body: the message, and the ids and bound fields of the request that runs here.
         """
-        body: Body = {"message": message if message in self.clean else self.redacted(message)}
+        body: Body = {"message": message if message in self.clean_messages else self.redact_message(message)}
         operation = current.get()
         if operation is not None:
             root = operation._root or operation  # the property, without its call
             if root.correlation_id is not None:
                 body["correlation_id"] = root.correlation_id
-            if self.traced or root.sparse is not None:
-                self.add_rest(body, operation)
-        elif self.traced:
-            self.add_rest(body, None)
+            if self.spans_enabled or root.sparse is not None:
+                self.add_trace_and_bindings(body, operation)
+        elif self.spans_enabled:
+            self.add_trace_and_bindings(body, None)
         return body
 
-    def redacted(self, message: str) -> str:
+    def redact_message(self, message: str) -> str:
         """
         Redact a message; one without secrets is kept among the `clean`.
         """
         shown = self.redactor.text(message)
-        if shown is message and len(message) <= MAX_MESSAGE:
-            if len(self.clean) >= MAX_MESSAGES:
-                self.clean.clear()
-            self.clean.add(message)
+        if shown is message and len(message) <= MAX_CLEAN_MESSAGE_LENGTH:
+            if len(self.clean_messages) >= MAX_CLEAN_MESSAGES:
+                self.clean_messages.clear()
+            self.clean_messages.add(message)
         return shown
 
-    def add_rest(self, body: Body, operation: Operation | None) -> None:
+    def add_trace_and_bindings(self, body: Body, operation: Operation | None) -> None:
         """
         Add what only some requests have: a trace's ids, bound fields.
         """
@@ -218,29 +221,29 @@ class Writer:
             self.add(body, fields)
 
     def _adder(self) -> Add:
-        all_known, all_simple = self.known.issuperset, SCALARS.issuperset
+        all_known, all_simple = self.known_names.issuperset, SCALARS.issuperset
 
         def add(body: Body, given: Mapping[str, Any]) -> None:
             if all_known(given) and all_simple(map(type, given.values())):
                 body.update(given)
             else:
-                self._add_slowly(body, given)
+                self._add_redacted(body, given)
 
         return self._add_each if self.settings.redact_values else add
 
     def _add_each(self, body: Body, given: Mapping[str, Any]) -> None:
-        known, text, budget = self.known, self.redactor.text, None
+        known_names, text, budget = self.known_names, self.redactor.text, None
         for name, value in given.items():
-            if name not in known:
-                self._add_slowly(body, {name: value}, budget := budget or SizeBudget(), given)
+            if name not in known_names:
+                self._add_redacted(body, {name: value}, budget := budget or SizeBudget(), given)
             elif (kind := type(value)) is str:
                 body[name] = value if len(value) < SHORTEST else text(value)
             elif kind in SCALARS and (kind is not int or value < CARD_FROM):
                 body[name] = value
             else:
-                self.add_one(body, name, value, budget := budget or SizeBudget())
+                self.add_field(body, name, value, budget := budget or SizeBudget())
 
-    def _add_slowly(
+    def _add_redacted(
         self,
         body: Body,
         given: Mapping[Any, Any],
@@ -255,10 +258,10 @@ class Writer:
                 if value:
                     self.add_stack(body, value if isinstance(value, str) else _stack())
             else:
-                self.add_one(body, key, value, budget, given if beside is None else beside)
+                self.add_field(body, key, value, budget, given if beside is None else beside)
 
-    def add_one(
-        self, body: Body, key: Any, value: Any, budget: SizeBudget, beside: Mapping[Any, Any] = _NOTHING
+    def add_field(
+        self, body: Body, key: Any, value: Any, budget: SizeBudget, beside: Mapping[Any, Any] = _NO_FIELDS
     ) -> None:
         """
         Add a caller's field, whatever its name and its value are; what it holds shares the room of the line.
@@ -281,10 +284,10 @@ class Writer:
             is_empty = value is None or value is True or value is False or (type(value) is str and not value)
             body[name] = value if is_empty else marker(rule)
             return
-        shown = self.redactor.value(to_jsonable(value) if type(value) is int and abs(value) >= _LARGE else value)
+        shown = self.redactor.value(to_jsonable(value) if type(value) is int and abs(value) >= _MAX_INTEGER else value)
         body[name] = shown if type(shown) in SCALARS else to_jsonable(shown, MAX_DEPTH, budget)
-        if name is key and not is_closer and len(self.known) < MAX_KNOWN and len(name) <= MAX_KNOWN_NAME:
-            self.known.add(name)
+        if name is key and not is_closer and len(self.known_names) < MAX_KNOWN_NAMES and len(name) <= MAX_NAME_LENGTH:
+            self.known_names.add(name)
 
     def add_exception(self, body: Body, given: Any) -> None:
         """
@@ -294,17 +297,17 @@ class Writer:
             body: What it is added to.
             given: The exception, what `sys.exc_info()` gives, or something true for the one that is being handled.
         """
-        error = exception_in(given)
+        error = exception_from(given)
         if error is None:
             return
-        hide = self.redactor.traceback
-        said, trace = hide(_message_of(error)), self.redactor.whole_traceback(_traceback_of(error, hide))
+        redact = self.redactor.traceback
+        said, trace = redact(_message_of(error)), self.redactor.whole_traceback(_traceback_of(error, redact))
         body["exception"] = {
             "type": type(error).__name__,
             "message": said,
             "traceback": truncate_traceback(trace, MAX_TEXT),
         }
-        identity = getattr(error, ID_OF_REQUEST, None)
+        identity = getattr(error, CORRELATION_ID_ATTRIBUTE, None)
         if identity is not None:  # a server logs it when the request is over
             body.setdefault("correlation_id", identity)
 
@@ -316,47 +319,48 @@ class Writer:
 
     # Lines
 
-    def outlet(self, logger: str, level: int) -> Outlet:
+    def route(self, logger: str, level: int) -> Route:
         """
         Give what renders the lines of one logger and level, and where they go; always the same.
         """
         key = logger, level
-        found = self._outlets.get(key)
+        found = self._routes.get(key)
         if found is None:
-            target, others = self.target_of(logger, level), [other for other in self.others if level >= other.level]
+            target = self.primary_target(logger, level)
+            others = [output for output in self.extra_outputs if level >= output.level]
             if others:
-                found = together(self.form, target, others, level, self.shared(logger, level), self.failed)
+                found = fan_out(self.line_format, target, others, level, self.shared_fields(logger, level), self.failed)
             else:
-                found = self.maker(logger, level), target
-            self._outlets[key] = found
+                found = self.renderer(logger, level), target
+            self._routes[key] = found
         return found
 
-    def maker(self, logger: str, level: int) -> Make:
+    def renderer(self, logger: str, level: int) -> Renderer:
         """
         Give what renders the lines of one logger and level as the first output has them.
         """
-        return self.form.maker(self.shared(logger, level))
+        return self.line_format.renderer(self.shared_fields(logger, level))
 
-    def shared(self, logger: str, level: int) -> Body:
+    def shared_fields(self, logger: str, level: int) -> Body:
         """
         Give the fields that the lines of one logger and level share.
         """
-        shared: Body = {"level": level_name(level), "logger": logger}
+        shared_fields: Body = {"level": level_name(level), "logger": logger}
         if self.settings.log_category:
-            shared["category"] = category_of(logger, level, self._channels.keys())
-        if level not in _NAMES:
-            shared["level_name"] = logging.getLevelName(level)
-        return shared
+            shared_fields["category"] = category_of(logger, level, self._channels.keys())
+        if level not in _LEVEL_NAMES:
+            shared_fields["level_name"] = logging.getLevelName(level)
+        return shared_fields
 
     def emitter(self, logger: str, level: int) -> Emit:
         """
         Give what writes the lines of one logger and level; it never raises, and counts what it could not write.
         """
-        (make, target), failed = self.outlet(logger, level), self.failed
+        (render_line, target), failed = self.route(logger, level), self.failed
 
         def emit(now: float, body: Body) -> None:
             try:
-                target.write(make(now, body))
+                target.write(render_line(now, body))
             except Exception as error:
                 failed(error)
 
@@ -366,7 +370,7 @@ class Writer:
         """
         Count a line that was not written.
         """
-        self._recorder.dropped.inc(("logs", reason_of(error)))
+        self._recorder.dropped.inc(("logs", drop_reason(error)))
         self._recorder.failed("logs", error)
 
     def flush(self) -> None:
@@ -393,10 +397,10 @@ def _reserved(settings: Settings) -> frozenset[str]:
     """
     contract = RESERVED_FIELDS | CALLSITE_FIELDS if settings.log_callsite else RESERVED_FIELDS
     contract = contract | CATEGORY_FIELDS if settings.log_category else contract
-    return reserved_names(renames_of(settings), contract) | roots_of(settings)
+    return reserved_names(field_renames(settings), contract) | object_names(settings)
 
 
-def nearest(given: Mapping[str, T], logger: str) -> T | None:
+def nearest_parent(given: Mapping[str, T], logger: str) -> T | None:
     """
     Find what is given for a logger, or for the nearest name above it: `a.b` before `a` for `a.b.c`.
     """
@@ -405,7 +409,7 @@ def nearest(given: Mapping[str, T], logger: str) -> T | None:
     return given.get(logger)
 
 
-def _ids_of_span() -> Callable[[Body, Operation | None], None]:
+def _span_id_adder() -> Callable[[Body, Operation | None], None]:
     """
     Give what adds the ids of the span that is current, or those that the request came with.
     """
@@ -417,12 +421,12 @@ def _ids_of_span() -> Callable[[Body, Operation | None], None]:
             body["trace_id"] = f"{context.trace_id:032x}"
             body["span_id"] = f"{context.span_id:016x}"
         else:
-            _add_ids_of_request(body, operation)
+            _add_request_ids(body, operation)
 
     return add_ids
 
 
-def _add_ids_of_request(body: Body, operation: Operation | None) -> None:
+def _add_request_ids(body: Body, operation: Operation | None) -> None:
     if operation is not None:
         root = operation._root or operation
         if root.trace_id is not None:
@@ -431,7 +435,7 @@ def _add_ids_of_request(body: Body, operation: Operation | None) -> None:
                 body["span_id"] = root.span_id
 
 
-def exception_in(given: Any) -> BaseException | None:
+def exception_from(given: Any) -> BaseException | None:
     """
     Find the exception in what a caller gave as `exc_info`; None: there is none.
     """
@@ -441,13 +445,13 @@ def exception_in(given: Any) -> BaseException | None:
     return next((part for part in found if isinstance(part, BaseException)), None)
 
 
-def _traceback_of(error: BaseException, hide: Callable[[str], str]) -> str:
+def _traceback_of(error: BaseException, redact: Callable[[str], str]) -> str:
     """
     Write a traceback; of messages that are too long the end is cut, and not that of the whole.
     """
     try:
         parts = traceback.format_exception(error)
-        return "".join([part if len(part) <= MAX_TEXT else hide(part) for part in parts])
+        return "".join([part if len(part) <= MAX_TEXT else redact(part) for part in parts])
     except Exception:
         return "<a traceback that cannot be shown>"
 
@@ -460,11 +464,11 @@ def _message_of(error: BaseException) -> str:
 
 
 def _stack() -> str:
-    return "".join(traceback.format_stack(callers_frame()))
+    return "".join(traceback.format_stack(caller_frame()))
 
 
 def _add_callsite(body: Body) -> None:
-    frame = callers_frame()
+    frame = caller_frame()
     if frame is not None:
         code = frame.f_code
         body.update(callsite(PurePath(code.co_filename).stem, code.co_name, frame.f_lineno))
@@ -478,17 +482,17 @@ def callsite(module: str, function: str, line: int) -> Body:
     return {"module": module, "function": function, "line": line, "thread": thread, "process": process}
 
 
-def callers_frame() -> FrameType | None:
+def caller_frame() -> FrameType | None:
     """
     Find the frame that logs: the innermost one outside of this folder.
     """
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith(_HERE):
+    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back
     return frame
 
 
-_HERE = os.path.dirname(__file__) + os.sep
+_PACKAGE = os.path.dirname(__file__) + os.sep
 
 
 # The current writer
@@ -502,7 +506,7 @@ def current_writer() -> Writer:
     Give the writer of the runtime that stands; where none has stood yet, one to standard output, by the environment.
     """
     if _current_writer is None:
-        activate(_to_standard_output(_from_environment()))
+        activate(_fallback_writer(_from_environment()))
     assert _current_writer is not None
     return _current_writer
 
@@ -528,10 +532,10 @@ def activate_fallback(settings: Settings) -> None:
     """
     Go on without the runtime that had these settings: in the same form, to standard output.
     """
-    activate(_to_standard_output(settings))
+    activate(_fallback_writer(settings))
 
 
-def _to_standard_output(settings: Settings) -> Writer:
+def _fallback_writer(settings: Settings) -> Writer:
     stream = cast(IO[Any], StandardOutput())
     alone: dict[str, Any] = {"log_file": None, "log_channels": {}, "error_file": None, "log_outputs": ()}
     return Writer(dataclasses.replace(settings, log_stream=stream, **alone), recorder)

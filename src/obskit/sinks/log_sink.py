@@ -14,7 +14,7 @@ from obskit.logs.clients import client_formatter
 from obskit.logs.rendering import render
 from obskit.logs.sampling import SAMPLED_OUT, EveryNth
 from obskit.logs.server_access import MAX_HEADER, MAX_PATH, loggable_path
-from obskit.logs.writer import NUMBERS, Writer
+from obskit.logs.writer import LEVELS, Writer
 from obskit.operation import Event, HttpOperation, Operation, Totals
 from obskit.recorder import Sink, Step
 from obskit.redaction.redactor import Redactor
@@ -61,9 +61,9 @@ class _Templates(dict[tuple[int, str, str, int], bytes]):
         state, method, endpoint, status = key
         level = "ERROR" if status >= 500 or state == _FAILED else "WARNING" if state else "INFO"
         shared = {
-            **self._writer.shared(ACCESS, NUMBERS[level]),
+            **self._writer.shared_fields(ACCESS, LEVELS[level]),
             "message": "request",
-            **self._writer.process,
+            **self._writer.process_fields,
             "method": method,
             "endpoint": self._writer.redactor.text(endpoint),
             "status": status,
@@ -120,7 +120,7 @@ class LogSink(Sink):
         return None, self._usual_line() if self._is_usual() else self._any_line()
 
     def _job_line(self, op: JobOperation) -> None:
-        level = NUMBERS["INFO" if op.error is None else "ERROR"]
+        level = LEVELS["INFO" if op.error is None else "ERROR"]
         if level < self._writer.level_of(JOB):
             return
         line: dict[str, Any] = {"message": "job"}
@@ -141,16 +141,17 @@ class LogSink(Sink):
         Tell whether every line is written, in one form and to one place: then nothing need be asked for each.
         """
         writer = self._writer
-        first, *others = [writer.target_of(ACCESS, NUMBERS[level]) for level in ("INFO", "WARNING", "ERROR")]
-        has_one_place = all(other is first for other in others) and not writer.others
-        is_written = writer.level_of(ACCESS) <= NUMBERS["INFO"] and not self._settings.access_log_sample
+        first, *others = [writer.primary_target(ACCESS, LEVELS[level]) for level in ("INFO", "WARNING", "ERROR")]
+        has_one_place = all(other is first for other in others) and not writer.extra_outputs
+        is_written = writer.level_of(ACCESS) <= LEVELS["INFO"] and not self._settings.access_log_sample
         is_named = any(self._settings.log_names.get(name, name) for name in ("level", "logger", "message"))
-        return writer.form.is_flat and has_one_place and is_written and is_named
+        return writer.line_format.is_flat and has_one_place and is_written and is_named
 
     def _usual_line(self) -> Callable[[HttpOperation], None]:
         settings, slow_seconds = self._settings, self._slow_seconds()
         writer = self._writer
-        stream, wall_clock, failed = writer.target_of(ACCESS, NUMBERS["INFO"]), writer.wall_clock, writer.failed
+        stream = writer.primary_target(ACCESS, LEVELS["INFO"])
+        wall_clock, failed = writer.wall_clock, writer.failed
         with_query, with_sparse, redactor = settings.log_query_string, self._with_sparse, writer.redactor
         is_plain = _harmless_path if settings.redact_values else _plain_path
         renames = dict(settings.log_names) if settings.correlation else {**settings.log_names, "correlation_id": None}
@@ -189,7 +190,7 @@ class LogSink(Sink):
                 if op.sparse is not None:
                     whole = with_sparse(whole, op)
                 if (taken := stream.put(whole)) != len(whole):
-                    stream.rest(whole, taken)
+                    stream.write_rest(whole, taken)
             except Exception as error:
                 failed(error)
 
@@ -207,7 +208,7 @@ class LogSink(Sink):
             self._writer.add(line, op.fields)
         if op._extra:
             self._writer.add(line, op._extra)
-        more = self._writer.form.render(line)
+        more = self._writer.line_format.render(line)
         return whole if more == b"{}\n" else b"%b%b%b" % (whole[:-2], b"," if len(whole) > 3 else b"", more[1:])
 
     def _slow_seconds(self) -> float:
@@ -220,8 +221,8 @@ class LogSink(Sink):
         """
         writer, settings, wall_clock = self._writer, self._settings, self._writer.wall_clock
         slow_seconds, threshold = self._slow_seconds(), writer.level_of(ACCESS)
-        emitters = {level: writer.emitter(ACCESS, NUMBERS[level]) for level in ("INFO", "WARNING", "ERROR")}
-        samplers = {route: EveryNth(every, writer.left_out) for route, every in settings.access_log_sample.items()}
+        emitters = {level: writer.emitter(ACCESS, LEVELS[level]) for level in ("INFO", "WARNING", "ERROR")}
+        samplers = {route: EveryNth(every, writer.count_sampled) for route, every in settings.access_log_sample.items()}
         fields_of = self._fields()
 
         def finish(op: HttpOperation) -> None:
@@ -229,7 +230,7 @@ class LogSink(Sink):
                 return
             failed = op.status >= 500 or op.exception is not None
             level = "ERROR" if failed else "WARNING" if op.duration_seconds > slow_seconds else "INFO"
-            if NUMBERS[level] < threshold:
+            if LEVELS[level] < threshold:
                 return
             left_out = 0
             if (sampler := samplers.get(op.endpoint)) is not None:
@@ -273,9 +274,9 @@ class LogSink(Sink):
         Write an event's line.
         """
         writer, logger = self._writer, "obskit." + event.name.partition(".")[0]
-        level = NUMBERS[event.severity]
+        level = LEVELS[event.severity]
         if level >= writer.level_of(logger):
-            line = writer.begin(event.message)
+            line = writer.start_body(event.message)
             writer.add(line, event.fields)
             writer.emitter(logger, level)(writer.wall_clock(), line)
 
