@@ -69,7 +69,7 @@ def test_patterns_are_reached_wherever_they_are_kept():
     assert redactor._frame.pattern in found
     assert _http._with_port.__self__.pattern in found
     assert {pattern.pattern for pattern in LEXICONS[0][:3]} <= found
-    assert {cut.pattern.pattern for cut in driver_errors._ANYWHERE} <= found
+    assert {cut.pattern.pattern for cut in driver_errors._TEXT_RULES} <= found
     assert {pattern.pattern for _, pattern in values._WITH_DASH} <= found
     assert len(found) > 90
 
@@ -120,16 +120,16 @@ ENTRIES: dict[str, Callable[[str], object]] = {
     "a message": _redactor.text,
     "source code": _redactor._code,
     "a traceback": _redactor.traceback,
-    "a driver's message": driver_errors.without_values,
+    "a driver's message": driver_errors.redact_exception_text,
     "a query string": _redactor.query,
-    "a split URL's place": lambda text: _redactor.closer("netloc", text, {}),
+    "a split URL's place": lambda text: _redactor.contextual_field("netloc", text, {}),
     "a field's name": lambda text: _redactor.fields({text: text}),
     "a secret name": lambda text: keys.SecretKeys().rule(text),
     "a value deep inside": lambda text: _redactor.value([{"a": [text]}, (text, text), ValueError(text)]),
     "arguments": lambda text: _redactor.arguments(text.replace("pass", ""), (text,)),
     "a text to cut": lambda text: (_redactor.short(text, 100), _redactor.short_query(text, 100)),
     "a word to cut": truncation._length_of_last_word,
-    "a long traceback": lambda text: truncation.shorten(text, 100, _redactor.whole_traceback),
+    "a long traceback": lambda text: truncation.redact_with_mark(text, 100, _redactor.traceback_of_any_length),
     "a text without a look": redactor.Redactor(values=False).text,
     "a marker": lambda text: (values.is_marker(text), values.rule_in(text)),
     "a health check's reason": safe_details.redacted,
@@ -234,11 +234,11 @@ SCANNERS = (
 )
 EXCUSED = {
     **dict.fromkeys(
-        ("driver_errors._cut", "keys._table", "sql_masking._lexicon", "sql_masking.lexicon", "sql_summary._scanner"),
+        ("driver_errors._rule", "keys._table", "sql_masking._lexicon", "sql_masking.lexicon", "sql_summary._scanner"),
         "makes patterns and tables of our own texts, once",
     ),
     **dict.fromkeys(
-        ("driver_errors._in_quotes", "driver_errors._in_brackets"),
+        ("driver_errors._quoted_value", "driver_errors._bracketed_value"),
         "makes a pattern's part of our own texts, once",
     ),
     **dict.fromkeys(

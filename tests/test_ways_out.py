@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 import obskit
 from obskit import ai, health
-from obskit.redaction.truncation import SPARE
+from obskit.redaction.truncation import LOOKAHEAD
 from obskit.testing import isolated_runtime
 
 PACKAGE = Path(obskit.__file__).parent
@@ -294,7 +294,7 @@ def test_no_second_output_shows_a_secret(planted, secret):
 
 
 @pytest.mark.parametrize("limit", [64, 256, 500, 2048])
-@pytest.mark.parametrize("beyond", [0, SPARE])
+@pytest.mark.parametrize("beyond", [0, LOOKAHEAD])
 def test_no_cut_of_any_way_out_shows_a_secret(limit, beyond):
     """
     Wherever a cut goes through a secret, none of the ways out shows its beginning.

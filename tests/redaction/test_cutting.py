@@ -11,7 +11,7 @@ from secrets_planted import CARDS, JWT, KEY_BLOCK, LONG, TOKENS
 import obskit
 from obskit.health.safe_details import redacted
 from obskit.redaction.redactor import Redactor
-from obskit.redaction.truncation import MAX_TEXT, SPARE, cut, shorten
+from obskit.redaction.truncation import LOOKAHEAD, MAX_TEXT, redact_and_truncate, redact_with_mark
 from obskit.testing import isolated_runtime
 
 redactor = Redactor()
@@ -51,10 +51,10 @@ def test_no_cut_shows_a_secrets_beginning(planted, secret, before):
     """
     after = " and more." * 1_000
     between = ", " if " " in before else "&"
-    for end in (LIMIT, LIMIT + SPARE):
+    for end in (LIMIT, LIMIT + LOOKAHEAD):
         for offset in range(-6, len(planted) + 6):
             text = before[: end - offset] + between + planted + after
-            shown = shorten(text, LIMIT, redactor.whole_traceback)
+            shown = redact_with_mark(text, LIMIT, redactor.traceback_of_any_length)
 
             assert not in_clear(shown, secret)
             assert len(shown) <= LIMIT
@@ -65,16 +65,16 @@ def test_no_cut_shows_a_secrets_beginning(planted, secret, before):
     [
         (LIMIT, ("x" * LIMIT, 0)),
         (LIMIT + 7, ("x" * LIMIT, 7)),
-        (LIMIT + SPARE, ("x" * LIMIT, SPARE)),
-        (LIMIT + SPARE + 1, ("x" * LIMIT, SPARE + 1)),
-        (10 * SPARE, ("x" * LIMIT, 10 * SPARE - LIMIT)),
+        (LIMIT + LOOKAHEAD, ("x" * LIMIT, LOOKAHEAD)),
+        (LIMIT + LOOKAHEAD + 1, ("x" * LIMIT, LOOKAHEAD + 1)),
+        (10 * LOOKAHEAD, ("x" * LIMIT, 10 * LOOKAHEAD - LIMIT)),
     ],
 )
 def test_a_text_is_cut_to_its_limit(length, expected):
     """
     What is missing is counted, and what fits comes back as it is.
     """
-    assert expected == cut("x" * length, LIMIT, redactor.text)
+    assert expected == redact_and_truncate("x" * length, LIMIT, redactor.text)
 
 
 def test_no_more_is_looked_at_than_is_needed():
@@ -82,9 +82,9 @@ def test_no_more_is_looked_at_than_is_needed():
     What comes far behind the limit is never seen.
     """
     seen = []
-    cut("a b " * 100_000, LIMIT, lambda text: seen.append(text) or text)
+    redact_and_truncate("a b " * 100_000, LIMIT, lambda text: seen.append(text) or text)
 
-    assert [LIMIT + SPARE >= len(text) >= LIMIT for text in seen] == [True]
+    assert [LIMIT + LOOKAHEAD >= len(text) >= LIMIT for text in seen] == [True]
 
 
 @pytest.mark.parametrize("values", [True, False])

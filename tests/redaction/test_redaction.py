@@ -37,7 +37,7 @@ from secrets_planted import (
     TOKENS,
 )
 
-from obskit.redaction.keys import MAX_KNOWN
+from obskit.redaction.keys import MAX_CACHED_NAMES
 from obskit.redaction.redactor import Redactor
 
 redactor = Redactor()
@@ -140,11 +140,11 @@ def test_names_that_an_application_makes_up_cost_no_memory():
     The verdicts that are kept are bounded, and so are those on long names.
     """
     own = Redactor()
-    for number in range(3 * MAX_KNOWN):
+    for number in range(3 * MAX_CACHED_NAMES):
         own.fields({f"field_{number}": 1, f"{number}{'x' * 100}": 1})
 
-    assert len(own._known) <= MAX_KNOWN
-    assert len(own._known.harmless) <= MAX_KNOWN
+    assert len(own._rules) <= MAX_CACHED_NAMES
+    assert len(own._rules.safe_names) <= MAX_CACHED_NAMES
 
 
 # By value

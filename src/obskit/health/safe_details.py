@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from obskit.redaction.redactor import Redactor
-from obskit.redaction.truncation import cut
+from obskit.redaction.truncation import redact_and_truncate
 
 HIDDEN = "[redacted]"
 MAX_TEXT = 500
@@ -26,7 +26,8 @@ def redacted(text: str, redactor: Redactor = _default) -> str:
     """
     Return a text without what looks like a secret, and without what drivers quote, truncated to 500 characters.
     """
-    shown, missing = cut(text, MAX_TEXT, lambda seen: redactor.whole_traceback(_url.sub(_without_user, seen)))
+    redact = redactor.traceback_of_any_length
+    shown, missing = redact_and_truncate(text, MAX_TEXT, lambda seen: redact(_url.sub(_without_user, seen)))
     return shown[: MAX_TEXT - 3] + "..." if missing else shown
 
 

@@ -28,7 +28,7 @@ from obskit.logs.structlog_events import (
 )
 from obskit.logs.writer import Writer, caller_frame, callsite, current_writer, exception_from, subscribe
 from obskit.redaction.redactor import Redactor
-from obskit.redaction.values import CARD_FROM, SHORTEST
+from obskit.redaction.values import MIN_CARD_NUMBER, MIN_SECRET_LENGTH
 
 _Record = logging.LogRecord
 # What every record has comes first in its dict, in one order; what came with `extra` follows. Of the class itself: a
@@ -155,8 +155,8 @@ def _body_builder(
                 if name not in known_names:
                     _add_extra(body, name, value, writer, budget := budget or SizeBudget(), record)
                 elif (kind := type(value)) is str:
-                    body[name] = value if len(value) < SHORTEST else text(value)
-                elif kind in SCALARS and (kind is not int or value < CARD_FROM):
+                    body[name] = value if len(value) < MIN_SECRET_LENGTH else text(value)
+                elif kind in SCALARS and (kind is not int or value < MIN_CARD_NUMBER):
                     body[name] = value
                 else:
                     add_field(body, name, value, budget := budget or SizeBudget())

@@ -41,10 +41,10 @@ from obskit.logs.targets import channel_target_for, error_target_for, output_set
 from obskit.logs.truncation import truncate_traceback
 from obskit.operation import Operation
 from obskit.recorder import Recorder, recorder
-from obskit.redaction.keys import READ_CLOSER
+from obskit.redaction.keys import CONTEXTUAL_NAMES
 from obskit.redaction.redactor import Redactor
 from obskit.redaction.truncation import MAX_TEXT
-from obskit.redaction.values import CARD_FROM, SHORTEST, marker
+from obskit.redaction.values import MIN_CARD_NUMBER, MIN_SECRET_LENGTH, marker
 from obskit.settings import Settings
 
 T = TypeVar("T")
@@ -237,8 +237,8 @@ class Writer:
             if name not in known_names:
                 self._add_redacted(body, {name: value}, budget := budget or SizeBudget(), given)
             elif (kind := type(value)) is str:
-                body[name] = value if len(value) < SHORTEST else text(value)
-            elif kind in SCALARS and (kind is not int or value < CARD_FROM):
+                body[name] = value if len(value) < MIN_SECRET_LENGTH else text(value)
+            elif kind in SCALARS and (kind is not int or value < MIN_CARD_NUMBER):
                 body[name] = value
             else:
                 self.add_field(body, name, value, budget := budget or SizeBudget())
@@ -248,7 +248,7 @@ class Writer:
         body: Body,
         given: Mapping[Any, Any],
         budget: SizeBudget | None = None,
-        beside: Mapping[Any, Any] | None = None,
+        siblings: Mapping[Any, Any] | None = None,
     ) -> None:
         budget = budget or SizeBudget()
         for key, value in given.items():
@@ -258,10 +258,10 @@ class Writer:
                 if value:
                     self.add_stack(body, value if isinstance(value, str) else _stack())
             else:
-                self.add_field(body, key, value, budget, given if beside is None else beside)
+                self.add_field(body, key, value, budget, given if siblings is None else siblings)
 
     def add_field(
-        self, body: Body, key: Any, value: Any, budget: SizeBudget, beside: Mapping[Any, Any] = _NO_FIELDS
+        self, body: Body, key: Any, value: Any, budget: SizeBudget, siblings: Mapping[Any, Any] = _NO_FIELDS
     ) -> None:
         """
         Add a caller's field, whatever its name and its value are; what it holds shares the room of the line.
@@ -273,21 +273,22 @@ class Writer:
             room: The room of the line.
             beside: The caller's fields, by which some are judged.
         """
-        is_closer = type(key) is str and key in READ_CLOSER
-        if is_closer:
-            value = self.redactor.closer(key, value, beside)
+        is_contextual = type(key) is str and key in CONTEXTUAL_NAMES
+        if is_contextual:
+            value = self.redactor.contextual_field(key, value, siblings)
         name = self.redactor.text(key if type(key) is str else as_text(key))
         while name in self.reserved:
             name = f"extra_{name}"
-        rule = self.redactor.secret(name)
+        rule = self.redactor.rule_for(name)
         if rule is not None:
             is_empty = value is None or value is True or value is False or (type(value) is str and not value)
             body[name] = value if is_empty else marker(rule)
             return
         shown = self.redactor.value(to_jsonable(value) if type(value) is int and abs(value) >= _MAX_INTEGER else value)
         body[name] = shown if type(shown) in SCALARS else to_jsonable(shown, MAX_DEPTH, budget)
-        if name is key and not is_closer and len(self.known_names) < MAX_KNOWN_NAMES and len(name) <= MAX_NAME_LENGTH:
-            self.known_names.add(name)
+        known_names = self.known_names
+        if name is key and not is_contextual and len(known_names) < MAX_KNOWN_NAMES and len(name) <= MAX_NAME_LENGTH:
+            known_names.add(name)
 
     def add_exception(self, body: Body, given: Any) -> None:
         """
@@ -301,7 +302,7 @@ class Writer:
         if error is None:
             return
         redact = self.redactor.traceback
-        said, trace = redact(_message_of(error)), self.redactor.whole_traceback(_traceback_of(error, redact))
+        said, trace = redact(_message_of(error)), self.redactor.traceback_of_any_length(_traceback_of(error, redact))
         body["exception"] = {
             "type": type(error).__name__,
             "message": said,

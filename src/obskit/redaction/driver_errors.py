@@ -19,10 +19,10 @@ _END_OF_FIELD = (
     rf"(?=\n{_FIELD}|\n\[SQL: |\n\(Background on |\n{{1,2}}(?:Traceback |During handling |The above exception )|\Z)"
 )
 # In one line, as `repr()` writes it: with a backslash and an n for the end of a line. A detail is a sentence.
-_END_WHERE_WRITTEN = rf"""(?=\\n{_FIELD}|(?<=\.)['"](?=[)\]}},]|\n|\Z)|\n|\Z)"""
+_END_OF_ESCAPED_FIELD = rf"""(?=\\n{_FIELD}|(?<=\.)['"](?=[)\]}},]|\n|\Z)|\n|\Z)"""
 
 
-class _Cut(NamedTuple):
+class _Rule(NamedTuple):
     """
     Cut what a pattern finds, in texts that have its hint. A pattern goes to the end of the text where a value's own
     end is not there, so that no text is searched twice.
@@ -30,14 +30,14 @@ class _Cut(NamedTuple):
 
     hint: str
     pattern: re.Pattern[str]
-    put: str
+    replacement: str
 
 
-def _cut(rule: str, hint: str, start: str, value: str, keep: str = "") -> _Cut:
-    return _Cut(hint, re.compile(rf"({start})(?!\[redacted:){value}"), rf"\1[redacted:{rule}]{keep}")
+def _rule(rule: str, hint: str, start: str, value: str, keep: str = "") -> _Rule:
+    return _Rule(hint, re.compile(rf"({start})(?!\[redacted:){value}"), rf"\1[redacted:{rule}]{keep}")
 
 
-def _in_quotes(hint: str, after: str, quote: str = "'") -> str:
+def _quoted_value(hint: str, after: str, quote: str = "'") -> str:
     """
     A value in quotes, which may have quotes in it: to the one that the driver goes on `after`, else to one that no
     word follows.
@@ -47,7 +47,7 @@ def _in_quotes(hint: str, after: str, quote: str = "'") -> str:
     return rf"{q}(?:(?:(?!{hint})(?s:.))*?{q}(?={after})|[^{q}]*+(?:{q}\b[^{q}]*+)*+(?:{q}|\Z))"
 
 
-def _in_brackets(hint: str, first: str, last: str, after: str) -> str:
+def _bracketed_value(hint: str, first: str, last: str, after: str) -> str:
     return rf"\{first}(?:(?:(?!{hint})(?s:.))*?\{last}(?={after})|[^\{last}]*+(?:\{last}|\Z))"
 
 
@@ -58,69 +58,74 @@ _CONTEXT = (
     rf"{_STATEMENT})"
 )
 # PostgreSQL's two blanks, its own words, and the sign below a line, tell its fields from a prompt or a report.
-_ON_LINES = (
+_LINE_RULES = (
     # psycopg, psycopg2, asyncpg: DETAIL:  Key (email)=(ada@shop.example) already exists.
-    _cut("detail", "DETAIL:  ", r"\bDETAIL:  ", _ANY + _END_OF_FIELD),
+    _rule("detail", "DETAIL:  ", r"\bDETAIL:  ", _ANY + _END_OF_FIELD),
     # CONTEXT:  COPY customers, line 3, column email: "ada@shop.example"
-    _cut("context", "CONTEXT:", rf"\bCONTEXT:[ \t]*+{_CONTEXT}", _ANY + _END_OF_FIELD),
+    _rule("context", "CONTEXT:", rf"\bCONTEXT:[ \t]*+{_CONTEXT}", _ANY + _END_OF_FIELD),
     # One context of several: SQL statement "INSERT INTO customers VALUES ('ada@shop.example')"
-    _cut("context", ' "', rf"(?m:^){_STATEMENT}", _ANY + _END_OF_FIELD),
+    _rule("context", ' "', rf"(?m:^){_STATEMENT}", _ANY + _END_OF_FIELD),
     # QUERY:  INSERT INTO customers VALUES ('ada@shop.example')
-    _cut("statement", "QUERY:  ", r"\bQUERY:  ", _ANY + _END_OF_FIELD),
+    _rule("statement", "QUERY:  ", r"\bQUERY:  ", _ANY + _END_OF_FIELD),
     # LINE 1: INSERT INTO customers VALUES ('ada@shop.example')
-    _cut("statement", "LINE ", r"(?m:^)LINE \d+: ", r"[^\n]++(?=\n *+\^)"),
+    _rule("statement", "LINE ", r"(?m:^)LINE \d+: ", r"[^\n]++(?=\n *+\^)"),
 )
 # An exception may well be a driver's, and somebody may have taken its blanks.
-_IN_EXCEPTIONS = (
-    _cut("detail", "DETAIL:", r"\bDETAIL:[ \t]*+(?=Key \(|Failing row contains |Token \")", _ANY + _END_OF_FIELD),
-    *_ON_LINES,
+_EXCEPTION_RULES = (
+    _rule("detail", "DETAIL:", r"\bDETAIL:[ \t]*+(?=Key \(|Failing row contains |Token \")", _ANY + _END_OF_FIELD),
+    *_LINE_RULES,
 )
 # The same in one line: UniqueViolation('duplicate key\nDETAIL:  Key (email)=(ada@shop.example) already exists.')
-_WRITTEN = (
-    _cut("detail", r"\nDETAIL:  ", r"(?<=\\n)DETAIL:  ", _ANY + _END_WHERE_WRITTEN),
-    _cut("context", r"\nCONTEXT:  ", rf"(?<=\\n)CONTEXT:  {_CONTEXT}", _ANY + _END_WHERE_WRITTEN),
-    _cut("context", ' "', rf"(?<=\\n){_STATEMENT}", _ANY + _END_WHERE_WRITTEN),
-    _cut("statement", r"\nQUERY:  ", r"(?<=\\n)QUERY:  ", _ANY + _END_WHERE_WRITTEN),
-    _cut("statement", r"\nLINE ", r"(?<=\\n)LINE \d+: ", r"(?:(?!\\n)[^\n])++(?=\\n *+\^)"),
+_ESCAPED_RULES = (
+    _rule("detail", r"\nDETAIL:  ", r"(?<=\\n)DETAIL:  ", _ANY + _END_OF_ESCAPED_FIELD),
+    _rule("context", r"\nCONTEXT:  ", rf"(?<=\\n)CONTEXT:  {_CONTEXT}", _ANY + _END_OF_ESCAPED_FIELD),
+    _rule("context", ' "', rf"(?<=\\n){_STATEMENT}", _ANY + _END_OF_ESCAPED_FIELD),
+    _rule("statement", r"\nQUERY:  ", r"(?<=\\n)QUERY:  ", _ANY + _END_OF_ESCAPED_FIELD),
+    _rule("statement", r"\nLINE ", r"(?<=\\n)LINE \d+: ", r"(?:(?!\\n)[^\n])++(?=\\n *+\^)"),
 )
 _END_OF_QUOTED = r"[\'\")\]},]{0,4}(?:\n|\\n|\Z)"
 _END_OF_KEY = r"[^\w\n]{0,16}(?:\n|\Z)|, full error"
-_ANYWHERE = (
+_TEXT_RULES = (
     # invalid input syntax for type integer: "ada"
-    _cut(
+    _rule(
         "value",
         "invalid input ",
         r"\binvalid input (?:syntax|value) for [^:\n]{1,120}: ",
         # Where its quotes are written with a backslash, those inside of it are no less.
-        rf"""(?:{_in_quotes("invalid input ", _END_OF_QUOTED, '"')}|(?=\\"){_ANY}{_END_OF_FIELD})""",
+        rf"""(?:{_quoted_value("invalid input ", _END_OF_QUOTED, '"')}|(?=\\"){_ANY}{_END_OF_FIELD})""",
     ),
     # asyncpg: invalid input for query argument $1: 'ada' (an integer is required)
-    _cut("value", "argument $", r"\binvalid input for query argument \$\d+: ", _ANY + r"(?= \([^()\n]*\)\Z|\n|\Z)"),
+    _rule("value", "argument $", r"\binvalid input for query argument \$\d+: ", _ANY + r"(?= \([^()\n]*\)\Z|\n|\Z)"),
     # SQLAlchemy: [parameters: {'email': 'ada@shop.example'}]
-    _cut("parameters", "[parameters: ", r"\[parameters: ", _ANY + r"(?:\](?=\n|\Z)|\Z)", "]"),
+    _rule("parameters", "[parameters: ", r"\[parameters: ", _ANY + r"(?:\](?=\n|\Z)|\Z)", "]"),
     # MySQL 1062: Duplicate entry 'ada@shop.example' for key 'customers.email'
-    _cut("value", "Duplicate entry ", r"\bDuplicate entry ", _in_quotes("Duplicate entry ", " for key")),
+    _rule("value", "Duplicate entry ", r"\bDuplicate entry ", _quoted_value("Duplicate entry ", " for key")),
     # MySQL 1366 and 1292: Incorrect integer value: 'ada' for column 'age' at row 1
-    _cut("value", "ncorrect", r"\b[Ii]ncorrect [^:\n]{1,60} value: ", _in_quotes("ncorrect", r" for | at |\W{0,9}\Z")),
+    _rule(
+        "value",
+        "ncorrect",
+        r"\b[Ii]ncorrect [^:\n]{1,60} value: ",
+        _quoted_value("ncorrect", r" for | at |\W{0,9}\Z"),
+    ),
     # MySQL 1064: ... to use near 'ada@shop.example')' at line 1
-    _cut("statement", "to use near ", r"\bto use near ", _in_quotes("to use near ", " at line ")),
+    _rule("statement", "to use near ", r"\bto use near ", _quoted_value("to use near ", " at line ")),
     # SQL Server: The duplicate key value is (ada@shop.example).
-    _cut("value", "key value is (", r"\bkey value is ", _in_brackets("key value is ", "(", ")", r"\.|\n|\Z")),
+    _rule("value", "key value is (", r"\bkey value is ", _bracketed_value("key value is ", "(", ")", r"\.|\n|\Z")),
     # MongoDB: dup key: { email: "ada@shop.example" }
-    _cut("value", "dup key: ", r"\bdup key: ", _in_brackets("dup key: ", "{", "}", _END_OF_KEY)),
+    _rule("value", "dup key: ", r"\bdup key: ", _bracketed_value("dup key: ", "{", "}", _END_OF_KEY)),
     # pydantic: [type=int_parsing, input_value='ada', input_type=str]
-    _cut("input", "input_value=", r"\binput_value=", _ANY + r"(?=, input_type=|\n|\Z)"),
+    _rule("input", "input_value=", r"\binput_value=", _ANY + r"(?=, input_type=|\n|\Z)"),
 )  # fmt: skip
 
 
-def without_values(text: str) -> str:
+def redact_exception_text(text: str) -> str:
     """
     Cut the values out of an exception's message, or out of what stands between the frames of a traceback.
     """
-    return without_quotes(_without(_IN_EXCEPTIONS, text))
+    return redact_quoted_values(_apply_rules(_EXCEPTION_RULES, text))
 
 
-def without_quotes(text: str, in_source: bool = False) -> str:
+def redact_quoted_values(text: str, in_source: bool = False) -> str:
     """
     Cut the values out of any text that quotes such a message: behind its first line, or where it says what it is.
 
@@ -129,14 +134,14 @@ def without_quotes(text: str, in_source: bool = False) -> str:
         in_source: It is a frame of a traceback, whose lines are those of a program and no driver's.
     """
     if "\n" in text and not in_source:
-        text = _without(_ON_LINES, text)
+        text = _apply_rules(_LINE_RULES, text)
     if "\\n" in text:
-        text = _without(_WRITTEN, text)
-    return _without(_ANYWHERE, text)
+        text = _apply_rules(_ESCAPED_RULES, text)
+    return _apply_rules(_TEXT_RULES, text)
 
 
-def _without(cuts: tuple[_Cut, ...], text: str) -> str:
-    for hint, pattern, put in cuts:
+def _apply_rules(rules: tuple[_Rule, ...], text: str) -> str:
+    for hint, pattern, replacement in rules:
         if hint in text:
-            text = pattern.sub(put, text)
+            text = pattern.sub(replacement, text)
     return text

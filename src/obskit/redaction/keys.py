@@ -32,12 +32,12 @@ AT_END = (
     *("cookie", "cookies", "auth_key", "ssh_key", "hmac_key", "subscription_key", "functions_key"),
 )
 # Secret as the whole name only: short words that mean something else in company.
-WHOLE = ("auth", "sid", "proxy_auth", "http_auth", "basic_auth")
+WHOLE_NAME = ("auth", "sid", "proxy_auth", "http_auth", "basic_auth")
 # Secret in the query of a URL, beside all others: what signs it, or is traded for a token.
-IN_QUERY = ("code", "key", "pass", "sig", "signature", "hmac", "x_amz_signature", "x_goog_signature")
+QUERY_ONLY = ("code", "key", "pass", "sig", "signature", "hmac", "x_amz_signature", "x_goog_signature")
 
 # What tells about a secret: there is nothing to hide where it ends a name, ...
-_TELLS_ABOUT = frozenset(
+_DESCRIPTIVE_SUFFIXES = frozenset(
     [
         *(
             "count",
@@ -64,25 +64,29 @@ _TELLS_ABOUT = frozenset(
     ]
 )
 # ... and where it starts one.
-_ASKS = frozenset(["is", "has", "had", "use", "uses", "num", "n", "max", "min", "needs", "requires", "allow", "count"])
+_DESCRIPTIVE_PREFIXES = frozenset(
+    ["is", "has", "had", "use", "uses", "num", "n", "max", "min", "needs", "requires", "allow", "count"]
+)
 # Tokens of language models: `time_to_first_token`, `cost_per_token`, `eos_token`.
-_OF_A_MODEL = frozenset(["per", "first", "last", "eos", "bos", "pad", "unk", "stop", "mask"])
+_MODEL_TOKEN_WORDS = frozenset(["per", "first", "last", "eos", "bos", "pad", "unk", "stop", "mask"])
 # A name that ends like this is several words in one: `userpassword`, `AUTHTOKEN`.
-_LONG = re.compile(r"(?:password|passwd|passphrase|secret|token|apikey|privatekey|accesskey|secretkey|sessionid)\Z")
+_JOINED_SUFFIX = re.compile(
+    r"(?:password|passwd|passphrase|secret|token|apikey|privatekey|accesskey|secretkey|sessionid)\Z"
+)
 _segments = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W0-9A-Za-z_]+")
 
 # Longer names are judged by their end; no name that people chose is so long.
-_MAX_NAME = 256
+_MAX_NAME_LENGTH = 256
 # Names whose verdict is kept, since an application may make names up; longer ones are judged each time.
-MAX_KNOWN = 4096
-_MAX_KNOWN_NAME = 64
+MAX_CACHED_NAMES = 4096
+_MAX_CACHED_NAME_LENGTH = 64
 
 
 def segments(name: str) -> tuple[str, ...]:
     """
     Split a name into lower-case words: at punctuation, at digits, and where capitals start a word.
     """
-    return tuple(part.lower() for part in _segments.findall(name[-_MAX_NAME:]))
+    return tuple(part.lower() for part in _segments.findall(name[-_MAX_NAME_LENGTH:]))
 
 
 class SecretKeys:
@@ -93,7 +97,7 @@ class SecretKeys:
     def __init__(self, added: Iterable[str] = (), *, query: bool = False) -> None:
         self._anywhere = _table([*ANYWHERE, *added])
         self._at_end = _table(AT_END)
-        self._whole = _table([*WHOLE, *(IN_QUERY if query else ())])
+        self._whole = _table([*WHOLE_NAME, *(QUERY_ONLY if query else ())])
         self._longest = max(map(len, self._anywhere))
 
     def rule(self, name: str) -> str | None:
@@ -104,36 +108,38 @@ class SecretKeys:
         if not parts:
             return None
         found = self._whole.get(parts) or self._anywhere.get(parts)
-        if found is not None or parts[0] in _ASKS or (parts[-1] in _TELLS_ABOUT and not self._ends(parts)):
+        if found is not None or parts[0] in _DESCRIPTIVE_PREFIXES:
             return found
-        return self._inside(parts) or self._ending(parts)
+        if parts[-1] in _DESCRIPTIVE_SUFFIXES and not self._ends_in_secret(parts):
+            return None
+        return self._match_anywhere(parts) or self._match_end(parts)
 
-    def _ends(self, parts: tuple[str, ...]) -> bool:
+    def _ends_in_secret(self, parts: tuple[str, ...]) -> bool:
         # `user_session_id` ends in a word that elsewhere tells about a secret.
         return any(parts[-length:] in self._anywhere for length in range(2, self._longest + 1))
 
-    def _inside(self, parts: tuple[str, ...]) -> str | None:
+    def _match_anywhere(self, parts: tuple[str, ...]) -> str | None:
         for length in range(min(self._longest, len(parts)), 0, -1):
             for start in range(len(parts) - length + 1):
                 if (found := self._anywhere.get(parts[start : start + length])) is not None:
                     return found
         return None
 
-    def _ending(self, parts: tuple[str, ...]) -> str | None:
-        if len(parts) > 1 and parts[-2] in _OF_A_MODEL:
+    def _match_end(self, parts: tuple[str, ...]) -> str | None:
+        if len(parts) > 1 and parts[-2] in _MODEL_TOKEN_WORDS:
             return None
         for start in range(len(parts)):
             if (found := self._at_end.get(parts[start:])) is not None:
                 return found
-        long = _LONG.search(parts[-1])
+        long = _JOINED_SUFFIX.search(parts[-1])
         return long[0] if long else None
 
 
 # What these hold is judged by what stands beside it, or by a form of its own: they are never waved through.
-READ_CLOSER = frozenset(["value", "netloc"])
+CONTEXTUAL_NAMES = frozenset(["value", "netloc"])
 
 
-class Verdicts(dict[str, str | None]):
+class RuleCache(dict[str, str | None]):
     """
     Keep the rule of each name: a table, since it is asked for every field of every line.
 
@@ -146,17 +152,17 @@ class Verdicts(dict[str, str | None]):
 
     def __init__(self, keys: SecretKeys) -> None:
         self._keys = keys
-        self.harmless: set[str] = set()
+        self.safe_names: set[str] = set()
 
     def __missing__(self, name: str) -> str | None:
         rule = None if "[redacted:" in name else self._keys.rule(name)
-        if len(name) <= _MAX_KNOWN_NAME:
-            if len(self) >= MAX_KNOWN:
+        if len(name) <= _MAX_CACHED_NAME_LENGTH:
+            if len(self) >= MAX_CACHED_NAMES:
                 self.clear()
-                self.harmless.clear()
+                self.safe_names.clear()
             self[name] = rule
-            if rule is None and name not in READ_CLOSER and self.text(name) is name:
-                self.harmless.add(name)
+            if rule is None and name not in CONTEXTUAL_NAMES and self.text(name) is name:
+                self.safe_names.add(name)
         return rule
 
 

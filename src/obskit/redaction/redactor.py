@@ -13,21 +13,29 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import islice, pairwise
-from operator import is_ as _is
+from operator import is_ as _is_same
 from typing import Any
 from urllib.parse import unquote_plus
 from uuid import UUID
 
-from obskit.redaction.driver_errors import without_values
-from obskit.redaction.keys import SecretKeys, Verdicts
-from obskit.redaction.truncation import MAX_TEXT, cut, shorten
-from obskit.redaction.values import CARD_FROM, CARD_TO, SHORTEST, SecretValues, is_marker, marker, rule_in
+from obskit.redaction.driver_errors import redact_exception_text
+from obskit.redaction.keys import RuleCache, SecretKeys
+from obskit.redaction.truncation import MAX_TEXT, redact_and_truncate, redact_with_mark
+from obskit.redaction.values import (
+    CARD_NUMBER_LIMIT,
+    MIN_CARD_NUMBER,
+    MIN_SECRET_LENGTH,
+    SecretValues,
+    is_marker,
+    marker,
+    rule_in,
+)
 
 # What lies deeper is cut, and so is what comes after so many values: lines show no more.
 MAX_DEPTH = 16
 MAX_VALUES = 20_000
 # Nothing is inside of these; what is in a string or in a number is looked at.
-_PLAIN = frozenset([bool, type(None), float, datetime, date, time, timedelta, UUID, Decimal])
+_SCALARS = frozenset([bool, type(None), float, datetime, date, time, timedelta, UUID, Decimal])
 _name_in_message = re.compile(r"[^\W\d][\w.-]{1,63}")
 _query_of_request = re.compile(r"\?(?!\[redacted:query\])[^\s'\">]+")
 # A frame of a traceback: its place, and its source, which is indented further.
@@ -55,36 +63,37 @@ class Redactor:
 
     def __init__(self, keys: Iterable[str] = (), values: bool = True) -> None:
         keys = tuple(keys)
-        self._known = Verdicts(SecretKeys(keys))
-        self._in_query = Verdicts(SecretKeys(keys, query=True))
-        look = SecretValues(self._known, self._in_query)
-        self.text, self._whole, self._code = look.text, look.whole, look.quoted
+        self._rules = RuleCache(SecretKeys(keys))
+        self._query_rules = RuleCache(SecretKeys(keys, query=True))
+        finder = SecretValues(self._rules, self._query_rules)
+        self.text, self._redact_any_length = finder.text, finder.text_of_any_length
+        self._redact_source = finder.source_code
         if not values:
-            self.text, self._whole, self._code = _only_cut, _unchanged, _unchanged
-        self._known.text = self._in_query.text = self.text
+            self.text, self._redact_any_length, self._redact_source = _truncate_only, _unchanged, _unchanged
+        self._rules.text = self._query_rules.text = self.text
 
-    def secret(self, name: str) -> str | None:
+    def rule_for(self, name: str) -> str | None:
         """
         Name the rule that a field's name falls under; None where what it names is no secret. The answer is kept.
         """
-        return self._known[name]
+        return self._rules[name]
 
     def fields(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
         """
         Redact the fields of a line, and whatever is inside of them.
         """
-        text, harmless = self.text, self._known.harmless
+        text, safe_names = self.text, self._rules.safe_names
         for name, value in given.items():
-            if name not in harmless:
+            if name not in safe_names:
                 break
             kind = type(value)
             if kind is str:
-                if len(value) >= SHORTEST and text(value) is not value:
+                if len(value) >= MIN_SECRET_LENGTH and text(value) is not value:
                     break
             elif kind is int:
-                if value >= CARD_FROM:
+                if value >= MIN_CARD_NUMBER:
                     break
-            elif kind not in _PLAIN:
+            elif kind not in _SCALARS:
                 break
         else:
             return given
@@ -95,24 +104,24 @@ class Redactor:
         """
         Redact any value, and whatever is inside of it.
         """
-        return _Walk(self).value(value, MAX_DEPTH)
+        return _Traversal(self).value(value, MAX_DEPTH)
 
-    def closer(self, name: str, value: Any, beside: Mapping[Any, Any]) -> Any:
+    def contextual_field(self, name: str, value: Any, siblings: Mapping[Any, Any]) -> Any:
         """
-        Redact a field of those whose name says too little (`READ_CLOSER`), by what stands beside it.
+        Redact a field of those whose name says too little (`CONTEXTUAL_NAMES`), by what stands beside it.
         """
-        walk = _Walk(self)
+        traversal = _Traversal(self)
         if name == "value":
-            rule = walk.rule_beside(beside)
+            rule = traversal.rule_of_siblings(siblings)
             return value if rule is None or value is None or value == "" else marker(rule)
-        return walk.field(name, value, MAX_DEPTH) if isinstance(value, str) else value
+        return traversal.field(name, value, MAX_DEPTH) if isinstance(value, str) else value
 
     def arguments(self, message: str, given: Any) -> Any:
         """
         Redact the arguments of a message that they do not fit: all of them where it speaks of a secret, since nothing
         says which of them it is.
         """
-        if any(self._known[name] is not None for name in _name_in_message.findall(message)):
+        if any(self._rules[name] is not None for name in _name_in_message.findall(message)):
             return marker("arguments")
         return self.value(given)
 
@@ -120,7 +129,9 @@ class Redactor:
         """
         Redact a text by value, and give so many characters of it at most.
         """
-        return self.text(text)[:limit] if len(text) <= limit else cut(text, limit, self._whole)[0]
+        if len(text) <= limit:
+            return self.text(text)[:limit]
+        return redact_and_truncate(text, limit, self._redact_any_length)[0]
 
     def traceback(self, text: str) -> str:
         """
@@ -128,9 +139,10 @@ class Redactor:
 
         Lines of source code are spared the names that are assigned to names: `password=form.password` says nothing.
         """
-        return shorten(text, MAX_TEXT, self.whole_traceback) if len(text) > MAX_TEXT else self.whole_traceback(text)
+        redact = self.traceback_of_any_length
+        return redact_with_mark(text, MAX_TEXT, redact) if len(text) > MAX_TEXT else redact(text)
 
-    def whole_traceback(self, text: str) -> str:
+    def traceback_of_any_length(self, text: str) -> str:
         """
         The same for a text of any length.
         """
@@ -138,18 +150,18 @@ class Redactor:
         for frame in _frame.finditer(text):
             # Its last line ends outside of it, whatever is cut in it.
             start, end = frame.start(), frame.end() - frame[0].endswith("\n")
-            pieces += [self._between(text[done:start]), self._code(text[start:end])]
+            pieces += [self._redact_message(text[done:start]), self._redact_source(text[start:end])]
             done = end
-        return "".join([*pieces, self._between(text[done:])]) if pieces else self._between(text)
+        return "".join([*pieces, self._redact_message(text[done:])]) if pieces else self._redact_message(text)
 
-    def _between(self, text: str) -> str:
-        return self._whole(without_values(text))
+    def _redact_message(self, text: str) -> str:
+        return self._redact_any_length(redact_exception_text(text))
 
     def short_query(self, text: str, limit: int) -> str:
         """
         Redact a query string, and give so many characters of it at most.
         """
-        return cut(text, limit, self.query)[0]
+        return redact_and_truncate(text, limit, self.query)[0]
 
     def query(self, text: str) -> str:
         """
@@ -163,7 +175,7 @@ class Redactor:
         rule = rule_in(self.text(plain_name))
         if rule is not None and not is_marker(plain_name):
             name = marker(rule)
-        rule = self._in_query[plain_name] or rule_in(self.text(plain_value))
+        rule = self._query_rules[plain_name] or rule_in(self.text(plain_value))
         if value and rule is not None and not is_marker(plain_value):
             value = marker(rule)
         return name + sign + value
@@ -173,11 +185,11 @@ def _unchanged(text: str) -> str:
     return text
 
 
-def _only_cut(text: str) -> str:
-    return text if len(text) <= MAX_TEXT else shorten(text, MAX_TEXT, _unchanged)
+def _truncate_only(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else redact_with_mark(text, MAX_TEXT, _unchanged)
 
 
-class _Walk:
+class _Traversal:
     """
     Go through one value and what is inside of it, each container once.
     """
@@ -186,73 +198,79 @@ class _Walk:
         self._redactor = redactor
         # By identity: the container, kept alive so that no other takes its number, and what becomes of it.
         self._seen: dict[int, tuple[Any, Any]] = {}
-        self._left = MAX_VALUES
+        self._values_left = MAX_VALUES
 
     def value(self, value: Any, depth: int) -> Any:
         kind = type(value)
         if kind is str:
             return self._redactor.text(value)
-        if kind in _PLAIN:
+        if kind in _SCALARS:
             return value
         if kind is int:
-            return self._shown(value) if CARD_FROM <= value < CARD_TO else value
+            return self._redact_text_of(value) if MIN_CARD_NUMBER <= value < CARD_NUMBER_LIMIT else value
         known = self._seen.get(id(value))
         if known is not None:
             return known[1]
         self._seen[id(value)] = value, f"<{kind.__name__} inside of itself>"
         try:
-            result = self._inside(value, depth)
+            result = self._redact_inside(value, depth)
         except Exception:
             result = f"<{kind.__name__} that cannot be shown>"
         self._seen[id(value)] = value, result
         return result
 
-    def _inside(self, value: Any, depth: int) -> Any:
+    def _redact_inside(self, value: Any, depth: int) -> Any:
         if isinstance(value, str):
-            return self._shown(value)
+            return self._redact_text_of(value)
         if isinstance(value, Mapping):
-            if "value" in value and (rule := self.rule_beside(value)) is not None:
+            if "value" in value and (rule := self.rule_of_siblings(value)) is not None:
                 value = {**value, "value": marker(rule)}  # a header, or a field of a form
-            return self._named(value, value.items(), len(value), depth)
+            return self._redact_fields(value, value.items(), len(value), depth)
         if isinstance(value, tuple) and hasattr(value, "_fields"):
-            return self._named(value, zip(value._fields, value, strict=True), len(value), depth)
+            return self._redact_fields(value, zip(value._fields, value, strict=True), len(value), depth)
         if isinstance(value, (list, tuple, Set, deque)):
-            items = list(islice(value, self._room(depth)))
+            items = list(islice(value, self._remaining(depth)))
             shown = [
-                self._item(item, depth - 1, before) for before, item in pairwise([None, *items]) if self._has_room()
+                self._redact_item(item, depth - 1, before)
+                for before, item in pairwise([None, *items])
+                if self._count_value()
             ]
             if len(shown) < len(value):
                 return [*shown, f"[{len(value) - len(shown)} items cut]"]
-            return value if all(map(_is, shown, items)) else shown
+            return value if all(map(_is_same, shown, items)) else shown
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             names = [field.name for field in dataclasses.fields(value) if field.repr]
-            return self._named(value, [(name, getattr(value, name)) for name in names], len(names), depth)
-        return self._shown(value)
+            return self._redact_fields(value, [(name, getattr(value, name)) for name in names], len(names), depth)
+        return self._redact_text_of(value)
 
-    def rule_beside(self, given: Mapping[Any, Any]) -> str | None:
+    def rule_of_siblings(self, given: Mapping[Any, Any]) -> str | None:
         """
         Name the rule for a `value` beside these; None: it is of no secret.
         """
         return self._rule(given.get("name")) or self._rule(given.get("key"))
 
-    def _room(self, depth: int) -> int:
-        return max(self._left, 0) if depth else 0
+    def _remaining(self, depth: int) -> int:
+        return max(self._values_left, 0) if depth else 0
 
-    def _has_room(self) -> bool:
-        self._left -= 1
-        return self._left >= 0
+    def _count_value(self) -> bool:
+        self._values_left -= 1
+        return self._values_left >= 0
 
-    def _named(self, value: Any, given: Iterable[tuple[Any, Any]], count: int, depth: int) -> Any:
-        pairs = list(islice(given, self._room(depth)))
-        shown = [(self._name(name), self.field(name, inner, depth - 1)) for name, inner in pairs if self._has_room()]
+    def _redact_fields(self, value: Any, given: Iterable[tuple[Any, Any]], count: int, depth: int) -> Any:
+        pairs = list(islice(given, self._remaining(depth)))
+        shown = [
+            (self._redact_name(name), self.field(name, inner, depth - 1))
+            for name, inner in pairs
+            if self._count_value()
+        ]
         if len(shown) < count:
             return {**dict(shown), "cut": f"[{count - len(shown)} fields cut]"}
         same = all(new[0] is old[0] and new[1] is old[1] for new, old in zip(shown, pairs, strict=True))
         return value if same else dict(shown)
 
-    def _name(self, name: Any) -> Any:
+    def _redact_name(self, name: Any) -> Any:
         if isinstance(name, str):
-            return name if name in self._redactor._known.harmless else self._redactor.text(name)
+            return name if name in self._redactor._rules.safe_names else self._redactor.text(name)
         if name is None or isinstance(name, (int, float)):
             return name
         text = str(name)
@@ -275,9 +293,9 @@ class _Walk:
             name = name.decode("latin-1")
         elif not isinstance(name, str):  # a member of an enumeration, a tuple of names
             name = None if name is None or isinstance(name, (int, float)) else str(name)
-        return None if name is None else self._redactor.secret(name)
+        return None if name is None else self._redactor.rule_for(name)
 
-    def _item(self, value: Any, depth: int, before: Any) -> Any:
+    def _redact_item(self, value: Any, depth: int, before: Any) -> Any:
         """
         Redact an item of a list: a pair whose first is a name is a field, as in lists of headers, and so is a triple;
         what follows an option of a command is its value.
@@ -289,11 +307,11 @@ class _Walk:
         if (kind is tuple and len(value) in (2, 3)) or (kind is list and len(value) == 2):
             name, *inner = value
             if isinstance(name, (str, bytes)) and self._rule(name) is not None:
-                shown = [self._name(name), *(self.field(name, one, depth) for one in inner)]
-                return value if all(map(_is, shown, value)) else shown
+                shown = [self._redact_name(name), *(self.field(name, one, depth) for one in inner)]
+                return value if all(map(_is_same, shown, value)) else shown
         return self.value(value, depth)
 
-    def _shown(self, value: Any) -> Any:
+    def _redact_text_of(self, value: Any) -> Any:
         """
         Redact what a line would show of a value that JSON does not know.
         """

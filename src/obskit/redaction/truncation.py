@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 
 # What is looked at beyond what is shown, in characters: longer than any secret, but for keys in blocks.
-SPARE = 4_096
+LOOKAHEAD = 4_096
 # What any text may have: log stores refuse lines of a megabyte.
 MAX_TEXT = 1_000_000
 
@@ -20,38 +20,38 @@ MAX_TEXT = 1_000_000
 _last_word = re.compile(r"\S*+[\d\s-]*+").match
 
 
-def cut(text: str, limit: int, hide: Callable[[str], str]) -> tuple[str, int]:
+def redact_and_truncate(text: str, limit: int, redact: Callable[[str], str]) -> tuple[str, int]:
     """
     Hide what is secret in a text, and give as much of it as there is room for.
 
     Args:
-        text: Of any length; what comes behind `limit` and SPARE costs nothing.
+        text: Of any length; what comes behind `limit` and LOOKAHEAD costs nothing.
         limit: In characters.
-        hide: Puts a marker for each secret. Of a text that is cut it sees SPARE characters more than are shown.
+        redact: Puts a marker for each secret. Of a text that is cut it sees LOOKAHEAD characters more than are shown.
 
     Returns:
         At most `limit` characters, and how many are missing.
     """
     missing = 0
-    if len(text) <= limit + SPARE:
-        shown = hide(text)
+    if len(text) <= limit + LOOKAHEAD:
+        shown = redact(text)
     else:
-        seen = text[: limit + SPARE]
+        seen = text[: limit + LOOKAHEAD]
         word = _length_of_last_word(seen)
-        if word <= SPARE:
-            shown = hide(seen[: len(seen) - word])
+        if word <= LOOKAHEAD:
+            shown = redact(seen[: len(seen) - word])
         else:  # little else might be left: it is looked at before its end goes
-            word = SPARE
-            shown = hide(seen)[:-SPARE]
+            word = LOOKAHEAD
+            shown = redact(seen)[:-LOOKAHEAD]
         missing = len(text) - len(seen) + word
     return shown[:limit] if len(shown) > limit else shown, missing + max(len(shown) - limit, 0)
 
 
-def shorten(text: str, limit: int, hide: Callable[[str], str]) -> str:
+def redact_with_mark(text: str, limit: int, redact: Callable[[str], str]) -> str:
     """
     Do the same, with a mark that says how much is missing and has its place within the limit.
     """
-    shown, missing = cut(text, limit, hide)
+    shown, missing = redact_and_truncate(text, limit, redact)
     if not missing:
         return shown
     missing += max(len(shown) + len(_mark(missing)) - limit, 0)
@@ -64,5 +64,5 @@ def _mark(missing: int) -> str:
 
 def _length_of_last_word(text: str) -> int:
     # From the end: a search for a word at the end would read each word once for each of its letters.
-    found = _last_word(text[: -SPARE - 2 : -1])
+    found = _last_word(text[: -LOOKAHEAD - 2 : -1])
     return found.end() if found is not None else 0

@@ -12,19 +12,19 @@ import binascii
 import re
 from urllib.parse import unquote
 
-from obskit.redaction.driver_errors import without_quotes
-from obskit.redaction.keys import Verdicts
-from obskit.redaction.truncation import MAX_TEXT, shorten
+from obskit.redaction.driver_errors import redact_quoted_values
+from obskit.redaction.keys import RuleCache
+from obskit.redaction.truncation import MAX_TEXT, redact_with_mark
 
 # Shorter text cannot hold a secret together with what gives it away: `pwd=abc`.
-SHORTEST = 7
+MIN_SECRET_LENGTH = 7
 # A card number has 13 digits to 19.
 _CARD_DIGITS = 13
-CARD_FROM, CARD_TO = 10 ** (_CARD_DIGITS - 1), 10**19
+MIN_CARD_NUMBER, CARD_NUMBER_LIMIT = 10 ** (_CARD_DIGITS - 1), 10**19
 _DIGITS = b"0123456789"
 _SIGNS = b"=:@_-IJB'<%"
-_OF_WORDS = _DIGITS + b"-_'<%"
-_SIEVED = bytes(set(range(256)) - set(_DIGITS + _SIGNS))
+_WORD_SIGNS = _DIGITS + b"-_'<%"
+_REMOVED_BY_SIEVE = bytes(set(range(256)) - set(_DIGITS + _SIGNS))
 
 
 def marker(rule: str) -> str:
@@ -130,7 +130,7 @@ _service = re.compile(
 )
 _IN_URL = r"\1[redacted:url_password]@"
 # What touches a token that has become a marker may show itself only then.
-_PASSES = 4
+_MAX_PASSES = 4
 # In one piece, or in the groups that are printed on cards.
 _card = re.compile(
     r"[2-6](?<![\w.-].)(?<!\d .)"
@@ -139,7 +139,7 @@ _card = re.compile(
 )
 
 # Where something is said to be something, and what is said: `password=x`, `"password": "x"`, `Password: x`.
-_FAR = 72  # a name ends within so many characters before the sign
+_MAX_NAME_DISTANCE = 72  # a name ends within so many characters before the sign
 _already = re.compile(r"(?<=[=:])(?:=|(?<=:)//|>?[ \t]*[\"'\\\[{]{0,4}\[redacted:)")
 _name_backwards = re.compile(r"[ \t]?[\"'\]\\]{0,4}(\d{0,3}[^\W\d][\w.-]{1,63})").match
 _quoted = re.compile(
@@ -163,17 +163,17 @@ _tag = re.compile(r"<(?:[\w.-]{1,40}:)?([\w.-]{2,64})(?:\s[^<>\n]{0,256})?>\s*+(
 # Of `urlsplit()`: netloc='user:x@host'
 _netloc = re.compile(r"(\bnetloc=b?['\"][^'\":@\s/]{0,256}:)(?!\[redacted:)[^'\"@\s]{1,1024}@")
 _word = re.compile(r"[^\s&\"'<>=?;,]+")
-_LAYERS = 3  # of encoding, that are taken off
+_MAX_DECODINGS = 3  # of encoding, that are taken off
 _rest_of_line = re.compile(r"(?<=[=:])>?[ \t]*([^\r\n\"']*[^\r\n\"'\s]|)")
 _option = re.compile(r"(?<!\S)--([A-Za-z][\w-]{1,40})[ \t]++(?!-)([^\s\"']+)")
 # These have several words as their value.
 _HEADERS = frozenset(["authorization", "cookie", "cookies"])
 # What stands where a secret would, and is none.
-_NOTHING = frozenset(
+_PLACEHOLDERS = frozenset(
     ["none", "null", "nil", "true", "false", "undefined", "str", "bytes", "int", "bool", "optional", "secretstr", "any"]
 )
-_placeholder = re.compile(r"[*.•]+|x{3,}|%[sr]|%\(\w+\)s|\$\{?\w+\}?|:\w+|\{\w*\}?|\W{1,2}|-+")
-_like_a_secret = re.compile(r"(?=.*\d)(?=.*[^\W\d]).{6,}|(?=.*[a-z])(?=.*[A-Z]).{8,}|.{20,}|.*[^\w.,:;!?()'\"-].*")
+_placeholder_pattern = re.compile(r"[*.•]+|x{3,}|%[sr]|%\(\w+\)s|\$\{?\w+\}?|:\w+|\{\w*\}?|\W{1,2}|-+")
+_secret_like = re.compile(r"(?=.*\d)(?=.*[^\W\d]).{6,}|(?=.*[a-z])(?=.*[A-Z]).{8,}|.{20,}|.*[^\w.,:;!?()'\"-].*")
 
 
 class SecretValues:
@@ -181,53 +181,53 @@ class SecretValues:
     Redact what looks like a secret. Thread-safe.
 
     Args:
-        known: The rule for each name, None for names of what is no secret.
+        known: The rule of each field name, None for names that are no secret.
         in_query: The same for names in the query of a URL.
     """
 
-    def __init__(self, known: Verdicts, in_query: Verdicts) -> None:
-        self._known = known
-        self._in_query = in_query
+    def __init__(self, known: RuleCache, in_query: RuleCache) -> None:
+        self._rules = known
+        self._query_rules = in_query
 
     def text(self, text: str) -> str:
         """
         Put a marker for each secret; a text without any comes back as it is, and one of more than MAX_TEXT is cut.
         """
-        if not SHORTEST <= len(text) <= MAX_TEXT:
-            return text if len(text) < SHORTEST else shorten(text, MAX_TEXT, self.whole)
+        if not MIN_SECRET_LENGTH <= len(text) <= MAX_TEXT:
+            return text if len(text) < MIN_SECRET_LENGTH else redact_with_mark(text, MAX_TEXT, self.text_of_any_length)
         try:
-            sieved = text.encode().translate(None, _SIEVED)
+            sieved = text.encode().translate(None, _REMOVED_BY_SIEVE)
         except UnicodeEncodeError:  # half of a surrogate pair
-            sieved = text.encode("ascii", "ignore").translate(None, _SIEVED)
+            sieved = text.encode("ascii", "ignore").translate(None, _REMOVED_BY_SIEVE)
         if sieved and (
             len(sieved) >= _CARD_DIGITS
-            or (not sieved.isdigit() and (sieved.translate(None, _OF_WORDS) or _may_be_token(text)))
+            or (not sieved.isdigit() and (sieved.translate(None, _WORD_SIGNS) or _may_be_token(text)))
         ):
-            return self._look(text, sieved)
-        return self._look(text, sieved) if "earer" in text or "asic" in text else text
+            return self._redact(text, sieved)
+        return self._redact(text, sieved) if "earer" in text or "asic" in text else text
 
-    def whole(self, text: str) -> str:
+    def text_of_any_length(self, text: str) -> str:
         """
         The same for a text of any length, which is not sieved first.
         """
-        return self._look(text, text.encode("ascii", "ignore").translate(None, _SIEVED))
+        return self._redact(text, text.encode("ascii", "ignore").translate(None, _REMOVED_BY_SIEVE))
 
-    def _look(self, text: str, sieved: bytes, bare: bool = True) -> str:
-        for _ in range(_PASSES):
-            shown = self._look_once(text, sieved, bare)
+    def _redact(self, text: str, sieved: bytes, bare: bool = True) -> str:
+        for _ in range(_MAX_PASSES):
+            shown = self._redact_once(text, sieved, bare)
             if shown == text:
                 break
             text = shown
         return text
 
-    def _look_once(self, text: str, sieved: bytes, bare: bool) -> str:
+    def _redact_once(self, text: str, sieved: bytes, bare: bool) -> str:
         # First what has blanks in it: its first word may be a value.
         if "-----BEGIN " in text:
-            text = _without(_WITH_BEGIN, text)
+            text = _replace_tokens(_WITH_BEGIN, text)
         if len(sieved) >= _CARD_DIGITS and len(sieved.translate(None, _SIGNS)) >= _CARD_DIGITS:
             text = _card.sub(_card_marker, text)
         if "'" in text or "(" in text or "{" in text or "nvalid input" in text:
-            text = without_quotes(text, in_source=not bare)
+            text = redact_quoted_values(text, in_source=not bare)
         if "'" in text or '"' in text:
             if "('" in text or '("' in text or "(b'" in text:
                 text = _pair.sub(self._pair, text)
@@ -247,49 +247,49 @@ class SecretValues:
                 text = _hook.sub(_IN_HOOK, text)
             if ":AA" in text:
                 text = _telegram.sub(_AS_TELEGRAM, text)
-            text = self._said(text, bare)
+            text = self._redact_assignments(text, bare)
         elif "=" in text:
-            text = self._said(text, bare)
+            text = self._redact_assignments(text, bare)
         if "earer" in text or "EARER" in text or "asic" in text:
             text = _basic.sub(_basic_marker, _bearer.sub(_AFTER_BEARER, text))
         if "eyJ" in text:
-            text = _without(_WITH_J, text)
+            text = _replace_tokens(_WITH_J, text)
         if "IA" in text or "AIza" in text:
-            text = _without(_WITH_I, text)
+            text = _replace_tokens(_WITH_I, text)
         if "_" in text and _underlined(text) is not None:
-            text = _without(_WITH_UNDERLINE, text)
+            text = _replace_tokens(_WITH_UNDERLINE, text)
         if "." in text and ("ya29." in text or "hvs." in text or "SG." in text):
-            text = _without(_WITH_STOP, text)
+            text = _replace_tokens(_WITH_STOP, text)
         if "1//0" in text:
             text = _refresh.sub(_AS_REFRESH, text)
         if "-" in text:
             if "--" in text:
                 text = _option.sub(self._option, text)
             if _dashed(text) is not None:
-                text = _without(_WITH_DASH, text)
+                text = _replace_tokens(_WITH_DASH, text)
         return text
 
-    def quoted(self, text: str) -> str:
+    def source_code(self, text: str) -> str:
         """
         The same for source code, where a name that is assigned another name is no secret: `password = form.password`.
         """
-        return self._look(text, text.encode("ascii", "ignore").translate(None, _SIEVED), bare=False)
+        return self._redact(text, text.encode("ascii", "ignore").translate(None, _REMOVED_BY_SIEVE), bare=False)
 
-    def _said(self, text: str, bare: bool) -> str:
+    def _redact_assignments(self, text: str, bare: bool) -> str:
         """
         Redact what is said of a secret's name.
         """
         shown: list[str] = []
-        done, at, rules = 0, -1, self._in_query
-        harmless = rules.harmless
+        done, at, rules = 0, -1, self._query_rules
+        safe_names = rules.safe_names
         parts = text.replace(":", "=").split("=")
         parts.pop()
         for part in parts:
             at += len(part) + 1
             word = part.rpartition(" ")[2]
-            if word in harmless or word.isdigit():
+            if word in safe_names or word.isdigit():
                 continue  # most are, and have no need of the following
-            name = _name_backwards(part[:-_FAR:-1])
+            name = _name_backwards(part[:-_MAX_NAME_DISTANCE:-1])
             if name is None or at < done or (rule := rules[name[1][::-1]]) is None:
                 continue
             # The value is looked at last: one that is hidden is gone through once, whatever stands in it.
@@ -300,19 +300,19 @@ class SecretValues:
 
     def _is_secret_here(self, text: str, at: int, name: re.Match[str]) -> bool:
         start = at - name.end()
-        if self._known[name[1][::-1]] is None:
+        if self._rules[name[1][::-1]] is None:
             return text.endswith(("?", "&"), 0, start)  # it is secret in a query string only
         return not text.endswith("[redacted:", 0, start)
 
     def _pair(self, found: re.Match[str]) -> str:
-        rule = self._known[found[3]]
-        if rule is None or is_marker(found[4]) or _is_nothing(found[4].strip("b'\"[]")):
+        rule = self._rules[found[3]]
+        if rule is None or is_marker(found[4]) or _is_placeholder(found[4].strip("b'\"[]")):
             return found[0]
         return f"{found[1]}'{marker(rule)}'"
 
     def _tag(self, found: re.Match[str]) -> str:
-        rule = self._known[found[1]]
-        if rule is None or is_marker(found[2]) or _is_nothing(found[2].strip()):
+        rule = self._rules[found[1]]
+        if rule is None or is_marker(found[2]) or _is_placeholder(found[2].strip()):
             return found[0]
         return found[0][: found.start(2) - found.start()] + marker(rule)
 
@@ -320,15 +320,15 @@ class SecretValues:
         plain = found[0]
         if "%" not in plain:
             return plain
-        for _ in range(_LAYERS):
+        for _ in range(_MAX_DECODINGS):
             plain = unquote(plain)
         if "%3" in plain or "%25" in plain:  # it has more layers than anybody writes
             plain = plain.replace("%", "")
-        shown = self._look_once(plain, plain.encode("ascii", "ignore").translate(None, _SIEVED), bare=True)
+        shown = self._redact_once(plain, plain.encode("ascii", "ignore").translate(None, _REMOVED_BY_SIEVE), bare=True)
         return found[0] if shown == plain else marker(rule_in(shown) or "url")
 
     def _option(self, found: re.Match[str]) -> str:
-        rule = self._known[found[1]]
+        rule = self._rules[found[1]]
         if rule is None or is_marker(found[2]):
             return found[0]
         return found[0][: found.start(2) - found.start()] + marker(rule)
@@ -347,30 +347,30 @@ def _value_at(text: str, at: int, rule: str, bare: bool) -> tuple[int, int] | No
         index = quoted.lastindex or 0
         # The last group is the value, but for `\"`, whose first is the quote.
         value = quoted[index]
-        return quoted.span(index) if value and not _is_nothing(value) else None
+        return quoted.span(index) if value and not _is_placeholder(value) else None
     if not bare:
         return None
     found = (_rest_of_line if rule in _HEADERS else _bare).match(text, start)
-    if found is None or not found[1] or _is_nothing(found[1]):
+    if found is None or not found[1] or _is_placeholder(found[1]):
         return None
-    if text[at] == ":" and rule not in _HEADERS and not _is_said_in_data(text, found):
+    if text[at] == ":" and rule not in _HEADERS and not _is_data_not_prose(text, found):
         return None
     return found.span(1)
 
 
-def _is_nothing(value: str) -> bool:
-    return value.lower() in _NOTHING or _placeholder.fullmatch(value) is not None
+def _is_placeholder(value: str) -> bool:
+    return value.lower() in _PLACEHOLDERS or _placeholder_pattern.fullmatch(value) is not None
 
 
-def _is_said_in_data(text: str, found: re.Match[str]) -> bool:
+def _is_data_not_prose(text: str, found: re.Match[str]) -> bool:
     """
     Tell `password: hunter2` from prose such as `password: must be longer`.
     """
     after = text[found.end() : found.end() + 2].lstrip(" \t")
-    return not after or after[0] in "\r\n,;})]" or _like_a_secret.fullmatch(found[1]) is not None
+    return not after or after[0] in "\r\n,;})]" or _secret_like.fullmatch(found[1]) is not None
 
 
-def _without(tokens: tuple[tuple[str, re.Pattern[str]], ...], text: str) -> str:
+def _replace_tokens(tokens: tuple[tuple[str, re.Pattern[str]], ...], text: str) -> str:
     for put, pattern in tokens:
         text = pattern.sub(put, text)
     return text
@@ -401,12 +401,12 @@ def _basic_marker(found: re.Match[str]) -> str:
 
 
 # Shorter and longer numbers than 16 digits are of few issuers; so an IMEI is no card.
-_STARTS = {13: ("4",), 14: ("30", "36", "38", "39"), 15: ("34", "37"), 17: ("5", "6"), 18: ("5", "6")}
+_CARD_PREFIXES = {13: ("4",), 14: ("30", "36", "38", "39"), 15: ("34", "37"), 17: ("5", "6"), 18: ("5", "6")}
 
 
 def _card_marker(found: re.Match[str]) -> str:
     digits = [int(digit) for digit in found[0] if digit.isdigit()]
-    starts = _STARTS.get(len(digits))
+    starts = _CARD_PREFIXES.get(len(digits))
     if len(digits) > 19 or (starts is not None and not found[0].startswith(starts)):
         return found[0]
     doubled = [sum(divmod(2 * digit, 10)) for digit in digits[-2::-2]]
