@@ -1,5 +1,5 @@
 """
-Turn the records of the standard library's loggers, and the lines of servers, into obskit's lines.
+Write the records of the standard library's loggers, and the lines of servers, as obskit's lines.
 
 Handlers that write to the console are muted and not taken away, so that all can be undone; files and other handlers
 stay as they are. Servers set up their loggers before the application is imported, after it, or at their first line:
@@ -60,7 +60,7 @@ _handler = JsonHandler()
 
 def is_console(handler: logging.Handler) -> bool:
     """
-    Tell whether a handler writes to standard output or standard error.
+    Return whether a handler writes to standard output or standard error.
     """
     if not isinstance(handler, logging.StreamHandler) or isinstance(handler, logging.FileHandler):
         return False
@@ -69,7 +69,7 @@ def is_console(handler: logging.Handler) -> bool:
 
 def _is_standard(stream: Any, depth: int = 2) -> bool:
     """
-    Tell whether a stream is standard output or error, or a proxy that does nothing but write to them.
+    Return whether a stream is standard output or error, or a proxy that does nothing but write to them.
     """
     if stream is None:
         return False
@@ -86,8 +86,8 @@ def _standard() -> list[Any]:
 
 def _is_proxy(stream: Any, depth: int) -> bool:
     """
-    Tell whether an object of a Python class holds standard streams, or asks for them each time, and surely does nothing
-    but write to them.
+    Return whether an object of a Python class holds standard streams, or looks them up each time, and surely does
+    nothing but write to them.
     """
     if isinstance(stream, codecs.StreamWriter) and type(stream).__module__.partition(".")[0] == "encodings":
         return _is_standard(stream.stream, depth)
@@ -117,7 +117,7 @@ def _scalar_attributes(cls: type) -> set[str]:
 
 def _only_writes(write: FunctionType, names: Set[str]) -> bool:
     """
-    Tell whether a function has no names but these, what is harmless and what streams have, and keeps nothing.
+    Return whether a function uses only these names, harmless ones and those of streams, and stores nothing.
     """
     code = write.__code__
     steps = list(dis.get_instructions(code))
@@ -138,7 +138,7 @@ def _mute(record: logging.LogRecord) -> bool:
 
 def _write_instead(record: logging.LogRecord) -> bool:
     """
-    Write a record that comes to a console by way of a queue, or the like, unless it has its line already.
+    Write a record that reaches a console by way of a queue, or the like, unless it has its line already.
     """
     if not record_origin.written_by(record):
         _handler.handle(record)
@@ -147,7 +147,7 @@ def _write_instead(record: logging.LogRecord) -> bool:
 
 def _downstream_handlers(handler: logging.Handler) -> list[logging.Handler]:
     """
-    List the handlers that get the records of one that keeps or sends them, in this process.
+    Return the handlers of this process that receive the records of one that keeps or sends them.
     """
     target, listener = getattr(handler, "target", None), getattr(handler, "listener", None)
     downstream = [target, *getattr(listener, "handlers", ())]
@@ -160,7 +160,7 @@ def _mute_servers(record: logging.LogRecord) -> bool:
 
 class _LoggingCapture:
     """
-    Hold what was changed in the logging of this process.
+    What was changed in the logging of this process.
 
     Args:
         everything: Take over all loggers, not the servers' alone.
@@ -180,7 +180,7 @@ class _LoggingCapture:
 
     def apply(self) -> None:
         """
-        Take over whatever is set up by now.
+        Capture whatever is set up by now.
         """
         settings = writers.current_settings()
         for name, level in settings.log_levels.items():
@@ -206,7 +206,7 @@ class _LoggingCapture:
 
     def capture_downstream(self, handlers: Iterable[logging.Handler]) -> None:
         """
-        Have the consoles among handlers that others pass records to write lines of ours.
+        Make consoles among handlers that receive others' records write lines of ours.
         """
         for handler in handlers:
             if self.all_loggers and is_console(handler) and not _MUTE_FILTERS.intersection(handler.filters):
@@ -236,7 +236,7 @@ class _LoggingCapture:
 
     def _is_unneeded(self, logger: logging.Logger) -> bool:
         """
-        Tell whether nobody wants these records: then uvicorn need not make one for each request.
+        Return whether nobody wants these records: then uvicorn need not make one for each request.
         """
         handlers = [handler for here in propagation_path(logger) for handler in here.handlers]
         ours = all(is_console(handler) or isinstance(handler, JsonHandler) for handler in handlers)
@@ -270,7 +270,7 @@ class _LoggingCapture:
 
     def _install_hooks(self) -> None:
         """
-        Find what is set up later, and what `warnings` and the hooks for uncaught exceptions say.
+        Hook what sets up loggers later, `warnings` and uncaught exceptions.
         """
         self._uncaught.watch()
         self._patches.put(logging.Logger, "addHandler", _add_handler_hook)
@@ -293,7 +293,7 @@ class _LoggingCapture:
 
     def is_up_to_date(self, logger: logging.Logger) -> bool:
         """
-        Tell whether nothing about a server's logger has changed since.
+        Return whether nothing about a server's logger has changed since.
         """
         consoles = [handler for here in propagation_path(logger) for handler in here.handlers if is_console(handler)]
         if any(handler not in self._muted for handler in consoles):
@@ -306,7 +306,7 @@ class _LoggingCapture:
 
     def undo(self) -> None:
         """
-        Leave everything as it was.
+        Restore everything.
         """
         for logger in self._loggers_with_handler:
             logger.removeHandler(_handler)
@@ -332,7 +332,7 @@ _MUTE_FILTERS = frozenset([_mute, _mute_servers, _write_instead])
 
 def _loggers() -> list[logging.Logger]:
     """
-    List the loggers that there are, the outer ones first.
+    Return all existing loggers, parents first.
     """
     named = sorted(logging.root.manager.loggerDict.items())
     return [logging.root, *(logger for _, logger in named if isinstance(logger, logging.Logger))]
@@ -346,7 +346,7 @@ _outlives_runtime = False  # somebody asked for it; else it ends with the runtim
 
 def instrument(*, outlives_runtime: bool = True, all_loggers: bool = True) -> None:
     """
-    Write what the standard library's loggers say as obskit's lines.
+    Write the standard library's records as obskit's lines.
 
     Args:
         kept: Beyond the runtime, until `uninstrument()`.
@@ -365,7 +365,7 @@ def instrument(*, outlives_runtime: bool = True, all_loggers: bool = True) -> No
 
 def uninstrument() -> None:
     """
-    Leave loggers as they were.
+    Restore the loggers.
     """
     global _capture, _outlives_runtime
     with _lock:
@@ -376,7 +376,7 @@ def uninstrument() -> None:
 
 def reapply() -> None:
     """
-    Take over what was set up since.
+    Capture what was set up since.
     """
     with _lock:
         _apply()
@@ -384,8 +384,8 @@ def reapply() -> None:
 
 def reapply_or_defer() -> None:
     """
-    Take over what was set up since, for one who holds the lock of `logging`, which `apply()` asks for while it has
-    ours: where another thread has that, it does it.
+    Capture what was set up since, for a caller that holds the lock of `logging`, which `apply()` asks for while it has
+    ours; where another thread has ours, that thread does it.
     """
     global _is_stale
     _is_stale = True
@@ -408,7 +408,7 @@ def _apply() -> None:
 
 def _reapply_if_changed(record: logging.LogRecord) -> bool:
     """
-    Look, as a filter of the servers' loggers, whether the server has set them up anew.
+    Check, as a filter of the servers' loggers, whether the server has set them up anew.
     """
     capture = _capture
     if capture is not None and not capture.is_up_to_date(logging.getLogger(record.name)):
@@ -438,7 +438,7 @@ writers.subscribe(_on_writer_changed)
 
 def _writes_access_lines() -> bool:
     """
-    Tell whether obskit writes access lines in this process.
+    Return whether obskit writes access lines in this process.
     """
     runtime = current_runtime()
     return runtime is not None and runtime.settings.enabled and runtime.settings.access_log and has_observers()
@@ -458,7 +458,7 @@ def _is_duplicate(record: logging.LogRecord) -> bool:
 
 def _add_handler_hook(plain: Any) -> Any:
     """
-    Add a handler that somebody sets up later, and mute it where it writes to the console.
+    Add a handler, and mute it where it writes to the console.
 
     No lock is taken here: `basicConfig()` holds that of `logging`, which `apply()` asks for while it has ours.
     """
@@ -479,7 +479,7 @@ def _add_handler_hook(plain: Any) -> Any:
 
 def _queue_listener_hook(plain: Any) -> Any:
     """
-    Handle a record from a queue, with consoles that write lines of ours.
+    Handle a record from a queue; consoles behind it write lines of ours.
     """
 
     def handle(self: logging.handlers.QueueListener, record: logging.LogRecord) -> None:
@@ -496,7 +496,7 @@ def _queue_listener_hook(plain: Any) -> Any:
 
 def _file_config_hook(plain: Any) -> Any:
     """
-    Set up loggers as `fileConfig()` says, and then take them over, as after `dictConfig()`.
+    Set up loggers as `fileConfig()` says, and then capture them, as after `dictConfig()`.
 
     It is what `fileConfig()` calls, since Alembic's `env.py` may have imported that before.
     """
@@ -512,7 +512,7 @@ def _file_config_hook(plain: Any) -> Any:
 @contextmanager
 def _keep_enabled() -> Iterator[None]:
     """
-    Keep servers' loggers, and those that lines of ours go through, from being disabled with all that exist.
+    Keep servers' loggers, and those that our own lines go through, from being disabled with all existing ones.
     """
     loggers = [logging.getLogger(name) for name in (*ALL_SERVER_LOGGERS, *_INTERNAL_LOGGERS)]
     enabled = [logger for logger in loggers if not logger.disabled]

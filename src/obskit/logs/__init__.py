@@ -1,5 +1,5 @@
 """
-Write JSON lines: of requests, of the application's loggers, and of the standard library's.
+JSON log lines: of requests, of the application's loggers, and of the standard library's.
 """
 
 from obskit.logs.config import dict_config, structlog_processor

@@ -1,5 +1,5 @@
 """
-Say what kind of thing a line is about, by its logger and its level: what a log store splits lines by.
+The category of a line, by its logger and its level: what a log store splits lines by.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SYSTEM_LOGGERS = frozenset(["obskit", "py.warnings", "py.exceptions", *ALL_SERV
 
 def category_of(logger: str, level: int, channels: Collection[str]) -> str:
     """
-    Give the category of the lines of one logger and level.
+    Return the category of the lines of one logger and level.
 
     Args:
         logger: The logger's name.

@@ -1,5 +1,5 @@
 """
-Show as much of a client's address as the settings say.
+Mask a client's address as `log_client` says.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from obskit.bounded_cache import Kept
 
 def mask_client(client: str | None) -> str | None:
     """
-    Keep the network of an address: /24 of IPv4, /48 of IPv6, as the usual anonymisation does.
+    Return the network of an address: /24 of IPv4, /48 of IPv6, as the usual anonymisation does.
     """
     if client is None:
         return None
@@ -27,7 +27,7 @@ def mask_client(client: str | None) -> str | None:
 
 def client_formatter(setting: str) -> Callable[[str | None], str | None]:
     """
-    Build what shows a client's address as `log_client` has it; it keeps what it gave, since clients come again.
+    Return the function that formats a client's address as `log_client` says; it caches its results.
     """
     if setting == "masked":
         return Kept(mask_client).__getitem__

@@ -1,5 +1,5 @@
 """
-Give those who set up logging by themselves what they need for obskit's lines.
+Building blocks for applications that configure logging themselves.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _LEVEL_ALIASES = {"msg": "INFO", "warn": "WARNING", "exception": "ERROR", "fatal
 
 def dict_config(level: str = "INFO") -> dict[str, Any]:
     """
-    Give a configuration for `logging.config.dictConfig()` that writes every record as obskit's line.
+    Return a configuration for `logging.config.dictConfig()` that writes every record as obskit's line.
 
     Servers take it too, and then their main process, which never imports the application, writes such lines as well:
     uvicorn as `log_config`, gunicorn and hypercorn as `logconfig_dict`, granian as `log_dictconfig`.

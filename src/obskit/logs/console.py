@@ -36,7 +36,7 @@ _ACCESS_FIELDS = frozenset(["method", "path", "status", "duration_ms"])
 
 def escape_controls(text: str) -> str:
     """
-    Write controls as escapes, so that no text ends its line or gives the terminal a command.
+    Escape control characters, so that no text ends its line or sends the terminal a command.
     """
     return _unsafe_characters.sub(lambda found: _SHORT_ESCAPES.get(found[0]) or _escape(ord(found[0])), text)
 
@@ -47,7 +47,7 @@ def _escape(code: int) -> str:
 
 def console_renderer(coloured: bool) -> Callable[[Mapping[str, Any]], bytes]:
     """
-    Build the renderer of whole lines, under their names in the contract.
+    Return the renderer of whole lines, whose fields have the contract's names.
     """
     faint, bold, plain = (_FAINT, _BOLD, _PLAIN) if coloured else ("", "", "")
     colours = _COLOURS if coloured else {}
@@ -89,14 +89,14 @@ def _format_value(value: Any) -> str:
 
 def _indented(text: str) -> str:
     """
-    Put a text of several lines under its line, each behind a bar: none of them can pass for a line of its own.
+    Indent a text of several lines below its line, each behind a bar, so that none looks like a line of its own.
     """
     return "".join(f"\n    | {escape_controls(row)}" for row in text.rstrip().split("\n"))
 
 
 def wants_colour(stream: Any) -> bool:
     """
-    Tell whether a stream is a terminal; `NO_COLOR` and `FORCE_COLOR` have the last word (https://no-color.org).
+    Return whether a stream is a terminal; `NO_COLOR` and `FORCE_COLOR` take precedence (https://no-color.org).
     """
     if os.environ.get("NO_COLOR"):
         return False

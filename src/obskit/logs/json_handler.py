@@ -1,5 +1,5 @@
 """
-Write the standard library's records as obskit's lines: a formatter and a handler, thin enough for every record.
+Write the standard library's records as obskit's lines: a formatter and a handler, fast enough for every record.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _NOT_EXTRA = frozenset(["message", "exception", *record_origin.IDS])
 
 class JsonFormatter(logging.Formatter):
     """
-    Give a record as obskit's line, for `logging.config.dictConfig()` and Django's `LOGGING`.
+    A formatter that renders records as obskit's lines, for `logging.config.dictConfig()` and Django's `LOGGING`.
 
     The line is as `configure()` says: its fields, its names, its redaction. What is given as `extra` are fields.
     A format, a date format and what else may be given, as `dictConfig()` and uvicorn do, mean nothing.
@@ -56,27 +56,27 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """
-        Give the line, without its end.
+        Return the line, without its newline.
         """
         return _format_first(self, record)  # _on_writer_changed() puts what formats in its place
 
 
 class JsonHandler(logging.Handler):
     """
-    Write records as obskit's lines, where `configure()` says.
+    A handler that writes records as obskit's lines, where `configure()` says.
 
     It needs no formatter and takes no lock, since a line is one write. Closing it does nothing.
     """
 
     def handle(self, record: logging.LogRecord) -> bool:
         """
-        Write a record, unless a filter says no.
+        Write a record, unless a filter rejects it.
         """
         return _handle_first(self, record)  # _on_writer_changed() puts what writes in its place
 
     def close(self) -> None:
         """
-        Stay as it is: `dictConfig()` closes the handlers that it finds.
+        Do nothing: `dictConfig()` closes the handlers that it finds, and this one may be used again.
         """
 
 
@@ -105,7 +105,7 @@ def _body_builder(
     writer: Writer, kept_body: Callable[[logging.LogRecord, Writer], Body | None]
 ) -> Callable[[logging.LogRecord], Body | None]:
     """
-    Give what makes the body of a record that is nothing special: `body_of()`, without the calls.
+    Return the function that builds the body of an ordinary record: `body_of()`, inlined.
 
     Args:
         writer: The writer.
@@ -218,7 +218,7 @@ def _format_method(writer: Writer) -> Callable[[JsonFormatter, logging.LogRecord
 
 def _checked_body(record: logging.LogRecord, writer: Writer) -> Body | None:
     """
-    Make the body of a record that may be left out; None where it is.
+    Build the body of a record that may be dropped; None where it is.
     """
     if (record.name in ACCESS_PARSERS and is_duplicate(record)) or record_origin.is_written_elsewhere(record):
         return None
@@ -235,14 +235,14 @@ def _checked_body(record: logging.LogRecord, writer: Writer) -> Body | None:
 
 def _unwritten_body(record: logging.LogRecord, writer: Writer) -> Body | None:
     """
-    Make the body of a record that was kept, or sent; None where a handler beside the one that kept it wrote it.
+    Build the body of a record that was kept, or sent; None where another handler of ours has written it.
     """
     return None if record_origin.is_written_elsewhere(record) else body_of(record, writer)
 
 
 def body_of(record: logging.LogRecord, writer: Writer) -> Body:
     """
-    Make a line's body of a record: message, ids, `extra`, exception; of a server's access record an access line's.
+    Build the body of a record: message, ids, `extra`, exception; for a server's access record that of an access line.
     """
     kept = record_origin.origin_fields(record)
     parsed = parse_access_record(record)
@@ -289,7 +289,7 @@ def _start_body(message: str, record: logging.LogRecord, kept: dict[str, Any] | 
 
 def _add_kept_trace(body: Body, kept: dict[str, Any]) -> None:
     """
-    Take the traceback that is in a sent record's message out of it.
+    Add the message and the traceback that a sent record carries apart from each other.
     """
     exception, stack, message = kept.get("exception"), kept.get("stack"), kept.get("message")
     if isinstance(message, str):
@@ -320,8 +320,8 @@ def _add_extra(
 
 def _is_added_by_structlog(body: Body, name: str, value: Any, writer: Writer, record: logging.LogRecord) -> bool:
     """
-    Tell whether a field is what structlog's processors have put beside the message for `render_to_log_kwargs`: the line
-    has it from its record, or, as an exception, from here.
+    Return whether structlog's processors added a field beside the message for `render_to_log_kwargs`: the line has it
+    from its record or, if it is an exception, from here.
     """
     if name != "exception":
         return repeats_record(name, value, record)
@@ -343,7 +343,7 @@ def _add_trace(body: Body, record: logging.LogRecord, writer: Writer) -> None:
 
 def _message_of(record: logging.LogRecord, redactor: Redactor) -> str:
     """
-    Put a record's arguments into its message; where they do not fit, they stand behind it.
+    Format a record's message; arguments that do not fit are appended.
     """
     message, args = record.msg, record.args
     try:
@@ -359,7 +359,7 @@ def _message_of(record: logging.LogRecord, redactor: Redactor) -> str:
 
 def forward_to_logging(name: str, level: int, body: Body, given: Any) -> None:
     """
-    Show handlers of others a line that is written: as a record, which handlers of ours let pass.
+    Pass a line that is written to the standard library's handlers, as a record that our own handlers skip.
 
     Args:
         name: The logger.
@@ -395,8 +395,8 @@ def propagation_path(logger: logging.Logger) -> Iterator[logging.Logger]:
 
 def _is_written(record: logging.LogRecord, keeper: logging.Handler) -> bool:
     """
-    Tell whether a handler of ours on the record's way writes it in any case; the way is surely its own where the
-    handler that keeps it stands there too.
+    Return whether a handler of ours writes the record in any case. The record's path is certain only where the handler
+    that keeps it is on it too.
     """
     named = logging.root.manager.loggerDict.get(record.name)
     logger = named if isinstance(named, logging.Logger) else logging.root
@@ -417,7 +417,7 @@ _has_filter_results: list[bool] = []  # whether there are such handlers at all
 
 def _filter_once(handler: JsonHandler, record: logging.LogRecord) -> Any:
     """
-    Ask a handler's filters once for each record: what is false, or true, or the record in its place.
+    Return a handler's filter result, asked once for each record: falsy, True, or the record that replaces it.
     """
     _has_filter_results[:] = [True]
     results = _filter_results.setdefault(record, {})

@@ -37,7 +37,7 @@ _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | getattr(os, "O_NOCTTY", 0)
 
 class LogFile:
     """
-    Take lines for a file, past any buffer: what `put()` has taken outlives the process.
+    A log file without a buffer: what `put()` has taken outlives the process.
 
     Safe with several processes and threads, on a file system of this machine. A file that is renamed, deleted or
     truncated from outside is reopened within `CHECK_INTERVAL_SECONDS`. On a full disk lines are refused, and are
@@ -120,7 +120,7 @@ class LogFile:
 
     def notice(self) -> str | None:
         """
-        Say what is wrong with a folder in which this process cannot start new files; None: nothing, or it need not.
+        Return a warning where this process cannot start new files in the folder and the settings ask for it; else None.
         """
         if self._rotate_bytes is None and not self._rotate_daily:
             return None
@@ -136,7 +136,7 @@ class LogFile:
 
     def put(self, line: bytes) -> int:
         """
-        Write a line and say how much of it was taken; what is missing goes to `rest()`.
+        Write a line and return how many of its bytes were written; `write_rest()` handles what is missing.
 
         Raises:
             OSError: Nothing of the line was taken.
@@ -155,7 +155,7 @@ class LogFile:
 
     def _rewrite_if_torn(self, line: bytes, start: int) -> None:
         """
-        Write a line again that follows the torn one of a process which was killed in the middle of its write.
+        Write a line again that follows a torn one, left by a process that was killed in the middle of its write.
 
         Others have written since this process last did, so what is before the line is theirs. Where another thread
         has moved the position, the line is not found there, and nothing is done.
@@ -168,7 +168,7 @@ class LogFile:
 
     def write_rest(self, line: bytes, taken: int | None) -> None:
         """
-        Write a line anew of which only the start was taken, since the disk is full; or take the start back.
+        Rewrite a line of which only the start was written, since the disk is full; or remove that start.
 
         Raises:
             OSError: The line could not be written whole.
@@ -181,7 +181,7 @@ class LogFile:
 
     def _remove_partial(self, start: bytes) -> None:
         """
-        Cut the start of a line off the end of the file, so that the next line, of whichever process, is whole.
+        Truncate the start of a line from the end of the file, so that the next line, of any process, is whole.
         """
         end = os.fstat(self._descriptor).st_size - len(start)
         if end >= 0 and os.pread(self._descriptor, len(start), end) == start:
@@ -201,18 +201,15 @@ class LogFile:
 
     def for_level(self, level: int) -> LogFile:
         """
-        Give what takes lines of this level: this file.
+        Return this target, which takes lines of every level.
         """
         return self
 
-    def flush(self) -> None:
-        """
-        Have nothing queued: each line is written when it is put.
-        """
+    def flush(self) -> None: ...
 
     def close(self) -> None:
         """
-        Let go of the file; lines that are put later are refused.
+        Release the file; later lines are refused.
         """
         self._closed = True
         self._rotated.stop()
@@ -228,7 +225,7 @@ class LogFile:
 
     def _check_file(self, size: int) -> None:
         """
-        See that the file is still the one at the path, and that it takes a line of this size.
+        Check that the file is still the one at the path, and that a line of this size fits.
         """
         if self._closed:
             raise ValueError("this log file was closed")
@@ -278,7 +275,7 @@ class LogFile:
 
     def _open(self) -> os.stat_result:
         """
-        Open the file that is at the path, or make one, and hold a shared lock on it.
+        Open or create the file at the path, and hold a shared lock on it.
         """
         for _ in range(_MAX_OPEN_TRIES):
             descriptor = self._open_or_create()
@@ -309,7 +306,7 @@ class LogFile:
 
     def _rotate(self, found: os.stat_result, now: float) -> os.stat_result:
         """
-        Rename the file and start a new one, unless another process is at it: then go on until it is done.
+        Rename the file and start a new one; where another process is rotating, keep the current one until it is done.
         """
         with _folder_lock(os.path.dirname(self.path)) as alone:
             if not alone:
@@ -327,7 +324,7 @@ def _is_same_file(found: os.stat_result | None, other: os.stat_result) -> bool:
 
 def _lock_shared(descriptor: int) -> bool:
     """
-    Lock a file as one of its writers; False: somebody has it alone, to compress or delete it.
+    Lock a file as one of its writers; False where a process holds it exclusively, to compress or delete it.
     """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -341,7 +338,7 @@ def _lock_shared(descriptor: int) -> bool:
 @contextmanager
 def _folder_lock(folder: str) -> Iterator[bool]:
     """
-    Hold the lock on a folder for a rename; False: another process has it.
+    Lock a folder for a rename; False where another process holds the lock.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:

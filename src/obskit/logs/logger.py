@@ -1,5 +1,5 @@
 """
-Give the application loggers with structlog's methods that write obskit's lines.
+Application loggers with structlog's methods that write obskit's lines.
 
 structlog's own way from a call to a line is a chain of processors; here one function does their work. Each logger name
 has a class, whose methods are made anew by every `configure()`: a logger that is kept, or bound, follows without a
@@ -39,7 +39,7 @@ _METHODS = {
 
 class NamedLogger:
     """
-    Be what structlog calls the wrapped logger: it has a name, and nothing is written through it.
+    What structlog calls the wrapped logger: a name; nothing is written through it.
     """
 
     def __init__(self, name: str) -> None:
@@ -48,12 +48,12 @@ class NamedLogger:
 
 class BoundLogger(BoundLoggerBase):
     """
-    Hold the fields that are bound to a logger. The classes of single names, which have the methods, derive from it.
+    A logger with its bound fields. Each logger name has a subclass, which has the methods.
     """
 
     def new(self, **new_values: Any) -> BoundLogger:
         """
-        Give a logger with these fields and no others; this one keeps its own.
+        Return a logger with these fields only; this one keeps its own.
         """
         return type(self)(self._logger, self._processors, new_values)
 
@@ -67,7 +67,7 @@ def _unpickle(name: str, context: dict[str, Any]) -> BoundLogger:
 
 def get_logger(name: str | None = None, **initial_values: Any) -> FilteringBoundLogger:
     """
-    Give a logger with structlog's methods, whose lines are obskit's: `log.info("paid", order=17)`.
+    Return a logger with structlog's methods, whose lines are obskit's: `log.info("paid", order=17)`.
 
     It may be made at import. Before `configure()` its lines go to standard output, with the settings of the
     environment; from then on with those of `configure()`, and after `shutdown()` in the same form to standard output
@@ -105,7 +105,7 @@ def _class_of(name: str) -> type[BoundLogger]:
 
 def _on_writer_changed(writer: Writer | None) -> None:
     """
-    Make every logger write by this writer from now on.
+    Bind the methods of every logger to this writer.
     """
     global _writer
     with _lock:
@@ -136,7 +136,7 @@ def _level_methods(writer: Writer, name: str) -> dict[str, Method]:
 
 def _lazy_methods() -> dict[str, Method]:
     """
-    Give methods for as long as nobody has asked for a line: what they need is read with the first one.
+    Return the methods of loggers before the first line, which reads the environment.
     """
     names = [*_METHODS, "exception", "log"]
     return {
@@ -155,7 +155,7 @@ def _on_first_use(name: str) -> Method:
 
 def _no_op(self: BoundLogger, event: object = None, /, *args: object, **kw: object) -> None:
     """
-    Write nothing: the level is off.
+    Do nothing: the level is disabled.
     """
 
 
@@ -201,7 +201,7 @@ def _method(writer: Writer, name: str, level: str) -> Method:
 
 def _interpolated(event: Any, args: tuple[Any, ...], kw: dict[str, Any], redactor: Redactor) -> Any:
     """
-    Put arguments into a message as structlog does; where they do not fit they become a field.
+    Format a message with its arguments as structlog does; arguments that do not fit become a field.
     """
     try:
         return event % (args[0] if len(args) == 1 and isinstance(args[0], Mapping) and args[0] else args)
@@ -228,7 +228,7 @@ def _log_method(levels: Mapping[str, Method]) -> Method:
 
 def _async_method(method: Method) -> Method:
     """
-    Give the method that structlog has for coroutines; one write needs no thread.
+    Return structlog's asynchronous variant of a method; one write needs no thread.
     """
 
     async def async_method(self: BoundLogger, /, *args: Any, **kw: Any) -> None:

@@ -1,5 +1,5 @@
 """
-Give the lines of one output their form: which names, JSON or for eyes.
+The format of an output's lines: their field names, and JSON or console text.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Renderer: TypeAlias = Callable[[float, Body], bytes]
 
 class LineFormat:
     """
-    Turn bodies into lines of one form.
+    The format of one output: turns bodies into lines.
 
     Args:
         settings: Say which one; of an output beside the first with its own in their place.
@@ -55,13 +55,13 @@ class LineFormat:
 
     def renderer(self, shared_fields: Body) -> Renderer:
         """
-        Give what makes lines that share these fields, such as their level and logger.
+        Return the renderer of lines that share these fields, such as their level and logger.
         """
         return self._template_renderer(shared_fields) if self._uses_template else self._mapping_renderer(shared_fields)
 
     def _template_renderer(self, shared_fields: Body) -> Renderer:
         """
-        Render what the lines of one logger share once: the start of the line, and its end.
+        Render the fields that all lines share once: the start of the line, and its end.
         """
         head = b'Z",' + render(shared_fields)[1:-2] + b","
         tail = b"," + render(self._process)[1:] if self._process else b"}\n"
@@ -99,7 +99,7 @@ def _json_renderer(mapper: SchemaMapper | None) -> Callable[[Body], bytes]:
 
 def clock_offset_now() -> float:
     """
-    Tell by how many seconds the clock of records is ahead of that of operations; rather too many than too few.
+    Return the offset in seconds from the clock of operations to that of records, never too small.
     """
     running = time.perf_counter()
     return time.time() - running
@@ -107,7 +107,7 @@ def clock_offset_now() -> float:
 
 def _timestamp_prefix(now: float) -> tuple[int, bytes]:
     """
-    Give the whole second, and the start of every line in it.
+    Return the whole second, and the start of every line in it.
     """
     second, text = split_second(now)
     return second, b'{"timestamp":"%b.' % text.encode()

@@ -1,5 +1,5 @@
 """
-Write lines to more than one place, each in its own form: what is wrong with one place is no matter of the others.
+Several outputs, each with a format of its own: a failure of one does not affect the others.
 
 What the places are, and which lines they take, is decided when the writer is made. A line's body is made, and its
 secrets are hidden, once; it is rendered once for each form.
@@ -18,7 +18,7 @@ OnError = Callable[[Exception], None]
 
 class Output(NamedTuple):
     """
-    Be one output beside the first.
+    An additional output.
 
     Attributes:
         form: Of its lines.
@@ -33,7 +33,7 @@ class Output(NamedTuple):
 
 class _RenderedLines(bytes):
     """
-    Be the first output's line, and have those of the others.
+    The first output's line, with those of the other outputs.
     """
 
     first: bytes
@@ -42,7 +42,7 @@ class _RenderedLines(bytes):
 
 class Tee:
     """
-    Put a line into a second place as well; that costs the first nothing.
+    A target that also writes to a second one; the first does not notice.
     """
 
     def __init__(self, target: Target, second: Target, failed: OnError) -> None:
@@ -52,7 +52,7 @@ class Tee:
 
     def put(self, line: bytes) -> int | None:
         """
-        Write the line to both places, and say how much of it the first has taken.
+        Write the line to both targets, and return how many of its bytes the first took.
         """
         try:
             return self._target.put(line)
@@ -69,14 +69,14 @@ class Tee:
 
     def for_level(self, level: int) -> Target:
         """
-        Give what takes lines of this level: this one, which was made for one.
+        Return this target: it was made for one level.
         """
         return self
 
 
 class _FanOut(Tee):
     """
-    Put what `together()` makes into all its places, first the first.
+    A target that writes what `fan_out()` renders to all outputs, the first one first.
     """
 
     def __init__(self, target: Target, others: Sequence[Target], failed: OnError) -> None:
@@ -104,7 +104,7 @@ def fan_out(
     line_format: LineFormat, target: Target, others: Sequence[Output], level: int, shared_fields: Body, failed: OnError
 ) -> tuple[Renderer, Target]:
     """
-    Give what makes the lines of one logger and level in all their forms, and what puts them out.
+    Return the renderer of the lines of one logger and level in all formats, and the target that writes them.
 
     Args:
         form: The first output's.

@@ -1,5 +1,5 @@
 """
-Keep a slow output out of the application's way: lines wait in a queue, and a thread writes them.
+Decouple a slow output from the application: lines wait in a queue, and a thread writes them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _Item: TypeAlias = "bytes | _Request"
 
 class _Request:
     """
-    Ask the thread for something, and wait for it: for a line at once, or for everything that was queued before.
+    A request to the thread that the caller can wait for: to write one line now, or all that was queued before.
     """
 
     __slots__ = ("_completed", "line")
@@ -49,7 +49,7 @@ class _Request:
 
 class QueuedTarget:
     """
-    Take lines for a slow target. One thread writes to it, and starts with the first line.
+    A queue in front of a slow target. One thread writes to it, and starts with the first line.
 
     Lines of WARNING and above are written through: before those that wait, and whoever logs them waits; but an event
     loop does not, and nobody does for an output that is known to be stuck. The others are lost with a process that is
@@ -77,13 +77,13 @@ class QueuedTarget:
 
     def for_level(self, level: int) -> Target:
         """
-        Give what takes the lines of a level: the queue below WARNING, else what writes through it.
+        Return the target of a level's lines: the queue below WARNING, else the synchronous one.
         """
         return self if level < WARNING else self._sync_target
 
     def put(self, line: bytes) -> int:
         """
-        Queue a line. One that finds no place is counted, and is no error.
+        Queue a line. One that does not fit is counted and raises nothing.
         """
         if self._queue.qsize() >= self._size:
             recorder.dropped.inc(("logs", "queue_full"))
@@ -95,7 +95,7 @@ class QueuedTarget:
 
     def write_sync(self, line: bytes) -> int:
         """
-        Write a line before all that wait.
+        Write a line before all that are queued, and wait for it.
         """
         if not self._is_running() or threading.current_thread() is self._thread:
             self._target.write(line)
@@ -109,10 +109,7 @@ class QueuedTarget:
                 self._is_stuck = not request.wait(SYNC_TIMEOUT_SECONDS)
         return len(line)
 
-    def write_rest(self, line: bytes, taken: int | None) -> None:
-        """
-        Have nothing to go on with: `put()` takes whole lines.
-        """
+    def write_rest(self, line: bytes, taken: int | None) -> None: ...
 
     def write(self, line: bytes) -> None:
         """
@@ -122,13 +119,13 @@ class QueuedTarget:
 
     def notice(self) -> str | None:
         """
-        Say what the output says of itself.
+        Return the warning of the target behind the queue.
         """
         return self._target.notice()
 
     def flush(self) -> bool:
         """
-        Wait until what was queued before is written; False: it took longer than `DRAIN_TIMEOUT_SECONDS`.
+        Wait until all that was queued before is written; False after `DRAIN_TIMEOUT_SECONDS`.
         """
         if self._thread is not None and self._thread is not threading.current_thread():
             request = _Request()
@@ -140,7 +137,7 @@ class QueuedTarget:
 
     def close(self) -> None:
         """
-        Write what is queued, and end the thread. Lines that come later are written at once.
+        Write what is queued, and stop the thread. Later lines are written directly.
         """
         if self._closed:
             return
@@ -155,7 +152,7 @@ class QueuedTarget:
 
     def _drop_queued(self) -> None:
         """
-        Count the lines that nobody has the time to write.
+        Drop and count the lines that could not be written in time.
         """
         try:
             while True:
@@ -211,7 +208,7 @@ class QueuedTarget:
 
 class _SyncTarget:
     """
-    Be the target for the lines that are written through.
+    The target of lines that are written synchronously.
     """
 
     def __init__(self, queued: QueuedTarget) -> None:
@@ -232,7 +229,7 @@ def _pop_first(requests: deque[_Request]) -> _Request | None:
 
 def _in_event_loop() -> bool:
     """
-    Tell whether an event loop runs in this thread: asyncio's or Trio's.
+    Return whether an event loop runs in this thread: asyncio's or Trio's.
     """
     events, trio = sys.modules.get("asyncio.events"), sys.modules.get("trio.lowlevel")
     return (events is not None and events._get_running_loop() is not None) or (trio is not None and trio.in_trio_run())
@@ -245,7 +242,7 @@ _held_locks: list[threading.Lock] = []
 
 def _before_fork() -> None:
     """
-    Let each queue finish its line, so that no child has a target that is held in the middle of one.
+    Let each queue finish its line, so that no child inherits a target in the middle of one.
     """
     _held_locks[:] = [
         queued._writing for queued in list(_queues) if queued._writing.acquire(timeout=FORK_TIMEOUT_SECONDS)

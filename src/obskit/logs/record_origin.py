@@ -1,5 +1,5 @@
 """
-Let a record keep the ids and bound fields of the request that made it, wherever and whenever it is written.
+Keep the ids and bound fields of the request that made a record, wherever and whenever it is written.
 
 Handlers of the standard library that keep records, or send them, do that after their thread has gone on: what a record
 then finds around it is another request's. So they take it along, as one attribute of plain values that can be pickled.
@@ -32,7 +32,7 @@ _process_token = os.urandom(8).hex()
 
 def process_token() -> str:
     """
-    Give what names this process: its id names one in another container, or on another machine, too.
+    Return a random token of this process: a pid may be that of another container's process too.
     """
     return _process_token
 
@@ -47,7 +47,8 @@ at_fork(after_in_child=_renew_process_token)
 
 class OriginFilter(logging.Filter):
     """
-    Have a handler of another library keep the request of each record: `handler.addFilter(obskit.logs.OriginFilter())`.
+    A filter that makes a handler of another library keep each record's request:
+    `handler.addFilter(obskit.logs.OriginFilter())`.
 
     It is for handlers that keep records, or send them, and have them written by `JsonHandler` or `JsonFormatter` later,
     in another thread or in another process. Those of the standard library need no filter.
@@ -55,7 +56,7 @@ class OriginFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """
-        Keep the request, and let the record through.
+        Store the request in the record, and return True.
         """
         if ORIGIN not in record.__dict__:
             try:
@@ -68,7 +69,7 @@ class OriginFilter(logging.Filter):
 
 def _current_fields(record: logging.LogRecord) -> dict[str, Any]:
     """
-    Give the ids and bound fields of the request.
+    Return the ids and bound fields of the request.
     """
     fields = current_writer().start_body("")
     del fields["message"]
@@ -82,7 +83,7 @@ def _current_ids(record: logging.LogRecord) -> dict[str, Any]:
 
 def _portable_fields(record: logging.LogRecord) -> dict[str, Any]:
     """
-    Give the message and the traceback too, apart from each other: what is sent has the one in the other.
+    Return the message and the traceback too, separately: a record that is sent has one merged into the other.
     """
     fields, writer = _current_fields(record), current_writer()
     if record.exc_info or record.stack_info:
@@ -102,7 +103,7 @@ def with_origin(
     record: logging.LogRecord, handler: logging.Handler, fields_for: Callable[[logging.LogRecord], dict[str, Any]]
 ) -> logging.LogRecord:
     """
-    Give a copy of a record that keeps its request; others that have the record see nothing of it.
+    Return a copy of a record that keeps its request; other holders of the record do not see it.
     """
     if ORIGIN in record.__dict__:
         return record
@@ -118,7 +119,7 @@ def with_origin(
 
 def origin_fields(record: logging.LogRecord) -> dict[str, Any] | None:
     """
-    Give what a record has kept; None: nothing, so its request is the one that runs here.
+    Return the fields that a record keeps; None where it keeps none, so that its request is the current one.
     """
     kept = record.__dict__.get(ORIGIN)
     fields = kept.get("fields") if isinstance(kept, dict) else None
@@ -127,7 +128,7 @@ def origin_fields(record: logging.LogRecord) -> dict[str, Any] | None:
 
 def written_by(record: logging.LogRecord) -> object:
     """
-    Give the `process()` that writes the line of a record by itself, or None.
+    Return the `process_token()` of the process that writes the line of a record itself, or None.
     """
     kept = record.__dict__.get(ORIGIN)
     return kept.get("written") if isinstance(kept, dict) else None
@@ -135,7 +136,7 @@ def written_by(record: logging.LogRecord) -> object:
 
 def is_written_elsewhere(record: logging.LogRecord) -> bool:
     """
-    Tell whether this process writes the line of a record elsewhere; else it is written now.
+    Return whether this process writes the line of a record elsewhere; if not, the record is marked as written.
     """
     written = written_by(record)
     if written == _UNWRITTEN:
@@ -145,7 +146,7 @@ def is_written_elsewhere(record: logging.LogRecord) -> bool:
 
 def add_ids(body: Body, fields: dict[str, Any], writer: Writer) -> None:
     """
-    Add to a body what a record has kept of its request.
+    Add the ids and fields of a record's request to a body.
     """
     for name in IDS:
         if isinstance(value := fields.get(name), str) and valid_id(value):
@@ -156,7 +157,7 @@ def add_ids(body: Body, fields: dict[str, Any], writer: Writer) -> None:
 
 def predates(record: logging.LogRecord, request: Operation) -> bool:
     """
-    Tell whether a record is older than the request that runs here: then it is another one's, or nobody's.
+    Return whether a record is older than the current request, and so belongs to another one or to none.
     """
     if recorder.clock is not time.perf_counter:
         return False  # a clock that a test has set tells nothing of ages

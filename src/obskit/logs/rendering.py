@@ -75,7 +75,8 @@ _unsafe_characters = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066
 
 def render(fields: Any) -> bytes:
     """
-    Render a line, or a value of one; what JSON cannot say is said as text, so that one odd value never costs the line.
+    Render a line, or a value of one; what JSON cannot represent becomes text, so that an odd value never costs the
+    line.
     """
     try:
         line = dumps(fields, to_jsonable, _OPTIONS_WITH_NEWLINE)
@@ -86,15 +87,16 @@ def render(fields: Any) -> bytes:
 
 def escape_unsafe(line: bytes) -> bytes:
     """
-    Write as `\\uXXXX` what would end a line for some reader of it, or give a terminal a command. It says the same.
+    Escape as `\\uXXXX` what some reader takes for the end of a line, or a terminal for a command. The JSON means the
+    same.
     """
     return _unsafe_characters.sub(lambda found: f"\\u{ord(found[0]):04x}", line.decode("utf-8")).encode("utf-8")
 
 
 class SizeBudget:
     """
-    Say how much the values of one line may still take when they are laid open: what is shared by many may unfold to
-    more than any memory holds.
+    The number of characters that the values of one line may still take: shared objects may unfold to more than any
+    memory holds.
 
     Attributes:
         remaining: In characters; each value takes `VALUE_OVERHEAD` beside its text.
@@ -108,7 +110,7 @@ class SizeBudget:
 
 def to_jsonable(value: Any, depth: int = MAX_DEPTH, budget: SizeBudget | None = None) -> Any:
     """
-    Lay a value open: keep what JSON can say, go into what holds other values, and say the rest as text.
+    Convert a value to what JSON can represent: containers are converted item by item, and the rest becomes text.
 
     What finds no room is cut, and a mark says how much: `"[7 items cut]"`, `"cut": "[2 fields cut]"`.
     """
@@ -169,7 +171,7 @@ def _dict_to_jsonable(pairs: Iterable[tuple[Any, Any]], count: int, depth: int, 
 
 def _line_to_jsonable(fields: Any) -> Any:
     """
-    Lay a line open: its own texts are as long as they are, and what they hold shares one room.
+    Convert a line: its own texts keep their length, and its values share one budget.
     """
     if not isinstance(fields, Mapping):
         return to_jsonable(fields)
@@ -182,7 +184,7 @@ def _line_to_jsonable(fields: Any) -> Any:
 
 def as_text(value: Any) -> str:
     """
-    Say a value as text that JSON can hold, whatever its own methods do.
+    Convert a value to text that JSON can represent, whatever its own methods do.
     """
     try:
         if isinstance(value, datetime):
@@ -205,7 +207,7 @@ SERIALIZATION_ERRORS = (TypeError, ValueError, RecursionError)
 
 def reserved_names(renames: Mapping[str, str | None], contract: Set[str] = RESERVED_FIELDS) -> frozenset[str]:
     """
-    Give the names that callers' fields must not have: the contract's, and those that `log_names` hands out.
+    Return the names that callers' fields must not have: the contract's, and those that `log_names` assigns.
 
     Raises:
         ConfigurationError: Two fields would have one name.

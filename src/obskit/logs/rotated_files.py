@@ -1,5 +1,5 @@
 """
-Name, compress, put away and delete the files that a log file left behind, beside whoever writes.
+Name, compress, archive and delete rotated log files, in the background.
 
 `app.jsonl` becomes `app.jsonl.20261104T235959.123456Z`, by the time of its last line, then the same with `.gz`, which
 may move on to an archive. Any process may stop at any point: what it leaves undone is done by the next one, and no line
@@ -40,7 +40,7 @@ _STAMP = "%Y%m%dT%H%M%S.%fZ"
 
 class _RotatedFile(NamedTuple):
     """
-    Be one old file: the time in its name, its path, and whether it has been put away.
+    A rotated file: the time in its name, its path, and whether it is archived.
     """
 
     stamp: str
@@ -54,7 +54,7 @@ class _RotatedFile(NamedTuple):
 
 class RotatedFiles:
     """
-    Keep the old files of one path in order, from a thread that ends when there is nothing left to do.
+    The rotated files of one log. A background thread applies the retention policy, and ends when nothing is left to do.
 
     Args:
         path: The log file.
@@ -100,7 +100,7 @@ class RotatedFiles:
 
     def make_archive(self) -> None:
         """
-        Make the archive's folder where one is asked for, and missing.
+        Create the archive's folder where one is configured and missing.
 
         Raises:
             OSError: It cannot be made, or is the log's own folder.
@@ -112,7 +112,7 @@ class RotatedFiles:
 
     def path_for(self, last_line: float) -> str:
         """
-        Give the path of a file whose last line was written at this time. Whoever asks holds the lock on the folder.
+        Return a free path for a file whose last line was written at this time. The caller holds the folder's lock.
         """
         folders = [self._folder] if self._archive is None else [self._folder, self._archive]
         while True:
@@ -123,14 +123,14 @@ class RotatedFiles:
 
     def list_files(self) -> list[_RotatedFile]:
         """
-        List the old files beside the log, the oldest first. What has such a name and is no file, such as a FIFO, is not
-        ours.
+        List the rotated files beside the log, the oldest first. What has such a name and is no regular file, such as a
+        FIFO, is ignored.
         """
         return self._list_folder(self._folder)
 
     def list_archived(self) -> list[_RotatedFile]:
         """
-        List the files that have been put away, the oldest first.
+        List the archived files, the oldest first.
         """
         try:
             return [] if self._archive is None else self._list_folder(self._archive, archived=True)
@@ -144,7 +144,7 @@ class RotatedFiles:
 
     def clean_up(self) -> None:
         """
-        Have the thread look at the old files soon.
+        Start the thread, or wake it.
         """
         asked = self._keep_files, self._keep, self._compress_after, self._archive
         if all(each is None for each in asked):
@@ -160,7 +160,7 @@ class RotatedFiles:
 
     def stop(self) -> None:
         """
-        End the thread; what it is at is left to the next process.
+        Stop the thread; unfinished work is left to the next process.
         """
         with self._lock:
             self._stopped, thread = True, self._thread
@@ -189,7 +189,8 @@ class RotatedFiles:
 
     def run_once(self) -> bool:
         """
-        Delete, compress and put away what can be now; True: something has to wait, since somebody may write to it.
+        Delete, compress and archive what is due; return True where a file has to wait, since it may still be written
+        to.
         """
         beside, archived = self.list_files(), self.list_archived()
         surplus = set(beside[: -self._keep_files] if self._keep_files else ())
@@ -205,7 +206,7 @@ class RotatedFiles:
 
     def _apply_policy(self, rotated: _RotatedFile, is_surplus: bool) -> bool:
         """
-        Do with a file what its age asks for; False: it has to wait.
+        Apply the retention policy to a file; False where it has to wait.
         """
         if self._is_older_than(rotated, self._keep) or (is_surplus and self._archive is None):
             return self._delete(rotated)
@@ -217,7 +218,7 @@ class RotatedFiles:
 
     def _is_older_than(self, rotated: _RotatedFile, age: timedelta | None) -> bool:
         """
-        Tell whether a file is older; where it will be one day, that is noted.
+        Return whether a file is older than an age; where it will be later, `next_due` is updated.
         """
         if not age:
             return age is not None
@@ -259,7 +260,7 @@ class RotatedFiles:
 
     def _copy_and_delete(self, source_path: str, target: str) -> bool:
         """
-        Move a file to another file system, whole or not at all; False: another process is at it.
+        Move a file to another file system, whole or not at all; False where another process is at it.
         """
         part_path = os.path.join(os.path.dirname(target), f".{os.path.basename(target)}.part")
         with (
@@ -298,7 +299,7 @@ class RotatedFiles:
 
     def _gzip(self, rotated: _RotatedFile) -> bool:
         """
-        Put the compressed form in the file's place, then give it its name: at no time are there two of the same line.
+        Replace the file by its compressed form, then rename it: no line is ever in two files.
         """
         try:
             with self._open_exclusively(rotated.path) as source:
@@ -333,7 +334,7 @@ class RotatedFiles:
     @contextmanager
     def _create_exclusively(self, path: str) -> Iterator[BinaryIO | None]:
         """
-        Make a file that nobody has; None: another process is at the one that is there.
+        Create a file for this process alone; None where another process is writing it.
         """
         descriptor = _create(path) or (_create(path) if _remove_stale(path) else None)
         if descriptor is None:
@@ -349,7 +350,7 @@ class RotatedFiles:
     @contextmanager
     def _open_exclusively(self, path: str) -> Iterator[BinaryIO | None]:
         """
-        Open a file for one who wants it alone; None: somebody may still write to it.
+        Open a file that nobody writes to; None where somebody may still do so.
         """
         with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as source:
             try:
@@ -363,7 +364,7 @@ class RotatedFiles:
 
 def _require_same_content(source: str, target: str) -> None:
     """
-    See that what is in the archive is the same: whoever put it there was stopped before the source went.
+    Check that the file in the archive is the same, since a process may have stopped before it deleted the source.
 
     Raises:
         FileExistsError: It is something else, which stays, and so does the source.
@@ -374,7 +375,7 @@ def _require_same_content(source: str, target: str) -> None:
 
 def _fsync_folder(folder: str) -> None:
     """
-    Have the disk know a new name in a folder, before the old one goes.
+    Flush a folder, so that a new name in it is on disk before the old one is deleted.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -429,7 +430,7 @@ def _is_same_file(file: BinaryIO, path: str) -> bool:
 
 def _copy_attributes(source: BinaryIO, part: BinaryIO) -> None:
     """
-    Give the compressed file the rights and the time of the other; the owner where that is allowed.
+    Copy mode and times to the compressed file, and the owner where that is permitted.
     """
     status = os.fstat(source.fileno())
     make_alike(part.fileno(), status)

@@ -1,5 +1,5 @@
 """
-Leave lines out where one would say what the last hundred said, and count them.
+Sample lines that repeat, and count those that are left out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _samplers: WeakSet[Sampler | EveryNth] = WeakSet()
 
 class Sampler:
     """
-    Let the first lines of a kind through in each second, and then every so-many-th.
+    Pass the first lines of a key in each second, and then one in `every`.
 
     It is exact under threads. Each process counts for itself.
 
@@ -66,7 +66,7 @@ class Sampler:
 
 class EveryNth:
     """
-    Let one line in so many through, whatever the time: for the access lines of one route.
+    Pass one line in `every`, whatever the time: for the access lines of one route.
     """
 
     def __init__(self, every: int, dropped: Callable[[], None]) -> None:

@@ -1,5 +1,5 @@
 """
-Name a line's fields as the log store that reads them does.
+Field names of log schemas: Elastic Common Schema, and OpenTelemetry's log data model.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ _TRACEBACK_NAMES = {"ecs": "stack_trace", "otel": "stacktrace"}
 
 def field_renames(settings: Settings) -> dict[str, str | None]:
     """
-    Give the new names of fields: the schema's, and over them those of `log_names`.
+    Return the new names of fields: the schema's, overridden by `log_names`.
     """
     schema = _SCHEMAS[settings.log_schema]
     if settings.endpoint_style == "name" and "endpoint" in schema:
@@ -98,7 +98,7 @@ def field_renames(settings: Settings) -> dict[str, str | None]:
 
 def object_names(settings: Settings) -> frozenset[str]:
     """
-    Give the names that Elasticsearch has objects for: it refuses a text called `url` where it has seen `url.path`.
+    Return the names that are objects in Elasticsearch: it refuses a text called `url` where it has seen `url.path`.
     """
     schema = _ECS if settings.log_schema == "ecs" else {}
     names = (name for name in schema.values() if name is not None and (name == "error" or "." in name))
@@ -107,7 +107,7 @@ def object_names(settings: Settings) -> frozenset[str]:
 
 def schema_mapper(settings: Settings) -> SchemaMapper | None:
     """
-    Build what gives a line its final names; None where the contract's stay.
+    Return the function that renames a line's fields; None where the contract's names stay.
     """
     names = field_renames(settings)
     if not names:
@@ -127,7 +127,7 @@ def _rename_fields(line: Line, names: Mapping[str, str | None]) -> Line:
 
 def _lift_exception_parts(line: Line, parts: Mapping[str, str | None]) -> Line:
     """
-    Take parts of a line's exception out of it, to be fields of their own or none.
+    Move parts of a line's exception to fields of their own, or drop them.
     """
     exception = line.get("exception")
     if not isinstance(exception, Mapping):

@@ -1,5 +1,5 @@
 """
-Read the access records of servers: fields of the contract, and no text that holds a query string.
+Parse the access records of servers into the contract's fields; no text keeps a query string.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ def _granian(record: logging.LogRecord) -> dict[str, Any]:
 
 def _development_server(record: logging.LogRecord) -> dict[str, Any]:
     """
-    Read what Flask's and Django's development servers say: request line, status and size; werkzeug's with colours.
+    Parse the records of Flask's and Django's development servers: request line, status and size; werkzeug's with
+    colours.
     """
     args: Any = record.args
     request, status, _ = args
@@ -112,7 +113,7 @@ ALL_SERVER_LOGGERS = frozenset([*SERVER_LOGGERS, *ACCESS_PARSERS])
 
 def one_line(text: str) -> str:
     """
-    Give what a server says to a terminal without its colours, and in one row; a traceback keeps its rows.
+    Return a server's message without colours, and in one line; a traceback keeps its lines.
     """
     text = _colours.sub("", text).strip()
     if "\n" not in text or "Traceback (most recent call last)" in text:
@@ -122,7 +123,7 @@ def one_line(text: str) -> str:
 
 def loggable_path(path: str, query: str, redactor: Redactor) -> str:
     """
-    Give a path, and a query string where one is to be shown, without secrets and of at most MAX_PATH characters.
+    Return a redacted path, with the redacted query string if one is given, of at most MAX_PATH characters.
     """
     shown = redactor.short(path, MAX_PATH)
     return redactor.short(f"{shown}?{redactor.short_query(query, MAX_PATH)}", MAX_PATH) if query else shown
@@ -130,7 +131,7 @@ def loggable_path(path: str, query: str, redactor: Redactor) -> str:
 
 def parse_access_record(record: logging.LogRecord) -> dict[str, Any] | None:
     """
-    Give what an access record says: method, path, query, status, client and what else there is; None of all others.
+    Return the fields of an access record, such as method, path, query, status and client; None for all other records.
     """
     reader = ACCESS_PARSERS.get(record.name)
     try:
@@ -141,7 +142,7 @@ def parse_access_record(record: logging.LogRecord) -> dict[str, Any] | None:
 
 def access_fields(parsed: Mapping[str, Any], settings: Settings, redactor: Redactor) -> dict[str, Any]:
     """
-    Give the fields of an access line, as the settings have them.
+    Return the fields of an access line, as the settings say.
     """
     fields = {
         name: redactor.short(value, MAX_HEADER) if isinstance(value, str) else value

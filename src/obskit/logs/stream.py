@@ -1,5 +1,5 @@
 """
-Put whole lines out, each with a single write.
+Write whole lines, each with a single call.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _ECHO_BYTES = 64
 
 class Target(Protocol):
     """
-    Take whole lines.
+    What takes whole lines.
     """
 
     @property
@@ -49,7 +49,7 @@ class Target(Protocol):
 
 def drop_reason(error: Exception) -> str:
     """
-    Say in a word, for `obskit_dropped_total`, why a line was not written.
+    Return the `reason` in `obskit_dropped_total` of a line that was not written.
     """
     code = getattr(error, "errno", None)
     if code:
@@ -59,7 +59,7 @@ def drop_reason(error: Exception) -> str:
 
 class LineStream:
     """
-    Take whole lines, past any buffer: one system call each, so that lines of several threads and processes do not mix.
+    A target without a buffer: one system call a line, so that lines of several threads and processes do not interleave.
 
     Attributes:
         put: Writes a line and says how much of it was taken. What is missing goes to `rest()`. It is a file's own
@@ -97,7 +97,7 @@ class LineStream:
 
     def write_rest(self, line: bytes, taken: int | None) -> None:
         """
-        Go on where a stream takes a line in pieces, such as a pipe that is nearly full.
+        Write the rest of a line that a stream takes in pieces, such as a pipe that is nearly full.
         """
         sent = taken or 0
         try:
@@ -112,25 +112,22 @@ class LineStream:
 
     def for_level(self, level: int) -> LineStream:
         """
-        Give what takes lines of this level: this stream.
+        Return this target, which takes lines of every level.
         """
         return self
 
-    def notice(self) -> None:
-        """
-        Say nothing: all that it does is write.
-        """
+    def notice(self) -> None: ...
 
     def flush(self) -> None:
         """
-        Write what waits; to a file each line is written when it is put.
+        Write pending lines; to a file each line is written by `put()`.
         """
         if self._object_writer is not None:
             self._object_writer.drain()
 
     def close(self) -> None:
         """
-        Write what waits, and leave the stream open, unless it is `owned`: it belongs to whoever opened it.
+        Write pending lines. The stream stays open, unless it is `owned`: it belongs to whoever opened it.
         """
         self.flush()
         if self._owned is not None:
@@ -138,7 +135,7 @@ class LineStream:
 
     def _put_after_newline(self, line: bytes) -> int:
         """
-        End the line of which only the start was taken, so that this one is whole.
+        End the line of which only the start was written, so that this one is whole.
         """
         if self._write(b"\n") != 1:
             raise BlockingIOError(errno.EAGAIN, "the log stream takes no more now")
@@ -160,7 +157,8 @@ def _is_pipe(raw: io.FileIO) -> bool:
 
 def _pipe_writer(write: Callable[[bytes], int | None]) -> Callable[[bytes], int | None]:
     """
-    Cut lines to what a pipe takes in one piece: longer ones mix with those of other processes.
+    Return a writer that truncates lines to what a pipe takes atomically: longer ones would interleave with those of
+    other processes.
     """
 
     def write_truncated(line: bytes) -> int | None:
@@ -176,8 +174,8 @@ def _pipe_writer(write: Callable[[bytes], int | None]) -> Callable[[bytes], int 
 
 def _raw_file_of(target: Any) -> io.FileIO | None:
     """
-    Find the file below a stream of the standard library; None where whoever made the stream wants to see what is
-    written, such as a tee that hands on all else.
+    Return the file below a stream of the standard library; None where the stream overrides `write()`, such as a tee
+    that delegates all else.
     """
     for _ in range(3):  # text, its buffer, the file; with PYTHONUNBUFFERED the buffer is the file
         if isinstance(target, io.FileIO):
@@ -195,14 +193,14 @@ def _overrides_write(target: Any) -> bool:
 
 def standard_output() -> IO[Any] | None:
     """
-    Give the standard output; the process's own where the one that stands turns what is printed into records.
+    Return standard output; the process's own where the current one logs what is printed.
     """
     return sys.__stdout__ if _ends_in_logging(sys.stdout) else sys.stdout
 
 
 def _ends_in_logging(stream: object) -> bool:
     """
-    Tell whether a stream has a logger, as Celery's does, and those that are passed from one page to the next.
+    Return whether a stream has a logger, as Celery's does, and those that many web pages suggest.
     """
     if not _overrides_write(stream):
         return False
@@ -213,7 +211,7 @@ def _ends_in_logging(stream: object) -> bool:
 
 class StandardOutput:
     """
-    Write to whatever standard output is at the moment.
+    A stream that writes to the current standard output.
     """
 
     def write(self, text: str) -> int:
@@ -228,7 +226,7 @@ class StandardOutput:
 
 class _ObjectWriter:
     """
-    Write to whatever has `write()`, one line after the other.
+    A writer for any object with `write()`, one line after the other.
 
     Nobody waits for another: who finds a thread at it leaves the line to that thread. A line that is logged from inside
     of `write()` or `flush()` is dropped, and counted as `reentrant`: it would be followed by another one for ever.
@@ -252,7 +250,7 @@ class _ObjectWriter:
 
     def reset(self) -> None:
         """
-        Forget who is at it: a forked child has no such thread to wait for, and its parent writes what waits.
+        Forget the owner and the pending lines: a forked child has no such thread, and its parent writes them.
         """
         self._lock = RLock()
         self._owner: int | None = None
@@ -273,7 +271,7 @@ class _ObjectWriter:
 
     def drain(self, own: bytes | None = None) -> None:
         """
-        Write what waits, unless another thread is at it.
+        Write the pending lines, unless another thread is writing.
 
         Raises:
             Exception: What came of the line that is the caller's own.
@@ -310,7 +308,7 @@ class _ObjectWriter:
 
     def _write_first(self, line: bytes) -> None:
         """
-        Write the first line, as the other of text and bytes where the stream does not take what it seems to take.
+        Write the first line, as text or bytes; where the stream rejects the one that it seems to take, as the other.
         """
         is_binary = _seems_binary(self._target)
         text = line.decode("utf-8")
@@ -355,7 +353,7 @@ class _ObjectWriter:
 
 def _seems_binary(target: Any) -> bool:
     """
-    Tell whether a stream has the mode of one of bytes; a writer of `codecs` has that of the stream below it.
+    Return whether a stream's mode is binary; a writer of `codecs` has that of the stream below it.
     """
     if isinstance(target, codecs.StreamWriter | codecs.StreamReaderWriter):
         return False
@@ -364,7 +362,7 @@ def _seems_binary(target: Any) -> bool:
 
 def _is_echo(line: bytes, of: bytes) -> bool:
     """
-    Tell whether a line says what another one does, as one would that logs what is printed.
+    Return whether a line repeats another one, as that of a stream which logs what is printed does.
     """
     start = of[:_ECHO_BYTES].rstrip()
     return start in line or render(start.decode("utf-8", "ignore"))[1:-2] in line

@@ -1,5 +1,5 @@
 """
-Read what the chains of structlog's processors leave of an event.
+Read events that have passed a chain of structlog's processors.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _CONTEXT = "During handling of the above exception, another exception occurred:"
 
 def pop_message(event: dict[str, Any]) -> str:
     """
-    Take the message out of an event, whatever `EventRenamer` calls it.
+    Remove and return the message of an event, whatever `EventRenamer` calls it.
     """
     renamed = _renamed_event_key()
     key = next((key for key in (renamed, *_EVENTS) if key is not None and key in event), None)
@@ -44,7 +44,7 @@ def _renamed_event_key() -> str | None:
 
 def add_event(body: Body, event: dict[str, Any], writer: Writer) -> None:
     """
-    Add an event's fields to a body, and the exception that a processor has made text or data of.
+    Add an event's fields to a body, and an exception that a processor has rendered.
     """
     rendered = event.pop("exception", None)
     writer.add(body, {name: value for name, value in event.items() if name not in _REDUNDANT})
@@ -58,7 +58,7 @@ PROCESSOR_FIELDS = frozenset(["timestamp", "level", "level_number", "logger", "e
 
 def repeats_record(name: str, value: Any, record: logging.LogRecord) -> bool:
     """
-    Tell whether a field beside a record's message says what the record says: its level, its logger, its time.
+    Return whether a field beside a record's message repeats the record's level, logger or time.
     """
     if name == "logger":
         return bool(value == record.name)
@@ -72,7 +72,7 @@ def repeats_record(name: str, value: Any, record: logging.LogRecord) -> bool:
 
 def _is_time_of_record(value: Any, now: float) -> bool:
     """
-    Tell whether a time, as structlog's `TimeStamper` writes it, is that of a record.
+    Return whether a time, as structlog's `TimeStamper` writes it, is that of a record.
     """
     try:
         if isinstance(value, str):
@@ -86,7 +86,7 @@ def _is_time_of_record(value: Any, now: float) -> bool:
 
 def is_rendered_exception(value: Any) -> bool:
     """
-    Tell whether something is the text that structlog makes of an exception, or its data.
+    Return whether a value is an exception that structlog has rendered as text or data.
     """
     if isinstance(value, str):
         return value.startswith(_START) or f"\n{_START}" in value
@@ -107,7 +107,7 @@ def add_rendered_exception(body: Body, rendered: Any, writer: Writer) -> None:
 
 def _parse_exception(text: str) -> list[tuple[str, str]]:
     """
-    Read the class and the message off the end of a traceback's text; nothing where it ends in another way.
+    Return the class and the message at the end of a traceback's text; empty where it ends in another way.
     """
     rows = text.rpartition(_START)[2].rstrip().split("\n")
     first = next((number for number, row in enumerate(rows) if row[:1].strip()), len(rows))
@@ -118,7 +118,7 @@ def _parse_exception(text: str) -> list[tuple[str, str]]:
 
 def _format_exceptions(stacks: Sequence[Any]) -> str:
     """
-    Write the data of an exception and its causes as Python would; their variables are left out.
+    Format the data of an exception and its causes as Python would, without local variables.
     """
     parts: list[str] = []
     for stack in stacks:

@@ -1,5 +1,5 @@
 """
-Give what takes the lines of a process, by its settings.
+Open the targets that the settings name.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from obskit.settings import Settings
 
 def target_for(settings: Settings) -> Target:
     """
-    Give what takes every line: `log_file`, else `log_stream`, else standard output; behind a queue with `log_queue`.
+    Return the main target: `log_file`, else `log_stream`, else standard output; behind a queue with `log_queue`.
 
     Raises:
         ConfigurationError: The file cannot be written.
@@ -32,14 +32,14 @@ def target_for(settings: Settings) -> Target:
 
 def error_target_for(settings: Settings) -> Target | None:
     """
-    Give what takes the lines of ERROR and CRITICAL a second time: `error_file`.
+    Return the second target of ERROR and CRITICAL lines, `error_file`; None where it is not set.
     """
     return None if settings.error_file is None else file_target_for(settings, settings.error_file)
 
 
 def channel_target_for(settings: Settings, channel: Mapping[str, Any]) -> Target:
     """
-    Give the file of one of `log_channels`; what it does not say is as for `log_file`.
+    Return the file of one of `log_channels`; options that it does not set are those of `log_file`.
 
     A channel that says for how many days it is kept is kept for all of them, however many files that makes.
     """
@@ -51,7 +51,7 @@ def channel_target_for(settings: Settings, channel: Mapping[str, Any]) -> Target
 
 def output_settings(settings: Settings) -> list[Settings]:
     """
-    Give for each of `log_outputs` the settings with its own in their place.
+    Return the settings of each of `log_outputs`: the main ones, overridden by its own.
 
     Raises:
         ConfigurationError: It goes where other lines go.
@@ -94,7 +94,7 @@ def _destination_of(settings: Settings) -> Any:
 
 def file_target_for(settings: Settings, path: str, **given: Any) -> Target:
     """
-    Give the target for a path: a file that is rotated, or whatever else is there, such as `/dev/stderr` or a FIFO.
+    Return the target of a path: a rotated file, or what else is there, such as `/dev/stderr` or a FIFO.
     """
     try:
         mode = os.stat(path).st_mode

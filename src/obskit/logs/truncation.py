@@ -1,5 +1,5 @@
 """
-Shorten a line that is too long for where it goes: it stays one JSON object, and says where it was cut.
+Truncate a line that is too long for its output: it stays one JSON object, and says where it was cut.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _first_unindented = re.compile(r"(?m)^(?! )")
 
 def truncate_line(line: bytes, limit: int) -> bytes:
     """
-    Give a line of at most so many bytes, with its newline.
+    Truncate a line to a number of bytes, its newline included.
 
     Of a traceback the outer frames go first: the class, the message and the innermost frames stay. Other strings lose
     their end, the longest first. What is no JSON object, such as a line for the console, loses its end.
@@ -50,7 +50,7 @@ def truncate_line(line: bytes, limit: int) -> bytes:
 
 def _drop_largest_fields(fields: dict[str, Any], limit: int) -> bytes:
     """
-    Leave out the largest fields.
+    Drop the largest fields.
     """
     shortened = {name: _truncate_value(value, _MIN_TEXT) for name, value in fields.items()}
     remaining = limit - 100  # for the braces and the mark
@@ -78,7 +78,7 @@ def _truncate_value(value: Any, max_length: int) -> Any:
 
 def truncate_text(text: str, max_length: int) -> str:
     """
-    Cut a string to about so many characters; a traceback to some times as many.
+    Truncate a string to about so many characters; a traceback to some times as many.
     """
     if len(text) <= max_length:
         return text
@@ -89,8 +89,8 @@ def truncate_text(text: str, max_length: int) -> str:
 
 def truncate_traceback(text: str, max_length: int) -> str:
     """
-    Cut a traceback to about so many characters: of each exception in a chain the outer frames go, and the first
-    exceptions of a long chain; what stays of the last is its innermost frames, its class and its message.
+    Truncate a traceback to about so many characters: the outer frames of each exception in a chain go, and the first
+    exceptions of a long chain. The last one keeps its innermost frames, its class and its message.
     """
     if len(text) <= max_length:
         return text
@@ -112,7 +112,7 @@ def truncate_traceback(text: str, max_length: int) -> str:
 
 def _drop_outer_frames(text: str, max_length: int) -> str:
     """
-    Cut one exception's part of a traceback.
+    Truncate one exception of a traceback.
     """
     if len(text) <= max_length:
         return text

@@ -1,5 +1,5 @@
 """
-Make lines out of what happened, and put them where the settings say: one writer for every kind of line.
+Build lines and route them to the targets that the settings name: one writer for every kind of line.
 
 What a line costs is decided when the writer is made. A line's `body` is its message, ids and fields; `outlet()` gives
 what turns the bodies of one logger and level into bytes, and where these go.
@@ -68,14 +68,14 @@ _LEVEL_NAMES = {number: name for name, number in LEVELS.items()}
 
 def level_name(number: int) -> str:
     """
-    Name a level; one that an application made counts as the next below it of the five.
+    Return the name of a level; an application's own level counts as the next lower one of the five.
     """
     return _LEVEL_NAMES.get(number) or _LEVEL_NAMES[min(max(number // 10 * 10, 10), 50)]
 
 
 class Writer:
     """
-    Write the lines of one runtime.
+    The writer of one runtime's lines.
 
     Attributes:
         settings: What it was made from.
@@ -144,15 +144,15 @@ class Writer:
 
     def _warn(self, notice: str | None) -> None:
         """
-        Write what a target says of itself as a warning, where there is something.
+        Log the warning of a target, if there is one.
         """
         if notice is not None and LEVELS["WARNING"] >= self.level_of("obskit.logs"):
             self.emitter("obskit.logs", LEVELS["WARNING"])(self.wall_clock(), {"message": notice})
 
     def primary_target(self, logger: str, level: int) -> Target:
         """
-        Give where the first output's lines of a logger and a level go: to the file of its channel, else to where all
-        go; from ERROR on to `error_file` too. obskit's own loggers belong to the channel without their prefix.
+        Return the target of the first output's lines of a logger and level: the file of its channel, else the main
+        target; from ERROR on `error_file` too. obskit's own loggers belong to the channel without their prefix.
         """
         channels = self._channels
         channel = nearest_parent(channels, logger) or nearest_parent(channels, logger.removeprefix("obskit."))
@@ -161,7 +161,7 @@ class Writer:
 
     def enable_span_ids(self) -> None:
         """
-        Put the ids of the span that is current on each line.
+        Put the ids of the current span on each line.
         """
         self.spans_enabled = True
         self._add_ids = _span_id_adder()
@@ -179,7 +179,8 @@ class Writer:
 
     def level_of(self, logger: str) -> int:
         """
-        Give the level of a logger: that of its name in `log_levels`, else of the next name above it, else `log_level`.
+        Return the level of a logger: that of its name in `log_levels`, else of the nearest parent there, else
+        `log_level`.
         """
         return LEVELS[nearest_parent(self.settings.log_levels, logger) or self.settings.log_level]
 
@@ -187,7 +188,7 @@ class Writer:
 
     def start_body(self, message: str) -> Body:
         """
-        Start a body: the message, and the ids and bound fields of the request that runs here.
+        Start a body: the message, and the ids and bound fields of the current request.
         """
         body: Body = {"message": message if message in self.clean_messages else self.redact_message(message)}
         operation = current.get()
@@ -203,7 +204,7 @@ class Writer:
 
     def redact_message(self, message: str) -> str:
         """
-        Redact a message; one without secrets is kept among the `clean`.
+        Redact a message; one without secrets is cached in `clean_messages`.
         """
         shown = self.redactor.text(message)
         if shown is message and len(message) <= MAX_CLEAN_MESSAGE_LENGTH:
@@ -214,7 +215,7 @@ class Writer:
 
     def add_trace_and_bindings(self, body: Body, operation: Operation | None) -> None:
         """
-        Add what only some requests have: a trace's ids, bound fields.
+        Add what only some requests have: trace ids and bound fields.
         """
         self._add_ids(body, operation)
         if operation is not None and (fields := operation.root.fields):
@@ -264,7 +265,7 @@ class Writer:
         self, body: Body, key: Any, value: Any, budget: SizeBudget, siblings: Mapping[Any, Any] = _NO_FIELDS
     ) -> None:
         """
-        Add a caller's field, whatever its name and its value are; what it holds shares the room of the line.
+        Add a caller's field, whatever its name and its value are; values share the budget of the line.
 
         Args:
             body: What it is added to.
@@ -292,7 +293,7 @@ class Writer:
 
     def add_exception(self, body: Body, given: Any) -> None:
         """
-        Add an exception, where there is one.
+        Add an exception, if there is one.
 
         Args:
             body: What it is added to.
@@ -314,7 +315,7 @@ class Writer:
 
     def add_stack(self, body: Body, stack: str) -> None:
         """
-        Add where the application logged, frame by frame.
+        Add the stack of the logging call.
         """
         body["stack"] = self.redactor.traceback(stack)
 
@@ -322,7 +323,7 @@ class Writer:
 
     def route(self, logger: str, level: int) -> Route:
         """
-        Give what renders the lines of one logger and level, and where they go; always the same.
+        Return the renderer and the target of the lines of one logger and level; cached.
         """
         key = logger, level
         found = self._routes.get(key)
@@ -338,13 +339,13 @@ class Writer:
 
     def renderer(self, logger: str, level: int) -> Renderer:
         """
-        Give what renders the lines of one logger and level as the first output has them.
+        Return the first output's renderer of the lines of one logger and level.
         """
         return self.line_format.renderer(self.shared_fields(logger, level))
 
     def shared_fields(self, logger: str, level: int) -> Body:
         """
-        Give the fields that the lines of one logger and level share.
+        Return the fields that the lines of one logger and level share.
         """
         shared_fields: Body = {"level": level_name(level), "logger": logger}
         if self.settings.log_category:
@@ -355,7 +356,8 @@ class Writer:
 
     def emitter(self, logger: str, level: int) -> Emit:
         """
-        Give what writes the lines of one logger and level; it never raises, and counts what it could not write.
+        Return the function that writes the lines of one logger and level; it never raises, and counts lines that it
+        could not write.
         """
         (render_line, target), failed = self.route(logger, level), self.failed
 
@@ -394,7 +396,7 @@ class Writer:
 
 def _reserved(settings: Settings) -> frozenset[str]:
     """
-    Give the names that callers' fields must not have, on the lines of one output.
+    Return the names that callers' fields must not have on the lines of one output.
     """
     contract = RESERVED_FIELDS | CALLSITE_FIELDS if settings.log_callsite else RESERVED_FIELDS
     contract = contract | CATEGORY_FIELDS if settings.log_category else contract
@@ -403,7 +405,7 @@ def _reserved(settings: Settings) -> frozenset[str]:
 
 def nearest_parent(given: Mapping[str, T], logger: str) -> T | None:
     """
-    Find what is given for a logger, or for the nearest name above it: `a.b` before `a` for `a.b.c`.
+    Return what is configured for a logger, or for its nearest parent: `a.b` before `a` for `a.b.c`.
     """
     while logger and logger not in given:
         logger = logger.rpartition(".")[0]
@@ -412,7 +414,7 @@ def nearest_parent(given: Mapping[str, T], logger: str) -> T | None:
 
 def _span_id_adder() -> Callable[[Body, Operation | None], None]:
     """
-    Give what adds the ids of the span that is current, or those that the request came with.
+    Return the function that adds the ids of the current span, or those that the request came with.
     """
     from opentelemetry.trace import get_current_span
 
@@ -438,7 +440,7 @@ def _add_request_ids(body: Body, operation: Operation | None) -> None:
 
 def exception_from(given: Any) -> BaseException | None:
     """
-    Find the exception in what a caller gave as `exc_info`; None: there is none.
+    Return the exception in a caller's `exc_info`; None where there is none.
     """
     if isinstance(given, BaseException):
         return given
@@ -448,7 +450,7 @@ def exception_from(given: Any) -> BaseException | None:
 
 def _traceback_of(error: BaseException, redact: Callable[[str], str]) -> str:
     """
-    Write a traceback; of messages that are too long the end is cut, and not that of the whole.
+    Format a traceback; a part that is too long is truncated on its own, so that the others stay.
     """
     try:
         parts = traceback.format_exception(error)
@@ -477,7 +479,7 @@ def _add_callsite(body: Body) -> None:
 
 def callsite(module: str, function: str, line: int) -> Body:
     """
-    Give the fields that `log_callsite` adds.
+    Return the fields that `log_callsite` adds.
     """
     thread, process = threading.current_thread().name, os.getpid()
     return {"module": module, "function": function, "line": line, "thread": thread, "process": process}
@@ -485,7 +487,7 @@ def callsite(module: str, function: str, line: int) -> Body:
 
 def caller_frame() -> FrameType | None:
     """
-    Find the frame that logs: the innermost one outside of this folder.
+    Return the frame of the logging call: the innermost one outside of this folder.
     """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
@@ -504,7 +506,8 @@ _observers: list[Callable[[Writer | None], None]] = []
 
 def current_writer() -> Writer:
     """
-    Give the writer of the runtime that stands; where none has stood yet, one to standard output, by the environment.
+    Return the writer of the current runtime; before the first one, a writer to standard output with the environment's
+    settings.
     """
     if _current_writer is None:
         activate(_fallback_writer(_from_environment()))
@@ -514,14 +517,14 @@ def current_writer() -> Writer:
 
 def current_settings() -> Settings:
     """
-    Give the settings of the writer that stands, or those of the one that the next line makes.
+    Return the settings of the current writer, or of the one that the next line creates.
     """
     return _from_environment() if _current_writer is None else _current_writer.settings
 
 
 def activate(writer: Writer | None) -> None:
     """
-    Make every logger write by this writer from now on; None: by the one that the next line makes.
+    Make every logger use this writer; None: the one that the next line creates.
     """
     global _current_writer
     _current_writer = writer
@@ -531,7 +534,7 @@ def activate(writer: Writer | None) -> None:
 
 def activate_fallback(settings: Settings) -> None:
     """
-    Go on without the runtime that had these settings: in the same form, to standard output.
+    Write to standard output, in the same format, once the runtime with these settings is gone.
     """
     activate(_fallback_writer(settings))
 
@@ -552,7 +555,7 @@ def _from_environment() -> Settings:
 
 def subscribe(observer: Callable[[Writer | None], None]) -> None:
     """
-    Tell of the writer that stands, and of each that takes its place.
+    Call an observer with the current writer, and with each that replaces it.
     """
     _observers.append(observer)
     observer(_current_writer)

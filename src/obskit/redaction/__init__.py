@@ -1,3 +1,3 @@
 """
-Take secrets out of whatever is shown: lines, replies, reports.
+Redact secrets in whatever is shown: lines, replies, reports.
 """

@@ -1,5 +1,5 @@
 """
-Cut the values that drivers and validators put into their exceptions.
+Redact the values that database drivers and validators quote in their exceptions.
 
 Their messages quote what was inserted, in full: a duplicate address, a failing row, the parameters of a statement.
 """
@@ -24,8 +24,8 @@ _END_OF_ESCAPED_FIELD = rf"""(?=\\n{_FIELD}|(?<=\.)['"](?=[)\]}},]|\n|\Z)|\n|\Z)
 
 class _Rule(NamedTuple):
     """
-    Cut what a pattern finds, in texts that have its hint. A pattern goes to the end of the text where a value's own
-    end is not there, so that no text is searched twice.
+    A pattern and its replacement, for texts that hold its hint. A pattern runs to the end of the text where a value's
+    own end is missing, so that no text is searched twice.
     """
 
     hint: str
@@ -39,8 +39,8 @@ def _rule(rule: str, hint: str, start: str, value: str, keep: str = "") -> _Rule
 
 def _quoted_value(hint: str, after: str, quote: str = "'") -> str:
     """
-    A value in quotes, which may have quotes in it: to the one that the driver goes on `after`, else to one that no
-    word follows.
+    Return the pattern of a value in quotes, which may hold quotes: up to the one that `after` follows, else to one that
+    no word follows.
     """
     # Another hint ends the search, so that no text is searched twice.
     q = quote
@@ -120,14 +120,14 @@ _TEXT_RULES = (
 
 def redact_exception_text(text: str) -> str:
     """
-    Cut the values out of an exception's message, or out of what stands between the frames of a traceback.
+    Redact the values in an exception's message, or in what stands between the frames of a traceback.
     """
     return redact_quoted_values(_apply_rules(_EXCEPTION_RULES, text))
 
 
 def redact_quoted_values(text: str, in_source: bool = False) -> str:
     """
-    Cut the values out of any text that quotes such a message: behind its first line, or where it says what it is.
+    Redact the values in any text that quotes such a message, after its first line or where it names itself.
 
     Args:
         text: The text.

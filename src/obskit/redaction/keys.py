@@ -1,5 +1,5 @@
 """
-Decide by its name whether a field holds a secret.
+Decide by a field's name whether its value is secret.
 
 A name is split into segments: `apiKey`, `API_KEY` and `x-api-key` have the same last two. An entry of the list is
 found where its segments stand side by side, so `author` is no `auth`, and `secretary` no `secret`. Names that tell
@@ -84,14 +84,14 @@ _MAX_CACHED_NAME_LENGTH = 64
 
 def segments(name: str) -> tuple[str, ...]:
     """
-    Split a name into lower-case words: at punctuation, at digits, and where capitals start a word.
+    Split a name into lower-case words: at punctuation, at digits, and at camel-case boundaries.
     """
     return tuple(part.lower() for part in _segments.findall(name[-_MAX_NAME_LENGTH:]))
 
 
 class SecretKeys:
     """
-    Find the rule for a field's name. Thread-safe: it is never changed.
+    The rules for field names. Immutable, and so thread-safe.
     """
 
     def __init__(self, added: Iterable[str] = (), *, query: bool = False) -> None:
@@ -102,7 +102,7 @@ class SecretKeys:
 
     def rule(self, name: str) -> str | None:
         """
-        Give the entry of the list that a name falls under; None: what it names is no secret.
+        Return the entry of the list that matches a name; None where its value is no secret.
         """
         parts = segments(name)
         if not parts:
@@ -141,7 +141,7 @@ CONTEXTUAL_NAMES = frozenset(["value", "netloc"])
 
 class RuleCache(dict[str, str | None]):
     """
-    Keep the rule of each name: a table, since it is asked for every field of every line.
+    A cache of the rule of each name, since it is looked up for every field of every line.
 
     Attributes:
         harmless: Names without a rule, and without a secret in themselves.
@@ -168,7 +168,7 @@ class RuleCache(dict[str, str | None]):
 
 def _table(names: Iterable[str]) -> dict[tuple[str, ...], str]:
     """
-    Key each entry by its segments, and by all of them as one word: `api_key` is found as `apikey` too.
+    Index each entry by its segments, and by all of them as one word: `api_key` matches `apikey` too.
     """
     table = {}
     for name in names:

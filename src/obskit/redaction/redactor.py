@@ -1,5 +1,5 @@
 """
-Take secrets out of fields, messages, tracebacks and query strings.
+Redact fields, messages, tracebacks and query strings.
 
 What is taken out leaves a marker in its place that names the rule and never the value: `[redacted:password]`.
 """
@@ -44,7 +44,7 @@ _frame = re.compile(r'(?m)^([ |+]*+)File "[^"\n]*+", line \d++[^\n]*+\n(?:\1  [^
 
 class Redactor:
     """
-    Redact by the names of fields, and by what values look like.
+    A redactor by the names of fields, and by the form of values.
 
     Nothing here raises, whatever it is given. Where there is nothing to hide, each method gives the very object back
     that it was given; what is too large or too deep is cut, and a mark says how much. What was redacted stays as it is
@@ -74,7 +74,7 @@ class Redactor:
 
     def rule_for(self, name: str) -> str | None:
         """
-        Name the rule that a field's name falls under; None where what it names is no secret. The answer is kept.
+        Return the rule that matches a field's name; None where its value is no secret. The result is cached.
         """
         return self._rules[name]
 
@@ -108,7 +108,7 @@ class Redactor:
 
     def contextual_field(self, name: str, value: Any, siblings: Mapping[Any, Any]) -> Any:
         """
-        Redact a field of those whose name says too little (`CONTEXTUAL_NAMES`), by what stands beside it.
+        Redact a field whose name alone says too little (`CONTEXTUAL_NAMES`), by its siblings.
         """
         traversal = _Traversal(self)
         if name == "value":
@@ -118,8 +118,8 @@ class Redactor:
 
     def arguments(self, message: str, given: Any) -> Any:
         """
-        Redact the arguments of a message that they do not fit: all of them where it speaks of a secret, since nothing
-        says which of them it is.
+        Redact arguments that do not fit their message: all of them where the message names a secret, since nothing says
+        which of them it is.
         """
         if any(self._rules[name] is not None for name in _name_in_message.findall(message)):
             return marker("arguments")
@@ -127,7 +127,7 @@ class Redactor:
 
     def short(self, text: str, limit: int) -> str:
         """
-        Redact a text by value, and give so many characters of it at most.
+        Redact a text by value, and return at most `limit` characters of it.
         """
         if len(text) <= limit:
             return self.text(text)[:limit]
@@ -135,7 +135,7 @@ class Redactor:
 
     def traceback(self, text: str) -> str:
         """
-        Redact an exception's message or a traceback: what drivers quote of the data is cut, then by value.
+        Redact an exception's message or a traceback: first the values that drivers quote, then secrets by their form.
 
         Lines of source code are spared the names that are assigned to names: `password=form.password` says nothing.
         """
@@ -144,7 +144,7 @@ class Redactor:
 
     def traceback_of_any_length(self, text: str) -> str:
         """
-        The same for a text of any length.
+        Redact a traceback without truncating it.
         """
         pieces, done = [], 0
         for frame in _frame.finditer(text):
@@ -159,7 +159,7 @@ class Redactor:
 
     def short_query(self, text: str, limit: int) -> str:
         """
-        Redact a query string, and give so many characters of it at most.
+        Redact a query string, and return at most `limit` characters of it.
         """
         return redact_and_truncate(text, limit, self.query)[0]
 
@@ -191,7 +191,7 @@ def _truncate_only(text: str) -> str:
 
 class _Traversal:
     """
-    Go through one value and what is inside of it, each container once.
+    One walk through a value and what is inside of it, each container once.
     """
 
     def __init__(self, redactor: Redactor) -> None:
@@ -245,7 +245,7 @@ class _Traversal:
 
     def rule_of_siblings(self, given: Mapping[Any, Any]) -> str | None:
         """
-        Name the rule for a `value` beside these; None: it is of no secret.
+        Return the rule for a `value` beside these fields; None where it is no secret.
         """
         return self._rule(given.get("name")) or self._rule(given.get("key"))
 
@@ -297,8 +297,8 @@ class _Traversal:
 
     def _redact_item(self, value: Any, depth: int, before: Any) -> Any:
         """
-        Redact an item of a list: a pair whose first is a name is a field, as in lists of headers, and so is a triple;
-        what follows an option of a command is its value.
+        Redact an item of a list: a pair or a triple that starts with a name is a field, as in lists of headers; what
+        follows a command-line option is its value.
         """
         kind = type(value)
         if kind is str and type(before) is str and before[:1] == "-" and value[:1] != "-":
@@ -313,7 +313,7 @@ class _Traversal:
 
     def _redact_text_of(self, value: Any) -> Any:
         """
-        Redact what a line would show of a value that JSON does not know.
+        Redact the text of a value that JSON cannot represent.
         """
         if isinstance(value, BaseException):
             text = f"{type(value).__name__}: {value}"

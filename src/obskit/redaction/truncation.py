@@ -1,5 +1,5 @@
 """
-Cut texts that are longer than there is room for, so that no secret is shown by its beginning.
+Truncate texts without showing the beginning of a secret.
 
 There is one rule, for every place that shows a text. More is looked at than is shown: a secret that the cut goes
 through is found whole. And where the look itself ends in the midst of a text, the word that it may have cut in two is
@@ -22,7 +22,7 @@ _last_word = re.compile(r"\S*+[\d\s-]*+").match
 
 def redact_and_truncate(text: str, limit: int, redact: Callable[[str], str]) -> tuple[str, int]:
     """
-    Hide what is secret in a text, and give as much of it as there is room for.
+    Redact a text, and return as much of it as the limit allows.
 
     Args:
         text: Of any length; what comes behind `limit` and LOOKAHEAD costs nothing.
@@ -49,7 +49,7 @@ def redact_and_truncate(text: str, limit: int, redact: Callable[[str], str]) -> 
 
 def redact_with_mark(text: str, limit: int, redact: Callable[[str], str]) -> str:
     """
-    Do the same, with a mark that says how much is missing and has its place within the limit.
+    Redact and truncate a text; a mark within the limit says how many characters are missing.
     """
     shown, missing = redact_and_truncate(text, limit, redact)
     if not missing:

@@ -1,5 +1,5 @@
 """
-Find secrets by what they look like, in any text.
+Find secrets by their form, in any text.
 
 A look costs time in every line, so a text is sieved first: one pass leaves the few characters that a secret cannot do
 without, and what is left says which rules may apply. Most texts end there. No rule looks at one character more often
@@ -29,7 +29,7 @@ _REMOVED_BY_SIEVE = bytes(set(range(256)) - set(_DIGITS + _SIGNS))
 
 def marker(rule: str) -> str:
     """
-    Give what stands in a secret's place: the name of the rule, never the value.
+    Return the replacement of a secret: the name of the rule, never the value.
     """
     return f"[redacted:{rule}]"
 
@@ -39,14 +39,14 @@ _marked = re.compile(r"\W{0,2}\[redacted:([\w-]+)\]")
 
 def is_marker(text: str) -> bool:
     """
-    Tell whether a value was redacted already.
+    Return whether a value is redacted already.
     """
     return _marked.match(text) is not None
 
 
 def rule_in(text: str) -> str | None:
     """
-    Name the rule of the first marker in a text, if there is one.
+    Return the rule of the first marker in a text, or None.
     """
     found = _marked.search(text)
     return found[1] if found else None
@@ -178,7 +178,7 @@ _secret_like = re.compile(r"(?=.*\d)(?=.*[^\W\d]).{6,}|(?=.*[a-z])(?=.*[A-Z]).{8
 
 class SecretValues:
     """
-    Redact what looks like a secret. Thread-safe.
+    A redactor of text by the form of secrets. Thread-safe.
 
     Args:
         known: The rule of each field name, None for names that are no secret.
@@ -191,7 +191,8 @@ class SecretValues:
 
     def text(self, text: str) -> str:
         """
-        Put a marker for each secret; a text without any comes back as it is, and one of more than MAX_TEXT is cut.
+        Replace each secret by a marker; a text without any is returned as it is, and one of more than MAX_TEXT is
+        truncated.
         """
         if not MIN_SECRET_LENGTH <= len(text) <= MAX_TEXT:
             return text if len(text) < MIN_SECRET_LENGTH else redact_with_mark(text, MAX_TEXT, self.text_of_any_length)
@@ -208,7 +209,7 @@ class SecretValues:
 
     def text_of_any_length(self, text: str) -> str:
         """
-        The same for a text of any length, which is not sieved first.
+        Redact a text of any length, without the sieve.
         """
         return self._redact(text, text.encode("ascii", "ignore").translate(None, _REMOVED_BY_SIEVE))
 
@@ -271,13 +272,13 @@ class SecretValues:
 
     def source_code(self, text: str) -> str:
         """
-        The same for source code, where a name that is assigned another name is no secret: `password = form.password`.
+        Redact source code, where a name that is assigned another name is no secret: `password = form.password`.
         """
         return self._redact(text, text.encode("ascii", "ignore").translate(None, _REMOVED_BY_SIEVE), bare=False)
 
     def _redact_assignments(self, text: str, bare: bool) -> str:
         """
-        Redact what is said of a secret's name.
+        Redact the values that are assigned to secret names.
         """
         shown: list[str] = []
         done, at, rules = 0, -1, self._query_rules
@@ -336,7 +337,7 @@ class SecretValues:
 
 def _value_at(text: str, at: int, rule: str, bare: bool) -> tuple[int, int] | None:
     """
-    Give where the value begins and ends that follows the sign at `at`; None: there is nothing to hide.
+    Return the span of the value that follows the sign at `at`; None where there is nothing to redact.
     """
     start = at + 1
     if _already.match(text, start):
@@ -378,7 +379,7 @@ def _replace_tokens(tokens: tuple[tuple[str, re.Pattern[str]], ...], text: str) 
 
 def _may_be_token(text: str) -> bool:
     """
-    Tell whether a text may hold a secret whose only signs are dashes and underlines, as those of most words are.
+    Return whether a text may hold a secret whose only signs are dashes and underscores, as in ordinary words.
     """
     if "." in text or "//" in text or "--" in text:
         return True
