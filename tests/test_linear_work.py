@@ -118,7 +118,7 @@ _MOMENT = "2026-11-30T00:00:00.000000Z"
 # By what a text is: what works on it.
 ENTRIES: dict[str, Callable[[str], object]] = {
     "a message": _redactor.text,
-    "source code": _redactor._code,
+    "source code": _redactor._redact_source,
     "a traceback": _redactor.traceback,
     "a driver's message": driver_errors.redact_exception_text,
     "a query string": _redactor.query,

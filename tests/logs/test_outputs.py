@@ -168,7 +168,7 @@ def test_a_form_that_cannot_be_made_costs_no_other_a_line(tmp_path, monkeypatch)
         strict=False, log_file=str(path), log_outputs=[{"format": "console", "stream": io.StringIO()}]
     ) as isolated:
         writer = isolated.runtime.writer
-        writer.others[0].form.render = lambda line: 1 / 0
+        writer.extra_outputs[0].line_format.render = lambda line: 1 / 0
         obskit.get_logger("shop.unshown").info("said")
 
     assert ["said"] == [line["message"] for line in objects(path)]

@@ -388,7 +388,7 @@ def test_what_was_written_through_outlives_a_kill(tmp_path):
     """
     A WARNING is in the file when its call returns, whatever happens to those that wait.
     """
-    end = "queue.at(30).write(b'warning\\n'); os.kill(os.getpid(), signal.SIGKILL)"
+    end = "queue.for_level(30).write(b'warning\\n'); os.kill(os.getpid(), signal.SIGKILL)"
     subprocess.run([sys.executable, "-c", PROGRAM.format(end=end), tmp_path / "out"], stderr=subprocess.DEVNULL)
     written = (tmp_path / "out").read_bytes().splitlines(keepends=True)
 
