@@ -185,7 +185,7 @@ def price(op: AiOperation) -> None:
         op.cost_reason = op.cost_reason or "no_usage"
         return
     provider, model = op.provider, op.model
-    if op.sparse is not None and op.billed_as is not None:
+    if op.billed_as is not None:
         provider, model = op.billed_as
     cost = pricing.cost(provider, model, tokens, recorder.wall_clock())
     op.cost_usd, op.cost_reason = cost.usd, cost.reason
@@ -194,9 +194,7 @@ def price(op: AiOperation) -> None:
     if tokens.sparse is not None and (tokens.is_doubtful or (tokens.containers and tokens.reported_usd is None)):
         op.estimated = True
     if cost.usd is not None:
-        whose = pricing.source(model, tokens)
-        if whose != pricing.LIST:
-            op.cost_source = whose
+        op.cost_source = pricing.source(model, tokens)
 
 
 def estimate(op: AiOperation, reply: dict[str, Any] | None, request_bytes: int, output_characters: int) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from math import nan
 from struct import Struct
 from threading import RLock
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from obskit.ai.operation import AiOperation
 from obskit.deferred import drain
@@ -24,7 +24,6 @@ MAX_NAMES = 10_000  # label sets, feature and user included
 MAX_LENGTH = 100  # characters of a name
 _redactor = Redactor()
 OTHER = "_OTHER"
-_NOTHING: dict[str, Any] = {}
 
 # at, seconds, dollars, dollars saved, seconds to the first chunk, waited, 4 kinds of tokens, status, attempts, flags
 _ROW = Struct("<ddddff4QHHH")
@@ -217,21 +216,23 @@ def _pack(op: AiOperation) -> tuple[tuple[str, ...], bytes]:
     """
     Give the names of a call, and its figures as they are kept.
     """
-    get = (op.sparse or _NOTHING).get
-    bound = None if op.root.sparse is None else op.root.fields
-    feature = user = ""
+    root, flags = op.root, _SOURCES.get(op.cost_source, 0)
+    bound = None if root.sparse is None else root.fields
+    feature = user = error = aborted = reason = ""
     if bound:
         feature, user = bound.get("feature", ""), bound.get("user", "")
         if type(feature) is not str or type(user) is not str:
             feature, user = str(feature), str(user)
-    error, aborted, first = get("error"), get("aborted"), get("first_chunk_seconds")
-    usd, used = op.cost_usd, op.tokens
-    flags = (ERROR if error else 0) | (ESTIMATED if get("estimated") else 0) | _SOURCES.get(get("cost_source", ""), 0)
-    if not get("is_call", True):
+    first, waited, usd, used = None, 0.0, op.cost_usd, op.tokens
+    if op.sparse is not None:
+        get = op.sparse.get
+        error, aborted = get("error") or "", get("aborted") or ""
+        first, waited = get("first_chunk_seconds"), get("retry_wait_seconds", 0.0)
+        flags |= (ERROR if error else 0) | (ESTIMATED if get("estimated") else 0)
+        if "error" in get("failed_attempts", ()):
+            flags |= UNANSWERED
+    if not op.is_call:
         flags |= FETCHED | OF_OWN_CALL if op.is_known_call else FETCHED
-    if "error" in get("failed_attempts", ()):
-        flags |= UNANSWERED
-    reason = ""
     if usd is None:
         usd, reason = nan, op.cost_reason or "unknown"
     else:
@@ -241,19 +242,19 @@ def _pack(op: AiOperation) -> tuple[tuple[str, ...], bytes]:
     else:
         flags |= HAS_TOKENS
         i, r, w, o = used.tokens()
-    key = (op.service, op.provider, op.model, op.endpoint, feature, user, error or "", aborted or "", reason)
+    key = (op.service, op.provider, op.model, op.endpoint, feature, user, error, aborted, reason)
     row = _ROW.pack(
         recorder.wall_clock(),
         op.duration_seconds,
         usd,
-        get("savings_usd", 0.0),
+        op.savings_usd,
         nan if first is None else first,
-        get("retry_wait_seconds", 0.0),
+        waited,
         i,
         r,
         w,
         o,
-        (get("status_code") or 0) & 0xFFFF,
+        (op.status_code or 0) & 0xFFFF,
         op.attempts & 0xFFFF,
         flags,
     )

@@ -41,6 +41,7 @@ ABORTED = "obskit.ai.aborted"
 ESTIMATED_INPUT = "obskit.ai.estimated.input_tokens"
 ESTIMATED_OUTPUT = "obskit.ai.estimated.output_tokens"
 
+_NOTHING: dict[str, Any] = {}
 _OPERATIONS = {"image": "generate_content", "audio": "generate_content"}
 # Spans around a call that are another thing: an agent's turn, a tool.
 _AROUND = ("invoke_agent", "create_agent", "execute_tool", "invoke_workflow")
@@ -101,21 +102,31 @@ class BorrowedSpan:
             self.span.set_attributes(self._hide(own_attributes(op)))
 
 
-def start_attributes(op: AiOperation) -> dict[str, Any]:
+Asked = tuple[str, str, str, str | None, int | None, int | None, bool]
+
+
+def asked_of(op: AiOperation) -> Asked:
+    """
+    Give what the attributes of a call's start hang on: they are made once for all calls that ask alike.
+    """
+    return op.operation, op.provider, op.model, op.host, op.port, op.max_tokens, op.is_stream
+
+
+def start_attributes(asked: Asked) -> dict[str, Any]:
     """
     Give what a sampler may decide by.
     """
-    found: dict[str, Any] = {OPERATION: _OPERATIONS.get(op.operation, op.operation)}
-    if op.provider != UNKNOWN:
-        found[PROVIDER] = op.provider
-    if op.model != UNKNOWN:
-        found[REQUEST_MODEL] = op.model
-    if op.sparse is not None:
-        for name, value in ((HOST, op.host), (PORT, op.port), (MAX_TOKENS, op.max_tokens)):
-            if value is not None:
-                found[name] = value
-        if op.is_stream:
-            found[STREAM] = True
+    operation, provider, model, host, port, max_tokens, is_stream = asked
+    found: dict[str, Any] = {OPERATION: _OPERATIONS.get(operation, operation)}
+    if provider != UNKNOWN:
+        found[PROVIDER] = provider
+    if model != UNKNOWN:
+        found[REQUEST_MODEL] = model
+    for name, value in ((HOST, host), (PORT, port), (MAX_TOKENS, max_tokens)):
+        if value is not None:
+            found[name] = value
+    if is_stream:
+        found[STREAM] = True
     return found
 
 
@@ -124,41 +135,48 @@ def own_attributes(op: AiOperation) -> dict[str, Any]:
     Give what the conventions have no name for.
     """
     found: dict[str, Any] = {}
+    sparse = op.sparse or _NOTHING
     if op.service:
         found[SERVICE] = op.service
     if op.cost_usd is None:
         found[COST_STATUS] = op.cost_reason or UNKNOWN
     else:
         found[COST] = op.cost_usd
-        found[COST_STATUS] = "estimate" if op.estimated else "told" if op.cost_source == "told" else "exact"
-    if op.aborted is not None:
+        is_told = op.cost_source == "told"
+        found[COST_STATUS] = "estimate" if sparse.get("estimated") else "told" if is_told else "exact"
+    if "aborted" in sparse and op.aborted is not None:
         found[ABORTED] = op.aborted
     return found
 
 
 def end_attributes(op: AiOperation) -> dict[str, Any]:
     """
-    Give what is known once a call has ended.
+    Give what is known once a call has ended; `FINISH_REASONS` as one text, for the span to make a list of.
     """
     found = own_attributes(op)
-    tokens = op.tokens
+    tokens, sparse = op.tokens, op.sparse or _NOTHING
     if tokens is not None:
         plain, read, write, output = tokens.tokens()
-        if op.estimated:
+        if sparse.get("estimated"):
             found[ESTIMATED_INPUT], found[ESTIMATED_OUTPUT] = plain + read + write, output
         else:
             found[INPUT], found[OUTPUT] = plain + read + write, output
-            for name, count in ((CACHE_READ, read), (CACHE_WRITE, write), (REASONING, tokens.reasoning)):
-                if count:
-                    found[name] = count
+            if read:
+                found[CACHE_READ] = read
+            if write:
+                found[CACHE_WRITE] = write
+            if tokens.reasoning:
+                found[REASONING] = tokens.reasoning
         if tokens.model:
             found[RESPONSE_MODEL] = tokens.model
     if op.attempts > 1:
         found[RESENDS] = op.attempts - 1
-    if op.sparse is not None:
-        if op.finish_reason is not None:
-            found[FINISH_REASONS] = (op.finish_reason,)
-        for name, value in ((RESPONSE_ID, op.response_id), (FIRST_CHUNK, op.first_chunk_seconds), (ERROR, op.error)):
+    if op.finish_reason is not None:
+        found[FINISH_REASONS] = op.finish_reason
+    if op.response_id is not None:
+        found[RESPONSE_ID] = op.response_id
+    if sparse:
+        for name, value in ((FIRST_CHUNK, sparse.get("first_chunk_seconds")), (ERROR, sparse.get("error"))):
             if value is not None:
                 found[name] = value
     return found

@@ -36,10 +36,8 @@ from obskit.sinks.scrape_time import add_scrape_time
 
 # An application lets its users name models; every other label of AI calls is bounded by its own code.
 MAX_MODELS = 50
-# What lies in `sparse` and has a metric: each hooked call has its host there, and most have nothing of this.
-_FEW_CALLS_HAVE = frozenset(
-    (*("error", "failed_attempts", "retry_wait_seconds", "savings_usd"), *("aborted", "first_chunk_seconds", "sampled"))
-)
+# What lies in `sparse` and has a metric: a call in a trace has its ids there, and most have nothing of this.
+_FEW_CALLS_HAVE = frozenset(("error", "failed_attempts", "retry_wait_seconds", "aborted", "first_chunk_seconds"))
 _TOKEN_KINDS = ("input", "cache_read", "cache_write", "output")
 _HEALTH = {"pass": 1.0, "warn": 0.5, "fail": 0.0}
 _SOCKET = "asks_for_websocket"  # a request that may become one and last for hours: not in progress meanwhile
@@ -376,7 +374,7 @@ class MetricsSink(Sink):
         requests, attempts = add(Counter(ai.REQUESTS)), add(Counter(ai.ATTEMPTS))
         tokens, cost = add(Counter(ai.TOKENS)), add(Counter(ai.COST))
         estimated_tokens, estimated_cost = add(Counter(ai.ESTIMATED_TOKENS)), add(Counter(ai.ESTIMATED_COST))
-        unknown, rest = add(Counter(ai.COST_UNKNOWN)), self._ai_rest(attempts)
+        unknown, rest, saved = add(Counter(ai.COST_UNKNOWN)), self._ai_rest(attempts), add(Counter(ai.SAVINGS))
         failed, models = self._recorder.failed, _Models()
         latest_rate_limits.on_reply = self._rate_limits()
 
@@ -384,7 +382,7 @@ class MetricsSink(Sink):
             try:
                 service, provider, model = key = (op.service, op.provider, models[op.model])
                 sparse = op.sparse or {}
-                is_call = sparse.get("is_call", True)  # else it only tells what one of before has used
+                is_call = op.is_call  # else it only tells what one of before has used
                 if is_call:
                     duration.cell(key).observe(op.duration_seconds)
                     requests.cell((*key, op.outcome)).inc()
@@ -400,10 +398,13 @@ class MetricsSink(Sink):
                     (estimated_cost if estimated else cost).cell((*key, op.endpoint)).inc(op.cost_usd)
                 if op.attempts and is_call and sparse.get("error") is None:
                     attempts.cell((service, provider, "ok")).inc()
-                if is_call and not _FEW_CALLS_HAVE.isdisjoint(sparse):
-                    if op.first_chunk_seconds is not None:
-                        first_chunk.cell(key).observe(op.first_chunk_seconds)
-                    rest(op)
+                if op.savings_usd > 0 and is_call:
+                    saved.cell((service, provider)).inc(op.savings_usd)
+                if sparse and is_call:
+                    if not _FEW_CALLS_HAVE.isdisjoint(sparse):
+                        if op.first_chunk_seconds is not None:
+                            first_chunk.cell(key).observe(op.first_chunk_seconds)
+                        rest(op)
                     if op.sampled:
                         duration.mark(key, op.duration_seconds, op.trace_id, self._recorder.wall_clock())
             except Exception as error:
@@ -476,7 +477,7 @@ class MetricsSink(Sink):
         Make the families of what few calls have, and the function that updates them.
         """
         add = self._collector.add
-        waited, wasted, saved = add(Counter(ai.RETRY_WAIT)), add(Counter(ai.WASTED)), add(Counter(ai.SAVINGS))
+        waited, wasted = add(Counter(ai.RETRY_WAIT)), add(Counter(ai.WASTED))
 
         def rest(op: AiOperation) -> None:
             key = (op.service, op.provider)
@@ -487,8 +488,6 @@ class MetricsSink(Sink):
                 attempts.cell((*key, str(code) if code >= 400 else "error")).inc()
             if op.retry_wait_seconds:
                 waited.cell(key).inc(op.retry_wait_seconds)
-            if op.savings_usd > 0:
-                saved.cell(key).inc(op.savings_usd)
             if op.cost_usd and (op.error is not None or op.aborted is not None):
                 wasted.cell((*key, op.aborted or "error")).inc(op.cost_usd)
 

@@ -342,6 +342,8 @@ class SpanSink(Sink):
         api, trace, tracer, now_ns = self._context, self._trace, self._tracer, self._now_ns()
         with_span, current_span, client = trace.set_span_in_context, trace.get_current_span, trace.SpanKind.CLIENT
         names, hide = self._names, self._redactor.fields
+        asked_of, made = genai_attributes.asked_of, genai_attributes.start_attributes
+        attributes = Kept[genai_attributes.Asked, dict[str, Any]](lambda asked: {**hide(made(asked))})
 
         def start(op: AiOperation) -> None:
             context = api.get_current()
@@ -355,17 +357,15 @@ class SpanSink(Sink):
                 started = now_ns()
                 if op.started:  # a block, of which it is known only now that it is the call
                     started -= int((self._recorder.clock() - op.started) * 1e9)
-                attributes = {**hide(genai_attributes.start_attributes(op))}
-                span = tracer.start_span(
-                    names[genai_attributes.name_of(op)], context, client, attributes, start_time=started
-                )
+                name, begun = names[genai_attributes.name_of(op)], attributes[asked_of(op)].copy()
+                span = tracer.start_span(name, context, client, begun, start_time=started)
                 op.span = SpanScope(api, with_span(span, context), span, started)
                 _take_ids(op, span)
 
         return start
 
     def _call_finish(self) -> Callable[[AiOperation], None]:
-        failed, hide = self._trace.StatusCode.ERROR, self._redactor.fields
+        failed, hide, reasons = self._trace.StatusCode.ERROR, self._redactor.fields, genai_attributes.FINISH_REASONS
 
         def finish(op: AiOperation) -> None:
             scope = op.span
@@ -377,6 +377,8 @@ class SpanSink(Sink):
             try:
                 attributes = self._free_attributes(op, of_root=True)
                 attributes.update(hide(genai_attributes.end_attributes(op)))
+                if op.finish_reason is not None:  # a list, which it becomes here: redaction is faster with plain values
+                    attributes[reasons] = (attributes[reasons],)
                 if op.error is not None:
                     scope.span.set_status(failed)
                 scope.span.set_attributes(attributes)
