@@ -45,7 +45,7 @@ EXCUSED = {
     **dict.fromkeys(
         ("ai/budget_book.py", "ai/ledger.py"), "writes figures under the names of budgets, and ids and labels of calls"
     ),
-    "integrations/django/watched.py": "hands an exception on to the view that handles it",
+    "integrations/django/hooks.py": "hands an exception on to the view that handles it",
     "sqlite_doctor/cli.py": "prints on the command line what its user asked of his own file",
     "health/system_checks.py": "writes and removes a file of its own, to see whether it can",
 }

@@ -151,7 +151,7 @@ class Check:
         self._lock = RLock()
         self._run: Run | None = None
         self._streak: tuple[bool, int] = (True, 0)
-        self.answer: CheckResult | None = None
+        self.result: CheckResult | None = None
         self.due = float("-inf")  # before that, a probe reads `answer` and asks nothing
         loop, self._own_loop = self._own_loop, None
         if loop is not None and not loop.is_running():
@@ -165,7 +165,7 @@ class Check:
             return None
         seen = self._run
         is_gone = seen is not None and seen.loop is not None and seen.loop.is_closed()  # it went with its loop
-        fresh = Run(self, now, self.answer is None or not self.answer.timed_out) if seen is None or is_gone else None
+        fresh = Run(self, now, self.result is None or not self.result.timed_out) if seen is None or is_gone else None
         begins = False
         with self._lock:  # nothing is called here: a finaliser may ask for the same check
             if now < self.due:
@@ -200,7 +200,7 @@ class Check:
             if self._run is not run or (run.overdue and now < self.due):
                 return
             first, run.overdue = not run.overdue, True
-            known = self.answer
+            known = self.result
             outcome = Outcome("fail", _TIMEOUT, known.outcome.details if known is not None else {})
             answer = CheckResult("fail", outcome, None, known.answered_at if known is not None else None, True)
             transition = self._apply(answer, now)
@@ -236,13 +236,13 @@ class Check:
         """
         Pass an outcome through hysteresis: `failures` in a row take the check down, `successes` in a row up again.
         """
-        declared, was = self.declared, None if self.answer is None else self.answer.status
+        declared, was = self.declared, None if self.result is None else self.result.status
         good = answer.outcome.status != "fail"
         self._streak = (good, self._streak[1] + 1 if self._streak[0] is good else 1)
         enough = declared.successes if good else declared.failures
         turned = was is None or good is (was != "fail") or self._streak[1] >= enough
         status: Status = answer.outcome.status if turned or was is None else was
-        self.answer = CheckResult(status, answer.outcome, answer.seconds, answer.answered_at, answer.timed_out)
+        self.result = CheckResult(status, answer.outcome, answer.seconds, answer.answered_at, answer.timed_out)
         self.due = now + declared.every_seconds * random.uniform(*JITTER)
         if status == was:
             return None
@@ -250,8 +250,8 @@ class Check:
         return Transition(declared.name, recorder.wall_clock(), was, status, redacted(reason) if reason else None)
 
     def _end(self, run: Run, timed_out: bool) -> None:
-        if self.answer is not None:
-            run.operation.status = self.answer.status
+        if self.result is not None:
+            run.operation.status = self.result.status
         run.operation.timed_out = timed_out
         _plan.end(run.operation)
 

@@ -175,7 +175,7 @@ class Registry:
         Return whether a needed check was down when it last ran, and begin a new run of it where one is due.
         """
         runs += self.refresh([need]) if now >= need.due else []
-        return need.answer is not None and need.answer.status == "fail"
+        return need.result is not None and need.result.status == "fail"
 
     def status(self, checks: Sequence[Check]) -> Status:
         """
@@ -183,7 +183,7 @@ class Registry:
         """
         found: list[Status] = []
         for check in checks:
-            answer = check.answer
+            answer = check.result
             status: Status = "pass" if answer is None else answer.status
             counted: Status = "pass" if status == "skipped" else status
             found.append("warn" if counted == "fail" and not check.declared.critical else counted)
@@ -213,7 +213,7 @@ class Registry:
         fields |= {"health_before": transition.was} if transition.was else {}
         fields |= {"reason": transition.reason} if transition.reason else {}
         check = self.checks.get(transition.component)
-        if check is not None and check.answer is not None and (error := check.answer.outcome.details.get("error")):
+        if check is not None and check.result is not None and (error := check.result.outcome.details.get("error")):
             fields["error"] = error
         recorder.emit(Event("health.transition", _SEVERITY[transition.now], message, fields))
 

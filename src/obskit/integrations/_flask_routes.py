@@ -54,7 +54,7 @@ def _rule_of(found: Any) -> _http.MatchedRoute:
 patches = Patches()
 
 
-def watch() -> None:
+def hook() -> None:
     """
     Record what every Flask application catches, and where, also of those that were not instrumented themselves.
     """

@@ -339,7 +339,7 @@ def _templates_of(router: Router) -> RouteTemplates:
 patches = Patches()
 
 
-def watch() -> None:
+def hook() -> None:
     """
     Record, in each router, the scope that it routes, and the exceptions that leave it or that are about to be answered.
     """

@@ -355,20 +355,20 @@ class _Frameworks:
     """
 
     def __init__(self) -> None:
-        self._watched: set[str] = set()
+        self._hooked: set[str] = set()
 
-    def watch(self) -> None:
+    def hook(self) -> None:
         """
         Hook those that have been imported.
         """
-        for library, integration in _WATCHED.items():
-            if library in sys.modules and library not in self._watched:
-                self._watched.add(library)
-                import_module(f"obskit.integrations.{integration}").watch()
+        for library, integration in _HOOKED.items():
+            if library in sys.modules and library not in self._hooked:
+                self._hooked.add(library)
+                import_module(f"obskit.integrations.{integration}").hook()
 
 
 # Module of a framework -> the integration that notes its routes and exceptions.
-_WATCHED = {"starlette.routing": "_starlette_routes", "django.core.handlers.base": "django.watched"}
+_HOOKED = {"starlette.routing": "_starlette_routes", "django.core.handlers.base": "django.hooks"}
 _frameworks = _Frameworks()
 
 
@@ -416,7 +416,7 @@ class ObskitMiddleware(_http.WrappingMiddleware[Application]):
         self.templates = TemplateCache()
         configure(**settings)
         observe_runtime(self)
-        _frameworks.watch()
+        _frameworks.hook()
         if route is None and "starlette.routing" in sys.modules:
             import_module("obskit.integrations._starlette_routes").index_routes(app)
 
@@ -528,7 +528,7 @@ class ObskitMiddleware(_http.WrappingMiddleware[Application]):
         if scope["type"] != "lifespan":
             await self.app(scope, receive, send)
             return
-        _frameworks.watch()  # the application has imported what it needs
+        _frameworks.hook()  # the application has imported what it needs
 
         async def send_and_flush(message: Message) -> None:
             if message["type"].startswith("lifespan.shutdown.") and (runtime := current_runtime()) is not None:

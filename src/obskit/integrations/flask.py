@@ -17,7 +17,7 @@ except ImportError as error:
 
 from obskit.context import current
 from obskit.integrations import _http
-from obskit.integrations._flask_routes import recording_own, route_of, route_of_error, watch
+from obskit.integrations._flask_routes import hook, recording_own, route_of, route_of_error
 from obskit.integrations._http import ID_HEADER, ID_HEADER_LOWER
 from obskit.integrations._start import configure
 from obskit.integrations.wsgi import ObskitMiddleware, WsgiOperation
@@ -44,7 +44,7 @@ def instrument(app: Flask, runtime: Runtime) -> Flask:
         if getattr(middleware.app, "__func__", None) is Flask.wsgi_app and _untouched(app):
             app.process_response = _reporting(app.process_response, middleware)  # type: ignore[method-assign,assignment]
             middleware.reports_response = True
-        watch()
+        hook()
         if "handle_user_exception" in vars(app):  # Flask-RESTX puts its own there, around what stood there then
             app.handle_user_exception = recording_own(app.handle_user_exception)  # type: ignore[method-assign,assignment]
     return app

@@ -521,17 +521,17 @@ class _Frameworks:
 
     def __init__(self) -> None:
         self._found: list[Any] = []
-        self._watched: set[str] = set()
+        self._hooked: set[str] = set()
 
-    def watch(self) -> bool:
+    def hook(self) -> bool:
         """
         Hook the frameworks that have been imported; return whether any can be asked for a route.
         """
-        for library, integration in (("django.core.handlers.base", "django.watched"), ("flask.app", "_flask_routes")):
-            if library in sys.modules and library not in self._watched:
-                self._watched.add(library)
+        for library, integration in (("django.core.handlers.base", "django.hooks"), ("flask.app", "_flask_routes")):
+            if library in sys.modules and library not in self._hooked:
+                self._hooked.add(library)
                 found = import_module(f"obskit.integrations.{integration}")
-                found.watch()
+                found.hook()
                 if hasattr(found, "route_of"):
                     self._found.append(found)
         return bool(self._found)
@@ -694,7 +694,7 @@ class ObskitMiddleware(_http.WrappingMiddleware[Application]):
         """
         Ask the frameworks that have been imported, where the constructor was given no route function.
         """
-        if self._asks_frameworks and _frameworks.watch():
+        if self._asks_frameworks and _frameworks.hook():
             self.route, self.route_of_error, self.finds_routes = _frameworks.route_of, _frameworks.route_of_error, True
 
     def _answer(self, environ: Environ, start_response: StartResponse, path: str) -> Iterable[bytes]:

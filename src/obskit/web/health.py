@@ -203,7 +203,7 @@ def _shown(check: Check, now: float, redactor: Redactor) -> dict[str, Any]:
     """
     Write what is known of a check, for the authorised.
     """
-    declared, answer = check.declared, check.answer
+    declared, answer = check.declared, check.result
     if answer is None:
         return {"status": "pass", "critical": declared.critical, "reason": "not asked yet"}
     shown: dict[str, Any] = {"status": answer.status, "critical": declared.critical}

@@ -13,8 +13,8 @@ from django.core.signals import got_request_exception
 from obskit.context import current
 from obskit.integrations import _http, wsgi
 from obskit.integrations._http import ID_HEADER, ID_HEADER_LOWER
+from obskit.integrations.django.hooks import capture_exception, hook, hook_exceptions
 from obskit.integrations.django.routes import record_route, template, templates
-from obskit.integrations.django.watched import capture_exception, hook_exceptions, watch
 from obskit.operation import UNMATCHED
 from obskit.runtime import Runtime
 
@@ -37,7 +37,7 @@ def instrument(handler: Any, runtime: Runtime) -> Any:
         handler.get_response = _reporting(handler.get_response)
         middleware.reports_response = True
     else:  # one that hands requests on to another, as that of static files does
-        watch()
+        hook()
     return middleware
 
 

@@ -17,9 +17,9 @@ from obskit.errors import ConfigurationError
 from obskit.integrations import _http
 from obskit.integrations._http import OBSERVED
 from obskit.integrations._start import configure
+from obskit.integrations.django.hooks import hook_exceptions, hook_views
 from obskit.integrations.django.operation import DjangoOperation, TimedOperation
 from obskit.integrations.django.routes import internal_prefixes, record_route, warn_of_taken
-from obskit.integrations.django.watched import hook_exceptions, hook_views
 from obskit.operation import HttpOperation
 from obskit.recorder import recorder
 from obskit.runtime import Runtime, observe_runtime

@@ -21,7 +21,7 @@ patches = Patches()
 _ANSWERS = (Http404, PermissionDenied, BadRequest, SuspiciousOperation)
 
 
-def watch() -> None:
+def hook() -> None:
     """
     Record routes and exceptions in handlers behind any middleware.
     """
