@@ -152,7 +152,7 @@ class Check:
         self._run: Run | None = None
         self._streak: tuple[bool, int] = (True, 0)
         self.result: CheckResult | None = None
-        self.due = float("-inf")  # before that, a probe reads `answer` and asks nothing
+        self.due = float("-inf")  # before that, a probe reads `result` and runs nothing
         loop, self._own_loop = self._own_loop, None
         if loop is not None and not loop.is_running():
             loop.close()
