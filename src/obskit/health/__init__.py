@@ -90,7 +90,7 @@ def add(
         failures: Failures in a row that take it down.
         successes: Answers in a row, other than failures, that take it up again.
         needs: A check without which this one is not run, and fails.
-        background: Run it also while nobody asks, so that probes only read memory and metrics stay fresh.
+        background: Run it also without probes, so that these only read memory and metrics stay fresh.
 
     Raises:
         HealthCheckError: An argument is wrong, or another check has the name.

@@ -1,5 +1,5 @@
 """
-Run a check: one run at a time, in one thread or on the server's event loop, and nobody waits beyond its timeout.
+Run a check: one run at a time, in one thread or on the server's event loop, and no probe waits beyond its timeout.
 
 A run that hangs keeps its thread, and no second one is begun for it. Meanwhile the check counts as failed by timeout,
 once for each interval that passes, and probes are answered from what is known, with its age.
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 # Shares of an interval, between which the next run is drawn: workers and replicas must not ask in step.
 JITTER = (0.9, 1.1)
-# Seconds after which a check on the server's event loop is told to block it: as long as asyncio's own debug mode.
+# Seconds after which a check is reported to block the server's event loop: as long as in asyncio's own debug mode.
 BLOCKS_AFTER = 0.1
 _TIMEOUT = "timeout"
 _NO_THREAD = "no thread can be started"
@@ -66,7 +66,7 @@ class CheckResult:
     The latest result of a check.
 
     Attributes:
-        status: After hysteresis: what probes are told.
+        status: After hysteresis: what probes see.
         outcome: Of the last run that has ended, or of its timeout.
         seconds: How long that run took; None before the first, and while one hangs.
         answered_at: When the check itself last answered, on the recorder's clock; None: never.
@@ -218,7 +218,7 @@ class Check:
             now = recorder.clock()
             self._run = None
             if run is not None and run.overdue:
-                self.due = now  # what comes late tells of the past: ask anew
+                self.due = now  # a late result is out of date: run again
                 return
             seconds = None if run is None else now - run.started
             if seconds is not None:
@@ -352,7 +352,7 @@ class Check:
 
     def _report_blocking(self, steps: _TimedCoroutine) -> None:
         """
-        Name a check that holds the server's event loop, once, and run it in a thread from now on.
+        Report a check that holds the server's event loop, once, and run it in a thread from now on.
         """
         if self._blocks:
             return

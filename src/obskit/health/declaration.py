@@ -33,7 +33,7 @@ class CheckDeclaration:
         critical: Whether its failure fails the group; otherwise it is a warning there.
         failures, successes: Runs in a row that take it down, and up again.
         needs: The check without which this one is not run.
-        background: Whether it also runs while nobody asks.
+        background: Whether it also runs without probes.
     """
 
     name: str

@@ -15,7 +15,7 @@ class CheckOperation(Operation):
     __slots__ = ("component", "status", "timed_out")
 
     component: str  # the check's registered name: a bounded set
-    status: str  # of the component after this run: what probes are told from now on
+    status: str  # of the component after this run: what probes see from now on
     timed_out: bool  # True where it had not answered in time
 
     def __init__(self, component: str) -> None:

@@ -26,7 +26,7 @@ class Outcome:
     Attributes:
         status: `pass`, `warn`, `fail`, or `skipped`: there was nothing to ask.
         reason: Why it is not `pass`, in a few words; for the authorised and the log.
-        details: Figures and names beside it, for the same.
+        details: Figures and names, for the same.
     """
 
     status: Status = "pass"

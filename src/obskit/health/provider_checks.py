@@ -47,7 +47,7 @@ def ai_provider(
     Check that there is a key for a provider and that it looks like one, how many of this process's latest calls the
     provider failed, and how much of its rate limits is left. No call is made, and nothing is paid.
 
-    Where too few calls were made, or no reply told of a limit that still holds, the figure is `unknown`, and no fault.
+    Where too few calls were made, or no reply had a limit that still holds, the figure is `unknown`: no failure.
 
     Args:
         provider: `anthropic` or `openai`; any other, by its name in the metrics, with `key` or `key_variable`, whose

@@ -20,7 +20,7 @@ from obskit.system import sampler
 
 WARN_PERCENT = 80.0
 FAIL_PERCENT = 95.0
-NOT_REPORTED = "this system does not tell"
+NOT_REPORTED = "not available on this system"
 
 
 @dataclass(frozen=True)

@@ -363,7 +363,7 @@ def _address_of(hop: str) -> str | None:
 
 def no_route(asked: Any) -> None:
     """
-    Return no route: nobody is asked.
+    Return no route.
     """
 
 

@@ -19,8 +19,8 @@ class Patches:
     """
     Functions that ours replace, and what they replaced. Thread-safe.
 
-    What others have put over ours since stays when ours is taken back, and calls it still: so ours must do without
-    obskit then, which `on` tells.
+    What others have patched over ours stays when ours is restored, and still calls it: so ours must do without
+    obskit then, while `on` is False.
 
     Attributes:
         on: Whether anything is patched.
@@ -33,7 +33,7 @@ class Patches:
 
     def __iter__(self) -> Iterator[tuple[Any, str, Any, Any]]:
         """
-        List what is patched: where, which attribute, what stood there, and what stands there for it.
+        Yield what is patched: the owner, the attribute's name, the original, and the replacement.
         """
         return iter([(owner, key[1], before, ours) for key, (owner, before, ours) in self._made.items()])
 
@@ -42,7 +42,7 @@ class Patches:
         Replace an attribute of a module, class or object by `around(original)`, once; the original may be None.
 
         What stands there then looks as before to those who inspect it: a static method stays one. A function with
-        parameters that ours does not know is left alone, and `obskit_errors_total` and a line tell that.
+        parameters that ours does not know is left alone; `obskit_errors_total` counts that, and a line says so.
         """
         with self._lock:
             if (id(owner), name) in self._made:

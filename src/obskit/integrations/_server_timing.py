@@ -18,7 +18,7 @@ HEADER = "Server-Timing"
 
 def header_value(operation: Any) -> str | None:
     """
-    Write the header's value from what a request's queries and AI calls have added up to by now; None without any.
+    Return the header's value: what a request's queries and AI calls have added up to so far; None without any.
 
     Milliseconds and counts only: no statement, no model and no price leaves.
     """
@@ -41,7 +41,7 @@ def _metric(name: str, seconds: float, times: int, one: str, many: str) -> str:
 
 def over_wsgi(app: Any) -> Any:
     """
-    Wrap a WSGI application: its replies say what they cost until their headers went.
+    Wrap a WSGI application: its replies say what the request cost until the headers were sent.
     """
 
     def timed(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -50,7 +50,7 @@ def over_wsgi(app: Any) -> Any:
         def start(status: str, headers: Any, exc_info: Any = None) -> Any:
             value = header_value(operation)
             if value is not None:
-                headers = [*headers, (HEADER, value)]  # beside the application's own: a client reads both
+                headers = [*headers, (HEADER, value)]  # next to the application's own: a client reads both
             return start_response(status, headers) if exc_info is None else start_response(status, headers, exc_info)
 
         body: Iterable[bytes] = app(environ, start)
@@ -61,7 +61,7 @@ def over_wsgi(app: Any) -> Any:
 
 def over_asgi(app: Any) -> Any:
     """
-    Wrap an ASGI application: its replies say what they cost until their headers went.
+    Wrap an ASGI application: its replies say what the request cost until the headers were sent.
     """
     name = HEADER.lower().encode()
 

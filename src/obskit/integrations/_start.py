@@ -14,7 +14,7 @@ from obskit.recorder import recorder
 from obskit.runtime import Runtime, current_runtime
 from obskit.runtime import configure as configure_runtime
 
-# What `auto=True` turns on: integrations, each when one of its libraries is imported; what nobody uses stays unread.
+# What `auto=True` turns on: integrations, each when one of its libraries is imported; unused ones are not imported.
 AUTO = {
     "sqlite3": ("sqlite3",),
     "anthropic": ("anthropic",),

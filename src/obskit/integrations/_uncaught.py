@@ -1,5 +1,5 @@
 """
-Write what nobody catches as a line, where Python would print it to standard error.
+Log uncaught exceptions as lines, where Python would print them to standard error.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Uncaught:
 
     def watch(self) -> None:
         """
-        Write lines from now on.
+        Set the hooks.
         """
         if self._previous is None:
             self._previous = sys.excepthook, threading.excepthook
@@ -62,10 +62,10 @@ class Uncaught:
 
     def _log(self, level: int, error: BaseException, message: str, fields: dict[str, Any]) -> bool:
         """
-        Write the line; False: Python's own hook has to say it too.
+        Log the exception; return False where Python's own hook has to report it too.
         """
         if self._previous is None or not isinstance(error, Exception):
-            return False  # the end that somebody asked for: Ctrl+C, sys.exit()
+            return False  # an end that was asked for: Ctrl+C, sys.exit()
         logger = logging.getLogger(LOGGER)
         if not logger.isEnabledFor(level):
             return False

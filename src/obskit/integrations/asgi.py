@@ -237,7 +237,7 @@ class AsgiOperation(_http.ServedOperation):
         is sent, and Starlette then cancels the sending.
         """
         more, size = message.get("more_body", False), len(message.get("body", b""))
-        if not self.ended and self._is_client_gone():  # nobody takes it
+        if not self.ended and self._is_client_gone():  # it reaches nobody
             await self._send(message)
             return
         if size:

@@ -31,7 +31,7 @@ def _with_ids(request: Any) -> Any:
         url = request.url
         added = headers_for(url.scheme, url.host, url.port, request.headers)
         return with_headers(request, added) if added else request
-    except Exception as error:  # headers of a kind that nobody has thought of: the call is made as it is
+    except Exception as error:  # unexpected kinds of headers: the call is made unchanged
         recorder.failed("outgoing", error)
         return request
 

@@ -26,7 +26,7 @@ _patches = Patches()
 def _with_ids(send: Callable[..., Any]) -> Callable[..., Any]:
     # Handed on as they come: tests' doubles and other tools stand at this place too, some with keywords alone.
     def send_with_ids(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
-        sent = _with(request) if _patches.on else request  # else somebody has patched it after us
+        sent = _with(request) if _patches.on else request  # else it is called by what was patched over ours
         return send(self, sent, *args, **kwargs)
 
     return send_with_ids
@@ -39,7 +39,7 @@ def _with(request: Any) -> Any:
         return with_headers(request, added) if added else request
     except ValueError:
         return request  # requests says what is wrong with the address
-    except Exception as error:  # headers of a kind that nobody has thought of: the call is made as it is
+    except Exception as error:  # unexpected kinds of headers: the call is made unchanged
         recorder.failed("outgoing", error)
         return request
 

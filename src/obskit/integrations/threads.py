@@ -21,7 +21,7 @@ _pool = local()
 
 def _submitting(submit: Callable[..., Any]) -> Callable[..., Any]:
     def submit_with_context(self: ThreadPoolExecutor, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
-        if not _patches.on:  # taken back, yet still called by whoever patched after us
+        if not _patches.on:  # restored, yet still called by what was patched over ours
             return submit(self, fn, *args, **kwargs)
         _pool.grows = True
         try:

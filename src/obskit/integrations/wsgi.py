@@ -236,7 +236,7 @@ class WsgiOperation(_http.ServedOperation):
         if self.ended:
             return
         if isinstance(error, StopIteration) and (self.upgraded or self._became_websocket()):
-            self.upgraded, self.status = True, 101  # how libraries tell gunicorn that the connection is theirs
+            self.upgraded, self.status = True, 101  # how libraries signal to gunicorn that the connection is theirs
             self.end()
             return
         self.locate()

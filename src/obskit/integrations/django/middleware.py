@@ -45,7 +45,7 @@ def configure_from_settings() -> Runtime:
 
 class ObskitMiddleware(_http.MiddlewareBase):
     """
-    Observe what Django answers; the first of `settings.MIDDLEWARE`, since it sees nothing of what comes before it.
+    Django middleware; the first of `settings.MIDDLEWARE`, since it sees nothing of what comes before it.
 
     Where something around Django observes the request already (`obskit.instrument()`), it adds the route only.
     """

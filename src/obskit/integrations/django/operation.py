@@ -89,7 +89,7 @@ class DjangoOperation(WsgiOperation):
         response._resource_closers.append(_Closer(self))
         self.declare_length(response.headers.get("Content-Length"))
         if getattr(response, "file_to_stream", None) is not None and "wsgi.file_wrapper" in self.environ:
-            # The server sends the file by itself, and does not tell how much of it.
+            # The server sends the file by itself, and does not report how much of it.
             self.bytes_sent = self.declared_size
             self._complete = True
             return
@@ -145,7 +145,7 @@ class TimedOperation(DjangoOperation):
 
     def record_response(self, response: Any) -> None:
         """
-        Set the header beside the view's own, and go on.
+        Add the header to the view's own, and record the response.
         """
         value = _server_timing.header_value(self)
         if value is not None:

@@ -66,7 +66,7 @@ def internal_prefixes() -> tuple[str, ...]:
 
 def warn_of_taken(prefixes: Iterable[str]) -> None:
     """
-    Warn of routes of the application's beside obskit's own: only the first of the URLconf is answered.
+    Warn of routes that the application and obskit both have: only the first in the URLconf is answered.
     """
     for prefix in prefixes:
         beside = (found[len(prefix) - 1 :] for found in templates() if found.startswith(prefix))
