@@ -4,7 +4,7 @@ Take figures from JSON, or from an SDK's object, and refuse what no provider can
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 from obskit.ai.token_kinds import Usage
 
@@ -65,6 +65,13 @@ def nested(mapping: JsonFields | None, *names: str) -> JsonFields | None:
             return None
         found = found.get(name)
     return found if isinstance(found, JSON_FIELDS_TYPES) else None
+
+
+def has_only(usage: JsonFields, names: frozenset[str]) -> TypeGuard[dict[str, Any]]:
+    """
+    Tell whether usage has nothing but what all have: most has not, and looking for the rest takes longer than all else.
+    """
+    return isinstance(usage, dict) and usage.keys() <= names
 
 
 def count(value: Any) -> int:

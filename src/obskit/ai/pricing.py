@@ -142,7 +142,7 @@ def source(model: str, usage: Usage) -> str:
     return LIST if usage.reported_usd is None else TOLD
 
 
-def cost(provider: str, model: str, usage: Usage, at: float) -> Cost:
+def cost(provider: str, model: str, usage: Usage, at: float, without_parts: bool = False) -> Cost:
     """
     Price a call: by the model that answered, else by the one that was asked.
 
@@ -150,20 +150,10 @@ def cost(provider: str, model: str, usage: Usage, at: float) -> Cost:
         provider: Who is paid, by OpenTelemetry's names.
         model: As the request named it.
         at: Seconds since the epoch; prices change by the day, and some by the hour.
+        without_parts: Leave out what further models used.
     """
-    whole = _cost(provider, model, usage, at)
-    if usage.parts and (usage.reported_usd is None or source(model, usage) == OWN):
-        for part in usage.parts:
-            if whole.usd is None:
-                return whole
-            more = _cost(provider, part.model or usage.model or model, part, at)
-            if more.usd is None:
-                return more
-            whole = Cost(whole.usd + more.usd, None, whole.savings_usd + more.savings_usd)
-    return whole
-
-
-def _cost(provider: str, model: str, usage: Usage, at: float) -> Cost:
+    if usage.parts and not without_parts:
+        return _cost_of_all(provider, model, usage, at)
     answered = usage.model or model
     read, written = usage.cache_read, usage.cache_write
     rates = (_own.get(answered) or _own.get(model)) if _own else None
@@ -197,6 +187,22 @@ def _cost(provider: str, model: str, usage: Usage, at: float) -> Cost:
         return _listed(provider, answered, model, usage, at)  # free, or of a kind that the list has no price for
     # As Cost(...) does, in one call less: a tenth of all this.
     return tuple.__new__(Cost, (usd + beside, None, (read + written) * input_rate - caches))
+
+
+def _cost_of_all(provider: str, model: str, usage: Usage, at: float) -> Cost:
+    """
+    Price a call in which several models answered, where not all of it is in what the reply says that it cost.
+    """
+    whole = cost(provider, model, usage, at, without_parts=True)
+    if usage.reported_usd is None or source(model, usage) == OWN:
+        for part in usage.parts:
+            if whole.usd is None:
+                return whole
+            more = cost(provider, part.model or usage.model or model, part, at, without_parts=True)
+            if more.usd is None:
+                return more
+            whole = Cost(whole.usd + more.usd, None, whole.savings_usd + more.savings_usd)
+    return whole
 
 
 def _beside(price: Price, provider: str, model: str, usage: Usage, at: float) -> float | None:

@@ -110,22 +110,23 @@ class LatestRateLimits:
         """
         at = recorder.wall_clock()
         found: dict[int, list[float | None]] = {}
-        for name, value in headers:
-            place = _find(name.lower())
-            if place is not None:
-                kind, field = place
-                figure: float | None
+        pairs = tuple(headers)
+        names, values = zip(*pairs, strict=True) if pairs else ((), ())
+        for kind, columns in _places(names):
+            row: list[float | None] = [None, None, None]
+            for field, index in columns:
+                value, figure = values[index], None
                 if field == _RESET:
                     figure = _moment(value, at)
-                else:  # written out, as six of a reply's headers are counts
-                    figure = int(value) if value.isdigit() and len(value) <= _MAX_DIGITS else None
-                if figure is None or (figure > MAX_FIGURE and field != _RESET):
+                elif value.isdigit() and len(value) < _MAX_DIGITS:  # as six of a reply's headers are
+                    figure = int(value)
+                else:
+                    figure = _large(value)
+                if figure is None:
                     recorder.dropped.inc(("ai", "rate_limit_header"))
                     continue
-                row = found.get(kind)
-                if row is None:
-                    row = found[kind] = [None, None, None]
                 row[field] = figure
+                found[kind] = row
         if found:
             self._keep(provider, model, at, found)
 
@@ -180,6 +181,27 @@ def _described(provider: str, model: str, kind: str, row: LimitFigures, at: floa
         max(now - at, 0.0),
         now < (at + CURRENT_SECONDS if reset is None else reset),
     )
+
+
+@lru_cache(64)  # one provider's replies have the same headers, nearly always
+def _places(names: tuple[bytes, ...]) -> tuple[tuple[int, tuple[tuple[int, int], ...]], ...]:
+    """
+    Find the figures of each kind of limit among headers: which of the three it is, and the index of its header.
+    """
+    found: dict[int, list[tuple[int, int]]] = {}
+    for index, name in enumerate(names):
+        place = _find(name.lower())
+        if place is not None:
+            found.setdefault(place[0], []).append((place[1], index))
+    return tuple((kind, tuple(columns)) for kind, columns in found.items())
+
+
+def _large(value: bytes) -> int | None:
+    """
+    Read a count that is written with as many digits as the largest; None where it is larger, or no count.
+    """
+    figure = int(value) if value.isdigit() and len(value) <= _MAX_DIGITS else None
+    return None if figure is None or figure > MAX_FIGURE else figure
 
 
 def _moment(value: bytes, now: float) -> float | None:

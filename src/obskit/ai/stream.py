@@ -272,7 +272,7 @@ def failure_of(reply: Mapping[str, Any]) -> str | None:
     if not error:
         choices = reply.get("choices")
         first = choices[0] if isinstance(choices, list) and choices else None
-        if isinstance(first, Mapping) and first.get("error"):
+        if isinstance(first, (dict, Mapping)) and first.get("error"):
             error = first["error"]
         else:
             return "failed" if reply.get("status") == "failed" else None

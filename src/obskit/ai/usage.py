@@ -18,6 +18,7 @@ from obskit.ai.json_fields import (
     count,
     detail,
     fields_of,
+    has_only,
     optional_count,
 )
 from obskit.ai.refusals import apply_refusal, billed_refusals
@@ -26,6 +27,7 @@ from obskit.ai.usage_counts import (
     OUTPUT_DETAILS,
     add_details,
     add_input_details,
+    plain_chat_counts,
     read_counts,
     set_input_and_output,
     total_of,
@@ -134,7 +136,7 @@ def _parse(whole: JsonFields, usage: JsonFields, provider: str) -> Usage | None:
     if "input_tokens" not in usage and "output_tokens" not in usage:
         return None
     found = read_counts(usage)
-    if not _has_only(usage, _COMMON_FIELDS):
+    if not has_only(usage, _COMMON_FIELDS):
         take_seconds(found, usage)
         add_server_tools(found, usage)
         steps = usage.get("iterations")
@@ -149,13 +151,6 @@ def _parse(whole: JsonFields, usage: JsonFields, provider: str) -> Usage | None:
     return found
 
 
-def _has_only(usage: JsonFields, names: frozenset[str]) -> bool:
-    """
-    Tell whether usage has nothing but what all have: most has not, and looking for the rest takes longer than all else.
-    """
-    return isinstance(usage, dict) and usage.keys() <= names
-
-
 # OpenAI's chat completions, and what others made of them
 
 
@@ -163,6 +158,9 @@ def _chat(usage: JsonFields, provider: str) -> Usage:
     """
     Read chat completions: caches are a part of the input, and reasoning of the output, where the total agrees.
     """
+    plain = plain_chat_counts(usage) if provider != "perplexity" and has_only(usage, _COMMON_CHAT_FIELDS) else None
+    if plain is not None:
+        return plain
     found = Usage()
     taken, given = optional_count(usage, "prompt_tokens"), optional_count(usage, "completion_tokens")
     total = total_of(found, usage)
@@ -173,7 +171,7 @@ def _chat(usage: JsonFields, provider: str) -> Usage:
         add_details(found, outs, OUTPUT_DETAILS)
     is_beside = provider in _REASONING_IS_EXTRA and total is None
     citations = 0
-    if not _has_only(usage, _COMMON_CHAT_FIELDS):
+    if not has_only(usage, _COMMON_CHAT_FIELDS):
         citations = _add_provider_fields(found, usage)
         if citations or found.web_searches:  # Perplexity's own fields: its reasoning is in neither figure
             is_beside, total = True, None

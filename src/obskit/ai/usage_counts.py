@@ -17,6 +17,7 @@ from obskit.ai.json_fields import (
     Unreadable,
     detail,
     drop_impossible_details,
+    has_only,
     nested,
     optional_count,
     set_cache_durations,
@@ -24,6 +25,12 @@ from obskit.ai.json_fields import (
 )
 from obskit.ai.token_kinds import Usage
 
+_WITHOUT_DETAILS = frozenset(
+    (
+        *("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"),
+        *("cache_creation", "service_tier", "inference_geo", "speed"),
+    )
+)
 _NO_REGION = ("global", "not_available")
 _MODALITIES = ("audio", "image", "video")
 _INPUT_DETAILS = {
@@ -39,8 +46,38 @@ _READ_DETAILS = {f"{modality}_tokens": f"{modality}_read" for modality in _MODAL
 
 def read_counts(usage: JsonFields) -> Usage:
     """
-    Read figures that are called input and output: caches that are named beside them stand beside the input, and those
-    in details are a part of it.
+    Read figures that are called input and output, and what says how long caches are kept, where and how fast.
+    """
+    found = _plain_counts(usage) if has_only(usage, _WITHOUT_DETAILS) else None
+    if found is None:
+        found = _detailed_counts(usage)
+    if "cache_creation" in usage and isinstance(split := usage.get("cache_creation"), JSON_FIELDS_TYPES):
+        hour = detail(found, split, "ephemeral_1h_input_tokens")
+        set_cache_durations(found, hour, detail(found, split, "ephemeral_5m_input_tokens"))
+    if "speed" in usage and isinstance(speed := usage.get("speed"), str):
+        found.speed = speed
+    if "inference_geo" in usage and isinstance(geo := usage.get("inference_geo"), str) and geo not in _NO_REGION:
+        found.geo = geo
+    return found
+
+
+def _plain_counts(usage: dict[str, Any]) -> Usage | None:
+    """
+    Read the figures of usage that has no details and no total, where each is a count; None where one is not.
+    """
+    taken, given = usage.get("input_tokens"), usage.get("output_tokens")
+    read, written = usage.get("cache_read_input_tokens", 0), usage.get("cache_creation_input_tokens", 0)
+    if not type(taken) is type(given) is type(read) is type(written) is int:
+        return None
+    if min(taken, given, read, written) < 0 or max(taken, given, read, written) > MAX_TOKENS:
+        return None
+    return Usage(input=taken, cache_read=read, cache_write=written, output=given)
+
+
+def _detailed_counts(usage: JsonFields) -> Usage:
+    """
+    Read figures with details: caches that are named beside them stand beside the input, and those in details are a
+    part of it.
     """
     found = Usage()
     ins = usage.get("input_tokens_details") or usage.get("input_token_details")
@@ -58,16 +95,22 @@ def read_counts(usage: JsonFields) -> Usage:
         found.is_doubtful = True  # not reported, which is not 0
     found.cache_read += read
     found.cache_write += written
-    split = usage.get("cache_creation")
-    if isinstance(split, JSON_FIELDS_TYPES):
-        hour = detail(found, split, "ephemeral_1h_input_tokens")
-        set_cache_durations(found, hour, detail(found, split, "ephemeral_5m_input_tokens"))
-    speed, geo = usage.get("speed"), usage.get("inference_geo")
-    if isinstance(speed, str):
-        found.speed = speed
-    if isinstance(geo, str) and geo not in _NO_REGION:
-        found.geo = geo
     return found
+
+
+def plain_chat_counts(usage: dict[str, Any]) -> Usage | None:
+    """
+    Read what most chats have: figures that add up, and no detail that is above 0. None where it is anything else.
+    """
+    taken, given, total = usage.get("prompt_tokens"), usage.get("completion_tokens"), usage.get("total_tokens")
+    if not (type(taken) is type(given) is type(total) is int and taken >= 0 <= given):
+        return None
+    if total != taken + given or total > MAX_TOKENS:
+        return None
+    for details in (usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")):
+        if details and (not isinstance(details, dict) or any(details.values())):
+            return None
+    return Usage(input=taken, output=given)
 
 
 def set_input_and_output(

@@ -197,7 +197,7 @@ class Call(AiOperation):
         found = read(reply, self.provider if self.billed_as is None else self.billed_as[0])
         if found is None:
             return None
-        if found.geo is None and self.region is not None:
+        if self.region is not None and found.geo is None:
             found.geo = self.region
         for part in found.parts:
             if part.model == IMAGE_TOOL and self.image_model is not None:

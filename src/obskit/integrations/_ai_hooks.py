@@ -39,7 +39,9 @@ def _make(sdk: Sdk, client: Any, options: Any, is_stream: bool) -> Call | None:
     """
     Make the operation of a request, where it is inference; it begins once no budget has refused it.
     """
-    path = sdk.path_of(options.method, options.url)
+    path = sdk.paths.get(options.url) if options.method == "post" else None
+    if path is None:
+        path = sdk.path_of(options.method, options.url)
     if path is None:
         return None
     asked = options.json_data if isinstance(options.json_data, dict) else {}
@@ -205,7 +207,11 @@ def _note_request(sdk: Sdk, options: Any) -> None:
 
 def _build_request(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
     def build(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-        _note_request(sdk, kwargs["options"] if "options" in kwargs else args[0])
+        call = current.get()
+        if type(call) is Call and not call.ended:
+            call.is_sent = True
+        else:
+            _note_request(sdk, kwargs["options"] if "options" in kwargs else args[0])
         return original(self, *args, **kwargs)
 
     return build
@@ -216,7 +222,8 @@ def _bind(sdk: Sdk, response: Any) -> Call | None:
     Tie a response to the call that is waiting for it, and note what its headers say.
     """
     try:
-        call = block_around(Call, current.get())
+        around = current.get()
+        call = around if type(around) is Call and not around.ended else block_around(Call, around)
         if call is None:
             return None
         if call.responses:

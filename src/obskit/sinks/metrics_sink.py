@@ -435,9 +435,10 @@ class MetricsSink(Sink):
 
         def told(provider: str, figures: Mapping[int, LimitFigures], at: float) -> None:
             workers.resolve()
+            are_shared = workers.are_shared
             for kind, row in figures.items():
                 key = provider, kind
-                if workers.are_shared:
+                if are_shared:
                     show(key, row, at)
                 elif None in row and key in latest:  # what it does not tell stands: let it be shown before
                     show(key, *latest[key])
