@@ -19,7 +19,7 @@ from bench.figures import keep
 from obskit.db.fingerprint import shape
 from obskit.db.sql_masking import lexicon, mask
 from obskit.db.sql_summary import read, scan
-from obskit.db.statement import Statements, summarize
+from obskit.db.statement import StatementCache, summarize
 
 DIALECTS = ("postgresql", "sqlite", "mysql", "standard")
 KEPT_NS, LIST_MS = 150, 3.0
@@ -97,7 +97,7 @@ def _new() -> None:
     theirs = "sqlglot us" if find_spec("sqlglot") else "(no sqlglot)"
     print(f"{'new':26}{'characters':>11}" + "".join(f"{dialect + ' us':>15}" for dialect in DIALECTS) + f"{theirs:>15}")
     for name, sql in TYPICAL.items():
-        row = [per_call(partial(Statements(dialect, 0).__getitem__, sql), 500) / 1000 for dialect in DIALECTS]
+        row = [per_call(partial(StatementCache(dialect, 0).__getitem__, sql), 500) / 1000 for dialect in DIALECTS]
         keep(f"new, {name}: us", statistics.mean(row))
         if find_spec("sqlglot"):
             import sqlglot
@@ -107,14 +107,14 @@ def _new() -> None:
 
 
 def _other_literals() -> None:
-    kept, numbers = Statements("postgresql"), count()
+    kept, numbers = StatementCache("postgresql"), count()
     cost = per_call(lambda: kept[f"SELECT id, name, price FROM plants WHERE id = {next(numbers)} LIMIT 20"], 2000)
     print(f"\na kept statement with other literals written in: {cost / 1000:.1f} us")
     keep("other literals: us", cost / 1000)
 
 
 def _long_list() -> None:
-    kept = Statements("postgresql", 0)
+    kept = StatementCache("postgresql", 0)
     sql = "SELECT * FROM plants WHERE id IN (" + ", ".join(str(number) for number in range(100_000, 114_750)) + ")"
     cost = per_call(lambda: kept[sql], 5) / 1e6
     print(f"a list in an IN, {len(sql) / 1000:.0f} kB: {cost:.2f} ms (goal: at most {LIST_MS:.0f} ms)\n")
@@ -136,7 +136,7 @@ def _hostile(sizes: list[int]) -> list[str]:
     print(f"{'dialect':12}{'costliest text':24}" + "".join(f"{size:>7} kB" for size in sizes) + f"{'cut, ms':>10}")
     bent = []
     for dialect in DIALECTS:
-        costs, kept = {}, Statements(dialect, 0)
+        costs, kept = {}, StatementCache(dialect, 0)
         for name, unit in UNITS.items():
             texts = ["select " + unit * (size * 1000 // len(unit)) for size in sizes]
             row = [

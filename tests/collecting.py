@@ -176,7 +176,7 @@ class Stage:
             pass
         if number % 5 == 0:
             pools.add(Finalised(int), "other", lambda pool: None)
-            explainer.ask(int)
+            explainer.submit(int)
             latest_rate_limits.read("openai", "gpt-4o", [(b"x-ratelimit-limit-requests", b"1")])
             self.runtime.value("own_total", a="0")
             self.app(environ("/metrics"), lambda *a: None)
@@ -240,9 +240,9 @@ class Stage:
 
     def cursors_of_psycopg(self) -> list[Any]:
         from obskit.db.observe import begin
-        from obskit.integrations.psycopg import Source, _Open  # what a server-side cursor is tied to
+        from obskit.integrations.psycopg import Database, _Open  # what a server-side cursor is tied to
 
-        return [_Open(begin(Source("postgresql"), "select 1")) for _ in range(60)]
+        return [_Open(begin(Database("postgresql"), "select 1")) for _ in range(60)]
 
     def streams(self) -> list[Any]:
         import httpx

@@ -150,7 +150,7 @@ def joined(isolated):
 def explained(isolated):
     answers = [threading.Event(), threading.Event()]
     for answer in answers:
-        explainer.ask(answer.set)
+        explainer.submit(answer.set)
     assert all(answer.wait(30) for answer in answers)
 
 

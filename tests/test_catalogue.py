@@ -22,7 +22,7 @@ from obskit.catalogue import http as http_rows
 from obskit.catalogue import pools as pool_rows
 from obskit.db.n_plus_one import N_PLUS_ONE
 from obskit.db.operation import DbOperation
-from obskit.db.pools import ConnectionUse, ConnectionWait, Size, begin_use, begin_wait, end_use, end_wait, pools
+from obskit.db.pools import ConnectionUse, ConnectionWait, PoolSize, begin_use, begin_wait, end_use, end_wait, pools
 from obskit.errors import BudgetExceededError, MetricNameError
 from obskit.health.event_loop_lag import lag
 from obskit.health.operation import CheckOperation
@@ -153,7 +153,7 @@ def page(tmp_path, told, monkeypatch):
     for name in list(declare.declared):  # by tests before this one
         monkeypatch.delitem(declare.declared, name)
     folder, pool = tmp_path / "workers", Pool()
-    pools.add(pool, "plants", lambda pool: Size(1, 2, 5))
+    pools.add(pool, "plants", lambda pool: PoolSize(1, 2, 5))
     with isolated_runtime(namespace="shop", size_metrics=True, max_label_sets=5, metrics_dir=str(folder)) as isolated:
         everything_happens()
         budgets_happen()

@@ -136,7 +136,7 @@ ENTRIES: dict[str, Callable[[str], object]] = {
     "a health check's details": lambda text: safe_details.without_secrets({text: [text]}),
     "a statement": _masked,
     "a masked statement": _read,
-    "the end of a statement": lambda text: statement._without_long_list(statement._without_part_of_word(text)),
+    "the end of a statement": lambda text: statement._without_long_list(statement._without_partial_word(text)),
     "a line to cut": lambda text: line_truncation.truncate_line(
         rendering.render({"a": text, "b": {"c": [text]}}), 10_000
     ),
@@ -242,7 +242,12 @@ EXCUSED = {
         "makes a pattern's part of our own texts, once",
     ),
     **dict.fromkeys(
-        ("statement.Statements.__init__", "statement.statements", "console.wants_colour", "clients.client_formatter"),
+        (
+            "statement.StatementCache.__init__",
+            "statement.statement_cache",
+            "console.wants_colour",
+            "clients.client_formatter",
+        ),
         "is given a setting",
     ),
     **dict.fromkeys(

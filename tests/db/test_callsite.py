@@ -110,7 +110,7 @@ def test_a_file_outside_of_every_folder_is_cut_short():
     """
     Of a path that no folder of imports holds the last three parts are shown: it may name a person.
     """
-    assert callsite._short("/srv/ada/app/shop/views.py") == "app/shop/views.py"
+    assert callsite._short_path("/srv/ada/app/shop/views.py") == "app/shop/views.py"
 
 
 def test_a_coroutine_behind_a_greenlet_is_found():

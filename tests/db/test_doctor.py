@@ -23,8 +23,8 @@ import obskit
 from forked import in_child
 from obskit.context import current
 from obskit.db import SqliteReport, doctor, sqlite_doctor
-from obskit.db.connections import asked as asked_now
-from obskit.db.query_watch import limits, watching
+from obskit.db.connections import survey_connections
+from obskit.db.query_watch import thresholds, watching
 from obskit.errors import SqliteDoctorError
 from obskit.observation import FunctionOperation
 from obskit.operation import HttpOperation
@@ -1089,7 +1089,7 @@ def test_connections_of_other_threads_answer_when_they_are_used(path, hooked, mo
     thread.join()
 
     assert (pragmas(report), report.silent_connections) == ([(1, "full", False, 3000, -2000, "default")], 0)
-    assert (limits.looks, limits.questions) == (True, [])  # as plans are asked for here
+    assert (thresholds.watches_connections, thresholds.surveys) == (True, [])  # as plans are asked for here
 
 
 def test_nothing_comes_before_the_first_statement(path, hooked):
@@ -1098,11 +1098,11 @@ def test_nothing_comes_before_the_first_statement(path, hooked):
     """
     made(path)
     traced = []
-    with asked_now() as question, opened(path) as db:
+    with survey_connections() as survey, opened(path) as db:
         db.set_trace_callback(traced.append)
         for number in range(3):
             db.execute(f"PRAGMA user_version = {number}")
-            told = len(question.found(str(path)))
+            told = len(survey.found(str(path)))
             traced.append(str(told))
 
     assert [line for line in traced if line.startswith("PRAGMA user") or line.isdecimal()] == [
@@ -1116,16 +1116,16 @@ def test_connections_that_come_and_go_are_told_of(path, hooked):
     One connection a request, each dropped at once, has answered all the same, whatever `id()` the next one has.
     """
     made(path)
-    with asked_now() as question:
+    with survey_connections() as survey:
         for number in range(5):
             with opened(path) as db:
                 db.execute(f"PRAGMA cache_size = {number // 4 + 1}")
                 db.execute("SELECT 1")
             del db
-        found = question.found(str(path))
+        found = survey.found(str(path))
 
     assert [(one.connections, one.cache_size) for one in found] == [(4, 1), (1, 2)]
-    assert question.silent() == 0
+    assert survey.unanswered() == 0
 
 
 def test_a_connection_that_is_not_used_is_silent(path, hooked, monkeypatch):
@@ -1379,7 +1379,7 @@ def test_the_table(path):
     assert text.endswith("\n")
 
 
-def test_what_is_not_known_is_a_question_mark():
+def test_what_is_not_known_is_a_survey_mark():
     """
     Unknown figures are not shown as zero.
     """

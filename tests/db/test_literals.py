@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from obskit.db import summarize
 from obskit.db.sql_masking import lexicon, mask
-from obskit.db.statement import CUT, MAX_READ_LENGTH
+from obskit.db.statement import MAX_READ_LENGTH, TRUNCATED
 
 DIALECTS = ("postgresql", "sqlite", "mysql", "standard")
 WORD = "zqsecretqz"
@@ -289,7 +289,7 @@ def test_a_cut_does_not_open_a_literal(dialect, end):
     sql = head[: MAX_READ_LENGTH - end] + f"'{WORD}', {DIGITS}, '' {WORD}"
     statement = summarize(sql[: MAX_READ_LENGTH - end] + sql[MAX_READ_LENGTH - end :] * 50, dialect)
 
-    assert statement.text.endswith(CUT)
+    assert statement.text.endswith(TRUNCATED)
     assert "x" not in statement.text
     assert DIGITS not in statement.text
     assert ("t",) == statement.tables

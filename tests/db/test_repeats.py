@@ -11,14 +11,14 @@ import pytest
 
 import obskit
 from obskit.db import summarize
+from obskit.db.database import Database
 from obskit.db.n_plus_one import is_allowed
 from obskit.db.observe import begin, end
-from obskit.db.source import Source
 from obskit.testing import FakeClock, RecordingSink, isolated_runtime, max_queries, no_n_plus_one
 
 # Make a query as a hooked driver would; the file's name says that it is no application's.
 HOOK = "def ask(sql): end(begin(source, sql))"
-hook = {"begin": begin, "end": end, "source": Source("sqlite")}
+hook = {"begin": begin, "end": end, "source": Database("sqlite")}
 exec(compile(HOOK, "<driver>", "exec"), hook)
 ask = hook["ask"]
 

@@ -12,16 +12,16 @@ import pytest
 import obskit
 from obskit.context import current
 from obskit.db import SlowQuery, slow_queries, slow_query_totals, slow_statements
+from obskit.db.database import Database
 from obskit.db.explain import EVERY_SECONDS, may_explain, postgresql_plan
-from obskit.db.observe import begin, end, fail, late
-from obskit.db.slow_log import tell_plan
-from obskit.db.source import Source
+from obskit.db.observe import add_fetch_time, begin, end, fail
+from obskit.db.slow_log import report_plan
 from obskit.db.statement import summarize
 from obskit.errors import ConfigurationError
 from obskit.integrations.sqlite3 import TimedConnection
 from obskit.testing import isolated_runtime
 
-SQLITE = Source("sqlite")
+SQLITE = Database("sqlite")
 SECRET = "select * from plants where owner = 'ada' and pin = 1234"
 
 
@@ -100,7 +100,7 @@ def test_rows_that_make_a_query_slow_are_told_of_once(clock):
         end(op)
         assert told(isolated) == []
         for _ in range(3):
-            late(op, 0.06)
+            add_fetch_time(op, 0.06)
 
         assert [line["query_ms"] for line in told(isolated)] == [120.0]
 
@@ -220,7 +220,7 @@ def test_a_plan_stays_with_its_statement(clock):
             op.explain = lambda found, plan=plan: setattr(found, "plan", plan)
             end(op)
         [first] = slow_statements()
-        tell_plan(slow_queries()[0], "SEARCH plants")
+        report_plan(slow_queries()[0], "SEARCH plants")
         [later] = slow_statements()
 
     assert (first.plan, first.slowest.plan, later.plan) == ("SCAN plants", None, "SEARCH plants")
@@ -232,7 +232,7 @@ def test_statements_of_two_databases_stand_apart(clock):
     """
     with isolated_runtime(clock=clock):
         for name in ("shop", "stock", "shop"):
-            op = begin(Source("sqlite", alias=name), SECRET)
+            op = begin(Database("sqlite", alias=name), SECRET)
             op.duration_seconds = 1.0
             end(op)
 
@@ -260,12 +260,12 @@ def test_a_query_that_ends_inside_is_taken_afterwards():
     """
     A slow query that a finaliser tells of while another is being kept is kept after it, and none is lost or twice.
     """
-    kept = slow_query_totals.SlowTotals()
+    kept = slow_query_totals.SlowQueryTotals()
 
     class Nested(dict):
         def get(self, key):
-            if len(kept._coming) == 0 and kept._added < 3:
-                kept.add(query(kept._added))
+            if len(kept._pending) == 0 and kept._count < 3:
+                kept.add(query(kept._count))
                 assert kept.latest() == [*kept._latest]
             return super().get(key)
 

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from obskit.db import Statement, statement, summarize
+from obskit.db.database import Database
 from obskit.db.fingerprint import shape
-from obskit.db.source import Source
 from obskit.db.sql_masking import lexicon, mask
 from obskit.db.sql_summary import MAX_READ_TOKENS, MAX_SUMMARY_LENGTH, read, scan
-from obskit.db.statement import CUT, MAX_READ_LENGTH, UNKNOWN, Statements, statements
+from obskit.db.statement import MAX_READ_LENGTH, TRUNCATED, UNKNOWN_STATEMENT, StatementCache, statement_cache
 from obskit.testing import isolated_runtime
 
 DIALECTS = ("postgresql", "sqlite", "mysql", "standard")
@@ -271,7 +271,7 @@ def test_a_dialect_that_cannot_be_hashed_is_unknown():
     A mistake in a hook costs the summary, not the query; it is counted.
     """
     with isolated_runtime(strict=False) as runtime:
-        assert UNKNOWN == summarize("select 1", [])
+        assert UNKNOWN_STATEMENT == summarize("select 1", [])
         assert 1.0 == runtime.value("obskit_errors_total", sink="summary")
 
 
@@ -300,7 +300,7 @@ def test_a_failure_inside_is_counted(monkeypatch):
     """
     monkeypatch.setattr(statement, "read", lambda tokens, dialect: 1 / 0)
     with isolated_runtime(strict=False) as runtime:
-        assert UNKNOWN == summarize("select 'a failure' from inside")
+        assert UNKNOWN_STATEMENT == summarize("select 'a failure' from inside")
         assert 1.0 == runtime.value("obskit_errors_total", sink="summary")
 
 
@@ -364,7 +364,7 @@ def test_a_megabyte_of_anything_is_cut(dialect, unit):
     with isolated_runtime():
         found = summarize("select " + unit * (1_000_000 // len(unit)), dialect)
 
-    assert len(found.text) <= MAX_READ_LENGTH + len(CUT) + 2
+    assert len(found.text) <= MAX_READ_LENGTH + len(TRUNCATED) + 2
     assert "select" == found.operation
 
 
@@ -483,7 +483,7 @@ def test_a_comment_that_is_left_out_first_changes_nothing(sql, dialect):
     """
     Whether the comment at one end is known before the text is masked or with it, the same is left.
     """
-    found = Statements(dialect)[sql]
+    found = StatementCache(dialect)[sql]
 
     assert found.text == mask(sql, lexicon(dialect))
     assert found.fingerprint == shape(scan(found.text, dialect), found.operation).fingerprint
@@ -493,12 +493,12 @@ def test_statements_with_other_comments_are_one():
     """
     A trace's id behind each statement leaves one statement, one object of labels, and nothing more that is kept.
     """
-    source = Source("postgresql")
-    source.known.clear()
-    labels = {source.known[f"select a from t where b = %s /*traceparent='{number:032x}'*/"] for number in range(100)}
+    source = Database("postgresql")
+    source.labels.clear()
+    labels = {source.labels[f"select a from t where b = %s /*traceparent='{number:032x}'*/"] for number in range(100)}
 
-    assert len(labels) == len(source.known) == 1
-    assert labels == {source.known["select a from t where b = %s "]}
+    assert len(labels) == len(source.labels) == 1
+    assert labels == {source.labels["select a from t where b = %s "]}
 
 
 def test_a_kept_statement_is_the_same_object():
@@ -520,19 +520,19 @@ def test_dialects_are_kept_apart():
 
     assert 'select "a" from b' == summarize(sql, "postgresql").text
     assert "select ? from b" == summarize(sql, "mysql").text
-    assert statements("mariadb") is statements("mysql")
-    assert statements("oracle.db") is statements("standard") is statements("other_sql")
+    assert statement_cache("mariadb") is statement_cache("mysql")
+    assert statement_cache("oracle.db") is statement_cache("standard") is statement_cache("other_sql")
 
 
 def test_an_unknown_dialect_leaves_nothing_behind():
     """
     Names of dialects are not collected.
     """
-    before = set(statement._statements)
+    before = set(statement._caches)
     for number in range(100):
         summarize("select 1", f"dialect {number}")
 
-    assert set(statement._statements) - before <= {"standard"}
+    assert set(statement._caches) - before <= {"standard"}
 
 
 def size_in_bytes(kept):
@@ -561,7 +561,7 @@ def test_what_is_kept_is_bounded_in_bytes(make, count):
     """
     Many different statements leave no more bytes than the bound, as estimated and as measured.
     """
-    kept = Statements("postgresql", max_bytes=200_000)
+    kept = StatementCache("postgresql", max_bytes=200_000)
     for number in range(count):
         assert "select" == kept[make(number)].operation
         assert kept.size_bytes <= kept.max_bytes
@@ -575,7 +575,7 @@ def test_statements_with_literals_go_first():
     """
     A flood of statements with their literals written in does not push out those with parameters.
     """
-    kept = Statements("postgresql", max_bytes=200_000)
+    kept = StatementCache("postgresql", max_bytes=200_000)
     prepared = [f"select a{number} from devices where id = %s" for number in range(50)]
     for sql in prepared:
         kept[sql]
@@ -589,7 +589,7 @@ def test_names_of_savepoints_and_cursors_are_not_kept():
     """
     Statements that a program makes up a name for would fill the space and never come again.
     """
-    kept = Statements("postgresql")
+    kept = StatementCache("postgresql")
     for number in range(9):
         for sql in ("savepoint s{}", "release savepoint s{}", "rollback to s{}", "fetch c{}", "deallocate s{}"):
             kept[sql.format(number)]
@@ -601,7 +601,7 @@ def test_a_statement_longer_than_the_space_is_not_kept():
     """
     One statement does not push out all others.
     """
-    kept = Statements("postgresql", max_bytes=16_000)
+    kept = StatementCache("postgresql", max_bytes=16_000)
     kept["select a from b"]
 
     assert ("c",) == kept["select " + "a, " * 1500 + "b from c"].tables
@@ -612,7 +612,7 @@ def test_threads_may_share_what_is_kept():
     """
     Threads that fill a small space at once get what they asked for, and the count of bytes stays right.
     """
-    kept = Statements("postgresql", max_bytes=50_000)
+    kept = StatementCache("postgresql", max_bytes=50_000)
     wrong = []
 
     def work(name):
@@ -635,7 +635,7 @@ def test_a_child_can_keep_statements_after_a_fork_in_mid_update():
     """
     A lock that another thread held when the process forked is not held in the child.
     """
-    kept = statements("sqlite")
+    kept = statement_cache("sqlite")
     with kept._lock:
         child = os.fork()
         if child == 0:
@@ -650,7 +650,7 @@ def test_while_another_thread_updates_nothing_waits():
     """
     A statement that comes while the lock is held is summarised, and kept another time.
     """
-    kept = Statements("sqlite")
+    kept = StatementCache("sqlite")
     with kept._lock:
         found = kept["select * from meanwhile"]
 

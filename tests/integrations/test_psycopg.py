@@ -313,7 +313,7 @@ def test_spans_are_told_where_it_went(connection, sink):
     connection.execute("select 1")
     [op] = queries(sink)
 
-    assert op.source.attributes == {
+    assert op.database.attributes == {
         "db.system.name": "postgresql",
         "db.namespace": "postgres",
         "server.address": connection.info.host,

@@ -34,7 +34,9 @@ def call_site() -> str | None:
     None where there is neither, such as in the thread of an asynchronous driver.
     """
     frame = calling_frame(1)
-    return written(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name) if frame is not None else None
+    return (
+        format_call_site(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name) if frame is not None else None
+    )
 
 
 def calling_frame(skip: int) -> FrameType | None:
@@ -61,11 +63,11 @@ def calling_frame(skip: int) -> FrameType | None:
     return second_best
 
 
-def written(filename: str, line: int, function: str) -> str:
+def format_call_site(filename: str, line: int, function: str) -> str:
     """
     Write a call site.
     """
-    return f"{_short(filename)}:{line} {function}"
+    return f"{_short_path(filename)}:{line} {function}"
 
 
 def _frame_of_parent_greenlet() -> FrameType | None:
@@ -79,7 +81,7 @@ def _frame_of_parent_greenlet() -> FrameType | None:
     return parent.gr_frame if parent is not None else None
 
 
-class _Kinds(dict[str, int]):
+class _CodeKinds(dict[str, int]):
     """
     Tell by its file whose code it is; a table, since each frame of each repeated query is looked up.
     """
@@ -91,7 +93,7 @@ class _Kinds(dict[str, int]):
         return kind
 
 
-_kinds = _Kinds()
+_kinds = _CodeKinds()
 
 
 def _kind_of(filename: str) -> int:
@@ -102,18 +104,18 @@ def _kind_of(filename: str) -> int:
         if installed in parts:
             after = parts[len(parts) - parts[::-1].index(installed) :]
             return _LIBRARY if after and after[0].removesuffix(".py") in LIBRARIES else _INSTALLED_CODE
-    if filename.startswith((_OWN, *_STDLIB)):
+    if filename.startswith((_OBSKIT, *_STDLIB)):
         return _LIBRARY
     # Beside the application, as `pip install --target` puts them.
-    return _LIBRARY if _short(filename).partition("/")[0] in LIBRARIES else _APPLICATION
+    return _LIBRARY if _short_path(filename).partition("/")[0] in LIBRARIES else _APPLICATION
 
 
-_OWN = str(Path(__file__).parents[1]) + "/"
+_OBSKIT = str(Path(__file__).parents[1]) + "/"
 _STDLIB = tuple({sysconfig.get_path(name) + "/" for name in ("stdlib", "platstdlib")})
 
 
 @lru_cache(4096)
-def _short(filename: str) -> str:
+def _short_path(filename: str) -> str:
     """
     Leave out the folder that the module was found in; else keep the last three parts.
     """

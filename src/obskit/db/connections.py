@@ -20,12 +20,12 @@ from threading import get_ident
 from typing import Any
 from weakref import ref
 
-from obskit.db.query_watch import limits
+from obskit.db.query_watch import thresholds
 from obskit.forks import at_fork
 from obskit.sqlite_doctor.report import ConnectionPragmas
 
 SYNCHRONOUS = ("off", "normal", "full", "extra")
-MAX_GONE = 1000
+MAX_CLOSED_ANSWERS = 1000
 TEMP_STORE = ("default", "file", "memory")
 
 # What is open, by `id()`: a connection of the application's need not be hashable. Single steps in C, so without a lock.
@@ -33,7 +33,7 @@ _open: dict[int, tuple[ref[sqlite3.Connection], int]] = {}
 at_fork(after_in_child=_open.clear)  # a connection must not be used behind a fork
 
 
-class Question:
+class PragmaSurvey:
     """
     Collect what connections have set.
 
@@ -44,8 +44,8 @@ class Question:
     """
 
     def __init__(self) -> None:
-        self.met: set[int] = set()
-        self.gone: deque[tuple[str, ConnectionPragmas] | None] = deque(maxlen=MAX_GONE)
+        self.seen: set[int] = set()
+        self.closed_answers: deque[tuple[str, ConnectionPragmas] | None] = deque(maxlen=MAX_CLOSED_ANSWERS)
         self.answers: dict[int, tuple[str, ConnectionPragmas] | None] = {}
 
     @property
@@ -56,9 +56,9 @@ class Question:
         return any(answer is not None for answer in self._all())
 
     def _all(self) -> list[tuple[str, ConnectionPragmas] | None]:
-        return [*self.answers.copy().values(), *self.gone.copy()]
+        return [*self.answers.copy().values(), *self.closed_answers.copy()]
 
-    def silent(self) -> int:
+    def unanswered(self) -> int:
         """
         Count the open connections that have not answered, to whatever file they are.
         """
@@ -74,75 +74,75 @@ class Question:
         return tuple(replace(pragmas, connections=count) for pragmas, count in counts.most_common())
 
 
-questions = limits.questions
+surveys = thresholds.surveys
 
 
-def opened(connection: sqlite3.Connection) -> None:
+def track(connection: sqlite3.Connection) -> None:
     """
     Know a connection that the hook has opened, as long as it lives.
     """
     key = id(connection)
     try:
-        _open[key] = ref(connection, partial(_gone, key)), get_ident()
+        _open[key] = ref(connection, partial(_closed, key)), get_ident()
     except TypeError:  # a class that cannot be referred to weakly
         pass
 
 
-def _gone(key: int, _: object) -> None:
+def _closed(key: int, _: object) -> None:
     _open.pop(key, None)
-    for question in questions.copy():  # the next connection may have its `id()`
-        question.gone.append(question.answers.pop(key, None))
-        question.met.discard(key)
+    for survey in surveys.copy():  # the next connection may have its `id()`
+        survey.closed_answers.append(survey.answers.pop(key, None))
+        survey.seen.discard(key)
 
 
 @contextmanager
-def asked() -> Iterator[Question]:
+def survey_connections() -> Iterator[PragmaSurvey]:
     """
     Ask, while a block runs: those of this thread at once, and those of others as they are used.
     """
-    question = Question()
-    questions.append(question)
-    limits.look()
+    survey = PragmaSurvey()
+    surveys.append(survey)
+    thresholds.update()
     try:
         for known, thread in list(_open.values()):
             connection = known() if thread == get_ident() else None
             if connection is not None:
-                answer(connection, question)
-        yield question
+                record_pragmas(connection, survey)
+        yield survey
     finally:
-        questions.remove(question)
-        limits.look()
+        surveys.remove(survey)
+        thresholds.update()
 
 
-def used(connection: sqlite3.Connection) -> None:
+def respond(connection: sqlite3.Connection) -> None:
     """
     Answer those who ask, in the thread that uses the connection, where this is not its first statement. Never raises.
     """
     key = id(connection)
-    for question in questions.copy():
-        if key not in question.met:
-            question.met.add(key)
-        elif key not in question.answers:
-            answer(connection, question)
+    for survey in surveys.copy():
+        if key not in survey.seen:
+            survey.seen.add(key)
+        elif key not in survey.answers:
+            record_pragmas(connection, survey)
 
 
-def answer(connection: sqlite3.Connection, question: Question) -> None:
+def record_pragmas(connection: sqlite3.Connection, survey: PragmaSurvey) -> None:
     """
     Say what a connection has set. Never raises.
     """
     try:
-        told = _told(connection)
+        pragmas = _pragmas_of(connection)
     except Exception:  # closed, locked, or its authorizer says no
-        told = None
-    question.answers[id(connection)] = told
+        pragmas = None
+    survey.answers[id(connection)] = pragmas
 
 
-def _told(connection: sqlite3.Connection) -> tuple[str, ConnectionPragmas]:
-    asking = sqlite3.Cursor(connection)  # whatever `cursor()` a class of the application's gives
-    asking.row_factory = None
+def _pragmas_of(connection: sqlite3.Connection) -> tuple[str, ConnectionPragmas]:
+    cursor = sqlite3.Cursor(connection)  # whatever `cursor()` a class of the application's gives
+    cursor.row_factory = None
 
     def pragma(name: str) -> Any:
-        rows = sqlite3.Cursor.execute(asking, f"PRAGMA {name}")
+        rows = sqlite3.Cursor.execute(cursor, f"PRAGMA {name}")
         row = sqlite3.Cursor.fetchall(rows)[:1]
         return row[0] if row else (None,) * 3
 
@@ -159,7 +159,7 @@ def _told(connection: sqlite3.Connection) -> tuple[str, ConnectionPragmas]:
             wal_autocheckpoint_pages=pragma("wal_autocheckpoint")[0],
         )
     finally:
-        sqlite3.Cursor.close(asking)
+        sqlite3.Cursor.close(cursor)
 
 
 def _text(found: object) -> str:

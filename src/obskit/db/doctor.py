@@ -11,8 +11,8 @@ from dataclasses import dataclass, fields
 from os import PathLike
 
 from obskit.context import current
-from obskit.db.connections import Question, asked
-from obskit.db.query_watch import NEVER, limits
+from obskit.db.connections import PragmaSurvey, survey_connections
+from obskit.db.query_watch import NEVER, thresholds
 from obskit.db.slow_log import SlowStatement, slow_statements
 from obskit.errors import SqliteDoctorError
 from obskit.operation import HttpOperation
@@ -108,7 +108,7 @@ def sqlite_doctor(
     _refuse_in_request(path, "examined")
     whole = os.path.abspath(os.fspath(path))
     started = time.monotonic()
-    with asked() as question:
+    with survey_connections() as survey:
         found = doctor.examine(
             whole,
             quick_check=quick_check,
@@ -117,23 +117,23 @@ def sqlite_doctor(
             try_write=try_write,
             timeout_seconds=timeout_seconds,
             bounds=Bounds(large_bytes, many_rows, many_slow_queries),
-            ask_application=lambda: _ask_application(question, whole, started),
+            ask_application=lambda: _ask_application(survey, whole, started),
         )
     return SqliteReport(**{field.name: getattr(found, field.name) for field in fields(found)})
 
 
-def _ask_application(question: Question, path: str, started: float) -> ApplicationFacts:
+def _ask_application(survey: PragmaSurvey, path: str, started: float) -> ApplicationFacts:
     """
     Collect what is known of the file here; connections of other threads have a moment to answer.
     """
-    while question.silent() and time.monotonic() < started + _ANSWER_SECONDS:
+    while survey.unanswered() and time.monotonic() < started + _ANSWER_SECONDS:
         time.sleep(_ANSWER_PAUSE_SECONDS)
-    silent = question.silent()
-    is_known = question.has_answers or silent
-    watched = limits.slow_from != NEVER
+    unanswered = survey.unanswered()
+    is_known = survey.has_answers or unanswered
+    watched = thresholds.slow_seconds != NEVER
     return ApplicationFacts(
-        connections=question.found(path) if is_known else None,
-        silent_connections=silent,
+        connections=survey.found(path) if is_known else None,
+        silent_connections=unanswered,
         slow_statements=[one for one in slow_statements() if one.slowest.system == "sqlite"] if watched else None,
     )
 

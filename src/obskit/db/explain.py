@@ -21,7 +21,7 @@ from obskit.forks import at_fork
 from obskit.recorder import recorder
 
 EVERY_SECONDS = 600.0
-MAX_WAITING = 10
+MAX_QUEUED = 10
 MAX_KEPT = 1000
 MAX_PLAN_LENGTH = 4096
 
@@ -30,14 +30,14 @@ _writes = re.compile(
     r"\b(?:alter|call|copy|create|delete|do|drop|grant|insert|into|lock|merge|replace|truncate|update|vacuum)\b|;\s*\S",
     re.IGNORECASE,
 ).search
-_asked: dict[str, float] = {}
+_explained_at: dict[str, float] = {}
 
 
 def forget() -> None:
     """
     Start over: every statement may be asked about again.
     """
-    _asked.clear()
+    _explained_at.clear()
 
 
 def may_explain(statement: Statement) -> bool:
@@ -47,12 +47,12 @@ def may_explain(statement: Statement) -> bool:
     if statement.operation not in ("select", "values") or statement.text.endswith("...") or _writes(statement.text):
         return False
     now = recorder.clock()
-    before = _asked.get(statement.fingerprint)
+    before = _explained_at.get(statement.fingerprint)
     if before is not None and 0 <= now - before < EVERY_SECONDS:
         return False
-    if len(_asked) >= MAX_KEPT:
-        _asked.clear()
-    _asked[statement.fingerprint] = now
+    if len(_explained_at) >= MAX_KEPT:
+        _explained_at.clear()
+    _explained_at[statement.fingerprint] = now
     return True
 
 
@@ -70,18 +70,18 @@ def postgresql_plan(answer: str | list[Any]) -> str:
     """
     plans = json.loads(answer) if isinstance(answer, str) else answer
     lines: list[str] = []
-    _write(plans[0]["Plan"], 0, lines)
+    _add_lines(plans[0]["Plan"], 0, lines)
     return "\n".join(lines)[:MAX_PLAN_LENGTH]
 
 
-def _write(node: dict[str, Any], depth: int, lines: list[str]) -> None:
+def _add_lines(node: dict[str, Any], depth: int, lines: list[str]) -> None:
     on = " on " + node["Relation Name"] if "Relation Name" in node else ""
     using = " using " + node["Index Name"] if "Index Name" in node else ""
     figures = f"(cost {node.get('Total Cost', 0):.0f}, rows {node.get('Plan Rows', 0):.0f})"
     conditions = [f"{key}: {_masked(node[key])}" for key in node if key.endswith(("Cond", "Filter"))]
     lines.append("  " * depth + " ".join([node["Node Type"] + using + on, figures, *conditions]))
     for inner in node.get("Plans", ()):
-        _write(inner, depth + 1, lines)
+        _add_lines(inner, depth + 1, lines)
 
 
 def _masked(condition: object) -> str:
@@ -101,18 +101,18 @@ class Explainer:
         Forget what is waiting, and the thread that a fork did not take along.
         """
         self._changed = Condition()
-        self._waiting: deque[Callable[[], None]] = deque()
+        self._queue: deque[Callable[[], None]] = deque()
         self._thread: Thread | None = None
 
-    def ask(self, question: Callable[[], None]) -> None:
+    def submit(self, question: Callable[[], None]) -> None:
         """
         Have a question asked soon; where too many wait already, it is dropped and counted.
         """
         with self._changed:
-            if len(self._waiting) >= MAX_WAITING:
+            if len(self._queue) >= MAX_QUEUED:
                 recorder.dropped.inc(("explain", "too_many"))
                 return
-            self._waiting.append(question)
+            self._queue.append(question)
             if self._thread is not None:
                 return
             thread = self._thread = background.made(self._work, name="obskit-explain")
@@ -124,11 +124,11 @@ class Explainer:
     def _work(self) -> None:
         while True:
             with self._changed:
-                if not self._waiting:
+                if not self._queue:
                     self._thread = None
                     self._changed.notify_all()
                     return
-                question = self._waiting.popleft()
+                question = self._queue.popleft()
             try:
                 question()
             except Exception as error:

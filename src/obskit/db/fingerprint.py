@@ -51,7 +51,7 @@ def shape(tokens: Sequence[str], operation: str) -> Shape:
     The lists of an IN, of an array and of VALUES count as one item where all are alike, parameters as values, and the
     names of savepoints and cursors, which programs make up, do not count.
     """
-    normal = " ".join(_without_passing_names(tokens, operation)).lower()
+    normal = " ".join(_without_generated_names(tokens, operation)).lower()
     normal = _parameters("?", normal)
     is_batch = _list_parameter(normal) is not None or (operation == "insert" and _other_rows(normal) is not None)
 
@@ -74,13 +74,13 @@ def shape(tokens: Sequence[str], operation: str) -> Shape:
     return Shape(digest, is_batch)
 
 
-def _without_passing_names(tokens: Sequence[str], operation: str) -> Sequence[str]:
-    if not has_passing_name(tokens, operation):
+def _without_generated_names(tokens: Sequence[str], operation: str) -> Sequence[str]:
+    if not has_generated_name(tokens, operation):
         return tokens
     return (tokens[0], "?", *tokens[2:]) if operation == "declare" else (operation, "?")
 
 
-def has_passing_name(tokens: Sequence[str], operation: str) -> bool:
+def has_generated_name(tokens: Sequence[str], operation: str) -> bool:
     """
     Tell whether a statement names a savepoint, a cursor or a prepared statement.
     """

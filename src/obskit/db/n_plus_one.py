@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from obskit.db.callsite import calling_frame, written
+from obskit.db.callsite import calling_frame, format_call_site
 from obskit.db.statement import Statement
 from obskit.operation import Event
 
@@ -14,10 +14,10 @@ from obskit.operation import Event
 MAX_STATEMENTS = 1000
 # The name of the event.
 N_PLUS_ONE = "performance.n_plus_one"
-UNKNOWN_SITE = "<unknown>"
+UNKNOWN_CALL_SITE = "<unknown>"
 
 
-class Repeats:
+class RepeatCounter:
     """
     Count the statements of one request by fingerprint, and those that come again by the line that asks for them.
 
@@ -29,13 +29,13 @@ class Repeats:
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}
-        self.sites: dict[tuple[str, str, int], Site] = {}
+        self.sites: dict[tuple[str, str, int], RepeatedQuery] = {}
 
-    def again(self, statement: Statement, times: int) -> None:
+    def count_repeat(self, statement: Statement, times: int) -> None:
         """
         Note a statement that the request has made before.
         """
-        if not is_asked_one_by_one(statement):
+        if not could_be_batched(statement):
             return
         frame = calling_frame(4)  # below again(), inside(), begin() and a hook
         filename, line = (frame.f_code.co_filename, frame.f_lineno) if frame is not None else ("", 0)
@@ -44,26 +44,26 @@ class Repeats:
         if site is None:
             if len(self.sites) >= MAX_STATEMENTS:
                 return
-            where = written(filename, line, frame.f_code.co_name) if frame is not None else UNKNOWN_SITE
-            site = self.sites[key] = Site(statement, where)
+            where = format_call_site(filename, line, frame.f_code.co_name) if frame is not None else UNKNOWN_CALL_SITE
+            site = self.sites[key] = RepeatedQuery(statement, where)
             site.count = 1 if times == 2 else 0
         site.count += 1
 
-    def above(self, limit: int, allowed: Sequence[str]) -> list[Site]:
+    def exceeding(self, limit: int, allowed: Sequence[str]) -> list[RepeatedQuery]:
         """
         Give the places with more than so many, without those that are allowed.
         """
         return [site for site in self.sites.values() if site.count > limit and not is_allowed(site.where, allowed)]
 
 
-def is_asked_one_by_one(statement: Statement) -> bool:
+def could_be_batched(statement: Statement) -> bool:
     """
     Tell whether fewer queries could do: a batch is the remedy already, and what was not understood may be anything.
     """
     return bool(statement.operation) and not statement.is_batch
 
 
-class Site:
+class RepeatedQuery:
     """
     Count what one line asks for again and again.
     """
@@ -92,7 +92,7 @@ def _is_same(one: str, other: str) -> bool:
     return one == other or one.endswith("/" + other) or other.endswith("/" + one)
 
 
-def event_of(site: Site, endpoint: str) -> Event:
+def n_plus_one_event(site: RepeatedQuery, endpoint: str) -> Event:
     """
     Tell of one place.
     """

@@ -12,9 +12,9 @@ from typing import Any
 from obskit.bounded_cache import Kept
 from obskit.context import current
 from obskit.db import slow_log
+from obskit.db.database import Database, QueryLabels
 from obskit.db.operation import DbOperation
-from obskit.db.query_watch import limits, totals_of
-from obskit.db.source import Labels, Source
+from obskit.db.query_watch import thresholds, totals_of
 from obskit.deferred import drain, end_later, waiting
 from obskit.observation import Observation, Unheard, block_around, recorded
 from obskit.operation import Operation
@@ -74,20 +74,20 @@ class _BlockPlan:
 _block_plan = _BlockPlan()
 
 
-def left(op: DbOperation) -> None:
+def abandon(op: DbOperation) -> None:
     """
     End a query whose cursor goes, with rows left or not: to be called by the cursor's `__del__()`.
     """
     if op.sparse is not None:
         op.explain = None  # its connection may be gone
-    end_later(op, _end_left, plan.clock())
+    end_later(op, _end_abandoned, plan.clock())
 
 
-def _end_left(op: DbOperation, at: float) -> None:
+def _end_abandoned(op: DbOperation, at: float) -> None:
     end(op)  # it is as long as the driver took, whenever it was dropped
 
 
-def begin(source: Source, sql: object, many: bool = False) -> DbOperation:
+def begin(source: Database, sql: object, many: bool = False) -> DbOperation:
     """
     Make the operation of a hooked query, and start its clock. It is never current: what runs inside is the driver.
 
@@ -101,26 +101,26 @@ def begin(source: Source, sql: object, many: bool = False) -> DbOperation:
         drain()
     # Not DbOperation(...): two calls of __init__ and one of nest() are a sixth of what a hooked query costs.
     op = _new(DbOperation)
-    op.source = source
+    op.database = source
     try:
-        op.labels = labels = (source.many if many else source.known)[sql]
+        op.labels = labels = (source.batch_labels if many else source.labels)[sql]
     except TypeError:  # it cannot be hashed
-        op.labels = labels = source.unknown
+        op.labels = labels = source.unknown_labels
     op.correlation_id = op.span = op.sparse = op.rows = None
     op.duration_seconds = 0.0
-    op.ended = labels.is_mark  # which nobody hears of
+    op.ended = labels.is_transaction_control  # which nobody hears of
     op.parent = parent = current.get()
     if parent is None or op.ended:
         op._root = op.totals = None
     else:
-        inside(op, parent)
+        attach_to_parent(op, parent)
     if plan.start is not no_op and not op.ended:  # Plan.begin(), without the call
         plan.start(op)
     op.started = plan.clock()
     return op
 
 
-def inside(op: Any, parent: Any) -> None:
+def attach_to_parent(op: Any, parent: Any) -> None:
     """
     Place a hooked query under what runs here, and count it with its request.
     """
@@ -135,7 +135,7 @@ def inside(op: Any, parent: Any) -> None:
             fingerprint = labels.fingerprint
             counts[fingerprint] = times = counts.get(fingerprint, 0) + 1
             if times > 1:
-                repeats.again(labels.statement, times)
+                repeats.count_repeat(labels.statement, times)
     if parent.parent is not None or type(parent) is DbBlock:
         _take_labels(op, parent)
 
@@ -155,11 +155,11 @@ def end(op: DbOperation) -> None:
         plan.finish(op)
         if plan.finish_too is not None:
             plan.finish_too(op)
-        if seconds >= limits.slow_from:
-            _slow(op)
+        if seconds >= thresholds.slow_seconds:
+            _report_slow(op)
 
 
-def late(op: DbOperation, seconds: float) -> None:
+def add_fetch_time(op: DbOperation, seconds: float) -> None:
     """
     Add to its request what the rows of a query took that has ended with its first one.
     """
@@ -167,8 +167,8 @@ def late(op: DbOperation, seconds: float) -> None:
     op.duration_seconds += seconds
     if op.totals is not None:
         op.totals.db_seconds += seconds
-    if before < limits.slow_from <= op.duration_seconds:
-        _slow(op)
+    if before < thresholds.slow_seconds <= op.duration_seconds:
+        _report_slow(op)
 
 
 def fail(op: DbOperation, error: BaseException) -> None:
@@ -185,9 +185,9 @@ def fail(op: DbOperation, error: BaseException) -> None:
     end(op)
 
 
-def _slow(op: DbOperation) -> None:
+def _report_slow(op: DbOperation) -> None:
     try:
-        slow_log.note(op, limits.error_from)
+        slow_log.record_slow(op, thresholds.error_seconds)
     except Exception as error:
         recorder.failed("slow_query", error)
 
@@ -202,7 +202,7 @@ def _take_labels(op: DbOperation, parent: Operation) -> None:
         mine = op.labels
         system = mine.system if block.system == UNKNOWN_SYSTEM else block.system
         table, operation = block.table or mine.table, block.operation or mine.operation
-        op.labels = Labels(system, table, operation, mine.statement, given=True)
+        op.labels = QueryLabels(system, table, operation, mine.statement, given=True)
     while type(op.parent) is DbBlock:
         op.parent = op.parent.parent
 

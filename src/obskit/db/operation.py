@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from obskit.db.source import Labels, Source
+from obskit.db.database import Database, QueryLabels
 from obskit.db.statement import Statement
 from obskit.operation import Operation, Totals
 from obskit.sparse import SparseField
@@ -18,22 +18,22 @@ class DbOperation(Operation):
 
     Attributes:
         labels: Its labels, and its statement; other queries share the object.
-        source: The database that it went to; None where no hook saw it.
+        database: The database that it went to; None where no hook saw it.
         rows: Rows that it changed, or that were fetched of it; None where the driver does not tell.
         totals: What it is added to; None outside of a request.
         began_in: Where the span sink found it beginning.
         explain: Called with its `SlowQuery`, asks the database how it runs it; None where nobody wants to know.
     """
 
-    __slots__ = ("labels", "rows", "source", "totals")
+    __slots__ = ("database", "labels", "rows", "totals")
 
     began_in = SparseField[Any](None)
     explain = SparseField[Any](None)
 
     def __init__(self, system: str, table: str, operation: str) -> None:
         super().__init__()
-        self.labels = Labels(system, table, operation, given=True)
-        self.source: Source | None = None
+        self.labels = QueryLabels(system, table, operation, given=True)
+        self.database: Database | None = None
         self.rows: int | None = None
         self.totals: Totals | None = None
         self.nest()
@@ -62,6 +62,6 @@ class DbOperation(Operation):
     @property
     def statement(self) -> Statement:
         """
-        Give what is known of the statement without its values; `UNKNOWN` where no hook saw one.
+        Give what is known of the statement without its values; `UNKNOWN_STATEMENT` where no hook saw one.
         """
         return self.labels.statement

@@ -23,7 +23,7 @@ MAX_ASKED = 8
 TIMEOUT = "timeout"
 
 
-class Size(NamedTuple):
+class PoolSize(NamedTuple):
     """
     Say how large a pool is.
 
@@ -67,27 +67,27 @@ class ConnectionUse(Operation):
 _waits, _uses = recorder.plan(ConnectionWait), recorder.plan(ConnectionUse)
 
 
-class _Known(NamedTuple):
+class _Registration(NamedTuple):
     """
     Keep what is known of one pool; `asked` is the name that was asked for, None for a shared one.
     """
 
     name: str
-    read: Callable[[Any], Size | None]
+    read: Callable[[Any], PoolSize | None]
     asked: str | None
 
 
-class Pools:
+class PoolRegistry:
     """
     Name pools, as long as somebody else keeps them alive: each for itself, or all of one database alike.
     """
 
     def __init__(self) -> None:
         self._lock = RLock()
-        self._known: weakref.WeakKeyDictionary[Any, _Known] = weakref.WeakKeyDictionary()
+        self._registrations: weakref.WeakKeyDictionary[Any, _Registration] = weakref.WeakKeyDictionary()
         self._named: dict[str, weakref.WeakSet[Any]] = {}
 
-    def add(self, pool: Any, name: str, read: Callable[[Any], Size | None]) -> str | None:
+    def add(self, pool: Any, name: str, read: Callable[[Any], PoolSize | None]) -> str | None:
         """
         Take up a pool under a name of its own, once, and give that: a second pool `shop` is `shop-2`. None beyond
         `MAX_POOLS` names.
@@ -97,31 +97,33 @@ class Pools:
             read: Asks it for its size; None where it cannot tell.
         """
         with self._lock:
-            known = self._known.get(pool)
-            if known is not None and known.asked == name:
-                return known.name
+            registration = self._registrations.get(pool)
+            if registration is not None and registration.asked == name:
+                return registration.name
             unique, number = name, 1
             while self._named.get(unique):
                 number += 1
                 unique = f"{name}-{number}"
-            return self._take_up(pool, _Known(unique, read, name))
+            return self._register(pool, _Registration(unique, read, name))
 
-    def share(self, pool: Any, name: str, read: Callable[[Any], Size | None]) -> str | None:
+    def add_shared(self, pool: Any, name: str, read: Callable[[Any], PoolSize | None]) -> str | None:
         """
         Take up a pool under a name that others may have too, and give its name; one that it was given stays.
         """
         with self._lock:
-            known = self._known.get(pool)
-            return known.name if known is not None else self._take_up(pool, _Known(name, read, None))
+            registration = self._registrations.get(pool)
+            return (
+                registration.name if registration is not None else self._register(pool, _Registration(name, read, None))
+            )
 
-    def _take_up(self, pool: Any, known: _Known) -> str | None:
-        if not self._named.get(known.name) and self._count() >= MAX_POOLS:
+    def _register(self, pool: Any, registration: _Registration) -> str | None:
+        if not self._named.get(registration.name) and self._count() >= MAX_POOLS:
             recorder.dropped.inc(("pools", "too_many"))
             return None
         self._drop(pool)
-        self._known[pool] = known
-        self._named.setdefault(known.name, weakref.WeakSet()).add(pool)
-        return known.name
+        self._registrations[pool] = registration
+        self._named.setdefault(registration.name, weakref.WeakSet()).add(pool)
+        return registration.name
 
     def _count(self) -> int:
         for name in [name for name, members in self._named.items() if not members]:
@@ -129,16 +131,16 @@ class Pools:
         return len(self._named)
 
     def _drop(self, pool: Any) -> None:
-        known = self._known.pop(pool, None)
-        if known is not None:
-            self._named[known.name].discard(pool)
+        registration = self._registrations.pop(pool, None)
+        if registration is not None:
+            self._named[registration.name].discard(pool)
 
     def name_of(self, pool: Any) -> str | None:
         """
         Give the name of a pool that was taken up.
         """
-        known = self._known.get(pool)
-        return known.name if known is not None else None
+        registration = self._registrations.get(pool)
+        return registration.name if registration is not None else None
 
     def discard(self, pool: Any) -> None:
         """
@@ -147,40 +149,40 @@ class Pools:
         with self._lock:
             self._drop(pool)
 
-    def forget(self, read: Callable[[Any], Size | None]) -> None:
+    def forget(self, read: Callable[[Any], PoolSize | None]) -> None:
         """
         Forget the pools that are read in this way: whoever took them up is taken back.
         """
         with self._lock:
-            for pool in [pool for pool, known in self._known.items() if known.read is read]:
+            for pool in [pool for pool, registration in self._registrations.items() if registration.read is read]:
                 self._drop(pool)
 
-    def size_of(self, name: str) -> Size | None:
+    def size_of(self, name: str) -> PoolSize | None:
         """
         Ask the pools of one name; None where they are gone, cannot tell, or are more than `MAX_ASKED`.
         """
         members = list(self._named.get(name, ()))
         if len(members) > MAX_ASKED:
             return None
-        known = [(pool, self._known.get(pool)) for pool in members]
-        sizes = [size for pool, found in known if found is not None and (size := found.read(pool)) is not None]
-        return _sum(sizes) if sizes else None
+        registration = [(pool, self._registrations.get(pool)) for pool in members]
+        sizes = [size for pool, found in registration if found is not None and (size := found.read(pool)) is not None]
+        return _total(sizes) if sizes else None
 
-    def sizes(self) -> Iterator[tuple[str, Size]]:
+    def sizes(self) -> Iterator[tuple[str, PoolSize]]:
         """
         Ask every pool that can tell.
         """
-        found: dict[str, list[Size]] = {}
-        for pool, known in list(self._known.items()):
+        found: dict[str, list[PoolSize]] = {}
+        for pool, registration in list(self._registrations.items()):
             try:
-                size = known.read(pool)
+                size = registration.read(pool)
             except Exception as error:
                 recorder.failed("pools", error)
                 continue
             if size is not None:
-                found.setdefault(known.name, []).append(size)
+                found.setdefault(registration.name, []).append(size)
         for name, sizes in found.items():
-            yield name, _sum(sizes)
+            yield name, _total(sizes)
 
     def start_over(self) -> None:
         """
@@ -189,13 +191,15 @@ class Pools:
         self._lock = RLock()
 
 
-def _sum(sizes: list[Size]) -> Size:
+def _total(sizes: list[PoolSize]) -> PoolSize:
     bounds = [size.max for size in sizes]
     most = sum(bound for bound in bounds if bound is not None)
-    return Size(sum(size.active for size in sizes), sum(size.idle for size in sizes), None if None in bounds else most)
+    return PoolSize(
+        sum(size.active for size in sizes), sum(size.idle for size in sizes), None if None in bounds else most
+    )
 
 
-pools = Pools()
+pools = PoolRegistry()
 at_fork(after_in_child=pools.start_over)
 
 

@@ -1,7 +1,7 @@
 """
-Watch what each request asks of its databases: how often, how long, how slowly, and again and again.
+Watch the queries of each request: how many, how long, which are slow, and which are repeated.
 
-`limits` is decided at `configure()`; the hot path reads it. Repeated statements are told of when their request ends,
+`thresholds` is set at `configure()`; the hot path reads it. Repeated statements are reported when their request ends,
 slow ones at once.
 """
 
@@ -13,7 +13,7 @@ from threading import RLock
 from typing import Any
 
 from obskit.db import explain, n_plus_one, slow_log
-from obskit.db.n_plus_one import Repeats
+from obskit.db.n_plus_one import RepeatCounter
 from obskit.db.operation import DbOperation
 from obskit.forks import at_fork
 from obskit.operation import HttpOperation, Operation, Totals
@@ -23,42 +23,42 @@ from obskit.settings import Settings
 NEVER = float("inf")
 
 
-class Limits:
+class QueryThresholds:
     """
-    Hold what the settings say of slow and of repeated queries.
+    When a query is slow or repeated, as the settings say, and whether connections are asked for more.
 
     Attributes:
-        slow_from: Seconds from which on a query is told of; infinite where none is.
-        error_from: Seconds from which on that is an ERROR.
-        repeats: How often a request may make one statement from one place; None where nobody counts.
+        slow_seconds: The duration from which a query is reported; infinite where none is.
+        error_seconds: The duration from which the report is an ERROR.
+        repeats: How often a request may make one statement from one line; None where repeats are not counted.
         explain: Whether databases are asked for the plans of slow queries.
-        questions: Who asks SQLite connections for their pragmas just now.
-        looks: Whether `sqlite3` connections have anything to do for one of these two.
+        surveys: The surveys of SQLite connections' pragmas that are running.
+        watches_connections: Whether `sqlite3` connections have anything to do for `explain` or `surveys`.
     """
 
-    __slots__ = ("error_from", "explain", "looks", "questions", "repeats", "slow_from")
+    __slots__ = ("error_seconds", "explain", "repeats", "slow_seconds", "surveys", "watches_connections")
 
     def __init__(self) -> None:
-        self.questions: list[Any] = []
+        self.surveys: list[Any] = []
         self.reset()
 
     def reset(self) -> None:
         """
         Watch nothing.
         """
-        self.slow_from = self.error_from = NEVER
+        self.slow_seconds = self.error_seconds = NEVER
         self.repeats: int | None = None
         self.explain = False
-        self.look()
+        self.update()
 
-    def look(self) -> None:
+    def update(self) -> None:
         """
         Decide anew whether connections have anything to do.
         """
-        self.looks = self.explain or bool(self.questions)
+        self.watches_connections = self.explain or bool(self.surveys)
 
 
-limits = Limits()
+thresholds = QueryThresholds()
 _lock = RLock()
 
 
@@ -72,7 +72,7 @@ def totals_of(root: Operation) -> Totals | None:
     if totals is None:
         made = Totals()
         sparse: dict[str, Any] = {}
-        made.repeats = Repeats() if limits.repeats is not None else None
+        made.repeats = RepeatCounter() if thresholds.repeats is not None else None
         with _lock:  # a request's first queries may run in two threads, or one in a finaliser
             if root.sparse is None:
                 root.sparse = sparse
@@ -84,7 +84,7 @@ def totals_of(root: Operation) -> Totals | None:
 watchers: list[Callable[[DbOperation], None]] = []
 
 
-def show(op: DbOperation) -> None:
+def notify_watchers(op: DbOperation) -> None:
     """
     Show a query to those who watch.
     """
@@ -102,7 +102,7 @@ def watching(watcher: Callable[[DbOperation], None]) -> Iterator[None]:
 
     def start(op: DbOperation) -> None:
         before(op)
-        show(op)
+        notify_watchers(op)
 
     is_bound = bool(watchers)
     watchers.append(watcher)
@@ -127,11 +127,13 @@ class QueryWatch(Sink):
 
     def __init__(self, settings: Settings) -> None:
         slow_ms, warning_ms = settings.slow_query_ms, settings.slow_query_warning_ms
-        limits.error_from = NEVER if slow_ms is None else slow_ms / 1000
-        limits.slow_from = limits.error_from if warning_ms is None else min(warning_ms / 1000, limits.error_from)
-        limits.repeats = settings.n_plus_one
-        limits.explain = settings.explain_slow_queries
-        limits.look()
+        thresholds.error_seconds = NEVER if slow_ms is None else slow_ms / 1000
+        thresholds.slow_seconds = (
+            thresholds.error_seconds if warning_ms is None else min(warning_ms / 1000, thresholds.error_seconds)
+        )
+        thresholds.repeats = settings.n_plus_one
+        thresholds.explain = settings.explain_slow_queries
+        thresholds.update()
         self._allowed = settings.n_plus_one_allow
 
     def bind(self, kind: type[Operation]) -> tuple[Step | None, Step | None]:
@@ -139,16 +141,16 @@ class QueryWatch(Sink):
         Look at the repeats of each request when it ends, and show each query to those who watch.
         """
         if kind is DbOperation and watchers:
-            return show, None
-        return None, self._tell_repeats if kind is HttpOperation and limits.repeats is not None else None
+            return notify_watchers, None
+        return None, self._report_repeats if kind is HttpOperation and thresholds.repeats is not None else None
 
-    def _tell_repeats(self, op: HttpOperation) -> None:
+    def _report_repeats(self, op: HttpOperation) -> None:
         try:
             totals = None if op.sparse is None else op.sparse.get("totals")
-            if totals is None or totals.repeats is None or limits.repeats is None:
+            if totals is None or totals.repeats is None or thresholds.repeats is None:
                 return
-            for site in totals.repeats.above(limits.repeats, self._allowed):
-                slow_log.tell(op, n_plus_one.event_of(site, op.endpoint))
+            for site in totals.repeats.exceeding(thresholds.repeats, self._allowed):
+                slow_log.emit_for(op, n_plus_one.n_plus_one_event(site, op.endpoint))
         except Exception as error:
             recorder.failed(self.name, error)
 
@@ -156,7 +158,7 @@ class QueryWatch(Sink):
         """
         Watch nothing any more.
         """
-        limits.reset()
+        thresholds.reset()
         slow_log.forget()
         explain.forget()
 

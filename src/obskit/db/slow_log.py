@@ -10,7 +10,7 @@ from typing import Any
 from obskit.context import current
 from obskit.db.callsite import call_site
 from obskit.db.operation import DbOperation
-from obskit.db.slow_query_totals import SlowTotal, SlowTotals
+from obskit.db.slow_query_totals import SlowQueryTotals, StatementTotal
 from obskit.deferred import drain, is_draining
 from obskit.errors import ConfigurationError
 from obskit.operation import Event, HttpOperation, Operation
@@ -105,7 +105,7 @@ class SlowStatement:
         return asdict(self)
 
 
-_totals = SlowTotals[SlowQuery]()
+_totals = SlowQueryTotals[SlowQuery]()
 
 
 def slow_queries(*, slowest: int | None = None) -> list[SlowQuery]:
@@ -135,10 +135,12 @@ def slow_statements() -> list[SlowStatement]:
     """
     drain()
     statements, rest = _totals.by_statement()
-    found = sorted((_added_up(total) for total in statements), key=lambda one: (-one.total_ms, one.summary))
+    found = sorted((_slow_statement_of(total) for total in statements), key=lambda one: (-one.total_ms, one.summary))
     if rest is not None:
         found.append(
-            replace(_added_up(rest), fingerprint="", system="", database=None, summary=OTHERS, text="", plan=None)
+            replace(
+                _slow_statement_of(rest), fingerprint="", system="", database=None, summary=OTHERS, text="", plan=None
+            )
         )
     return found
 
@@ -148,10 +150,10 @@ def forget() -> None:
     Start over.
     """
     global _totals
-    _totals = SlowTotals()
+    _totals = SlowQueryTotals()
 
 
-def _added_up(total: SlowTotal[SlowQuery]) -> SlowStatement:
+def _slow_statement_of(total: StatementTotal[SlowQuery]) -> SlowStatement:
     slowest = total.slowest
     return SlowStatement(
         *(slowest.fingerprint, slowest.system, slowest.database, slowest.summary, slowest.text),
@@ -168,22 +170,22 @@ def _added_up(total: SlowTotal[SlowQuery]) -> SlowStatement:
     )
 
 
-def note(op: DbOperation, error_from: float) -> None:
+def record_slow(op: DbOperation, error_seconds: float) -> None:
     """
     Keep a slow query and tell of it, with the ids of the request that made it.
 
     Args:
         op: The query; it has ended, or still has rows.
-        error_from: From how many seconds on its line is an ERROR; below that it is a WARNING.
+        error_seconds: The duration from which its line is an ERROR; below it is a WARNING.
     """
-    found = _described(op)
+    found = _slow_query_of(op)
     if op.explain is not None:
         try:
             op.explain(found)
         except Exception as error:
             recorder.failed("explain", error)
     _totals.add(found)
-    severity = "ERROR" if op.duration_seconds >= error_from else "WARNING"
+    severity = "ERROR" if op.duration_seconds >= error_seconds else "WARNING"
     fields = {
         "query_ms": found.duration_ms,
         "db_system": found.system,
@@ -198,10 +200,10 @@ def note(op: DbOperation, error_from: float) -> None:
         "plan": found.plan,
     }
     told = {name: value for name, value in fields.items() if value is not None}
-    tell(op, Event("performance.slow_query", severity, "slow query", told))
+    emit_for(op, Event("performance.slow_query", severity, "slow query", told))
 
 
-def tell_plan(query: SlowQuery, plan: str) -> None:
+def report_plan(query: SlowQuery, plan: str) -> None:
     """
     Keep a plan that came later, and tell of it.
     """
@@ -210,10 +212,10 @@ def tell_plan(query: SlowQuery, plan: str) -> None:
     fields = {"query_summary": query.summary, "query_fingerprint": query.fingerprint, "plan": plan}
     holder = Operation()
     holder.correlation_id = query.correlation_id
-    tell(holder, Event("performance.query_plan", "WARNING", "query plan", fields))
+    emit_for(holder, Event("performance.query_plan", "WARNING", "query plan", fields))
 
 
-def tell(op: Operation, event: Event) -> None:
+def emit_for(op: Operation, event: Event) -> None:
     """
     Emit an event with the ids of an operation's request, wherever this runs.
     """
@@ -224,7 +226,7 @@ def tell(op: Operation, event: Event) -> None:
         current.reset(token)
 
 
-def _described(op: DbOperation) -> SlowQuery:
+def _slow_query_of(op: DbOperation) -> SlowQuery:
     root, statement = op.root, op.statement
     return SlowQuery(
         at=recorder.wall_clock(),
@@ -237,7 +239,7 @@ def _described(op: DbOperation) -> SlowQuery:
         error=op.error,
         route=root.locate() if isinstance(root, HttpOperation) else None,
         correlation_id=root.correlation_id,
-        database=op.source.database if op.source is not None else None,
+        database=op.database.name if op.database is not None else None,
         call_site=None if is_draining() else call_site(),
         tables=statement.tables,
     )

@@ -10,12 +10,12 @@ from heapq import heappush, heappushpop, nsmallest
 from threading import RLock
 from typing import Generic, Protocol, TypeVar
 
-KEPT = 100  # of the last, and of the slowest
+MAX_QUERIES = 100  # of the last, and of the slowest
 MAX_STATEMENTS = 500  # the text of each may have some kilobytes
 _EVICTED = MAX_STATEMENTS // 10  # at once, so that a look at all of them is rare
 
 
-class Slow(Protocol):
+class SlowQueryFields(Protocol):
     """
     Say what is asked of a slow query.
     """
@@ -38,11 +38,11 @@ class Slow(Protocol):
     def plan(self) -> str | None: ...
 
 
-Q = TypeVar("Q", bound=Slow)
+Q = TypeVar("Q", bound=SlowQueryFields)
 
 
 @dataclass(slots=True)
-class SlowTotal(Generic[Q]):
+class StatementTotal(Generic[Q]):
     """
     Add up slow queries.
     """
@@ -56,7 +56,7 @@ class SlowTotal(Generic[Q]):
     slowest: Q
     plan: str | None  # the latest: not each query is asked about
 
-    def add(self, other: SlowTotal[Q]) -> None:
+    def add(self, other: StatementTotal[Q]) -> None:
         """
         Add what others come to.
         """
@@ -70,33 +70,33 @@ class SlowTotal(Generic[Q]):
         self.plan = other.plan or self.plan
 
 
-class SlowTotals(Generic[Q]):
+class SlowQueryTotals(Generic[Q]):
     """
     Keep the slow queries of a process. Thread-safe, and right where a finaliser or a signal interrupts it.
     """
 
     def __init__(self) -> None:
         self._lock = RLock()
-        self._coming: deque[Q] = deque()
+        self._pending: deque[Q] = deque()
         self._is_busy = False  # nobody but the thread that is at it may find it so
-        self._latest: deque[Q] = deque(maxlen=KEPT)
+        self._latest: deque[Q] = deque(maxlen=MAX_QUERIES)
         self._slowest: list[tuple[float, int, Q]] = []  # a heap, with a number so that queries are never compared
-        self._statements: dict[tuple[str, str | None, str], SlowTotal[Q]] = {}
-        self._rest: SlowTotal[Q] | None = None
-        self._added = 0
+        self._statements: dict[tuple[str, str | None, str], StatementTotal[Q]] = {}
+        self._others: StatementTotal[Q] | None = None
+        self._count = 0
 
     def add(self, query: Q) -> None:
         """
         Take a slow query.
         """
-        self._coming.append(query)
-        self._take()
+        self._pending.append(query)
+        self._add_pending()
 
     def explain(self, query: Q, plan: str) -> None:
         """
         Take a plan that came later.
         """
-        self._take()
+        self._add_pending()
         with self._lock:
             known = self._statements.get(_key(query))
             if known is not None:
@@ -106,46 +106,46 @@ class SlowTotals(Generic[Q]):
         """
         Give the last ones, the oldest first.
         """
-        self._take()
+        self._add_pending()
         return list(self._latest)
 
     def slowest(self) -> list[Q]:
         """
         Give the slowest ones, the slowest first; of equal ones the later.
         """
-        self._take()
+        self._add_pending()
         return [query for _, _, query in sorted(self._slowest.copy(), key=lambda one: one[:2], reverse=True)]
 
-    def by_statement(self) -> tuple[list[SlowTotal[Q]], SlowTotal[Q] | None]:
+    def by_statement(self) -> tuple[list[StatementTotal[Q]], StatementTotal[Q] | None]:
         """
         Give what each statement comes to, in no order, and what those come to for which there was no room.
         """
         with self._lock:
-            self._take()
+            self._add_pending()
             is_inside, self._is_busy = self._is_busy, True  # what comes meanwhile waits for the next
             found = [replace(total) for total in self._statements.values()]
-            rest = None if self._rest is None else replace(self._rest)
+            rest = None if self._others is None else replace(self._others)
             self._is_busy = is_inside
         return found, rest
 
-    def _take(self) -> None:
+    def _add_pending(self) -> None:
         with self._lock:
             if self._is_busy:  # further up, this thread will go on with what has come
                 return
             self._is_busy = True
             try:
-                while self._coming:
-                    self._put(self._coming.popleft())
+                while self._pending:
+                    self._add(self._pending.popleft())
             finally:
                 self._is_busy = False
 
-    def _put(self, query: Q) -> None:
+    def _add(self, query: Q) -> None:
         self._latest.append(query)
-        self._added += 1
-        put = heappush if len(self._slowest) < KEPT else heappushpop
-        put(self._slowest, (query.duration_ms, self._added, query))
+        self._count += 1
+        put = heappush if len(self._slowest) < MAX_QUERIES else heappushpop
+        put(self._slowest, (query.duration_ms, self._count, query))
         took, at = query.duration_ms, query.at
-        total = SlowTotal(1, int(query.error is not None), took, took, at, at, query, query.plan)
+        total = StatementTotal(1, int(query.error is not None), took, took, at, at, query, query.plan)
         key = _key(query)
         known = self._statements.get(key)
         if known is not None:
@@ -162,11 +162,11 @@ class SlowTotals(Generic[Q]):
         least = nsmallest(_EVICTED, self._statements.items(), key=lambda item: item[1].total_ms)
         for key, total in least:
             del self._statements[key]
-            if self._rest is None:
-                self._rest = total
+            if self._others is None:
+                self._others = total
             else:
-                self._rest.add(total)
+                self._others.add(total)
 
 
-def _key(query: Slow) -> tuple[str, str | None, str]:
+def _key(query: SlowQueryFields) -> tuple[str, str | None, str]:
     return query.system, query.database, query.fingerprint or query.summary

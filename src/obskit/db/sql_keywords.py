@@ -10,10 +10,10 @@ def _words(text: str) -> frozenset[str]:
 
 
 # Dialects where WITH a AS (SELECT ... FROM a) reads a table of that name; elsewhere it reads itself.
-SELF_IS_TABLE = ("postgresql", "mysql")
+NON_RECURSIVE_WITH = ("postgresql", "mysql")
 
 # What is created, altered and dropped.
-KINDS = _words(
+OBJECT_KINDS = _words(
     """
     aggregate assembly cast catalog collation column conversion database domain event extension function group index
     language login macro namespace operator package policy procedure publication role rule schema secret sequence
@@ -22,17 +22,17 @@ KINDS = _words(
 )
 TABLE_KINDS = ("table", "view")
 # Kinds whose definition holds statements that are not carried out now.
-BODIES = ("event", "function", "macro", "package", "procedure", "rule", "trigger", "type")
+KINDS_WITH_BODY = ("event", "function", "macro", "package", "procedure", "rule", "trigger", "type")
 # What may stand between a kind and its name, and between a verb that writes and its table.
-CLAUSES = ("if", "not", "exists", "only", "concurrently")
-WRITES = _words(
+BEFORE_OBJECT_NAME = ("if", "not", "exists", "only", "concurrently")
+WRITE_MODIFIERS = _words(
     """
     abort delayed fail high_priority ignore into local low_priority only or overwrite quick replace rollback
     """
 )
 SET_OPERATORS = ("union", "intersect", "except", "minus", "all", "distinct")
 # What may stand between a verb and the one table it is about.
-BEFORE_TABLE: dict[str, tuple[str, ...]] = {
+MODIFIERS_BEFORE_TABLE: dict[str, tuple[str, ...]] = {
     "analyze": ("table", "tables", "verbose", "local", "no_write_to_binlog"),
     "cache": ("lazy", "table"),
     "check": ("table", "tables"),
@@ -55,22 +55,24 @@ BEFORE_TABLE: dict[str, tuple[str, ...]] = {
     "vacuum": ("full", "freeze", "verbose", "analyze"),
 }
 # Verbs whose options may stand in parentheses before the table.
-OPTIONS = ("analyze", "cluster", "vacuum")
+VERBS_WITH_OPTIONS = ("analyze", "cluster", "vacuum")
 # Verbs that are functions too: replace(a, 'b', 'c').
-FUNCTIONS = ("insert", "replace", "truncate")
+VERBS_AND_FUNCTIONS = ("insert", "replace", "truncate")
 # Verbs of a common table expression that writes.
-IN_PARENTHESES = ("insert", "update", "delete", "merge")
+CTE_VERBS = ("insert", "update", "delete", "merge")
 # Hints behind a table in SQL Server; any other parenthesis makes a name a function.
-LOCKS = ("holdlock", "nolock", "readpast", "rowlock", "tablock", "tablockx", "updlock")
+TABLE_HINTS = ("holdlock", "nolock", "readpast", "rowlock", "tablock", "tablockx", "updlock")
 # Verbs that another verb may follow.
-SHOWING = ("desc", "describe", "explain")
+EXPLAIN_VERBS = ("desc", "describe", "explain")
 # Verbs whose target is no table, and is in the summary; then those without a target.
-NAMED = ("call", "exec", "execute", "pragma", "use")
-PLAIN = _words(
+VERBS_WITH_NAME = ("call", "exec", "execute", "pragma", "use")
+VERBS_WITHOUT_TARGET = _words(
     """
     attach begin checkpoint close commit deallocate declare detach discard do end flush import kill listen move
     notify prepare reassign reindex release reset rollback savepoint security show start unlisten
     """
 )
 # The clauses behind FROM: no comma in them is followed by a table.
-STOPS = _words("where group order having limit offset for window union intersect except minus returning qualify")
+CLAUSE_KEYWORDS = _words(
+    "where group order having limit offset for window union intersect except minus returning qualify"
+)

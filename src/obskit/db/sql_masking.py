@@ -65,19 +65,25 @@ class Lexicon(NamedTuple):
     kept: re.Pattern[str]
     piece: re.Pattern[str]
     literal: re.Pattern[str]
-    fickle: bool
-    lax: bool
+    has_ambiguous_backslash: bool
+    allows_double_quoted_text: bool
 
 
 def _lexicon(
-    literals: str, prefixes: str, kept: str, comment: str, hint: str = "(?!)", fickle: bool = False, lax: bool = False
+    literals: str,
+    prefixes: str,
+    kept: str,
+    comment: str,
+    hint: str = "(?!)",
+    has_ambiguous_backslash: bool = False,
+    allows_double_quoted_text: bool = False,
 ) -> Lexicon:
     literal = f"(?:{literals}|{_BOOLEAN}|{_NUMBER})"
     plain = r"[^\w'\"`\\/+.$#@?:\[\-]++"
     # The first alternative for words is the second one without what costs time.
     word = rf"[^\W\dbBeEfFnNtTxX][\w$]*+|(?!{prefixes}|{_BOOLEAN}){_WORD}"
     keep = rf"(?:{plain}|{word}|{kept}|{_BACKTICKED}|/(?!\*)|\.(?!\d)|\+(?!\.?\d))*+"
-    gone = "|".join(
+    masked = "|".join(
         (
             f"(?P<hint>{hint})",
             rf"(?P<comment>(?:{comment})(?:\s*+(?:{comment}))*+)",
@@ -88,10 +94,10 @@ def _lexicon(
     )
     return Lexicon(
         re.compile(keep),
-        re.compile(rf"({keep})(?:{gone}|\Z)", re.DOTALL),
+        re.compile(rf"({keep})(?:{masked}|\Z)", re.DOTALL),
         re.compile(literal, re.DOTALL),
-        fickle,
-        lax,
+        has_ambiguous_backslash,
+        allows_double_quoted_text,
     )
 
 
@@ -107,7 +113,7 @@ _LEXICONS: dict[str, Callable[[], Lexicon]] = {
         prefixes="[xX]'",
         kept=rf"{_DOUBLE_QUOTED}|{_BRACKETED}|{_DOLLAR_PARAMETER}|{_NUMBERED_PARAMETER}|@|{_DASH}",
         comment=rf"--[^\n]*+|{_BLOCK_COMMENT}|{_OPEN_COMMENT}",
-        lax=True,
+        allows_double_quoted_text=True,
     ),
     "mysql": lambda: _lexicon(
         literals=rf"[bBxXnN]?{_ESCAPED_TEXT}|{_ESCAPED_DOUBLE}|\\N(?!\w)",
@@ -115,14 +121,14 @@ _LEXICONS: dict[str, Callable[[], Lexicon]] = {
         kept=rf"{_DOLLAR_PARAMETER}|[@?:\[]|-(?!\.?\d)(?!-(?:[\s\x00-\x20]|\Z))",
         comment=rf"--(?=[\s\x00-\x20]|\Z)[^\n]*+|\#[^\n]*+|(?!/\*M?!)(?:{_BLOCK_COMMENT}|{_OPEN_COMMENT})",
         hint=r"/\*M?!\d*+",
-        fickle=True,
+        has_ambiguous_backslash=True,
     ),
     "standard": lambda: _lexicon(
         literals=f"[eE]{_ESCAPED_TEXT}|[bBxXnN]?{_CERTAIN_TEXT}",
         prefixes="[eEbBxXnN]'",
         kept=rf"{_DOUBLE_QUOTED}|{_BRACKETED_WORDS}|{_DOLLAR_PARAMETER}|[@?:\[]|{_DASH}",
         comment=rf"--[^\n]*+|{_nested_comment(0)}|{_OPEN_COMMENT}",  # whether comments nest is not known
-        lax=True,
+        allows_double_quoted_text=True,
     ),
 }
 _in_list = re.compile(r"(?<![\w$])[iI][nN]\s*\(\s*\Z").search
@@ -130,7 +136,7 @@ _closes = re.compile(r"(?<!\s)\s*+\)").match
 _escaped_quote = re.compile(r"\\['\"]").search
 # A text in double quotes, where a name would rarely stand without its table: behind an operator, and in a list; and
 # what is not written like a name anywhere but behind the words of _before_name.
-_lax_text = re.compile(
+_double_quoted_text = re.compile(
     rf"""(?P<kept>(?:[=<>]|\|\||(?<![\w$])(?:like|glob|match|regexp|is|not|between|then|else))\s*+){_DOUBLE_QUOTED}(?!\s*\.)
     |(?P<list>(?<![\w$])(?:in|values)\s*\(\s*+(?:{_DOUBLE_QUOTED}|\?)(?:\s*+,\s*+(?:{_DOUBLE_QUOTED}|[?]|\w++))*+\s*+\))
     |{_DOUBLE_QUOTED}""",
@@ -138,7 +144,7 @@ _lax_text = re.compile(
 )
 _name_like = re.compile(r'\A"[^\W\d](?:[\w $#.-]|"")*+"').fullmatch
 _before_name = re.compile(r"(?:from|join|into|update|table|exists|as|\.)\s*\Z", re.IGNORECASE).search
-_lax_name = re.compile(rf"(?<!\.){_DOUBLE_QUOTED}(?!\s*\.)")
+_double_quoted_name = re.compile(rf"(?<!\.){_DOUBLE_QUOTED}(?!\s*\.)")
 
 
 @cache
@@ -174,8 +180,8 @@ def mask(sql: str, lexicon: Lexicon, items: list[int] | None = None) -> str:
         items: Takes up how many literals each list of an IN had, which becomes one `?`.
     """
     text = sql if lexicon.kept.fullmatch(sql) else _masked(sql, lexicon, items)
-    if lexicon.lax and '"' in text:
-        text = _lax_text.sub(_without_lax, text)
+    if lexicon.allows_double_quoted_text and '"' in text:
+        text = _double_quoted_text.sub(_mask_double_quoted, text)
     return sql if text == sql else text
 
 
@@ -194,7 +200,7 @@ def _masked(sql: str, lexicon: Lexicon, lengths: list[int] | None) -> str:
             is_hinted = True
             parts.append(" ")
         elif kind == "doubt":
-            escaped = _escaped_quote(sql, 0, piece.start("doubt")) if lexicon.fickle else None
+            escaped = _escaped_quote(sql, 0, piece.start("doubt")) if lexicon.has_ambiguous_backslash else None
             if escaped is not None:
                 return mask(sql[: escaped.start()], lexicon).removesuffix("?") + "?"
             parts.append("?")
@@ -222,10 +228,10 @@ def _gap(sql: str, start: int, end: int) -> str:
     return " " if is_between else ""
 
 
-def _without_lax(found: re.Match[str]) -> str:
+def _mask_double_quoted(found: re.Match[str]) -> str:
     if found["kept"] is not None:
         return found["kept"] + "?"
     if found["list"] is not None:
-        return _lax_name.sub("?", found["list"])
+        return _double_quoted_name.sub("?", found["list"])
     start = found.start()
     return found[0] if _name_like(found[0]) or _before_name(found.string[max(0, start - 12) : start]) else "?"

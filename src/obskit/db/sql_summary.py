@@ -110,7 +110,7 @@ class _Reader:
         self.tokens = tokens
         self.keys = [token.lower() for token in tokens]
         self.keys += ["", "", ""]
-        self.self_is_table = dialect in sql_keywords.SELF_IS_TABLE
+        self.with_is_non_recursive = dialect in sql_keywords.NON_RECURSIVE_WITH
         self.at = self.resume = 0
         self.frame = _Frame(0, is_main=True)
         self.stack: list[_Frame] = []
@@ -163,13 +163,13 @@ class _Reader:
             else:
                 frame.names = False
                 frame.body = _plain(token).lower() if _is_name(token) else ""
-                if frame.is_recursive or not self.self_is_table:
+                if frame.is_recursive or not self.with_is_non_recursive:
                     self.ctes.setdefault(frame.body, "")
         elif key in ("only", "lateral") and (following == "(" or _is_name(following or "?")):
             pass
         else:
             frame.expects = False
-            is_function = following == "(" and self.keys[self.at + 2] not in sql_keywords.LOCKS
+            is_function = following == "(" and self.keys[self.at + 2] not in sql_keywords.TABLE_HINTS
             if _is_name(token) and not is_function and not (key == "rows" and following == "from"):
                 self._table(token)
 
@@ -383,8 +383,8 @@ class _Reader:
     # Verbs.
 
     def _verb(self, key: str) -> None:
-        is_function = self.keys[self.at + 1] == "(" and key in sql_keywords.FUNCTIONS
-        if self.frame.start != self.at or is_function or (self.stack and key not in sql_keywords.IN_PARENTHESES):
+        is_function = self.keys[self.at + 1] == "(" and key in sql_keywords.VERBS_AND_FUNCTIONS
+        if self.frame.start != self.at or is_function or (self.stack and key not in sql_keywords.CTE_VERBS):
             self._word(key)
             return
         self._begin(key)
@@ -393,7 +393,7 @@ class _Reader:
         _VERBS[key](self, key)
 
     def _insert(self, _: str) -> None:
-        at = self._past(self.at + 1, sql_keywords.WRITES)
+        at = self._past(self.at + 1, sql_keywords.WRITE_MODIFIERS)
         if self.keys[at] == "table" and self.keys[at + 1] not in ("values", "select", "(", "set", "default", "with"):
             at += 1
         if self.keys[at] != "directory":
@@ -402,12 +402,12 @@ class _Reader:
     def _update(self, _: str) -> None:
         frame = self.frame
         frame.is_query = frame.expects = frame.lists = True
-        self.resume = self._past(self.at + 1, sql_keywords.WRITES)
+        self.resume = self._past(self.at + 1, sql_keywords.WRITE_MODIFIERS)
 
     def _delete(self, _: str) -> None:
         self.frame.is_query = True
         if not self._near("from", self.at + 1):
-            self._target(self._past(self.at + 1, sql_keywords.WRITES))
+            self._target(self._past(self.at + 1, sql_keywords.WRITE_MODIFIERS))
 
     def _merge(self, _: str) -> None:
         self.frame.is_query = True
@@ -415,13 +415,15 @@ class _Reader:
 
     def _define(self, key: str) -> None:
         keys, at = self.keys, self.at + 1
-        while keys[at] not in sql_keywords.KINDS and keys[at] not in ("", "(", ";", "as") and at < self.at + _NEAR:
+        while (
+            keys[at] not in sql_keywords.OBJECT_KINDS and keys[at] not in ("", "(", ";", "as") and at < self.at + _NEAR
+        ):
             at += 1
         kind = keys[at]
-        if kind not in sql_keywords.KINDS:
+        if kind not in sql_keywords.OBJECT_KINDS:
             return
         self._part(self.tokens[at])
-        at = self._past(at + 1, sql_keywords.CLAUSES)
+        at = self._past(at + 1, sql_keywords.BEFORE_OBJECT_NAME)
         if kind in sql_keywords.TABLE_KINDS:
             self._target(at)
             if keys[at + 1] in ("like", "clone"):
@@ -434,17 +436,17 @@ class _Reader:
         self.is_closed = True
         if kind in ("index", "trigger") and (on := self._near("on", at)):
             self._target(self._past(on + 1, ("only",)))
-        self.is_done = kind in sql_keywords.BODIES
+        self.is_done = kind in sql_keywords.KINDS_WITH_BODY
 
     def _about(self, key: str) -> None:
-        at = self._past(self.at + 1, sql_keywords.BEFORE_TABLE[key])
-        if key in sql_keywords.OPTIONS and self.keys[at] == "(" and (close := self._near(")", at)):
+        at = self._past(self.at + 1, sql_keywords.MODIFIERS_BEFORE_TABLE[key])
+        if key in sql_keywords.VERBS_WITH_OPTIONS and self.keys[at] == "(" and (close := self._near(")", at)):
             at = close + 1
-        if key in sql_keywords.SHOWING and (self.keys[at] == "(" or self.keys[at] in _HANDLERS):
+        if key in sql_keywords.EXPLAIN_VERBS and (self.keys[at] == "(" or self.keys[at] in _HANDLERS):
             self.frame.start = at if self.keys[at] != "(" else -1
         elif self.keys[at] != "(":
             self._target(at)
-            self.frame.lists = key not in sql_keywords.SHOWING
+            self.frame.lists = key not in sql_keywords.EXPLAIN_VERBS
 
     def _on(self, _: str) -> None:
         """
@@ -455,7 +457,7 @@ class _Reader:
         kind = self.keys[on + 1] if on else ""
         if kind in sql_keywords.TABLE_KINDS:
             self._target(on + 2)
-        elif kind and kind not in sql_keywords.KINDS and self.keys[on + 2] in ("to", "from"):
+        elif kind and kind not in sql_keywords.OBJECT_KINDS and self.keys[on + 2] in ("to", "from"):
             self._target(on + 1)
 
     def _load(self, _: str) -> None:
@@ -478,15 +480,15 @@ _VERBS: dict[str, _Handler] = {
     "delete": _Reader._delete,
     "merge": _Reader._merge,
     **dict.fromkeys(("create", "alter", "drop"), _Reader._define),
-    **dict.fromkeys(sql_keywords.BEFORE_TABLE, _Reader._about),
+    **dict.fromkeys(sql_keywords.MODIFIERS_BEFORE_TABLE, _Reader._about),
     **dict.fromkeys(("comment", "grant", "revoke"), _Reader._on),
     "load": _Reader._load,
-    **dict.fromkeys(sql_keywords.NAMED, _Reader._named),
-    **dict.fromkeys(sql_keywords.PLAIN, _Reader._nothing),
+    **dict.fromkeys(sql_keywords.VERBS_WITH_NAME, _Reader._named),
+    **dict.fromkeys(sql_keywords.VERBS_WITHOUT_TARGET, _Reader._nothing),
 }
 _HANDLERS: dict[str, _Handler] = {
     **dict.fromkeys(_VERBS, _Reader._verb),
-    **dict.fromkeys(sql_keywords.STOPS, _Reader._stop),
+    **dict.fromkeys(sql_keywords.CLAUSE_KEYWORDS, _Reader._stop),
     "{": _Reader._escape,
     "(": _Reader._open,
     ")": _Reader._close,

@@ -9,7 +9,7 @@ from sys import getsizeof
 from threading import Lock
 from typing import NamedTuple
 
-from obskit.db.fingerprint import MAX_ITEMS, has_passing_name, shape
+from obskit.db.fingerprint import MAX_ITEMS, has_generated_name, shape
 from obskit.db.sql_masking import lexicon, mask, without_comment
 from obskit.db.sql_summary import read, scan
 from obskit.forks import at_fork
@@ -18,8 +18,8 @@ from obskit.recorder import recorder
 # What one statement may cost: at 16 384 characters, one or two milliseconds. The longest of TPC-DS has 14 353.
 MAX_READ_LENGTH = 16_384
 # What the summaries of one dialect may hold in memory: some thousands of statements as an ORM writes them.
-MAX_KEPT_BYTES = 4 * 1024 * 1024
-CUT = "..."
+MAX_CACHE_BYTES = 4 * 1024 * 1024
+TRUNCATED = "..."
 # Of dictionary slot, tuple and fingerprint, beside the strings.
 _ENTRY_BYTES = 400
 
@@ -65,7 +65,7 @@ class Statement(NamedTuple):
         return False
 
 
-class Batch(Statement):
+class BatchStatement(Statement):
     """
     Be a statement that does the work of many.
     """
@@ -80,16 +80,16 @@ class Batch(Statement):
         return True
 
 
-UNKNOWN = Statement("", "", (), "", "", shape((), "").fingerprint)
+UNKNOWN_STATEMENT = Statement("", "", (), "", "", shape((), "").fingerprint)
 
 
-class Statements(dict[object, Statement]):
+class StatementCache(dict[object, Statement]):
     """
-    Keep the statements of one dialect by their text: look one up with `[sql]`, which makes what is not kept yet.
+    The summaries of one dialect's statements by their text: `[sql]` looks one up, and makes it where it is missing.
 
-    Made by `statements()`. Anything that is no `str` and no `bytes` is `UNKNOWN`; what cannot be hashed raises the
-    `TypeError` of every dictionary. Safe in threads and across forks. Its size in bytes is bounded: when it is full,
-    statements with literals of their own go first, for they are the least likely to come again, and then the oldest.
+    Made by `statement_cache()`. Anything but `str` and `bytes` is `UNKNOWN_STATEMENT`; an unhashable key raises
+    `TypeError`, as in every dictionary. Safe in threads and across forks. Its size in bytes is bounded: when full, it
+    evicts statements with literals first, since they are the least likely to recur, and then the oldest.
 
     Attributes:
         dialect: `postgresql`, `sqlite`, `mysql` or `standard`.
@@ -97,7 +97,7 @@ class Statements(dict[object, Statement]):
         size_bytes: About what keys and statements take in memory.
     """
 
-    def __init__(self, dialect: str, max_bytes: int = MAX_KEPT_BYTES) -> None:
+    def __init__(self, dialect: str, max_bytes: int = MAX_CACHE_BYTES) -> None:
         super().__init__()
         self.dialect = dialect
         self.max_bytes = max_bytes
@@ -119,40 +119,40 @@ class Statements(dict[object, Statement]):
             if isinstance(sql, (bytes, bytearray)):
                 sql = bytes(sql[: MAX_READ_LENGTH + 1]).decode("utf-8", "replace")
             if not isinstance(sql, str):
-                return UNKNOWN
+                return UNKNOWN_STATEMENT
             # A subclass may bring methods of its own. Of a long text the part that is read is the key.
             is_cut = str.__len__(sql) > MAX_READ_LENGTH
             text = str.__getitem__(sql, slice(MAX_READ_LENGTH + 1)) if is_cut else str.__str__(sql)
             text = text if is_cut else without_comment(text)
-            return self.get(text) or self._make(text, is_cut)
+            return self.get(text) or self._summarize(text, is_cut)
         except Exception as error:
             recorder.failed("summary", error)
-            return UNKNOWN
+            return UNKNOWN_STATEMENT
 
-    def _make(self, sql: str, is_cut: bool) -> Statement:
+    def _summarize(self, sql: str, is_cut: bool) -> Statement:
         items: list[int] = []  # of each list of literals, of which the masked text shows one
         if is_cut:
-            masked = mask(_without_part_of_word(sql[:MAX_READ_LENGTH]), self._lexicon, items)
+            masked = mask(_without_partial_word(sql[:MAX_READ_LENGTH]), self._lexicon, items)
             text = _without_long_list(masked)
             items.append((len(masked) - len(text)) // len("?, "))
         else:
             text = mask(sql, self._lexicon, items)
             if text != sql and (kept := self.get(text)) is not None:
-                kept = _counted(kept, items)
+                kept = _as_batch_if_long(kept, items)
                 self._keep(sql, kept)
                 return kept
         tokens = scan(text, self.dialect)
         reading = read(tokens, self.dialect)
         # A lone surrogate could be sent nowhere.
         shown = text if text.isascii() else text.encode("utf-8", "replace").decode()
-        shown = shown + CUT if is_cut else sql if shown == sql else shown
+        shown = shown + TRUNCATED if is_cut else sql if shown == sql else shown
         digest, is_batch = shape(tokens, reading.operation)
-        statement = (Batch if is_batch else Statement)(*reading, shown, digest)
-        if not has_passing_name(tokens, reading.operation):
+        statement = (BatchStatement if is_batch else Statement)(*reading, shown, digest)
+        if not has_generated_name(tokens, reading.operation):
             if shown == text != sql:
                 self._keep(text, statement)
-            self._keep(sql, _counted(statement, items))
-        return _counted(statement, items)
+            self._keep(sql, _as_batch_if_long(statement, items))
+        return _as_batch_if_long(statement, items)
 
     def _keep(self, sql: str, statement: Statement) -> None:
         size = _size_bytes(sql, statement)
@@ -168,8 +168,8 @@ class Statements(dict[object, Statement]):
             self._lock.release()
 
     def _make_room(self) -> None:
-        own_literals = [sql for sql, statement in self.items() if statement.text is not sql]
-        for sql in own_literals:
+        with_literals = [sql for sql, statement in self.items() if statement.text is not sql]
+        for sql in with_literals:
             self._drop(sql)
         for sql in list(self):
             if self.size_bytes <= self.max_bytes // 2:
@@ -180,8 +180,8 @@ class Statements(dict[object, Statement]):
         self.size_bytes -= _size_bytes(sql, self.pop(sql))
 
 
-def _counted(statement: Statement, items: list[int]) -> Statement:
-    return Batch(*statement) if items and max(items) > MAX_ITEMS else statement
+def _as_batch_if_long(statement: Statement, items: list[int]) -> Statement:
+    return BatchStatement(*statement) if items and max(items) > MAX_ITEMS else statement
 
 
 def _size_bytes(sql: object, statement: Statement) -> int:
@@ -189,7 +189,7 @@ def _size_bytes(sql: object, statement: Statement) -> int:
     return size if statement.text is sql else size + getsizeof(statement.text)
 
 
-def _without_part_of_word(sql: str) -> str:
+def _without_partial_word(sql: str) -> str:
     # From the end: a search for a word at the end would read each word once for each of its letters.
     found = _word(sql[::-1])
     return sql[: len(sql) - found.end()] if found else sql
@@ -205,22 +205,22 @@ def _without_long_list(text: str) -> str:
     return rest + ("?" if rest.endswith("(") else " ?")
 
 
-_statements: dict[str, Statements] = {}
+_caches: dict[str, StatementCache] = {}
 
 
-def statements(dialect: str) -> Statements:
+def statement_cache(dialect: str) -> StatementCache:
     """
     Give the kept statements of a dialect, for a hook that looks up many: `statements("sqlite")[sql].table`.
 
     Args:
         dialect: As for `summarize()`.
     """
-    kept = _statements.get(dialect)
+    kept = _caches.get(dialect)
     if kept is None:
         own = DIALECTS.get(dialect, "standard")
-        kept = _statements.setdefault(own, Statements(own))
+        kept = _caches.setdefault(own, StatementCache(own))
         if dialect in DIALECTS:
-            _statements[dialect] = kept
+            _caches[dialect] = kept
     return kept
 
 
@@ -238,17 +238,17 @@ def summarize(sql: object, dialect: str = "postgresql") -> Statement:
             by the rules that most databases share. What is a literal depends on it.
     """
     try:
-        return _statements[dialect][sql]
+        return _caches[dialect][sql]
     except Exception:  # the first of its dialect, or an object that cannot be hashed
         try:
-            return statements(dialect).__missing__(sql)
+            return statement_cache(dialect).__missing__(sql)
         except Exception as error:  # a dialect that cannot be hashed
             recorder.failed("summary", error)
-            return UNKNOWN
+            return UNKNOWN_STATEMENT
 
 
 def _start_over_in_child() -> None:
-    for kept in _statements.values():
+    for kept in _caches.values():
         kept.start_over()
 
 

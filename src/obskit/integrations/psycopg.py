@@ -22,13 +22,13 @@ from inspect import unwrap
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from obskit.db.database import Database
 from obskit.db.explain import explainer, may_explain, postgresql_plan
-from obskit.db.observe import begin, end, fail, left, plan
+from obskit.db.observe import abandon, begin, end, fail, plan
 from obskit.db.operation import DbOperation
-from obskit.db.pools import Size, begin_use, begin_wait, end_use, end_wait, pools
-from obskit.db.query_watch import limits
-from obskit.db.slow_log import SlowQuery, tell_plan
-from obskit.db.source import Source
+from obskit.db.pools import PoolSize, begin_use, begin_wait, end_use, end_wait, pools
+from obskit.db.query_watch import thresholds
+from obskit.db.slow_log import SlowQuery, report_plan
 from obskit.db.statement import Statement
 from obskit.errors import MissingExtraError
 from obskit.integrations._patches import Patches
@@ -45,7 +45,7 @@ except ImportError as error:
 SYSTEM = "postgresql"
 
 _patches = Patches()
-_unknown = Source(SYSTEM)
+_unknown = Database(SYSTEM)
 Around = Callable[..., Any]
 
 
@@ -95,17 +95,17 @@ def uninstrument() -> None:
             delattr(cursor, MARK)
 
 
-def _source_of(cursor: Any) -> Source:
+def _source_of(cursor: Any) -> Database:
     """
     Describe a cursor's database, once a connection.
     """
     connection = cursor.connection
     try:
-        source: Source = connection._obskit_source
+        source: Database = connection._obskit_source
     except AttributeError:
         try:
             info = connection.info
-            source = Source(SYSTEM, database=info.dbname, host=info.host, port=info.port)
+            source = Database(SYSTEM, database=info.dbname, host=info.host, port=info.port)
         except Exception:  # it is closed, which is for psycopg to say
             return _unknown
         connection._obskit_source = source
@@ -152,7 +152,7 @@ def _execute(original: Around) -> Around:
         if not plan.active:
             return original(self, query, params, prepare=prepare, binary=binary)
         op = begin(_source_of(self), _text_of(query, self))
-        if limits.explain:
+        if thresholds.explain:
             op.explain = partial(explain, self.connection, query, params, op.statement)
         sent = _sending(self, op, 1)
         try:
@@ -171,7 +171,7 @@ def _execute_async(original: Around) -> Around:
         if not plan.active:
             return await original(self, query, params, prepare=prepare, binary=binary)
         op = begin(_source_of(self), _text_of(query, self))
-        if limits.explain:
+        if thresholds.explain:
             note_move(self.connection, _text_of(query, self))
             op.explain = partial(explain, self.connection, query, params, op.statement)
         sent = _sending(self, op, 1)
@@ -246,7 +246,7 @@ def _stream(original: Around) -> Around:
                 except BaseException as thrown:
                     step, sent = rows.throw, thrown
         except GeneratorExit:
-            left(op)
+            abandon(op)
             raise
         except BaseException as error:
             fail(op, error)
@@ -280,7 +280,7 @@ def _stream_async(original: Around) -> Around:
                 except BaseException as thrown:
                     step, sent = rows.athrow, thrown
         except GeneratorExit:
-            left(op)
+            abandon(op)
             raise
         except BaseException as error:
             fail(op, error)
@@ -330,7 +330,7 @@ def explain(connection: Any, query: Any, params: Any, statement: Statement, foun
         if schemas is not None:
             info = connection.info
             opening = {**info.get_parameters(), "password": info.password or None}
-            explainer.ask(partial(_ask_for_plan, opening, schemas, query, params, found))
+            explainer.submit(partial(_ask_for_plan, opening, schemas, query, params, found))
 
 
 # Where a session finds its tables, as nobody else would by the same parameters.
@@ -390,7 +390,7 @@ def _ask_for_plan(opening: dict[str, Any], schemas: str, query: Any, params: Any
         unwrap(psycopg.Cursor.execute)(cursor, asking, params, prepare=True)  # which takes one statement alone
         answer = cursor.fetchone()
     if answer is not None:
-        tell_plan(found, postgresql_plan(answer[0]))
+        report_plan(found, postgresql_plan(answer[0]))
 
 
 # Pipelines: results come later, in the order of the queries.
@@ -618,7 +618,7 @@ class _Open:
 
     def __del__(self) -> None:
         if not self.op.ended:
-            left(self.op)
+            abandon(self.op)
 
 
 _open: WeakKeyDictionary[Any, _Open] = WeakKeyDictionary()
@@ -788,7 +788,7 @@ def _name_of(pool: Any) -> str | None:
         return known
     name = next((found for namer in namers if (found := namer(pool))), None)
     if name is None and _counted_name(str(pool.name)):
-        return pools.share(pool, _database_of(pool), _size_of)
+        return pools.add_shared(pool, _database_of(pool), _size_of)
     return pools.add(pool, name or str(pool.name), _size_of)
 
 
@@ -803,12 +803,12 @@ def _database_of(pool: Any) -> str:
     return str(named or SYSTEM)
 
 
-def _size_of(pool: Any) -> Size | None:
+def _size_of(pool: Any) -> PoolSize | None:
     if pool.closed:
         return None
     stats = pool.get_stats()
     idle = stats["pool_available"]
-    return Size(stats["pool_size"] - idle, idle, stats["pool_max"] or None)
+    return PoolSize(stats["pool_size"] - idle, idle, stats["pool_max"] or None)
 
 
 def _asking(pool: Any) -> AbstractContextManager[None]:

@@ -17,10 +17,10 @@ from threading import RLock
 from typing import Any
 from weakref import WeakSet, ref
 
+from obskit.db.database import Database
 from obskit.db.observe import begin, end, fail, plan
-from obskit.db.pools import Size, begin_use, begin_wait, end_use, end_wait, pools
-from obskit.db.query_watch import limits
-from obskit.db.source import Source
+from obskit.db.pools import PoolSize, begin_use, begin_wait, end_use, end_wait, pools
+from obskit.db.query_watch import thresholds
 from obskit.errors import ConfigurationError, MissingExtraError
 from obskit.integrations._explainers import let_explain
 from obskit.integrations._patches import Patches
@@ -60,7 +60,7 @@ class _Hook:
         system = SYSTEMS.get(dialect.name, dialect.name)
         self.on = False
         self.file = system == "sqlite"
-        self.source = Source(system, database=None if self.file else url.database, host=url.host, port=url.port)
+        self.source = Database(system, database=None if self.file else url.database, host=url.host, port=url.port)
         self.pool: str | None = None
         self.engine: Callable[[], Any] = lambda: None  # while its pool is watched
 
@@ -178,7 +178,7 @@ def _timed(hook: _Hook, original: Callable[..., Any], many: bool) -> Callable[..
         if not hook.on or not plan.active or is_timed(cursor):
             return original(cursor, statement, *args, **kwargs)
         op = begin(source, statement, many)
-        if limits.explain:
+        if thresholds.explain:
             let_explain(op, cursor, statement, args[0] if args else None)
         try:
             result = original(cursor, statement, *args, **kwargs)
@@ -246,15 +246,15 @@ def _watched(engine: Any, pool: str | None) -> str | None:
         return None
     system = str(engine.dialect.name)
     name = system if vars(engine.dialect)[_KEY].file else str(engine.url.database or system)
-    return pools.share(engine, name, _size_of)
+    return pools.add_shared(engine, name, _size_of)
 
 
-def _size_of(engine: Any) -> Size | None:
+def _size_of(engine: Any) -> PoolSize | None:
     pool = engine.pool
     if not hasattr(pool, "checkedout"):  # neither NullPool nor StaticPool counts
         return None
     overflow = getattr(pool, "_max_overflow", 0)
-    return Size(pool.checkedout(), pool.checkedin(), pool.size() + overflow if overflow >= 0 else None)
+    return PoolSize(pool.checkedout(), pool.checkedin(), pool.size() + overflow if overflow >= 0 else None)
 
 
 def _waiting(original: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -23,25 +23,25 @@ from types import new_class
 from typing import TYPE_CHECKING, Any
 
 from obskit.context import current
-from obskit.db.connections import opened, used
+from obskit.db.connections import respond, track
+from obskit.db.database import Database, QueryLabels
 from obskit.db.explain import may_explain, sqlite_plan
-from obskit.db.observe import begin, end, fail, inside, late, left, plan
+from obskit.db.observe import abandon, add_fetch_time, attach_to_parent, begin, end, fail, plan
 from obskit.db.operation import DbOperation
-from obskit.db.query_watch import limits
+from obskit.db.query_watch import thresholds
 from obskit.db.slow_log import SlowQuery
-from obskit.db.source import Labels, Source
 from obskit.deferred import drain, waiting
 from obskit.integrations._patches import Patches
 from obskit.recorder import no_op, recorder
 
 # The `db.system.name` of the OpenTelemetry semantic conventions 1.44 (2026-08).
-SOURCE = Source("sqlite")
-_SCRIPTS = Source("sqlite")
-_SCRIPTS.unknown = Labels("sqlite", "", "script")
+SOURCE = Database("sqlite")
+_SCRIPTS = Database("sqlite")
+_SCRIPTS.unknown_labels = QueryLabels("sqlite", "", "script")
 _FACTORY_POSITION = 5  # in connect()
 
 _new = DbOperation.__new__
-_known = SOURCE.known
+_known = SOURCE.labels
 _execute = sqlite3.Cursor.execute
 _executemany = sqlite3.Cursor.executemany
 _executescript = sqlite3.Cursor.executescript
@@ -91,10 +91,10 @@ class _Timed(sqlite3.Cursor):
             try:
                 op.labels = labels = _known[sql]
             except TypeError:
-                op.labels = labels = SOURCE.unknown
-            if labels.is_mark:  # which nobody hears of
+                op.labels = labels = SOURCE.unknown_labels
+            if labels.is_transaction_control:  # which nobody hears of
                 return _execute(self, sql, parameters)
-            op.source = SOURCE
+            op.database = SOURCE
             op.correlation_id = op.span = op.sparse = op.rows = None
             op.duration_seconds = 0.0
             op.ended = False
@@ -102,11 +102,11 @@ class _Timed(sqlite3.Cursor):
             if parent is None:
                 op._root = op.totals = None
             else:
-                inside(op, parent)
+                attach_to_parent(op, parent)
             if plan.start is not no_op:
                 plan.start(op)
-            if limits.looks:
-                _look(self, op, sql, parameters)
+            if thresholds.watches_connections:
+                _watch(self, op, sql, parameters)
             op.started = started = plan.clock()
             try:
                 _execute(self, sql, parameters)
@@ -146,7 +146,7 @@ class _Timed(sqlite3.Cursor):
                 raise
             seconds = plan.clock() - started
             if op.ended:
-                late(op, seconds)
+                add_fetch_time(op, seconds)
             else:
                 op.duration_seconds += seconds
                 op.rows += row is not None
@@ -169,7 +169,7 @@ class _Timed(sqlite3.Cursor):
                 raise
             seconds = plan.clock() - started
             if op.ended:
-                late(op, seconds)
+                add_fetch_time(op, seconds)
             else:
                 op.duration_seconds += seconds
                 op.rows += 1
@@ -200,7 +200,7 @@ class _Timed(sqlite3.Cursor):
             seconds = plan.clock() - started
             self._obskit_open = None
             if op.ended:
-                late(op, seconds)
+                add_fetch_time(op, seconds)
             else:
                 op.duration_seconds += seconds
                 op.rows += len(rows)
@@ -218,7 +218,7 @@ class _Timed(sqlite3.Cursor):
             except AttributeError:
                 return
             if op is not None and not op.ended:
-                left(op)
+                abandon(op)
 
 
 class TimedCursor(_Timed):
@@ -260,7 +260,7 @@ def _fetched(cursor: _Timed, method: Callable[..., Any], args: tuple[Any, ...], 
         raise
     seconds = plan.clock() - started
     if op.ended:
-        late(op, seconds)
+        add_fetch_time(op, seconds)
     else:
         op.duration_seconds += seconds
         op.rows += len(rows)
@@ -273,7 +273,7 @@ def _broke(cursor: _Timed, op: DbOperation, started: float, error: BaseException
     """
     seconds = plan.clock() - started
     if op.ended:
-        late(op, seconds)
+        add_fetch_time(op, seconds)
     else:
         op.duration_seconds += seconds
     if isinstance(error, StopIteration):
@@ -283,15 +283,15 @@ def _broke(cursor: _Timed, op: DbOperation, started: float, error: BaseException
         fail(op, error)
 
 
-def _look(cursor: _Timed, op: DbOperation, sql: str, parameters: Any) -> None:
+def _watch(cursor: _Timed, op: DbOperation, sql: str, parameters: Any) -> None:
     """
     Do what is done for a query only where somebody wants to know more.
     """
-    if limits.questions:
-        used(cursor._obskit_connection)
-    elif not limits.explain:
-        limits.look()
-    if limits.explain:
+    if thresholds.surveys:
+        respond(cursor._obskit_connection)
+    elif not thresholds.explain:
+        thresholds.update()
+    if thresholds.explain:
         op.explain = partial(_explain, cursor._obskit_connection, sql, parameters)
 
 
@@ -299,14 +299,14 @@ def _explain(connection: sqlite3.Connection, sql: str, parameters: Any, found: S
     """
     Ask for the plan on the same connection, which holds what is not committed yet. Nothing is run.
     """
-    if may_explain(SOURCE.known[sql].statement):
-        asking = sqlite3.Cursor(connection)
+    if may_explain(SOURCE.labels[sql].statement):
+        cursor = sqlite3.Cursor(connection)
         try:
-            asking.row_factory = None
-            _execute(asking, "EXPLAIN QUERY PLAN " + sql, parameters)
-            found.plan = sqlite_plan(_fetchall(asking))
+            cursor.row_factory = None
+            _execute(cursor, "EXPLAIN QUERY PLAN " + sql, parameters)
+            found.plan = sqlite_plan(_fetchall(cursor))
         finally:
-            _close(asking)
+            _close(cursor)
 
 
 def _shut(cursor: _Timed) -> None:
@@ -430,7 +430,7 @@ def _patched(original: Callable[..., sqlite3.Connection]) -> Callable[..., sqlit
             kwargs["factory"] = timed_class(factory, sqlite3.Connection, TimedConnection)
         connection = original(*args, **kwargs)
         if isinstance(connection, TimedConnection):
-            opened(connection)
+            track(connection)
         return connection
 
     return connect

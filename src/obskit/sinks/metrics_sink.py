@@ -17,10 +17,10 @@ from obskit.ai.rate_limit_headers import KINDS, LimitFigures, latest_rate_limits
 from obskit.catalogue import ai, db, function, health, http
 from obskit.catalogue import pools as pool_rows
 from obskit.catalogue import self as own
+from obskit.db.database import QueryLabels
 from obskit.db.n_plus_one import N_PLUS_ONE
 from obskit.db.operation import DbOperation
 from obskit.db.pools import TIMEOUT, ConnectionUse, ConnectionWait, pools
-from obskit.db.source import Labels
 from obskit.forks import at_fork
 from obskit.health.operation import CheckOperation
 from obskit.metrics.bounds import Bounds
@@ -326,7 +326,7 @@ class MetricsSink(Sink):
             try:
                 seconds = op.duration_seconds
                 labels = op.labels
-                lock, values = labels.figures if labels.owner is duration._cells else find(labels)
+                lock, values = labels.cell if labels.cell_owner is duration._cells else find(labels)
                 index = bisect_left(edges, seconds)
                 with lock:
                     values[index] += 1.0
@@ -337,12 +337,12 @@ class MetricsSink(Sink):
             except Exception as error:
                 failed("metrics", error)
 
-        def find(labels: Labels) -> tuple[Guard, Values]:
+        def find(labels: QueryLabels) -> tuple[Guard, Values]:
             key = (labels.system, labels.table, labels.operation)
             cell = duration.cell(key)
             found = cell.lock, cell.attach()
             if key in duration._cells:  # else it is beyond the cap, and each such update is counted
-                labels.figures, labels.owner = found, duration._cells
+                labels.cell, labels.cell_owner = found, duration._cells
             return found
 
         def rest(op: DbOperation, key: tuple[str, str, str]) -> None:

@@ -478,8 +478,8 @@ def _query_attributes(op: DbOperation, names: Mapping[str, str]) -> dict[str, An
     found: dict[str, Any] = {}
     if op.system != "unknown":
         found["db.system.name"] = names[op.system]
-    if op.source is not None:
-        found.update(op.source.attributes, **found)
+    if op.database is not None:
+        found.update(op.database.attributes, **found)
     if labels.given and op.operation:
         found["db.operation.name"] = names[op.operation]
     if labels.given and op.table:

@@ -78,7 +78,9 @@ with isolated_runtime(sinks=[sink], slow_query_warning_ms=0) as runtime:
     obskit.instrument_django_orm()
     said["by Django"] = asked(select, copy, stream)
     said["slow"] = slow()
-    said["spans"] = [op.source.attributes.get("database") for op in sink.operations if isinstance(op, DbOperation)][-2:]
+    said["spans"] = [op.database.attributes.get("database") for op in sink.operations if isinstance(op, DbOperation)][
+        -2:
+    ]
     said["lines"] = [line.get("database") for line in runtime.lines if line["message"] == "slow query"][-2:]
     obskit.instrument_psycopg()
     said["by the driver"] = asked(select, copy, stream)

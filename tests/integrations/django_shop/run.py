@@ -242,7 +242,7 @@ def main():
         fresh(lambda: Plant.objects.count())
         asked = [(op.operation, op.table) for op in sink.operations if isinstance(op, DbOperation)]
         once = asked.count(("select", "django_shop_plant"))
-        attributes = sorted(queries[-1].source.attributes)
+        attributes = sorted(queries[-1].database.attributes)
         obskit.uninstrument_sqlite3()
         obskit.uninstrument_psycopg()
     connection.close()

@@ -19,10 +19,10 @@ from django.db import connections
 from django.db.backends.signals import connection_created
 from django.db.backends.utils import CursorWrapper
 
-from obskit.db.observe import begin, end, fail, late, left, plan
+from obskit.db.database import Database
+from obskit.db.observe import abandon, add_fetch_time, begin, end, fail, plan
 from obskit.db.operation import DbOperation
-from obskit.db.query_watch import limits
-from obskit.db.source import Source
+from obskit.db.query_watch import thresholds
 from obskit.errors import MissingExtraError
 from obskit.integrations._explainers import let_explain
 from obskit.integrations._patches import Patches
@@ -49,7 +49,7 @@ class _Open:
 
     def __del__(self) -> None:
         if not self.op.ended:
-            left(self.op)
+            abandon(self.op)
 
 
 def instrument() -> None:
@@ -98,17 +98,17 @@ def _alias_of(pool: Any) -> str | None:
     return next((alias for alias, known in pools.items() if known is pool), None)
 
 
-def _source_of(database: Any) -> Source:
+def _source_of(database: Any) -> Database:
     """
     Describe the database of an alias, once a connection.
     """
     try:
-        source: Source = database._obskit_source
+        source: Database = database._obskit_source
     except AttributeError:
         given, system = database.settings_dict, SYSTEMS.get(database.vendor, database.vendor)
         name = None if system == "sqlite" else str(given.get("NAME") or "")
         host, port = given.get("HOST") or None, given.get("PORT") or None
-        source = Source(system, database=name, host=host, port=port, alias=database.alias)
+        source = Database(system, database=name, host=host, port=port, alias=database.alias)
         database._obskit_source = source
     return source
 
@@ -160,7 +160,7 @@ def _executed(original: Around, many: bool = False) -> Around:
         self._obskit_open = None
         source = _source_of(self.db)
         op = begin(source, sql if type(sql) is str else _text_of(sql, cursor), many)
-        if limits.explain:
+        if thresholds.explain:
             let_explain(op, cursor, sql, params)
         try:
             result = original(self, sql, params, *ignored_wrapper_args)
@@ -239,7 +239,7 @@ def _add(
     wrapper: Any, op: DbOperation, seconds: float, rows: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
     if op.ended:
-        late(op, seconds)
+        add_fetch_time(op, seconds)
         return
     op.duration_seconds += seconds
     if name == "fetchone":
@@ -295,7 +295,7 @@ def _broke(wrapper: Any, op: DbOperation, started: float, error: BaseException) 
     """
     seconds = plan.clock() - started
     if op.ended:
-        late(op, seconds)
+        add_fetch_time(op, seconds)
         return
     op.duration_seconds += seconds
     if isinstance(error, wrapper.db.Database.Error):

@@ -7,16 +7,16 @@ from __future__ import annotations
 from typing import Any
 
 from obskit.db.sql_masking import without_comment
-from obskit.db.statement import UNKNOWN, Batch, Statement, statements
+from obskit.db.statement import UNKNOWN_STATEMENT, BatchStatement, Statement, statement_cache
 
 # Statements with literals of their own are each a new key; what is dropped is read from the larger cache again.
-MAX_KEYS = 1024
+MAX_ENTRIES = 1024
 MAX_KEY_LENGTH = 4096
-# What marks places in transactions is no query: nobody can make fewer of them.
-MARKS = frozenset({"abort", "begin", "commit", "end", "release", "rollback", "savepoint", "start"})
+# What controls a transaction is no query: nobody can make fewer of them.
+TRANSACTION_CONTROL = frozenset({"abort", "begin", "commit", "end", "release", "rollback", "savepoint", "start"})
 
 
-class Labels:
+class QueryLabels:
     """
     Hold the labels of queries, and the statement that they are read from. One object serves every query of a text.
 
@@ -29,26 +29,36 @@ class Labels:
         is_mark: Whether it marks a place in a transaction, and is no query.
         given: Whether the application has said table and operation itself.
         owner: Whose figures are kept here, so that the sink that counts queries finds them without a look-up.
-        figures: Kept for `owner`.
+        figures: Kept for `cell_owner`.
     """
 
-    __slots__ = ("figures", "fingerprint", "given", "is_mark", "operation", "owner", "statement", "system", "table")
+    __slots__ = (
+        "cell",
+        "cell_owner",
+        "fingerprint",
+        "given",
+        "is_transaction_control",
+        "operation",
+        "statement",
+        "system",
+        "table",
+    )
 
     def __init__(
-        self, system: str, table: str, operation: str, statement: Statement = UNKNOWN, *, given: bool = False
+        self, system: str, table: str, operation: str, statement: Statement = UNKNOWN_STATEMENT, *, given: bool = False
     ) -> None:
         self.system = system
         self.table = table
         self.operation = operation
         self.statement = statement
         self.fingerprint = statement.fingerprint + "+" if statement.is_batch else statement.fingerprint
-        self.is_mark = statement.operation in MARKS
+        self.is_transaction_control = statement.operation in TRANSACTION_CONTROL
         self.given = given
-        self.owner: Any = None
-        self.figures: Any = None
+        self.cell_owner: Any = None
+        self.cell: Any = None
 
 
-class Known(dict[object, Labels]):
+class LabelsCache(dict[object, QueryLabels]):
     """
     Keep the labels of one system's statements of late by their text: `[sql]` reads those that are not kept.
 
@@ -56,13 +66,13 @@ class Known(dict[object, Labels]):
         is_many: Whether each is carried out for many rows at once.
     """
 
-    def __init__(self, system: str, is_many: bool = False) -> None:
+    def __init__(self, system: str, is_batch: bool = False) -> None:
         super().__init__()
         self.system = system
-        self.is_many = is_many
-        self._statements = statements(system)
+        self.is_batch = is_batch
+        self._cache = statement_cache(system)
 
-    def __missing__(self, sql: object) -> Labels:
+    def __missing__(self, sql: object) -> QueryLabels:
         """
         Read a statement; never raises. What cannot be hashed is the dictionary's to refuse.
         """
@@ -70,22 +80,22 @@ class Known(dict[object, Labels]):
             sql = without_comment(sql)
             if sql in self:
                 return self[sql]
-        statement = self._statements[sql]
-        if self.is_many:
-            statement = Batch(*statement)
-        labels = Labels(self.system, statement.table, statement.operation, statement)
+        statement = self._cache[sql]
+        if self.is_batch:
+            statement = BatchStatement(*statement)
+        labels = QueryLabels(self.system, statement.table, statement.operation, statement)
         if type(sql) is str and len(sql) <= MAX_KEY_LENGTH:
-            if len(self) >= MAX_KEYS:
+            if len(self) >= MAX_ENTRIES:
                 self.clear()
             self[sql] = labels
         return labels
 
 
-_known: dict[str, Known] = {}
-_many: dict[str, Known] = {}
+_caches: dict[str, LabelsCache] = {}
+_batch_caches: dict[str, LabelsCache] = {}
 
 
-class Source:
+class Database:
     """
     Describe the database behind a connection or an engine, which all of its queries share.
 
@@ -99,7 +109,7 @@ class Source:
         database: What slow queries tell: the application's own name, else the server's; None where neither is known.
     """
 
-    __slots__ = ("attributes", "database", "known", "many", "unknown")
+    __slots__ = ("attributes", "batch_labels", "labels", "name", "unknown_labels")
 
     def __init__(
         self,
@@ -110,11 +120,13 @@ class Source:
         port: int | str | None = None,
         alias: str | None = None,
     ) -> None:
-        self.known = _known.get(system) or _known.setdefault(system, Known(system))
-        self.many = _many.get(system) or _many.setdefault(system, Known(system, is_many=True))
-        self.unknown = Labels(system, "", "")
+        self.labels = _caches.get(system) or _caches.setdefault(system, LabelsCache(system))
+        self.batch_labels = _batch_caches.get(system) or _batch_caches.setdefault(
+            system, LabelsCache(system, is_batch=True)
+        )
+        self.unknown_labels = QueryLabels(system, "", "")
         self.attributes: dict[str, str | int] = {"db.system.name": system}
-        self.database = alias or database or None
+        self.name = alias or database or None
         if alias:
             self.attributes["database"] = alias
         if database:
