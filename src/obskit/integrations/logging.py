@@ -163,7 +163,7 @@ class _LoggingCapture:
     What was changed in the logging of this process.
 
     Args:
-        everything: Take over all loggers, not the servers' alone.
+        all_loggers: Capture all loggers, not the servers' only.
     """
 
     def __init__(self, all_loggers: bool) -> None:
@@ -340,8 +340,8 @@ def _loggers() -> list[logging.Logger]:
 
 _lock = RLock()
 _capture: _LoggingCapture | None = None
-_is_stale = False  # what it has applied is not all that there is by now
-_outlives_runtime = False  # somebody asked for it; else it ends with the runtime
+_is_stale = False  # something was set up while it was applied
+_outlives_runtime = False  # the application asked for it; else it ends with the runtime
 
 
 def instrument(*, outlives_runtime: bool = True, all_loggers: bool = True) -> None:
@@ -349,8 +349,8 @@ def instrument(*, outlives_runtime: bool = True, all_loggers: bool = True) -> No
     Write the standard library's records as obskit's lines.
 
     Args:
-        kept: Beyond the runtime, until `uninstrument()`.
-        everything: All loggers; False: the servers' alone.
+        outlives_runtime: Keep it beyond the runtime, until `uninstrument()`.
+        all_loggers: Capture all loggers; False: the servers' only.
     """
     global _capture, _outlives_runtime
     with _lock:

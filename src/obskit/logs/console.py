@@ -19,12 +19,12 @@ _COLOURS = {
     "CRITICAL": "\x1b[1;31m",
 }
 _FAINT, _BOLD, _PLAIN = "\x1b[2m", "\x1b[1m", "\x1b[0m"
-# Controls, line separators, marks that turn the direction of writing, and halves of characters.
+# Control characters, line separators, bidirectional marks and lone surrogates.
 _unsafe_characters = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-# What stands without quotes; an equals sign or a space would let a value look like a field.
+# Values without quotes; an equals sign or a space would let a value look like a field.
 _unquoted = re.compile(r"[^\s=\"'\\{}\[\],]+").fullmatch
 _SHORT_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
-# Shown in the head, or not at all: whoever looks at a console knows what runs there.
+# Shown in the head, or not at all: who reads a console knows what runs there.
 _NOT_FIELDS = frozenset(
     [
         *("timestamp", "level", "logger", "message", "service", "version", "environment", "correlation_id"),

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 from obskit.context import current
 from obskit.logs import record_origin
-from obskit.logs.output_forms import Body, Renderer
+from obskit.logs.line_format import Body, Renderer
 from obskit.logs.record_origin import ORIGIN, predates
 from obskit.logs.rendering import SCALARS, SizeBudget, as_text, to_jsonable
 from obskit.logs.sampling import SAMPLED_OUT
@@ -31,15 +31,15 @@ from obskit.redaction.redactor import Redactor
 from obskit.redaction.values import MIN_CARD_NUMBER, MIN_SECRET_LENGTH
 
 _Record = logging.LogRecord
-# What every record has comes first in its dict, in one order; what came with `extra` follows. Of the class itself: a
-# factory that is set adds what is its own.
+# The attributes of every record come first in its dict, in one order; those of `extra` follow. Read from the class
+# itself, since a record factory adds its own.
 _RECORD_ATTRIBUTES = tuple(_Record("", 0, "", 0, "", (), None).__dict__)
 _RECORD_ATTRIBUTE_COUNT = len(_RECORD_ATTRIBUTES)
-# What other formatters and servers leave in a record, and a newer Python than this one in those that it sends.
+# What other formatters, servers and newer versions of Python (in records that they send) leave in a record.
 _IGNORED_ATTRIBUTES = frozenset(["message", "asctime", "color_message", "taskName", ORIGIN])
-# Both are in a record that structlog has wrapped for its formatter.
+# Both are in a record that structlog has wrapped for its `ProcessorFormatter`.
 _STRUCTLOG_ATTRIBUTES = frozenset(["_logger", "_name"])
-# What of a line a record has elsewhere.
+# Fields of a line that a record has elsewhere.
 _NOT_EXTRA = frozenset(["message", "exception", *record_origin.IDS])
 
 
@@ -97,7 +97,7 @@ def _format_first(formatter: JsonFormatter, record: logging.LogRecord) -> str:
     return formatter.format(record)
 
 
-# Tells whether an access record of a server says what an access line of ours has said; `instrument()` knows.
+# Returns whether a server's access record repeats an access line of ours; `instrument()` sets it.
 is_duplicate: Callable[[logging.LogRecord], bool] = lambda record: False  # noqa: E731
 
 
@@ -109,7 +109,7 @@ def _body_builder(
 
     Args:
         writer: The writer.
-        kept_body: Makes the body of a record that somebody has kept, or sent; None: it has its line.
+        kept_body: Builds the body of a record that was kept, or sent; None where it has its line.
     """
     add_trace_and_bindings, add_field = writer.add_trace_and_bindings, writer.add_field
     get_current, spans_enabled = current.get, writer.spans_enabled
@@ -364,8 +364,8 @@ def forward_to_logging(name: str, level: int, body: Body, given: Any) -> None:
     Args:
         name: The logger.
         level: Its level, by logging's numbers.
-        body: Of the line: what is hidden in it is hidden in the record.
-        given: What the caller gave as `exc_info`.
+        body: The line's body: what is redacted in it is redacted in the record.
+        given: The caller's `exc_info`.
     """
     logger = logging.getLogger(name)
     if not logger.isEnabledFor(level):
@@ -409,8 +409,8 @@ def _is_written(record: logging.LogRecord, keeper: logging.Handler) -> bool:
     )
 
 
-# What the filters of handlers of ours have said of a record that another handler keeps: they may count, so none is
-# asked twice. The record itself is not kept with it.
+# The results of our handlers' filters for a record that another handler keeps: a filter may count, so none is asked
+# twice. The record is held weakly.
 _filter_results: WeakKeyDictionary[logging.LogRecord, dict[JsonHandler, Any]] = WeakKeyDictionary()
 _has_filter_results: list[bool] = []  # whether there are such handlers at all
 

@@ -2,8 +2,8 @@
 Write lines to a file that several processes share, and start a new one when it is full.
 
 A line is one write to a descriptor that appends, with no lock. A new file is started by renaming the old one, under a
-lock on a side file; the other processes notice by the file's number. Each process keeps a shared lock on the very file
-that it writes to, so whoever compresses or deletes old files can tell that nobody writes to them any more.
+lock on its folder; the other processes notice by the inode. Each process holds a shared lock on the file that it writes
+to, so that what compresses or deletes old files can tell that nobody writes to them.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from obskit.forks import at_fork
 from obskit.logs.rotated_files import RotatedFiles
 from obskit.recorder import recorder
 
-# How long a process may go on before it looks whether its file is still the one at the path, in seconds.
+# The interval in seconds at which a process checks that its file is still the one at the path.
 CHECK_INTERVAL_SECONDS = 1.0
-# It also looks when it has written this part of what the file may still take: several processes together then end
-# close to the limit, and a file of 250,000 lines costs fewer than 1,000 looks.
+# It also checks after this fraction of the bytes that are left: several processes together then end close to the
+# limit, and a file of 250,000 lines costs fewer than 1,000 checks.
 _CHECK_FRACTION = 32
 _DAY = 86_400
 _MAX_OPEN_TRIES = 100
@@ -81,8 +81,8 @@ class LogFile:
         self._rotated = RotatedFiles(
             self.path, keep_files, keep_days, gzip, clock, archive, archive_after or timedelta(0)
         )
-        # One number for as long as this object lives: no thread may find it closed, or somebody else's, between its
-        # look and its write. The files come and go behind it.
+        # One descriptor for the lifetime of this object: no thread may find it closed, or another's, between its check
+        # and its write. Files are put behind it with dup2().
         self._descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         weakref.finalize(self, os.close, self._descriptor).atexit = False
         self._closed = False
@@ -114,7 +114,7 @@ class LogFile:
         self._file_id: tuple[int, int] | None = None  # device and inode of the file that is written
         self._day = 0.0  # of its lines
         self._end = 0  # of the last line that this process wrote
-        self._bytes_until_check = -1.0  # bytes until the next look, and the time for which it holds
+        self._bytes_until_check = -1.0  # and no later than `_check_due`
         self._is_cleanup_due = False  # there is a file more, or a day is over, since the old ones were looked at
         self._checked_at = self._check_due = 0.0
 

@@ -1,8 +1,8 @@
 """
 Several outputs, each with a format of its own: a failure of one does not affect the others.
 
-What the places are, and which lines they take, is decided when the writer is made. A line's body is made, and its
-secrets are hidden, once; it is rendered once for each form.
+The outputs, and the lines that they take, are decided when the writer is made. A line's body is built and redacted
+once, and rendered once for each format.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from obskit.logs.output_forms import Body, LineFormat, Renderer
+from obskit.logs.line_format import Body, LineFormat, Renderer
 from obskit.logs.stream import Target
 
 OnError = Callable[[Exception], None]
@@ -21,9 +21,9 @@ class Output(NamedTuple):
     An additional output.
 
     Attributes:
-        form: Of its lines.
-        target: Where they go.
-        level: Lines below it are not among them, by logging's numbers.
+        line_format: The format of its lines.
+        target: Where they are written.
+        level: The lowest level of its lines, by logging's numbers.
     """
 
     line_format: LineFormat
@@ -107,12 +107,12 @@ def fan_out(
     Return the renderer of the lines of one logger and level in all formats, and the target that writes them.
 
     Args:
-        form: The first output's.
-        target: The first output's place.
+        line_format: The first output's format.
+        target: The first output's target.
         others: The other outputs that take this level.
         level: By logging's numbers.
-        shared: The fields that these lines share.
-        failed: Counts a line that an output has not got.
+        shared_fields: The fields that these lines share.
+        failed: Counts a line that an output did not get.
     """
     formats = [line_format, *(other.line_format for other in others)]
     renderers = {each.key: each.renderer(shared_fields) for each in formats}

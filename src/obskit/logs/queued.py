@@ -18,11 +18,11 @@ from obskit.recorder import recorder
 from obskit.sigterm import sigterm
 
 WARNING = 30
-# How long the end of the process waits for what is queued, in seconds: servers kill a worker that takes 10 to 30.
+# How long the end of the process waits for queued lines, in seconds: servers kill a worker after 10 to 30.
 DRAIN_TIMEOUT_SECONDS = 8.0
-# How long a caller waits for a line that is written through. It is written later when the output takes longer.
+# How long a caller waits for a synchronous line, in seconds. Where the output takes longer, it is written later.
 SYNC_TIMEOUT_SECONDS = 5.0
-# How long a fork waits for the line that is being written.
+# How long a fork waits for the line that is being written, in seconds.
 FORK_TIMEOUT_SECONDS = 1.0
 
 _Item: TypeAlias = "bytes | _Request"
@@ -51,13 +51,13 @@ class QueuedTarget:
     """
     A queue in front of a slow target. One thread writes to it, and starts with the first line.
 
-    Lines of WARNING and above are written through: before those that wait, and whoever logs them waits; but an event
-    loop does not, and nobody does for an output that is known to be stuck. The others are lost with a process that is
-    killed. A forked child starts with an empty queue, since its parent writes what was in it.
+    Lines of WARNING and above are written synchronously, before those that are queued, and the caller waits; but not on
+    an event loop, and not for an output that is known to be stuck. Queued lines are lost when the process is killed. A
+    forked child starts with an empty queue, since its parent writes what was in it.
 
     Args:
         target: Where lines go.
-        size: Lines that may wait; those beyond are dropped, and counted as `queue_full`.
+        size: The number of lines that may be queued; more are dropped, and counted as `queue_full`.
     """
 
     def __init__(self, target: Target, size: int = 10_000) -> None:
@@ -70,7 +70,7 @@ class QueuedTarget:
         # Both may be put to in a signal's handler that interrupts a put.
         self._queue: SimpleQueue[_Item] = SimpleQueue()
         self._urgent: deque[_Request] = deque()
-        self._is_stuck = False  # somebody has waited in vain, and no line was written since
+        self._is_stuck = False  # a caller has timed out, and no line was written since
         self._starting, self._writing = threading.Lock(), threading.Lock()
         self._thread: threading.Thread | None = None
         self._closed = False

@@ -18,7 +18,7 @@ from typing import Any
 
 from obskit.context import valid_id
 from obskit.forks import at_fork
-from obskit.logs.output_forms import Body
+from obskit.logs.line_format import Body
 from obskit.logs.writer import Writer, current_writer, subscribe
 from obskit.operation import Operation
 from obskit.recorder import recorder
@@ -95,7 +95,8 @@ def _portable_fields(record: logging.LogRecord) -> dict[str, Any]:
     return fields
 
 
-# Tells whether this process writes the line of a record by itself, beside a handler that keeps it; `records` knows.
+# Returns whether this process writes the line of a record itself, beside a handler that keeps it; `json_handler` sets
+# it.
 is_written: Callable[[logging.LogRecord, logging.Handler], bool] = lambda record, handler: False  # noqa: E731
 
 

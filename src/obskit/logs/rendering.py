@@ -53,23 +53,23 @@ RESERVED_FIELDS = frozenset(
 CALLSITE_FIELDS = frozenset(["module", "function", "line", "thread", "process"])
 # What `log_category` adds; likewise.
 CATEGORY_FIELDS = frozenset(["category"])
-# What lies deeper is cut; a list may hold itself, and log stores take about 20 levels.
+# Deeper values are cut; a list may contain itself, and log stores accept about 20 levels.
 MAX_DEPTH = 16
-# What the values of a line may take when they are laid open, in characters: log stores refuse lines of a megabyte, and
-# 16,000 values take a few milliseconds.
+# What the converted values of a line may take, in characters: log stores refuse lines of a megabyte, and 16,000 values
+# take a few milliseconds.
 MAX_LINE_CHARACTERS = 1_000_000
 VALUE_OVERHEAD = 64
-# Of these no part can hide a secret from redaction by key, and none has code of the application's to run.
+# These have no parts that redaction by key would look at, and run no code of the application's.
 SCALARS = frozenset([str, int, float, bool, type(None), datetime, date, UUID])
 # orjson would show what a dataclass keeps out of its `repr()`.
 ORJSON_OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_PASSTHROUGH_DATACLASS
 _OPTIONS_WITH_NEWLINE = ORJSON_OPTIONS | orjson.OPT_APPEND_NEWLINE
-# Beyond it a reader that has floats alone would round.
+# Beyond it a reader with floats only would round.
 _MAX_SAFE_INTEGER = 2**53
 _SEQUENCES = (list, tuple, Set, deque)
 _CONTAINERS = (Mapping, *_SEQUENCES)
-# Line ends and terminal commands that JSON lets through: C1 controls, the Unicode line and paragraph separators, and
-# what turns the direction of writing.
+# Line ends and terminal commands that JSON does not escape: C1 controls, the Unicode line and paragraph separators, and
+# bidirectional marks.
 _unsafe_characters = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
@@ -112,7 +112,7 @@ def to_jsonable(value: Any, depth: int = MAX_DEPTH, budget: SizeBudget | None = 
     """
     Convert a value to what JSON can represent: containers are converted item by item, and the rest becomes text.
 
-    What finds no room is cut, and a mark says how much: `"[7 items cut]"`, `"cut": "[2 fields cut]"`.
+    What exceeds the budget is cut, and a mark says how much: `"[7 items cut]"`, `"cut": "[2 fields cut]"`.
     """
     budget = SizeBudget() if budget is None else budget
     kind = type(value)

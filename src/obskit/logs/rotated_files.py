@@ -2,8 +2,8 @@
 Name, compress, archive and delete rotated log files, in the background.
 
 `app.jsonl` becomes `app.jsonl.20261104T235959.123456Z`, by the time of its last line, then the same with `.gz`, which
-may move on to an archive. Any process may stop at any point: what it leaves undone is done by the next one, and no line
-is missing or there twice.
+may move to an archive. Any process may stop at any point: the next one finishes its work, and no line is lost or there
+twice.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from obskit import background
 from obskit.file_modes import make_alike, make_file, make_folder
 from obskit.recorder import recorder
 
-# After this many seconds nobody writes to an old file any more, whatever locks there are: who writes looks each second
-# for the file's new place, so the lock is that of a process that has nothing to say.
+# After this many seconds nobody writes to a rotated file any more, whatever locks there are: writers check each second
+# for the new file, so the lock is that of an idle process.
 ABANDONED_SECONDS = 3600.0
-# The thread looks again so many seconds after it had to leave a file alone; the last is repeated.
+# Seconds until the thread tries again after a file had to wait; the last is repeated.
 _RETRY_SECONDS = (1.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 _NO_DELAY = timedelta(0)
 _CHUNK = 1 << 20

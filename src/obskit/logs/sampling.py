@@ -10,7 +10,7 @@ from weakref import WeakSet
 
 from obskit.forks import at_fork
 
-# Messages that are counted apart in one second; what comes beyond that is written.
+# Messages that are counted separately in one second; others are written.
 MAX_KEYS = 4096
 SAMPLED_OUT = -1
 
@@ -26,7 +26,7 @@ class Sampler:
     Args:
         first: Lines of one key a second that are all written.
         every: Of those beyond, one in so many is written.
-        dropped: Is told of each line that is left out.
+        dropped: Is called for each line that is left out.
     """
 
     def __init__(self, first: int, every: int, dropped: Callable[[], None]) -> None:

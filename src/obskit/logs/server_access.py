@@ -14,11 +14,11 @@ from obskit.logs.clients import client_formatter
 from obskit.redaction.redactor import Redactor
 from obskit.settings import Settings
 
-# What a header, and a path with its query string, may add to every line of a log that is kept for months.
+# The longest header, and path with its query string, in characters: logs are kept for months.
 MAX_HEADER = 256
 MAX_PATH = 2048
 
-# Of what the server passes as arguments: its text would have to be parsed, and may be formatted anyhow.
+# Reads the record's arguments: its text would have to be parsed, and may have any format.
 AccessParser = Callable[[logging.LogRecord], dict[str, Any]]
 
 
@@ -37,7 +37,7 @@ def _uvicorn(record: logging.LogRecord) -> dict[str, Any]:
 
 def _gunicorn(record: logging.LogRecord) -> dict[str, Any]:
     atoms: Any = record.args
-    # PEP 3333: the path is bytes in disguise.
+    # PEP 3333: the path is bytes, decoded as Latin-1.
     path = atoms["U"].encode("latin-1", "replace").decode("utf-8", "replace")
     return {"client": atoms["h"], "path": path, "bytes_sent": atoms["B"], **_timed_atoms(atoms)}
 
@@ -106,7 +106,7 @@ ACCESS_PARSERS: Mapping[str, AccessParser] = {
 }
 
 
-# Where servers log, the outer ones first; their access records go to the loggers of ACCESS_PARSERS.
+# The loggers of servers, parents first; their access records go to the loggers of ACCESS_PARSERS.
 SERVER_LOGGERS = ("uvicorn", "uvicorn.error", "uvicorn.asgi", "gunicorn.error", "hypercorn.error", "_granian")
 ALL_SERVER_LOGGERS = frozenset([*SERVER_LOGGERS, *ACCESS_PARSERS])
 

@@ -23,12 +23,11 @@ from obskit.logs.rendering import render
 from obskit.logs.truncation import truncate_line
 from obskit.recorder import recorder
 
-# What a pipe takes in one piece, in bytes. Systems that promise less have one developer, not several workers, and
-# Windows, which promises none.
+# What a pipe takes atomically, in bytes. Systems that promise less run one developer's process, not several workers.
 PIPE_BYTES = max(getattr(select, "PIPE_BUF", 0), 4096)
-# Lines that may wait for a stream that is no file while another thread writes to it.
+# Lines that may be pending for a stream that is no file while another thread writes to it.
 MAX_PENDING = 1000
-# So much of a line's start tells whether another line says it again.
+# The length of a line's start by which an echo of it is recognised.
 _ECHO_BYTES = 64
 
 
@@ -38,11 +37,11 @@ class Target(Protocol):
     """
 
     @property
-    def put(self) -> Callable[[bytes], int | None]: ...  # writes a line, says how much of it was taken
-    def write_rest(self, line: bytes, taken: int | None) -> None: ...  # goes on where not all of it was
+    def put(self) -> Callable[[bytes], int | None]: ...  # writes a line, returns the bytes that were written
+    def write_rest(self, line: bytes, taken: int | None) -> None: ...  # writes what is missing
     def write(self, line: bytes) -> None: ...  # both
-    def for_level(self, level: int) -> Target: ...  # gives what takes the lines of a level, by logging's numbers
-    def notice(self) -> str | None: ...  # says what will not work, where something will not
+    def for_level(self, level: int) -> Target: ...  # returns the target of a level's lines, by logging's numbers
+    def notice(self) -> str | None: ...  # returns a warning for the log, if there is one
     def flush(self) -> object: ...  # waits for what is queued
     def close(self) -> None: ...  # flushes, and releases what it has opened itself
 
@@ -62,9 +61,9 @@ class LineStream:
     A target without a buffer: one system call a line, so that lines of several threads and processes do not interleave.
 
     Attributes:
-        put: Writes a line and says how much of it was taken. What is missing goes to `rest()`. It is a file's own
-            method where there is one: that refuses a closed file, whose number may be somebody's socket by now. To a
-            pipe, lines are cut to what it takes in one piece.
+        put: Writes a line and returns how many of its bytes were written; `write_rest()` writes what is missing. It is
+            a file's own method where there is one: that refuses a closed file, whose descriptor may be another's now.
+            For a pipe, lines are truncated to what it takes atomically.
     """
 
     def __init__(self, stream: IO[Any] | None, *, owned: bool = False) -> None:
@@ -228,13 +227,13 @@ class _ObjectWriter:
     """
     A writer for any object with `write()`, one line after the other.
 
-    Nobody waits for another: who finds a thread at it leaves the line to that thread. A line that is logged from inside
-    of `write()` or `flush()` is dropped, and counted as `reentrant`: it would be followed by another one for ever.
+    No thread waits for another: a line is left to the thread that is writing. A line that is logged inside of `write()`
+    or `flush()` is dropped, and counted as `reentrant`, since it would cause another one for ever.
 
     Args:
-        target: What has `write()`.
-        is_standard: Whether it stands in the place of standard output. Where it turns out to log what it is given, the
-            process's own takes its place.
+        target: The object with `write()`.
+        is_standard: Whether it replaces standard output. If it turns out to log what it is given, the process's own
+            standard output is used.
     """
 
     def __init__(self, target: IO[Any], is_standard: bool = False) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from obskit.logs.output_forms import Body
+from obskit.logs.line_format import Body
 from obskit.logs.rendering import as_text
 from obskit.logs.writer import Writer
 

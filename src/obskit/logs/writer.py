@@ -21,7 +21,7 @@ from typing import IO, Any, TypeAlias, TypeVar, cast
 from obskit.context import current
 from obskit.errors import ConfigurationError
 from obskit.logs.categories import category_of
-from obskit.logs.output_forms import Body, LineFormat, Renderer, clock_offset_now
+from obskit.logs.line_format import Body, LineFormat, Renderer, clock_offset_now
 from obskit.logs.outputs import Output, Tee, fan_out
 from obskit.logs.rendering import (
     CALLSITE_FIELDS,
@@ -52,17 +52,17 @@ Add: TypeAlias = Callable[[Body, Mapping[str, Any]], None]
 Emit: TypeAlias = Callable[[float, Body], None]
 Route: TypeAlias = tuple[Renderer, Target]
 
-# Where an exception that left a request has the request's id.
+# The attribute of an exception that left a request, with the request's id.
 CORRELATION_ID_ATTRIBUTE = "_obskit_id_of_request"
-# Names of callers' fields that need no second look; an application may make names up.
+# Limits of the cache of field names, since an application may generate names.
 MAX_KNOWN_NAMES = 4096
 MAX_NAME_LENGTH = 64
-# Messages without a secret that are kept, and their longest: most come again, word for word.
+# Limits of the cache of messages without a secret: most recur word for word.
 MAX_CLEAN_MESSAGES = 4096
 MAX_CLEAN_MESSAGE_LENGTH = 256
 LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
 _NO_FIELDS: Mapping[Any, Any] = {}
-_MAX_INTEGER = 2**63  # orjson says no greater number
+_MAX_INTEGER = 2**63  # orjson serializes no greater number
 _LEVEL_NAMES = {number: name for name, number in LEVELS.items()}
 
 
@@ -80,17 +80,17 @@ class Writer:
     Attributes:
         settings: What it was made from.
         reserved: Names that callers' fields must not have.
-        process: The fields that every line has.
-        form: Of the first output's lines.
-        others: The outputs beside the first.
-        traced: Whether spans are on.
+        process_fields: The fields that every line has.
+        line_format: The format of the first output.
+        extra_outputs: The outputs beside the first.
+        spans_enabled: Whether spans are on.
         add: Adds a caller's fields to a body; those with a reserved name become `extra_<name>`.
-        redactor: Hides secrets.
-        clean: Messages that hold no secret.
-        known: Names of callers' fields that `add` has let through.
+        redactor: Redacts secrets.
+        clean_messages: Messages without a secret.
+        known_names: Names of callers' fields that need no redaction.
         sampler: Decides which lines of loggers are left out; None where all are written.
-        callsite: Adds where the application logged; None where nobody asked.
-        ahead: By how many seconds the clock of records is ahead of that of operations, about.
+        callsite: Adds the place of the logging call; None where `log_callsite` is off.
+        clock_offset: The approximate offset in seconds from the clock of operations to that of records.
     """
 
     def __init__(self, settings: Settings, recorder: Recorder) -> None:
@@ -271,8 +271,8 @@ class Writer:
             body: What it is added to.
             key: Its name.
             value: Its value.
-            room: The room of the line.
-            beside: The caller's fields, by which some are judged.
+            budget: The budget of the line.
+            siblings: The caller's fields, by which some are judged.
         """
         is_contextual = type(key) is str and key in CONTEXTUAL_NAMES
         if is_contextual:

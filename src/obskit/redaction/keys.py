@@ -36,7 +36,7 @@ WHOLE_NAME = ("auth", "sid", "proxy_auth", "http_auth", "basic_auth")
 # Secret in the query of a URL, beside all others: what signs it, or is traded for a token.
 QUERY_ONLY = ("code", "key", "pass", "sig", "signature", "hmac", "x_amz_signature", "x_goog_signature")
 
-# What tells about a secret: there is nothing to hide where it ends a name, ...
+# Words that describe a secret without holding it: there is nothing to hide where they end a name, ...
 _DESCRIPTIVE_SUFFIXES = frozenset(
     [
         *(
@@ -63,13 +63,13 @@ _DESCRIPTIVE_SUFFIXES = frozenset(
         *("check", "result", "results", "reason", "bytes"),
     ]
 )
-# ... and where it starts one.
+# ... and where they start one.
 _DESCRIPTIVE_PREFIXES = frozenset(
     ["is", "has", "had", "use", "uses", "num", "n", "max", "min", "needs", "requires", "allow", "count"]
 )
 # Tokens of language models: `time_to_first_token`, `cost_per_token`, `eos_token`.
 _MODEL_TOKEN_WORDS = frozenset(["per", "first", "last", "eos", "bos", "pad", "unk", "stop", "mask"])
-# A name that ends like this is several words in one: `userpassword`, `AUTHTOKEN`.
+# Names that end like this are several words in one: `userpassword`, `AUTHTOKEN`.
 _JOINED_SUFFIX = re.compile(
     r"(?:password|passwd|passphrase|secret|token|apikey|privatekey|accesskey|secretkey|sessionid)\Z"
 )
@@ -77,7 +77,7 @@ _segments = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W0-9A-Za-z_]+")
 
 # Longer names are judged by their end; no name that people chose is so long.
 _MAX_NAME_LENGTH = 256
-# Names whose verdict is kept, since an application may make names up; longer ones are judged each time.
+# Limits of the cache of names, since an application may generate names.
 MAX_CACHED_NAMES = 4096
 _MAX_CACHED_NAME_LENGTH = 64
 
@@ -135,7 +135,7 @@ class SecretKeys:
         return long[0] if long else None
 
 
-# What these hold is judged by what stands beside it, or by a form of its own: they are never waved through.
+# Fields that are judged by their siblings, or by a form of their own.
 CONTEXTUAL_NAMES = frozenset(["value", "netloc"])
 
 

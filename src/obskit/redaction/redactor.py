@@ -1,7 +1,7 @@
 """
 Redact fields, messages, tracebacks and query strings.
 
-What is taken out leaves a marker in its place that names the rule and never the value: `[redacted:password]`.
+A secret is replaced by a marker that names the rule and never the value: `[redacted:password]`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """
 Truncate texts without showing the beginning of a secret.
 
-There is one rule, for every place that shows a text. More is looked at than is shown: a secret that the cut goes
-through is found whole. And where the look itself ends in the midst of a text, the word that it may have cut in two is
-left out, since a half of a secret may not look like one.
+There is one rule, for every place that shows a text. More is searched than is shown, so that a secret at the cut is
+found whole. Where the search itself ends inside of a text, the word that it may have split is left out, since half of a
+secret may not look like one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-# What is looked at beyond what is shown, in characters: longer than any secret, but for keys in blocks.
+# What is searched beyond what is shown, in characters: longer than any secret, but for keys in blocks.
 LOOKAHEAD = 4_096
 # What any text may have: log stores refuse lines of a megabyte.
 MAX_TEXT = 1_000_000

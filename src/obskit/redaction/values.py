@@ -1,8 +1,8 @@
 """
 Find secrets by their form, in any text.
 
-A look costs time in every line, so a text is sieved first: one pass leaves the few characters that a secret cannot do
-without, and what is left says which rules may apply. Most texts end there. No rule looks at one character more often
+A search costs time in every line, so a text is sieved first: one pass keeps the few characters that a secret cannot do
+without, and what is left decides which rules may apply. Most texts end there. No rule looks at a character more often
 than a fixed number of times, whatever the text.
 """
 

@@ -31,12 +31,12 @@ class LineFormat:
     The format of one output: turns bodies into lines.
 
     Args:
-        settings: Say which one; of an output beside the first with its own in their place.
+        settings: The settings of the output.
         process: The fields that every line has.
-        ahead: Holds by how many seconds the clock of records is ahead of that of operations; kept up by the lines.
+        clock_offset: Holds the offset in seconds from the clock of operations to that of records; lines update it.
 
     Attributes:
-        key: Equal forms have equal keys.
+        key: Equal formats have equal keys.
         is_flat: Whether a line is one JSON object of single fields, under the contract's names or those of `log_names`.
         render: Renders fields under their final names; on the console whole lines only.
     """
