@@ -134,7 +134,7 @@ def test_a_log_file_is_refused(tmp_path):
     """
     told, _ = run(LOGGED, arguments=[tmp_path / "shop.jsonl"])
 
-    assert "this system has no locks of the kind that rotation needs (fcntl); write to standard output" in told
+    assert "this system lacks the file locks that rotation needs (fcntl); write to standard output" in told
 
 
 def test_one_function_asks_the_system_for_forks():

@@ -113,7 +113,7 @@ def test_a_path_that_cannot_be_written_is_told_at_once(tmp_path, name, why):
     with pytest.raises(ConfigurationError) as raised:
         LogFile(tmp_path / name)
 
-    assert f"log file {str(tmp_path / name)!r} cannot be written: {why}; give a path where this process may" in str(
+    assert f"log file {str(tmp_path / name)!r} cannot be written: {why}; choose a path where this process may" in str(
         raised.value
     )
 

@@ -176,11 +176,11 @@ class _LoggingCapture:
         self._uncaught = Uncaught()
         self._patches = Patches()
 
-    # Doing it, as often as somebody has set up loggers
+    # Applying it, as often as loggers are set up
 
     def apply(self) -> None:
         """
-        Capture whatever is set up by now.
+        Capture all loggers and handlers that are set up.
         """
         settings = writers.current_settings()
         for name, level in settings.log_levels.items():
@@ -206,7 +206,7 @@ class _LoggingCapture:
 
     def capture_downstream(self, handlers: Iterable[logging.Handler]) -> None:
         """
-        Make consoles among handlers that receive others' records write lines of ours.
+        Make consoles write lines of ours where they receive records by way of other handlers.
         """
         for handler in handlers:
             if self.all_loggers and is_console(handler) and not _MUTE_FILTERS.intersection(handler.filters):
@@ -236,7 +236,7 @@ class _LoggingCapture:
 
     def _is_unneeded(self, logger: logging.Logger) -> bool:
         """
-        Return whether nobody wants these records: then uvicorn need not make one for each request.
+        Return whether these records go nowhere: then uvicorn need not make one for each request.
         """
         handlers = [handler for here in propagation_path(logger) for handler in here.handlers]
         ours = all(is_console(handler) or isinstance(handler, JsonHandler) for handler in handlers)

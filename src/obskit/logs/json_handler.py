@@ -135,7 +135,7 @@ def _body_builder(
         if operation is not None:
             root = operation._root or operation
             if record.created - clock_offset[0] < root.started and predates(record, root):
-                pass  # somebody has kept it since before this request
+                pass  # it was kept since before this request
             elif root.correlation_id is not None:
                 body["correlation_id"] = root.correlation_id
                 if spans_enabled or root.sparse is not None:

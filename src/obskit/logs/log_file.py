@@ -91,16 +91,16 @@ class LogFile:
             self._open()
         except OSError as error:
             raise ConfigurationError(
-                f"log file {os.fspath(path)!r} cannot be written: {error.strerror or error}; give a path where this "
-                "process may make and write files"
+                f"log file {os.fspath(path)!r} cannot be written: {error.strerror or error}; choose a path "
+                "where this process may create and write files"
             ) from error
         try:
             self._rotated.make_archive()
         except OSError as error:
             self._release()
             raise ConfigurationError(
-                f"old log files cannot be put into {archive!r}: {error.strerror or error}; give a folder of their own "
-                "where this process may make files"
+                f"old log files cannot be put into {archive!r}: {error.strerror or error}; choose a folder of their "
+                "own where this process may create files"
             ) from error
         self._cleaned_day = self._clock() // _DAY
         self._rotated.clean_up()
@@ -284,7 +284,7 @@ class LogFile:
                 if not stat.S_ISREG(opened.st_mode):
                     raise OSError(errno.EINVAL, "it is no regular file")
                 refuse_foreign(opened, self.path)
-                # Without the lock, or elsewhere by now: it has just become an old one.
+                # Without the lock, or at another path: it has just been rotated.
                 if _lock_shared(descriptor) and _is_same_file(self._stat_path(), opened):
                     os.dup2(descriptor, self._descriptor, inheritable=False)
                     self._file_id = opened.st_dev, opened.st_ino

@@ -172,7 +172,7 @@ class QueuedTarget:
         try:
             if self._thread is None:
                 self._thread = start(self._run, name="obskit-log-queue")
-                sigterm.ensure_running()  # in a forked child, whose lines nobody else would write
+                sigterm.ensure_running()  # in a forked child, whose lines nothing else would write
         finally:
             self._starting.release()
         return self._thread is not None
@@ -242,7 +242,7 @@ _held_locks: list[threading.Lock] = []
 
 def _before_fork() -> None:
     """
-    Let each queue finish its line, so that no child inherits a target in the middle of one.
+    Wait until each queue has written its current line, so that no child inherits a target in the middle of one.
     """
     _held_locks[:] = [
         queued._writing for queued in list(_queues) if queued._writing.acquire(timeout=FORK_TIMEOUT_SECONDS)

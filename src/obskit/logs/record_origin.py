@@ -162,7 +162,7 @@ def predates(record: logging.LogRecord, request: Operation) -> bool:
     """
     if recorder.clock is not time.perf_counter:
         return False  # a clock that a test has set tells nothing of ages
-    # In this order: a thread that is held between the two rather loses an id than gives another's.
+    # In this order, a thread that is suspended between the two loses an id rather than use another request's.
     running = time.perf_counter() - request.started
     return running < time.time() - record.created
 

@@ -225,7 +225,7 @@ class RotatedFiles:
         now = self._clock()
         if rotated.stamp < datetime.fromtimestamp(now - age.total_seconds(), UTC).strftime(_STAMP):
             return True
-        with suppress(ValueError):  # somebody has given it a name that is no time
+        with suppress(ValueError):  # its name holds no valid time
             moment = datetime.strptime(rotated.stamp, _STAMP).replace(tzinfo=UTC).timestamp()
             self.next_due = min(self.next_due, moment + age.total_seconds())
         return False
@@ -403,7 +403,7 @@ def _remove_stale(path: str) -> bool:
             os.unlink(path)
     except FileNotFoundError:
         pass
-    except OSError:  # a link, or somebody else's
+    except OSError:  # a link, or another user's
         os.unlink(path)
     return True
 

@@ -25,7 +25,7 @@ class Sampler:
 
     Args:
         first: Lines of one key a second that are all written.
-        every: Of those beyond, one in so many is written.
+        every: Of the lines beyond those, one in `every` is written.
         dropped: Is called for each line that is left out.
     """
 

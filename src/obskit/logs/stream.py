@@ -126,7 +126,7 @@ class LineStream:
 
     def close(self) -> None:
         """
-        Write pending lines. The stream stays open, unless it is `owned`: it belongs to whoever opened it.
+        Write pending lines. The stream stays open, unless it is `owned`: its opener closes it.
         """
         self.flush()
         if self._owned is not None:

@@ -71,7 +71,7 @@ def output_settings(settings: Settings) -> list[Settings]:
         destination = _destination_of(output)
         if any(destination is other or destination == other for other in used_destinations):
             raise ConfigurationError(
-                f"log_outputs[{number}] goes where other lines go already; give it a `file` or a `stream` of its own"
+                f"log_outputs[{number}] goes where other lines go already; set a `file` or a `stream` of its own"
             )
         used_destinations.append(destination)
         outputs.append(output)
@@ -82,7 +82,7 @@ def _stream_of(given: Any) -> Any:
     if given != "stderr":
         return None if given == "stdout" else given
     if sys.stderr is None:
-        raise ConfigurationError("log_outputs has stderr, and this process has no standard error; give a `file`")
+        raise ConfigurationError("log_outputs has stderr, and this process has no standard error; set a `file`")
     return sys.stderr
 
 
@@ -110,8 +110,8 @@ def file_target_for(settings: Settings, path: str, **given: Any) -> Target:
     }
     if find_spec("fcntl") is None:
         raise ConfigurationError(
-            f"log file {path!r} cannot be written: this system has no locks of the kind that rotation needs (fcntl); "
-            "write to standard output, and let what runs the service keep it"
+            f"log file {path!r} cannot be written: this system lacks the file locks that rotation needs (fcntl); "
+            "write to standard output, and let the service manager store it"
         )
     from obskit.logs.log_file import LogFile
 
@@ -120,11 +120,11 @@ def file_target_for(settings: Settings, path: str, **given: Any) -> Target:
 
 def _open_device(path: str) -> IO[bytes]:
     try:
-        # A FIFO that nobody reads would hold the process here; what is opened then waits for its reader as usual.
+        # Opening a FIFO without a reader would block here; writes to it block as usual.
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError as error:
         raise ConfigurationError(
-            f"log file {path!r} cannot be opened: {error.strerror}; is somebody reading?"
+            f"log file {path!r} cannot be opened: {error.strerror}; does a process read it?"
         ) from error
     os.set_blocking(descriptor, True)
     return open(descriptor, "ab", buffering=0)

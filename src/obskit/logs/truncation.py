@@ -11,11 +11,11 @@ import orjson
 
 from obskit.logs.rendering import render
 
-# Strings are cut down to so many characters; where that does not do, whole fields go.
+# The shortest length in characters that strings are truncated to; where that is not enough, whole fields go.
 _MIN_TEXT = 64
-# A traceback says more than other strings, and may be so many times as long.
+# A traceback may be longer than other strings by this factor, since it says more.
 _TRACEBACK_FACTOR = 3
-# A list or an object inside of a line keeps an item for so many characters that a string may have.
+# A list or an object inside of a line keeps one item for each of these characters that a string may have.
 _CHARACTERS_PER_ITEM = 8
 _START = "Traceback (most recent call last):\n"
 _chain_separators = re.compile(
@@ -78,7 +78,7 @@ def _truncate_value(value: Any, max_length: int) -> Any:
 
 def truncate_text(text: str, max_length: int) -> str:
     """
-    Truncate a string to about so many characters; a traceback to some times as many.
+    Truncate a string to about `max_length` characters; a traceback to some times as many.
     """
     if len(text) <= max_length:
         return text
@@ -89,8 +89,8 @@ def truncate_text(text: str, max_length: int) -> str:
 
 def truncate_traceback(text: str, max_length: int) -> str:
     """
-    Truncate a traceback to about so many characters: the outer frames of each exception in a chain go, and the first
-    exceptions of a long chain. The last one keeps its innermost frames, its class and its message.
+    Truncate a traceback to about `max_length` characters: the outer frames of each exception in a chain go, and the
+    first exceptions of a long chain. The last one keeps its innermost frames, its class and its message.
     """
     if len(text) <= max_length:
         return text

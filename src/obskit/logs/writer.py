@@ -385,7 +385,7 @@ class Writer:
 
     def close(self) -> None:
         """
-        Flush, and close the files; a stream belongs to whoever opened it.
+        Flush, and close the files; a stream is left to its opener.
         """
         for target in self._targets:
             try:

@@ -70,7 +70,7 @@ _LINE_RULES = (
     # LINE 1: INSERT INTO customers VALUES ('ada@shop.example')
     _rule("statement", "LINE ", r"(?m:^)LINE \d+: ", r"[^\n]++(?=\n *+\^)"),
 )
-# An exception may well be a driver's, and somebody may have taken its blanks.
+# An exception may well be a driver's, and its blanks may have been collapsed.
 _EXCEPTION_RULES = (
     _rule("detail", "DETAIL:", r"\bDETAIL:[ \t]*+(?=Key \(|Failing row contains |Token \")", _ANY + _END_OF_FIELD),
     *_LINE_RULES,

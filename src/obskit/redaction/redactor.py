@@ -31,7 +31,7 @@ from obskit.redaction.values import (
     rule_in,
 )
 
-# What lies deeper is cut, and so is what comes after so many values: lines show no more.
+# Deeper values, and values beyond this number, are cut: lines show no more.
 MAX_DEPTH = 16
 MAX_VALUES = 20_000
 # Nothing is inside of these; what is in a string or in a number is looked at.
@@ -46,17 +46,16 @@ class Redactor:
     """
     A redactor by the names of fields, and by the form of values.
 
-    Nothing here raises, whatever it is given. Where there is nothing to hide, each method gives the very object back
-    that it was given; what is too large or too deep is cut, and a mark says how much. What was redacted stays as it is
-    when it is redacted again. Thread-safe.
+    Nothing here raises, whatever the input. Where there is nothing to redact, each method returns the very object that
+    it was given; what is too large or too deep is cut, and a mark says how much. Redaction is idempotent. Thread-safe.
 
     Args:
         keys: Names of fields that are secret beside the default list, in any spelling: `birth_date` is found as
             `birthDate` too.
-        values: False: look at names only; `text()` then gives everything back.
+        values: False: redact by names only; `text()` then returns its input.
 
     Attributes:
-        text: Redacts a message or another text by value; of more than a million characters the end is cut.
+        text: Redacts a message or another text by value; more than a million characters are truncated.
     """
 
     text: Callable[[str], str]

@@ -139,7 +139,7 @@ _card = re.compile(
 )
 
 # Where something is said to be something, and what is said: `password=x`, `"password": "x"`, `Password: x`.
-_MAX_NAME_DISTANCE = 72  # a name ends within so many characters before the sign
+_MAX_NAME_DISTANCE = 72  # a name starts within this many characters before the sign
 _already = re.compile(r"(?<=[=:])(?:=|(?<=:)//|>?[ \t]*[\"'\\\[{]{0,4}\[redacted:)")
 _name_backwards = re.compile(r"[ \t]?[\"'\]\\]{0,4}(\d{0,3}[^\W\d][\w.-]{1,63})").match
 _quoted = re.compile(
