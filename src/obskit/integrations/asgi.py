@@ -201,14 +201,16 @@ class AsgiOperation(_http.ServedOperation):
                     self.locate()
             if not self.ended:  # Plan.end(), without the call
                 self.ended = True
-                self.duration_seconds = _plan.clock() - self.started
+                clock = _plan.clock  # what lies in a slot is read before it is called: see `wsgi.py`
+                self.duration_seconds = clock() - self.started
                 if waiting:
                     drain()
                 if self.sparse is not None and _plan.finish_sparse is not None:
                     _plan.finish_sparse(self)
-                _plan.finish(self)
-                if _plan.finish_too is not None:
-                    _plan.finish_too(self)
+                finish, finish_too = _plan.finish, _plan.finish_too
+                finish(self)
+                if finish_too is not None:
+                    finish_too(self)
         elif kind == "http.response.start":
             send = self._send
             if type(send) is MethodType and getattr(send.__self__, "disconnected", False) is True:
@@ -227,7 +229,8 @@ class AsgiOperation(_http.ServedOperation):
             self._started = message
         elif kind == "http.response.pathsend":  # the server sends a whole file by itself
             return self._send_piece(message)
-        return self._send(message)
+        send = self._send
+        return send(message)
 
     async def _send_piece(self, message: Message) -> None:
         """
@@ -475,16 +478,19 @@ class ObskitMiddleware(_http.WrappingMiddleware[Application]):
                 if b"x-correlation-id" in headers or b"x-request-id" in headers or b"traceparent" in headers:
                     _http.assign_correlation_id(op, self.trust_ids)
                 else:
-                    op.correlation_id = recorder.new_id()
+                    new_id = recorder.new_id
+                    op.correlation_id = new_id()
         if waiting:  # Plan.begin(), without the call
             drain()
+        # What lies in a slot or an attribute is read before it is called: see `wsgi.py`.
+        start, clock, serve = _plan.start, _plan.clock, self.serve
         token = _enter(op)
-        _plan.start(op)
-        op.started = _plan.clock()
+        start(op)
+        op.started = clock()
         if op.span is not None:
             op.span.enter()
         try:
-            await self.serve(scope, op.receive, op.send)
+            await serve(scope, op.receive, op.send)
         except GeneratorExit as error:
             op.record_error(error)
             end_later(op, end_abandoned, _plan.clock())

@@ -90,14 +90,15 @@ def _reporting(process: Callable[[Response], Response], middleware: ObskitMiddle
             op.status = status = response._status_code
             if op.sparse is not None:
                 op.apply_handled_exception()
-            if op.correlation_id is not None:
+            correlation_id = op.correlation_id
+            if correlation_id is not None:
                 headers = response.headers._list
                 for name, _ in headers:
                     if len(name) == 16 and name.lower() == ID_HEADER_LOWER:
-                        response.headers[ID_HEADER] = op.correlation_id
+                        response.headers[ID_HEADER] = correlation_id
                         break
                 else:
-                    headers.append((ID_HEADER, op.correlation_id))
+                    headers.append((ID_HEADER, correlation_id))
             if op.endpoint is UNMATCHED:
                 rule = op.environ["werkzeug.request"].url_rule
                 if rule is not None:

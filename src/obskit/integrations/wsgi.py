@@ -638,21 +638,26 @@ class ObskitMiddleware(_http.WrappingMiddleware[Application]):
                 ):
                     _http.assign_correlation_id(op, self.trust_ids)
                 else:
-                    op.correlation_id = recorder.new_id()
+                    new_id = recorder.new_id
+                    op.correlation_id = new_id()
         if waiting:  # Plan.begin(), without the call
             drain()
+        # Here and below, what lies in a slot or an attribute is read before it is called: CPython 3.11 looks for a
+        # method first in `_plan.start(op)`, along all of the type's bases.
+        start, clock, serve = _plan.start, _plan.clock, self.serve
         token = _enter(op)
-        _plan.start(op)
-        op.started = _plan.clock()
+        start(op)
+        op.started = clock()
         if op.span is not None:
             op.span.enter()
         try:
             if self.reports_response:
-                body = self.serve(environ, start_response)
+                body = serve(environ, start_response)
             else:
                 op._start_response = start_response
-                body = self.serve(environ, op.start)
-            if op.whole_size is None:
+                body = serve(environ, op.start)
+            whole_size = op.whole_size
+            if whole_size is None:
                 return _watch_body(op, body)
         except BaseException as error:
             op.end_with_error(error)
@@ -661,17 +666,19 @@ class ObskitMiddleware(_http.WrappingMiddleware[Application]):
             if op.span is not None:
                 op.span.leave()
             _leave(token)
-        op.bytes_sent = op.whole_size  # every byte is there: to hand it over is to have sent it
+        op.bytes_sent = whole_size  # every byte is there: to hand it over is to have sent it
         if not op.ended:  # Plan.end(), without the call
             op.ended = True
-            op.duration_seconds = _plan.clock() - op.started
+            clock = _plan.clock
+            op.duration_seconds = clock() - op.started
             if waiting:
                 drain()
             if op.sparse is not None and _plan.finish_sparse is not None:
                 _plan.finish_sparse(op)
-            _plan.finish(op)
-            if _plan.finish_too is not None:
-                _plan.finish_too(op)
+            finish, finish_too = _plan.finish, _plan.finish_too
+            finish(op)
+            if finish_too is not None:
+                finish_too(op)
         return body
 
     def _reporting_route(

@@ -189,7 +189,8 @@ class LogSink(Sink):
                 )
                 if op.sparse is not None:
                     whole = with_sparse(whole, op)
-                if (taken := stream.put(whole)) != len(whole):
+                put = stream.put  # it changes
+                if (taken := put(whole)) != len(whole):
                     stream.write_rest(whole, taken)
             except Exception as error:
                 failed(error)
