@@ -54,7 +54,7 @@ class Recommendation:
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class Thresholds:
     """
     Say what is dear and what is slow.
 
@@ -72,13 +72,27 @@ class Bounds:
 
 
 def advise(
-    rows: Sequence[RecentCall], limits: Sequence[RateLimit], prices: PriceData | None, bounds: Bounds
+    rows: Sequence[RecentCall], limits: Sequence[RateLimit], prices: PriceData | None, thresholds: Thresholds
 ) -> tuple[Recommendation, ...]:
     """
     List what these calls, what is left of the limits and the age of the prices give cause for; the most pressing first.
     """
-    parts = (_headroom(limits), _errors(rows), _dear(rows, bounds), _waste(rows), _unknown(rows), _old(prices))
-    others = (_retries(rows), _slow(rows, bounds), _uncached(rows), _written(rows), _expensive(rows), _nameless(rows))
+    parts = (
+        _headroom(limits),
+        _errors(rows),
+        _high_cost(rows, thresholds),
+        _waste(rows),
+        _unknown(rows),
+        _old_prices(prices),
+    )
+    others = (
+        _retries(rows),
+        _slow(rows, thresholds),
+        _uncached(rows),
+        _cache_writes(rows),
+        _expensive(rows),
+        _without_service(rows),
+    )
     return tuple(found for part in (*parts, *others) for found in part)
 
 
@@ -122,8 +136,8 @@ def _errors(rows: Sequence[RecentCall]) -> Iterator[Recommendation]:
         )
 
 
-def _dear(rows: Sequence[RecentCall], bounds: Bounds) -> Iterator[Recommendation]:
-    limit, month, spent = bounds.high_cost_usd, bounds.month_usd, bounds.spent_usd
+def _high_cost(rows: Sequence[RecentCall], thresholds: Thresholds) -> Iterator[Recommendation]:
+    limit, month, spent = thresholds.high_cost_usd, thresholds.month_usd, thresholds.spent_usd
     if limit is None:
         return
     if month is not None and month > limit:
@@ -163,7 +177,7 @@ def _unknown(rows: Sequence[RecentCall]) -> Iterator[Recommendation]:
         )
 
 
-def _old(prices: PriceData | None) -> Iterator[Recommendation]:
+def _old_prices(prices: PriceData | None) -> Iterator[Recommendation]:
     if prices is not None and prices.age_days is not None and prices.age_days > MAX_AGE_DAYS:
         yield Recommendation(
             "old-prices",
@@ -182,8 +196,8 @@ def _retries(rows: Sequence[RecentCall]) -> Iterator[Recommendation]:
         )
 
 
-def _slow(rows: Sequence[RecentCall], bounds: Bounds) -> Iterator[Recommendation]:
-    limit = bounds.slow_seconds
+def _slow(rows: Sequence[RecentCall], thresholds: Thresholds) -> Iterator[Recommendation]:
+    limit = thresholds.slow_seconds
     if limit is None:
         return
     services = {name: [row for row in some if row.is_call] for name, some in _by_service(rows).items()}
@@ -193,8 +207,8 @@ def _slow(rows: Sequence[RecentCall], bounds: Bounds) -> Iterator[Recommendation
         some = services[name]
         mean, longest = means[name], max(row.seconds for row in some)
         (_, model), most = max(_by_model(some).items(), key=lambda item: math.fsum(row.seconds for row in item[1]))
-        told = [row.tokens[3] for row in most if row.tokens is not None]
-        output = f" and {sum(told) // len(told):,} tokens of output" if told else ""
+        reported = [row.tokens[3] for row in most if row.tokens is not None]
+        output = f" and {sum(reported) // len(reported):,} tokens of output" if reported else ""
         yield Recommendation(
             "slow",
             f"{len(some):,} calls of {name or 'no service'} took {mean:.1f} s on average, more than {limit:g} s, and "
@@ -223,21 +237,21 @@ def _by_model(rows: Sequence[RecentCall]) -> dict[tuple[str, str], list[RecentCa
 
 def _uncached(rows: Sequence[RecentCall]) -> Iterator[Recommendation]:
     for (provider, model), some in _by_model(rows).items():
-        told = [row.tokens for row in some if row.tokens is not None and not row.is_estimated]
-        taken = sum(sum(tokens[:3]) for tokens in told)
-        read = sum(tokens[1] for tokens in told)
-        if provider not in CACHING or len(told) < MIN_CALLS or taken < CACHEABLE_TOKENS * len(told):
+        reported = [row.tokens for row in some if row.tokens is not None and not row.is_estimated]
+        taken = sum(sum(tokens[:3]) for tokens in reported)
+        read = sum(tokens[1] for tokens in reported)
+        if provider not in CACHING or len(reported) < MIN_CALLS or taken < CACHEABLE_TOKENS * len(reported):
             continue
         if read < CACHED_SHARE * taken:
             yield Recommendation(
                 "cache",
-                f"{len(told):,} calls of {model} took {taken // len(told):,} tokens of input each, and "
+                f"{len(reported):,} calls of {model} took {taken // len(reported):,} tokens of input each, and "
                 f"{_percent(read / taken)} of them came from the provider's cache: where prompts begin alike, put what "
                 "they share first, and mark it for the cache where the provider wants that",
             )
 
 
-def _written(rows: Sequence[RecentCall]) -> Iterator[Recommendation]:
+def _cache_writes(rows: Sequence[RecentCall]) -> Iterator[Recommendation]:
     for (_, model), some in _by_model(rows).items():
         saved = math.fsum(row.saved_usd for row in some)
         if len(some) >= MIN_CALLS and saved < 0:
@@ -263,7 +277,7 @@ def _expensive(rows: Sequence[RecentCall]) -> Iterator[Recommendation]:
         )
 
 
-def _nameless(rows: Sequence[RecentCall]) -> Iterator[Recommendation]:
+def _without_service(rows: Sequence[RecentCall]) -> Iterator[Recommendation]:
     count = sum(not row.labels.service for row in rows)
     if len(rows) >= MIN_CALLS and count >= NAMELESS_SHARE * len(rows):
         yield Recommendation(

@@ -39,11 +39,11 @@ class AiBlock(AiOperation):
         measured: True from the moment that something inside is the observation in its place.
     """
 
-    __slots__ = ("measured",)
+    __slots__ = ("is_measured",)
 
     def __init__(self, service: str, provider: str, model: str) -> None:
         super().__init__(service, provider, model)
-        self.measured = False
+        self.is_measured = False
 
     def usage(
         self,
@@ -103,14 +103,14 @@ class _BlockPlan:
             drain()
         outer = block_around(AiBlock, block.parent)
         if outer is not None:
-            outer.measured = True
-            inherit(block, outer)
+            outer.is_measured = True
+            inherit_labels(block, outer)
         if budget_book.is_active:
             budget_book.before_block(block)
         block.started = recorder.clock()
 
     def end(self, block: AiBlock, at: float | None = None) -> None:
-        if block.measured or block.ended:
+        if block.is_measured or block.ended:
             block.ended = True
             return
         at, started = recorder.clock() if at is None else at, block.started
@@ -122,7 +122,7 @@ class _BlockPlan:
 _block_plan = _BlockPlan()
 
 
-def inherit(op: AiOperation, block: AiBlock) -> None:
+def inherit_labels(op: AiOperation, block: AiBlock) -> None:
     """
     Take the labels of an enclosing block. The price hangs on what was asked, and of whom.
     """
@@ -135,14 +135,14 @@ def inherit(op: AiOperation, block: AiBlock) -> None:
         op.provider, op.model = provider, model
 
 
-def take_labels(op: AiOperation) -> None:
+def place_under_block(op: AiOperation) -> None:
     """
     Give a hooked call the labels of the `observe_ai` around it, and its place.
     """
     block = block_around(AiBlock, op.parent)
     if block is not None:
-        block.measured = True
-        inherit(op, block)
+        block.is_measured = True
+        inherit_labels(op, block)
     while type(op.parent) is AiBlock:
         op.parent = op.parent.parent
 
@@ -202,14 +202,14 @@ def estimate(op: AiOperation, reply: dict[str, Any] | None, request_bytes: int, 
     Estimate what a stream used that ended before it told: the input as it was told at its start, or by the size of
     the request; the output by the characters that came.
     """
-    told = None if reply is None else read(reply)
+    reported = None if reply is None else read(reply)
     output = -(-output_characters // CHARACTERS_PER_TOKEN)
-    if told is None or not told.input + told.cache_read + told.cache_write:
+    if reported is None or not reported.input + reported.cache_read + reported.cache_write:
         model = reply.get("model") if reply else None
-        told = Usage(input=-(-request_bytes // CHARACTERS_PER_TOKEN), output=output, model=model)
-    elif output > told.output:
-        told.output = output
-    op.tokens = told
+        reported = Usage(input=-(-request_bytes // CHARACTERS_PER_TOKEN), output=output, model=model)
+    elif output > reported.output:
+        reported.output = output
+    op.tokens = reported
     op.estimated = True
 
 
@@ -219,40 +219,40 @@ class AiObservation(Observation):
     """
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        return super().__call__(_telling(function))
+        return super().__call__(_reading_replies(function))
 
 
-def _tell(reply: object) -> None:
+def _read_reply(reply: object) -> None:
     block = current.get()
-    if type(block) is AiBlock and not block.measured:
+    if type(block) is AiBlock and not block.is_measured:
         block.reply(reply)
 
 
-def _telling(function: Any) -> Any:
+def _reading_replies(function: Any) -> Any:
     """
     Wrap a function so that the block around it hears what it returns or yields.
     """
     if isinstance(function, (classmethod, staticmethod)):
-        return type(function)(_telling(function.__func__))
+        return type(function)(_reading_replies(function.__func__))
     kind = kind_of(function)
     if kind in ("generator", "async generator"):
         return function
     if kind == "coroutine":
 
         @functools.wraps(function)
-        async def told(*args: Any, **kwargs: Any) -> Any:
+        async def reported(*args: Any, **kwargs: Any) -> Any:
             reply = await function(*args, **kwargs)
-            _tell(reply)
+            _read_reply(reply)
             return reply
     else:
 
         @functools.wraps(function)
-        def told(*args: Any, **kwargs: Any) -> Any:
+        def reported(*args: Any, **kwargs: Any) -> Any:
             reply = function(*args, **kwargs)
-            _tell(reply)
+            _read_reply(reply)
             return reply
 
-    return as_called(function, told)
+    return as_called(function, reported)
 
 
 def observe_ai(service: str = "", provider: str = UNKNOWN, model: str = UNKNOWN) -> Observation:

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 from obskit.ai import rates as lists
-from obskit.ai.rates import MAX_AGE_DAYS, MTOK, NEVER, PriceData, Rates, last, price_data
+from obskit.ai.rates import MAX_AGE_DAYS, MTOK, NO_RATES, PriceData, Rates, last_rates, price_data
 from obskit.ai.rates import _rates as _rates
 from obskit.ai.rates import package as _package  # noqa: F401
 from obskit.ai.token_kinds import Usage
@@ -22,7 +22,7 @@ __all__ = ["MAX_AGE_DAYS", "MTOK", "Cost", "Price", "PriceData", "cost", "has_so
 # Of a container in which OpenAI runs code, with 1 GB (its page on prices, 2026-11). How long it lived, and with how
 # much memory, is told nowhere: what comes of it is an estimate.
 CONTAINER_USD = 0.03
-OWN, TOLD, LIST = "own", "told", "list"
+APPLICATION, REPORTED, LIST = "own", "told", "list"
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Price:
         per_token = [rate / MTOK for rate in (self.input, read, write, hour, self.output, thought)]
         return Rates._make((*per_token, self.request / 1000))
 
-    def modal(self, usage: Usage) -> float:
+    def modality_surcharge(self, usage: Usage) -> float:
         """
         Give the dollars by which what was no text differs from text.
         """
@@ -110,7 +110,7 @@ class Cost(NamedTuple):
     savings_usd: float = 0.0
 
 
-_own: dict[str, Rates] = {}
+_application_rates: dict[str, Rates] = {}
 _prices: dict[str, Price] = {}
 
 
@@ -118,28 +118,28 @@ def use(prices: Mapping[str, Mapping[str, float]]) -> None:
     """
     Ask this table first, from now on: the setting `prices`, as it was checked.
     """
-    _own.clear()
+    _application_rates.clear()
     _prices.clear()
     lists.start_over()
     for model, told in prices.items():
         _prices[model] = Price(**told)
-        _own[model] = _prices[model].rates()
+        _application_rates[model] = _prices[model].rates()
 
 
 def has_source() -> bool:
     """
     Tell whether anything says what a model costs: the application's table, or the package.
     """
-    return bool(_own) or find_spec("genai_prices") is not None
+    return bool(_application_rates) or find_spec("genai_prices") is not None
 
 
 def source(model: str, usage: Usage) -> str:
     """
     Tell whose word a known cost is: `own`, of the application's table; `told`, of the reply; `list`, of the package.
     """
-    if _own and ((usage.model or model) in _own or model in _own):
-        return OWN
-    return LIST if usage.reported_usd is None else TOLD
+    if _application_rates and ((usage.model or model) in _application_rates or model in _application_rates):
+        return APPLICATION
+    return LIST if usage.reported_usd is None else REPORTED
 
 
 def cost(provider: str, model: str, usage: Usage, at: float, without_parts: bool = False) -> Cost:
@@ -156,14 +156,16 @@ def cost(provider: str, model: str, usage: Usage, at: float, without_parts: bool
         return _cost_of_all(provider, model, usage, at)
     answered = usage.model or model
     read, written = usage.cache_read, usage.cache_write
-    rates = (_own.get(answered) or _own.get(model)) if _own else None
+    rates = (_application_rates.get(answered) or _application_rates.get(model)) if _application_rates else None
     beside = 0.0
     if usage.sparse is not None:  # not all tokens of text, and no more
         if usage.is_free:
             return Cost(0.0)
         if rates is None:
-            return _listed(provider, answered, model, usage, at)
-        found = _beside(_prices[answered if answered in _own else model], provider, model, usage, at)
+            return _list_cost(provider, answered, model, usage, at)
+        found = _fees_beside_tokens(
+            _prices[answered if answered in _application_rates else model], provider, model, usage, at
+        )
         if found is None:
             return Cost(None, "no_price")
         beside = found
@@ -171,9 +173,9 @@ def cost(provider: str, model: str, usage: Usage, at: float, without_parts: bool
         if provider == "unknown":
             return Cost(None, "unknown_provider")
         # Most calls are like the last one of their model: of the same hours, on the same side of its thresholds.
-        start, end, above, upto, rates = last.get((provider, answered, model, usage.tier, usage.speed), NEVER)
+        start, end, above, upto, rates = last_rates.get((provider, answered, model, usage.tier, usage.speed), NO_RATES)
         if not (start <= at < end and above < usage.input + read + written <= upto):
-            looked = lists.looked_up(provider, answered, model, usage, at)
+            looked = lists.rates_for(provider, answered, model, usage, at)
             if isinstance(looked, str):
                 return Cost(None, looked)
             rates = looked
@@ -183,8 +185,8 @@ def cost(provider: str, model: str, usage: Usage, at: float, without_parts: bool
         hour = usage.cache_write_1h
         caches = read * read_rate + (written - hour) * write_rate + hour * hour_rate
     usd = usage.input * input_rate + caches + usage.output * output_rate + usage.reasoning * thought_rate + request
-    if not usd and not (_own and (answered in _own or model in _own)):
-        return _listed(provider, answered, model, usage, at)  # free, or of a kind that the list has no price for
+    if not usd and not (_application_rates and (answered in _application_rates or model in _application_rates)):
+        return _list_cost(provider, answered, model, usage, at)  # free, or of a kind that the list has no price for
     # As Cost(...) does, in one call less: a tenth of all this.
     return tuple.__new__(Cost, (usd + beside, None, (read + written) * input_rate - caches))
 
@@ -194,7 +196,7 @@ def _cost_of_all(provider: str, model: str, usage: Usage, at: float) -> Cost:
     Price a call in which several models answered, where not all of it is in what the reply says that it cost.
     """
     whole = cost(provider, model, usage, at, without_parts=True)
-    if usage.reported_usd is None or source(model, usage) == OWN:
+    if usage.reported_usd is None or source(model, usage) == APPLICATION:
         for part in usage.parts:
             if whole.usd is None:
                 return whole
@@ -205,11 +207,11 @@ def _cost_of_all(provider: str, model: str, usage: Usage, at: float) -> Cost:
     return whole
 
 
-def _beside(price: Price, provider: str, model: str, usage: Usage, at: float) -> float | None:
+def _fees_beside_tokens(price: Price, provider: str, model: str, usage: Usage, at: float) -> float | None:
     """
     Give the dollars that come on top of tokens by an own price; None where they are not known.
     """
-    usd = price.modal(usage) + usage.containers * CONTAINER_USD
+    usd = price.modality_surcharge(usage) + usage.containers * CONTAINER_USD
     for name, rate in (("web_searches", price.web_search), ("file_searches", price.file_search)):
         number = getattr(usage, name)
         if number and rate is not None:
@@ -222,7 +224,7 @@ def _beside(price: Price, provider: str, model: str, usage: Usage, at: float) ->
     return usd
 
 
-def _listed(provider: str, answered: str, model: str, usage: Usage, at: float) -> Cost:
+def _list_cost(provider: str, answered: str, model: str, usage: Usage, at: float) -> Cost:
     """
     Price by what the reply told, else by the package.
     """
@@ -230,5 +232,5 @@ def _listed(provider: str, answered: str, model: str, usage: Usage, at: float) -
         return Cost(usage.reported_usd)
     if provider == "unknown":
         return Cost(None, "unknown_provider")
-    found = lists.calculated(provider, answered, model, usage, at)
+    found = lists.calculate(provider, answered, model, usage, at)
     return Cost(None, found) if isinstance(found, str) else Cost(found + usage.containers * CONTAINER_USD)

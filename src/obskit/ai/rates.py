@@ -93,7 +93,7 @@ class Rates(NamedTuple):
     request: float
 
 
-class Last(NamedTuple):
+class CachedRates(NamedTuple):
     """
     Hold the rates that a model's last call had, and where they hold.
     """
@@ -105,7 +105,7 @@ class Last(NamedTuple):
     rates: Rates
 
 
-class Edges(NamedTuple):
+class RateBoundaries(NamedTuple):
     """
     Say where a model's rates change: at which tokens of input, and at which seconds of the day (UTC).
     """
@@ -116,55 +116,55 @@ class Edges(NamedTuple):
 
 Key = tuple[str, str, str, str | None, str | None]  # provider, the model that answered and that was asked, tier, speed
 
-NEVER = Last(0.0, 0.0, 0.0, 0.0, Rates(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0))
-last: dict[Key, Last] = {}
+NO_RATES = CachedRates(0.0, 0.0, 0.0, 0.0, Rates(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0))
+last_rates: dict[Key, CachedRates] = {}
 _rates: dict[tuple[Any, ...], Rates | str] = {}
-_edges: dict[tuple[str, str, str], Edges] = {}
-_is_age_told = False
+_boundaries: dict[tuple[str, str, str], RateBoundaries] = {}
+_is_age_reported = False
 
 
 def start_over() -> None:
     """
     Forget what was derived, and tell of old prices once more.
     """
-    global _is_age_told
-    last.clear()
+    global _is_age_reported
+    last_rates.clear()
     _rates.clear()
-    _is_age_told = False
+    _is_age_reported = False
 
 
-def looked_up(asked: str, model: str, requested: str, usage: Usage, at: float) -> Rates | str:
+def rates_for(asked: str, model: str, requested: str, usage: Usage, at: float) -> Rates | str:
     """
     Give the rates of the package, or why there are none.
     """
     provider = IDS.get(asked, asked)
     name = (provider, model, requested)
     total = usage.input + usage.cache_read + usage.cache_write
-    edges = _edges.get(name, Edges())
-    place = _place(edges, total, at)
+    boundaries = _boundaries.get(name, RateBoundaries())
+    place = _place(boundaries, total, at)
     found = _rates.get((name, usage.tier, usage.speed, place))
     if found is None:
-        found, edges = _derived(name, usage, at, max(total, 1))
-        _edges[name] = edges
-        place = _place(edges, total, at)
+        found, boundaries = _derive(name, usage, at, max(total, 1))
+        _boundaries[name] = boundaries
+        place = _place(boundaries, total, at)
         if len(_rates) >= MAX_RATES:
             _rates.clear()
-            last.clear()
+            last_rates.clear()
         _rates[name, usage.tier, usage.speed, place] = found
     if not isinstance(found, str):
         (day, slot), side = place
-        above, upto = (-INF, *edges.tokens)[side], (*edges.tokens, INF)[side]
+        above, upto = (-INF, *boundaries.tokens)[side], (*boundaries.tokens, INF)[side]
         midnight = day * SECONDS_A_DAY
-        start, end = (0.0, *edges.seconds)[slot], (*edges.seconds, float(SECONDS_A_DAY))[slot]
-        last[asked, model, requested, usage.tier, usage.speed] = Last(
+        start, end = (0.0, *boundaries.seconds)[slot], (*boundaries.seconds, float(SECONDS_A_DAY))[slot]
+        last_rates[asked, model, requested, usage.tier, usage.speed] = CachedRates(
             midnight + start, midnight + end, above, upto, found
         )
     return found
 
 
-def _place(edges: Edges, total: int, at: float) -> tuple[tuple[float, int], int]:
+def _place(boundaries: RateBoundaries, total: int, at: float) -> tuple[tuple[float, int], int]:
     day, second = divmod(at, SECONDS_A_DAY)
-    return (day, bisect_right(edges.seconds, second)), bisect_left(edges.tokens, total)
+    return (day, bisect_right(boundaries.seconds, second)), bisect_left(boundaries.tokens, total)
 
 
 @lru_cache(1)
@@ -179,7 +179,7 @@ def package() -> Any:
     return genai_prices
 
 
-class Asked:
+class PriceLookup:
     """
     Be a model of the package's list, at a moment, for a tier.
     """
@@ -188,8 +188,8 @@ class Asked:
         provider, answered, requested = name
         self.provider_id = provider
         self.moment = datetime.fromtimestamp(at, UTC)
-        self.context = _context(usage)
-        for self.model in _names(provider, answered, requested):
+        self.context = _price_context(usage)
+        for self.model in _candidate_names(provider, answered, requested):
             try:
                 found = self.price(input_tokens=0)
                 break
@@ -226,7 +226,7 @@ class Asked:
         ]
         return all(any(when.get(name) == value for when in active) for name, value in self.context.items())
 
-    def edges(self, *prices: Any) -> Edges:
+    def boundaries(self, *prices: Any) -> RateBoundaries:
         """
         Tell where the rates change.
         """
@@ -235,7 +235,7 @@ class Asked:
         }
         dated = self.found.prices if isinstance(self.found.prices, list) else []
         seconds = {s for one in (*dated, *(self.found.price_variants or ())) for s in _seconds(one.constraint)}
-        return Edges(tuple(sorted(tokens)), tuple(sorted(seconds - {0.0})))
+        return RateBoundaries(tuple(sorted(tokens)), tuple(sorted(seconds - {0.0})))
 
     def is_priced(self) -> bool:
         """
@@ -253,11 +253,11 @@ def _seconds(constraint: Any) -> Iterator[float]:
             yield (moment.hour * 3600 + moment.minute * 60 + moment.second - shift) % SECONDS_A_DAY
 
 
-def _names(provider: str, answered: str, requested: str) -> Iterator[str]:
+def _candidate_names(provider: str, answered: str, requested: str) -> Iterator[str]:
     """
     Give the names to look a model up by: a provider may answer by a bare name, and its list not know that.
     """
-    is_bare = answered != requested and _is_bare(answered, requested)
+    is_bare = answered != requested and _is_bare_name(answered, requested)
     if is_bare and provider == "aws":
         yield requested  # which has the region's price
     yield answered
@@ -267,12 +267,12 @@ def _names(provider: str, answered: str, requested: str) -> Iterator[str]:
         yield answered.rpartition("/")[2]
 
 
-def _is_bare(answered: str, requested: str) -> bool:
+def _is_bare_name(answered: str, requested: str) -> bool:
     before, found, after = requested.partition(answered)
     return bool(found) and before[-1:] in ("", "/", ".", ":") and (not after or after[0] in ":@" or after[:2] == "-v")
 
 
-def _context(usage: Usage) -> dict[str, str]:
+def _price_context(usage: Usage) -> dict[str, str]:
     context = {}
     if usage.tier == "batch":
         context["processing"] = "batch"
@@ -283,19 +283,19 @@ def _context(usage: Usage) -> dict[str, str]:
     return context
 
 
-def _derived(name: tuple[str, str, str], usage: Usage, at: float, total: int) -> tuple[Rates | str, Edges]:
+def _derive(name: tuple[str, str, str], usage: Usage, at: float, total: int) -> tuple[Rates | str, RateBoundaries]:
     """
     Derive rates by asking what so many tokens of one kind alone would cost; or say why there are none.
     """
     if package() is None:
-        return "no_price_data", Edges()
-    _tell_age(at)
+        return "no_price_data", RateBoundaries()
+    _warn_of_age(at)
     try:
-        asked = Asked(name, usage, at)
+        asked = PriceLookup(name, usage, at)
         plain = asked.price(input_tokens=total)
-        edges = asked.edges(plain.model_price)
+        boundaries = asked.boundaries(plain.model_price)
         if not asked.has_tier:
-            return "no_price", edges
+            return "no_price", boundaries
         base, fee = plain.total_price - asked.fee, asked.fee
         read = asked.price(input_tokens=total, cache_read_tokens=total).total_price - fee
         write = asked.price(input_tokens=total, cache_write_tokens=total, cache_write_5m_tokens=total).total_price - fee
@@ -303,29 +303,29 @@ def _derived(name: tuple[str, str, str], usage: Usage, at: float, total: int) ->
         output = asked.price(input_tokens=total, output_tokens=MTOK).total_price - plain.total_price
         thought = asked.price(input_tokens=total, output_tokens=MTOK, output_reasoning_tokens=MTOK).total_price
     except LookupError:
-        return "no_price", Edges()
+        return "no_price", RateBoundaries()
     except ValueError:
-        return "not_by_token", Edges()
+        return "not_by_token", RateBoundaries()
     if not base and not output and asked.is_priced():
-        return "not_by_token", edges  # such as speech, by the hour: by its tokens it would seem free
+        return "not_by_token", boundaries  # such as speech, by the hour: by its tokens it would seem free
     per_token = (base / total, read / total, write / total, hour / total, output / MTOK)
-    return Rates(*map(float, (*per_token, (thought - plain.total_price - output) / MTOK, fee))), edges
+    return Rates(*map(float, (*per_token, (thought - plain.total_price - output) / MTOK, fee))), boundaries
 
 
-def calculated(asked: str, model: str, requested: str, usage: Usage, at: float) -> float | str:
+def calculate(asked: str, model: str, requested: str, usage: Usage, at: float) -> float | str:
     """
     Calculate a call that has more than the four kinds of tokens; or say why that cannot be.
     """
     if package() is None:
         return "no_price_data"
-    _tell_age(at)
+    _warn_of_age(at)
     units = _units(usage)
     try:
-        found = Asked((IDS.get(asked, asked), model, requested), usage, at)
-        if not found.has_tier or _lacks_a_price(usage, found):
+        found = PriceLookup((IDS.get(asked, asked), model, requested), usage, at)
+        if not found.has_tier or _lacks_price(usage, found):
             return "no_price"
         whole = found.price(**units).total_price
-        times = regional(asked, model, usage.geo)
+        times = regional_factor(asked, model, usage.geo)
         if times is None:
             return "no_price"
         if times != 1:
@@ -361,7 +361,7 @@ def _units(usage: Usage) -> dict[str, float]:
     return units
 
 
-def _lacks_a_price(usage: Usage, found: Asked) -> bool:
+def _lacks_price(usage: Usage, found: PriceLookup) -> bool:
     """
     Tell whether something was used that the list has no price for, and would give for that of text, or for nothing.
     """
@@ -375,11 +375,11 @@ def fees(provider: str, model: str, requested: str, usage: Usage, at: float) -> 
     Give what a provider bills for its searches alone; None where that is not known.
     """
     searches = Usage(web_searches=usage.web_searches, file_searches=usage.file_searches)
-    found = calculated(provider, model, requested, searches, at)
+    found = calculate(provider, model, requested, searches, at)
     return found if isinstance(found, float) else None
 
 
-def regional(provider: str, model: str, geo: str | None) -> float | None:
+def regional_factor(provider: str, model: str, geo: str | None) -> float | None:
     """
     Give the multiple of the list's price that a provider asks for a place; None where that is not known.
     """
@@ -428,13 +428,13 @@ def price_data(at: float) -> PriceData | None:
     return PriceData(package.__version__, moment, max((at - of) / SECONDS_A_DAY, 0.0))
 
 
-def _tell_age(at: float) -> None:
+def _warn_of_age(at: float) -> None:
     """
     Warn once of prices that are too old to be believed.
     """
-    global _is_age_told
-    known = None if _is_age_told else price_data(at)
+    global _is_age_reported
+    known = None if _is_age_reported else price_data(at)
     if known is not None and known.age_days is not None and known.age_days > MAX_AGE_DAYS:
-        _is_age_told = True
+        _is_age_reported = True
         message = f"the prices of AI calls are {known.age_days:.0f} days old or older: update genai-prices"
         recorder.emit(Event("ai.old_prices", "WARNING", message, {"version": known.version, "of": known.of}))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from obskit.ai.advice import MIN_CALLS, Bounds, advise
+from obskit.ai.advice import MIN_CALLS, Thresholds, advise
 from obskit.ai.pricing import price_data
 from obskit.ai.rate_limit_headers import rate_limits
 from obskit.ai.recent_calls import RecentCall, recent_calls
@@ -105,8 +105,8 @@ def report(hours: float = 24, *, high_cost_usd: float | None = 100.0, slow_secon
         if row.is_wasted:
             wasted[row.labels.aborted or "error"] += row.usd or 0.0
     spent = math.fsum(row.usd or 0.0 for row in every if row.at >= now - MONTH_DAYS * DAY)
-    bounds = Bounds(high_cost_usd, slow_seconds, spent, projection.month_usd)
-    found = advise(rows, rate_limits(), prices, bounds)
+    thresholds = Thresholds(high_cost_usd, slow_seconds, spent, projection.month_usd)
+    found = advise(rows, rate_limits(), prices, thresholds)
     return AiReport(
         made_at=to_the_second(now),
         hours=hours,

@@ -66,17 +66,17 @@ def accumulate_message(stream: StreamState, data: Any) -> None:
     elif kind == "message_delta":
         if stream.reply is None:
             stream.reply = {"usage": {}}
-        told, before = data.get("usage") or {}, stream.reply["usage"]
+        reported, before = data.get("usage") or {}, stream.reply["usage"]
         if not stream.finished:  # what the start says of the output stands for it
             stream.finished.add("start")
-            before = {**before, "output_tokens": told.get("output_tokens") or 0}
-        stream.reply["usage"] = _merged_usage(stream, before, told)
+            before = {**before, "output_tokens": reported.get("output_tokens") or 0}
+        stream.reply["usage"] = _merged_usage(stream, before, reported)
         delta = data.get("delta") or {}
         stream.finish_reason = delta.get("stop_reason") or stream.finish_reason
         stream.reply["stop_reason"], stream.reply["stop_details"] = stream.finish_reason, delta.get("stop_details")
         if stream.characters:
             stream.reply.setdefault("content", []).append({"type": "text"})
-        stream.has_usage = stream.finish_reason is not None and told.get("output_tokens") is not None
+        stream.has_usage = stream.finish_reason is not None and reported.get("output_tokens") is not None
     elif kind == "message_start":
         message = data["message"]
         if stream.reply is not None:  # a further request of the same call
@@ -90,12 +90,12 @@ def accumulate_message(stream: StreamState, data: Any) -> None:
         stream.is_done = True
 
 
-def _merged_usage(stream: StreamState, before: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
+def _merged_usage(stream: StreamState, before: Mapping[str, Any], reported: Mapping[str, Any]) -> dict[str, Any]:
     """
     Take what is told of usage after other usage: counts only grow, nothing is no word, and what has fallen is doubted.
     """
     whole = dict(before)
-    for name, value in told.items():
+    for name, value in reported.items():
         known = whole.get(name)
         if value is None or (value == 0 and known):
             continue
@@ -147,9 +147,9 @@ def _finish(stream: StreamState, choice: Mapping[str, Any], data: Mapping[str, A
 
 def _take_usage(stream: StreamState, data: Mapping[str, Any], usage: Mapping[str, Any]) -> None:
     # The tier, which decides the price, need not be in the chunk that has the usage.
-    told = {name: value for name, value in _without_text(data).items() if value is not None}
+    reported = {name: value for name, value in _without_text(data).items() if value is not None}
     before = stream.reply or {}
-    stream.reply = {**before, **told, "usage": _merged_usage(stream, before.get("usage") or {}, usage)}
+    stream.reply = {**before, **reported, "usage": _merged_usage(stream, before.get("usage") or {}, usage)}
     is_last = not data.get("choices")  # else, in each chunk, it is of what has come so far
     stream.is_done = stream.is_done or is_last
     stream.has_usage = stream.has_usage or stream.is_done

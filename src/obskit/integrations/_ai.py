@@ -33,9 +33,9 @@ from obskit.recorder import recorder
 
 KEY = "obskit.call"
 MAX_NAME = 100  # characters, of what a request or a provider names
-SHORT_TEXT = 64  # characters: of less, a reply that tells no token of output is believed
-NOT_BY_TOKEN = ("audio", "image", "video")  # where no usage is told, there is none to be told
-UNFINISHED = ("queued", "in_progress")  # what a reply says that will be there later
+MIN_UNCOUNTED_CHARACTERS = 64  # characters: of less, a reply that tells no token of output is believed
+NOT_BILLED_BY_TOKEN = ("audio", "image", "video")  # where no usage is told, there is none to be told
+PENDING_STATUSES = ("queued", "in_progress")  # what a reply says that will be there later
 Wrapper = Callable[["Sdk", Callable[..., Any]], Callable[..., Any]]
 
 
@@ -68,7 +68,7 @@ class Sdk:
         stream_classes: Further classes with a `close()` that leaves a stream, as (module, class).
         is_wanted: True between `install()` and `remove()`, whether the SDK has been imported by then or not.
         is_on: False once it is taken back; whoever has wrapped our functions still calls them.
-        strays: Another object after each request of which no call is known.
+        unknown_requests: Another object after each request of which no call is known.
         tells_retries: True where it has a function that waits between attempts; else a header says how many there were.
     """
 
@@ -83,7 +83,7 @@ class Sdk:
     is_wanted: bool = False
     is_awaited: bool = False
     is_on: bool = False
-    strays: object = None
+    unknown_requests: object = None
     tells_retries: bool = False
     mapped: dict[str, str] = field(default_factory=dict)
     patches: Patches = field(default_factory=Patches)
@@ -125,13 +125,13 @@ class Call(AiOperation):
         handle: Of the latest response, while `request()` runs: whatever becomes of the response, the call is known.
         responses: How many there were.
         is_sent: True once a request of it has been made.
-        strays: The SDK's, when the call began.
+        unknown_requests: The SDK's, when the call began.
         asked: The request's body, until the size of its text is known; only of streams.
     """
 
     __slots__ = (
         *("asked", "body", "earlier", "accumulate", "handle", "is_open", "is_sent", "request_bytes", "responses"),
-        *("strays", "stream"),
+        *("unknown_requests", "stream"),
     )
 
     body: Any
@@ -140,7 +140,7 @@ class Call(AiOperation):
     accumulate: Accumulator
     is_open: bool
     is_sent: bool
-    strays: object
+    unknown_requests: object
     handle: Handle | None
     responses: int
     request_bytes: int
@@ -148,11 +148,11 @@ class Call(AiOperation):
 
     def __init__(self, service: str, provider: str, model: str, operation: str) -> None:
         super().__init__(service, provider, model, operation)
-        self.body = self.earlier = self.stream = self.handle = self.asked = self.strays = None
+        self.body = self.earlier = self.stream = self.handle = self.asked = self.unknown_requests = None
         self.is_open = self.is_sent = False
         self.responses = self.request_bytes = 0
 
-    def take(self, data: Any) -> None:
+    def add_body(self, data: Any) -> None:
         """
         Take the body of the latest response.
         """
@@ -162,24 +162,24 @@ class Call(AiOperation):
         if self.is_open:
             self.finish()
         elif self.span is not None:
-            self.tell_early()
+            self.report_early()
 
-    def take_earlier(self, number: int, data: Any) -> None:
+    def add_earlier_body(self, number: int, data: Any) -> None:
         """
         Take the body of a response that is not the latest any more.
         """
         if self.earlier is not None:
             self.earlier[number] = data
 
-    def take_event(self, stream: StreamState, data: Any) -> None:
+    def add_event(self, stream: StreamState, data: Any) -> None:
         """
         Take an event of a stream whose span somebody else ends.
         """
         self.accumulate(stream, data)
         if stream.has_usage:
-            self.tell_early()
+            self.report_early()
 
-    def tell_early(self) -> None:
+    def report_early(self) -> None:
         """
         Tell a span that somebody else ends, before that happens.
         """
@@ -212,15 +212,15 @@ class Call(AiOperation):
         try:
             if body is not None:
                 if isinstance(body, dict):
-                    self._describe(body)
+                    self._read_outcome(body)
                 self._take_usage(body)
-            elif self.operation in NOT_BY_TOKEN:
+            elif self.operation in NOT_BILLED_BY_TOKEN:
                 self.cost_reason = "not_by_token"
         except Exception as error:
             recorder.failed("ai", error)
         self.end(at)
 
-    def _describe(self, body: dict[str, Any]) -> None:
+    def _read_outcome(self, body: dict[str, Any]) -> None:
         failure = failure_of(body)
         if failure is not None:
             self.error = self.error or failure
@@ -235,14 +235,14 @@ class Call(AiOperation):
         """
         found = self._used(body)
         if found is None:
-            if self.operation in NOT_BY_TOKEN:
+            if self.operation in NOT_BILLED_BY_TOKEN:
                 self.cost_reason = "not_by_token"
             elif self.error is not None:
                 self.cost_reason = "no_reply"
             return
         if isinstance(body, dict) and not found.output and self.operation == "chat":
             characters = characters_of(body)
-            if characters > SHORT_TEXT:  # so much text of no token
+            if characters > MIN_UNCOUNTED_CHARACTERS:  # so much text of no token
                 found.output, found.is_doubtful = -(-characters // CHARACTERS_PER_TOKEN), True
         for other in (self.earlier or {}).values():
             part = self._used(other)
@@ -253,7 +253,7 @@ class Call(AiOperation):
                 part.parts = ()
         self.tokens = found
 
-    def note_limits(self, response: Any) -> None:
+    def read_rate_limits(self, response: Any) -> None:
         """
         Take what a response's headers say of the provider's rate limits.
         """
@@ -277,7 +277,7 @@ class Call(AiOperation):
         if not stream.is_done:
             self.error = stream.failure or "truncated"
             self.aborted = "truncated" if stream.failure is None else "error"
-        self._settle(stream)
+        self._end_stream(stream)
 
     def close(self, how: str, at: float | None = None, *, is_read: bool = False) -> None:
         """
@@ -291,14 +291,14 @@ class Call(AiOperation):
         stream = self.stream
         if stream is None:
             if self.body is None and self.tokens is None:
-                self.cost_reason = "not_by_token" if self.operation in NOT_BY_TOKEN else "not_read"
+                self.cost_reason = "not_by_token" if self.operation in NOT_BILLED_BY_TOKEN else "not_read"
             self.finish(at)
             return
         if is_read and not stream.chunks:
             self.cost_reason = "not_read"
         elif not stream.is_done:
             self.aborted = how
-        self._settle(stream, at)
+        self._end_stream(stream, at)
 
     def drop(self) -> None:
         """
@@ -306,7 +306,7 @@ class Call(AiOperation):
         """
         end_later(self, _dropped, plan.clock())
 
-    def raised(self, error: BaseException, sdk: Sdk | None = None) -> None:
+    def end_raised(self, error: BaseException, sdk: Sdk | None = None) -> None:
         """
         End a call by what it raised: before its reply, after it, or in the middle of a stream.
 
@@ -328,10 +328,10 @@ class Call(AiOperation):
         stream = self.stream
         if response is not None and (stream is None or not stream.chunks):
             self.status_code = getattr(response, "status_code", None)
-            self.note_limits(response)
+            self.read_rate_limits(response)
         if stream is not None and stream.chunks:
             self.aborted = "error"
-            self._settle(stream, at)
+            self._end_stream(stream, at)
             return
         if self.body is None and self.earlier:
             self._finish_by_earlier(self.earlier, at)
@@ -339,7 +339,7 @@ class Call(AiOperation):
         if self.body is None:
             # An HTTP error is an answer, and not billed; a call that nobody answered may be.
             status = getattr(error, "status_code", None)
-            is_free = not is_answered and (self.is_sent or sdk is None or self.strays is sdk.strays)
+            is_free = not is_answered and (self.is_sent or sdk is None or self.unknown_requests is sdk.unknown_requests)
             if isinstance(status, int) and status >= 400 and is_free:
                 self.cost_usd = 0.0
             else:
@@ -356,14 +356,16 @@ class Call(AiOperation):
             recorder.failed("ai", error)
         self.end(at)
 
-    def returned(self, reply: Any, sdk: Sdk) -> None:
+    def end_returned(self, reply: Any, sdk: Sdk) -> None:
         """
         End a call whose reply is here; one that is still to be read is tied to whatever the application has got.
         """
         handle, self.handle = self.handle, None
         if self.ended:
             return
-        if handle is None and not self.is_sent and self.strays is sdk.strays:  # the SDK's middleware had the answer
+        if (
+            handle is None and not self.is_sent and self.unknown_requests is sdk.unknown_requests
+        ):  # the SDK's middleware had the answer
             self.cost_usd, self.attempts = 0.0, 0
             self.end()
         elif handle is None:  # asked for in another thread, or nobody answered and the middleware did
@@ -376,7 +378,7 @@ class Call(AiOperation):
             if response is not None:
                 response.extensions.setdefault(KEY, handle)
 
-    def _settle(self, stream: StreamState, at: float | None = None) -> None:
+    def _end_stream(self, stream: StreamState, at: float | None = None) -> None:
         at = recorder.clock() if at is None else at
         try:
             self.chunks = stream.chunks
@@ -394,7 +396,7 @@ class Call(AiOperation):
             elif not stream.chunks:
                 self.cost_reason = self.cost_reason or "no_reply"
             elif stream.is_done and self.error is None:
-                self.cost_reason = "not_by_token" if self.operation in NOT_BY_TOKEN else "no_usage"
+                self.cost_reason = "not_by_token" if self.operation in NOT_BILLED_BY_TOKEN else "no_usage"
             elif self.is_background and self.is_call and not stream.is_done and self.response_id is not None:
                 self.cost_reason = "background"  # which goes on without us: whoever asks for it hears what it used
             else:
@@ -412,7 +414,7 @@ class Call(AiOperation):
         self.asked = None
         if self.is_call:
             is_silent = self.tokens is None and self.cost_usd is None
-            if is_silent and (self.finish_reason in UNFINISHED or self.cost_reason == "background"):
+            if is_silent and (self.finish_reason in PENDING_STATUSES or self.cost_reason == "background"):
                 background_responses.expect(self)
             elif self.is_background:
                 background_responses.mark_reported(self)
@@ -429,25 +431,25 @@ class Handle:
     Be what a response knows of its call: a response that is dropped unread ends it.
     """
 
-    __slots__ = ("call", "number", "take")
+    __slots__ = ("call", "number", "receive")
 
-    take: Callable[[Any], None]  # what is done with a body, or with each event
+    receive: Callable[[Any], None]  # what is done with a body, or with each event
 
     def __init__(self, call: Call) -> None:
         self.call = call
         self.number = call.responses
-        self.take = call.take if call.stream is None else self.first
+        self.receive = call.add_body if call.stream is None else self.receive_first
 
-    def first(self, event: Any) -> None:
+    def receive_first(self, event: Any) -> None:
         """
         Take the first event of a stream; the others go where they are read without a detour.
         """
         call, stream = self.call, self.call.stream
         assert stream is not None
         call.first_chunk_seconds = plan.clock() - call.started
-        read = call.take_event if hasattr(call.span, "tell") else call.accumulate
-        self.take = partial(read, stream)
-        self.take(event)
+        read = call.add_event if hasattr(call.span, "tell") else call.accumulate
+        self.receive = partial(read, stream)
+        self.receive(event)
 
     def __del__(self) -> None:
         call = self.call
@@ -476,8 +478,8 @@ def name_of(error: BaseException) -> str:
     """
     if getattr(error, "status_code", None) == 200:
         body = getattr(error, "body", None)
-        told = body.get("error") if isinstance(body, dict) else None
-        kind = told.get("type") if isinstance(told, dict) else None
+        reported = body.get("error") if isinstance(body, dict) else None
+        kind = reported.get("type") if isinstance(reported, dict) else None
         if isinstance(kind, str) and len(kind) <= MAX_NAME:
             return kind
     return type(error).__name__

@@ -10,10 +10,10 @@ from typing import Any
 
 from obskit.ai.billed_extras import image_model
 from obskit.ai.budget_book import budget_book
-from obskit.ai.observe import plan, take_labels
+from obskit.ai.observe import place_under_block, plan
 from obskit.ai.operation import UNKNOWN
 from obskit.ai.provider_hosts import region_of
-from obskit.ai.rates import regional
+from obskit.ai.rates import regional_factor
 from obskit.ai.request_size import text_bytes
 from obskit.ai.stream import StreamState
 from obskit.context import current
@@ -22,12 +22,12 @@ from obskit.integrations._ai import KEY, MAX_NAME, Call, Handle, Sdk, Wrapper, r
 from obskit.observation import block_around, enter, leave
 from obskit.recorder import recorder
 
-_LEFT_OUT = ("NotGiven", "Omit")  # classes of the SDKs' own, in place of an argument
-_FREE = ("count_tokens", "count-tokens")  # in the URLs of requests that are no inference
+_OMITTED = ("NotGiven", "Omit")  # classes of the SDKs' own, in place of an argument
+_UNBILLED_PATHS = ("count_tokens", "count-tokens")  # in the URLs of requests that are no inference
 SMALL_BYTES = 20_000  # a request that is smaller is taken for text
 
 
-def _records(tracer: Any) -> bool:
+def _records_spans(tracer: Any) -> bool:
     """
     Tell whether an SDK's own tracer makes spans: OpenTelemetry gives one that makes none where no provider is set.
     """
@@ -35,7 +35,7 @@ def _records(tracer: Any) -> bool:
     return real is not None and type(real).__name__ != "NoOpTracer"
 
 
-def _make(sdk: Sdk, client: Any, options: Any, is_stream: bool) -> Call | None:
+def _described_call(sdk: Sdk, client: Any, options: Any, is_stream: bool) -> Call | None:
     """
     Make the operation of a request, where it is inference; it begins once no budget has refused it.
     """
@@ -50,7 +50,7 @@ def _make(sdk: Sdk, client: Any, options: Any, is_stream: bool) -> Call | None:
     provider = sdk.provider_of(host)
     call = Call("", provider, model[:MAX_NAME] if isinstance(model, str) else UNKNOWN, path.operation)
     call.accumulate = path.accumulate
-    call.strays = sdk.strays
+    call.unknown_requests = sdk.unknown_requests
     call.host = host
     call.port = client.base_url.port
     if is_stream:
@@ -63,21 +63,21 @@ def _make(sdk: Sdk, client: Any, options: Any, is_stream: bool) -> Call | None:
     if options.method == "get":
         call.is_call = False
     elif call.parent is not None:
-        take_labels(call)
-    _note_price(call, path, provider, asked)
-    if _records(getattr(client, "_tracer", None)):
+        place_under_block(call)
+    _set_price_inputs(call, path, provider, asked)
+    if _records_spans(getattr(client, "_tracer", None)):
         call.has_sdk_span = True
     return call
 
 
-def _note_price(call: Call, path: Any, provider: str, asked: Mapping[str, Any]) -> None:
+def _set_price_inputs(call: Call, path: Any, provider: str, asked: Mapping[str, Any]) -> None:
     """
     Note what the price hangs on, beside provider and model.
     """
     if provider in path.lists:
         call.billed_as = path.lists[provider], call.model if call.billed_as is None else call.billed_as[1]
     region = region_of(call.host or "")
-    if region is not None and regional(provider, call.model, region) != 1:
+    if region is not None and regional_factor(provider, call.model, region) != 1:
         call.region = region
     if asked.get("tools") and (drawing := image_model(asked["tools"])) is not None:
         call.image_model = drawing
@@ -94,13 +94,13 @@ def _choices(asked: Mapping[str, Any]) -> int:
     return prompts * (count if isinstance(count, int) and count > 0 else 1)
 
 
-def _made(sdk: Sdk, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
+def _new_call(sdk: Sdk, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
     if not (sdk.is_on and plan.active):
         return None
     if waiting:  # before budgets are asked: it may give back what it held
         drain()
     try:
-        return _make(sdk, client, _options(args, kwargs), bool(kwargs.get("stream")))
+        return _described_call(sdk, client, _options(args, kwargs), bool(kwargs.get("stream")))
     except Exception as error:
         recorder.failed(sdk.name, error)
         return None
@@ -119,10 +119,10 @@ def _body(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if not isinstance(body, dict):
         return body
     whole = {**body, **more} if isinstance(more, Mapping) else body
-    return {name: value for name, value in whole.items() if type(value).__name__ not in _LEFT_OUT}
+    return {name: value for name, value in whole.items() if type(value).__name__ not in _OMITTED}
 
 
-def _set_aside() -> Any:
+def _hide_call() -> Any:
     """
     Let a request that is no inference, and that is made in the middle of one, not be taken for it.
     """
@@ -132,20 +132,20 @@ def _set_aside() -> Any:
     return None if outside is around else current.set(outside)
 
 
-def _take_up(token: Any) -> None:
+def _unhide_call(token: Any) -> None:
     if token is not None:
         current.reset(token)
 
 
 def _request(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
     def request(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-        call = _made(sdk, self, args, kwargs)
+        call = _new_call(sdk, self, args, kwargs)
         if call is None:
-            token = _set_aside()
+            token = _hide_call()
             try:
                 return original(self, *args, **kwargs)
             finally:
-                _take_up(token)
+                _unhide_call(token)
         if call.is_call:
             if budget_book.is_active:
                 budget_book.before_call(call, _body(args, kwargs))
@@ -154,11 +154,11 @@ def _request(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
         try:
             reply = original(self, *args, **kwargs)
         except BaseException as error:
-            call.raised(error, sdk)
+            call.end_raised(error, sdk)
             raise
         finally:
             leave(call, token)
-        call.returned(reply, sdk)
+        call.end_returned(reply, sdk)
         return reply
 
     return request
@@ -166,13 +166,13 @@ def _request(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _async_request(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
     async def request(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-        call = _made(sdk, self, args, kwargs)
+        call = _new_call(sdk, self, args, kwargs)
         if call is None:
-            token = _set_aside()
+            token = _hide_call()
             try:
                 return await original(self, *args, **kwargs)
             finally:
-                _take_up(token)
+                _unhide_call(token)
         if call.is_call:
             if budget_book.is_active:
                 await budget_book.before_call_async(call, _body(args, kwargs))
@@ -181,11 +181,11 @@ def _async_request(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]
         try:
             reply = await original(self, *args, **kwargs)
         except BaseException as error:
-            call.raised(error, sdk)
+            call.end_raised(error, sdk)
             raise
         finally:
             leave(call, token)
-        call.returned(reply, sdk)
+        call.end_returned(reply, sdk)
         return reply
 
     return request
@@ -199,8 +199,8 @@ def _note_request(sdk: Sdk, options: Any) -> None:
         call = block_around(Call, current.get())
         if call is not None:
             call.is_sent = True
-        elif options.method != "get" and not any(name in options.url for name in _FREE):
-            sdk.strays = object()
+        elif options.method != "get" and not any(name in options.url for name in _UNBILLED_PATHS):
+            sdk.unknown_requests = object()
     except Exception as error:
         recorder.failed(sdk.name, error)
 
@@ -217,7 +217,7 @@ def _build_request(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]
     return build
 
 
-def _bind(sdk: Sdk, response: Any) -> Call | None:
+def _attach_response(sdk: Sdk, response: Any) -> Call | None:
     """
     Tie a response to the call that is waiting for it, and note what its headers say.
     """
@@ -227,7 +227,7 @@ def _bind(sdk: Sdk, response: Any) -> Call | None:
         if call is None:
             return None
         if call.responses:
-            _set_earlier_aside(call)
+            _keep_earlier_reply(call)
         call.responses += 1
         call.handle = response.extensions[KEY] = Handle(call)
         if call.has_sdk_span and call.span is not None and current.get() is call:  # else it is a block's span
@@ -235,7 +235,7 @@ def _bind(sdk: Sdk, response: Any) -> Call | None:
         headers = response.headers
         call.status_code = response.status_code
         call.request_id = headers.get(sdk.request_id)
-        call.note_limits(response)
+        call.read_rate_limits(response)
         if not sdk.tells_retries and call.attempts == 1:
             retries = response.request.headers.get("x-stainless-retry-count")
             if retries and retries != "0" and retries.isdecimal():
@@ -252,7 +252,7 @@ def _bind(sdk: Sdk, response: Any) -> Call | None:
         return None
 
 
-def _set_earlier_aside(call: Call) -> None:
+def _keep_earlier_reply(call: Call) -> None:
     """
     Keep what an earlier response of the same call said: the SDK's middleware may send several, and each is billed.
     """
@@ -263,11 +263,11 @@ def _set_earlier_aside(call: Call) -> None:
         if call.body is not None:
             call.earlier[call.responses], call.body = call.body, None
         if call.handle is not None:
-            call.handle.take = partial(call.take_earlier, call.responses)
+            call.handle.receive = partial(call.add_earlier_body, call.responses)
     call.is_open = False
 
 
-def _unparsed(sdk: Sdk, call: Call, response: Any) -> None:
+def _read_raw_body(sdk: Sdk, call: Call, response: Any) -> None:
     """
     Read the body of a raw response, where it is there; else leave the call open until somebody has read it.
     """
@@ -278,17 +278,17 @@ def _unparsed(sdk: Sdk, call: Call, response: Any) -> None:
             call.is_open = True
         elif "json" in response.headers.get("content-type", ""):
             call.body = response.json()
-            call.tell_early()
+            call.report_early()
     except Exception as error:
         recorder.failed(sdk.name, error)
 
 
 def _process_response(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
     def process(self: Any, /, **kwargs: Any) -> Any:
-        call = _bind(sdk, kwargs.get("response"))
+        call = _attach_response(sdk, kwargs.get("response"))
         reply = original(self, **kwargs)
         if call is not None and call.body is None:
-            _unparsed(sdk, call, kwargs["response"])
+            _read_raw_body(sdk, call, kwargs["response"])
         return reply
 
     return process
@@ -296,10 +296,10 @@ def _process_response(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., A
 
 def _async_process_response(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
     async def process(self: Any, /, **kwargs: Any) -> Any:
-        call = _bind(sdk, kwargs.get("response"))
+        call = _attach_response(sdk, kwargs.get("response"))
         reply = await original(self, **kwargs)
         if call is not None and call.body is None:
-            _unparsed(sdk, call, kwargs["response"])
+            _read_raw_body(sdk, call, kwargs["response"])
         return reply
 
     return process
@@ -311,7 +311,7 @@ def _process_data(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
         try:
             handle = response.extensions.get(KEY)
             if handle is not None:
-                handle.take(data)
+                handle.receive(data)
         except Exception as error:
             recorder.failed(sdk.name, error)
         return original(self, data=data, cast_to=cast_to, response=response)
@@ -379,7 +379,7 @@ def _stream(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
             call.drop()
             raise
         except BaseException as error:
-            call.raised(error)
+            call.end_raised(error)
             raise
         call.complete()
 
@@ -398,7 +398,7 @@ def _async_stream(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
             raise
         except BaseException as error:
             if call is not None:
-                call.raised(error)
+                call.end_raised(error)
             raise
         finally:
             await _close_events(events)
@@ -408,7 +408,7 @@ def _async_stream(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
     return stream
 
 
-def _left(holder: Any) -> None:
+def _end_closed(holder: Any) -> None:
     call = _call_of(holder)
     if call is None or call.ended:
         return
@@ -423,7 +423,7 @@ def _left(holder: Any) -> None:
 def _close(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
     def close(self: Any) -> Any:
         try:
-            _left(self)
+            _end_closed(self)
         except Exception as error:
             recorder.failed(sdk.name, error)
         return original(self)
@@ -431,21 +431,21 @@ def _close(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
     return close
 
 
-def _waited(response: Any) -> Call | None:
+def _count_retry(response: Any) -> Call | None:
     call = block_around(Call, current.get())
     if call is None:
         return None
     call.attempts += 1
     status = "error" if response is None else str(response.status_code)
     if response is not None:
-        call.note_limits(response)
+        call.read_rate_limits(response)
     call.failed_attempts = (*call.failed_attempts, status)
     return call
 
 
 def _sleep(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
     def sleep(self: Any, /, **kwargs: Any) -> Any:
-        call, started = _waited(kwargs.get("response")), recorder.clock()
+        call, started = _count_retry(kwargs.get("response")), recorder.clock()
         try:
             return original(self, **kwargs)
         finally:
@@ -457,7 +457,7 @@ def _sleep(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _async_sleep(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
     async def sleep(self: Any, /, **kwargs: Any) -> Any:
-        call, started = _waited(kwargs.get("response")), recorder.clock()
+        call, started = _count_retry(kwargs.get("response")), recorder.clock()
         try:
             return await original(self, **kwargs)
         finally:
