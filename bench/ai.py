@@ -166,7 +166,7 @@ def _chunk(sdk: Any, description: Any, events: bytes) -> float:
     """
     Give the microseconds that one event of a stream costs more, by themselves: they are lost in a stream's own.
     """
-    from obskit.integrations._ai import KEY, Call, Handle, StreamState
+    from obskit.integrations._ai_call import KEY, Call, Handle, StreamState
 
     response = SimpleNamespace(extensions={})
     client = object.__new__(sdk._base_client.BaseClient)

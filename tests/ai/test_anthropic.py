@@ -333,7 +333,7 @@ def test_a_failing_reader_never_breaks_a_call(anthropic, provider, prices, monke
     What raises while a reply is read is counted; the application gets its reply.
     """
     obskit.shutdown()
-    monkeypatch.setattr("obskit.integrations._ai.read", lambda reply: 1 / 0)
+    monkeypatch.setattr("obskit.integrations._ai_call.read", lambda reply: 1 / 0)
     sink = RecordingSink()
     with isolated_runtime(sinks=[sink], strict=False) as runtime:
         with anthropic.Anthropic(api_key="none", base_url=provider.url) as client:

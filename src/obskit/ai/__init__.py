@@ -1,5 +1,5 @@
 """
-Know what AI calls took, used and cost, whatever the client.
+Duration, usage and cost of AI calls, for any client.
 """
 
 from __future__ import annotations

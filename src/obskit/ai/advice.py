@@ -42,7 +42,7 @@ _FOR_REASON = {
 @dataclass(frozen=True, slots=True)
 class Recommendation:
     """
-    Recommend one thing.
+    One recommendation.
 
     Attributes:
         code: A short name that stays the same, to filter by: `wasted-cost`.
@@ -56,7 +56,7 @@ class Recommendation:
 @dataclass(frozen=True, slots=True)
 class Thresholds:
     """
-    Say what is dear and what is slow.
+    The thresholds of high cost and slowness, and the costs to compare.
 
     Attributes:
         high_cost_usd: Dollars a month that are too many; None where none are.
@@ -75,7 +75,7 @@ def advise(
     rows: Sequence[RecentCall], limits: Sequence[RateLimit], prices: PriceData | None, thresholds: Thresholds
 ) -> tuple[Recommendation, ...]:
     """
-    List what these calls, what is left of the limits and the age of the prices give cause for; the most pressing first.
+    Return recommendations from these calls, the rate limits and the age of the prices; the most pressing first.
     """
     parts = (
         _headroom(limits),
@@ -98,7 +98,7 @@ def advise(
 
 def dollars(usd: float) -> str:
     """
-    Write dollars for people, small sums with as many places as they need.
+    Format dollars, small sums with as many decimals as they need.
     """
     shown = float(f"{usd:.3g}")  # 0.9999 is a dollar
     if abs(shown) >= 1 or not usd:

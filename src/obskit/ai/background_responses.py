@@ -1,5 +1,5 @@
 """
-Know the calls whose reply comes later: a background response, a run. Its usage is told when it is asked for.
+Track calls whose reply is fetched later, such as background responses and runs, until it reports its usage.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LABELS, PAID = 3, 2  # of a call; of who is paid, where that is another
 
 class BackgroundResponses:
     """
-    Hold what is expected, and what has been told, by the provider's ids. Thread-safe.
+    Expected and reported responses, by the provider's ids. Thread-safe.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class BackgroundResponses:
 
     def expect(self, call: AiOperation) -> None:
         """
-        Keep a call whose reply is not there yet, and what budgets have reserved for it.
+        Store a call whose reply is not there yet, with its reservation.
         """
         if not isinstance(call.response_id, str):
             return
@@ -56,7 +56,7 @@ class BackgroundResponses:
 
     def mark_reported(self, call: AiOperation) -> None:
         """
-        Note a call that has told by itself what it used: to ask for its reply again tells nothing new.
+        Record a call that has reported its own usage: fetching its reply again adds nothing.
         """
         if isinstance(call.response_id, str):
             with self._lock:
@@ -69,7 +69,7 @@ class BackgroundResponses:
 
     def is_first_report(self, poll: AiOperation) -> bool:
         """
-        Tell whether this is the first that a reply, once it is there, is told; and give it the labels of its call.
+        Return whether this is the first report of a finished reply, and set the labels of its call.
         Where another process has made that, or was told before, the budgets' file knows it.
         """
         name = poll.response_id

@@ -58,7 +58,7 @@ def add_tools(found: Usage, whole: JsonFields, usage: JsonFields) -> None:
 
 def _add_items(found: Usage, items: list[JsonFields], *, counts_searches: bool) -> None:
     """
-    Take what the items of a response are billed for, where nothing else counts them.
+    Add what the items of a response are billed for, if nothing else counts them.
     """
     if counts_searches and (searches := sum(map(_is_search, items))):
         found.web_searches = searches
@@ -72,7 +72,7 @@ def _add_items(found: Usage, items: list[JsonFields], *, counts_searches: bool) 
 
 def add_vector_graphics(found: Usage, whole: JsonFields) -> None:
     """
-    Take what the model used that authors SVG: it is in no other figure, of a picture as of a response's item.
+    Add the tokens of the model that writes SVG, which no other count includes.
     """
     authored = whole.get("svg_usage")
     if isinstance(authored, JSON_FIELDS_TYPES):
@@ -81,7 +81,7 @@ def add_vector_graphics(found: Usage, whole: JsonFields) -> None:
 
 def add_part(found: Usage, usage: JsonFields, model: Any) -> None:
     """
-    Take what another model used for the same reply; where that cannot be read, the rest is an estimate.
+    Add what another model used for the same reply; if that is unreadable, the rest is an estimate.
     """
     try:
         part = read_counts(usage)
@@ -113,7 +113,7 @@ def _add_cached_images(part: Usage, drawn: JsonFields) -> None:
 
 def _container_of(item: JsonFields) -> str | None:
     """
-    Name the container in which a call of the code interpreter, or of a hosted shell, ran.
+    Return the container in which the code interpreter or a hosted shell ran; None for other items.
     """
     kind = item.get("type")
     if kind == "shell_call":
@@ -132,7 +132,7 @@ def _is_search(item: JsonFields) -> bool:
 
 def image_model(tools: Any) -> str | None:
     """
-    Name the model that draws, by the tools of a request or of its reply.
+    Return the image model in the tools of a request or a reply; None if there is none.
     """
     for tool in tools if isinstance(tools, list) else ():
         fields = fields_of(tool)
@@ -160,7 +160,7 @@ def add_server_tools(found: Usage, usage: JsonFields) -> None:
 
 def add_reported_cost(found: Usage, usage: JsonFields) -> None:
     """
-    Take what a gateway says that it billed: OpenRouter and others as `cost`, Perplexity in it, xAI in its own unit.
+    Read the cost that a gateway reports: OpenRouter and others in `cost`, Perplexity inside it, xAI in ticks.
     """
     ticks, cost = _dollars(usage.get("cost_in_usd_ticks")), usage.get("cost")
     if ticks is not None:

@@ -1,5 +1,5 @@
 """
-Hold AI calls to budgets: reserve before a call is sent, settle when it has ended.
+Enforce budgets on AI calls: reserve before a call is sent, settle when it has ended.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _SEVERITY = {50: "INFO", 80: "WARNING", 100: "ERROR"}
 @dataclass(frozen=True, slots=True)
 class BudgetStatus:
     """
-    Say how a budget stands, for all processes of this machine.
+    The state of a budget, over all processes of this machine.
 
     Attributes:
         name: Of the budget.
@@ -73,7 +73,7 @@ class BudgetStatus:
 
     def to_dict(self) -> dict[str, Any]:
         """
-        Give the fields ready for JSON, moments in ISO 8601.
+        Return the fields ready for JSON, times in ISO 8601.
         """
         moments = {"starts_at": self.starts_at.isoformat(), "resets_at": self.resets_at.isoformat()}
         return {**asdict(self), **moments}
@@ -82,7 +82,7 @@ class BudgetStatus:
 @dataclass(frozen=True, slots=True)
 class Budget:
     """
-    Be a budget, as `budget()` declared it.
+    A budget, as declared by `budget()`.
 
     Attributes:
         name: The label `budget`.
@@ -105,7 +105,7 @@ class Budget:
     @property
     def blocks(self) -> bool:
         """
-        Tell whether it refuses calls.
+        Whether it refuses calls.
         """
         return self.action == "block"
 
@@ -118,7 +118,7 @@ class Budget:
 
 class Reservation(NamedTuple):
     """
-    Be what a call has reserved.
+    What one call has reserved of all its budgets.
 
     Attributes:
         pid: Of the process; a forked child does not settle what its parent has reserved.
@@ -141,11 +141,11 @@ def _ignore(name: str) -> None:
 
 class BudgetBook:
     """
-    Hold the budgets, by name, and ask them. There is one a process; budgets outlive `shutdown()`.
+    The declared budgets of this process, by name, and their use around calls. Budgets outlive `shutdown()`.
 
     Attributes:
-        on: True where a runtime stands and any budget is declared: hot code asks this alone.
-        blocked: Is told the name of a budget with each call that it refuses: the counter.
+        is_active: True with an active runtime and at least one budget: hot code checks only this.
+        on_blocked: Called with the name of a budget for each call that it refuses.
     """
 
     def __init__(self) -> None:
@@ -153,7 +153,7 @@ class BudgetBook:
         self.on_blocked: Callable[[str], None] = _ignore
         self.declared: dict[str, Budget] = {}
         self._ledger: Ledger | None = None
-        self._path: tuple[str, str] | None = None  # state_dir and service; None while no runtime stands
+        self._path: tuple[str, str] | None = None  # state_dir and service; None without an active runtime
         self._lock, self._starting = RLock(), Lock()  # nobody waits for the latter
         self._thread: Thread | None = None
         self._wake: SimpleQueue[bool] = SimpleQueue()
@@ -163,7 +163,7 @@ class BudgetBook:
 
     def add(self, budget: Budget) -> Budget:
         """
-        Take a budget up; the same declaration again gives the first one.
+        Add a budget; the same declaration again returns the first one.
 
         Raises:
             BudgetError: Another one has the name, or there is no price to count by.
@@ -184,14 +184,14 @@ class BudgetBook:
 
     def remove(self, name: str) -> None:
         """
-        Forget a budget; one that is not there is ignored.
+        Remove a budget; an unknown name is ignored.
         """
         self.declared.pop(name, None)
         self.is_active = bool(self.declared) and self._path is not None
 
     def bind(self, settings: Settings) -> None:
         """
-        Keep the count for a runtime, whose prices are in use already.
+        Start to count for a runtime, once its prices are in use.
 
         Raises:
             BudgetError: There is no price to count by.
@@ -203,7 +203,7 @@ class BudgetBook:
 
     def unbind(self) -> None:
         """
-        Write what is settled, and close the file: no runtime stands.
+        Write pending settlements and close the file, as the runtime ends.
         """
         self.is_active = False
         with self._lock:
@@ -219,7 +219,7 @@ class BudgetBook:
 
     def flush(self) -> None:
         """
-        Write what is settled, where that can be.
+        Write pending settlements, if possible.
         """
         if self._ledger is None:
             return
@@ -228,7 +228,7 @@ class BudgetBook:
         try:
             self._ledger.write()
         except UnavailableError:
-            return  # it has been told
+            return  # which was reported already
         except Exception as error:
             recorder.failed("ai", error)
 
@@ -250,7 +250,7 @@ class BudgetBook:
 
     def _safely(self, budgets: tuple[Budget, ...], work: Callable[[], None]) -> None:
         """
-        Let no error of our own stop a call, but where a budget blocks: it refuses what it cannot count.
+        Run work whose internal errors stop no call, unless a budget blocks: it refuses what it cannot count.
         """
         try:
             work()
@@ -280,7 +280,7 @@ class BudgetBook:
 
     async def before_call_async(self, op: AiOperation, body: Any) -> None:
         """
-        Do as `before_call()`, in a thread: the event loop waits for no file.
+        Reserve like `before_call()`, in a thread: the event loop never waits for the file.
         """
         if not self._applying_to(op):
             return
@@ -301,7 +301,7 @@ class BudgetBook:
 
     def before_block(self, op: AiOperation) -> None:
         """
-        Refuse a block of `observe_ai` where nothing is left. What it will ask for is not known: nothing is reserved.
+        Refuse a block of `observe_ai` if a budget is used up. Its cost is unknown, so nothing is reserved.
 
         Raises:
             BudgetExceededError: A budget refuses it.
@@ -352,7 +352,7 @@ class BudgetBook:
 
     def expect_reply(self, op: AiOperation) -> None:
         """
-        Let all processes know of a call whose reply comes later, and of what it has reserved.
+        Record, for all processes, a call whose reply is fetched later, and its reservation.
         """
         reservation, name = op.reservation, _reply_id(op)
         if reservation is not None and name is not None and reservation.pid == os.getpid():
@@ -363,8 +363,8 @@ class BudgetBook:
 
     def pending_reply(self, op: AiOperation) -> PendingReply | None:
         """
-        Say what the processes of this machine know of a reply; None where nothing is known. On an event loop this
-        waits for nobody.
+        Return what the processes of this machine know of a pending reply; None if nothing is known. On an event loop
+        this never waits.
         """
         from obskit.ai.reservations import UnavailableError
 
@@ -373,14 +373,14 @@ class BudgetBook:
             ledger = None if name is None else self._open_ledger()
             return None if ledger is None or name is None else ledger.pending_reply(name, may_wait=not in_event_loop())
         except UnavailableError:
-            return None  # it has been told
+            return None  # which was reported already
         except Exception as error:
             recorder.failed("ai", error)
             return None
 
     def adopt_reservation(self, op: AiOperation, known: PendingReply | None) -> None:
         """
-        Let a reply settle what another process has reserved for it, or be spent where nobody has.
+        Take over the reservation of another process for a reply, or an empty one if there is none.
         """
         from obskit.ai.reservations import ReservedAmount
 
@@ -427,7 +427,7 @@ class BudgetBook:
 
     def release(self, op: AiOperation) -> None:
         """
-        Give back what a call has reserved.
+        Release what a call has reserved.
         """
         reservation = op.reservation
         if reservation is not None:
@@ -469,7 +469,7 @@ class BudgetBook:
 
     def _refuse_uncountable(self, budgets: tuple[Budget, ...], error: Exception, now: float) -> None:
         """
-        Refuse where one of these budgets blocks, and cannot be asked.
+        Refuse the call if one of these budgets blocks and its figures cannot be read.
         """
         for budget in budgets:
             if budget.blocks:
@@ -493,7 +493,7 @@ class BudgetBook:
             message, budget=budget.name, limit_usd=budget.usd, resets_at=resets_at, reason=reason
         )
 
-    # Telling
+    # Status and events
 
     def status(self, budget: Budget) -> BudgetStatus:
         """
@@ -550,7 +550,7 @@ class BudgetBook:
 
     def _open_ledger(self) -> Ledger | None:
         """
-        Give the ledger; None where no runtime stands.
+        Return the ledger, opened at the first need; None without an active runtime.
         """
         found = self._ledger
         if found is None:
@@ -581,21 +581,21 @@ class BudgetBook:
 
     def before_fork(self) -> None:
         """
-        Let no thread be in the middle of a transaction.
+        Wait until no thread is in a transaction.
         """
         if self._ledger is not None:
             self._ledger.before_fork()
 
     def after_fork(self) -> None:
         """
-        Go on, in the parent.
+        Unlock, in the parent.
         """
         if self._ledger is not None:
             self._ledger.after_fork()
 
     def start_over(self) -> None:
         """
-        Have locks that nobody holds, and no thread, in a forked child.
+        Replace the locks and drop the thread, in a forked child.
         """
         self._lock, self._starting, self._thread = RLock(), Lock(), None
         self._wake = SimpleQueue()
@@ -605,7 +605,7 @@ class BudgetBook:
 
 def _write_loop(ledger: Ledger, wake: SimpleQueue[bool]) -> None:
     """
-    Write what is settled as it comes.
+    Write settlements as they come.
     """
     from queue import Empty
 
@@ -682,7 +682,7 @@ def _description(budget: Budget) -> str:
 
 def _requested_model(op: AiOperation) -> str:
     """
-    Name what a call asks for, whatever labels it has.
+    Return the requested model and provider, as error messages name them.
     """
     provider, model = (op.provider, op.model) if op.billed_as is None else op.billed_as
     return f"{model!r} of {provider!r}"

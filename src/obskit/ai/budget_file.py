@@ -1,5 +1,5 @@
 """
-Keep the file of budgets: where it is, how it is made whole, how it is opened, and how a broken one is set aside.
+The budgets' file: its path, its creation, its opening and its locks.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ CREATE TABLE IF NOT EXISTS awaited (
 
 def file_of(state_dir: str | os.PathLike[str], service: str) -> Path:
     """
-    Name the file of a service.
+    Return the path of a service's file.
     """
     slug = re.sub(r"[^a-z0-9]+", "-", service.lower()).strip("-")[:60] or "service"
     return Path(state_dir) / f"ai-budgets-{slug}.sqlite3"
@@ -61,7 +61,7 @@ def file_of(state_dir: str | os.PathLike[str], service: str) -> Path:
 
 def corrupt_error(why: str) -> sqlite3.DatabaseError:
     """
-    Make the error that SQLite has for a file that is none of its own.
+    Return SQLite's error for a file that is not a database.
     """
     error = sqlite3.DatabaseError(why)
     error.sqlite_errorcode = CORRUPT[0]
@@ -70,7 +70,7 @@ def corrupt_error(why: str) -> sqlite3.DatabaseError:
 
 def write_schema(db: sqlite3.Connection) -> None:
     """
-    Make the tables that are missing.
+    Create missing tables.
     """
     # A write-ahead log: readers wait for nobody, and nobody waits for the disk.
     db.execute("PRAGMA journal_mode = WAL")
@@ -79,7 +79,7 @@ def write_schema(db: sqlite3.Connection) -> None:
 
 def create_file(path: Path) -> None:
     """
-    Make a file whole, under another name first: nobody ever finds one that is empty. Called by one process at a time.
+    Create a complete file under a temporary name and rename it: no process ever sees an empty one. One at a time.
     """
     if os.path.lexists(path):
         return  # somebody else was faster
@@ -97,14 +97,14 @@ def create_file(path: Path) -> None:
 
 def primary_code(error: sqlite3.Error) -> int:
     """
-    Give the result code of an error, without what is further told of it.
+    Return SQLite's primary result code of an error.
     """
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def inode_of(path: Path) -> tuple[int, int] | None:
     """
-    Tell a file from another of its name; None where there is none.
+    Return a file's identity, device and inode; None if it does not exist.
     """
     try:
         found = os.stat(path)
@@ -116,7 +116,7 @@ def inode_of(path: Path) -> tuple[int, int] | None:
 @contextmanager
 def exclusive_lock(path: Path) -> Iterator[None]:
     """
-    Be the only process that sets a file aside, where the system has such locks.
+    Hold a lock among processes, where the system has such locks.
     """
     try:
         import fcntl
@@ -141,7 +141,7 @@ def exclusive_lock(path: Path) -> Iterator[None]:
 
 def filesystem_of(path: Path, mounts: str = "/proc/self/mounts") -> str | None:
     """
-    Name the kind of file system that holds a path, such as `ext4`; None where the system does not tell.
+    Return the type of the file system that holds a path, such as `ext4`; None if unknown.
     """
     try:
         lines = Path(mounts).read_text().splitlines()

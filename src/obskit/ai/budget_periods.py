@@ -14,7 +14,7 @@ SECONDS_AN_HOUR = 3600
 
 def around(moment: float, per: Per, zone: tzinfo) -> tuple[float, float]:
     """
-    Give the start and the end of a period, in seconds since the epoch; the end is the start of the next.
+    Return the start and the end of a period, in seconds since the epoch; the end is the next one's start.
 
     Days begin at midnight, or where a clock change leaves midnight out, at the change; weeks begin on Monday. A day
     of a clock change has 23 or 25 hours, or what the zone makes of it.

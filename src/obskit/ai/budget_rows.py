@@ -1,5 +1,5 @@
 """
-Keep the book of budgets: what was spent and reserved, in the transaction of whoever holds the file.
+The rows of the budgets' file: what was spent and reserved. Each method runs in the caller's transaction.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _AHEAD_SECONDS = 400 * 86_400.0  # so far a clock may have been ahead, in an ear
 
 class BudgetRows:
     """
-    Read and write the rows.
+    The rows of budgets.
 
     Attributes:
         crossings: That hold if the transaction does.
@@ -49,7 +49,7 @@ class BudgetRows:
         self, db: sqlite3.Connection, requests: Sequence[ReservationRequest], now: float, owner: tuple[int, str]
     ) -> tuple[ReservedAmount, ...] | ReservationRefusal:
         """
-        Take from all budgets or from none.
+        Reserve of all budgets or of none.
 
         Args:
             owner: The process that asks, by its id and its identity.
@@ -86,7 +86,7 @@ class BudgetRows:
 
     def current_refusal(self, db: sqlite3.Connection, request: ReservationRequest) -> ReservationRefusal | None:
         """
-        Refuse where nothing is left at all; this writes nothing.
+        Return a refusal if nothing is left, else None; this writes nothing.
         """
         start = self._start(db, request.key, request.start)
         spent, reserved, _ = self._totals(db, request.key, start)
@@ -96,7 +96,7 @@ class BudgetRows:
 
     def last_known_refusal(self, request: ReservationRequest) -> ReservationRefusal | None:
         """
-        Refuse by what was last known.
+        Return a refusal by the last known figures; None if anything was left.
         """
         start, spent, reserved = self._last.get(request.key, (0.0, 0.0, 0.0))
         is_used_up = start >= request.start and spent + reserved >= request.limit
@@ -136,7 +136,7 @@ class BudgetRows:
 
     def _free_stale(self, db: sqlite3.Connection, now: float) -> None:
         """
-        Free what dead processes, and calls that were lost, have reserved.
+        Delete reservations of dead processes and of calls that never ended.
         """
         db.execute("DELETE FROM reserve WHERE at < ?", (now - RESERVE_SECONDS,))
         for pid, pid_start in db.execute("SELECT DISTINCT pid, pid_start FROM reserve").fetchall():
@@ -145,7 +145,7 @@ class BudgetRows:
 
     def settle(self, db: sqlite3.Connection, settlement: Settlement) -> None:
         """
-        Put what a call cost in the place of what it has reserved; or note that this comes later.
+        Replace a call's reservation by its cost, or record that its reply is pending.
         """
         if settlement.labels is not None:
             row = (settlement.name, json.dumps(settlement.labels), json.dumps(settlement.amounts))
@@ -161,7 +161,7 @@ class BudgetRows:
 
     def pending_reply(self, db: sqlite3.Connection, name: str) -> PendingReply | None:
         """
-        Say what is known of a reply; None where nothing is.
+        Return what is known of a pending reply; None if nothing is.
         """
         row = db.execute("SELECT told, labels, held FROM awaited WHERE name = ?", (name,)).fetchone()
         if row is None:
@@ -209,7 +209,7 @@ class BudgetRows:
 
 def _claim(db: sqlite3.Connection, name: str) -> bool:
     """
-    Note that a reply has been told; False where it had been before.
+    Mark a reply as reported; False if it was already.
     """
     if db.execute("UPDATE awaited SET told = 1 WHERE name = ? AND told = 0", (name,)).rowcount:
         return True

@@ -15,13 +15,13 @@ _PLAIN = (str, int, float, list, dict)
 
 class Unreadable(ValueError):
     """
-    Report figures that no provider can have meant.
+    Values that no provider can have meant.
     """
 
 
 class ObjectFields:
     """
-    Read an SDK's object as the JSON that it was made from.
+    An SDK's object, read like the JSON that it was made from.
     """
 
     __slots__ = ("_thing",)
@@ -39,7 +39,7 @@ class ObjectFields:
     @property
     def is_model(self) -> bool:
         """
-        Tell whether it is a record, whose attributes are data: asking any other object may set something off.
+        Whether it is a data model: reading attributes of any other object may have side effects.
         """
         return hasattr(type(self._thing), "model_fields")
 
@@ -50,14 +50,14 @@ JSON_FIELDS_TYPES = (dict, ObjectFields)
 
 def fields_of(thing: Any) -> JsonFields:
     """
-    Make anything readable by the names of its fields.
+    Return the fields of a dict or an object, readable by name.
     """
     return thing if isinstance(thing, JSON_FIELDS_TYPES) else ObjectFields(thing)
 
 
 def nested(mapping: JsonFields | None, *names: str) -> JsonFields | None:
     """
-    Go down into what is mapped; None where it is not, or not there.
+    Return the fields at a path; None if a part of it is missing or has no fields.
     """
     found: Any = mapping
     for name in names:
@@ -76,7 +76,7 @@ def has_only(usage: JsonFields, names: frozenset[str]) -> TypeGuard[dict[str, An
 
 def count(value: Any) -> int:
     """
-    Take a count; nothing is 0.
+    Return a count; None counts as 0.
 
     Raises:
         Unreadable: It is none.
@@ -92,7 +92,7 @@ def count(value: Any) -> int:
 
 def optional_count(usage: JsonFields, name: str) -> int | None:
     """
-    Take one of the figures that all others hang on; None where it is not told.
+    Return a count; None if it is not reported.
 
     Raises:
         Unreadable: It is told, and is no count.
@@ -103,7 +103,7 @@ def optional_count(usage: JsonFields, name: str) -> int | None:
 
 def detail(found: Usage, details: JsonFields, name: str) -> int:
     """
-    Take a detail: one that cannot be right is left out, and makes what was found doubtful.
+    Return a detail; an impossible one counts as 0 and makes the usage doubtful.
     """
     value = details.get(name)
     if type(value) is int and 0 <= value <= MAX_TOKENS:
@@ -117,7 +117,7 @@ def detail(found: Usage, details: JsonFields, name: str) -> int:
 
 def set_cache_durations(found: Usage, hour: int, minutes: int) -> None:
     """
-    Take how long is kept what was written to a cache: an hour, or five minutes. The sum is what is billed.
+    Set how much was written to the one-hour and five-minute caches. Their sum is what is billed.
     """
     if hour + minutes > found.cache_write:
         found.is_doubtful = True
@@ -126,14 +126,14 @@ def set_cache_durations(found: Usage, hour: int, minutes: int) -> None:
 
 def set_no_cached_modalities(found: Usage) -> None:
     """
-    Note that what was read from a cache is told by its kinds: those that are not named are none of it, and not unknown.
+    Set the cached parts by modality to 0: the reply splits them, so a missing one is none, not unknown.
     """
     found.audio_read = found.image_read = found.video_read = 0
 
 
 def drop_impossible_details(found: Usage) -> None:
     """
-    Leave out parts that are more than their whole, which makes what was found doubtful.
+    Remove parts that are larger than their whole; this makes the usage doubtful.
     """
     if found.reasoning > found.output:
         found.reasoning, found.is_doubtful = found.output, True

@@ -1,5 +1,5 @@
 """
-Keep what budgets have spent and reserved, in a SQLite file that all processes of a machine share.
+Store what budgets have spent and reserved, in a SQLite file that all processes of a machine share.
 
 Whatever takes from a budget does so in one transaction that holds the file's write lock: two processes never take the
 same dollar. What was reserved by a process that died, or more than an hour ago, is given back.
@@ -58,19 +58,19 @@ _EPHEMERAL = frozenset({"tmpfs", "ramfs", "overlay", "aufs"})
 
 class Ledger:
     """
-    Hold the file. Thread-safe; a forked child opens it anew.
+    The shared file of budgets. Thread-safe; a forked child opens it again.
 
     Args:
         path: Of the file; its directory is made when it is first needed, for this user alone.
-        notice: Told what is wrong with the file, as (kind, message): `ephemeral`, `unavailable` or `lost`.
-        crossed: Told each crossing, once among all processes.
+        on_problem: Called with a problem of the file, as (kind, message): `ephemeral`, `unavailable` or `lost`.
+        on_crossing: Called with each crossing, once among all processes.
     """
 
     def __init__(
-        self, path: Path, notice: Callable[[str, str], None], crossed: Callable[[ThresholdCrossing], None]
+        self, path: Path, on_problem: Callable[[str, str], None], on_crossing: Callable[[ThresholdCrossing], None]
     ) -> None:
         self.path = path
-        self._on_problem, self._on_crossing = notice, crossed
+        self._on_problem, self._on_crossing = on_problem, on_crossing
         self._lock = RLock()
         self._is_busy = False  # whether somebody is at the file: nobody but his own thread may find it so
         self._pending: deque[Settlement] = deque()
@@ -84,13 +84,13 @@ class Ledger:
         self._reported: set[str] = set()
         self._is_locked_for_fork = False
 
-    # What callers ask
+    # Requests
 
     def reserve(
         self, requests: Sequence[ReservationRequest], now: float
     ) -> tuple[ReservedAmount, ...] | ReservationRefusal:
         """
-        Take from all budgets or from none. A period never goes back, whatever the clock does.
+        Reserve of all budgets or of none. A period never goes back, whatever the clock does.
 
         A finaliser or a signal's handler that asks in the middle of a transaction of its thread is answered by what was
         last known, and reserves nothing.
@@ -108,7 +108,7 @@ class Ledger:
 
     def _is_reentrant(self) -> bool:
         """
-        Tell whether a transaction of this thread is going on, further down its stack.
+        Return whether this thread is in a transaction, further down its stack.
         """
         if not self._lock.acquire(blocking=False):
             return False
@@ -125,8 +125,8 @@ class Ledger:
         name: str | None = None,
     ) -> None:
         """
-        Say what a call cost each budget that it was reserved from. It is written with the next `write()` or
-        `reserve()`; this neither waits nor raises, so that a finaliser may call it.
+        Settle a call by its cost, for each budget that it reserved of. The next `write()` or `reserve()` writes it;
+        this neither waits nor raises, so that a finaliser may call it.
 
         Args:
             name: The provider's, of a reply that another process may tell as well: it is spent once.
@@ -135,7 +135,7 @@ class Ledger:
 
     def expect_reply(self, name: str, labels: tuple[str, ...], amounts: tuple[ReservedAmount, ...]) -> None:
         """
-        Say that a reply comes later, and by what name, as `settle()` does.
+        Record that a reply is fetched later, and its id, in the way of `settle()`.
         """
         self._append(Settlement(amounts, (), False, name, labels))
 
@@ -147,13 +147,13 @@ class Ledger:
 
     def release(self, amounts: tuple[ReservedAmount, ...]) -> None:
         """
-        Give back what was reserved, as `settle()` does.
+        Release what was reserved, in the way of `settle()`.
         """
         self.settle(amounts, [0.0] * len(amounts))
 
     def write(self) -> None:
         """
-        Write what was settled.
+        Write pending settlements.
 
         Raises:
             UnavailableError: The file cannot be used; what was settled waits for the next time.
@@ -174,8 +174,7 @@ class Ledger:
 
     def current_refusal(self, request: ReservationRequest) -> ReservationRefusal | None:
         """
-        Refuse where nothing is left at all, and wait for nobody: where somebody is at the file, by what was last known
-        of it.
+        Return a refusal if nothing is left, else None, without waiting: if the file is busy, by the last known figures.
 
         Raises:
             UnavailableError: The file cannot be used.
@@ -186,7 +185,7 @@ class Ledger:
 
     def pending_reply(self, name: str, *, may_wait: bool) -> PendingReply | None:
         """
-        Say what is known of a reply that comes later; None where nothing is, or nobody may wait for who is at the file.
+        Return what is known of a pending reply; None if nothing is, or the file is busy and `may_wait` is False.
 
         Raises:
             UnavailableError: The file cannot be used.
@@ -226,7 +225,7 @@ class Ledger:
 
     def close(self) -> None:
         """
-        Write what is pending, where that can be, and close the file; the next question opens it again.
+        Write what is pending, if possible, and close the file; the next use opens it again.
         """
         with suppress(UnavailableError):
             self.write()
@@ -252,7 +251,7 @@ class Ledger:
 
     def _run_callbacks(self) -> None:
         """
-        Tell what came up, once nobody is kept waiting by it.
+        Run the pending callbacks, after the lock is free.
         """
         while self._callbacks:
             try:
@@ -263,7 +262,7 @@ class Ledger:
 
     def _in_transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """
-        Do work in one transaction, and once more on a new file where this one is broken.
+        Run work in one transaction, and once more on a new file if this one is corrupt.
         """
         is_new, end = False, time.monotonic() + BUSY_SECONDS
         while True:
@@ -351,7 +350,7 @@ class Ledger:
 
     def _ensure_there(self) -> None:
         """
-        Make the folder and the file where they are missing.
+        Create the folder and the file if they are missing.
         """
         if not self.path.is_absolute():
             raise FileNotFoundError(
@@ -374,8 +373,7 @@ class Ledger:
 
     def _set_aside(self, inode: tuple[int, int] | None) -> None:
         """
-        Put a broken file out of the way, once among all processes, and start a new one that knows that a count was
-        lost.
+        Move a corrupt file aside, once among all processes, and create a new one that records that a count was lost.
         """
         self._disconnect()
         with exclusive_lock(self.path):
@@ -401,8 +399,8 @@ class Ledger:
 
     def before_fork(self) -> None:
         """
-        Let no thread be in the middle of a transaction, where that does not take too long, and close the file: SQLite
-        would take the parent's locks for the child's, and the two would undo each other's work.
+        Wait until no thread is in a transaction, at most a few seconds, and close the file: SQLite would take the
+        parent's locks for the child's, and each would undo the other's work.
         """
         self._is_locked_for_fork = self._lock.acquire(timeout=BUSY_SECONDS + 1)
         if self._is_locked_for_fork:
@@ -410,7 +408,7 @@ class Ledger:
 
     def after_fork(self) -> None:
         """
-        Go on, in the parent.
+        Unlock, in the parent.
         """
         if self._is_locked_for_fork:
             self._is_locked_for_fork = False

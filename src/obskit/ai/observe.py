@@ -56,7 +56,7 @@ class AiBlock(AiOperation):
         model: str | None = None,
     ) -> None:
         """
-        Tell what the call used, where its client is not hooked; the last word stands.
+        Set what the call used, if its client is not hooked; the last call of this counts.
 
         Args:
             input_tokens: Without those that were read from, or written to, a cache.
@@ -124,7 +124,7 @@ _block_plan = _BlockPlan()
 
 def inherit_labels(op: AiOperation, block: AiBlock) -> None:
     """
-    Take the labels of an enclosing block. The price hangs on what was asked, and of whom.
+    Set the labels of an enclosing block. The price still depends on the requested provider and model.
     """
     op.service = op.service or block.service
     provider = op.provider if block.provider == UNKNOWN else block.provider
@@ -137,7 +137,7 @@ def inherit_labels(op: AiOperation, block: AiBlock) -> None:
 
 def place_under_block(op: AiOperation) -> None:
     """
-    Give a hooked call the labels of the `observe_ai` around it, and its place.
+    Put a hooked call in the place of the `observe_ai` around it, under its labels.
     """
     block = block_around(AiBlock, op.parent)
     if block is not None:
@@ -230,7 +230,7 @@ def _read_reply(reply: object) -> None:
 
 def _reading_replies(function: Any) -> Any:
     """
-    Wrap a function so that the block around it hears what it returns or yields.
+    Wrap a function so that its block reads the usage of the reply that it returns.
     """
     if isinstance(function, (classmethod, staticmethod)):
         return type(function)(_reading_replies(function.__func__))

@@ -1,5 +1,5 @@
 """
-Describe one AI call.
+The operation of one AI call.
 """
 
 from __future__ import annotations

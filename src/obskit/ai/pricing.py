@@ -28,7 +28,7 @@ APPLICATION, REPORTED, LIST = "own", "told", "list"
 @dataclass(frozen=True)
 class Price:
     """
-    Say what a model costs, in dollars per million tokens; and per thousand, of what is billed beside them.
+    The price of a model, in dollars per million tokens, and per thousand of what is billed beside them.
 
     Attributes:
         input: Of tokens that are in no cache.
@@ -71,7 +71,7 @@ class Price:
 
     def rates(self) -> Rates:
         """
-        Give dollars per token of the kinds that all calls have.
+        Return dollars per token of the kinds that all calls have.
         """
         read = self.input if self.cache_read is None else self.cache_read
         write = self.input if self.cache_write is None else self.cache_write
@@ -80,9 +80,9 @@ class Price:
         per_token = [rate / MTOK for rate in (self.input, read, write, hour, self.output, thought)]
         return Rates._make((*per_token, self.request / 1000))
 
-    def modality_surcharge(self, usage: Usage) -> float:
+    def modal(self, usage: Usage) -> float:
         """
-        Give the dollars by which what was no text differs from text.
+        Return the dollars by which audio and images cost more than text; negative if they cost less.
         """
         usd = 0.0
         for name, text in _TEXT.items():
@@ -97,7 +97,7 @@ _TEXT = {"audio_input": "input", "image_input": "input", "audio_output": "output
 
 class Cost(NamedTuple):
     """
-    Say what a call cost.
+    The cost of a call.
 
     Attributes:
         usd: Dollars; None where that is not known.
@@ -116,7 +116,7 @@ _prices: dict[str, Price] = {}
 
 def use(prices: Mapping[str, Mapping[str, float]]) -> None:
     """
-    Ask this table first, from now on: the setting `prices`, as it was checked.
+    Use the checked setting `prices` from now on, ahead of all other sources.
     """
     _application_rates.clear()
     _prices.clear()
@@ -128,14 +128,14 @@ def use(prices: Mapping[str, Mapping[str, float]]) -> None:
 
 def has_source() -> bool:
     """
-    Tell whether anything says what a model costs: the application's table, or the package.
+    Return whether there are any prices: the application's, or those of the package.
     """
     return bool(_application_rates) or find_spec("genai_prices") is not None
 
 
 def source(model: str, usage: Usage) -> str:
     """
-    Tell whose word a known cost is: `own`, of the application's table; `told`, of the reply; `list`, of the package.
+    Return the source of a known cost: `own`, the application's; `told`, the reply's; `list`, the package's.
     """
     if _application_rates and ((usage.model or model) in _application_rates or model in _application_rates):
         return APPLICATION
@@ -209,9 +209,9 @@ def _cost_of_all(provider: str, model: str, usage: Usage, at: float) -> Cost:
 
 def _fees_beside_tokens(price: Price, provider: str, model: str, usage: Usage, at: float) -> float | None:
     """
-    Give the dollars that come on top of tokens by an own price; None where they are not known.
+    Return the fees beside tokens by the application's price, in dollars; None if one is unknown.
     """
-    usd = price.modality_surcharge(usage) + usage.containers * CONTAINER_USD
+    usd = price.modal(usage) + usage.containers * CONTAINER_USD
     for name, rate in (("web_searches", price.web_search), ("file_searches", price.file_search)):
         number = getattr(usage, name)
         if number and rate is not None:

@@ -1,5 +1,5 @@
 """
-Tell who is paid, by the host that is asked.
+Find the provider by the host of a request.
 
 The names are `gen_ai.provider.name` of the OpenTelemetry GenAI conventions (2026-11); where they have none, the name
 that `genai-prices` has.
@@ -38,7 +38,7 @@ _openai = re.compile(r"([a-z]{2})\.api\.openai\.com").fullmatch
 
 def provider_of(host: str, known: Mapping[str, str]) -> str | None:
     """
-    Find the provider of a host, or of what it ends with after a dot; None where nobody is known by it.
+    Return the provider of a host, or of one of its parent domains; None if it is unknown.
     """
     labels, most = host.split("."), 1 + max((name.count(".") for name in known), default=0)
     ends = (".".join(labels[at:]) for at in range(max(len(labels) - most, 0), len(labels)))
@@ -51,7 +51,7 @@ def provider_of(host: str, known: Mapping[str, str]) -> str | None:
 @lru_cache(256)
 def region_of(host: str) -> str | None:
     """
-    Name the region of a host, of providers that may ask more for one; None where it is any, or not known.
+    Return the region of a host, for providers with regional prices; None if it is global or unknown.
     """
     if not host.endswith((".googleapis.com", ".openai.com")):
         return None

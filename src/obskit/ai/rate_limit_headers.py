@@ -1,5 +1,5 @@
 """
-Keep what providers say of their rate limits, in the headers of every reply, refusals included.
+Read rate limits from the headers of every reply, refusals included.
 
 Sources: Anthropic's and OpenAI's pages on rate limits, read 2026-11-20. Other providers that speak OpenAI's protocol
 send its headers too.
@@ -37,7 +37,7 @@ LimitFigures = Sequence[float | None]  # limit, remaining, moment of the reset
 @dataclass(frozen=True, slots=True)
 class RateLimit:
     """
-    Describe one limit, as the latest reply told it. What it did not tell is None.
+    One limit, as the latest reply reported it. Missing values are None.
 
     Attributes:
         provider: As in the metrics.
@@ -65,7 +65,7 @@ class RateLimit:
     @property
     def headroom(self) -> float | None:
         """
-        Tell which share of the limit is left, 0 to 1; None where that is not known, or not any more.
+        The share of the limit that is left, 0 to 1; None if it is unknown or outdated.
         """
         if not self.limit or self.remaining is None or not self.is_current:
             return None
@@ -73,7 +73,7 @@ class RateLimit:
 
     def to_dict(self) -> dict[str, Any]:
         """
-        Give the fields ready for JSON, moments in ISO 8601.
+        Return the fields ready for JSON, times in ISO 8601.
         """
         resets_at = None if self.resets_at is None else self.resets_at.isoformat()
         return {**asdict(self), "resets_at": resets_at, "read_at": self.read_at.isoformat(), "headroom": self.headroom}
@@ -93,10 +93,10 @@ _find = dict(_names()).get
 
 class LatestRateLimits:
     """
-    Hold the latest figures of each provider and model. Thread-safe.
+    The latest limits of each provider and model. Thread-safe.
 
     Attributes:
-        told: Is told provider, figures by kind (its index in KINDS) and the moment of each reply: the gauges.
+        on_reply: Called for each reply with provider, figures by kind (its index in KINDS) and time: sets the gauges.
     """
 
     def __init__(self) -> None:
@@ -106,7 +106,7 @@ class LatestRateLimits:
 
     def read(self, provider: str, model: str, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """
-        Take the headers of a reply; what cannot be right is left out, and counted as dropped.
+        Read the headers of a reply; impossible values are dropped and counted.
         """
         at = recorder.wall_clock()
         found: dict[int, list[float | None]] = {}
@@ -156,13 +156,13 @@ class LatestRateLimits:
 
     def start_over(self) -> None:
         """
-        Have a lock that nobody holds, in a forked child.
+        Replace the lock, in a forked child.
         """
         self._lock = RLock()
 
     def clear(self) -> None:
         """
-        Forget everything.
+        Remove all limits.
         """
         with self._lock:
             self._latest.clear()

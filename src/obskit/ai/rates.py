@@ -81,7 +81,7 @@ _version_in = re.compile(r"(claude|gpt)-(?:[a-z]+-)?(\d+)(?:[.-](\d)(?!\d))?").s
 
 class Rates(NamedTuple):
     """
-    Hold dollars per token, and what a request costs beside them.
+    Dollars per token, and dollars per request.
     """
 
     input: float
@@ -95,7 +95,7 @@ class Rates(NamedTuple):
 
 class CachedRates(NamedTuple):
     """
-    Hold the rates that a model's last call had, and where they hold.
+    The rates of a model's last call, and the time and input range in which they are valid.
     """
 
     start: float  # in seconds since the epoch
@@ -107,7 +107,7 @@ class CachedRates(NamedTuple):
 
 class RateBoundaries(NamedTuple):
     """
-    Say where a model's rates change: at which tokens of input, and at which seconds of the day (UTC).
+    Where a model's rates change: at which tokens of input, and at which seconds of the day (UTC).
     """
 
     tokens: tuple[int, ...] = ()
@@ -125,7 +125,7 @@ _is_age_reported = False
 
 def start_over() -> None:
     """
-    Forget what was derived, and tell of old prices once more.
+    Clear the derived rates, and allow one more warning of old prices.
     """
     global _is_age_reported
     last_rates.clear()
@@ -135,7 +135,7 @@ def start_over() -> None:
 
 def rates_for(asked: str, model: str, requested: str, usage: Usage, at: float) -> Rates | str:
     """
-    Give the rates of the package, or why there are none.
+    Return the rates of the package, or the reason why there are none.
     """
     provider = IDS.get(asked, asked)
     name = (provider, model, requested)
@@ -181,7 +181,7 @@ def package() -> Any:
 
 class PriceLookup:
     """
-    Be a model of the package's list, at a moment, for a tier.
+    A model in the package's price list, at a moment and for a service tier.
     """
 
     def __init__(self, name: tuple[str, str, str], usage: Usage, at: float) -> None:
@@ -215,7 +215,7 @@ class PriceLookup:
 
     def _sells(self, found: Any) -> bool:
         """
-        Tell whether the list has a price for the tier: where it has none, the package gives the standard one.
+        Return whether the list has a price for the tier: if not, the package falls back to the standard one.
         """
         if not any(found.model is model for model in found.provider.models):
             return False  # the list of another provider, whose tiers are not this one's
@@ -228,7 +228,7 @@ class PriceLookup:
 
     def boundaries(self, *prices: Any) -> RateBoundaries:
         """
-        Tell where the rates change.
+        Return where the rates change.
         """
         tokens = {
             tier.start for price in prices for rate in vars(price).values() for tier in getattr(rate, "tiers", ())
@@ -239,7 +239,7 @@ class PriceLookup:
 
     def is_priced(self) -> bool:
         """
-        Tell whether the model has any price above 0: some are free.
+        Return whether the model has any price above 0: some are free.
         """
         return any(rate for rate in self.list.values() if rate is not None)
 
@@ -255,7 +255,7 @@ def _seconds(constraint: Any) -> Iterator[float]:
 
 def _candidate_names(provider: str, answered: str, requested: str) -> Iterator[str]:
     """
-    Give the names to look a model up by: a provider may answer by a bare name, and its list not know that.
+    Yield the names to look a model up by: a provider may answer with a short name that its list lacks.
     """
     is_bare = answered != requested and _is_bare_name(answered, requested)
     if is_bare and provider == "aws":
@@ -363,7 +363,7 @@ def _units(usage: Usage) -> dict[str, float]:
 
 def _lacks_price(usage: Usage, found: PriceLookup) -> bool:
     """
-    Tell whether something was used that the list has no price for, and would give for that of text, or for nothing.
+    Return whether anything was used that the list has no price for, and would count as text or as free.
     """
     if found.fee or usage.audio_seconds or not found.is_priced():  # which cover it, or all is free
         return False
@@ -372,7 +372,7 @@ def _lacks_price(usage: Usage, found: PriceLookup) -> bool:
 
 def fees(provider: str, model: str, requested: str, usage: Usage, at: float) -> float | None:
     """
-    Give what a provider bills for its searches alone; None where that is not known.
+    Return what a provider bills for searches alone, in dollars; None if unknown.
     """
     searches = Usage(web_searches=usage.web_searches, file_searches=usage.file_searches)
     found = calculate(provider, model, requested, searches, at)
@@ -381,7 +381,7 @@ def fees(provider: str, model: str, requested: str, usage: Usage, at: float) -> 
 
 def regional_factor(provider: str, model: str, geo: str | None) -> float | None:
     """
-    Give the multiple of the list's price that a provider asks for a place; None where that is not known.
+    Return the factor on the list's price that a provider charges for a region; None if unknown.
     """
     if geo is None:
         return 1
@@ -399,7 +399,7 @@ def regional_factor(provider: str, model: str, geo: str | None) -> float | None:
 @dataclass(frozen=True, slots=True)
 class PriceData:
     """
-    Say which prices are asked where the application has none of its own.
+    The version and age of the price list that is used where the application sets no price.
 
     Attributes:
         version: Of the package `genai-prices`.
@@ -415,7 +415,7 @@ class PriceData:
 
 def price_data(at: float) -> PriceData | None:
     """
-    Say how old the package's prices are; None where it is not installed, or no call has needed it so far.
+    Return the age of the package's prices; None if it is not installed or no call has needed it yet.
     """
     package = sys.modules.get("genai_prices")
     if package is None:

@@ -1,5 +1,5 @@
 """
-Keep the calls that this process made, as the report needs them: in a ring of so many bytes a call, and no text.
+Store the calls that this process made for the report, in a ring buffer with a fixed number of bytes per call.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SOURCES = {"own": APPLICATION_PRICE, "told": REPORTED_PRICE}
 
 class CallLabels(NamedTuple):
     """
-    Say who made a call, to whom, and what became of it.
+    The labels of a call: who made it, to whom, and how it ended.
     """
 
     service: str
@@ -50,7 +50,7 @@ class CallLabels(NamedTuple):
 
 class RecentCall(NamedTuple):
     """
-    Be one call as it is kept; what is not known is None.
+    One call, as it is stored; unknown values are None.
     """
 
     labels: CallLabels
@@ -74,7 +74,7 @@ class RecentCall(NamedTuple):
 
 class RecentCalls:
     """
-    Be the ring. Thread-safe.
+    A ring buffer of the latest calls. Thread-safe.
     """
 
     def __init__(self) -> None:
@@ -82,11 +82,11 @@ class RecentCalls:
 
     def start_over(self) -> None:
         """
-        Forget everything, and begin to know from now on.
+        Clear the buffer and start again from now.
         """
         self._lock = RLock()
         self._pending: deque[tuple[tuple[str, ...], bytes]] = deque()
-        self._is_busy = False  # whether somebody is at the ring: nobody but his own thread may find it so
+        self._is_busy = False  # whether the buffer is in use: only its own thread may find it so
         self.since = recorder.wall_clock()
         self.forgotten = 0
         self._rows = bytearray()
@@ -99,7 +99,7 @@ class RecentCalls:
 
     def add(self, op: AiOperation) -> None:
         """
-        Keep a call that has ended; the oldest goes where there is no room.
+        Store a call that has ended; when full, the oldest is overwritten.
         """
         self._pending.append(_pack(op))
         self._write_pending()
@@ -131,7 +131,7 @@ class RecentCalls:
 
     def _label_index(self, key: tuple[str, ...]) -> int:
         """
-        Find room for names: of their own, else without feature and user, else with those who have none either.
+        Return the index of labels, which are stored once; when full, without feature and user, or as `_OTHER`.
         """
         key = tuple(_redactor.short(name, MAX_LENGTH) for name in key)
         for names in (key, (*key[:4], OTHER, OTHER, *key[6:]), (OTHER,) * 6 + ("",) * 3):
@@ -156,7 +156,7 @@ class RecentCalls:
 
     def _free_unused_labels(self) -> bool:
         """
-        Free the names that no call in the ring has any more. It takes milliseconds, so not for each call.
+        Free labels that no call in the buffer uses. This takes milliseconds, so it does not run for each call.
         """
         added = len(self._label_indices) + self.forgotten
         if added < self._next_free_at:
@@ -172,7 +172,7 @@ class RecentCalls:
         Read what is kept, the oldest first.
 
         Args:
-            last: At most so many, the latest.
+            last: The most calls to read, the latest.
         """
         drain()
         self._write_pending()
@@ -214,7 +214,7 @@ def _source(flags: int) -> str:
 
 def _pack(op: AiOperation) -> tuple[tuple[str, ...], bytes]:
     """
-    Give the names of a call, and its figures as they are kept.
+    Return the labels of a call, and its figures packed as one row.
     """
     root, flags = op.root, _SOURCES.get(op.cost_source, 0)
     bound = None if root.sparse is None else root.fields

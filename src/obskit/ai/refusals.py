@@ -1,5 +1,5 @@
 """
-Tell what a refusal costs. A model that declines before any output is billed, or not, by what it declined.
+The cost of refusals. Whether a model that declines before any output is billed depends on what it declined.
 
 Sources: Anthropic's guide "Refusals and fallback", sections "How refusals are billed" and "Billing and rate limits",
 and its release notes of 2026-09-24, read 2026-11. A credit for a fallback is in the retry's own usage already: as
@@ -21,7 +21,7 @@ MAX_OUTPUT_TOKENS = 1  # tokens that some clouds tell of a refusal without any c
 
 def apply_refusal(found: Usage, reply: JsonFields) -> None:
     """
-    Take the price off a refusal that is not billed, and doubt that of one that does not say what was refused.
+    Mark a refusal that is not billed as free, and one without a category as doubtful.
     """
     if found.output > MAX_OUTPUT_TOKENS or any(
         block.get("type") != "fallback" for block in _blocks(reply.get("content"))
@@ -36,8 +36,8 @@ def apply_refusal(found: Usage, reply: JsonFields) -> None:
 
 def billed_refusals(content: Any) -> list[bool]:
     """
-    Tell of each model that declined, in their order, whether its refusal is billed before any output: by the blocks
-    that mark where another model went on.
+    Return for each model that declined, in order, whether its refusal is billed before any output: read from the blocks
+    that mark where another model took over.
     """
     triggers = (nested(block, "trigger") for block in _blocks(content) if block.get("type") == "fallback")
     return [trigger is not None and trigger.get("category") in BILLED for trigger in triggers]

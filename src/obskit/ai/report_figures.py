@@ -15,7 +15,7 @@ from obskit.ai.pricing import PriceData
 @dataclass(frozen=True, slots=True)
 class Spread:
     """
-    Say how a figure of calls is spread: exactly, by the calls themselves.
+    The exact distribution of one figure over calls.
 
     Attributes:
         count: Of how many calls the figure is known.
@@ -35,7 +35,7 @@ class Spread:
 @dataclass(frozen=True, slots=True)
 class CallGroup:
     """
-    Add up calls that have something in common.
+    Totals of calls with a common label.
 
     Attributes:
         name: What they have in common; `(none)` for those that have none of it, `(others)` for the groups that are
@@ -80,7 +80,7 @@ class CallGroup:
 @dataclass(frozen=True, slots=True)
 class FailedCall:
     """
-    Describe one call that failed; no message is kept.
+    One call that failed, without its message.
 
     Attributes:
         at: UTC, ISO 8601.
@@ -102,7 +102,7 @@ class FailedCall:
 @dataclass(frozen=True, slots=True)
 class Projection:
     """
-    Say what this calendar month (UTC) will cost, estimates included.
+    The projected cost of this calendar month (UTC), estimates included.
 
     Attributes:
         month_usd: What was counted of this month, and for the rest of it, and for what this process did not see, the
@@ -121,7 +121,7 @@ class Projection:
 @dataclass(frozen=True, slots=True)
 class AiFigures:
     """
-    What `AiReport` says of each.
+    The fields of `AiReport`.
     """
 
     made_at: str
@@ -153,12 +153,12 @@ class AiFigures:
 
     def to_dict(self) -> dict[str, Any]:
         """
-        Give the fields, as dictionaries and lists that are ready for JSON.
+        Return the fields as dictionaries and lists that are ready for JSON.
         """
         return asdict(self)
 
     def to_json(self, *, indent: int | None = None) -> str:
         """
-        Give the fields as one JSON object.
+        Return the fields as one JSON object.
         """
         return json.dumps(self.to_dict(), indent=indent)

@@ -1,5 +1,5 @@
 """
-Write a report as tables for people.
+Render a report as text tables.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _DAYS = 7  # columns, the latest
 
 def lines(report: AiFigures) -> Iterator[str]:
     """
-    Give the lines of a report.
+    Yield the lines of a report.
     """
     total = report.total
     yield f"AI calls of the last {report.hours:g} h, of this process alone, which knows them since {report.known_since}"
@@ -135,7 +135,7 @@ def _groups(report: AiFigures) -> Iterator[str]:
 
 def _days(report: AiFigures) -> Iterator[str]:
     """
-    Give the cost of each model on each of the latest days; nothing where other tables say as much.
+    Yield the cost of each model on each of the latest days; nothing if other tables say the same.
     """
     days = [*report.by_day_and_model][-_DAYS:]
     if len(days) < 2 or len(report.by_model) < 2:

@@ -33,7 +33,7 @@ KINDS = ("input", "cache_read", "cache_write", "output")
 @dataclass(frozen=True, slots=True)
 class AiReport(AiFigures):
     """
-    Hold what the calls of this process were. What is not known is None, never zero, and estimates stand apart.
+    A report on the AI calls of this process. Unknown values are None, never 0, and estimates are separate.
 
     Attributes:
         made_at: UTC, ISO 8601.
@@ -66,7 +66,7 @@ class AiReport(AiFigures):
 
     def render(self) -> str:
         """
-        Give tables for people. `~` marks an estimate, and `?` what is not known.
+        Render the report as text tables. `~` marks an estimate, `?` an unknown value.
         """
         return "\n".join(lines(self)) + "\n"
 
@@ -251,7 +251,7 @@ def _unknown(rows: Iterable[RecentCall]) -> dict[str, int]:
 
 def _projection(rows: Sequence[RecentCall], since: float, now: float) -> Projection:
     """
-    Take the rate of the last days for all of the month that was not seen.
+    Project the month's cost: the last days' rate for the part of the month that was not seen.
     """
     days = (now - since) / DAY
     if days < 1:

@@ -1,5 +1,5 @@
 """
-Measure the text of a request: what is attached to it in base64 is no text.
+Measure the text of a request: attachments in base64 are not text.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _is_encoded = re.compile(r"[A-Za-z0-9+/=_-]{500}").match
 
 def text_bytes(body: Any) -> int:
     """
-    Give the bytes of a request's text, and four for each token of what is attached; 0 where it is no JSON.
+    Return the bytes of a request's text, plus four per token of its attachments; 0 if it is not JSON.
     """
     attached: list[int] = []
     try:

@@ -1,5 +1,5 @@
 """
-Say what is asked of budgets, what they give, and how they stand.
+Types of requests to budgets, of reservations and of their figures.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 class UnavailableError(Exception):
     """
-    Report a ledger that cannot be asked; the message says why.
+    A ledger that cannot be used; the message says why.
     """
 
 
 class ReservationRequest(NamedTuple):
     """
-    Ask one budget for dollars.
+    A request to reserve dollars of one budget.
 
     Attributes:
         key: The budget, by all that tells its periods from those of another declaration.
@@ -34,7 +34,7 @@ class ReservationRequest(NamedTuple):
 
 class ReservedAmount(NamedTuple):
     """
-    Be what was given: to be settled or released.
+    What was reserved of one budget, to be settled or released.
     """
 
     id: int | None
@@ -46,7 +46,7 @@ class ReservedAmount(NamedTuple):
 
 class Settlement(NamedTuple):
     """
-    Be what is to be written of what was given.
+    A write to the file that is still pending.
 
     Attributes:
         usd: What the call cost each budget.
@@ -64,7 +64,7 @@ class Settlement(NamedTuple):
 
 class PendingReply(NamedTuple):
     """
-    Be a call whose reply comes later, for whichever process asks for it.
+    A call whose reply is fetched later, by any process.
 
     Attributes:
         labels: As the call had them; none where its own process told what it used.
@@ -79,7 +79,7 @@ class PendingReply(NamedTuple):
 
 class ReservationRefusal(NamedTuple):
     """
-    Say which ask was refused, and by what figures.
+    Which request was refused, and the figures that refused it.
 
     Attributes:
         place: Of the ask, counted from 0.
@@ -97,7 +97,7 @@ class ReservationRefusal(NamedTuple):
 
 class BudgetFigures(NamedTuple):
     """
-    Say how a budget stands.
+    The figures of one budget in its period.
 
     Attributes:
         start: Of the period that counts.
@@ -113,7 +113,7 @@ class BudgetFigures(NamedTuple):
 
 class ThresholdCrossing(NamedTuple):
     """
-    Say that a budget has come to a share of its limit, for the first time in a period.
+    The first time in a period that a budget reaches a share of its limit.
     """
 
     key: str

@@ -10,7 +10,7 @@ import sys
 
 def default_state_dir() -> str:
     """
-    Give the folder in which this user's programs keep state; it begins with `~` where the user has no home.
+    Return the folder for this user's application state; it starts with `~` if the user has no home.
     """
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA") or os.path.expanduser("~/AppData/Local")

@@ -16,7 +16,7 @@ Accumulator = Callable[["StreamState", Any], None]
 
 class StreamState:
     """
-    Hold what a stream has told so far.
+    What a stream has reported so far.
 
     Attributes:
         reply: The parts of a reply that `usage.read()` looks at, as raw JSON; None before any came.
@@ -46,7 +46,7 @@ class StreamState:
 
     def end(self) -> None:
         """
-        Take the mark that ends a stream in some formats: what was told by then is final.
+        Record the mark that ends a stream in some formats: the usage so far is final.
         """
         self.is_done = True
         self.has_usage = self.has_usage or bool(self.reply and self.reply.get("usage"))
@@ -54,7 +54,7 @@ class StreamState:
 
 def accumulate_message(stream: StreamState, data: Any) -> None:
     """
-    Take an event of Anthropic's messages. Their usage is cumulative: what comes later stands.
+    Add an event of Anthropic's messages. Usage is cumulative: the latest counts.
     """
     stream.chunks += 1
     kind = data["type"]
@@ -92,7 +92,7 @@ def accumulate_message(stream: StreamState, data: Any) -> None:
 
 def _merged_usage(stream: StreamState, before: Mapping[str, Any], reported: Mapping[str, Any]) -> dict[str, Any]:
     """
-    Take what is told of usage after other usage: counts only grow, nothing is no word, and what has fallen is doubted.
+    Merge later usage into earlier: counts only grow, None changes nothing, and a lower count makes it doubtful.
     """
     whole = dict(before)
     for name, value in reported.items():
@@ -108,7 +108,7 @@ def _merged_usage(stream: StreamState, before: Mapping[str, Any], reported: Mapp
 
 def accumulate_chat(stream: StreamState, data: Any) -> None:
     """
-    Take a chunk of OpenAI's chat completions, or of the older completions. Usage comes last, and only if asked for.
+    Add a chunk of OpenAI's chat completions, or of the older completions. Usage comes last, if requested.
     """
     stream.chunks += 1
     for choice in data.get("choices") or ():
@@ -131,7 +131,7 @@ def accumulate_chat(stream: StreamState, data: Any) -> None:
 
 def _finish(stream: StreamState, choice: Mapping[str, Any], data: Mapping[str, Any]) -> None:
     """
-    Take the end of one choice, and usage from where some servers put it then.
+    Record the end of one choice, and read the usage that some servers put there.
     """
     stream.finish_reason = choice["finish_reason"]
     stream.finished.add(choice.get("index", len(stream.finished)))
@@ -182,7 +182,7 @@ def _characters(text: Any) -> int:
 
 def accumulate_response(stream: StreamState, data: Any) -> None:
     """
-    Take an event of OpenAI's responses: the last one carries the whole reply.
+    Add an event of OpenAI's responses: the last one carries the whole reply.
     """
     stream.chunks += 1
     delta = data.get("delta")
@@ -223,7 +223,7 @@ def _without_text(reply: Mapping[str, Any]) -> dict[str, Any]:
 
 def accumulate_run(stream: StreamState, data: Any) -> None:
     """
-    Take an event of an assistant's run, which the SDK gives with its name around it.
+    Add an event of an assistant's run, which the SDK wraps with its name.
     """
     stream.chunks += 1
     inner = data.get("data") or data
@@ -239,7 +239,7 @@ def accumulate_run(stream: StreamState, data: Any) -> None:
 
 def accumulate_whole(stream: StreamState, data: Any) -> None:
     """
-    Take events of a kind that is not known: whichever carries usage is the reply.
+    Add an event of an unknown format: one that carries usage is the reply.
     """
     stream.chunks += 1
     delta = data.get("delta")
@@ -266,7 +266,7 @@ def finish_reason_of(reply: Any) -> str | None:
 
 def failure_of(reply: Mapping[str, Any]) -> str | None:
     """
-    Name what a reply says has failed, under whatever status it came; None where nothing has.
+    Return the provider's error code in a reply, under whatever HTTP status; None if it reports none.
     """
     error = reply.get("error") or reply.get("last_error")
     if not error:

@@ -1,5 +1,5 @@
 """
-Say what a call used, by kinds that are disjoint.
+What a call used, by disjoint kinds.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from obskit.sparse import SparseField
 
 class Usage:
     """
-    Hold tokens by kind. The kinds are disjoint: input is without caches, and they add up.
+    Tokens by kind. The kinds are disjoint, so that they add up: input excludes caches.
 
     Fields that few replies have are in `rare`, and are given by name: `Usage(input=9, web_searches=2)`.
 
@@ -116,7 +116,7 @@ class Usage:
 
     def has_any(self) -> bool:
         """
-        Tell whether anything was used that could be billed.
+        Return whether anything was used that could be billed.
         """
         return any(self.tokens()) or any(getattr(self, name) for name in BILLED)
 

@@ -188,7 +188,7 @@ def _chat(usage: JsonFields, provider: str) -> Usage:
 
 def _add_provider_fields(found: Usage, usage: JsonFields) -> int:
     """
-    Take what few providers put beside the details, and give the tokens of citations.
+    Read the fields that few providers have beside the details, and return the tokens of citations.
     """
     if not found.cache_read:
         found.cache_read = max(detail(found, usage, name) for name in _CACHE_FIELDS)
@@ -207,7 +207,7 @@ def _add_provider_fields(found: Usage, usage: JsonFields) -> int:
 
 def _add_steps(found: Usage, steps: list[JsonFields], billed: list[bool]) -> None:
     """
-    Take the steps that are not in a message's own figures: compactions, advisors, and models that declined first.
+    Add the steps outside a message's own counts: compactions, advisors, and models that declined first.
 
     Args:
         billed: Of each model that declined, whether that is billed before any output.

@@ -124,7 +124,7 @@ def set_input_and_output(
     has_caches: bool = False,
 ) -> None:
     """
-    Work out input and output from the counts that were reported, and correct what contradicts itself.
+    Set input and output from the reported counts, and correct contradictions.
 
     The total is the bill's word: what is above prompt and completion is output that stands beside the completion.
 
@@ -158,7 +158,7 @@ def set_input_and_output(
 
 def total_of(found: Usage, usage: JsonFields) -> int | None:
     """
-    Take the total, which says more than the others do, and less than that they are wrong.
+    Return the reported total, also one above the limit of a single count; None if there is none.
     """
     total = usage.get("total_tokens")
     return total if type(total) is int and 0 <= total <= MAX_TOKENS else detail(found, usage, "total_tokens") or None
@@ -180,7 +180,7 @@ def add_input_details(found: Usage, details: Any) -> None:
 
 def add_details(found: Usage, details: Any, names: Mapping[str, str]) -> None:
     """
-    Take details, by the names that usage has for them.
+    Add details to the usage, under the names that `names` maps them to.
     """
     if isinstance(details, dict):
         for name, value in details.items():

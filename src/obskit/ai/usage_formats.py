@@ -87,7 +87,7 @@ def _google(whole: JsonFields) -> Usage | None:
 
 def _traffic_tier(traffic: str) -> str | None:
     """
-    Name the tier of Vertex AI's traffic types: `ON_DEMAND` is everybody's, and what follows it is one of its own.
+    Return the service tier of a Vertex AI traffic type; None for plain `ON_DEMAND`, the standard tier.
     """
     if traffic.startswith("PROVISIONED"):
         return "provisioned"
@@ -115,7 +115,7 @@ def _take_modalities(found: Usage, details: Any, kind: str) -> None:
 
 def _is_grounded(whole: JsonFields) -> bool:
     """
-    Tell whether it searched the web, which is billed beside tokens and counted nowhere.
+    Return whether the model searched the web, which is billed beside tokens and counted nowhere.
     """
     answers = whole.get("candidates")
     for answer in answers if isinstance(answers, list) else ():
@@ -226,7 +226,7 @@ def _other_units(whole: JsonFields) -> Usage | None:
 
 def take_seconds(found: Usage, usage: JsonFields) -> None:
     """
-    Take what conversations by voice are billed by: seconds, and messages.
+    Read what voice conversations are billed by: seconds and messages.
     """
     if not any(name in usage for name in ("billable_audio_seconds", "seconds", "input_text_messages")):
         return
@@ -241,7 +241,7 @@ def take_seconds(found: Usage, usage: JsonFields) -> None:
 
 def provider_of_format(reply: Any) -> str | None:
     """
-    Name the provider whose form a reply has, where no other has it.
+    Return the provider, if only one has a reply's format.
     """
     whole = fields_of(reply)
     google = nested(whole, "usageMetadata") or nested(whole, "usage_metadata")

@@ -18,7 +18,8 @@ from obskit.ai.request_size import text_bytes
 from obskit.ai.stream import StreamState
 from obskit.context import current
 from obskit.deferred import drain, waiting
-from obskit.integrations._ai import KEY, MAX_NAME, Call, Handle, Sdk, Wrapper, response_of
+from obskit.integrations._ai_call import KEY, MAX_NAME, Call, Handle, response_of
+from obskit.integrations._ai_sdk import Sdk, Wrapper
 from obskit.observation import block_around, enter, leave
 from obskit.recorder import recorder
 
@@ -29,7 +30,7 @@ SMALL_BYTES = 20_000  # a request that is smaller is taken for text
 
 def _records_spans(tracer: Any) -> bool:
     """
-    Tell whether an SDK's own tracer makes spans: OpenTelemetry gives one that makes none where no provider is set.
+    Return whether an SDK's own tracer records spans: OpenTelemetry's default one records none.
     """
     real = getattr(tracer, "_tracer", tracer)
     return real is not None and type(real).__name__ != "NoOpTracer"
@@ -37,7 +38,7 @@ def _records_spans(tracer: Any) -> bool:
 
 def _described_call(sdk: Sdk, client: Any, options: Any, is_stream: bool) -> Call | None:
     """
-    Make the operation of a request, where it is inference; it begins once no budget has refused it.
+    Return the operation of an inference request, not begun yet: a budget may refuse it.
     """
     path = sdk.paths.get(options.url) if options.method == "post" else None
     if path is None:
@@ -72,7 +73,7 @@ def _described_call(sdk: Sdk, client: Any, options: Any, is_stream: bool) -> Cal
 
 def _set_price_inputs(call: Call, path: Any, provider: str, asked: Mapping[str, Any]) -> None:
     """
-    Note what the price hangs on, beside provider and model.
+    Set what the price depends on beside provider and model.
     """
     if provider in path.lists:
         call.billed_as = path.lists[provider], call.model if call.billed_as is None else call.billed_as[1]
@@ -85,7 +86,7 @@ def _set_price_inputs(call: Call, path: Any, provider: str, asked: Mapping[str, 
 
 def _choices(asked: Mapping[str, Any]) -> int:
     """
-    Say how many answers a stream will have: of the older completions, `n` for each prompt.
+    Return how many choices a stream will have: `n`, for each prompt of the older completions.
     """
     count, prompt = asked.get("n"), asked.get("prompt")
     prompts = 1
@@ -112,7 +113,7 @@ def _options(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 def _body(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """
-    Give a request's body, with what the application adds to it, and without what it left out.
+    Return a request's body, with the application's extra fields and without omitted ones.
     """
     options = _options(args, kwargs)
     body, more = options.json_data, getattr(options, "extra_json", None)
@@ -124,7 +125,7 @@ def _body(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 def _hide_call() -> Any:
     """
-    Let a request that is no inference, and that is made in the middle of one, not be taken for it.
+    Hide the current call from a request that is made inside it and is not inference.
     """
     outside = around = current.get()
     while (call := block_around(Call, outside)) is not None:
@@ -193,7 +194,7 @@ def _async_request(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]
 
 def _note_request(sdk: Sdk, options: Any) -> None:
     """
-    Note that a request is sent, by the call that is waiting for it, or by one that is not known: in another thread.
+    Record that a request is sent: by the current call, or by none that is known, as in another thread.
     """
     try:
         call = block_around(Call, current.get())
@@ -254,7 +255,7 @@ def _attach_response(sdk: Sdk, response: Any) -> Call | None:
 
 def _keep_earlier_reply(call: Call) -> None:
     """
-    Keep what an earlier response of the same call said: the SDK's middleware may send several, and each is billed.
+    Store an earlier reply of the same call: the SDK's middleware may send several requests, each billed.
     """
     if (call.status_code or 0) < 400:
         call.attempts += 1
@@ -321,7 +322,7 @@ def _process_data(sdk: Sdk, original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _call_of(holder: Any) -> Call | None:
     """
-    Find the call of a stream, or of a response that the SDK has wrapped.
+    Return the call of a stream or of a wrapped response of the SDK.
     """
     response = response_of(holder)
     handle = None if response is None else response.extensions.get(KEY)

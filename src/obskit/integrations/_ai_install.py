@@ -13,8 +13,8 @@ from types import ModuleType
 from typing import Any
 
 from obskit.errors import MissingExtraError
-from obskit.integrations._ai import Sdk, Wrapper
 from obskit.integrations._ai_hooks import NEEDED, SLEEPS, WANTED, close_hook
+from obskit.integrations._ai_sdk import Sdk, Wrapper
 from obskit.operation import Event
 from obskit.recorder import recorder
 
@@ -28,7 +28,7 @@ def _module(name: str) -> ModuleType | None:
 
 def install(sdk: Sdk, providers: Mapping[str, str]) -> None:
     """
-    Put the hooks into an SDK, once: now, or as soon as the application imports it, which takes up to a second.
+    Install the hooks in an SDK once: now, or when the application imports it, which takes up to a second.
 
     Raises:
         MissingExtraError: It is not installed.
@@ -85,7 +85,7 @@ def _found(sdk: Sdk, module: str, cls: str, name: str, wrapper: Wrapper) -> tupl
 
 def remove(sdk: Sdk) -> None:
     """
-    Take the hooks out, but for those that somebody else has wrapped meanwhile: these pass everything on.
+    Remove the hooks. Those that another library has wrapped meanwhile stay, and pass everything on.
     """
     with sdk.lock:
         sdk.is_wanted = sdk.is_on = False

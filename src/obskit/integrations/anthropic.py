@@ -12,8 +12,8 @@ from collections.abc import Mapping
 
 from obskit.ai.provider_hosts import CLOUDS
 from obskit.ai.stream import accumulate_message, accumulate_whole
-from obskit.integrations._ai import Path, Sdk
 from obskit.integrations._ai_install import install, remove
+from obskit.integrations._ai_sdk import Path, Sdk
 
 SDK = Sdk(
     name="anthropic",
@@ -45,6 +45,6 @@ def instrument(providers: Mapping[str, str] | None = None) -> None:
 
 def uninstrument() -> None:
     """
-    Leave the SDK as it was.
+    Remove the hooks.
     """
     remove(SDK)

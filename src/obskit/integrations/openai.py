@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from obskit.ai.operation import UNKNOWN
 from obskit.ai.provider_hosts import CLOUDS
 from obskit.ai.stream import accumulate_chat, accumulate_response, accumulate_run, accumulate_whole
-from obskit.integrations._ai import Path, Sdk
 from obskit.integrations._ai_install import install, remove
+from obskit.integrations._ai_sdk import Path, Sdk
 
 _AUDIO, _IMAGE, _VIDEO = (
     Path("audio", accumulate_whole),
@@ -108,6 +108,6 @@ def instrument(providers: Mapping[str, str] | None = None) -> None:
 
 def uninstrument() -> None:
     """
-    Leave the SDK as it was.
+    Remove the hooks.
     """
     remove(SDK)

@@ -1,5 +1,5 @@
 """
-Keep AI calls for `obskit.ai.report()`.
+Store AI calls for `obskit.ai.report()`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from obskit.recorder import Sink, Step
 
 class AiCallsSink(Sink):
     """
-    Put AI calls into the ring of this process, from the time on that it is made.
+    Store AI calls in the buffer of this process, which it clears when it is created.
     """
 
     name = "ai_report"

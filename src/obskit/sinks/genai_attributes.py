@@ -50,7 +50,7 @@ _is_theirs = re.compile(r"openai|anthropic|genai|gen_ai|openlit|langfuse", re.IG
 
 def is_call_of_others(span: Any, own_scope: str) -> bool:
     """
-    Tell whether the current span is another instrumentation's, of the call that begins here.
+    Return whether the current span is another instrumentation's span of the call that begins here.
     """
     if not span.is_recording():
         return False
@@ -79,17 +79,17 @@ class BorrowedSpan:
 
     def enter(self) -> None:
         """
-        Leave it to its owner to make it current.
+        Do nothing: its owner makes it current.
         """
 
     def leave(self) -> None:
         """
-        Leave that to its owner too.
+        Do nothing, likewise.
         """
 
     def adopt(self) -> None:
         """
-        Take the span that is current inside of the SDK's request.
+        Use the span that is current inside the SDK's request.
         """
         if self.span is None:
             self.span = self._current_span()
@@ -107,14 +107,14 @@ Asked = tuple[str, str, str, str | None, int | None, int | None, bool]
 
 def asked_of(op: AiOperation) -> Asked:
     """
-    Give what the attributes of a call's start hang on: they are made once for all calls that ask alike.
+    Return what the attributes of a call's start depend on: equal requests share them.
     """
     return op.operation, op.provider, op.model, op.host, op.port, op.max_tokens, op.is_stream
 
 
 def start_attributes(asked: Asked) -> dict[str, Any]:
     """
-    Give what a sampler may decide by.
+    Return the attributes that are known at the start, for samplers.
     """
     operation, provider, model, host, port, max_tokens, is_stream = asked
     found: dict[str, Any] = {OPERATION: _OPERATIONS.get(operation, operation)}
@@ -132,7 +132,7 @@ def start_attributes(asked: Asked) -> dict[str, Any]:
 
 def own_attributes(op: AiOperation) -> dict[str, Any]:
     """
-    Give what the conventions have no name for.
+    Return the attributes that the conventions have no name for.
     """
     found: dict[str, Any] = {}
     sparse = op.sparse or _NOTHING
@@ -184,7 +184,7 @@ def end_attributes(op: AiOperation) -> dict[str, Any]:
 
 def name_of(op: AiOperation) -> str:
     """
-    Name a span by operation and requested model.
+    Return the span's name: operation and requested model.
     """
     operation = _OPERATIONS.get(op.operation, op.operation)
     return operation if op.model == UNKNOWN else f"{operation} {op.model}"

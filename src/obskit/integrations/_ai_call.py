@@ -1,5 +1,5 @@
 """
-Time the calls of the two SDKs, which are generated alike: one description each, and the hooks they share.
+One call of a hooked SDK, from its request to the end of its reply or stream.
 
 Every call form of an SDK passes through `request()`, every body and every event through `_process_response_data()`.
 The HTTP response ties the two together; it holds the operation, and never the other way round, so that a stream
@@ -8,27 +8,22 @@ which is dropped ends its operation.
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from functools import partial
-from threading import RLock
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 from obskit.ai.background_responses import background_responses
 from obskit.ai.billed_extras import IMAGE_TOOL
 from obskit.ai.observe import end, estimate, plan, price
 from obskit.ai.operation import AiOperation
-from obskit.ai.provider_hosts import provider_of
 from obskit.ai.rate_limit_headers import latest_rate_limits
 from obskit.ai.request_size import CHARACTERS_PER_TOKEN
 from obskit.ai.stream import Accumulator, StreamState, characters_of, failure_of, finish_reason_of
 from obskit.ai.token_kinds import Usage
 from obskit.ai.usage import read
 from obskit.deferred import end_later
-from obskit.integrations._patches import Patches
+from obskit.integrations._ai_sdk import Sdk
 from obskit.recorder import recorder
 
 KEY = "obskit.call"
@@ -36,81 +31,6 @@ MAX_NAME = 100  # characters, of what a request or a provider names
 MIN_UNCOUNTED_CHARACTERS = 64  # characters: of less, a reply that tells no token of output is believed
 NOT_BILLED_BY_TOKEN = ("audio", "image", "video")  # where no usage is told, there is none to be told
 PENDING_STATUSES = ("queued", "in_progress")  # what a reply says that will be there later
-Wrapper = Callable[["Sdk", Callable[..., Any]], Callable[..., Any]]
-
-
-class Path(NamedTuple):
-    """
-    Say what a URL of the API is for, and how its streams are read.
-
-    Attributes:
-        lists: Where it has a price list of its own: provider to the name of that.
-    """
-
-    operation: str
-    accumulate: Accumulator
-    lists: Mapping[str, str] = MappingProxyType({})
-
-
-@dataclass
-class Sdk:
-    """
-    Describe one SDK: where its choke points are, and what tells who is paid.
-
-    Attributes:
-        name: Of the package, and of the extra.
-        paths: The URLs that are inference, without their query.
-        patterns: Those that have ids in them.
-        polls: Those that are asked for a reply that was not there at first.
-        hosts: Host, or its end after a dot, to provider.
-        default: The provider of a host that is not known.
-        request_id: The header that carries it.
-        stream_classes: Further classes with a `close()` that leaves a stream, as (module, class).
-        is_wanted: True between `install()` and `remove()`, whether the SDK has been imported by then or not.
-        is_on: False once it is taken back; whoever has wrapped our functions still calls them.
-        unknown_requests: Another object after each request of which no call is known.
-        tells_retries: True where it has a function that waits between attempts; else a header says how many there were.
-    """
-
-    name: str
-    paths: Mapping[str, Path]
-    hosts: Mapping[str, str]
-    default: str
-    request_id: str
-    stream_classes: tuple[tuple[str, str], ...] = ()
-    patterns: tuple[tuple[str, Path], ...] = ()
-    polls: tuple[tuple[str, Path], ...] = ()
-    is_wanted: bool = False
-    is_awaited: bool = False
-    is_on: bool = False
-    unknown_requests: object = None
-    tells_retries: bool = False
-    mapped: dict[str, str] = field(default_factory=dict)
-    patches: Patches = field(default_factory=Patches)
-    providers: dict[str, str] = field(default_factory=dict)
-    lock: Any = field(default_factory=RLock)
-
-    def provider_of(self, host: str) -> str:
-        """
-        Tell who answers at a host: as the application said, else as its name says.
-        """
-        found = self.providers.get(host)
-        if found is None:
-            found = provider_of(host, {**self.hosts, **self.mapped}) or self.default
-            if len(self.providers) < 1000:
-                self.providers[host] = found
-        return found
-
-    def path_of(self, method: str, url: str) -> Path | None:
-        """
-        Tell what a request is for; None where it is no inference, nor the answer of one.
-        """
-        url = url.partition("?")[0]
-        found = self.paths.get(url) if method == "post" else None
-        if found is None:
-            patterns = {"post": self.patterns, "get": self.polls}.get(method, ())
-            found = next((path for pattern, path in patterns if re.fullmatch(pattern, url)), None)
-        return found
 
 
 class Call(AiOperation):
@@ -154,7 +74,7 @@ class Call(AiOperation):
 
     def add_body(self, data: Any) -> None:
         """
-        Take the body of the latest response.
+        Store the body of the latest response.
         """
         if self.ended:
             return
@@ -166,14 +86,14 @@ class Call(AiOperation):
 
     def add_earlier_body(self, number: int, data: Any) -> None:
         """
-        Take the body of a response that is not the latest any more.
+        Store the body of a response that is no longer the latest.
         """
         if self.earlier is not None:
             self.earlier[number] = data
 
     def add_event(self, stream: StreamState, data: Any) -> None:
         """
-        Take an event of a stream whose span somebody else ends.
+        Add an event of a stream whose span another library ends.
         """
         self.accumulate(stream, data)
         if stream.has_usage:
@@ -181,7 +101,7 @@ class Call(AiOperation):
 
     def report_early(self) -> None:
         """
-        Tell a span that somebody else ends, before that happens.
+        Add what is known so far to a span that another library ends.
         """
         tell = getattr(self.span, "tell", None)
         reply = self.body if self.stream is None else self.stream.reply
@@ -231,7 +151,7 @@ class Call(AiOperation):
 
     def _take_usage(self, body: Any) -> None:
         """
-        Take what the reply used, and those before it, each of which was billed.
+        Read the usage of the reply and of the earlier ones, each of which was billed.
         """
         found = self._used(body)
         if found is None:
@@ -255,7 +175,7 @@ class Call(AiOperation):
 
     def read_rate_limits(self, response: Any) -> None:
         """
-        Take what a response's headers say of the provider's rate limits.
+        Read the provider's rate limits from a response's headers.
         """
         try:
             latest_rate_limits.read(self.provider, self.model, response.headers.raw)
@@ -363,9 +283,8 @@ class Call(AiOperation):
         handle, self.handle = self.handle, None
         if self.ended:
             return
-        if (
-            handle is None and not self.is_sent and self.unknown_requests is sdk.unknown_requests
-        ):  # the SDK's middleware had the answer
+        is_sent = self.is_sent or self.unknown_requests is not sdk.unknown_requests
+        if handle is None and not is_sent:  # the SDK's middleware had the answer
             self.cost_usd, self.attempts = 0.0, 0
             self.end()
         elif handle is None:  # asked for in another thread, or nobody answered and the middleware did
@@ -428,7 +347,7 @@ class Call(AiOperation):
 
 class Handle:
     """
-    Be what a response knows of its call: a response that is dropped unread ends it.
+    A response's link to its call: a response that is dropped unread ends the call.
     """
 
     __slots__ = ("call", "number", "receive")
@@ -442,7 +361,7 @@ class Handle:
 
     def receive_first(self, event: Any) -> None:
         """
-        Take the first event of a stream; the others go where they are read without a detour.
+        Record the first event of a stream, and route later ones straight to the accumulator.
         """
         call, stream = self.call, self.call.stream
         assert stream is not None
@@ -463,7 +382,7 @@ def _dropped(call: Call, at: float) -> None:
 
 def response_of(holder: Any) -> Any:
     """
-    Find the HTTP response of a stream, or of a response that the SDK has wrapped.
+    Return the HTTP response inside a stream or a wrapped response of the SDK.
     """
     for name in ("response", "_response", "http_response"):
         response = getattr(holder, name, None)
@@ -474,7 +393,7 @@ def response_of(holder: Any) -> Any:
 
 def name_of(error: BaseException) -> str:
     """
-    Name an error by its class; one that came inside of a stream, by the provider's own name for it.
+    Return an error's class name; for an error inside a stream, the provider's name for it.
     """
     if getattr(error, "status_code", None) == 200:
         body = getattr(error, "body", None)
