@@ -240,9 +240,9 @@ class Stage:
 
     def cursors_of_psycopg(self) -> list[Any]:
         from obskit.db.observe import begin
-        from obskit.integrations.psycopg import Database, _Open  # what a server-side cursor is tied to
+        from obskit.integrations.psycopg import Database, _OpenQuery  # what a server-side cursor is tied to
 
-        return [_Open(begin(Database("postgresql"), "select 1")) for _ in range(60)]
+        return [_OpenQuery(begin(Database("postgresql"), "select 1")) for _ in range(60)]
 
     def streams(self) -> list[Any]:
         import httpx

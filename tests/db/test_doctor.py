@@ -766,7 +766,7 @@ def test_a_copy_of_a_corrupt_database_is_no_copy(path):
     content[8 * 4096 : 12 * 4096] = bytes(4 * 4096)
     path.write_bytes(content)
     (path.parent / "copy.db").write_text("yesterday")
-    with pytest.raises(SqliteDoctorError, match="the copy is not sound, as it is itself"):
+    with pytest.raises(SqliteDoctorError, match="the copy is not sound, nor is the original"):
         doctor.backup(str(path), path.parent / "copy.db", overwrite=True)
 
     assert {"shop.db": bytes(content), "copy.db": b"yesterday"} == state_of_all(path.parent)

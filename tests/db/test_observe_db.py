@@ -427,7 +427,9 @@ def test_a_hooked_query_has_every_field(runtime, clock):
     names = {name for cls in DbOperation.__mro__ for name in getattr(cls, "__slots__", ())}
     plain, ours = DbOperation("sqlite", "plates", "select"), begin(SQLITE, "select * from plates")
     differing = {
-        name for name in names - {"labels", "root", "source", "started"} if getattr(plain, name) != getattr(ours, name)
+        name
+        for name in names - {"labels", "root", "database", "started"}
+        if getattr(plain, name) != getattr(ours, name)
     }
 
     assert (differing, ours.root) == (set(), ours)

@@ -599,7 +599,7 @@ def test_an_address_never_shows_its_password(runtime, sink):
     engine = create_engine("postgresql+psycopg://ada:s3cret@db.example:5433/plants")
     obskit.instrument_sqlalchemy(engine)
 
-    assert engine.dialect.obskit.source.attributes == {
+    assert engine.dialect.obskit.database.attributes == {
         "db.system.name": "postgresql",
         "db.namespace": "plants",
         "server.address": "db.example",

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-# Whose lines blame nobody: obskit, drivers, ORMs and frameworks, wherever they are installed.
+# Not the application's own code: obskit, drivers, ORMs and frameworks, wherever they are installed.
 LIBRARIES = frozenset(
     {
         *("aiosqlite", "anyio", "asgiref", "asyncpg", "django", "fastapi", "flask", "gevent", "greenlet", "gunicorn"),
@@ -19,7 +19,7 @@ LIBRARIES = frozenset(
         *("sqlalchemy", "sqlmodel", "starlette", "uvicorn", "werkzeug"),
     }
 )
-# A stack that is deeper has lost its way.
+# Frames that are looked at; deeper stacks are runaway recursion.
 MAX_FRAMES = 200
 MAX_FILES = 10_000
 _INSTALLED = ("site-packages", "dist-packages")
@@ -28,7 +28,7 @@ _APPLICATION, _INSTALLED_CODE, _LIBRARY = 0, 1, 2
 
 def call_site() -> str | None:
     """
-    Give the innermost line of the application's own code that runs here: `shop/views.py:42 devices`.
+    Return the innermost line of the application's own code on the stack: `shop/views.py:42 devices`.
 
     Of an application that is installed as a package, it is the innermost line outside of drivers, ORMs and frameworks.
     None where there is neither, such as in the thread of an asynchronous driver.
@@ -41,10 +41,10 @@ def call_site() -> str | None:
 
 def calling_frame(skip: int) -> FrameType | None:
     """
-    Find the frame of that line. Costs a tenth of a microsecond for each frame in between.
+    Return the frame of that line. Costs a tenth of a microsecond for each frame in between.
 
     Args:
-        skip: How many of the frames below this one are obskit's for sure.
+        skip: How many frames above this one are known to be obskit's.
     """
     frame: FrameType | None = sys._getframe(skip)
     second_best: FrameType | None = None
@@ -65,14 +65,14 @@ def calling_frame(skip: int) -> FrameType | None:
 
 def format_call_site(filename: str, line: int, function: str) -> str:
     """
-    Write a call site.
+    Render a call site: `shop/views.py:42 devices`.
     """
     return f"{_short_path(filename)}:{line} {function}"
 
 
 def _frame_of_parent_greenlet() -> FrameType | None:
     """
-    Go on where SQLAlchemy's asyncio left the stack of the coroutine that awaits.
+    Return the frame in which the awaiting coroutine called SQLAlchemy's asyncio, which runs in a greenlet of its own.
     """
     greenlet: Any = sys.modules.get("greenlet")
     if greenlet is None:
@@ -83,7 +83,7 @@ def _frame_of_parent_greenlet() -> FrameType | None:
 
 class _CodeKinds(dict[str, int]):
     """
-    Tell by its file whose code it is; a table, since each frame of each repeated query is looked up.
+    The kind of code in each file; a table, since each frame of each repeated query is looked up.
     """
 
     def __missing__(self, filename: str) -> int:

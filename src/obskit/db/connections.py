@@ -1,10 +1,10 @@
 """
-Ask the application's own SQLite connections what they have set: `synchronous` and its kind are a connection's, and no
-other connection can see them.
+Read the pragmas of the application's own SQLite connections: `synchronous` and others belong to a connection, and no
+other connection can read them.
 
-A connection that was opened in the thread that asks is asked at once. Those of other threads are nobody's to touch:
-they answer where they are used, between two statements, and never before their first, which may have to be that: one
-that sets a key, or what a new file shall be.
+A connection that was opened in the surveying thread is read at once. Those of other threads must not be touched from
+here: they answer where they are used, between two statements, and never before their first, which may have to be the
+first: one that sets a key, or a pragma of a new file.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ at_fork(after_in_child=_open.clear)  # a connection must not be used behind a fo
 
 class PragmaSurvey:
     """
-    Collect what connections have set.
+    One survey of connections' pragmas.
 
     Attributes:
-        answers: The file and the pragmas of each connection, by its `id()`; None of one that could not say.
-        met: Connections of other threads that have been used since.
-        gone: Answers of those that were dropped since.
+        answers: The file and the pragmas of each connection, by its `id()`; None where they could not be read.
+        seen: Connections of other threads that have been used since.
+        closed_answers: Answers of connections that were dropped since.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class PragmaSurvey:
     @property
     def has_answers(self) -> bool:
         """
-        Tell whether any connection could say what it has set.
+        Whether the pragmas of any connection could be read.
         """
         return any(answer is not None for answer in self._all())
 
@@ -66,7 +66,7 @@ class PragmaSurvey:
 
     def found(self, path: str) -> tuple[ConnectionPragmas, ...]:
         """
-        Give what the connections to a file have set, what most of them have first.
+        Return the pragmas of the connections to a file, the most common first.
         """
         file = os.path.realpath(path)
         told = [answer for answer in self._all() if answer is not None]
@@ -79,7 +79,7 @@ surveys = thresholds.surveys
 
 def track(connection: sqlite3.Connection) -> None:
     """
-    Know a connection that the hook has opened, as long as it lives.
+    Track a connection that the hook has opened, as long as it lives.
     """
     key = id(connection)
     try:
@@ -98,7 +98,7 @@ def _closed(key: int, _: object) -> None:
 @contextmanager
 def survey_connections() -> Iterator[PragmaSurvey]:
     """
-    Ask, while a block runs: those of this thread at once, and those of others as they are used.
+    Survey connections while a block runs: those of this thread at once, those of others as they are used.
     """
     survey = PragmaSurvey()
     surveys.append(survey)
@@ -116,7 +116,7 @@ def survey_connections() -> Iterator[PragmaSurvey]:
 
 def respond(connection: sqlite3.Connection) -> None:
     """
-    Answer those who ask, in the thread that uses the connection, where this is not its first statement. Never raises.
+    Answer running surveys, in the thread that uses the connection, unless this is its first statement. Never raises.
     """
     key = id(connection)
     for survey in surveys.copy():
@@ -128,7 +128,7 @@ def respond(connection: sqlite3.Connection) -> None:
 
 def record_pragmas(connection: sqlite3.Connection, survey: PragmaSurvey) -> None:
     """
-    Say what a connection has set. Never raises.
+    Add a connection's pragmas to a survey. Never raises.
     """
     try:
         pragmas = _pragmas_of(connection)
@@ -164,6 +164,6 @@ def _pragmas_of(connection: sqlite3.Connection) -> tuple[str, ConnectionPragmas]
 
 def _text(found: object) -> str:
     """
-    Give text, whatever the connection's text factory makes of it.
+    Return text, whatever the connection's text factory makes of it.
     """
     return os.fsdecode(found) if isinstance(found, bytes) else str(found or "")

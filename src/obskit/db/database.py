@@ -1,5 +1,5 @@
 """
-Say where queries go, and what is known of their statements there.
+The databases that queries go to, and the labels of their statements.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Any
 from obskit.db.sql_masking import without_comment
 from obskit.db.statement import UNKNOWN_STATEMENT, BatchStatement, Statement, statement_cache
 
-# Statements with literals of their own are each a new key; what is dropped is read from the larger cache again.
+# Each statement with literals is a new key; evicted entries are read from the larger cache again.
 MAX_ENTRIES = 1024
 MAX_KEY_LENGTH = 4096
 # What controls a transaction is no query: nobody can make fewer of them.
@@ -18,18 +18,18 @@ TRANSACTION_CONTROL = frozenset({"abort", "begin", "commit", "end", "release", "
 
 class QueryLabels:
     """
-    Hold the labels of queries, and the statement that they are read from. One object serves every query of a text.
+    The labels of queries, and the statement that they are read from. All queries of one text share the object.
 
     Attributes:
         system: The OpenTelemetry `db.system.name`.
         table: The main table; an empty string is unknown.
         operation: The verb in lower case; an empty string is unknown.
-        statement: What is known without the values.
+        statement: The statement without its values.
         fingerprint: Of the statement; batches are counted apart from what is asked one by one.
-        is_mark: Whether it marks a place in a transaction, and is no query.
+        is_transaction_control: Whether it begins or ends a transaction or savepoint, and is no query.
         given: Whether the application has said table and operation itself.
-        owner: Whose figures are kept here, so that the sink that counts queries finds them without a look-up.
-        figures: Kept for `cell_owner`.
+        cell_owner: The cells that `cell` is one of, so that the sink that counts queries needs no look-up.
+        cell: Set by that sink.
     """
 
     __slots__ = (
@@ -60,10 +60,10 @@ class QueryLabels:
 
 class LabelsCache(dict[object, QueryLabels]):
     """
-    Keep the labels of one system's statements of late by their text: `[sql]` reads those that are not kept.
+    The labels of one system's recent statements by their text: `[sql]` reads a statement that is missing.
 
     Args:
-        is_many: Whether each is carried out for many rows at once.
+        is_batch: Whether each is executed for many rows at once.
     """
 
     def __init__(self, system: str, is_batch: bool = False) -> None:
@@ -74,7 +74,7 @@ class LabelsCache(dict[object, QueryLabels]):
 
     def __missing__(self, sql: object) -> QueryLabels:
         """
-        Read a statement; never raises. What cannot be hashed is the dictionary's to refuse.
+        Read a statement. Never raises; unhashable keys never come here.
         """
         if type(sql) is str and len(sql) <= MAX_KEY_LENGTH:
             sql = without_comment(sql)
@@ -97,16 +97,16 @@ _batch_caches: dict[str, LabelsCache] = {}
 
 class Database:
     """
-    Describe the database behind a connection or an engine, which all of its queries share.
+    The database behind a connection or an engine, which all of its queries share.
 
     Attributes:
-        known: The labels of its system's statements.
-        many: Those of statements that are carried out for many rows at once.
-        unknown: Those of what is no statement.
-        attributes: What spans tell beside the query's own: `db.system.name`, and where they are known `db.namespace`,
+        labels: The labels of its system's statements.
+        batch_labels: The labels of statements that are executed for many rows at once.
+        unknown_labels: The labels of what is no statement.
+        attributes: The span attributes beside the query's own: `db.system.name`, and where known `db.namespace`,
             `server.address`, `server.port` and the application's own name for it, `database`. Never a user or a
             password.
-        database: What slow queries tell: the application's own name, else the server's; None where neither is known.
+        name: The name in slow queries: the application's own, else the server's; None where neither is known.
     """
 
     __slots__ = ("attributes", "batch_labels", "labels", "name", "unknown_labels")

@@ -39,7 +39,7 @@ class SqliteReport(SqliteFindings):  # noqa: D101  # its fields are documented t
 
     def optimize(self) -> SqliteReport:
         """
-        Let SQLite gather the statistics that its planner wants, and examine the file again. This writes to the file.
+        Have SQLite gather the statistics that its planner needs, and examine the file again. This writes to the file.
 
         Runs `PRAGMA optimize(0x10002)`, or before SQLite 3.46, where that sees only tables which the connection has
         used, `ANALYZE` with a limit of 400 rows an index. Other connections see the new statistics when they open the
@@ -98,9 +98,9 @@ def sqlite_doctor(
         schema: Quote the text of tables, indexes, views and triggers.
         try_write: Take the write lock for a moment, to know whether it can be had.
         timeout_seconds: For counting rows (to a million a table) and measuring tables; what it cuts is `unfinished`.
-        large_bytes: From this size on the file is a finding.
-        many_rows: From so many rows on a table is one.
-        many_slow_queries: From so many on the slow queries of this process that name its tables are one.
+        large_bytes: The size from which the file is a finding.
+        many_rows: The number of rows from which a table is a finding.
+        many_slow_queries: The number from which the slow queries of this process that name its tables are a finding.
 
     Raises:
         SqliteDoctorError: This is a request.
@@ -140,7 +140,7 @@ def _ask_application(survey: PragmaSurvey, path: str, started: float) -> Applica
 
 def optimize(path: str) -> SqliteReport:
     """
-    Do `SqliteReport.optimize()`.
+    Optimise a file and examine it again; see `SqliteReport.optimize()`.
     """
     _refuse_in_request(path, "optimised")
     doctor.optimize(path)
@@ -149,7 +149,7 @@ def optimize(path: str) -> SqliteReport:
 
 def backup(path: str, to: str | PathLike[str], *, overwrite: bool = False) -> Backup:
     """
-    Do `SqliteReport.backup()`.
+    Copy a file and check the copy; see `SqliteReport.backup()`.
     """
     _refuse_in_request(path, "copied")
     return copy_database(path, to, overwrite=overwrite)

@@ -1,9 +1,9 @@
 """
-Ask databases how they run a slow query: which may be asked, when, and what of the answer may be shown.
+Explain slow queries: which, when, and how their plans are written.
 
-Only statements that read are asked about, each once in ten minutes. SQLite is asked at once, on the same connection: it
-only prepares. PostgreSQL is asked in a thread, on a connection of its own that is read-only: an EXPLAIN that fails
-would end the application's transaction.
+Only statements that read are explained, each once in ten minutes. SQLite explains at once, on the same connection: it
+only prepares. PostgreSQL explains in a thread, on a read-only connection of its own: an EXPLAIN that fails would end
+the application's transaction.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _explained_at: dict[str, float] = {}
 
 def forget() -> None:
     """
-    Start over: every statement may be asked about again.
+    Allow every statement to be explained again.
     """
     _explained_at.clear()
 
 
 def may_explain(statement: Statement) -> bool:
     """
-    Tell whether a statement only reads, and was not asked about of late.
+    Return whether a statement only reads and was not explained in the last ten minutes; if so, count it as explained.
     """
     if statement.operation not in ("select", "values") or statement.text.endswith("...") or _writes(statement.text):
         return False
@@ -58,7 +58,7 @@ def may_explain(statement: Statement) -> bool:
 
 def sqlite_plan(rows: list[tuple[Any, ...]]) -> str:
     """
-    Write what EXPLAIN QUERY PLAN answers, a line a step.
+    Render the rows of EXPLAIN QUERY PLAN, one line for each step.
     """
     details = [row[3] for row in rows]  # bytes, where the connection's text factory says so
     return "\n".join(text.decode() if isinstance(text, bytes) else str(text) for text in details)
@@ -66,7 +66,7 @@ def sqlite_plan(rows: list[tuple[Any, ...]]) -> str:
 
 def postgresql_plan(answer: str | list[Any]) -> str:
     """
-    Write what EXPLAIN (FORMAT JSON) answers as an indented tree, with `?` for each literal.
+    Render the answer of EXPLAIN (FORMAT JSON) as an indented tree, with `?` for each literal.
     """
     plans = json.loads(answer) if isinstance(answer, str) else answer
     lines: list[str] = []
@@ -90,7 +90,7 @@ def _masked(condition: object) -> str:
 
 class Explainer:
     """
-    Ask in a thread of its own, which starts with the first question and ends with the last.
+    A queue of questions to databases, and the thread that asks them; it starts with the first and ends with the last.
     """
 
     def __init__(self) -> None:
@@ -98,7 +98,7 @@ class Explainer:
 
     def start_over(self) -> None:
         """
-        Forget what is waiting, and the thread that a fork did not take along.
+        Drop queued questions, and the thread, which did not survive the fork.
         """
         self._changed = Condition()
         self._queue: deque[Callable[[], None]] = deque()
@@ -106,7 +106,7 @@ class Explainer:
 
     def submit(self, question: Callable[[], None]) -> None:
         """
-        Have a question asked soon; where too many wait already, it is dropped and counted.
+        Queue a question; where the queue is full, it is dropped and counted.
         """
         with self._changed:
             if len(self._queue) >= MAX_QUEUED:
@@ -136,7 +136,7 @@ class Explainer:
 
     def wait(self, seconds: float) -> bool:
         """
-        Wait until every question is answered, for so long at most; tell whether they are.
+        Wait until every question is answered; return False where that takes longer than `seconds`.
         """
         with self._changed:
             return self._changed.wait_for(lambda: self._thread is None, seconds)

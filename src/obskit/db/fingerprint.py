@@ -1,5 +1,5 @@
 """
-Give statements that differ only in their values, and in how they are set, one short hash.
+Hash statements, so that those that differ only in values and layout have one fingerprint.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 _DIGEST_BYTES = 8
 
-# Of a list with more items than this, or with several rows, nobody asks for one thing after the other.
+# A list with more items than this, or several rows, makes a statement a batch.
 MAX_ITEMS = 20
 
 # What stands between two commas: words, and what parentheses hold. None of it is ever given back, so time is linear.
@@ -33,7 +33,7 @@ _list_parameter = re.compile(
 
 class Shape(NamedTuple):
     """
-    Say what statements that differ in values alone have in common.
+    What statements that differ in values alone have in common.
 
     Attributes:
         fingerprint: 16 hexadecimal digits.
@@ -82,7 +82,7 @@ def _without_generated_names(tokens: Sequence[str], operation: str) -> Sequence[
 
 def has_generated_name(tokens: Sequence[str], operation: str) -> bool:
     """
-    Tell whether a statement names a savepoint, a cursor or a prepared statement.
+    Return whether a statement names a savepoint, a cursor or a prepared statement, whose names programs generate.
     """
     if operation == "rollback":
         return len(tokens) > 2  # ROLLBACK, ROLLBACK WORK; ROLLBACK TO a

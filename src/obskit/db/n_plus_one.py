@@ -1,5 +1,5 @@
 """
-Notice statements that one request makes again and again from one place: the N+1 of object-relational mappers.
+Detect statements that one request repeats from one line: the N+1 queries of object-relational mappers.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from obskit.db.callsite import calling_frame, format_call_site
 from obskit.db.statement import Statement
 from obskit.operation import Event
 
-# A request with more different statements than this is no page, and must not grow without bound.
+# Repeated statements that are counted in one request; more would let it grow without bound.
 MAX_STATEMENTS = 1000
 # The name of the event.
 N_PLUS_ONE = "performance.n_plus_one"
@@ -19,10 +19,10 @@ UNKNOWN_CALL_SITE = "<unknown>"
 
 class RepeatCounter:
     """
-    Count the statements of one request by fingerprint, and those that come again by the line that asks for them.
+    The statements of one request, counted by fingerprint, and the repeated ones also by the line that executes them.
 
-    The line is looked for from the second time on only. The first is counted with the second: it came from the same
-    place, or there is one more or one less to tell of.
+    The line is found from the second execution on. The first is counted with the second: where it came from another
+    line, a count is off by one.
     """
 
     __slots__ = ("counts", "sites")
@@ -33,11 +33,11 @@ class RepeatCounter:
 
     def count_repeat(self, statement: Statement, times: int) -> None:
         """
-        Note a statement that the request has made before.
+        Count a statement that the request has executed before, by its line.
         """
         if not could_be_batched(statement):
             return
-        frame = calling_frame(4)  # below again(), inside(), begin() and a hook
+        frame = calling_frame(4)  # above count_repeat(), attach_to_parent(), begin() and a hook
         filename, line = (frame.f_code.co_filename, frame.f_lineno) if frame is not None else ("", 0)
         key = statement.fingerprint, filename, line
         site = self.sites.get(key)
@@ -51,21 +51,21 @@ class RepeatCounter:
 
     def exceeding(self, limit: int, allowed: Sequence[str]) -> list[RepeatedQuery]:
         """
-        Give the places with more than so many, without those that are allowed.
+        Return the lines with more executions than `limit`, without those that are allowed.
         """
         return [site for site in self.sites.values() if site.count > limit and not is_allowed(site.where, allowed)]
 
 
 def could_be_batched(statement: Statement) -> bool:
     """
-    Tell whether fewer queries could do: a batch is the remedy already, and what was not understood may be anything.
+    Return whether one query could replace many: not for a batch, nor for a statement that could not be read.
     """
     return bool(statement.operation) and not statement.is_batch
 
 
 class RepeatedQuery:
     """
-    Count what one line asks for again and again.
+    A statement that one line repeats, and how often.
     """
 
     __slots__ = ("count", "statement", "where")
@@ -78,7 +78,7 @@ class RepeatedQuery:
 
 def is_allowed(where: str, allowed: Sequence[str]) -> bool:
     """
-    Tell whether a call site is on the list: by its file, by file and line, or by its function.
+    Return whether a call site is on the list: by its file, by file and line, or by its function.
     """
     place, _, function = where.rpartition(" ")
     path = place.rpartition(":")[0]
@@ -87,14 +87,14 @@ def is_allowed(where: str, allowed: Sequence[str]) -> bool:
 
 def _is_same(one: str, other: str) -> bool:
     """
-    Compare two paths of which one may begin further outside: `src/shop/views.py`, `shop/views.py`.
+    Return whether two paths are equal, or one ends with the other: `src/shop/views.py`, `shop/views.py`.
     """
     return one == other or one.endswith("/" + other) or other.endswith("/" + one)
 
 
 def n_plus_one_event(site: RepeatedQuery, endpoint: str) -> Event:
     """
-    Tell of one place.
+    Return the event of one repeated query.
     """
     fields = {
         "route": endpoint,

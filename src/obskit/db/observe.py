@@ -1,5 +1,5 @@
 """
-Observe queries: those that a hook sees, and those that the application marks with `observe_db`.
+Time and count queries: those that a hook sees, and those that the application marks with `observe_db`.
 
 Each is counted once. A hooked query inside an `observe_db` is the observation and takes the labels from there; the
 `observe_db` is one itself where no hooked query, and no further `observe_db`, ran inside.
@@ -28,7 +28,7 @@ _new = DbOperation.__new__
 
 class DbBlock(DbOperation):
     """
-    Describe what one `observe_db` encloses.
+    The block or call that one `observe_db` encloses.
 
     Attributes:
         measured: True from the moment that something inside is the observation in its place.
@@ -43,9 +43,9 @@ class DbBlock(DbOperation):
 
 class _BlockPlan:
     """
-    Begin and end blocks, and let only those be operations that measured for themselves.
+    Begins and ends blocks; only blocks without a query of their own become operations.
 
-    Whether one did is known at its end. It is handed to the sinks then, with `started` set already.
+    Whether one had a query is known at its end; the sinks get it then, with `started` set already.
     """
 
     def begin(self, block: DbBlock) -> None:
@@ -76,7 +76,7 @@ _block_plan = _BlockPlan()
 
 def abandon(op: DbOperation) -> None:
     """
-    End a query whose cursor goes, with rows left or not: to be called by the cursor's `__del__()`.
+    End a query whose cursor is dropped, with or without rows left. Called by the cursor's `__del__()`.
     """
     if op.sparse is not None:
         op.explain = None  # its connection may be gone
@@ -87,28 +87,28 @@ def _end_abandoned(op: DbOperation, at: float) -> None:
     end(op)  # it is as long as the driver took, whenever it was dropped
 
 
-def begin(source: Database, sql: object, many: bool = False) -> DbOperation:
+def begin(database: Database, sql: object, many: bool = False) -> DbOperation:
     """
-    Make the operation of a hooked query, and start its clock. It is never current: what runs inside is the driver.
+    Return the operation of a hooked query, with its clock started. It is never current: only the driver runs inside.
 
-    Its labels are those of the `observe_db` around it, else of its statement. The hook adds up in `duration_seconds`
-    what the driver takes, to the last row, and calls `end()`.
+    Its labels are those of the `observe_db` around it, else of its statement. The hook adds the driver's time, to the
+    last row, to `duration_seconds`, and calls `end()`.
 
     Args:
-        many: Whether the driver carries it out for many rows at once.
+        many: Whether the driver executes it for many rows at once.
     """
     if waiting:
         drain()
     # Not DbOperation(...): two calls of __init__ and one of nest() are a sixth of what a hooked query costs.
     op = _new(DbOperation)
-    op.database = source
+    op.database = database
     try:
-        op.labels = labels = (source.batch_labels if many else source.labels)[sql]
+        op.labels = labels = (database.batch_labels if many else database.labels)[sql]
     except TypeError:  # it cannot be hashed
-        op.labels = labels = source.unknown_labels
+        op.labels = labels = database.unknown_labels
     op.correlation_id = op.span = op.sparse = op.rows = None
     op.duration_seconds = 0.0
-    op.ended = labels.is_transaction_control  # which nobody hears of
+    op.ended = labels.is_transaction_control  # no sink is called
     op.parent = parent = current.get()
     if parent is None or op.ended:
         op._root = op.totals = None
@@ -122,7 +122,7 @@ def begin(source: Database, sql: object, many: bool = False) -> DbOperation:
 
 def attach_to_parent(op: Any, parent: Any) -> None:
     """
-    Place a hooked query under what runs here, and count it with its request.
+    Make a hooked query a child of the current operation, and count it with its request.
     """
     op._root = parent._root or parent
     sparse = op._root.sparse
@@ -142,7 +142,7 @@ def attach_to_parent(op: Any, parent: Any) -> None:
 
 def end(op: DbOperation) -> None:
     """
-    Hand a query to the sinks, once, with the seconds that were added up.
+    Pass a query to the sinks, once, with the seconds that were added up.
     """
     if not op.ended:
         op.ended = True
@@ -161,7 +161,7 @@ def end(op: DbOperation) -> None:
 
 def add_fetch_time(op: DbOperation, seconds: float) -> None:
     """
-    Add to its request what the rows of a query took that has ended with its first one.
+    Add the seconds of further fetches to the request of a query that ended with its first row.
     """
     before = op.duration_seconds
     op.duration_seconds += seconds
@@ -173,7 +173,7 @@ def add_fetch_time(op: DbOperation, seconds: float) -> None:
 
 def fail(op: DbOperation, error: BaseException) -> None:
     """
-    End a query with what it raised; one that has ended already stays what it was.
+    End a query with what it raised; one that has ended already does not change.
     """
     if op.ended:
         return
@@ -207,7 +207,7 @@ def _take_labels(op: DbOperation, parent: Operation) -> None:
         op.parent = op.parent.parent
 
 
-# Names that a block is given: they go to labels and lines, and are looked at once.
+# Names given to blocks go to labels and lines; each is redacted once.
 _shown = Kept(Redactor().text)
 
 
@@ -245,8 +245,8 @@ def record(
     Args:
         table, operation, system: The labels, as of `observe_db()`.
         seconds: How long it took, 0 or more.
-        rows: How many rows it changed or gave; None where that is not known.
-        error: The class of the exception that ended it; None: it succeeded.
+        rows: How many rows it changed or returned; None where that is not known.
+        error: The class of the exception that ended it; None where it succeeded.
 
     Raises:
         ConfigurationError: The seconds are no time.

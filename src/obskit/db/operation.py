@@ -1,5 +1,5 @@
 """
-Describe one database query.
+The operation of one database query.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from obskit.sparse import SparseField
 
 class DbOperation(Operation):
     """
-    Describe one database query, or one function that makes a known one.
+    One database query, or one function that makes a known one.
 
     Attributes:
         labels: Its labels, and its statement; other queries share the object.
@@ -22,7 +22,7 @@ class DbOperation(Operation):
         rows: Rows that it changed, or that were fetched of it; None where the driver does not tell.
         totals: What it is added to; None outside of a request.
         began_in: Where the span sink found it beginning.
-        explain: Called with its `SlowQuery`, asks the database how it runs it; None where nobody wants to know.
+        explain: Called with its `SlowQuery` to have the database explain it; None where plans are not asked for.
     """
 
     __slots__ = ("database", "labels", "rows", "totals")
@@ -41,27 +41,27 @@ class DbOperation(Operation):
     @property
     def system(self) -> str:
         """
-        Give the OpenTelemetry `db.system.name` (`sqlite`, `postgresql`, ...), or `unknown`.
+        The OpenTelemetry `db.system.name` (`sqlite`, `postgresql`, ...), or `unknown`.
         """
         return self.labels.system
 
     @property
     def table(self) -> str:
         """
-        Give the main table, or an empty string where it is not known.
+        The main table, or an empty string where it is not known.
         """
         return self.labels.table
 
     @property
     def operation(self) -> str:
         """
-        Give the statement's verb in lower case (`select`), or an empty string.
+        The statement's verb in lower case (`select`), or an empty string.
         """
         return self.labels.operation
 
     @property
     def statement(self) -> Statement:
         """
-        Give what is known of the statement without its values; `UNKNOWN_STATEMENT` where no hook saw one.
+        The statement without its values; `UNKNOWN_STATEMENT` where no hook saw one.
         """
         return self.labels.statement

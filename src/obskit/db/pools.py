@@ -1,5 +1,5 @@
 """
-Know the connection pools: how large they are, how long their connections are waited for, and how long they are held.
+Connection pools: their sizes, how long connections are waited for, and how long they are used.
 
 Sizes are read when the metrics page is asked for. Waiting for a connection and holding one are operations, made by
 the hooks of SQLAlchemy and psycopg_pool.
@@ -16,16 +16,16 @@ from obskit.forks import at_fork
 from obskit.operation import Operation
 from obskit.recorder import recorder
 
-# An application that makes pools without end must not make series without end.
+# Bounds the series of an application that keeps making pools.
 MAX_POOLS = 100
-# Where more share a name, only the metrics page asks them all: a connection that is taken would wait for that.
+# Where more pools share a name, only the metrics page reads them all: taking a connection would wait for it.
 MAX_ASKED = 8
 TIMEOUT = "timeout"
 
 
 class PoolSize(NamedTuple):
     """
-    Say how large a pool is.
+    The size of a pool.
 
     Attributes:
         active: Connections that are in use.
@@ -40,7 +40,7 @@ class PoolSize(NamedTuple):
 
 class ConnectionWait(Operation):
     """
-    Describe the wait for one connection; its `error` is `timeout` where none came in time.
+    The wait for one connection; its `error` is `timeout` where none came in time.
     """
 
     __slots__ = ("pool",)
@@ -53,7 +53,7 @@ class ConnectionWait(Operation):
 
 class ConnectionUse(Operation):
     """
-    Describe one connection's time outside of its pool.
+    One connection's time outside of its pool.
     """
 
     __slots__ = ("pool",)
@@ -69,7 +69,7 @@ _waits, _uses = recorder.plan(ConnectionWait), recorder.plan(ConnectionUse)
 
 class _Registration(NamedTuple):
     """
-    Keep what is known of one pool; `asked` is the name that was asked for, None for a shared one.
+    The name of one pool, and how its size is read; `asked` is the name that was requested, None for a shared one.
     """
 
     name: str
@@ -79,7 +79,7 @@ class _Registration(NamedTuple):
 
 class PoolRegistry:
     """
-    Name pools, as long as somebody else keeps them alive: each for itself, or all of one database alike.
+    The names of live pools, held weakly: unique, or shared by all pools of one database.
     """
 
     def __init__(self) -> None:
@@ -89,12 +89,12 @@ class PoolRegistry:
 
     def add(self, pool: Any, name: str, read: Callable[[Any], PoolSize | None]) -> str | None:
         """
-        Take up a pool under a name of its own, once, and give that: a second pool `shop` is `shop-2`. None beyond
+        Register a pool under a unique name and return it: a second pool `shop` is `shop-2`. Return None beyond
         `MAX_POOLS` names.
 
         Args:
             pool: Any object; it is referred to weakly.
-            read: Asks it for its size; None where it cannot tell.
+            read: Returns its size; None where it is not known.
         """
         with self._lock:
             registration = self._registrations.get(pool)
@@ -108,7 +108,7 @@ class PoolRegistry:
 
     def add_shared(self, pool: Any, name: str, read: Callable[[Any], PoolSize | None]) -> str | None:
         """
-        Take up a pool under a name that others may have too, and give its name; one that it was given stays.
+        Register a pool under a name that others may share, and return its name; an earlier name is kept.
         """
         with self._lock:
             registration = self._registrations.get(pool)
@@ -137,21 +137,21 @@ class PoolRegistry:
 
     def name_of(self, pool: Any) -> str | None:
         """
-        Give the name of a pool that was taken up.
+        Return the name of a registered pool, else None.
         """
         registration = self._registrations.get(pool)
         return registration.name if registration is not None else None
 
     def discard(self, pool: Any) -> None:
         """
-        Forget a pool.
+        Remove a pool.
         """
         with self._lock:
             self._drop(pool)
 
     def forget(self, read: Callable[[Any], PoolSize | None]) -> None:
         """
-        Forget the pools that are read in this way: whoever took them up is taken back.
+        Remove the pools that are read by this function: their hook is taken back.
         """
         with self._lock:
             for pool in [pool for pool, registration in self._registrations.items() if registration.read is read]:
@@ -159,7 +159,7 @@ class PoolRegistry:
 
     def size_of(self, name: str) -> PoolSize | None:
         """
-        Ask the pools of one name; None where they are gone, cannot tell, or are more than `MAX_ASKED`.
+        Return the total size of the pools of one name; None where it is unknown, or they are more than `MAX_ASKED`.
         """
         members = list(self._named.get(name, ()))
         if len(members) > MAX_ASKED:
@@ -170,7 +170,7 @@ class PoolRegistry:
 
     def sizes(self) -> Iterator[tuple[str, PoolSize]]:
         """
-        Ask every pool that can tell.
+        Yield each name and the total size of its pools, of those whose size is known.
         """
         found: dict[str, list[PoolSize]] = {}
         for pool, registration in list(self._registrations.items()):
@@ -186,7 +186,7 @@ class PoolRegistry:
 
     def start_over(self) -> None:
         """
-        Take a fresh lock, in a child whose parent may have held the old one when it forked.
+        Replace the lock, in a forked child: the parent may have held the old one.
         """
         self._lock = RLock()
 
@@ -205,7 +205,7 @@ at_fork(after_in_child=pools.start_over)
 
 def begin_wait(pool: str) -> ConnectionWait:
     """
-    Start the clock of one wait.
+    Begin the wait for a connection.
     """
     op = ConnectionWait(pool)
     _waits.begin(op)
@@ -214,7 +214,7 @@ def begin_wait(pool: str) -> ConnectionWait:
 
 def end_wait(op: ConnectionWait, error: BaseException | None = None) -> None:
     """
-    Stop it, with what came in place of a connection.
+    End the wait, with what was raised in place of a connection.
     """
     if error is not None:
         op.error = TIMEOUT if "Timeout" in type(error).__name__ else type(error).__name__
@@ -223,7 +223,7 @@ def end_wait(op: ConnectionWait, error: BaseException | None = None) -> None:
 
 def begin_use(pool: str) -> ConnectionUse:
     """
-    Start the clock of one connection's time outside of its pool.
+    Begin one connection's time outside of its pool.
     """
     op = ConnectionUse(pool)
     _uses.begin(op)
@@ -232,6 +232,6 @@ def begin_use(pool: str) -> ConnectionUse:
 
 def end_use(op: ConnectionUse) -> None:
     """
-    Stop it.
+    End one connection's time outside of its pool.
     """
     _uses.end(op)

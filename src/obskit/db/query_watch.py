@@ -44,7 +44,7 @@ class QueryThresholds:
 
     def reset(self) -> None:
         """
-        Watch nothing.
+        Report nothing and explain nothing.
         """
         self.slow_seconds = self.error_seconds = NEVER
         self.repeats: int | None = None
@@ -53,7 +53,7 @@ class QueryThresholds:
 
     def update(self) -> None:
         """
-        Decide anew whether connections have anything to do.
+        Compute `watches_connections` again.
         """
         self.watches_connections = self.explain or bool(self.surveys)
 
@@ -64,7 +64,7 @@ _lock = RLock()
 
 def totals_of(root: Operation) -> Totals | None:
     """
-    Find what the queries of a request add up to, or make it with its first one; None for what is no request.
+    Return the totals of a request's queries, made with the first; None where the root is no request.
     """
     if not isinstance(root, HttpOperation):
         return None
@@ -80,13 +80,13 @@ def totals_of(root: Operation) -> Totals | None:
     return totals
 
 
-# Tests that look at queries as they begin.
+# Called with each query as it begins; tests use them.
 watchers: list[Callable[[DbOperation], None]] = []
 
 
 def notify_watchers(op: DbOperation) -> None:
     """
-    Show a query to those who watch.
+    Pass a query to each watcher.
     """
     for watcher in watchers:
         watcher(op)
@@ -95,7 +95,7 @@ def notify_watchers(op: DbOperation) -> None:
 @contextmanager
 def watching(watcher: Callable[[DbOperation], None]) -> Iterator[None]:
     """
-    Watch the queries of this process while a block runs, whichever runtimes stand meanwhile.
+    Watch the queries of this process while a block runs, whichever runtimes are active meanwhile.
     """
     plan = recorder.plan(DbOperation)
     before = plan.start
@@ -118,7 +118,7 @@ def watching(watcher: Callable[[DbOperation], None]) -> Iterator[None]:
 
 class QueryWatch(Sink):
     """
-    Set the limits while its runtime stands, and tell at the end of a request what it repeated.
+    A sink that sets the thresholds while its runtime is active, and reports repeated queries at the end of a request.
     """
 
     name = "queries"
@@ -138,7 +138,7 @@ class QueryWatch(Sink):
 
     def bind(self, kind: type[Operation]) -> tuple[Step | None, Step | None]:
         """
-        Look at the repeats of each request when it ends, and show each query to those who watch.
+        Report the repeats of each request at its end, and pass each query to the watchers.
         """
         if kind is DbOperation and watchers:
             return notify_watchers, None
@@ -156,7 +156,7 @@ class QueryWatch(Sink):
 
     def close(self) -> None:
         """
-        Watch nothing any more.
+        Stop watching, and drop what was found.
         """
         thresholds.reset()
         slow_log.forget()

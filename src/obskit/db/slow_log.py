@@ -1,5 +1,5 @@
 """
-Tell of slow queries, and keep the last and the slowest of them.
+Report slow queries, and keep the last and the slowest of them.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ OTHERS = "(others)"
 @dataclass(slots=True)
 class SlowQuery:
     """
-    Describe a slow query, without any of its values.
+    A slow query, without any of its values.
 
     Attributes:
-        at: When it was told of, in seconds since the epoch.
+        at: When it was reported, in seconds since the epoch.
         duration_ms: What the driver took, in milliseconds.
         system: The OpenTelemetry `db.system.name`.
         summary: Operations and tables: `SELECT devices orders`.
         text: The statement with `?` for each literal.
         fingerprint: The same for statements that differ in values only.
-        rows: Rows that it changed or gave; None where that is not known.
+        rows: Rows that it changed or returned; None where that is not known.
         error: Class name of what it raised; None where it went well.
         route: The route template of the request; None outside of one.
         correlation_id: The id of the request or job; None outside of one.
-        call_site: The line of the application that asked: `shop/views.py:42 devices`; None where it is not known.
-        plan: How the database would run it, where that was asked for.
+        call_site: The application's line that made it: `shop/views.py:42 devices`; None where it is not known.
+        plan: The database's plan, where it was asked for.
         database: Django's alias of the database, else its name on the server; None where neither is known.
-        tables: That the statement names.
+        tables: The tables that the statement names.
     """
 
     at: float
@@ -58,7 +58,7 @@ class SlowQuery:
 
     def to_dict(self) -> dict[str, Any]:
         """
-        Give the fields as a dict that JSON can say.
+        Return the fields as a dict, ready for JSON.
         """
         return asdict(self)
 
@@ -66,7 +66,7 @@ class SlowQuery:
 @dataclass(frozen=True, slots=True)
 class SlowStatement:
     """
-    Add up the slow queries that differ in values only.
+    The slow queries that differ in values only, added up.
 
     Attributes:
         fingerprint: What they have in common; empty for those that no hook read, and for the rest.
@@ -74,12 +74,12 @@ class SlowStatement:
         database: Django's alias of the database, else its name on the server; None where neither is known.
         summary: Operations and tables: `SELECT devices orders`; `(others)` for the rest.
         text: The statement with `?` for each literal.
-        count: How many were slow; those that were fast are in no figure here.
-        errors: Of them, that raised.
+        count: How many were slow; faster ones are not counted in any field.
+        errors: How many of them raised.
         total_ms, mean_ms, min_ms, max_ms: What the driver took, in milliseconds.
-        first_at, last_at: When the first and the last were told of, in seconds since the epoch.
+        first_at, last_at: When the first and the last were reported, in seconds since the epoch.
         slowest: The slowest of them, with its route and line of code.
-        plan: How the database would run it, where that was asked for, of whichever query it was last asked.
+        plan: The database's latest plan of any of them, where it was asked for.
     """
 
     fingerprint: str
@@ -100,7 +100,7 @@ class SlowStatement:
 
     def to_dict(self) -> dict[str, Any]:
         """
-        Give the fields as a dict that JSON can say.
+        Return the fields as a dict, ready for JSON.
         """
         return asdict(self)
 
@@ -110,10 +110,10 @@ _totals = SlowQueryTotals[SlowQuery]()
 
 def slow_queries(*, slowest: int | None = None) -> list[SlowQuery]:
     """
-    Give slow queries of this process: the last 100, the oldest first, or the slowest since its start.
+    Return slow queries of this process: the last 100, the oldest first, or the slowest since its start.
 
     Args:
-        slowest: Give so many of the slowest instead, the slowest first, whenever they were; 100 are kept.
+        slowest: How many of the slowest to return instead, the slowest first; 100 are kept.
 
     Raises:
         ConfigurationError: `slowest` is no whole number above 0.
@@ -128,7 +128,7 @@ def slow_queries(*, slowest: int | None = None) -> list[SlowQuery]:
 
 def slow_statements() -> list[SlowStatement]:
     """
-    Add up the slow queries of this process since its start by statement, what took the most time together first.
+    Return the slow queries of this process since its start by statement, the largest total time first.
 
     Statements are told apart by their fingerprint, in each database. The 500 that took the most are listed, and if
     there were more, the rest comes last, as `(others)`.
@@ -147,7 +147,7 @@ def slow_statements() -> list[SlowStatement]:
 
 def forget() -> None:
     """
-    Start over.
+    Drop all slow queries.
     """
     global _totals
     _totals = SlowQueryTotals()
@@ -172,7 +172,7 @@ def _slow_statement_of(total: StatementTotal[SlowQuery]) -> SlowStatement:
 
 def record_slow(op: DbOperation, error_seconds: float) -> None:
     """
-    Keep a slow query and tell of it, with the ids of the request that made it.
+    Keep a slow query and report it, with the ids of the request that made it.
 
     Args:
         op: The query; it has ended, or still has rows.
@@ -205,7 +205,7 @@ def record_slow(op: DbOperation, error_seconds: float) -> None:
 
 def report_plan(query: SlowQuery, plan: str) -> None:
     """
-    Keep a plan that came later, and tell of it.
+    Keep and report a plan that arrived after its query was reported.
     """
     query.plan = plan
     _totals.explain(query, plan)

@@ -1,5 +1,5 @@
 """
-Keep slow queries: the last, the slowest, and what each statement comes to. All of it is bounded.
+Slow queries in bounded memory: the last, the slowest, and the totals of each statement.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Generic, Protocol, TypeVar
 
 MAX_QUERIES = 100  # of the last, and of the slowest
 MAX_STATEMENTS = 500  # the text of each may have some kilobytes
-_EVICTED = MAX_STATEMENTS // 10  # at once, so that a look at all of them is rare
+_EVICTED = MAX_STATEMENTS // 10  # at once, so that sorting all of them is rare
 
 
 class SlowQueryFields(Protocol):
     """
-    Say what is asked of a slow query.
+    The fields of a slow query that are read here.
     """
 
     @property
@@ -44,7 +44,7 @@ Q = TypeVar("Q", bound=SlowQueryFields)
 @dataclass(slots=True)
 class StatementTotal(Generic[Q]):
     """
-    Add up slow queries.
+    The totals of slow queries.
     """
 
     count: int
@@ -58,7 +58,7 @@ class StatementTotal(Generic[Q]):
 
     def add(self, other: StatementTotal[Q]) -> None:
         """
-        Add what others come to.
+        Add other totals.
         """
         self.count += other.count
         self.errors += other.errors
@@ -72,13 +72,13 @@ class StatementTotal(Generic[Q]):
 
 class SlowQueryTotals(Generic[Q]):
     """
-    Keep the slow queries of a process. Thread-safe, and right where a finaliser or a signal interrupts it.
+    The slow queries of a process. Thread-safe, also where a finaliser or a signal handler interrupts it.
     """
 
     def __init__(self) -> None:
         self._lock = RLock()
         self._pending: deque[Q] = deque()
-        self._is_busy = False  # nobody but the thread that is at it may find it so
+        self._is_busy = False  # only the thread that holds the lock can see it set
         self._latest: deque[Q] = deque(maxlen=MAX_QUERIES)
         self._slowest: list[tuple[float, int, Q]] = []  # a heap, with a number so that queries are never compared
         self._statements: dict[tuple[str, str | None, str], StatementTotal[Q]] = {}
@@ -87,14 +87,14 @@ class SlowQueryTotals(Generic[Q]):
 
     def add(self, query: Q) -> None:
         """
-        Take a slow query.
+        Add a slow query.
         """
         self._pending.append(query)
         self._add_pending()
 
     def explain(self, query: Q, plan: str) -> None:
         """
-        Take a plan that came later.
+        Set the plan of a query's statement, which arrived after the query was added.
         """
         self._add_pending()
         with self._lock:
@@ -104,25 +104,25 @@ class SlowQueryTotals(Generic[Q]):
 
     def latest(self) -> list[Q]:
         """
-        Give the last ones, the oldest first.
+        Return the last ones, the oldest first.
         """
         self._add_pending()
         return list(self._latest)
 
     def slowest(self) -> list[Q]:
         """
-        Give the slowest ones, the slowest first; of equal ones the later.
+        Return the slowest ones, the slowest first; of equal ones the latest first.
         """
         self._add_pending()
         return [query for _, _, query in sorted(self._slowest.copy(), key=lambda one: one[:2], reverse=True)]
 
     def by_statement(self) -> tuple[list[StatementTotal[Q]], StatementTotal[Q] | None]:
         """
-        Give what each statement comes to, in no order, and what those come to for which there was no room.
+        Return the totals of each statement, in no order, and the totals of evicted statements.
         """
         with self._lock:
             self._add_pending()
-            is_inside, self._is_busy = self._is_busy, True  # what comes meanwhile waits for the next
+            is_inside, self._is_busy = self._is_busy, True  # what is added meanwhile stays pending
             found = [replace(total) for total in self._statements.values()]
             rest = None if self._others is None else replace(self._others)
             self._is_busy = is_inside
@@ -130,7 +130,7 @@ class SlowQueryTotals(Generic[Q]):
 
     def _add_pending(self) -> None:
         with self._lock:
-            if self._is_busy:  # further up, this thread will go on with what has come
+            if self._is_busy:  # a caller on this thread's stack adds what is pending
                 return
             self._is_busy = True
             try:
@@ -157,7 +157,7 @@ class SlowQueryTotals(Generic[Q]):
 
     def _evict(self) -> None:
         """
-        Add up the statements that took the least, to make room.
+        Merge the statements with the smallest totals into `_others`, to make room.
         """
         least = nsmallest(_EVICTED, self._statements.items(), key=lambda item: item[1].total_ms)
         for key, total in least:

@@ -1,5 +1,5 @@
 """
-Hold the words of SQL that tell where the names of tables stand.
+SQL keywords that locate the names of tables.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ def _words(text: str) -> frozenset[str]:
 # Dialects where WITH a AS (SELECT ... FROM a) reads a table of that name; elsewhere it reads itself.
 NON_RECURSIVE_WITH = ("postgresql", "mysql")
 
-# What is created, altered and dropped.
+# Kinds of objects that are created, altered and dropped.
 OBJECT_KINDS = _words(
     """
     aggregate assembly cast catalog collation column conversion database domain event extension function group index
@@ -21,9 +21,9 @@ OBJECT_KINDS = _words(
     """
 )
 TABLE_KINDS = ("table", "view")
-# Kinds whose definition holds statements that are not carried out now.
+# Kinds whose definition contains statements that are not executed now.
 KINDS_WITH_BODY = ("event", "function", "macro", "package", "procedure", "rule", "trigger", "type")
-# What may stand between a kind and its name, and between a verb that writes and its table.
+# Modifiers between a kind and its name, and between a writing verb and its table.
 BEFORE_OBJECT_NAME = ("if", "not", "exists", "only", "concurrently")
 WRITE_MODIFIERS = _words(
     """
@@ -31,7 +31,7 @@ WRITE_MODIFIERS = _words(
     """
 )
 SET_OPERATORS = ("union", "intersect", "except", "minus", "all", "distinct")
-# What may stand between a verb and the one table it is about.
+# Modifiers between a verb and its table.
 MODIFIERS_BEFORE_TABLE: dict[str, tuple[str, ...]] = {
     "analyze": ("table", "tables", "verbose", "local", "no_write_to_binlog"),
     "cache": ("lazy", "table"),

@@ -52,14 +52,14 @@ def _nested_comment(depth: int) -> str:
 
 class Lexicon(NamedTuple):
     """
-    Hold the patterns of one dialect.
+    The patterns of one dialect.
 
     Attributes:
-        kept: What is kept, up to the first thing that is not.
-        piece: What is kept, as group 1, and then the one thing that is not, as a group with a name.
-        literal: A literal of the kinds that stand in lists.
-        fickle: Whether a backslash before a quote, which was read as an escape, is none in another mode.
-        lax: Whether double quotes may hold a text as well as a name.
+        kept: The text that is kept, up to the first token that is not.
+        piece: The text that is kept, as group 1, and then one token that is not, as a named group.
+        literal: A literal of the kinds that occur in lists.
+        has_ambiguous_backslash: Whether a backslash escapes a quote in one mode of the server and not in another.
+        allows_double_quoted_text: Whether double quotes may enclose a string as well as a name.
     """
 
     kept: re.Pattern[str]
@@ -157,9 +157,9 @@ def lexicon(dialect: str) -> Lexicon:
 
 def without_comment(sql: str) -> str:
     """
-    Leave out a comment at the end or at the beginning, where it is plain that it is one; else give the text back.
+    Leave out a comment at the end or at the beginning, where it is plain that it is one; else return the text itself.
 
-    Tools write a trace's id there, and make each query another text: this costs a tenth of masking it.
+    Tools write a trace id there, which makes each query a different text: this costs a tenth of masking it.
     """
     if sql.endswith("*/"):
         start = sql.rfind("/*")
@@ -172,12 +172,12 @@ def without_comment(sql: str) -> str:
 
 def mask(sql: str, lexicon: Lexicon, items: list[int] | None = None) -> str:
     """
-    Replace every literal by `?` and leave the comments out; a statement without any is given back itself.
+    Replace every literal by `?` and leave the comments out; a statement without any is returned itself.
 
     Time and memory are linear in the length. Nothing that is masked comes back when the result is masked again.
 
     Args:
-        items: Takes up how many literals each list of an IN had, which becomes one `?`.
+        items: Gets the number of literals in each list of an IN, which becomes one `?`.
     """
     text = sql if lexicon.kept.fullmatch(sql) else _masked(sql, lexicon, items)
     if lexicon.allows_double_quoted_text and '"' in text:
@@ -221,7 +221,7 @@ def _list(sql: str, piece: re.Match[str], lexicon: Lexicon, lengths: list[int] |
 
 def _gap(sql: str, start: int, end: int) -> str:
     """
-    Keep apart what only a comment kept apart.
+    Return the space that a removed comment leaves: one where it alone separated two tokens.
     """
     before, after = sql[start - 1 : start], sql[end : end + 1]
     is_between = before and after and not before.isspace() and not after.isspace()

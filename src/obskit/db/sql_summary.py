@@ -16,9 +16,9 @@ from typing import NamedTuple
 from obskit.db import sql_keywords
 
 MAX_SUMMARY_LENGTH = 255
-# What is behind these is not read; the longest statement of TPC-DS has 1 483.
+# Later tokens are not read; the longest statement of TPC-DS has 1 483.
 MAX_READ_TOKENS = 4096
-# Where a word of a statement is looked for ahead of its place, it is so near or it is not there.
+# How many tokens ahead a keyword is looked for.
 _NEAR = 64
 
 _NAME = r'(?:"(?:[^"]|"")*+"|`(?:[^`]|``)*+`|{brackets}[^\W\d][\w$]*+)'
@@ -41,7 +41,7 @@ _around_dots = re.compile(r"(?<!\s)\s*+(\.++)\s*+").sub
 
 class Reading(NamedTuple):
     """
-    Hold what was read; an empty string is unknown.
+    What a statement does; an empty string is unknown.
 
     Attributes:
         operation: The verb of the first statement in lower case.
@@ -58,7 +58,7 @@ class Reading(NamedTuple):
 
 class _Frame:
     """
-    Hold the state of one level of parentheses.
+    The state of one level of parentheses.
 
     Attributes:
         start: The index of the token that may be a verb.
@@ -93,7 +93,7 @@ def _is_name(token: str) -> bool:
 
 def _plain(name: str) -> str:
     """
-    Give the last part of a name, without its quotes.
+    Return the last part of a name, without its quotes.
     """
     if name[-1] not in '"`]':
         return name.rpartition(".")[2]
@@ -103,7 +103,7 @@ def _plain(name: str) -> str:
 
 class _Reader:
     """
-    Go through the tokens once, with a frame for each open parenthesis.
+    A single pass over the tokens, with a frame for each open parenthesis.
     """
 
     def __init__(self, tokens: list[str], dialect: str) -> None:
@@ -202,7 +202,7 @@ class _Reader:
 
     def _near(self, word: str, start: int) -> int:
         """
-        Find a word of this statement ahead, or give 0.
+        Return the index of a keyword ahead in this statement, else 0.
         """
         for at in range(start, min(start + _NEAR, len(self.tokens))):
             if self.keys[at] == word:
@@ -218,7 +218,7 @@ class _Reader:
 
     def _target(self, at: int) -> None:
         """
-        Take the name at this index as a table.
+        Record the name at this index as a table.
         """
         self.resume = at + 1
         if at < len(self.tokens) and _is_name(self.tokens[at]):
@@ -226,7 +226,7 @@ class _Reader:
 
     def _word(self, key: str) -> None:
         """
-        Take what has a meaning elsewhere as the name it is here.
+        Read a keyword as a name, where a name is expected.
         """
         if self.frame.expects or self.frame.names:
             self._name(key)
@@ -235,7 +235,7 @@ class _Reader:
 
     def _escape(self, _: str) -> None:
         """
-        Look past the brace of `{call p(?)}` and `{? = call p(?)}`, as ODBC and JDBC have it.
+        Skip the brace of `{call p(?)}` and `{? = call p(?)}`, as ODBC and JDBC have it.
         """
         if self.frame.start == self.at:
             is_assigned = self.keys[self.at + 2] == "=" if self.at + 2 < len(self.keys) else False

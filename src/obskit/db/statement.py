@@ -1,5 +1,5 @@
 """
-Summarise statements, and keep the summaries of late.
+Summarise statements, and cache the summaries.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from obskit.db.sql_summary import read, scan
 from obskit.forks import at_fork
 from obskit.recorder import recorder
 
-# What one statement may cost: at 16 384 characters, one or two milliseconds. The longest of TPC-DS has 14 353.
+# Bounds the cost of one statement: 16 384 characters take one or two milliseconds. TPC-DS's longest has 14 353.
 MAX_READ_LENGTH = 16_384
-# What the summaries of one dialect may hold in memory: some thousands of statements as an ORM writes them.
+# Memory of one dialect's summaries: some thousands of statements of an ORM.
 MAX_CACHE_BYTES = 4 * 1024 * 1024
 TRUNCATED = "..."
 # Of dictionary slot, tuple and fingerprint, beside the strings.
@@ -35,7 +35,7 @@ DIALECTS = {
 
 class Statement(NamedTuple):
     """
-    Say what a statement does, without any of its values. What is not known is empty.
+    What a statement does, without any of its values. What is not known is empty.
 
     Attributes:
         operation: The verb of the first statement in lower case: `select`, also behind a WITH.
@@ -59,15 +59,15 @@ class Statement(NamedTuple):
     @property
     def is_batch(self) -> bool:
         """
-        Tell whether it asks for, or writes, much at once: by a list of more than 20 items, several rows of VALUES, or a
-        list that is one parameter.
+        Whether it reads or writes many rows at once: by a list of more than 20 items, several rows of VALUES, or a list
+        that is one parameter.
         """
         return False
 
 
 class BatchStatement(Statement):
     """
-    Be a statement that does the work of many.
+    A statement that does the work of many.
     """
 
     __slots__ = ()
@@ -75,7 +75,7 @@ class BatchStatement(Statement):
     @property
     def is_batch(self) -> bool:
         """
-        Tell that it does.
+        True.
         """
         return True
 
@@ -107,13 +107,13 @@ class StatementCache(dict[object, Statement]):
 
     def start_over(self) -> None:
         """
-        Take a fresh lock, in a child whose parent may have held the old one when it forked.
+        Replace the lock, in a forked child: the parent may have held the old one.
         """
         self._lock = Lock()
 
     def __missing__(self, sql: object) -> Statement:
         """
-        Summarise a statement that is not kept, and keep it; never raises.
+        Summarise a statement that is not cached, and cache it. Never raises.
         """
         try:
             if isinstance(sql, (bytes, bytearray)):
@@ -197,7 +197,7 @@ def _without_partial_word(sql: str) -> str:
 
 def _without_long_list(text: str) -> str:
     """
-    Take away the `?, ?, ?` of a list that the cut has left open.
+    Remove the `?, ?, ?` of a list that truncation has left open.
     """
     rest = text.rstrip("?, \t\r\n")
     if len(text) - len(rest) < 10:
@@ -210,7 +210,7 @@ _caches: dict[str, StatementCache] = {}
 
 def statement_cache(dialect: str) -> StatementCache:
     """
-    Give the kept statements of a dialect, for a hook that looks up many: `statements("sqlite")[sql].table`.
+    Return the cache of a dialect, for hooks that look up many statements: `statement_cache("sqlite")[sql].table`.
 
     Args:
         dialect: As for `summarize()`.
@@ -226,10 +226,10 @@ def statement_cache(dialect: str) -> StatementCache:
 
 def summarize(sql: object, dialect: str = "postgresql") -> Statement:
     """
-    Say what a statement does, and to which tables, without any of its values: operation, tables, summary, text.
+    Return what a statement does, and to which tables, without any of its values: operation, tables, summary, text.
 
     Never raises, whatever it is given, and takes time linear in the length. The first 16 384 characters are read. The
-    summaries of late are kept, up to 4 MiB a dialect, so one that comes again costs a look-up. Safe in threads.
+    summaries are cached, up to 4 MiB for each dialect, so a repeated statement costs a look-up. Safe in threads.
 
     Args:
         sql: The statement as `str` or `bytes`. Anything else, such as a driver's own composed object, is unknown: make

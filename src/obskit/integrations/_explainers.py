@@ -1,5 +1,5 @@
 """
-Have a slow query explained by the driver that lies below SQLAlchemy or Django.
+Explain slow queries by the driver below SQLAlchemy or Django.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from obskit.db.explain import may_explain, sqlite_plan
 from obskit.db.operation import DbOperation
 from obskit.db.slow_log import SlowQuery
 from obskit.db.statement import Statement
-from obskit.integrations.dbapi import DEPTH
+from obskit.integrations.dbapi import MAX_ADAPTERS
 
 
-def let_explain(op: DbOperation, cursor: Any, query: Any, params: Any) -> None:
+def set_explain(op: DbOperation, cursor: Any, query: Any, params: Any) -> None:
     """
-    Have a slow query explained where that does the application no harm: by the cursors of `sqlite3`, which only
-    prepare, and for psycopg's on a connection of its own. Other drivers are not asked.
+    Set `op.explain` where explaining is harmless: with cursors of `sqlite3`, which only prepare, and with psycopg's, on
+    another connection. Other drivers are not asked.
     """
     sqlite3, psycopg = sys.modules.get("sqlite3"), sys.modules.get("psycopg")
     if sqlite3 is not None and isinstance(cursor, sqlite3.Cursor):
         op.explain = partial(_explain_on_sqlite, cursor, query, params, op.statement)
         return
-    for _ in range(DEPTH if psycopg is not None else 0):
+    for _ in range(MAX_ADAPTERS if psycopg is not None else 0):
         if isinstance(cursor, (psycopg.Cursor, psycopg.AsyncCursor)):  # type: ignore[union-attr]
             explain = import_module("obskit.integrations.psycopg").explain
             op.explain = partial(explain, cursor.connection, query, params, op.statement)

@@ -32,7 +32,7 @@ from obskit.db.slow_log import SlowQuery, report_plan
 from obskit.db.statement import Statement
 from obskit.errors import MissingExtraError
 from obskit.integrations._patches import Patches
-from obskit.integrations.dbapi import MARK, rows_of
+from obskit.integrations.dbapi import TIMED_ATTRIBUTE, rows_of
 from obskit.observation import unheard
 
 try:
@@ -45,8 +45,8 @@ except ImportError as error:
 SYSTEM = "postgresql"
 
 _patches = Patches()
-_unknown = Database(SYSTEM)
-Around = Callable[..., Any]
+_unknown_database = Database(SYSTEM)
+Wrapper = Callable[..., Any]
 
 
 def instrument() -> None:
@@ -61,12 +61,13 @@ def instrument() -> None:
         (psycopg.Pipeline, _PIPELINE),
         (psycopg.AsyncPipeline, _PIPELINE),
     ):
-        if methods is not _PIPELINE or all(hasattr(owner, name) for name in methods):  # which are psycopg's own affair
+        # Methods of pipelines are private, and may go.
+        if methods is not _PIPELINE or all(hasattr(owner, name) for name in methods):
             for name, around in methods.items():
                 if hasattr(owner, name) and not (name in _ITERATIONS and hasattr(owner, _ITERATIONS[name])):
                     _patches.put(owner, name, around)
     for cursor in (psycopg.Cursor, psycopg.AsyncCursor):
-        setattr(cursor, MARK, True)
+        setattr(cursor, TIMED_ATTRIBUTE, True)
     instrument_pools()
 
 
@@ -86,30 +87,30 @@ def instrument_pools() -> None:
 
 def uninstrument() -> None:
     """
-    Leave psycopg to itself again.
+    Restore psycopg's methods.
     """
     _patches.restore()
     pools.forget(_size_of)
     for cursor in (psycopg.Cursor, psycopg.AsyncCursor):
-        if MARK in vars(cursor):
-            delattr(cursor, MARK)
+        if TIMED_ATTRIBUTE in vars(cursor):
+            delattr(cursor, TIMED_ATTRIBUTE)
 
 
-def _source_of(cursor: Any) -> Database:
+def _database_of(cursor: Any) -> Database:
     """
-    Describe a cursor's database, once a connection.
+    Return a cursor's database, described once for each connection.
     """
     connection = cursor.connection
     try:
-        source: Database = connection._obskit_source
+        database: Database = connection._obskit_database
     except AttributeError:
         try:
             info = connection.info
-            source = Database(SYSTEM, database=info.dbname, host=info.host, port=info.port)
+            database = Database(SYSTEM, database=info.dbname, host=info.host, port=info.port)
         except Exception:  # it is closed, which is for psycopg to say
-            return _unknown
-        connection._obskit_source = source
-    return source
+            return _unknown_database
+        connection._obskit_database = database
+    return database
 
 
 # Since psycopg 3.2; before that there were no templates, and each object has the method.
@@ -118,7 +119,7 @@ _as_string: Callable[[Any, Any], str] = getattr(sql, "as_string", lambda query, 
 
 def _text_of(query: Any, cursor: Any) -> Any:
     """
-    Make a string of psycopg's own objects; what it cannot make one of is psycopg's to refuse.
+    Return psycopg's own objects as text; None where psycopg cannot render one, and will refuse it.
     """
     if isinstance(query, (str, bytes)):
         return query
@@ -136,7 +137,7 @@ def _done(op: DbOperation, cursor: Any, returning: bool = False) -> None:
 
 def _rows_of_all(cursor: Any) -> int | None:
     """
-    Add up the rows of what many parameters gave; the cursor tells of the first of its results.
+    Return the rows of all results of `executemany()`; the cursor itself knows the first result only.
     """
     try:
         return sum(result.ntuples or result.command_tuples or 0 for result in cursor._results)
@@ -147,18 +148,18 @@ def _rows_of_all(cursor: Any) -> int | None:
 # Client-side cursors.
 
 
-def _execute(original: Around) -> Around:
+def _execute(original: Wrapper) -> Wrapper:
     def execute(self: Any, query: Any, params: Any = None, *, prepare: Any = None, binary: Any = None) -> Any:
         if not plan.active:
             return original(self, query, params, prepare=prepare, binary=binary)
-        op = begin(_source_of(self), _text_of(query, self))
+        op = begin(_database_of(self), _text_of(query, self))
         if thresholds.explain:
             op.explain = partial(explain, self.connection, query, params, op.statement)
         sent = _sending(self, op, 1)
         try:
             result = original(self, query, params, prepare=prepare, binary=binary)
         except BaseException as error:
-            _refused(self, op, sent, error)
+            _sending_failed(self, op, sent, error)
             raise
         _done(op, self) if sent is None else _sent(self, op, sent)
         return result
@@ -166,19 +167,19 @@ def _execute(original: Around) -> Around:
     return execute
 
 
-def _execute_async(original: Around) -> Around:
+def _execute_async(original: Wrapper) -> Wrapper:
     async def execute(self: Any, query: Any, params: Any = None, *, prepare: Any = None, binary: Any = None) -> Any:
         if not plan.active:
             return await original(self, query, params, prepare=prepare, binary=binary)
-        op = begin(_source_of(self), _text_of(query, self))
+        op = begin(_database_of(self), _text_of(query, self))
         if thresholds.explain:
-            note_move(self.connection, _text_of(query, self))
+            note_search_path_change(self.connection, _text_of(query, self))
             op.explain = partial(explain, self.connection, query, params, op.statement)
         sent = _sending(self, op, 1)
         try:
             result = await original(self, query, params, prepare=prepare, binary=binary)
         except BaseException as error:
-            _refused(self, op, sent, error)
+            _sending_failed(self, op, sent, error)
             raise
         _done(op, self) if sent is None else _sent(self, op, sent)
         return result
@@ -186,17 +187,17 @@ def _execute_async(original: Around) -> Around:
     return execute
 
 
-def _executemany(original: Around) -> Around:
+def _executemany(original: Wrapper) -> Wrapper:
     def executemany(self: Any, query: Any, params_seq: Iterable[Any], *, returning: bool = False) -> Any:
         if not plan.active:
             return original(self, query, params_seq, returning=returning)
-        op = begin(_source_of(self), _text_of(query, self), many=True)
+        op = begin(_database_of(self), _text_of(query, self), many=True)
         sent = _sending(self, op, 0, returning)
         try:
-            counted = params_seq if sent is None else _counted(params_seq, sent)
+            counted = params_seq if sent is None else _count_params(params_seq, sent)
             result = original(self, query, counted, returning=returning)
         except BaseException as error:
-            _refused(self, op, sent, error)
+            _sending_failed(self, op, sent, error)
             raise
         _done(op, self, returning) if sent is None else _sent(self, op, sent)
         return result
@@ -204,17 +205,17 @@ def _executemany(original: Around) -> Around:
     return executemany
 
 
-def _executemany_async(original: Around) -> Around:
+def _executemany_async(original: Wrapper) -> Wrapper:
     async def executemany(self: Any, query: Any, params_seq: Iterable[Any], *, returning: bool = False) -> Any:
         if not plan.active:
             return await original(self, query, params_seq, returning=returning)
-        op = begin(_source_of(self), _text_of(query, self), many=True)
+        op = begin(_database_of(self), _text_of(query, self), many=True)
         sent = _sending(self, op, 0, returning)
         try:
-            counted = params_seq if sent is None else _counted(params_seq, sent)
+            counted = params_seq if sent is None else _count_params(params_seq, sent)
             result = await original(self, query, counted, returning=returning)
         except BaseException as error:
-            _refused(self, op, sent, error)
+            _sending_failed(self, op, sent, error)
             raise
         _done(op, self, returning) if sent is None else _sent(self, op, sent)
         return result
@@ -222,9 +223,9 @@ def _executemany_async(original: Around) -> Around:
     return executemany
 
 
-def _stream(original: Around) -> Around:
+def _stream(original: Wrapper) -> Wrapper:
     def stream(self: Any, query: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        op = begin(_source_of(self), _text_of(query, self))
+        op = begin(_database_of(self), _text_of(query, self))
         op.rows = 0
         rows = original(self, query, *args, **kwargs)
         step, sent = rows.send, None
@@ -256,9 +257,9 @@ def _stream(original: Around) -> Around:
     return stream
 
 
-def _stream_async(original: Around) -> Around:
+def _stream_async(original: Wrapper) -> Wrapper:
     async def stream(self: Any, query: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        op = begin(_source_of(self), _text_of(query, self))
+        op = begin(_database_of(self), _text_of(query, self))
         op.rows = 0
         rows = original(self, query, *args, **kwargs)
         step, sent = rows.asend, None
@@ -290,10 +291,10 @@ def _stream_async(original: Around) -> Around:
     return stream
 
 
-def _copy(original: Around) -> Around:
+def _copy(original: Wrapper) -> Wrapper:
     @contextmanager
     def copy(self: Any, statement: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        op = begin(_source_of(self), _text_of(statement, self))
+        op = begin(_database_of(self), _text_of(statement, self))
         try:
             with original(self, statement, *args, **kwargs) as copied:
                 yield copied
@@ -305,10 +306,10 @@ def _copy(original: Around) -> Around:
     return copy
 
 
-def _copy_async(original: Around) -> Around:
+def _copy_async(original: Wrapper) -> Wrapper:
     @asynccontextmanager
     async def copy(self: Any, statement: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        op = begin(_source_of(self), _text_of(statement, self))
+        op = begin(_database_of(self), _text_of(statement, self))
         try:
             async with original(self, statement, *args, **kwargs) as copied:
                 yield copied
@@ -322,8 +323,7 @@ def _copy_async(original: Around) -> Around:
 
 def explain(connection: Any, query: Any, params: Any, statement: Statement, found: SlowQuery) -> None:
     """
-    Have the plan asked for in a thread, by what it takes to open another connection to the same database, where that
-    would find the same tables.
+    Queue a query to be explained on another connection to the same database, where that would find the same tables.
     """
     if may_explain(statement):
         schemas = _schemas_of(connection)
@@ -334,33 +334,33 @@ def explain(connection: Any, query: Any, params: Any, statement: Statement, foun
 
 
 # Where a session finds its tables, as nobody else would by the same parameters.
-_WHERE = b"""
+_SEARCH_PATH = b"""
 SELECT pg_catalog.string_agg(pg_catalog.quote_ident(s), ',')
 FROM pg_catalog.unnest(pg_catalog.current_schemas(true)) AS s
 """
-_moves = re.compile(
+_changes_search_path = re.compile(
     r"search_path|\bset_config\b|\bset\s+(?:session\s+|local\s+)?(?:schema|role|session\s+authorization)\b"
     r"|\btemp(?:orary)?\s+(?:table|view|sequence)\b|\b(?:discard|reset)\b",
     re.IGNORECASE,
 ).search
 
 
-def note_move(connection: Any, text: str | bytes | None) -> None:
+def note_search_path_change(connection: Any, text: str | bytes | None) -> None:
     """
-    Note on an asynchronous connection, which cannot be asked without being awaited, that its tables may lie elsewhere.
+    Mark an asynchronous connection whose tables may be in other schemas: asking it would need an await.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8", "replace")
-    if isinstance(connection, psycopg.AsyncConnection) and (text is None or _moves(text)):
+    if isinstance(connection, psycopg.AsyncConnection) and (text is None or _changes_search_path(text)):
         connection._obskit_moved = True  # type: ignore[attr-defined]
 
 
 def _schemas_of(connection: Any) -> str | None:
     """
-    Ask a session where it finds its tables; None where nobody else can: it has some of its own, or cannot be asked.
+    Return the search path of a session; None where it has temporary tables, or cannot be asked now.
     """
     if isinstance(connection, psycopg.AsyncConnection):
-        is_known = MARK in vars(psycopg.AsyncCursor) and not getattr(connection, "_obskit_moved", False)
+        is_known = TIMED_ATTRIBUTE in vars(psycopg.AsyncCursor) and not getattr(connection, "_obskit_moved", False)
         return "" if is_known else None
     pgconn = connection.pgconn
     states = (pq.TransactionStatus.IDLE, pq.TransactionStatus.INTRANS)
@@ -369,7 +369,7 @@ def _schemas_of(connection: Any) -> str | None:
     try:
         if pgconn.pipeline_status != pq.PipelineStatus.OFF:
             return None
-        answer = pgconn.exec_(_WHERE)
+        answer = pgconn.exec_(_SEARCH_PATH)
     finally:
         connection.lock.release()
     schemas = (answer.get_value(0, 0) or b"").decode() if answer.status == pq.ExecStatus.TUPLES_OK else "pg_temp_"
@@ -396,9 +396,9 @@ def _ask_for_plan(opening: dict[str, Any], schemas: str, query: Any, params: Any
 # Pipelines: results come later, in the order of the queries.
 
 
-class _Sent:
+class _SentQuery:
     """
-    Count the results of one query that is on its way.
+    A query that was sent, and how many of its results have arrived.
     """
 
     __slots__ = ("arrived", "expected", "is_sent", "op", "returning", "totals", "waited_before")
@@ -414,14 +414,14 @@ class _Sent:
 
     def rows_of(self, cursor: Any) -> int | None:
         """
-        Ask how many rows all of its results have.
+        Return how many rows all of its results have.
         """
         return _rows_of_all(cursor) if self.returning else rows_of(cursor)
 
 
-class _Pipe:
+class _PipelineState:
     """
-    Follow the queries of one pipeline.
+    The queries of one pipeline.
 
     Attributes:
         waited: Seconds that the driver has waited for results so far.
@@ -433,24 +433,24 @@ class _Pipe:
         self.waited = 0.0
         self.waiting_since: float | None = None
         self.aborted = False
-        self._sent: dict[int, deque[_Sent]] = {}
+        self._sent: dict[int, deque[_SentQuery]] = {}
 
-    def put(self, cursor: Any, sent: _Sent) -> None:
+    def add(self, cursor: Any, sent: _SentQuery) -> None:
         """
-        Note a query that is sent.
+        Add a query that is sent.
         """
         self._sent.setdefault(id(cursor), deque()).append(sent)
 
-    def first(self, cursor: Any) -> _Sent | None:
+    def first(self, cursor: Any) -> _SentQuery | None:
         """
-        Give the query that the next result of a cursor belongs to.
+        Return the query that a cursor's next result belongs to; None where there is none.
         """
         queue = self._sent.get(id(cursor))
         return queue[0] if queue else None
 
-    def take(self, cursor: Any, sent: _Sent) -> None:
+    def remove(self, cursor: Any, sent: _SentQuery) -> None:
         """
-        Forget a query.
+        Remove a query.
         """
         queue = self._sent.get(id(cursor))
         if queue and sent in queue:
@@ -458,17 +458,17 @@ class _Pipe:
             if not queue:
                 del self._sent[id(cursor)]
 
-    def rest(self) -> list[_Sent]:
+    def pop_all(self) -> list[_SentQuery]:
         """
-        Forget those whose results have not come, and give them.
+        Remove and return the queries whose results have not arrived.
         """
         rest = [sent for queue in self._sent.values() for sent in queue]
         self._sent.clear()
         return rest
 
-    def pause(self) -> None:
+    def add_wait(self) -> None:
         """
-        Add up what the driver has waited.
+        Add the time that the driver has waited.
         """
         if self.waiting_since is not None:
             now = plan.clock()
@@ -480,44 +480,44 @@ class _Pipe:
                     break
 
 
-def _pipe_of(pipeline: Any) -> _Pipe:
-    pipe: _Pipe | None = vars(pipeline).get("_obskit_pipe")
-    if pipe is None:
-        pipe = pipeline._obskit_pipe = _Pipe()
-    return pipe
+def _pipeline_state(pipeline: Any) -> _PipelineState:
+    state: _PipelineState | None = vars(pipeline).get("_obskit_pipe")
+    if state is None:
+        state = pipeline._obskit_pipe = _PipelineState()
+    return state
 
 
-def _sending(cursor: Any, op: DbOperation, expected: int, returning: bool = False) -> _Sent | None:
+def _sending(cursor: Any, op: DbOperation, expected: int, returning: bool = False) -> _SentQuery | None:
     """
-    Note a query that goes into a pipeline; None where there is none.
+    Add a query to its connection's pipeline; return None where there is none.
     """
     pipeline = getattr(cursor.connection, "_pipeline", None)
     if pipeline is None or not hasattr(type(pipeline), "_process_results"):
         return None
-    sent, pipe = _Sent(op, expected, returning), _pipe_of(pipeline)
-    sent.waited_before = pipe.waited
-    pipe.put(cursor, sent)
+    sent, state = _SentQuery(op, expected, returning), _pipeline_state(pipeline)
+    sent.waited_before = state.waited
+    state.add(cursor, sent)
     return sent
 
 
-def _counted(params_seq: Iterable[Any], sent: _Sent) -> Iterator[Any]:
+def _count_params(params_seq: Iterable[Any], sent: _SentQuery) -> Iterator[Any]:
     for params in params_seq:
         sent.expected += 1
         yield params
 
 
-def _sent(cursor: Any, op: DbOperation, sent: _Sent) -> None:
+def _sent(cursor: Any, op: DbOperation, sent: _SentQuery) -> None:
     """
-    Take the time of sending; every result may be there already.
+    Add the time of sending; all results may have arrived already.
     """
     _add_sending(op, sent)
     if sent.arrived >= sent.expected:
-        _pipe_of(cursor.connection._pipeline).take(cursor, sent)
+        _pipeline_state(cursor.connection._pipeline).remove(cursor, sent)
         op.rows = sent.rows_of(cursor)
         end(op)
 
 
-def _add_sending(op: DbOperation, sent: _Sent) -> None:
+def _add_sending(op: DbOperation, sent: _SentQuery) -> None:
     seconds = plan.clock() - op.started
     op.duration_seconds += seconds
     if sent.totals is not None:
@@ -525,9 +525,9 @@ def _add_sending(op: DbOperation, sent: _Sent) -> None:
     sent.is_sent = True
 
 
-def _refused(cursor: Any, op: DbOperation, sent: _Sent | None, error: BaseException) -> None:
+def _sending_failed(cursor: Any, op: DbOperation, sent: _SentQuery | None, error: BaseException) -> None:
     """
-    Take what sending a query raised: its own failure, or that of one before it whose result came meanwhile.
+    Handle what sending a query raised: its own failure, or that of an earlier one whose result arrived meanwhile.
     """
     pipeline = getattr(cursor.connection, "_pipeline", None)
     if sent is not None and pipeline is not None:
@@ -535,69 +535,69 @@ def _refused(cursor: Any, op: DbOperation, sent: _Sent | None, error: BaseExcept
         if last is not None and last[0] is cursor and sent.arrived < sent.expected:
             _add_sending(op, sent)
             return
-        _pipe_of(pipeline).take(cursor, sent)
+        _pipeline_state(pipeline).remove(cursor, sent)
     fail(op, error)
 
 
-def _process_results(original: Around) -> Around:
+def _process_results(original: Wrapper) -> Wrapper:
     def process_results(self: Any, queued: Any, results: Any) -> Any:
-        pipe = vars(self).get("_obskit_pipe")
-        if pipe is None or queued is None:
+        state = vars(self).get("_obskit_pipe")
+        if state is None or queued is None:
             return original(self, queued, results)
         try:
             result = original(self, queued, results)
         except BaseException as error:
-            _arrived(pipe, queued[0], error)
+            _result_arrived(state, queued[0], error)
             raise
-        _arrived(pipe, queued[0], None)
+        _result_arrived(state, queued[0], None)
         return result
 
     return process_results
 
 
-def _arrived(pipe: _Pipe, cursor: Any, error: BaseException | None) -> None:
-    sent = pipe.first(cursor)
+def _result_arrived(state: _PipelineState, cursor: Any, error: BaseException | None) -> None:
+    sent = state.first(cursor)
     if sent is None:
         return
-    pipe.pause()
+    state.add_wait()
     sent.arrived += 1
     op = sent.op
     if error is not None:
-        pipe.aborted = True
+        state.aborted = True
         op.error = type(error).__name__
     if sent.is_sent and sent.arrived >= sent.expected:
-        pipe.take(cursor, sent)
-        op.duration_seconds += pipe.waited - sent.waited_before
+        state.remove(cursor, sent)
+        op.duration_seconds += state.waited - sent.waited_before
         op.rows = sent.rows_of(cursor) if error is None else None
         end(op)
 
 
-def _fetch_gen(original: Around) -> Around:
+def _fetch_gen(original: Wrapper) -> Wrapper:
     def fetch_gen(self: Any, **kwargs: Any) -> Any:
-        pipe = vars(self).get("_obskit_pipe")
-        if pipe is None:
+        state = vars(self).get("_obskit_pipe")
+        if state is None:
             return (yield from original(self, **kwargs))
-        pipe.waiting_since = plan.clock()
+        state.waiting_since = plan.clock()
         try:
             return (yield from original(self, **kwargs))
         finally:
-            pipe.pause()
-            pipe.waiting_since = None
+            state.add_wait()
+            state.waiting_since = None
 
     return fetch_gen
 
 
-def _exit(original: Around) -> Around:
+def _exit(original: Wrapper) -> Wrapper:
     def exit(self: Any, exc: BaseException | None) -> Any:
         try:
             return original(self, exc)
         finally:
-            pipe = vars(self).get("_obskit_pipe")
-            if self.level == 0 and pipe is not None:
+            state = vars(self).get("_obskit_pipe")
+            if self.level == 0 and state is not None:
                 lost = exc or psycopg.OperationalError()  # no result came: the connection is gone
-                if pipe.aborted and self._conn.pgconn.status == pq.ConnStatus.OK:
+                if state.aborted and self._conn.pgconn.status == pq.ConnStatus.OK:
                     lost = psycopg.errors.PipelineAborted()  # the first of 3.1 drop results after a failure
-                for sent in pipe.rest():
+                for sent in state.pop_all():
                     fail(sent.op, lost)
 
     return exit
@@ -606,9 +606,9 @@ def _exit(original: Around) -> Around:
 # Server-side cursors.
 
 
-class _Open:
+class _OpenQuery:
     """
-    Keep the query of a server-side cursor, which takes no attributes, for as long as the cursor lives.
+    The query of a server-side cursor, which takes no attributes; it lives as long as the cursor.
     """
 
     __slots__ = ("op",)
@@ -621,46 +621,46 @@ class _Open:
             abandon(self.op)
 
 
-_open: WeakKeyDictionary[Any, _Open] = WeakKeyDictionary()
+_open: WeakKeyDictionary[Any, _OpenQuery] = WeakKeyDictionary()
 
 
-def _declare(original: Around) -> Around:
+def _declare(original: Wrapper) -> Wrapper:
     def execute(self: Any, query: Any, *args: Any, **kwargs: Any) -> Any:
-        _shut(self)
-        op = begin(_source_of(self), _text_of(query, self))
+        _end_open_query(self)
+        op = begin(_database_of(self), _text_of(query, self))
         try:
             result = original(self, query, *args, **kwargs)
         except BaseException as error:
             fail(op, error)
             raise
-        _opened(self, op)
+        _keep_open(self, op)
         return result
 
     return execute
 
 
-def _declare_async(original: Around) -> Around:
+def _declare_async(original: Wrapper) -> Wrapper:
     async def execute(self: Any, query: Any, *args: Any, **kwargs: Any) -> Any:
-        _shut(self)
-        op = begin(_source_of(self), _text_of(query, self))
+        _end_open_query(self)
+        op = begin(_database_of(self), _text_of(query, self))
         try:
             result = await original(self, query, *args, **kwargs)
         except BaseException as error:
             fail(op, error)
             raise
-        _opened(self, op)
+        _keep_open(self, op)
         return result
 
     return execute
 
 
-def _opened(cursor: Any, op: DbOperation) -> None:
+def _keep_open(cursor: Any, op: DbOperation) -> None:
     op.duration_seconds = plan.clock() - op.started
     op.rows = 0
-    _open[cursor] = _Open(op)
+    _open[cursor] = _OpenQuery(op)
 
 
-def _fetching(original: Around) -> Around:
+def _fetching(original: Wrapper) -> Wrapper:
     def fetch(self: Any, *args: Any, **kwargs: Any) -> Any:
         held = _open.get(self)
         if held is None:
@@ -669,7 +669,7 @@ def _fetching(original: Around) -> Around:
         try:
             result = original(self, *args, **kwargs)
         except BaseException as error:
-            _broke(self, held.op, started, error)
+            _fetch_failed(self, held.op, started, error)
             raise
         _fetched(self, held.op, started, result, original.__name__)
         return result
@@ -677,7 +677,7 @@ def _fetching(original: Around) -> Around:
     return fetch
 
 
-def _fetching_async(original: Around) -> Around:
+def _fetching_async(original: Wrapper) -> Wrapper:
     async def fetch(self: Any, *args: Any, **kwargs: Any) -> Any:
         held = _open.get(self)
         if held is None:
@@ -686,7 +686,7 @@ def _fetching_async(original: Around) -> Around:
         try:
             result = await original(self, *args, **kwargs)
         except BaseException as error:
-            _broke(self, held.op, started, error)
+            _fetch_failed(self, held.op, started, error)
             raise
         _fetched(self, held.op, started, result, original.__name__)
         return result
@@ -694,7 +694,7 @@ def _fetching_async(original: Around) -> Around:
     return fetch
 
 
-def _iterating(original: Around) -> Around:
+def _iterating(original: Wrapper) -> Wrapper:
     def __iter__(self: Any) -> Iterator[Any]:
         held = _open.get(self)
         if held is None:
@@ -706,7 +706,7 @@ def _iterating(original: Around) -> Around:
             try:
                 row = next(rows)
             except BaseException as error:
-                _broke(self, held.op, started, error)
+                _fetch_failed(self, held.op, started, error)
                 if isinstance(error, StopIteration):
                     return
                 raise
@@ -717,7 +717,7 @@ def _iterating(original: Around) -> Around:
     return __iter__
 
 
-def _iterating_async(original: Around) -> Around:
+def _iterating_async(original: Wrapper) -> Wrapper:
     async def __aiter__(self: Any) -> AsyncIterator[Any]:
         held, rows = _open.get(self), original(self)
         while True:
@@ -726,7 +726,7 @@ def _iterating_async(original: Around) -> Around:
                 row = await anext(rows)
             except BaseException as error:
                 if held is not None:
-                    _broke(self, held.op, started, error)
+                    _fetch_failed(self, held.op, started, error)
                 if isinstance(error, StopAsyncIteration):
                     return
                 raise
@@ -741,17 +741,17 @@ def _iterating_async(original: Around) -> Around:
 def _fetched(cursor: Any, op: DbOperation, started: float, result: Any, method: str) -> None:
     op.duration_seconds += plan.clock() - started
     if method == "close":
-        _shut(cursor)
+        _end_open_query(cursor)
         return
     fetched = _count_of(cursor, result, method)
     op.rows = (op.rows or 0) + fetched
     if not fetched or method == "fetchall":
-        _shut(cursor)
+        _end_open_query(cursor)
 
 
 def _count_of(cursor: Any, result: Any, method: str) -> int:
     """
-    Count what a fetch gave. A row may be anything, `None` too: with `scalar_row` it is the value.
+    Return how many rows a fetch returned. A row may be None: with `scalar_row` it is the value.
     """
     if method in ("fetchmany", "fetchall"):
         return len(result)
@@ -760,16 +760,16 @@ def _count_of(cursor: Any, result: Any, method: str) -> int:
     return 1
 
 
-def _broke(cursor: Any, op: DbOperation, started: float, error: BaseException) -> None:
+def _fetch_failed(cursor: Any, op: DbOperation, started: float, error: BaseException) -> None:
     op.duration_seconds += plan.clock() - started
     if isinstance(error, (StopIteration, StopAsyncIteration)):
-        _shut(cursor)
+        _end_open_query(cursor)
     elif isinstance(error, psycopg.Error):
         _open.pop(cursor, None)
         fail(op, error)
 
 
-def _shut(cursor: Any) -> None:
+def _end_open_query(cursor: Any) -> None:
     held = _open.pop(cursor, None)
     if held is not None:
         end(held.op)
@@ -777,24 +777,24 @@ def _shut(cursor: Any) -> None:
 
 # Pools of psycopg_pool.
 
-_counted_name = re.compile(r"pool-\d+").fullmatch
+_numbered_name = re.compile(r"pool-\d+").fullmatch
 # Asked in turn for the name of a pool; the pool's own is the last resort.
-namers: list[Callable[[Any], str | None]] = []
+pool_namers: list[Callable[[Any], str | None]] = []
 
 
 def _name_of(pool: Any) -> str | None:
     known = pools.name_of(pool)
     if known is not None:
         return known
-    name = next((found for namer in namers if (found := namer(pool))), None)
-    if name is None and _counted_name(str(pool.name)):
-        return pools.add_shared(pool, _database_of(pool), _size_of)
+    name = next((found for namer in pool_namers if (found := namer(pool))), None)
+    if name is None and _numbered_name(str(pool.name)):
+        return pools.add_shared(pool, _shared_name_of(pool), _size_of)
     return pools.add(pool, name or str(pool.name), _size_of)
 
 
-def _database_of(pool: Any) -> str:
+def _shared_name_of(pool: Any) -> str:
     """
-    Name a pool that has no name but the number that psycopg_pool gives it: an application may make many of them.
+    Return the name of a pool that has only the number that psycopg_pool gives it: an application may make many.
     """
     try:
         named = (pool.kwargs or {}).get("dbname") or conninfo.conninfo_to_dict(pool.conninfo or "").get("dbname")
@@ -811,21 +811,21 @@ def _size_of(pool: Any) -> PoolSize | None:
     return PoolSize(stats["pool_size"] - idle, idle, stats["pool_max"] or None)
 
 
-def _asking(pool: Any) -> AbstractContextManager[None]:
+def _checking(pool: Any) -> AbstractContextManager[None]:
     """
-    Not take what a pool asks its connections, before it gives one, for the application's queries.
+    Return a context in which queries are not counted, where the pool checks connections before it returns one.
     """
     return nullcontext() if getattr(pool, "_check", None) is None else unheard()
 
 
-def _getconn(original: Around) -> Around:
+def _getconn(original: Wrapper) -> Wrapper:
     def getconn(self: Any, timeout: Any = None) -> Any:
         name = _name_of(self)
         if name is None:
             return original(self, timeout)
         op = begin_wait(name)
         try:
-            with _asking(self):
+            with _checking(self):
                 connection = original(self, timeout)
         except BaseException as error:
             end_wait(op, error)
@@ -837,14 +837,14 @@ def _getconn(original: Around) -> Around:
     return getconn
 
 
-def _getconn_async(original: Around) -> Around:
+def _getconn_async(original: Wrapper) -> Wrapper:
     async def getconn(self: Any, timeout: Any = None) -> Any:
         name = _name_of(self)
         if name is None:
             return await original(self, timeout)
         op = begin_wait(name)
         try:
-            with _asking(self):
+            with _checking(self):
                 connection = await original(self, timeout)
         except BaseException as error:
             end_wait(op, error)
@@ -856,23 +856,23 @@ def _getconn_async(original: Around) -> Around:
     return getconn
 
 
-def _putconn(original: Around) -> Around:
+def _putconn(original: Wrapper) -> Wrapper:
     def putconn(self: Any, conn: Any) -> Any:
-        _given_back(conn)
+        _returned(conn)
         return original(self, conn)
 
     return putconn
 
 
-def _putconn_async(original: Around) -> Around:
+def _putconn_async(original: Wrapper) -> Wrapper:
     async def putconn(self: Any, conn: Any) -> Any:
-        _given_back(conn)
+        _returned(conn)
         return await original(self, conn)
 
     return putconn
 
 
-def _given_back(connection: Any) -> None:
+def _returned(connection: Any) -> None:
     op = getattr(connection, "_obskit_use", None)
     if op is not None:
         connection._obskit_use = None
@@ -880,7 +880,7 @@ def _given_back(connection: Any) -> None:
 
 
 # Of a cursor, what a layer above has no method of its own for.
-STREAMS: dict[str, Callable[[Around], Around]] = {"copy": _copy, "stream": _stream}
+STREAMS: dict[str, Callable[[Wrapper], Wrapper]] = {"copy": _copy, "stream": _stream}
 _SYNC = {"execute": _execute, "executemany": _executemany, "stream": _stream, "copy": _copy}
 _ASYNC = {
     "execute": _execute_async,

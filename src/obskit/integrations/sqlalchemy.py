@@ -22,7 +22,7 @@ from obskit.db.observe import begin, end, fail, plan
 from obskit.db.pools import PoolSize, begin_use, begin_wait, end_use, end_wait, pools
 from obskit.db.query_watch import thresholds
 from obskit.errors import ConfigurationError, MissingExtraError
-from obskit.integrations._explainers import let_explain
+from obskit.integrations._explainers import set_explain
 from obskit.integrations._patches import Patches
 from obskit.integrations.dbapi import is_timed, rows_of
 from obskit.integrations.sqlite3 import TimedConnection, TimedCursor, timed_class
@@ -46,13 +46,13 @@ _METHODS = ("do_execute", "do_execute_no_params", "do_executemany")
 
 _patches = Patches()
 _KEY = "obskit"  # in the dialect's attributes, and in a connection record's info
-_every = False  # whether engines are hooked that nobody named
-_hooking = RLock()
+_hooks_every_engine = False  # whether engines are hooked that nobody named
+_hook_lock = RLock()
 
 
 class _Hook:
     """
-    Hold what is known of one engine, and whether its statements are timed.
+    One engine, and whether its statements are timed.
     """
 
     def __init__(self, engine: Any) -> None:
@@ -60,7 +60,7 @@ class _Hook:
         system = SYSTEMS.get(dialect.name, dialect.name)
         self.on = False
         self.file = system == "sqlite"
-        self.source = Database(system, database=None if self.file else url.database, host=url.host, port=url.port)
+        self.database = Database(system, database=None if self.file else url.database, host=url.host, port=url.port)
         self.pool: str | None = None
         self.engine: Callable[[], Any] = lambda: None  # while its pool is watched
 
@@ -82,13 +82,13 @@ def instrument(engine: Any = None, *, pool: str | None = None) -> None:
     Raises:
         ConfigurationError: It is no engine.
     """
-    global _every
+    global _hooks_every_engine
     if engine is not None:
         _hook(_sync_engine(engine), pool)
         return
-    _every = True
+    _hooks_every_engine = True
     # Not Engine.__init__: SQLAlchemy reads from its code which arguments create_engine() takes.
-    _patches.put(Engine, "raw_connection", _waiting)
+    _patches.put(Engine, "raw_connection", _timed_raw_connection)
     for found in gc.get_objects():
         if issubclass(type(found), Engine):  # isinstance() would ask lazy objects what they are, and wake them
             _hook(found)
@@ -98,11 +98,11 @@ def uninstrument(engine: Any = None) -> None:
     """
     Leave one engine to itself again, or every engine, also those that were instrumented one by one.
     """
-    global _every
+    global _hooks_every_engine
     if engine is not None:
         _unhook(_sync_engine(engine).dialect)
         return
-    _every = False
+    _hooks_every_engine = False
     for dialect in list(_dialects):
         _unhook(dialect)
     _patches.restore()
@@ -119,28 +119,28 @@ def _sync_engine(engine: Any) -> Any:
 
 
 def _hook(engine: Any, pool: str | None = None) -> None:
-    with _hooking:
+    with _hook_lock:
         dialect = engine.dialect
         hook = vars(dialect).get(_KEY)
         if hook is None:
             hook = dialect.obskit = _Hook(engine)
-            _take_up(hook, engine)
+            _wrap_dialect(hook, engine)
         hook.on = True
-        _patches.put(Engine, "raw_connection", _waiting)
+        _patches.put(Engine, "raw_connection", _timed_raw_connection)
         _dialects.add(dialect)
         if not isinstance(engine, OptionEngine):
-            hook.pool, hook.engine = _watched(engine, pool), ref(engine)
+            hook.pool, hook.engine = _watch_pool(engine, pool), ref(engine)
 
 
-def _take_up(hook: _Hook, engine: Any) -> None:
+def _wrap_dialect(hook: _Hook, engine: Any) -> None:
     dialect = engine.dialect
     for name in _METHODS:
         original = getattr(dialect, name)
         ours = _timed(hook, original, many=name == "do_executemany")
         if hook.file and getattr(original, "__func__", None) is DefaultDialect.do_execute:
-            ours = _past_timed_cursors(ours)
+            ours = _skip_timed_cursors(ours)
         setattr(dialect, name, wraps(original)(ours))
-    dialect.do_ping = wraps(dialect.do_ping)(_unheard(dialect.do_ping))
+    dialect.do_ping = wraps(dialect.do_ping)(_suppressed_ping(dialect.do_ping))
     if getattr(dialect, "dbapi", None) in (sqlite3, sqlite3.dbapi2):
         dialect.connect = wraps(dialect.connect)(_timed_connect(hook, dialect.connect))
     event.listen(engine, "checkout", partial(_checked_out, hook))
@@ -149,7 +149,7 @@ def _take_up(hook: _Hook, engine: Any) -> None:
 
 def _hook_new(engine: Any) -> _Hook | None:
     """
-    Take up an engine that was made since, with its first connection: itself, not what it was given options as.
+    Hook an engine with its first connection; of an engine with execution options, the engine below.
     """
     try:
         while isinstance(engine, OptionEngine):
@@ -172,14 +172,14 @@ def _unhook(dialect: Any) -> None:
 
 
 def _timed(hook: _Hook, original: Callable[..., Any], many: bool) -> Callable[..., Any]:
-    source = hook.source
+    database = hook.database
 
     def execute(cursor: Any, statement: Any, *args: Any, **kwargs: Any) -> Any:
         if not hook.on or not plan.active or is_timed(cursor):
             return original(cursor, statement, *args, **kwargs)
-        op = begin(source, statement, many)
+        op = begin(database, statement, many)
         if thresholds.explain:
-            let_explain(op, cursor, statement, args[0] if args else None)
+            set_explain(op, cursor, statement, args[0] if args else None)
         try:
             result = original(cursor, statement, *args, **kwargs)
         except BaseException as error:
@@ -193,9 +193,9 @@ def _timed(hook: _Hook, original: Callable[..., Any], many: bool) -> Callable[..
     return execute
 
 
-def _past_timed_cursors(timed: Callable[..., Any]) -> Callable[..., Any]:
+def _skip_timed_cursors(timed: Callable[..., Any]) -> Callable[..., Any]:
     """
-    Let the cursors of our own connections time themselves: what `DefaultDialect.do_execute()` does, in no more calls.
+    Call our own cursors directly, which time themselves: what `DefaultDialect.do_execute()` does, in as few calls.
     """
 
     def execute(cursor: Any, statement: Any, parameters: Any, context: Any = None) -> None:
@@ -221,9 +221,9 @@ def _timed_connect(hook: _Hook, original: Callable[..., Any]) -> Callable[..., A
     return connect
 
 
-def _unheard(original: Callable[..., Any]) -> Callable[..., Any]:
+def _suppressed_ping(original: Callable[..., Any]) -> Callable[..., Any]:
     """
-    Let the driver's own hook not take a pool's question for the application's.
+    Suppress the driver's own hook while a pool pings its connection.
     """
 
     def do_ping(*args: Any, **kwargs: Any) -> Any:
@@ -236,9 +236,9 @@ def _unheard(original: Callable[..., Any]) -> Callable[..., Any]:
 # Pools.
 
 
-def _watched(engine: Any, pool: str | None) -> str | None:
+def _watch_pool(engine: Any, pool: str | None) -> str | None:
     """
-    Have an engine's pool watched, and give its name; engines of one database that have no other name share theirs.
+    Watch an engine's pool and return its name; engines of one database share it where they are given none.
     """
     if pool is not None:
         return pools.add(engine, pool, _size_of)
@@ -257,10 +257,10 @@ def _size_of(engine: Any) -> PoolSize | None:
     return PoolSize(pool.checkedout(), pool.checkedin(), pool.size() + overflow if overflow >= 0 else None)
 
 
-def _waiting(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def _timed_raw_connection(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def raw_connection(self: Any) -> Any:
         hook = vars(self.dialect).get(_KEY)
-        if hook is None and _every:
+        if hook is None and _hooks_every_engine:
             hook = _hook_new(self)
         if hook is None or not hook.on or hook.pool is None:
             return original(self)

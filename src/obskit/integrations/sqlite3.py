@@ -35,13 +35,13 @@ from obskit.integrations._patches import Patches
 from obskit.recorder import no_op, recorder
 
 # The `db.system.name` of the OpenTelemetry semantic conventions 1.44 (2026-08).
-SOURCE = Database("sqlite")
-_SCRIPTS = Database("sqlite")
-_SCRIPTS.unknown_labels = QueryLabels("sqlite", "", "script")
+DATABASE = Database("sqlite")
+_SCRIPT_DATABASE = Database("sqlite")
+_SCRIPT_DATABASE.unknown_labels = QueryLabels("sqlite", "", "script")
 _FACTORY_POSITION = 5  # in connect()
 
 _new = DbOperation.__new__
-_known = SOURCE.labels
+_labels = DATABASE.labels
 _execute = sqlite3.Cursor.execute
 _executemany = sqlite3.Cursor.executemany
 _executescript = sqlite3.Cursor.executescript
@@ -53,7 +53,7 @@ _close = sqlite3.Cursor.close
 _cursor = sqlite3.Connection.cursor
 
 
-class _Timed(sqlite3.Cursor):
+class _TimingMixin(sqlite3.Cursor):
     """
     Time what a cursor executes, and its fetches until the last row. It adds nothing to what a cursor holds, so that
     classes with slots can be derived from together with it: the class below has the one that is needed.
@@ -80,7 +80,7 @@ class _Timed(sqlite3.Cursor):
         def execute(self, sql, parameters=(), /):
             try:
                 if self._obskit_open is not None:
-                    _shut(self)
+                    _end_open_query(self)
             except AttributeError:  # made without `cursor()`
                 self._obskit_open = None
             if not plan.active:
@@ -89,12 +89,12 @@ class _Timed(sqlite3.Cursor):
                 drain()
             op = _new(DbOperation)
             try:
-                op.labels = labels = _known[sql]
+                op.labels = labels = _labels[sql]
             except TypeError:
-                op.labels = labels = SOURCE.unknown_labels
-            if labels.is_transaction_control:  # which nobody hears of
+                op.labels = labels = DATABASE.unknown_labels
+            if labels.is_transaction_control:  # no sink is called
                 return _execute(self, sql, parameters)
-            op.database = SOURCE
+            op.database = DATABASE
             op.correlation_id = op.span = op.sparse = op.rows = None
             op.duration_seconds = 0.0
             op.ended = False
@@ -124,11 +124,11 @@ class _Timed(sqlite3.Cursor):
 
         @wraps(_executemany)
         def executemany(self, /, *args):
-            return _whole(self, _executemany, args, args[0] if args else None)
+            return _execute_whole(self, _executemany, args, args[0] if args else None)
 
         @wraps(_executescript)
         def executescript(self, /, *args):
-            return _whole(self, _executescript, args, [])
+            return _execute_whole(self, _executescript, args, [])
 
         @wraps(_fetchone)
         def fetchone(self):
@@ -142,7 +142,7 @@ class _Timed(sqlite3.Cursor):
             try:
                 row = _fetchone(self)
             except BaseException as error:
-                _broke(self, op, started, error)
+                _fetch_failed(self, op, started, error)
                 raise
             seconds = plan.clock() - started
             if op.ended:
@@ -165,7 +165,7 @@ class _Timed(sqlite3.Cursor):
             try:
                 row = _next(self)
             except BaseException as error:
-                _broke(self, op, started, error)
+                _fetch_failed(self, op, started, error)
                 raise
             seconds = plan.clock() - started
             if op.ended:
@@ -177,10 +177,10 @@ class _Timed(sqlite3.Cursor):
 
         @wraps(_fetchmany)
         def fetchmany(self, /, *args, **kwargs):
-            rows = _fetched(self, _fetchmany, args, kwargs)
+            rows = _fetch_rows(self, _fetchmany, args, kwargs)
             wanted = args[0] if args else kwargs.get("size", self._obskit_arraysize)
             if len(rows) < wanted:
-                _shut(self)
+                _end_open_query(self)
             return rows
 
         @wraps(_fetchall)
@@ -195,7 +195,7 @@ class _Timed(sqlite3.Cursor):
             try:
                 rows = _fetchall(self)
             except BaseException as error:
-                _broke(self, op, started, error)
+                _fetch_failed(self, op, started, error)
                 raise
             seconds = plan.clock() - started
             self._obskit_open = None
@@ -210,7 +210,7 @@ class _Timed(sqlite3.Cursor):
         @wraps(_close)
         def close(self):
             _close(self)
-            _shut(self)
+            _end_open_query(self)
 
         def __del__(self):
             try:
@@ -221,22 +221,22 @@ class _Timed(sqlite3.Cursor):
                 abandon(op)
 
 
-class TimedCursor(_Timed):
+class TimedCursor(_TimingMixin):
     """
-    Be the cursor of those who bring no class of their own.
+    The cursor where the application brings no class of its own.
     """
 
     __slots__ = ("_obskit_open",)
 
 
-def _whole(cursor: _Timed, method: Callable[..., Any], args: tuple[Any, ...], sql: object) -> Any:
+def _execute_whole(cursor: _TimingMixin, method: Callable[..., Any], args: tuple[Any, ...], sql: object) -> Any:
     """
     Time what gives no rows: many statements, or a script.
     """
-    _shut(cursor)
+    _end_open_query(cursor)
     if not plan.active:
         return method(cursor, *args)
-    op = begin(_SCRIPTS if method is _executescript else SOURCE, sql, method is _executemany)
+    op = begin(_SCRIPT_DATABASE if method is _executescript else DATABASE, sql, method is _executemany)
     try:
         method(cursor, *args)
     except BaseException as error:
@@ -248,7 +248,7 @@ def _whole(cursor: _Timed, method: Callable[..., Any], args: tuple[Any, ...], sq
     return cursor
 
 
-def _fetched(cursor: _Timed, method: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _fetch_rows(cursor: _TimingMixin, method: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     op = getattr(cursor, "_obskit_open", None)
     if op is None:
         return method(cursor, *args, **kwargs)
@@ -256,7 +256,7 @@ def _fetched(cursor: _Timed, method: Callable[..., Any], args: tuple[Any, ...], 
     try:
         rows = method(cursor, *args, **kwargs)
     except BaseException as error:
-        _broke(cursor, op, started, error)
+        _fetch_failed(cursor, op, started, error)
         raise
     seconds = plan.clock() - started
     if op.ended:
@@ -267,9 +267,9 @@ def _fetched(cursor: _Timed, method: Callable[..., Any], args: tuple[Any, ...], 
     return rows
 
 
-def _broke(cursor: _Timed, op: DbOperation, started: float, error: BaseException) -> None:
+def _fetch_failed(cursor: _TimingMixin, op: DbOperation, started: float, error: BaseException) -> None:
     """
-    Take what a fetch raised: the end of the rows, or SQLite's error. Others are of the application's row factory.
+    Handle what a fetch raised: the end of the rows, or SQLite's error. Others come from the application's row factory.
     """
     seconds = plan.clock() - started
     if op.ended:
@@ -277,15 +277,15 @@ def _broke(cursor: _Timed, op: DbOperation, started: float, error: BaseException
     else:
         op.duration_seconds += seconds
     if isinstance(error, StopIteration):
-        _shut(cursor)
+        _end_open_query(cursor)
     elif isinstance(error, sqlite3.Error):
         cursor._obskit_open = None
         fail(op, error)
 
 
-def _watch(cursor: _Timed, op: DbOperation, sql: str, parameters: Any) -> None:
+def _watch(cursor: _TimingMixin, op: DbOperation, sql: str, parameters: Any) -> None:
     """
-    Do what is done for a query only where somebody wants to know more.
+    Answer surveys of pragmas, and prepare for a plan, where either is wanted.
     """
     if thresholds.surveys:
         respond(cursor._obskit_connection)
@@ -297,9 +297,9 @@ def _watch(cursor: _Timed, op: DbOperation, sql: str, parameters: Any) -> None:
 
 def _explain(connection: sqlite3.Connection, sql: str, parameters: Any, found: SlowQuery) -> None:
     """
-    Ask for the plan on the same connection, which holds what is not committed yet. Nothing is run.
+    Explain the query on the same connection, which sees what is not committed yet. Nothing is executed.
     """
-    if may_explain(SOURCE.labels[sql].statement):
+    if may_explain(DATABASE.labels[sql].statement):
         cursor = sqlite3.Cursor(connection)
         try:
             cursor.row_factory = None
@@ -309,7 +309,7 @@ def _explain(connection: sqlite3.Connection, sql: str, parameters: Any, found: S
             _close(cursor)
 
 
-def _shut(cursor: _Timed) -> None:
+def _end_open_query(cursor: _TimingMixin) -> None:
     """
     End the query that has rows left, if there is one.
     """
@@ -337,8 +337,9 @@ class TimedConnection(sqlite3.Connection):
                 cursor = _cursor(self, TimedCursor)
                 cursor._obskit_open = None
                 return cursor
-            cursor = _cursor(self, timed_class(factory, sqlite3.Cursor, _Timed))
-            if isinstance(cursor, _Timed) and getattr(cursor, "_obskit_open", None) is None:  # `__init__` may query
+            cursor = _cursor(self, timed_class(factory, sqlite3.Cursor, _TimingMixin))
+            # Its `__init__` may have executed a query.
+            if isinstance(cursor, _TimingMixin) and getattr(cursor, "_obskit_open", None) is None:
                 cursor._obskit_open = None
             return cursor
 
@@ -360,22 +361,22 @@ class TimedConnection(sqlite3.Connection):
 
 def timed_class(factory: Any, plain: type, timed: type) -> Any:
     """
-    Give the class to make in place of this one; what is no class of this kind is left to SQLite to judge.
+    Return the class to use in place of this one; what is no such class is passed on for SQLite to refuse.
     """
     if factory is plain:
-        return TimedCursor if timed is _Timed else timed
+        return TimedCursor if timed is _TimingMixin else timed
     is_ours_to_derive = isinstance(factory, type) and issubclass(factory, plain) and not issubclass(factory, timed)
-    return _derived(factory, timed) if is_ours_to_derive else factory
+    return _derive(factory, timed) if is_ours_to_derive else factory
 
 
 @lru_cache(128)
-def _derived(cls: Any, timed: type) -> Any:
+def _derive(cls: Any, timed: type) -> Any:
     names = {
-        "__slots__": ("_obskit_open",) if timed is _Timed else (),
+        "__slots__": ("_obskit_open",) if timed is _TimingMixin else (),
         "__module__": cls.__module__,
         "__qualname__": cls.__qualname__,
         "__doc__": cls.__doc__,
-        **(_apart(cls) if timed is _Timed else {}),
+        **(_attribute_bypasses(cls) if timed is _TimingMixin else {}),
     }
     try:
         return new_class(cls.__name__, (cls, timed), exec_body=lambda namespace: namespace.update(names))
@@ -391,15 +392,15 @@ _ATTRIBUTE_METHODS: dict[str, Callable[..., Any]] = {
 }
 
 
-def _apart(cls: type) -> dict[str, Any]:
+def _attribute_bypasses(cls: type) -> dict[str, Any]:
     """
-    Keep our attributes out of what a class makes of attributes: it may refuse those that it does not know.
+    Return methods that bypass a class's attribute methods for our attributes: it may refuse those it does not know.
     """
     own = [vars(base) for base in cls.__mro__ if base not in sqlite3.Cursor.__mro__]
-    return {name: _apart_from(cls, name) for name in _ATTRIBUTE_METHODS if any(name in names for names in own)}
+    return {name: _attribute_bypass(cls, name) for name in _ATTRIBUTE_METHODS if any(name in names for names in own)}
 
 
-def _apart_from(cls: type, method: str) -> Callable[..., Any]:
+def _attribute_bypass(cls: type, method: str) -> Callable[..., Any]:
     plain = _ATTRIBUTE_METHODS[method]
 
     @wraps(getattr(cls, method))
@@ -418,7 +419,7 @@ _modules: tuple[Any, ...] = (sqlite3, sqlite3.dbapi2)
 @lru_cache(4)
 def _patched(original: Callable[..., sqlite3.Connection]) -> Callable[..., sqlite3.Connection]:
     def connect(*args: Any, **kwargs: Any) -> sqlite3.Connection:
-        if not _patches.on:  # taken back, yet still called by whoever patched after us
+        if not _patches.on:  # taken back, yet called by a later patch
             return original(*args, **kwargs)
         if "aiosqlite" in sys.modules:
             _patches.put(sys.modules["aiosqlite"].Connection, "_execute", _in_context)
@@ -438,7 +439,7 @@ def _patched(original: Callable[..., sqlite3.Connection]) -> Callable[..., sqlit
 
 def _in_context(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     """
-    Let aiosqlite's thread know which request it works for.
+    Run aiosqlite's calls in the context of the request that awaits them.
     """
 
     async def execute(self: Any, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -1,7 +1,7 @@
 """
 Recommend what to do with a SQLite file, by what was found in it.
 
-Every rule is a function of the facts. Limits that SQLite's documentation does not give are ours, and stand here.
+Every rule is a function of the findings. Limits that SQLite's documentation does not give are ours, defined here.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ MAX_QUOTED = 200  # characters of a statement
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """
-    Say what is large, and what is much: bytes of a file, rows of a table, slow queries.
+    The bounds of what is large: bytes of a file, rows of a table, slow queries.
     """
 
     large_bytes: float = 1_000_000_000
@@ -378,12 +378,12 @@ def advise(
     report: SqliteFindings, estimates: dict[str, int], foreign_keys: list[ForeignKey], bounds: Bounds = DEFAULT_BOUNDS
 ) -> tuple[Advice, ...]:
     """
-    Give the advice for a report, the most severe first.
+    Return the advice for a report, the most severe first.
 
     Args:
         estimates: Rows of each table when ANALYZE last ran.
         foreign_keys: Table, its columns, and the table they refer to.
-        bounds: Of what is large, and much.
+        bounds: What is large.
     """
     found = [advice for rule in _RULES for advice in rule(report)]
     found += [advice for bound in _BOUNDED for advice in bound(report, bounds)]

@@ -86,8 +86,8 @@ def _copy(what: str, path: str, partial: str) -> None:
         findings = [row[0] for row in copy.execute("PRAGMA integrity_check(1)").fetchall()]
     if findings != ["ok"]:
         raise SqliteDoctorError(
-            f"{what}: the copy is not sound, as it is itself ({findings[0]}). Restore an older backup, or save what "
-            "can be read with `.recover` of the sqlite3 shell."
+            f"{what}: the copy is not sound, nor is the original ({findings[0]}). Restore an older backup, or save "
+            "what can be read with `.recover` of the sqlite3 shell."
         )
 
 
@@ -110,7 +110,7 @@ def _refuse_target(what: str, path: str, target: str, overwrite: bool) -> None:
 
 def _sync(folder: str) -> None:
     """
-    Put the new name on the disk; the content is there already, SQLite has seen to that.
+    Sync the folder, so that the new name is on the disk; SQLite has synced the content.
     """
     opened = os.open(folder, os.O_RDONLY)
     try:

@@ -66,7 +66,7 @@ def errors_named(failure: str) -> Iterator[None]:
 
 def status_of(error: sqlite3.Error) -> str:
     """
-    Name what an error says of the file.
+    Return the status of a file that raised this error.
     """
     return _STATUS.get((getattr(error, "sqlite_errorcode", None) or 0) & 0xFF, "unreadable")
 
@@ -242,7 +242,7 @@ class Inspection:
     @contextmanager
     def _step(self, name: str) -> Iterator[None]:
         """
-        Do one step of those that time may run out for, and that may find the file corrupt.
+        Run one step that may run out of time, or find the file corrupt.
         """
         try:
             yield

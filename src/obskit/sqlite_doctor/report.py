@@ -1,5 +1,5 @@
 """
-Hold what the SQLite doctor found, and show it: as a dictionary, as JSON, as a table.
+The findings of the SQLite doctor, as a dictionary, as JSON, as a table.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SEVERITIES = ("critical", "warn", "info")
 @dataclass(frozen=True, slots=True)
 class Table:
     """
-    Describe one table.
+    One table.
 
     Attributes:
         kind: `table` or `virtual`; a virtual table's rows are not counted.
@@ -38,7 +38,7 @@ class Table:
 @dataclass(frozen=True, slots=True)
 class Index:
     """
-    Describe one index.
+    One index.
 
     Attributes:
         columns: Its columns in their order; an expression is `<expression>`.
@@ -58,14 +58,14 @@ class Index:
 @dataclass(frozen=True, slots=True)
 class ConnectionPragmas:
     """
-    Say what connections of the application have set.
+    The pragmas of connections of the application.
 
     Attributes:
         connections: How many of those that were open have just these.
         synchronous: `off`, `normal`, `full` or `extra`.
         foreign_keys: Whether foreign keys are enforced.
         busy_timeout_ms: How long they wait for a lock.
-        cache_size: Pages; below 0, so many KiB.
+        cache_size: In pages; below 0, in KiB.
         mmap_size_bytes: Of the file, that are read by mapping it.
         temp_store: `default`, `file` or `memory`.
         locking_mode: `normal` or `exclusive`.
@@ -86,7 +86,7 @@ class ConnectionPragmas:
 @dataclass(frozen=True, slots=True)
 class SchemaText:
     """
-    Quote one statement that the schema consists of.
+    One statement of the schema.
 
     Attributes:
         kind: `table`, `index`, `view` or `trigger`.
@@ -103,7 +103,7 @@ class SchemaText:
 @dataclass(frozen=True, slots=True)
 class Advice:
     """
-    Recommend one thing.
+    One recommendation.
 
     Attributes:
         severity: `critical`, `warn` or `info`.
@@ -155,7 +155,7 @@ class MeasuredStatement(Protocol):
 @dataclass(frozen=True, slots=True)
 class SqliteFindings:
     """
-    Hold what `sqlite_doctor()` found. What is not known is None, never zero.
+    What `sqlite_doctor()` found. What is not known is None, never zero.
 
     Attributes:
         path: The file, made absolute.
@@ -230,32 +230,32 @@ class SqliteFindings:
     @property
     def is_healthy(self) -> bool:
         """
-        Tell whether the file could be read and nothing critical was found.
+        Whether the file could be read and nothing critical was found.
         """
         return self.status == "ok" and all(advice.severity != "critical" for advice in self.advice)
 
     def to_dict(self) -> dict[str, Any]:
         """
-        Give the fields, with tables, indexes and advice as dictionaries of their own, ready for JSON.
+        Return the fields, with tables, indexes and advice as dictionaries, ready for JSON.
         """
         return {**asdict(self), "is_healthy": self.is_healthy}
 
     def to_json(self, *, indent: int | None = None) -> str:
         """
-        Give the fields as one JSON object.
+        Return the fields as one JSON object.
         """
         return json.dumps(self.to_dict(), indent=indent)
 
     def render(self) -> str:
         """
-        Give a table for people, as wide as its names are.
+        Return the report as text for people, with tables as wide as their names.
         """
         return "\n".join(_lines(self)) + "\n"
 
 
 def size(count: float | None) -> str:
     """
-    Write bytes for people: `548.0 kB`, in steps of 1000.
+    Format bytes for people: `548.0 kB`, in steps of 1000.
     """
     if count is None:
         return "?"
@@ -268,7 +268,7 @@ def size(count: float | None) -> str:
 
 def age(seconds: float) -> str:
     """
-    Write seconds for people: `3 h`.
+    Format seconds for people: `3 h`.
     """
     for length, unit in ((86_400, "days"), (3600, "h"), (60, "min")):
         if seconds >= 2 * length:

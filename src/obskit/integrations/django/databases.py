@@ -24,7 +24,7 @@ from obskit.db.observe import abandon, add_fetch_time, begin, end, fail, plan
 from obskit.db.operation import DbOperation
 from obskit.db.query_watch import thresholds
 from obskit.errors import MissingExtraError
-from obskit.integrations._explainers import let_explain
+from obskit.integrations._explainers import set_explain
 from obskit.integrations._patches import Patches
 from obskit.integrations.dbapi import is_timed, rows_of
 from obskit.observation import unheard
@@ -34,12 +34,12 @@ from obskit.recorder import recorder
 SYSTEMS = {"microsoft": "microsoft.sql_server", "oracle": "oracle.db"}
 
 _patches = Patches()
-Around = Callable[..., Any]
+Wrapper = Callable[..., Any]
 
 
-class _Open:
+class _OpenQuery:
     """
-    Keep the query of a cursor that has rows left, for as long as the cursor lives.
+    The query of a cursor that has rows left; it lives as long as the cursor.
     """
 
     __slots__ = ("op",)
@@ -62,8 +62,8 @@ def instrument() -> None:
     connection_created.connect(_connected, dispatch_uid="obskit")
     if not _uses_postgresql():
         return  # psycopg takes its time to import
-    for database in connections.all(initialized_only=True):
-        _connected(None, database)
+    for wrapper in connections.all(initialized_only=True):
+        _connected(None, wrapper)
     try:
         import psycopg as _  # noqa: F401  # before its integration, which `auto` turns on when this is imported
 
@@ -71,8 +71,8 @@ def instrument() -> None:
     except (ImportError, MissingExtraError):
         return
     psycopg.instrument_pools()
-    if _alias_of not in psycopg.namers:
-        psycopg.namers.append(_alias_of)
+    if _alias_of not in psycopg.pool_namers:
+        psycopg.pool_namers.append(_alias_of)
 
 
 def _uses_postgresql() -> bool:
@@ -84,7 +84,7 @@ def _uses_postgresql() -> bool:
 
 def uninstrument() -> None:
     """
-    Leave Django's cursors to themselves again.
+    Restore Django's cursors.
     """
     _patches.restore()
     connection_created.disconnect(dispatch_uid="obskit")
@@ -98,44 +98,44 @@ def _alias_of(pool: Any) -> str | None:
     return next((alias for alias, known in pools.items() if known is pool), None)
 
 
-def _source_of(database: Any) -> Database:
+def _database_of(wrapper: Any) -> Database:
     """
-    Describe the database of an alias, once a connection.
+    Return the database of an alias, described once for each connection.
     """
     try:
-        source: Database = database._obskit_source
+        database: Database = wrapper._obskit_database
     except AttributeError:
-        given, system = database.settings_dict, SYSTEMS.get(database.vendor, database.vendor)
+        given, system = wrapper.settings_dict, SYSTEMS.get(wrapper.vendor, wrapper.vendor)
         name = None if system == "sqlite" else str(given.get("NAME") or "")
         host, port = given.get("HOST") or None, given.get("PORT") or None
-        source = Database(system, database=name, host=host, port=port, alias=database.alias)
-        database._obskit_source = source
-    return source
+        database = Database(system, database=name, host=host, port=port, alias=wrapper.alias)
+        wrapper._obskit_database = database
+    return database
 
 
 def _connected(sender: Any, connection: Any, **_: Any) -> None:
     """
-    Let the hook of psycopg, where that measures, tell by which alias a database was asked, and not hear Django's pings;
-    time what Django hands through to the driver's cursor.
+    Where psycopg's hook measures, give it the alias and suppress Django's pings; time the methods that Django delegates
+    to the driver's cursor.
     """
     driver, base = connection.connection, sys.modules.get("django.db.backends.postgresql.base")
     psycopg = sys.modules.get("psycopg")
     if psycopg is None or base is None or not isinstance(driver, psycopg.Connection):
         return
     try:
-        driver._obskit_source = _source_of(connection)
-        _patches.put(type(connection), "is_usable", _unheard)
+        driver._obskit_database = _database_of(connection)
+        _patches.put(type(connection), "is_usable", _suppressed)
         from obskit.integrations.psycopg import STREAMS
 
         for name in ("Cursor", "ServerBindingCursor"):
             cursor_class = getattr(base, name)
             for method, around in STREAMS.items():
-                _patches.put(cursor_class, method, partial(_handed_through, cursor_class, method, around))
+                _patches.put(cursor_class, method, partial(_delegated, cursor_class, method, around))
     except Exception as error:
         recorder.failed("django", error)
 
 
-def _handed_through(cursor_class: type, name: str, around: Callable[[Any], Around], _: Any) -> Around:
+def _delegated(cursor_class: type, name: str, around: Callable[[Any], Wrapper], _: Any) -> Wrapper:
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         return getattr(super(cursor_class, self), name)(*args, **kwargs)
 
@@ -152,29 +152,29 @@ def _text_of(query: Any, cursor: Any) -> Any:
         return None
 
 
-def _executed(original: Around, many: bool = False) -> Around:
+def _execute(original: Wrapper, many: bool = False) -> Wrapper:
     def execute(self: Any, sql: Any, params: Any, *ignored_wrapper_args: Any) -> Any:
         cursor = self.cursor
         if not plan.active or is_timed(cursor):
             return original(self, sql, params, *ignored_wrapper_args)
         self._obskit_open = None
-        source = _source_of(self.db)
-        op = begin(source, sql if type(sql) is str else _text_of(sql, cursor), many)
+        database = _database_of(self.db)
+        op = begin(database, sql if type(sql) is str else _text_of(sql, cursor), many)
         if thresholds.explain:
-            let_explain(op, cursor, sql, params)
+            set_explain(op, cursor, sql, params)
         try:
             result = original(self, sql, params, *ignored_wrapper_args)
         except BaseException as error:
             fail(op, error)
             raise
         op.duration_seconds = plan.clock() - op.started
-        if source.attributes["db.system.name"] == "sqlite":
+        if database.attributes["db.system.name"] == "sqlite":
             has_rows = cursor.description is not None
         else:
             has_rows = bool(getattr(cursor, "name", None))  # of a server-side cursor
         if has_rows:
             op.rows = 0
-            self._obskit_open = _Open(op)
+            self._obskit_open = _OpenQuery(op)
         else:
             op.rows = rows_of(cursor)
             end(op)
@@ -183,7 +183,7 @@ def _executed(original: Around, many: bool = False) -> Around:
     return execute
 
 
-def _unheard(original: Around) -> Around:
+def _suppressed(original: Wrapper) -> Wrapper:
     def is_usable(self: Any) -> Any:
         with unheard():
             return original(self)
@@ -191,11 +191,11 @@ def _unheard(original: Around) -> Around:
     return is_usable
 
 
-def _called(original: Around) -> Around:
+def _callproc(original: Wrapper) -> Wrapper:
     def callproc(self: Any, procname: Any, *args: Any, **kwargs: Any) -> Any:
         if not plan.active or is_timed(self.cursor):
             return original(self, procname, *args, **kwargs)
-        op = begin(_source_of(self.db), f"CALL {procname}")
+        op = begin(_database_of(self.db), f"CALL {procname}")
         try:
             result = original(self, procname, *args, **kwargs)
         except BaseException as error:
@@ -208,12 +208,12 @@ def _called(original: Around) -> Around:
     return callproc
 
 
-def _fetched(name: str) -> Callable[[Any], Around]:
+def _fetch(name: str) -> Callable[[Any], Wrapper]:
     """
-    Make a fetch that stands on Django's class, where there was none: it is asked for by its name of the driver's.
+    Return a wrapper for a fetch method, which Django's class itself lacks: it calls the driver's method of that name.
     """
 
-    def around(original: Any) -> Around:
+    def around(original: Any) -> Wrapper:
         def fetch(self: Any, *args: Any, **kwargs: Any) -> Any:
             held = self._obskit_open
             with self.db.wrap_database_errors:
@@ -223,10 +223,10 @@ def _fetched(name: str) -> Callable[[Any], Around]:
                 try:
                     rows = getattr(self.cursor, name)(*args, **kwargs)
                 except BaseException as error:
-                    _broke(self, op, started, error)
+                    _fetch_failed(self, op, started, error)
                     raise
                 seconds = plan.clock() - started
-                _add(self, op, seconds, rows, name, args, kwargs)
+                _add_rows(self, op, seconds, rows, name, args, kwargs)
                 return rows
 
         fetch.__name__ = name
@@ -235,7 +235,7 @@ def _fetched(name: str) -> Callable[[Any], Around]:
     return around
 
 
-def _add(
+def _add_rows(
     wrapper: Any, op: DbOperation, seconds: float, rows: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
     if op.ended:
@@ -249,10 +249,10 @@ def _add(
     op.rows = (op.rows or 0) + len(rows)
     wanted = args[0] if args else kwargs.get("size", getattr(wrapper.cursor, "arraysize", 1))
     if name == "fetchall" or len(rows) < wanted:
-        _shut(wrapper)
+        _end_open_query(wrapper)
 
 
-def _iterated(original: Around) -> Around:
+def _iterate(original: Wrapper) -> Wrapper:
     def __iter__(self: Any) -> Iterator[Any]:
         held = self._obskit_open
         if held is None:
@@ -267,10 +267,10 @@ def _iterated(original: Around) -> Around:
                     row = next(rows)
                 except StopIteration:
                     op.duration_seconds += plan.clock() - started
-                    _shut(self)
+                    _end_open_query(self)
                     return
                 except BaseException as error:
-                    _broke(self, op, started, error)
+                    _fetch_failed(self, op, started, error)
                     raise
                 op.duration_seconds += plan.clock() - started
                 op.rows = (op.rows or 0) + 1
@@ -279,19 +279,19 @@ def _iterated(original: Around) -> Around:
     return __iter__
 
 
-def _closed(original: Any) -> Around:
+def _close(original: Any) -> Wrapper:
     def close(self: Any, *args: Any, **kwargs: Any) -> Any:
         try:
             return self.cursor.close(*args, **kwargs)
         finally:
-            _shut(self)
+            _end_open_query(self)
 
     return close
 
 
-def _broke(wrapper: Any, op: DbOperation, started: float, error: BaseException) -> None:
+def _fetch_failed(wrapper: Any, op: DbOperation, started: float, error: BaseException) -> None:
     """
-    Take what a fetch raised. What is no error of a database is of the application's, and rows are left.
+    Handle what a fetch raised. An error that is not the database's comes from the application, and rows are left.
     """
     seconds = plan.clock() - started
     if op.ended:
@@ -303,20 +303,20 @@ def _broke(wrapper: Any, op: DbOperation, started: float, error: BaseException) 
         fail(op, error)
 
 
-def _shut(wrapper: Any) -> None:
+def _end_open_query(wrapper: Any) -> None:
     held = vars(wrapper).get("_obskit_open")
     if held is not None:
         wrapper._obskit_open = None
         end(held.op)
 
 
-_METHODS: dict[str, Callable[[Any], Around]] = {
-    "_execute": _executed,
-    "_executemany": partial(_executed, many=True),
-    "callproc": _called,
-    "fetchone": _fetched("fetchone"),
-    "fetchmany": _fetched("fetchmany"),
-    "fetchall": _fetched("fetchall"),
-    "__iter__": _iterated,
-    "close": _closed,
+_METHODS: dict[str, Callable[[Any], Wrapper]] = {
+    "_execute": _execute,
+    "_executemany": partial(_execute, many=True),
+    "callproc": _callproc,
+    "fetchone": _fetch("fetchone"),
+    "fetchmany": _fetch("fetchmany"),
+    "fetchall": _fetch("fetchall"),
+    "__iter__": _iterate,
+    "close": _close,
 }
