@@ -69,10 +69,10 @@ def figures(rounds: int) -> None:
     Print what the machine's figures take, on the page and as data.
     """
     import obskit
-    from obskit.sinks.scrape_time import READ
+    from obskit.sinks.scrape_time import READERS
 
     def page() -> None:
-        for read in READ.values():
+        for read in READERS.values():
             read()
 
     def data() -> None:

@@ -24,7 +24,7 @@ import time
 from collections import Counter
 
 from obskit.metrics.instances import instance_of
-from obskit.metrics.locations import place
+from obskit.metrics.locations import instance_path
 
 SERVICE, APP = "bench-kills", "bench.visited:"
 RECYCLED = ["--bind=127.0.0.1:{port}", "--no-control-socket", "--workers=4", "--max-requests=50", APP + "wsgi"]
@@ -61,7 +61,7 @@ class Run:
         quiet = subprocess.DEVNULL
         command = [sys.executable, "-m", name, *arguments]
         self.process = subprocess.Popen(command, env=environ, stdout=quiet, stderr=quiet, start_new_session=True)
-        self.place = place(SERVICE, instance_of(name, self.process.pid))
+        self.place = instance_path(SERVICE, instance_of(name, self.process.pid))
         self.answered: Counter[int] = Counter()
         self.killed: set[int] = set()
         self.unanswered = self.scrapes = 0

@@ -77,7 +77,7 @@ class Series:
         """
         Render with obskit.
         """
-        return self.collector.page(self.own, accept, None, False)[1]
+        return self.collector.render_page(self.own, accept, None, False)[1]
 
     def render_theirs(self, accept: str) -> bytes:
         """

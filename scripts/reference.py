@@ -67,8 +67,11 @@ LOG_FIELDS = {
     "ai_cost_usd": ("access, with AI calls", "Dollars that they cost together, as far as that is known."),
 }
 
-# Methods of metrics that the store calls, and users do not.
-MACHINERY = {"cell", "named", "check", "clear", "items", "leave_out", "listed", "mark", "move", "replace"}
+# Methods of metrics that the collector calls, and users do not.
+MACHINERY = {
+    *("cell", "cell_for", "check_label_names", "clear", "items", "keys_and_cells", "move_to"),
+    *("record_exemplar", "remove", "replace"),
+}
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -37,7 +37,7 @@ ALONE, SHARED = {"log_sample_first": 5, "access_log_sample": {"<unmatched>": 2}}
 # Of cells outside of a family, of a file that is closed, of what SQLAlchemy needs, and one that nobody waits for. What
 # `start_over()` makes is a forked child's.
 ELSEWHERE = {
-    *("obskit.metrics.cells:Cell.__init__", "obskit.metrics.cells:Cell.zero"),
+    *("obskit.metrics.cells:Cell.__init__", "obskit.metrics.cells:Cell.reset"),
     *("obskit.metrics.cell_file:CellFile.abandon", "obskit.integrations.sqlalchemy:<module>"),
     "obskit.background:_Once.__init__",
 }

@@ -19,7 +19,7 @@ from obskit.errors import ConfigurationError
 from obskit.file_modes import make_file, make_folder, refuse_foreign
 from obskit.health.heartbeats import Heartbeat
 from obskit.logs.log_file import LogFile
-from obskit.metrics.directory import make
+from obskit.metrics.directory import make_private_directory
 from obskit.recorder import recorder
 from obskit.testing import isolated_runtime
 
@@ -80,7 +80,7 @@ def heartbeat(folder):
 
 
 def metrics(folder):
-    make(folder / "new" / "metrics")
+    make_private_directory(folder / "new" / "metrics")
     return {"new": 0o700, "new/metrics": 0o700}
 
 

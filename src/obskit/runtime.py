@@ -127,14 +127,14 @@ class Runtime:
         from obskit.metrics.collector import MetricCollector
         from obskit.metrics.declare import declared, listeners
         from obskit.metrics.gauge_callbacks import gauge_callbacks
-        from obskit.metrics.label_names import LabelNames
+        from obskit.metrics.label_names import LabelRenames
         from obskit.metrics.workers import Workers
         from obskit.sinks.metrics_sink import MetricsSink
 
         settings = self.settings
         self.registry = settings.registry if settings.registry is not None else REGISTRY
         names, cap = settings.metric_names, settings.max_label_sets
-        labels = LabelNames(settings.metric_labels, names, [family.spec for family in declared.values()])
+        labels = LabelRenames(settings.metric_labels, names, [family.spec for family in declared.values()])
         workers = Workers(settings.service, settings.metrics_dir, cap)
         collector = self._collector = MetricCollector(settings.namespace, names, cap, workers, labels)
         gauge_callbacks.is_leader = workers.is_leader
@@ -147,7 +147,7 @@ class Runtime:
         """
         Render the metrics page: the headers that describe the body, and the body.
         """
-        page: tuple[list[tuple[str, str]], bytes] = self._collector.page(self.registry, accept, names, packed)
+        page: tuple[list[tuple[str, str]], bytes] = self._collector.render_page(self.registry, accept, names, packed)
         return page
 
     @property
@@ -188,10 +188,10 @@ class Runtime:
         this is no error.
         """
         from obskit.metrics.declare import unknown
-        from obskit.metrics.label_names import EVERY
+        from obskit.metrics.label_names import ALL_METRICS
 
         settings = self.settings
-        labels = (name for name in settings.metric_labels if name != EVERY)
+        labels = (name for name in settings.metric_labels if name != ALL_METRICS)
         for setting, names in (("metric_names", settings.metric_names), ("metric_labels", labels)):
             for name, nearest in unknown(names):
                 hint = f"did you mean {nearest!r}?" if nearest else "docs/reference/metrics.md lists obskit's"

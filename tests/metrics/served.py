@@ -10,14 +10,14 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
-from obskit.metrics.instances import instance
+from obskit.metrics.instances import current_instance
 
-LOADED = instance()
+LOADED = current_instance()
 _EXPRESSION = "from obskit.metrics.instances import instance; print(instance())"
 
 
 def found():
-    own = instance()
+    own = current_instance()
     return asdict(own) if own else None
 
 
@@ -29,7 +29,7 @@ def of_a_child() -> str:
     child = os.fork()
     if not child:
         try:
-            os.write(writer, repr(instance()).encode())
+            os.write(writer, repr(current_instance()).encode())
         finally:
             os._exit(0)
     os.close(writer)
@@ -40,7 +40,7 @@ def of_a_child() -> str:
 
 
 def _tell(connection) -> None:
-    connection.send(repr(instance()))
+    connection.send(repr(current_instance()))
 
 
 def of_a_process(method: str) -> str:

@@ -20,18 +20,18 @@ from obskit.catalogue import Metric
 from obskit.metrics.cell_file import CHUNK, CellFile, CellSpaceError
 from obskit.metrics.cell_format import (
     ABSENT,
-    CELLS,
-    FAMILY,
+    CELL_KIND,
+    FAMILY_KIND,
     HEADER,
-    LIMIT,
-    RECORD,
-    USED,
+    MAX_FILE_BYTES,
+    RECORD_HEADER,
+    USED_OFFSET,
     CellFileError,
     Exemplar,
-    cell_record,
-    family_record,
-    header,
-    text_record,
+    encode_cell,
+    encode_family,
+    encode_header,
+    encode_json,
 )
 from obskit.metrics.reader import Reader
 
@@ -187,7 +187,7 @@ def test_a_closed_file_takes_nothing_more(file):
     with pytest.raises(CellSpaceError, match="closed"):
         file.family(PLAIN, "plain_total")
     with pytest.raises(CellSpaceError, match="closed"):
-        file.exemplars(0, ("/a",), 1)
+        file.allocate_exemplars(0, ("/a",), 1)
 
     assert -1 == file.descriptor
 
@@ -399,7 +399,7 @@ def test_a_record_that_is_half_written_is_not_seen(tmp_path, fork):
         file = CellFile.create(tmp_path / "a.cells")
         counter(file, "/a")[0] = 1
         at = file._used[0]
-        file._chunk[at : at + 30] = cell_record(0, ("/b",), bytes(8))[0][:30]
+        file._chunk[at : at + 30] = encode_cell(0, ("/b",), bytes(8))[0][:30]
         os.kill(os.getpid(), signal.SIGKILL)
 
     fork(work).wait()
@@ -412,7 +412,7 @@ def test_exemplars_come_back_and_torn_ones_do_not(file):
     Each bucket has the last exemplar that was put there; one that is half written is left out.
     """
     histogram(file, "/a")
-    exemplars = file.exemplars(file.family(SECONDS, "app_request_seconds"), ("/a",), 4)
+    exemplars = file.allocate_exemplars(file.family(SECONDS, "app_request_seconds"), ("/a",), 4)
     for value in (0.2, 0.3):
         exemplars.put(1, TRACE, value, 1000.0 + value)
     exemplars.put(2, TRACE, 2.0, 1002.0)
@@ -530,7 +530,7 @@ def parts(*records, used=None):
     Make a file of these records.
     """
     body = b"".join(records)
-    return header(0, HEADER.size + len(body) if used is None else used) + body
+    return encode_header(0, HEADER.size + len(body) if used is None else used) + body
 
 
 def with_crc(head, offset, packed):
@@ -538,7 +538,9 @@ def with_crc(head, offset, packed):
     Change a field of a header, checksum included.
     """
     changed = head[:offset] + packed + head[offset + len(packed) :]
-    return changed[: USED - 8] + struct.pack("=I4x", zlib.crc32(changed[: USED - 8])) + changed[USED:]
+    return (
+        changed[: USED_OFFSET - 8] + struct.pack("=I4x", zlib.crc32(changed[: USED_OFFSET - 8])) + changed[USED_OFFSET:]
+    )
 
 
 def doubles(*values):
@@ -546,10 +548,10 @@ def doubles(*values):
 
 
 def cell(*values, labels=("/a",), family=0):
-    return cell_record(family, labels, doubles(*values))[0]
+    return encode_cell(family, labels, doubles(*values))[0]
 
 
-COUNTER, HISTOGRAM = family_record(HITS, "hits_total"), family_record(SECONDS, "seconds")
+COUNTER, HISTOGRAM = encode_family(HITS, "hits_total"), encode_family(SECONDS, "seconds")
 DESCRIPTION = {
     "name": "hits_total",
     "spec": "hits_total",
@@ -573,19 +575,19 @@ BROKEN = {
     "more bytes than can be": (parts(used=2**60), "corrupt"),
     "an odd number of bytes": (parts(COUNTER, used=HEADER.size + 3), "corrupt"),
     "an end within a record": (parts(COUNTER, used=HEADER.size + 16), "corrupt"),
-    "an unknown record": (parts(text_record(b"WHAT", {})), "corrupt"),
-    "a record of no size": (parts(RECORD.pack(CELLS, 0) + bytes(64)), "corrupt"),
-    "a record of an odd size": (parts(RECORD.pack(CELLS, 9) + bytes(64)), "corrupt"),
+    "an unknown record": (parts(encode_json(b"WHAT", {})), "corrupt"),
+    "a record of no size": (parts(RECORD_HEADER.pack(CELL_KIND, 0) + bytes(64)), "corrupt"),
+    "a record of an odd size": (parts(RECORD_HEADER.pack(CELL_KIND, 9) + bytes(64)), "corrupt"),
     "text that was changed": (parts(COUNTER.replace(b"hits", b"hats")), "corrupt"),
-    "text that is no JSON": (parts(text_record(FAMILY, "").replace(b'""', b"{{")), "corrupt"),
-    "JSON that is no metric": (parts(text_record(FAMILY, [1, 2])), "corrupt"),
-    "a metric without a name": (parts(text_record(FAMILY, {**DESCRIPTION, "name": None})), "corrupt"),
-    "a metric with a bad name": (parts(text_record(FAMILY, {**DESCRIPTION, "name": "no name"})), "corrupt"),
-    "a metric of an unknown kind": (parts(text_record(FAMILY, {**DESCRIPTION, "kind": "poll"})), "corrupt"),
-    "a gauge that adds up oddly": (parts(text_record(FAMILY, {**DESCRIPTION, "workers": "avg"})), "corrupt"),
-    "a metric with odd labels": (parts(text_record(FAMILY, {**DESCRIPTION, "labels": 5})), "corrupt"),
-    "buckets that go down": (parts(text_record(FAMILY, {**DESCRIPTION, "buckets": [2, 1]})), "corrupt"),
-    "buckets of text": (parts(text_record(FAMILY, {**DESCRIPTION, "buckets": ["x"]})), "corrupt"),
+    "text that is no JSON": (parts(encode_json(FAMILY_KIND, "").replace(b'""', b"{{")), "corrupt"),
+    "JSON that is no metric": (parts(encode_json(FAMILY_KIND, [1, 2])), "corrupt"),
+    "a metric without a name": (parts(encode_json(FAMILY_KIND, {**DESCRIPTION, "name": None})), "corrupt"),
+    "a metric with a bad name": (parts(encode_json(FAMILY_KIND, {**DESCRIPTION, "name": "no name"})), "corrupt"),
+    "a metric of an unknown kind": (parts(encode_json(FAMILY_KIND, {**DESCRIPTION, "kind": "poll"})), "corrupt"),
+    "a gauge that adds up oddly": (parts(encode_json(FAMILY_KIND, {**DESCRIPTION, "workers": "avg"})), "corrupt"),
+    "a metric with odd labels": (parts(encode_json(FAMILY_KIND, {**DESCRIPTION, "labels": 5})), "corrupt"),
+    "buckets that go down": (parts(encode_json(FAMILY_KIND, {**DESCRIPTION, "buckets": [2, 1]})), "corrupt"),
+    "buckets of text": (parts(encode_json(FAMILY_KIND, {**DESCRIPTION, "buckets": ["x"]})), "corrupt"),
     "a cell of no metric": (parts(cell(1.0)), "corrupt"),
     "a cell of another size": (parts(COUNTER, cell(1.0, 2.0, 3.0)), "corrupt"),
     "cells of two sizes": (parts(COUNTER, cell(1.0), cell(1.0, 2.0)), "corrupt"),
@@ -605,8 +607,8 @@ BROKEN = {
     "an infinite bucket": (parts(HISTOGRAM, cell(float("inf"), 0.5, float("inf"), 0.0, 0.0, 0.0)), "corrupt"),
     "half an observation": (parts(HISTOGRAM, cell(1.0, 0.5, 0.5, 0.0, 0.0, 0.0)), "corrupt"),
     "more observations than buckets have": (parts(HISTOGRAM, cell(9.0, 0.5, 1.0, 0.0, 0.0, 0.0)), "corrupt"),
-    "folded names that are no texts": (parts(text_record(b"DONE", [1])), "corrupt"),
-    "exemplars of no cell": (parts(COUNTER, text_record(b"EXEM", "xxxxxxxxxxxxxx")), "corrupt"),
+    "folded names that are no texts": (parts(encode_json(b"DONE", [1])), "corrupt"),
+    "exemplars of no cell": (parts(COUNTER, encode_json(b"EXEM", "xxxxxxxxxxxxxx")), "corrupt"),
 }
 
 
@@ -630,7 +632,7 @@ def test_nested_text_is_no_crash(tmp_path):
     """
     text = b"[" * 200_000
     body = struct.pack("=II", zlib.crc32(text), len(text)) + text
-    (tmp_path / "a.cells").write_bytes(parts(RECORD.pack(FAMILY, RECORD.size + len(body)) + body))
+    (tmp_path / "a.cells").write_bytes(parts(RECORD_HEADER.pack(FAMILY_KIND, RECORD_HEADER.size + len(body)) + body))
 
     with pytest.raises(CellFileError, match="corrupt"):
         read(tmp_path / "a.cells")
@@ -641,8 +643,8 @@ def test_a_damaged_length_is_no_allocation(tmp_path):
     A sparse file that claims more than any worker writes is refused before it is read.
     """
     path = tmp_path / "a.cells"
-    path.write_bytes(parts(used=64 * LIMIT))
-    os.truncate(path, 64 * LIMIT)
+    path.write_bytes(parts(used=64 * MAX_FILE_BYTES))
+    os.truncate(path, 64 * MAX_FILE_BYTES)
 
     with pytest.raises(CellFileError, match="corrupt"):
         read(path)
@@ -669,7 +671,7 @@ def sound(tmp_path_factory):
     file = CellFile.create(tmp_path_factory.mktemp("sound") / "a.cells")
     for path in ("/a", "/b"):
         observe(histogram(file, path), 0.5)
-        file.exemplars(file.family(SECONDS, "app_request_seconds"), (path,), 4).put(1, TRACE, 0.5, 1000.0)
+        file.allocate_exemplars(file.family(SECONDS, "app_request_seconds"), (path,), 4).put(1, TRACE, 0.5, 1000.0)
         counter(file, path)[0] = 3
     for how, spec in TEMPERATURES.items():
         file.allocate(file.family(spec, spec.name), ("hall",), 1 + (how == "latest"))[0] = ABSENT
@@ -709,4 +711,8 @@ def test_random_damage_never_does_more_than_raise(tmp_path, sound, seed):
             except CellFileError as error:
                 outcomes.add(error.reason)
 
-    assert {"Contents", "corrupt", "truncated"} <= outcomes <= {"Contents", "corrupt", "truncated", "foreign", "newer"}
+    assert (
+        {"FileContents", "corrupt", "truncated"}
+        <= outcomes
+        <= {"FileContents", "corrupt", "truncated", "foreign", "newer"}
+    )

@@ -128,11 +128,11 @@ def test_zero_starts_over():
     for cell in cells:
         cell.inc()
         cell.lock.acquire()
-        cell.zero()
+        cell.reset()
         cell.inc()
     histogram.observe(1.0)
     histogram.lock.acquire()
-    histogram.zero()
+    histogram.reset()
 
     assert [1.0, 1.0] == [cell.value for cell in cells]
     assert ([0, 0], 0.0) == histogram.read()

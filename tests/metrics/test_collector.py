@@ -321,8 +321,8 @@ def test_exemplars_of_all_statuses_are_shown(counted):
     collector, registry, histogram = counted
     for status, seconds, trace, at in (("200", 0.3, "a", 1.0), ("404", 0.3, "b", 2.0), ("404", 0.004, "c", 3.0)):
         histogram.cell(("GET", "/", status)).observe(seconds)
-        histogram.mark(("GET", "/", status), seconds, trace * 32, at)
-    _, body = collector.page(registry, "application/openmetrics-text; version=1.0.0", None, False)
+        histogram.record_exemplar(("GET", "/", status), seconds, trace * 32, at)
+    _, body = collector.render_page(registry, "application/openmetrics-text; version=1.0.0", None, False)
 
     told = [
         (sample.exemplar.labels["trace_id"][0], sample.exemplar.value)

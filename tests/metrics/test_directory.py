@@ -20,8 +20,8 @@ from forked import in_child
 from obskit.catalogue import Metric
 from obskit.metrics import directory as module
 from obskit.metrics.cell_file import CellSpaceError
-from obskit.metrics.cell_format import HEADER, dump
-from obskit.metrics.directory import BAD_KEPT, DEAD_LEFT, FOLDED, Directory, DirectoryError, is_in_use
+from obskit.metrics.cell_format import HEADER, encode_file
+from obskit.metrics.directory import FOLDED_FILE, MAX_BAD_FILES, MAX_DEAD_FILES, Directory, DirectoryError, is_in_use
 
 FOREIGN, TRUNCATED = b"worker,figures\n" * 20, b"obskit"
 
@@ -166,7 +166,7 @@ def test_workers_are_added_up(path, joined):
     assert {("/a",): (2.0, 5.5, 0.0, 1.0, 1.0, 0.0)} == snapshot.families["request_seconds"].cells
     assert [worker.pid for worker in workers] == [worker.pid for worker in snapshot.workers[:3]]
     assert [0, 1, 2, 3, 4] == [worker.slot for worker in snapshot.workers]
-    assert (0, 0) == (snapshot.conflicts, snapshot.unread)
+    assert (0, 0) == (snapshot.conflicts, snapshot.unreadable)
 
 
 def test_a_slot_is_the_smallest_that_is_free(path, joined):
@@ -209,7 +209,7 @@ def test_the_files_of_dead_workers_become_one(path, joined):
     before = directory.snapshot().families
     after, other = directory.snapshot().families, Directory(path).snapshot().families
 
-    assert [FOLDED, f"worker-{live.slot}-{live.pid}"] == [name.rsplit("-", 1)[0] for name in names(path)]
+    assert [FOLDED_FILE, f"worker-{live.slot}-{live.pid}"] == [name.rsplit("-", 1)[0] for name in names(path)]
     assert {("/a",): (15.0,)} == before["hits_total"].cells
     assert {("/a",): (5.0, 2.5, 0.0, 5.0, 0.0, 0.0)} == before["request_seconds"].cells
     assert before["hits_total"].cells == after["hits_total"].cells == other["hits_total"].cells
@@ -228,9 +228,9 @@ def test_restarts_leave_few_files(path, joined, scraped):
             assert number + 1 == hits(directory)
         worker.kill()
 
-    assert len(names(path)) <= 1 + (1 if scraped else DEAD_LEFT + 1)
+    assert len(names(path)) <= 1 + (1 if scraped else MAX_DEAD_FILES + 1)
     assert 200 == hits(directory)
-    assert [FOLDED] == names(path)
+    assert [FOLDED_FILE] == names(path)
 
 
 def test_label_sets_of_the_dead_are_few(path, joined):
@@ -304,7 +304,7 @@ def test_a_child_does_not_keep_its_parent_alive(path, fork):
         os.kill(child, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("step", ["write", "rename", "unlink first", "unlink second"])
+@pytest.mark.parametrize("step", ["write_new_file", "rename", "unlink first", "unlink second"])
 def test_a_folder_killed_at_any_step_changes_nothing(path, joined, fork, step):
     """
     Killed in a step of folding or between two, it loses no figure and counts none twice; the next one cleans up.
@@ -314,12 +314,12 @@ def test_a_folder_killed_at_any_step_changes_nothing(path, joined, fork, step):
 
     def work(worker):
         name, number = step.split()[0], 1 + step.endswith("second")
-        place = module if name == "write" else os
+        place = module if name == "write_new_file" else os
         call, calls = getattr(place, name), iter(range(number))
 
         def die(*arguments):
             if next(calls) == number - 1:
-                if name == "write":
+                if name == "write_new_file":
                     call(arguments[0], arguments[1][: len(arguments[1]) // 2])
                 os.kill(os.getpid(), signal.SIGKILL)
             return call(*arguments)
@@ -333,7 +333,7 @@ def test_a_folder_killed_at_any_step_changes_nothing(path, joined, fork, step):
     joined(8).kill()
     for _ in range(3):
         assert 15 == hits(Directory(path))
-    assert [FOLDED] == names(path)
+    assert [FOLDED_FILE] == names(path)
 
 
 def test_a_folder_who_is_stopped_holds_no_scrape_up(path, joined, fork):
@@ -344,7 +344,7 @@ def test_a_folder_who_is_stopped_holds_no_scrape_up(path, joined, fork):
     joined(2)
 
     def work(worker):
-        with module.held(path / "lock") as alone:
+        with module.locked_file(path / "lock") as alone:
             worker.say(alone)
             signal.pause()
 
@@ -357,7 +357,7 @@ def test_a_folder_who_is_stopped_holds_no_scrape_up(path, joined, fork):
         assert 2 == len(names(path))
     folder.kill()
     assert 3 == hits(directory)
-    assert FOLDED in names(path)
+    assert FOLDED_FILE in names(path)
 
 
 def test_figures_agree_and_never_go_back_while_everybody_dies(path, fork):
@@ -414,7 +414,7 @@ def test_figures_agree_and_never_go_back_while_everybody_dies(path, fork):
     for _ in range(3):
         assert counted - workers <= hits(directory) <= counted
         assert counted - 2 * workers <= directory.snapshot().families["request_seconds"].cells["/a",][0] <= counted
-    assert [FOLDED] == names(path)
+    assert [FOLDED_FILE] == names(path)
 
 
 def leave_one(path):
@@ -444,7 +444,7 @@ def test_a_fold_around_the_listing_changes_nothing(path, joined, monkeypatch, mo
 
     monkeypatch.setattr(os, "listdir", fold_around)
     assert 3 == hits(Directory(path))
-    assert FOLDED in names(path)
+    assert FOLDED_FILE in names(path)
 
 
 def test_a_snapshot_ends_although_others_fold_without_end(path):
@@ -480,11 +480,11 @@ def broken(path, content, number=0, name=None):
     [
         (TRUNCATED, "truncated"),
         (FOREIGN, "foreign"),
-        (dump([], [])[: HEADER.size] + bytes(64), "corrupt"),
+        (encode_file([], [])[: HEADER.size] + bytes(64), "corrupt"),
         (b"", "truncated"),
     ],
 )
-@pytest.mark.parametrize("name", [worker_name(), FOLDED])
+@pytest.mark.parametrize("name", [worker_name(), FOLDED_FILE])
 def test_a_file_that_cannot_be_read_is_set_aside_and_counted(path, joined, content, reason, name):
     """
     A broken file is renamed, counted by what is wrong with it, and never an exception; the others count on.
@@ -495,9 +495,9 @@ def test_a_file_that_cannot_be_read_is_set_aside_and_counted(path, joined, conte
     snapshot = directory.snapshot()
 
     assert {("/a",): (1.0,)} == snapshot.families["hits_total"].cells
-    assert (1, {reason: 1}) == (snapshot.unread, directory.set_aside)
+    assert (1, {reason: 1}) == (snapshot.unreadable, directory.set_aside)
     assert [True, True] == [name.endswith((".bad", ".cells")) for name in names(path)]
-    assert 0 == directory.snapshot().unread
+    assert 0 == directory.snapshot().unreadable
     assert {reason: 1} == directory.set_aside
 
 
@@ -507,7 +507,7 @@ def test_a_folder_sets_aside_what_it_cannot_read(path, joined):
     """
     joined(1).kill()
     broken(path, FOREIGN)
-    broken(path, TRUNCATED, name=FOLDED)
+    broken(path, TRUNCATED, name=FOLDED_FILE)
     directory = Directory(path)
 
     assert directory.fold()
@@ -520,12 +520,12 @@ def test_few_files_that_were_set_aside_are_kept(path):
     A disk does not fill up with broken files.
     """
     directory = Directory(path)
-    for number in range(BAD_KEPT + 10):
+    for number in range(MAX_BAD_FILES + 10):
         broken(path, FOREIGN, number)
         directory.snapshot()
 
-    assert BAD_KEPT == len(names(path))
-    assert {"foreign": BAD_KEPT + 10} == directory.set_aside
+    assert MAX_BAD_FILES == len(names(path))
+    assert {"foreign": MAX_BAD_FILES + 10} == directory.set_aside
 
 
 def newer(path):
@@ -548,7 +548,7 @@ def test_a_newer_file_is_left_out_while_its_worker_lives(path, joined):
     newer(path / name)
     directory = Directory(path)
     for _ in range(3):
-        assert (1, {}) == ((snapshot := directory.snapshot()).unread, snapshot.families)
+        assert (1, {}) == ((snapshot := directory.snapshot()).unreadable, snapshot.families)
     assert [name] == names(path)
     worker.kill()
     directory.snapshot()
@@ -593,7 +593,7 @@ def test_what_was_on_the_way_is_removed(path, joined):
         os.utime(path / name, (time.time() - age,) * 2)
     Directory(path).fold()
 
-    assert [FOLDED, "worker-0-1-b.tmp"] == names(path)
+    assert [FOLDED_FILE, "worker-0-1-b.tmp"] == names(path)
 
 
 def test_a_worker_makes_his_file_again_when_it_goes_away(path, monkeypatch):
@@ -735,7 +735,7 @@ def test_the_newest_workers_metric_is_shown(path, joined):
         assert 2 == snapshot.conflicts
     newest.kill()
     assert {("/a",): (5.0,)} == Directory(path).snapshot().families["hits_total"].cells
-    assert 1 == len([name for name in names(path) if name == FOLDED])
+    assert 1 == len([name for name in names(path) if name == FOLDED_FILE])
 
 
 def test_a_row_that_has_not_changed_is_the_same_object(path, joined):
@@ -764,7 +764,7 @@ def test_exemplars_of_all_workers_are_there_when_asked_for(path, fork):
             file = Directory(path).join()
             number = file.family(SECONDS, "request_seconds")
             observe(file.allocate(number, ("/a",), SIZE), 0.5)
-            file.exemplars(number, ("/a",), 4).put(1, "a" * 32, value, value)
+            file.allocate_exemplars(number, ("/a",), 4).put(1, "a" * 32, value, value)
             worker.say("joined")
             signal.pause()
 
@@ -827,10 +827,10 @@ def test_figures_stay_while_no_file_can_be_opened(path, joined):
         limits = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
         cell[0] = 1
-        during, unread = hits(directory, own), directory.snapshot(own).unread
+        during, unreadable = hits(directory, own), directory.snapshot(own).unreadable
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         cell[0] = 2
-        return before, during, unread, hits(directory, own), directory.set_aside
+        return before, during, unreadable, hits(directory, own), directory.set_aside
 
     assert "(12.0, 13.0, 1, 14.0, {})" == in_child(work)
 
@@ -851,7 +851,7 @@ def test_figures_stay_while_one_file_is_refused(path, joined, monkeypatch):
 
     monkeypatch.setattr(os, "open", refuse)
     assert 12 == hits(directory)
-    assert 1 == directory.snapshot().unread
+    assert 1 == directory.snapshot().unreadable
     assert 4 == hits(Directory(path))
     assert {} == directory.set_aside
 

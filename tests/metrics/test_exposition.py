@@ -27,7 +27,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from obskit.metrics import exposition
-from obskit.metrics.exposition import PIECE_BYTES, Layout, Section, negotiate, page
+from obskit.metrics.exposition import PIECE_BYTES, FamilyRenderer, Section, negotiate, render_page
 from obskit.recorder import recorder
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -94,7 +94,7 @@ def registry_of(*metrics):
 
 
 def body(*sections, accept="", **options):
-    return b"".join(page(sections, accept=accept, **options)[1])
+    return b"".join(render_page(sections, accept=accept, **options)[1])
 
 
 def rising(buckets):
@@ -109,7 +109,7 @@ def histogram(labels, cells, name="h_seconds", help="H.", bounds=BOUNDS):
     edges = [*(str(bound) for bound in bounds), "+Inf"] if bounds != BOUNDS else EDGES
     for values, (_, total, *buckets) in cells:
         theirs.add_metric(values, list(zip(edges, rising(buckets), strict=True)), total)
-    return theirs, Section(Layout(name, "histogram", help, labels, bounds), cells)
+    return theirs, Section(FamilyRenderer(name, "histogram", help, labels, bounds), cells)
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -123,8 +123,8 @@ def test_figures(form, value):
     for family in families:
         family.add_metric([], value)
     ours = [
-        Section(Layout("c_total", "counter", "C."), [((), [value])]),
-        Section(Layout("g", "gauge", "G."), [((), [value])]),
+        Section(FamilyRenderer("c_total", "counter", "C."), [((), [value])]),
+        Section(FamilyRenderer("g", "gauge", "G."), [((), [value])]),
     ]
 
     assert theirs(registry_of(*families)) == body(*ours, accept=accept)
@@ -164,12 +164,12 @@ def test_a_count_that_passes_a_million(form):
     A cell whose text is kept changes to the exponent when its count gets there, and back when it starts over.
     """
     accept, theirs = FORMATS[form]
-    layout = Layout("h_seconds", "histogram", "H.", ["a"], BOUNDS)
+    renderer = FamilyRenderer("h_seconds", "histogram", "H.", ["a"], BOUNDS)
     for count in (999_999, 1_000_000, 5, 2_000_001):
         cells = [(("x",), [0, 1.0, count, 0, 0, 0, 0, 0]), (("y",), [0, 1.0, 7, 0, 0, 0, 0, 0])]
         family, _ = histogram(["a"], cells)
 
-        assert theirs(registry_of(family)) == body(Section(layout, cells), accept=accept)
+        assert theirs(registry_of(family)) == body(Section(renderer, cells), accept=accept)
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -197,7 +197,7 @@ def test_labels(form, value):
     gauge.add_metric(values, 1.5)
     gauge.add_metric(values[::-1], 2.5e7)
     cells = [(values, [1.5]), (values[::-1], [2.5e7])]
-    sections = ours, Section(Layout("g", "gauge", "G.", names), cells)
+    sections = ours, Section(FamilyRenderer("g", "gauge", "G.", names), cells)
 
     assert theirs(registry_of(family, gauge)) == body(*sections, accept=accept)
 
@@ -213,7 +213,7 @@ def test_help(form, help):
     counter = CounterMetricFamily("c", help, labels=["a"])
 
     assert theirs(registry_of(family, counter)) == body(
-        ours, Section(Layout("c_total", "counter", help, ["a"]), []), accept=accept
+        ours, Section(FamilyRenderer("c_total", "counter", help, ["a"]), []), accept=accept
     )
 
 
@@ -226,7 +226,7 @@ def test_names(form, name):
     accept, theirs = FORMATS[form]
     family = CounterMetricFamily(name, "C.")
     family.add_metric([], 3)
-    section = Section(Layout(name, "counter", "C."), [((), [3])])
+    section = Section(FamilyRenderer(name, "counter", "C."), [((), [3])])
 
     assert theirs(registry_of(family)) == body(section, accept=accept)
 
@@ -239,10 +239,10 @@ def test_what_utf8_cannot_say(form, where):
     """
     accept, _ = FORMATS[form]
     odd = "a\udc80é"
-    layout = Layout("c_total", "counter", odd if where == "help" else "C.", ["a"])
+    renderer = FamilyRenderer("c_total", "counter", odd if where == "help" else "C.", ["a"])
     labels = (odd if where == "label" else "x",)
     exemplars = {labels: {0: (odd if where == "trace" else TRACE, 1.0, 2.0)}}
-    text = body(Section(layout, [(labels, [1.0])], exemplars), accept=accept).decode()
+    text = body(Section(renderer, [(labels, [1.0])], exemplars), accept=accept).decode()
 
     assert ("a?é" in text) == (where != "trace" or form == "openmetrics")
     assert ["c"] == [family.name for family in PARSERS[form](text)]
@@ -270,8 +270,8 @@ def test_random_labels_come_back(form, given):
     counts = [(labels, [0, total, *buckets]) for labels, (_, total, buckets) in given.items()]
     values = [(labels, [value]) for labels, (value, *_) in given.items()]
     sections = (
-        Section(Layout("h_seconds", "histogram", "H.", names, BOUNDS), counts),
-        Section(Layout("g", "gauge", "G.", names), values),
+        Section(FamilyRenderer("h_seconds", "histogram", "H.", names, BOUNDS), counts),
+        Section(FamilyRenderer("g", "gauge", "G.", names), values),
     )
     text = body(*sections, accept=accept)
     read = {"h_seconds": {}, "g": {}}
@@ -312,8 +312,8 @@ def everything():
     sections = (
         ours,
         none,
-        Section(Layout("requests_total", "counter", "R.", names), values),
-        Section(Layout("temperature_celsius", "gauge", "T.", names), [(key, [n / 7]) for key, [n] in values]),
+        Section(FamilyRenderer("requests_total", "counter", "R.", names), values),
+        Section(FamilyRenderer("temperature_celsius", "gauge", "T.", names), [(key, [n / 7]) for key, [n] in values]),
     )
     return registry_of(family, empty, counter, gauge), sections
 
@@ -361,7 +361,7 @@ def test_pieces(form):
     """
     accept, theirs = FORMATS[form]
     registry, sections = everything()
-    pieces = list(page(sections, accept=accept)[1])
+    pieces = list(render_page(sections, accept=accept)[1])
 
     assert theirs(registry) == b"".join(pieces)
     assert len(pieces) > 3
@@ -375,7 +375,7 @@ def test_gzip(form):
     """
     accept, theirs = FORMATS[form]
     registry, sections = everything()
-    headers, pieces = page(sections, accept=accept, packed=True)
+    headers, pieces = render_page(sections, accept=accept, packed=True)
     packed = list(pieces)
 
     assert [("Content-Type", choose_encoder(accept)[1]), ("Content-Encoding", "gzip")] == headers
@@ -387,44 +387,44 @@ def test_text_is_written_once():
     """
     A cell's text is kept from page to page, and shared by both formats.
     """
-    layout = Layout("h_seconds", "histogram", "H.", ["a"], BOUNDS)
+    renderer = FamilyRenderer("h_seconds", "histogram", "H.", ["a"], BOUNDS)
     cells = [((str(number),), [0, 1.0, 1, 0, 0, 0, 0, 0]) for number in range(3)]
-    body(Section(layout, cells))
-    before = dict(layout._texts)
-    body(Section(layout, cells), accept=OPENMETRICS)
+    body(Section(renderer, cells))
+    before = dict(renderer._cell_templates)
+    body(Section(renderer, cells), accept=OPENMETRICS)
 
     assert 3 == len(before)
-    assert [id(text) for text in before.values()] == [id(text) for text in layout._texts.values()]
+    assert [id(text) for text in before.values()] == [id(text) for text in renderer._cell_templates.values()]
 
 
 def test_text_of_vanished_label_sets_is_not_kept():
     """
     What is not on a page any more leaves no text behind; a page of other families alone changes nothing.
     """
-    layout = Layout("c_total", "counter", "C.", ["a"])
+    renderer = FamilyRenderer("c_total", "counter", "C.", ["a"])
     for kept in (("a", "b", "c"), ("b", "d"), ()):
-        body(Section(layout, [((value,), [1.0]) for value in kept]))
+        body(Section(renderer, [((value,), [1.0]) for value in kept]))
 
-        assert {(value,) for value in kept} == layout._texts.keys()
-    body(Section(layout, [(("e",), [1.0])]))
-    body(Section(layout, []), names=["another"])
+        assert {(value,) for value in kept} == renderer._cell_templates.keys()
+    body(Section(renderer, [(("e",), [1.0])]))
+    body(Section(renderer, []), names=["another"])
 
-    assert {("e",)} == layout._texts.keys()
+    assert {("e",)} == renderer._cell_templates.keys()
 
 
 def test_two_pages_at_once():
     """
     Pages that are written at the same time, of other label sets, do not disturb each other.
     """
-    layout = Layout("c_total", "counter", "C.", ["a"])
+    renderer = FamilyRenderer("c_total", "counter", "C.", ["a"])
     many = [((str(number),), [1.0]) for number in range(5000)]
-    expected = body(Section(layout, many))
-    slow = page([Section(layout, many)])[1]
+    expected = body(Section(renderer, many))
+    slow = render_page([Section(renderer, many)])[1]
     begun = next(slow)
-    body(Section(layout, [(("other",), [1.0])]))
+    body(Section(renderer, [(("other",), [1.0])]))
 
     assert expected == begun + b"".join(slow)
-    assert dict(many).keys() == layout._texts.keys()
+    assert dict(many).keys() == renderer._cell_templates.keys()
 
 
 def test_a_page_rests(monkeypatch):
@@ -435,7 +435,7 @@ def test_a_page_rests(monkeypatch):
     monkeypatch.setattr(exposition, "perf_counter", lambda: next(moments))
     monkeypatch.setattr(exposition, "sleep", rests.append)
     _, sections = everything()
-    pieces = list(page(sections)[1])
+    pieces = list(render_page(sections)[1])
 
     assert len(pieces) // 2 == len(rests)
     assert 0 < min(rests)
@@ -451,7 +451,7 @@ def test_exemplars_of_buckets(form, shown):
     """
     accept, theirs = FORMATS[form]
     cells = [(("x",), [0, 100.0, 1, 0, 0, 0, 0, 1]), (("y",), [0, 0.0, 0, 0, 0, 0, 0, 0])]
-    section = Section(Layout("h_seconds", "histogram", "H.", ["a"], BOUNDS), cells, EXEMPLARS)
+    section = Section(FamilyRenderer("h_seconds", "histogram", "H.", ["a"], BOUNDS), cells, EXEMPLARS)
     family = HistogramMetricFamily("h_seconds", "H.", labels=["a"])
     told = [Exemplar({"trace_id": trace}, value, at) for trace, value, at in EXEMPLARS["x",].values()]
     edges = [*zip(EDGES, (1, 1, 1, 1, 1, 2), strict=True)]
@@ -474,7 +474,7 @@ def test_exemplars_of_counters():
     OpenMetrics shows a counter's exemplar too.
     """
     cells = [(("x",), [3.0]), (("y",), [1.0])]
-    section = Section(Layout("c_total", "counter", "C.", ["a"]), cells, {("x",): {0: (TRACE, 1.0, 2.5)}})
+    section = Section(FamilyRenderer("c_total", "counter", "C.", ["a"]), cells, {("x",): {0: (TRACE, 1.0, 2.5)}})
     [family] = parse_openmetrics(body(section, accept=OPENMETRICS).decode())
 
     assert [Exemplar({"trace_id": TRACE}, 1.0, 2.5)] == exemplars_of(family)
@@ -486,7 +486,7 @@ def test_exemplars_are_escaped(value):
     Whatever the trace id, it is written as `prometheus_client` writes it.
     """
     cells = [((), [0, 1.0, 1, 0, 0, 0, 0, 0])]
-    section = Section(Layout("h_seconds", "histogram", "H.", (), BOUNDS), cells, {(): {0: (value, 0.1, 2.5)}})
+    section = Section(FamilyRenderer("h_seconds", "histogram", "H.", (), BOUNDS), cells, {(): {0: (value, 0.1, 2.5)}})
 
     assert generate_openmetrics(registry_of(section.metric())) == body(section, accept=OPENMETRICS)
 
@@ -497,7 +497,9 @@ def test_exemplars_have_a_length(length, shown):
     A trace id that makes the label set longer than OpenMetrics' 128 characters is left out, and its line is not.
     """
     cells = [((), [0, 1.0, 1, 0, 0, 0, 0, 0])]
-    section = Section(Layout("h_seconds", "histogram", "H.", (), BOUNDS), cells, {(): {0: ("é" * length, 0.1, 2.5)}})
+    section = Section(
+        FamilyRenderer("h_seconds", "histogram", "H.", (), BOUNDS), cells, {(): {0: ("é" * length, 0.1, 2.5)}}
+    )
     [family] = parse_openmetrics(body(section, accept=OPENMETRICS).decode())
 
     assert (8, shown) == (len(family.samples), sum(sample.exemplar is not None for sample in family.samples))
@@ -507,7 +509,7 @@ def test_exemplars_of_gauges_are_not_shown():
     """
     OpenMetrics has none there.
     """
-    section = Section(Layout("g", "gauge", "G.", ["a"]), [(("x",), [3.0])], EXEMPLARS)
+    section = Section(FamilyRenderer("g", "gauge", "G.", ["a"]), [(("x",), [3.0])], EXEMPLARS)
 
     assert b"trace_id" not in body(section, accept=OPENMETRICS)
 
@@ -546,7 +548,7 @@ def test_negotiation(accept):
     """
     registry, sections = everything()
     encode, content_type = choose_encoder(accept)
-    headers, pieces = page(sections, accept=accept)
+    headers, pieces = render_page(sections, accept=accept)
 
     assert [("Content-Type", content_type)] == headers
     assert encode(registry) == b"".join(pieces)
@@ -586,7 +588,7 @@ def test_escaped_names(kind, escaping, name):
     """
     accept = f"{kind};version=1.0.0;escaping={escaping}"
     family, ours = histogram(["a.b", "__c"], [(("x", "y"), [0, 1.5, 1, 2, 3, 4, 5, 6])], name=name)
-    marked = Section(ours.layout, ours.cells, {("x", "y"): {0: (TRACE, 0.1, 2.5)}})
+    marked = Section(ours.renderer, ours.cells, {("x", "y"): {0: (TRACE, 0.1, 2.5)}})
     encode, _ = choose_encoder(accept)
 
     assert encode(registry_of(family)) == body(ours, accept=accept)
@@ -603,9 +605,9 @@ def test_a_family_that_fails_costs_itself_alone(recorded):
         raise OSError("no file")
 
     sections = [
-        Section(Layout("first", "gauge", "F.", ["a"]), failing()),
-        Section(Layout("second", "gauge", "S.", ["a"]), [(("x",), ["no number"])]),
-        Section(Layout("third", "gauge", "T.", ["a"]), [(("x",), [3.0])]),
+        Section(FamilyRenderer("first", "gauge", "F.", ["a"]), failing()),
+        Section(FamilyRenderer("second", "gauge", "S.", ["a"]), [(("x",), ["no number"])]),
+        Section(FamilyRenderer("third", "gauge", "T.", ["a"]), [(("x",), [3.0])]),
     ]
     text = body(*sections, accept=OPENMETRICS).decode()
 
@@ -645,7 +647,7 @@ def test_other_families(accept):
     others = list(foreign_families())
     for metric in others:
         registry.register(Collector(metric))
-    pieces = list(page(sections, others, accept=accept)[1])
+    pieces = list(render_page(sections, others, accept=accept)[1])
 
     assert encode(registry) == b"".join(pieces)
     assert max(map(len, pieces)) < 1.5 * PIECE_BYTES
@@ -719,6 +721,6 @@ def test_no_checker_has_a_complaint(complaints):
     Neither the parser nor Prometheus' own tool, where that is installed, finds fault with a page of every type.
     """
     _, sections = everything()
-    odd = Section(Layout("oddities", "gauge", "Odd.", ["a"]), [((value,), [1e-9]) for value in AWKWARD])
+    odd = Section(FamilyRenderer("oddities", "gauge", "Odd.", ["a"]), [((value,), [1e-9]) for value in AWKWARD])
 
     assert [] == complaints(body(*sections, odd))

@@ -206,7 +206,7 @@ def test_a_counted_histogram_agrees_with_its_counter():
 
     assert {("GET", "a"): 2, ("GET", "b"): 1, ("GET", OVERFLOW): 1, ("PUT", OVERFLOW): 1} == merged
     assert [("GET", OVERFLOW, "404"), ("PUT", OVERFLOW, "200")] == [k for k, _ in requests.items() if OVERFLOW in k]
-    assert (True, False) == (requests.holds("GET", "a"), requests.holds("GET", "c"))
+    assert (True, False) == (requests.is_within_cap("GET", "a"), requests.is_within_cap("GET", "c"))
 
 
 def test_a_handle_is_the_cell():

@@ -16,8 +16,8 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.platform_collector import PlatformCollector
 
-from obskit.metrics.exposition import Layout, Section, page
-from obskit.metrics.foreign_registry import foreign, own_left_out
+from obskit.metrics.exposition import FamilyRenderer, Section, render_page
+from obskit.metrics.foreign_registry import foreign_families, is_collecting_foreign
 from obskit.recorder import recorder
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -42,7 +42,7 @@ class Own:
         return [GaugeMetricFamily("own", "O.")]
 
     def collect(self):
-        if not own_left_out():
+        if not is_collecting_foreign():
             yield GaugeMetricFamily("own", "O.", 1.0)
 
 
@@ -82,11 +82,11 @@ def test_own_families_are_left_out():
     """
     registry = registry_of(Asked("a"), Own(), Asked("b", "c"))
     heard = []
-    for metric in foreign(registry):
-        heard.append((metric.name, own_left_out(), names_of(registry.collect())))
+    for metric in foreign_families(registry):
+        heard.append((metric.name, is_collecting_foreign(), names_of(registry.collect())))
 
     assert [(name, False, ["a", "own", "b", "c"]) for name in "abc"] == heard
-    assert not own_left_out()
+    assert not is_collecting_foreign()
 
 
 def test_other_threads_see_everything():
@@ -97,14 +97,14 @@ def test_other_threads_see_everything():
 
     class Slow(Asked):
         def collect(self):
-            if own_left_out():
+            if is_collecting_foreign():
                 entered.set()
                 release.wait(30)
             yield from super().collect()
 
     registry = registry_of(Slow("slow"), Own())
     answers = []
-    scrape = threading.Thread(target=lambda: answers.extend(names_of(foreign(registry))))
+    scrape = threading.Thread(target=lambda: answers.extend(names_of(foreign_families(registry))))
     scrape.start()
     entered.wait(30)
     seen = names_of(registry.collect())
@@ -124,7 +124,9 @@ def test_a_collector_that_raises(recorded, place, names):
     collectors = [Asked("a"), Asked("b")]
     collectors.insert(place, Asked("broken", error=RuntimeError("no database")))
 
-    assert {"a": 1, "b": 1, "broken": 1} == Tally(names_of(foreign(registry_of(*collectors, Own()), None, names)))
+    assert {"a": 1, "b": 1, "broken": 1} == Tally(
+        names_of(foreign_families(registry_of(*collectors, Own()), None, names))
+    )
     assert {"metrics_page": 1} == recorded.errors
 
 
@@ -140,7 +142,7 @@ def test_a_collector_that_raises_at_once(recorded):
         def collect(self):
             raise RuntimeError("no database")
 
-    assert ["a", "b"] == names_of(foreign(registry_of(Asked("a"), Broken(), Asked("b"), Broken())))
+    assert ["a", "b"] == names_of(foreign_families(registry_of(Asked("a"), Broken(), Asked("b"), Broken())))
     assert {"metrics_page": 1} == recorded.errors
 
 
@@ -149,8 +151,8 @@ def test_a_collector_that_cannot_be_told_apart(recorded):
     Where a registry is one piece, what came before the failure stays, and our own families are on the page.
     """
     source = Asked("a", "b", error=RuntimeError("no database"))
-    own = Section(Layout("own", "gauge", "O."), [((), [1.0])])
-    text = b"".join(page([own], foreign(source), accept=OPENMETRICS)[1]).decode()
+    own = Section(FamilyRenderer("own", "gauge", "O."), [((), [1.0])])
+    text = b"".join(render_page([own], foreign_families(source), accept=OPENMETRICS)[1]).decode()
 
     assert ["own", "a", "b"] == names_of(parse_openmetrics(text))
     assert {"metrics_page": 1} == recorded.errors
@@ -168,7 +170,7 @@ def test_names_ask_those_who_have_them():
     waits.observe(0.5)
     found = {
         metric.name: [sample.name for sample in metric.samples]
-        for metric in foreign(registry, None, ["a", "opened_total", "waits_seconds", "own"])
+        for metric in foreign_families(registry, None, ["a", "opened_total", "waits_seconds", "own"])
     }
 
     assert {"a", "opened", "waits_seconds"} == found.keys()
@@ -186,7 +188,7 @@ def test_names_of_samples_are_prometheus_clients():
     names = ["a", "waits_seconds_bucket", "waits_seconds_sum", "missing"]
     theirs = {metric.name: metric for metric in registry.restricted_registry(names).collect()}
 
-    assert theirs == {metric.name: metric for metric in foreign(registry, None, names)}
+    assert theirs == {metric.name: metric for metric in foreign_families(registry, None, names)}
 
 
 def test_workers_are_told_apart():
@@ -199,7 +201,7 @@ def test_workers_are_told_apart():
     Gauge("busy", "B.", ["worker"], registry=registry).labels("theirs").set(3)
     Info("made", "M.", registry=registry).info({"by": "us"})
     before = generate_latest(registry)
-    found = {sample.name: sample for metric in foreign(registry, "7") for sample in metric.samples}
+    found = {sample.name: sample for metric in foreign_families(registry, "7") for sample in metric.samples}
 
     assert ({"oven": "left", "worker": "7"}, 2.0) == (found["opened_total"].labels, found["opened_total"].value)
     assert {"worker": "theirs"} == found["busy"].labels
@@ -241,12 +243,13 @@ CHILD = """
 SCRAPE = """
     from prometheus_client.multiprocess import MultiProcessCollector
     from prometheus_client import generate_latest
-    from obskit.metrics.exposition import Layout, Section, page
-    from obskit.metrics.foreign_registry import foreign
+    from obskit.metrics.exposition import FamilyRenderer, Section, render_page
+    from obskit.metrics.foreign_registry import foreign_families
 
-    own = Section(Layout("own", "gauge", "O."), [((), [1.0])])
+    own = Section(FamilyRenderer("own", "gauge", "O."), [((), [1.0])])
     names = sys.argv[3:] or None
-    print(b"".join(page([own], foreign(registry, sys.argv[2] or None, names), accept=ACCEPT, names=names)[1]).decode())
+    others = foreign_families(registry, sys.argv[2] or None, names)
+    print(b"".join(render_page([own], others, accept=ACCEPT, names=names)[1]).decode())
 """
 
 
@@ -334,7 +337,7 @@ def test_a_directory_that_is_not_there(monkeypatch, tmp_path, recorded):
     Without the directory the figures are this worker's own, and the failure is counted.
     """
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "missing"))
-    [metric] = foreign(registry_of(Asked("a")), "3")
+    [metric] = foreign_families(registry_of(Asked("a")), "3")
 
     assert [{"worker": "3"}] == [sample.labels for sample in metric.samples]
     assert {"metrics_page": 1} == recorded.errors
@@ -348,7 +351,7 @@ def test_a_file_that_is_none(monkeypatch, tmp_path, recorded):
     (tmp_path / "counter_1.db").write_bytes(b"\x40\0\0\0" + b"\x7f" * 60)
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
 
-    assert ["a"] == names_of(foreign(registry_of(Asked("a"))))
+    assert ["a"] == names_of(foreign_families(registry_of(Asked("a"))))
     assert {"metrics_page": 1} == recorded.errors
 
 
@@ -360,7 +363,7 @@ def test_a_registry_that_adds_up_itself(monkeypatch, tmp_path):
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     registry = CollectorRegistry()
     MultiProcessCollector(registry)
-    names = names_of(foreign(registry))
+    names = names_of(foreign_families(registry))
 
     assert {"opened", "waits_seconds", "sizes_bytes", "hottest_celsius", "each_celsius"} == set(names)
     assert len(set(names)) == len(names)
@@ -372,8 +375,8 @@ def test_an_own_name_wins_over_the_directory(monkeypatch, tmp_path, recorded):
     """
     child(tmp_path, 1)
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
-    own = Section(Layout("opened_total", "counter", "Ours."), [((), [5.0])])
-    text = b"".join(page([own], foreign(CollectorRegistry()), accept=OPENMETRICS)[1]).decode()
+    own = Section(FamilyRenderer("opened_total", "counter", "Ours."), [((), [5.0])])
+    text = b"".join(render_page([own], foreign_families(CollectorRegistry()), accept=OPENMETRICS)[1]).decode()
 
     assert {("opened_total", ()): 5.0} == {key: v for key, v in samples_of(text).items() if key[0] == "opened_total"}
     assert {("metrics_page", "duplicate"): 1} == recorded.dropped

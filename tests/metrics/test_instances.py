@@ -19,8 +19,8 @@ import pytest
 
 from obskit.metrics import locations
 from obskit.metrics.directory import Directory, is_in_use
-from obskit.metrics.instances import Instance, instance, instance_of
-from obskit.metrics.locations import directory, place, remove_left_over
+from obskit.metrics.instances import Instance, current_instance, instance_of
+from obskit.metrics.locations import instance_path, open_directory, remove_stale
 
 HERE = Path(__file__).parent
 PATIENCE_SECONDS = 40
@@ -101,7 +101,7 @@ def test_two_servers_of_one_shell_are_two_instances(tmp_path, name):
         found = [Instance(**ask(*server, tmp_path)["instance"]) for server in ((port, one), (other_port, other))]
 
     assert [one.pid, other.pid] == [server.pid for server in found]
-    assert 2 == len({place("shop", server) for server in found})
+    assert 2 == len({instance_path("shop", server) for server in found})
 
 
 @pytest.mark.parametrize("name", [name for name in INSTALLED if name == "gunicorn sync"])
@@ -134,7 +134,7 @@ def test_a_process_of_no_server_is_none():
     """
     A test run, as any program, works for nobody.
     """
-    assert instance() is None
+    assert current_instance() is None
 
 
 def server(**changed):
@@ -147,12 +147,12 @@ def test_the_place_tells_instances_apart():
     A directory's name has the service, and depends on all that tells instances apart.
     """
     others = [
-        place("shop", server(**changed))
+        instance_path("shop", server(**changed))
         for changed in ({}, {"pid": 124}, {"started": "2"}, {"boot": "c"}, {"namespace": "m"})
     ]
 
-    assert place("shop", server()) == others[0]
-    assert 6 == len({*others, place("till", server())})
+    assert instance_path("shop", server()) == others[0]
+    assert 6 == len({*others, instance_path("till", server())})
     assert {f"obskit-{os.geteuid()}"} == {path.parent.name for path in others}
 
 
@@ -164,7 +164,7 @@ def test_any_service_has_a_place(service, slug):
     """
     A directory's name is short and plain, whatever the service is called.
     """
-    assert slug == place(service, server()).name.rsplit("-", 1)[0]
+    assert slug == instance_path(service, server()).name.rsplit("-", 1)[0]
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def base(tmp_path, monkeypatch):
     """
     Give a place that no real instance uses.
     """
-    monkeypatch.setattr(locations, "base", lambda: tmp_path / "obskit-0")
+    monkeypatch.setattr(locations, "root", lambda: tmp_path / "obskit-0")
     return tmp_path / "obskit-0"
 
 
@@ -198,9 +198,9 @@ def test_a_directory_is_private_and_says_whose_it_is(base):
     """
     The directory and the one above it are the user's alone, and asking again gives the same.
     """
-    paths = [directory("shop", here()).path for _ in range(2)]
+    paths = [open_directory("shop", here()).path for _ in range(2)]
 
-    assert paths[0] == paths[1] == place("shop", here())
+    assert paths[0] == paths[1] == instance_path("shop", here())
     assert [0o40700] * 2 == [os.stat(path).st_mode for path in (base, paths[0])]
     assert here() == Instance(**json.loads((paths[0] / "instance.json").read_text()))
 
@@ -209,7 +209,7 @@ def test_directories_of_dead_servers_go_when_a_server_starts(base, dead):
     """
     The first worker of an instance removes what instances left that have ended; those that run stay.
     """
-    left, running = directory("old", dead).path, directory("shop", here()).path
+    left, running = open_directory("old", dead).path, open_directory("shop", here()).path
 
     assert not left.exists()
     assert running.exists()
@@ -220,12 +220,12 @@ def test_a_directory_with_a_living_worker_stays(base, dead):
     """
     A worker that outlives its server keeps its figures until it ends.
     """
-    left = directory("old", dead)
+    left = open_directory("old", dead)
     worker = left.join()
-    remove_left_over(base)
+    remove_stale(base)
     assert is_in_use(left.path)
     worker.close()
-    remove_left_over(base)
+    remove_stale(base)
 
     assert not left.path.exists()
 
@@ -236,11 +236,11 @@ def test_a_directory_of_another_container_stays_for_a_day(base, dead, changed):
     What cannot be known is kept for as long as it may be in use.
     """
     fields = {field: getattr(dead, field) for field in ("server", "pid", "started", "boot", "namespace")}
-    path = directory("old", Instance(**{**fields, **changed})).path
-    remove_left_over(base)
+    path = open_directory("old", Instance(**{**fields, **changed})).path
+    remove_stale(base)
     assert path.exists()
     os.utime(path, (0, 0))
-    remove_left_over(base)
+    remove_stale(base)
 
     assert not path.exists()
 
@@ -250,8 +250,8 @@ def test_a_directory_of_a_former_boot_goes(base):
     After the machine was started anew, no server of before runs, whoever has its number now.
     """
     fields = {field: getattr(here(), field) for field in ("server", "pid", "started", "namespace")}
-    path = directory("old", Instance(**fields, boot="another")).path
-    remove_left_over(base)
+    path = open_directory("old", Instance(**fields, boot="another")).path
+    remove_stale(base)
 
     assert not path.exists()
 
@@ -261,8 +261,8 @@ def test_a_number_that_is_used_again_is_no_server(base):
     A process with the number of a server, and another start, is not that server.
     """
     fields = {field: getattr(here(), field) for field in ("server", "pid", "boot", "namespace")}
-    path = directory("old", Instance(**fields, started="1")).path
-    remove_left_over(base)
+    path = open_directory("old", Instance(**fields, started="1")).path
+    remove_stale(base)
 
     assert not path.exists()
 
@@ -275,10 +275,10 @@ def test_a_directory_that_does_not_say_whose_it_is_stays_for_a_day(base, said):
     path = Directory(base / "shop-0").path
     if said is not None:
         (path / "instance.json").write_text(said)
-    remove_left_over(base)
+    remove_stale(base)
     assert path.exists()
     os.utime(path, (0, 0))
-    remove_left_over(base)
+    remove_stale(base)
 
     assert not path.exists()
 
@@ -293,7 +293,7 @@ def test_what_is_no_directory_of_ours_is_left_alone(base, tmp_path):
     (base / "link").symlink_to(tmp_path / "elsewhere")
     for path in base.iterdir():
         os.utime(path, (0, 0), follow_symlinks=False)
-    remove_left_over(base)
+    remove_stale(base)
 
     assert ["link", "lock", "notes"] == sorted(os.listdir(base))
     assert (tmp_path / "elsewhere").exists()
@@ -303,10 +303,10 @@ def test_somebody_else_at_it_is_left_to_it(base, dead):
     """
     Two servers that start at once do not remove the same directories.
     """
-    path = directory("old", dead).path
-    with locations.held(base / "lock"):
-        remove_left_over(base)
+    path = open_directory("old", dead).path
+    with locations.locked_file(base / "lock"):
+        remove_stale(base)
         assert path.exists()
-    remove_left_over(base)
+    remove_stale(base)
 
     assert not path.exists()

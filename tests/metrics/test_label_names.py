@@ -16,7 +16,7 @@ from obskit.catalogue.db import DURATION
 from obskit.errors import ConfigurationError
 from obskit.metrics.collector import MetricCollector
 from obskit.metrics.family import Counter, Gauge, Histogram
-from obskit.metrics.label_names import LabelNames
+from obskit.metrics.label_names import LabelRenames
 from obskit.metrics.workers import Workers
 from obskit.recorder import recorder
 from obskit.testing import isolated_runtime
@@ -51,15 +51,15 @@ def test_every_label_of_the_catalogue_can_be_renamed(folder, tmp_path):
     from prometheus_client import CollectorRegistry
 
     workers = Workers("shop", folder and str(tmp_path / folder))
-    registry, collector = CollectorRegistry(), MetricCollector("", {}, 1000, workers, LabelNames(EACH, {}))
+    registry, collector = CollectorRegistry(), MetricCollector("", {}, 1000, workers, LabelRenames(EACH, {}))
     for spec in LABELLED:
         family = collector.add(KINDS[spec.kind](replace(spec, buckets=(1.0,) if spec.kind == "histogram" else ())))
         cell = family.labels(*spec.labels)
         cell.observe(0.5) if spec.kind == "histogram" else cell.inc()
     collector.register(registry)
     found = [
-        label_names(text_string_to_metric_families(collector.page(registry, "", None, False)[1].decode())),
-        label_names(parse_openmetrics(collector.page(registry, OPENMETRICS, None, False)[1].decode())),
+        label_names(text_string_to_metric_families(collector.render_page(registry, "", None, False)[1].decode())),
+        label_names(parse_openmetrics(collector.render_page(registry, OPENMETRICS, None, False)[1].decode())),
         label_names(text_string_to_metric_families(generate_latest(registry).decode())),
     ]
     told = {metric.name: set(metric._labelnames) for metric in collector.describe()}
@@ -77,12 +77,12 @@ def test_every_metric_that_has_the_label():
     `"*"` renames a label wherever it is; a metric's own entry goes before it, and may keep the old name.
     """
     names = {"*": {"endpoint": "handler"}, "http_exceptions_total": {"endpoint": "endpoint"}}
-    known = LabelNames(names, {})
+    known = LabelRenames(names, {})
 
     for spec in CATALOGUE:
         kept = spec.name == "http_exceptions_total"
         expected = [label if kept else {"endpoint": "handler"}.get(label, label) for label in spec.labels]
-        assert expected == list(known.shown(spec))
+        assert expected == list(known.rename(spec))
 
 
 def test_an_exemplar_stays_with_its_bucket():
@@ -93,7 +93,7 @@ def test_an_exemplar_stays_with_its_bucket():
         with obskit.observe_db(table="devices", operation="select"):
             pass
         family = next(f for f in isolated.runtime._collector._families.values() if f.spec.name == DURATION.name)
-        family.mark(family.items()[0][0], 0.0, "ab" * 16, 1.0)
+        family.record_exemplar(family.items()[0][0], 0.0, "ab" * 16, 1.0)
         text = page(isolated.runtime, OPENMETRICS)
 
     marked = re.search(r'database_query_duration_seconds_bucket\{([^}]*)\} \S+ # \{trace_id="(\w+)"\}', text)
@@ -106,7 +106,7 @@ def test_two_labels_may_change_places():
     """
     names = {DURATION.name: {"table": "operation", "operation": "table"}}
 
-    assert ("system", "operation", "table") == LabelNames(names, {}).shown(DURATION)
+    assert ("system", "operation", "table") == LabelRenames(names, {}).rename(DURATION)
 
 
 def test_workers_with_other_names_add_up(tmp_path):
@@ -116,17 +116,17 @@ def test_workers_with_other_names_add_up(tmp_path):
     folder = str(tmp_path / "workers")
     collectors = [
         MetricCollector("", {}, 1000, Workers("shop", folder), names)
-        for names in (LabelNames({}, {}), LabelNames(QUERY_TYPE, {}))
+        for names in (LabelRenames({}, {}), LabelRenames(QUERY_TYPE, {}))
     ]
     for collector in collectors:
         collector.add(Histogram(replace(DURATION, buckets=(1.0,)))).observe(
             0.5, system="sqlite", table="devices", operation="select"
         )
     shown = [
-        [dict(zip(section.layout.labels, labels, strict=True)) for labels, _ in section.cells]
+        [dict(zip(section.renderer.labels, labels, strict=True)) for labels, _ in section.cells]
         for collector in collectors
         for section in collector.sections()
-        if section.layout.name == DURATION.name
+        if section.renderer.name == DURATION.name
     ]
     for collector in collectors:
         collector.close()
@@ -143,7 +143,7 @@ def test_another_workers_metric_is_never_refused_on_the_page():
     """
     theirs = Metric(DURATION.name, "counter", "Theirs.", ("operation", "query_type"))
 
-    assert ("operation", "query_type") == LabelNames(QUERY_TYPE, {}).shown(theirs)
+    assert ("operation", "query_type") == LabelRenames(QUERY_TYPE, {}).rename(theirs)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_the_environment_may_say_it(monkeypatch):
     """
     monkeypatch.setenv("OBSKIT_METRIC_LABELS", '{"http_requests_total": {"status": "code"}}')
     with isolated_runtime() as isolated:
-        labels = isolated.runtime._collector._labels.shown(
+        labels = isolated.runtime._collector._labels.rename(
             next(s for s in CATALOGUE if s.name == "http_requests_total")
         )
 

@@ -10,8 +10,8 @@ from math import inf, isnan, nan
 import pytest
 from workers import HITS, PLAIN, SECONDS, TEMPERATURES
 
-from obskit.metrics.cell_format import ABSENT, Exemplar, Figures, size_of
-from obskit.metrics.merge import Sum, fold, latest_exemplars, same
+from obskit.metrics.cell_format import ABSENT, Exemplar, FamilyData, doubles_per_cell
+from obskit.metrics.merge import Merger, can_merge, fold, latest_exemplars
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
@@ -22,11 +22,11 @@ def part(spec, cells, exemplars=()):
     """
     rows = [row if isinstance(row, tuple) else (row,) for row in cells.values()]
     raws = [struct.pack(f"{len(row)}d", *row) for row in rows]
-    return Figures(spec, spec.name, size_of(spec), [(key,) for key in cells], raws, dict(exemplars))
+    return FamilyData(spec, spec.name, doubles_per_cell(spec), [(key,) for key in cells], raws, dict(exemplars))
 
 
 def added(*parts):
-    keys, rows = Sum(parts).update(parts)
+    keys, rows = Merger(parts).merge(parts)
     return {key[0]: row if len(row) > 1 else row[0] for key, row in zip(keys, rows, strict=True)}
 
 
@@ -50,11 +50,11 @@ def test_many_cells_are_added_as_few_are():
     many = {str(number): number for number in range(3000)}
     backwards = dict(reversed(many.items()))
     figures = [part(HITS, many), part(HITS, backwards)]
-    total = Sum(figures)
-    keys, rows = total.update(figures)
+    total = Merger(figures)
+    keys, rows = total.merge(figures)
     first = list(rows)
     figures[0].raws[1234] = struct.pack("d", 5000)
-    _, rows = total.update(figures)
+    _, rows = total.merge(figures)
 
     assert [(2.0 * number,) for number in range(3000)] == first
     assert [("1234",)] == [key for key, row, old in zip(keys, rows, first, strict=True) if row is not old]
@@ -95,9 +95,9 @@ def test_help_and_prefix_do_not_keep_metrics_apart():
     """
     Metrics add up when kind, labels, buckets and the way of gauges are the same.
     """
-    assert same(HITS, HITS)
-    assert not same(HITS, PLAIN)
-    assert not same(TEMPERATURES["min"], TEMPERATURES["max"])
+    assert can_merge(HITS, HITS)
+    assert not can_merge(HITS, PLAIN)
+    assert not can_merge(TEMPERATURES["min"], TEMPERATURES["max"])
 
 
 def test_exemplars_are_the_latest_of_each_bucket():

@@ -157,7 +157,7 @@ def test_what_is_put_in_comes_out(times, metrics):
                     metric.update(family)
                     if times == 2:
                         gone, workers = type(family)(family.spec), Workers("shop", folder)
-                        gone.move(workers)
+                        gone.move_to(workers)
                         metric.update(gone)
                         workers.close()
                 found = [parsed(page(accept), parse) for accept, parse in FORMATS.items()]

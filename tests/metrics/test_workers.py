@@ -57,7 +57,7 @@ def test_figures_of_two_workers_add_up(tmp_path):
     one, other = Workers("shop", folder), Workers("shop", folder)
     for workers, amount in ((one, 1), (other, 2)):
         counter = Counter(SOLD)
-        counter.move(workers)
+        counter.move_to(workers)
         counter.inc(amount, kind="seed")
     both = other.snapshot().families["sold_total"].cells
     leaders = one.is_leader(), other.is_leader(), one.is_leader()
@@ -78,7 +78,7 @@ def test_figures_of_before_go_where_the_others_are(tmp_path):
     handle = early.labels(kind="seed")
     handle.inc(5)
     workers = Workers("shop", str(tmp_path / "workers"))
-    early.move(workers)
+    early.move_to(workers)
     handle.inc()
 
     assert {("seed",): (6.0,)} == workers.snapshot().families["sold_total"].cells
@@ -91,7 +91,7 @@ def test_what_dead_workers_leave_is_bounded_by_the_setting(tmp_path):
     """
     for number in range(30):
         workers, counter = Workers("shop", str(tmp_path / "workers"), 1), Counter(SOLD)
-        counter.move(workers)
+        counter.move_to(workers)
         counter.inc(kind=f"seed {number}")
         workers.close()
     with isolated_runtime(metrics_dir=str(tmp_path / "workers"), max_label_sets=1) as isolated:

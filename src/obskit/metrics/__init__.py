@@ -1,3 +1,3 @@
 """
-Keep the figures behind every metric: cells, label sets with their cap, declarations, the registry's collector.
+The values behind every metric: cells, label sets and their cap, declarations, and the registry's collector.
 """

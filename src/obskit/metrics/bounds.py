@@ -1,5 +1,5 @@
 """
-Give histograms the bounds that the settings ask for.
+Bucket bounds of obskit's histograms, as the settings give them.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from obskit.errors import ConfigurationError
 _HISTOGRAMS = [spec.name for spec in CATALOGUE if spec.kind == "histogram"]
 
 
-class Bounds:
+class BucketBounds:
     """
-    Know the bounds of obskit's histograms.
+    The bucket bounds that `metric_buckets` sets, by metric.
 
     Args:
         given: `metric_buckets`.
 
     Raises:
-        ConfigurationError: It names what is none of obskit's histograms.
+        ConfigurationError: It names a metric that is not a histogram of obskit's.
     """
 
     def __init__(self, given: Mapping[str, tuple[float, ...]]) -> None:
@@ -31,10 +31,10 @@ class Bounds:
             if name not in _HISTOGRAMS:
                 near = get_close_matches(name, _HISTOGRAMS, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else "your own have theirs where they are declared"
-                raise ConfigurationError(f"metric_buckets has {name!r}, which is no histogram of obskit's; {hint}")
+                raise ConfigurationError(f"metric_buckets has {name!r}, which is not a histogram of obskit's; {hint}")
 
-    def of(self, spec: Metric, usual: tuple[float, ...] = ()) -> Metric:
+    def with_bounds(self, spec: Metric, usual: tuple[float, ...] = ()) -> Metric:
         """
-        Give the row with its bounds: its own, else those of its kind, else those of the catalogue.
+        Return the metric with its bounds: those of `metric_buckets`, else `usual`, else those of the catalogue.
         """
         return replace(spec, buckets=self._given.get(spec.name) or usual or spec.buckets)

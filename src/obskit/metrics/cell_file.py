@@ -1,12 +1,12 @@
 """
-Write one worker's figures into a file that other processes read.
+The file of one worker's values, which other processes read.
 
-The writer maps the file; everyone else reads it, so that a file that goes away hurts nobody. Space is reserved before
-it is mapped: a full disk is an error where the space is asked for, never a signal in an update. Where the file system
-copies on writing, or hands out space that it does not have, that promise is as good as the file system's.
+The writer maps the file; all others read it, so a file that is truncated or removed cannot crash a reader. Space is
+reserved before it is mapped: a full disk is an error at the allocation, never a SIGBUS in an update. On file systems
+that copy on write or overcommit, that guarantee is as good as theirs.
 
-Stores to a histogram are bucket first, then sum, then `done`, by a thread that holds the cell's lock; `reader` says
-what that is good for.
+Stores to a histogram are bucket first, then sum, then `done`, by a thread that holds the cell's lock; `reader` explains
+why.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from obskit.catalogue import Metric
 from obskit.forks import at_fork
 from obskit.metrics.cell_format import (
     ABSENT,
-    EXEMPLARS,
-    FILLER,
+    EXEMPLAR_SLOT,
+    EXEMPLARS_HEADER,
+    FILLER_KIND,
     HEADER,
-    LIMIT,
-    RECORD,
-    SLOT,
-    USED,
+    MAX_FILE_BYTES,
+    RECORD_HEADER,
+    USED_OFFSET,
     Exemplar,
-    Labels,
-    cell_record,
-    exemplars_record,
-    family_record,
-    header,
-    slot,
+    LabelSet,
+    encode_cell,
+    encode_exemplar,
+    encode_exemplars,
+    encode_family,
+    encode_header,
 )
 
-__all__ = ["ABSENT", "CHUNK", "LIMIT", "CellFile", "CellSpaceError", "Exemplar", "Exemplars"]
+__all__ = ["ABSENT", "CHUNK", "MAX_FILE_BYTES", "CellFile", "CellSpaceError", "Exemplar", "ExemplarSlots"]
 
-# The first chunk; each later one is as long as the file until then, up to the second. Both are multiples of the
-# largest page, so that each chunk can be mapped by itself and stay where it is.
+# Sizes of the first and of the largest chunk: each doubles the file, up to the largest. Both are multiples of the
+# largest page size, so that each chunk is mapped by itself and never moves.
 CHUNK, CHUNK_MAX = 64 * 1024, 1024 * 1024
 _NOT_SUPPORTED = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.ENODEV}
 # Before 3.13 a mapping keeps a descriptor.
@@ -52,13 +52,13 @@ _MAP: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 
 class CellSpaceError(OSError):
     """
-    Say that there is no room for a cell: the disk is full, read-only or forbidden, or the file is at its limit.
+    No space for a cell: the disk is full, read-only or forbidden, or the file has reached its limit.
     """
 
 
-class Exemplars:
+class ExemplarSlots:
     """
-    Hold the exemplars of one cell, one slot a bucket.
+    The exemplars of one cell in the file, one slot per bucket.
     """
 
     __slots__ = ("_view",)
@@ -68,28 +68,28 @@ class Exemplars:
 
     def put(self, index: int, trace_id: str, value: float, timestamp: float) -> None:
         """
-        Replace a slot. A reader that comes in between finds its checksum wrong, and does without.
+        Replace the exemplar of a bucket. A concurrent reader finds a wrong checksum and leaves it out.
 
         Args:
-            index: The bucket's.
+            index: The bucket's index.
             trace_id: 32 hexadecimal digits.
             value: What was observed.
             timestamp: Seconds since the epoch.
         """
-        start = index * SLOT.size
-        self._view[start : start + SLOT.size] = slot(Exemplar(trace_id, value, timestamp))
+        start = index * EXEMPLAR_SLOT.size
+        self._view[start : start + EXEMPLAR_SLOT.size] = encode_exemplar(Exemplar(trace_id, value, timestamp))
 
 
 class CellFile:
     """
-    Write a file of cells. Memoryviews of it stay valid, and in place, for as long as somebody holds them.
+    The writer of a file of cells. Memoryviews of it stay valid, and in place, for as long as they are referenced.
 
-    A forked child lets go of its parent's by itself; what the parent's cells point at is the parent's still, so the
-    child must not write there.
+    A forked child abandons its parent's files by itself; the parent's cells still point into them, so the child must
+    not write there.
 
     Attributes:
-        path: Where it is; whoever renames it says so here.
-        slot: The worker's number.
+        path: Its path; set it after a rename.
+        slot: The worker's slot.
     """
 
     def __init__(self, path: str, slot: int, limit: int) -> None:
@@ -98,18 +98,18 @@ class CellFile:
         self._limit = limit
         self._kept: list[int] = []
         self._reading = self._writing = -1
-        self._lock = RLock()  # `Workers` keeps who comes again, further down in the same thread, from writing here
+        self._lock = RLock()  # `Workers` prevents re-entry from the same thread
         self._size = 0
         self._let_go()
         _files.add(self)
 
     @classmethod
-    def create(cls, path: str | os.PathLike[str], *, slot: int = 0, limit: int = LIMIT) -> CellFile:
+    def create(cls, path: str | os.PathLike[str], *, slot: int = 0, limit: int = MAX_FILE_BYTES) -> CellFile:
         """
-        Make a file that is not there yet, and hold its lock for as long as it is open.
+        Create a new file, locked for as long as it is open.
 
         Raises:
-            CellSpaceError: There is no space, or no right to write there.
+            CellSpaceError: No space, or no permission to write.
         """
         file = cls(os.fspath(path), slot, limit)
         try:
@@ -125,71 +125,71 @@ class CellFile:
     def _start(self) -> None:
         flags = os.O_CLOEXEC | os.O_NOFOLLOW
         self._writing = os.open(self.path, flags | os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        # A description of its own: a mapping keeps a duplicate of its descriptor, in forked children too, and the
-        # lock must end with the worker.
+        # A second open file description: a mapping keeps a duplicate of its descriptor, in forked children too, and
+        # the lock must end with the worker.
         self._reading = os.open(self.path, flags | os.O_RDONLY)
         fcntl.flock(self._reading, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._grow(0)
-        self._chunk[: HEADER.size] = header(self.slot, HEADER.size)
-        self._used = self._chunk[USED : HEADER.size].cast("Q")
+        self._chunk[: HEADER.size] = encode_header(self.slot, HEADER.size)
+        self._used = self._chunk[USED_OFFSET : HEADER.size].cast("Q")
 
     @property
     def descriptor(self) -> int:
         """
-        Give the descriptor that holds the lock, to read the file by; -1 when it is closed.
+        The descriptor that holds the lock, for reading; -1 when closed.
         """
         return self._reading
 
     def keep(self, descriptor: int) -> None:
         """
-        Keep a descriptor open for as long as the file is.
+        Keep another descriptor open until the file is closed.
         """
         self._kept.append(descriptor)
 
     def family(self, spec: Metric, name: str) -> int:
         """
-        Give a metric its number; the same metric under the same name has one number.
+        Return the family number of a metric under its name on the page, appending its record the first time.
 
         Raises:
-            CellSpaceError: There is no room for its record; the file is as it was.
+            CellSpaceError: No space for its record; the file is unchanged.
         """
         with self._lock:
             number = self._families.get((spec, name))
             if number is None:
                 number = len(self._families)
-                self._append(family_record(spec, name))
+                self._append(encode_family(spec, name))
                 self._families[spec, name] = number
             return number
 
-    def allocate(self, family: int, labels: Labels, size: int) -> memoryview[float]:
+    def allocate(self, family: int, labels: LabelSet, size: int) -> memoryview[float]:
         """
-        Give a label set its cell: so many doubles, all zero. Asked again, it gives the same cell as it is then.
+        Return the cell of a label set: `size` doubles, zero at first. Called again, it returns the same cell.
 
         Raises:
-            CellSpaceError: There is no room for it; the file is as it was.
+            CellSpaceError: No space for it; the file is unchanged.
         """
         with self._lock:
             if known := self._cells.get((family, labels)):
                 return known[1]
-            packed, place = cell_record(family, labels, bytes(8 * size))
+            packed, place = encode_cell(family, labels, bytes(8 * size))
             at = self._append(packed)
             start = at - self._chunk_start + place
             doubles = self._chunk[start : start + 8 * size].cast("d")
             self._cells[family, labels] = at, doubles
             return doubles
 
-    def exemplars(self, family: int, labels: Labels, slots: int) -> Exemplars:
+    def allocate_exemplars(self, family: int, labels: LabelSet, slots: int) -> ExemplarSlots:
         """
-        Give so many slots for exemplars to a cell that was allocated before. Ask once for a cell.
+        Append exemplar slots for a cell that was allocated before; call it once per cell.
 
         Raises:
-            CellSpaceError: There is no room for them; the file is as it was.
+            CellSpaceError: No space for them; the file is unchanged.
         """
         with self._lock:
             self._check_open()
-            at = self._append(exemplars_record(self._cells[family, labels][0], slots))
-            start = at - self._chunk_start + RECORD.size + EXEMPLARS.size
-            return Exemplars(self._chunk[start : start + SLOT.size * slots])
+            at = self._append(encode_exemplars(self._cells[family, labels][0], slots))
+            start = at - self._chunk_start + RECORD_HEADER.size + EXEMPLARS_HEADER.size
+            return ExemplarSlots(self._chunk[start : start + EXEMPLAR_SLOT.size * slots])
 
     def _check_open(self) -> None:
         if self._reading < 0:
@@ -197,7 +197,7 @@ class CellFile:
 
     def _append(self, packed: bytes) -> int:
         """
-        Write a record where no reader looks yet, then move `used` past it.
+        Write a record beyond `used`, where no reader looks, then move `used` past it; return its offset.
         """
         self._check_open()
         at = self._used[0]
@@ -206,7 +206,7 @@ class CellFile:
             end_of_chunk = self._chunk[at - self._chunk_start :]
             self._grow(len(packed))
             if left:
-                RECORD.pack_into(end_of_chunk, 0, FILLER, left)
+                RECORD_HEADER.pack_into(end_of_chunk, 0, FILLER_KIND, left)
             at = self._chunk_start
         start = at - self._chunk_start
         self._chunk[start : start + len(packed)] = packed
@@ -228,16 +228,16 @@ class CellFile:
 
     def close(self) -> None:
         """
-        End the worker: its figures stay, and others may fold them. What is written to its cells from now on is lost.
+        Unlock and close the file: other workers may fold its values. Later updates of its cells are lost.
         """
         if self._reading >= 0:
-            # Said aloud, since a child that another thread is forking at this moment shares the lock.
+            # Unlocked explicitly: a child that another thread is forking at this moment shares the lock.
             fcntl.flock(self._reading, fcntl.LOCK_UN)
         self.abandon()
 
     def abandon(self) -> None:
         """
-        Let go of everything without touching the data. The mapping goes when the last memoryview of it does.
+        Close all descriptors without touching the data. The mapping ends with the last memoryview of it.
         """
         descriptors = [self._reading, self._writing, *self._kept]
         self._reading = self._writing = -1
@@ -253,7 +253,7 @@ class CellFile:
         self._chunk_start = 0
         self._used = memoryview(bytes(8)).cast("Q")
         self._families: dict[tuple[Metric, str], int] = {}
-        self._cells: dict[tuple[int, Labels], tuple[int, memoryview[float]]] = {}
+        self._cells: dict[tuple[int, LabelSet], tuple[int, memoryview[float]]] = {}
 
 
 _files: weakref.WeakSet[CellFile] = weakref.WeakSet()
@@ -269,7 +269,7 @@ at_fork(after_in_child=_abandon_in_child)
 
 def _reserve(descriptor: int, start: int, size: int) -> None:
     """
-    Make the file so much longer, in blocks that are really there.
+    Extend the file by `size` bytes, with blocks that are allocated on disk.
     """
     try:
         os.posix_fallocate(descriptor, start, size)

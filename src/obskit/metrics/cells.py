@@ -1,9 +1,9 @@
 """
-Hold one label set's figures, behind its metric's lock.
+Cells: the values of one label set, behind the lock of its metric.
 
-A cell is also the handle that `labels()` and `bind()` give out: it stays valid for the life of the process, through
-`shutdown()` and a new `configure()`. Its figures lie in memory, or in a file that the other workers read; where is
-settled by its first update. Updates are exact under threads; a forked child starts from zero.
+A cell is also the handle that `labels()` and `bind()` return: it stays valid for the life of the process, through
+`shutdown()` and a new `configure()`. Its values are in memory, or in a file that the other workers read; its first
+update decides which. Updates are exact under threads; a forked child starts from zero.
 """
 
 from __future__ import annotations
@@ -20,48 +20,50 @@ from typing import Any, TypeAlias
 from obskit.metrics.cell_format import ABSENT
 from obskit.recorder import recorder
 
-Guard: TypeAlias = Any  # what `RLock()` makes: `threading.RLock` is no class
-# A list, or a memoryview of a worker's file: what `values[0] += 1.0` works on.
+LockLike: TypeAlias = Any  # what `RLock()` makes: `threading.RLock` is no class
+# A list, or a memoryview of a worker's file: anything that `values[0] += 1.0` works on.
 Values = Any
 # What a cell has before its first update, and again after a fork: any index into it is an IndexError.
-_NOWHERE: Values = ()
+_UNALLOCATED: Values = ()
 
 
-def in_memory(size: int) -> Values:
+def allocate_in_memory(size: int) -> Values:
     """
-    Give figures a place in this process, where nobody else looks.
+    Return zeros in memory, which no other process reads.
     """
     return [0.0] * size
 
 
 class MemoryExemplars(dict[int, tuple[str, float, float]]):
     """
-    Hold the exemplars of one cell, by the index of the bucket.
+    The exemplars of one cell, by bucket index.
     """
 
     def put(self, index: int, trace_id: str, value: float, timestamp: float) -> None:
         """
-        Replace one.
+        Replace the exemplar of a bucket.
         """
         self[index] = trace_id, value, timestamp
 
 
 class Cell:
     """
-    Hold the figures of one label set.
+    The values of one label set.
 
     Args:
-        lock: Guards the figures; the metric's cells share it. A finaliser, or a signal's handler, may come between any
-            two calls that are made under it and update the same cell: nothing but plain steps stands there.
-        allocate: Gives so many zeros a place, with the first update; without the lock.
+        lock: Guards the values; all cells of a metric share it. A finaliser or a signal handler may run between any two
+            calls made under it and update the same cell, so only plain steps run there.
+        allocate: Returns the given number of zeros; called without the lock, by the first update.
     """
 
     __slots__ = ("_allocate", "_carried", "exemplars", "key", "lock", "size", "values")
 
-    def __init__(self, lock: Guard | None = None, allocate: Callable[[int], Values] = in_memory, size: int = 1) -> None:
+    def __init__(
+        self, lock: LockLike | None = None, allocate: Callable[[int], Values] = allocate_in_memory, size: int = 1
+    ) -> None:
         self.lock = lock or RLock()
         self.size = size
-        self.values = _NOWHERE
+        self.values = _UNALLOCATED
         self.key: tuple[str, ...] = ()
         self.exemplars: Any = None
         self._allocate = allocate
@@ -69,7 +71,7 @@ class Cell:
 
     def attach(self) -> Values:
         """
-        Find the figures their place; called without the lock.
+        Allocate the values where they are not yet; called without the lock.
         """
         while not self.values:
             values, carried = self._allocate(self.size), self._carried
@@ -77,7 +79,7 @@ class Cell:
             where = slice(len(carried))
             with self.lock:  # nothing is called, or made, from here on
                 if not self.values and self._carried is carried:
-                    if values[0] != values[0]:  # a gauge that had vanished
+                    if values[0] != values[0]:  # a gauge that was marked absent
                         values[0] = 0.0
                     if carried:
                         values[where] = packed
@@ -86,22 +88,22 @@ class Cell:
 
     def detach(self) -> None:
         """
-        Let the next update find another place; the figures go there.
+        Drop the allocation; the next update allocates again and carries the values over.
         """
         with self.lock:
             if self.values:
-                self._carried, self.values, self.exemplars = list(self.values), _NOWHERE, None
+                self._carried, self.values, self.exemplars = list(self.values), _UNALLOCATED, None
 
-    def zero(self, lock: Guard | None = None) -> None:
+    def reset(self, lock: LockLike | None = None) -> None:
         """
-        Start over, with a lock that no thread of a forked parent can hold.
+        Set to zero, with a lock that no thread of a forked parent holds.
         """
         self.lock = lock or RLock()
-        self._carried, self.values, self.exemplars = (), _NOWHERE, None
+        self._carried, self.values, self.exemplars = (), _UNALLOCATED, None
 
-    def figures(self) -> list[float]:
+    def read_values(self) -> list[float]:
         """
-        Copy the figures as they were at one moment.
+        Return a copy of the values, taken in one step.
         """
         with self.lock:
             return list(self.values) or list(self._carried) or [0.0] * self.size
@@ -113,21 +115,21 @@ class _ValueCell(Cell):
     @property
     def value(self) -> float:
         """
-        Read the figure.
+        The value now.
         """
-        return self.figures()[0]
+        return self.read_values()[0]
 
 
 class CounterCell(_ValueCell):
     """
-    Count upwards.
+    A counter's value of one label set.
     """
 
     __slots__ = ()
 
     def inc(self, amount: float = 1.0) -> None:
         """
-        Add to the count.
+        Increment the counter.
 
         Raises:
             ValueError: A negative amount; a counter never goes down.
@@ -143,9 +145,9 @@ class CounterCell(_ValueCell):
         self.attach()
         self.inc(amount)
 
-    def show(self, total: float) -> None:
+    def set_total(self, total: float) -> None:
         """
-        Take a total that somebody else counts.
+        Set the total that is counted elsewhere.
         """
         with self.lock:
             values = self.values
@@ -153,19 +155,19 @@ class CounterCell(_ValueCell):
                 values[0] = total
                 return
         self.attach()
-        self.show(total)
+        self.set_total(total)
 
 
 class GaugeCell(_ValueCell):
     """
-    Keep a figure that goes up and down. With room for two, the second is when it was set, since the latest counts.
+    A gauge's value of one label set. Of size 2, the second value is the time it was set: the latest worker's counts.
     """
 
     __slots__ = ()
 
     def inc(self, amount: float = 1.0) -> None:
         """
-        Add to the figure.
+        Increment the value.
         """
         now = time.time() if self.size > 1 else 0.0
         with self.lock:
@@ -181,13 +183,13 @@ class GaugeCell(_ValueCell):
 
     def dec(self, amount: float = 1.0) -> None:
         """
-        Take from the figure.
+        Decrement the value.
         """
         self.inc(-amount)
 
     def set(self, value: float) -> None:
         """
-        Replace the figure.
+        Set the value.
         """
         value = float(value)
         now = time.time() if self.size > 1 else 0.0
@@ -201,25 +203,25 @@ class GaugeCell(_ValueCell):
         self.attach()
         self.set(value)
 
-    def vanish(self) -> None:
+    def mark_absent(self) -> None:
         """
-        Take the label set away from other workers' pages; the next update brings it back, from zero.
+        Remove the label set from all workers' pages; the next update brings it back, from zero.
         """
         with self.lock:
             if self.values:
                 self.values[0] = ABSENT
-                self.values = _NOWHERE
+                self.values = _UNALLOCATED
 
     def set_to_current_time(self) -> None:
         """
-        Set the figure to the present time, in seconds since the epoch.
+        Set the value to the current time, in seconds since the epoch.
         """
         self.set(time.time())
 
     @contextmanager
     def track_inprogress(self) -> Iterator[None]:
         """
-        Count up while the block runs, and down after it.
+        Return a context manager that increments on entry and decrements on exit.
         """
         self.inc()
         try:
@@ -230,16 +232,19 @@ class GaugeCell(_ValueCell):
 
 class HistogramCell(Cell):
     """
-    Count observations by bucket, and add them up.
+    A histogram's buckets and sum of one label set.
 
-    Its figures are `done, sum, bucket, ..., +Inf bucket`, buckets not cumulative. They are stored in the order bucket,
-    sum, `done`, so that another process that reads them knows whether it came in between.
+    Its values are `done, sum, bucket, ..., +Inf bucket`, buckets not cumulative. They are stored in the order bucket,
+    sum, `done`, so that a process that reads them can tell whether an update is under way.
     """
 
     __slots__ = ("bounds", "edges")
 
     def __init__(
-        self, bounds: tuple[float, ...], lock: Guard | None = None, allocate: Callable[[int], Values] = in_memory
+        self,
+        bounds: tuple[float, ...],
+        lock: LockLike | None = None,
+        allocate: Callable[[int], Values] = allocate_in_memory,
     ) -> None:
         super().__init__(lock, allocate, len(bounds) + 3)
         self.bounds = bounds
@@ -247,7 +252,7 @@ class HistogramCell(Cell):
 
     def observe(self, value: float) -> None:
         """
-        Count one observation, in one locked update. NaN is no observation: it is left out, and counted as dropped.
+        Count one observation, in one locked update. NaN is left out, and counted as dropped.
         """
         if value != value:
             recorder.dropped.inc(("metrics", "nan"))
@@ -262,7 +267,7 @@ class HistogramCell(Cell):
                 return
             except IndexError:
                 pass
-            except BaseException:  # what is compared like a number, and is none
+            except BaseException:  # a type that compares like a number and does not add like one
                 values[index] -= 1.0
                 raise
         self.attach()
@@ -270,9 +275,9 @@ class HistogramCell(Cell):
 
     def read(self) -> tuple[list[int], float]:
         """
-        Copy buckets and sum as they were at one moment.
+        Return the bucket counts, not cumulative, and the sum, both taken in one step.
         """
-        figures = self.figures()
+        figures = self.read_values()
         return [int(count) for count in figures[2:]], figures[1]
 
 
@@ -285,7 +290,7 @@ class ObservationBuffer(list[float]):
     before.
     """
 
-    CAPACITY = 64  # more would cost no less, and a metric of 1,000 label sets has room for 2 MB of them so
+    CAPACITY = 64  # larger saves nothing; at this size the buffers of 1,000 label sets hold at most 2 MB
 
     __slots__ = ("_is_flushing", "cell")
 
@@ -296,13 +301,15 @@ class ObservationBuffer(list[float]):
 
     def flush(self) -> None:
         """
-        Count what waits. What is appended meanwhile, by other threads or a finaliser, waits for the next time.
+        Move all observations into the cell. Those appended meanwhile, by a thread or a finaliser, stay for the next.
         """
         cell, edges = self.cell, self.cell.edges
         cell.attach()
         with cell.lock:
             values = cell.values
-            if self._is_flushing or not values:  # further down, in this thread; or it has moved since
+            if (
+                self._is_flushing or not values
+            ):  # this thread flushes already, further down its stack; or the cell was detached
                 return
             self._is_flushing = True
             try:
@@ -319,6 +326,6 @@ class ObservationBuffer(list[float]):
 
 def edges_of(bounds: tuple[float, ...]) -> tuple[float, ...]:
     """
-    Write bounds so that `bisect_left()` gives the index of the bucket among a cell's figures.
+    Return the bounds padded so that `bisect_left()` returns the bucket's index among a cell's values.
     """
     return (float("-inf"), float("-inf"), *bounds)

@@ -1,5 +1,5 @@
 """
-Show families on the metrics page, and to a `prometheus_client` registry, under the names that a runtime gives them.
+The collector: exposes families on the metrics page and to `prometheus_client` registries, under configured names.
 """
 
 from __future__ import annotations
@@ -11,88 +11,96 @@ from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-from prometheus_client.core import Metric as Page
+from prometheus_client.core import Metric as ClientMetric
 
 from obskit.catalogue import Metric
 from obskit.catalogue import self as own
 from obskit.deferred import drain
 from obskit.errors import MetricConflictError
 from obskit.metrics import process_gauges
+from obskit.metrics.cell_format import LabelSet
 from obskit.metrics.cells import Cell
-from obskit.metrics.exposition import Exemplars, Figures, Layout, Section, negotiate, page
-from obskit.metrics.family import MEMORY, CountedHistogram, Counter, Family, Gauge, Labels, label_text
-from obskit.metrics.foreign_registry import foreign, own_left_out
-from obskit.metrics.label_names import AS_THEY_ARE, LabelNames
-from obskit.metrics.merge import exact, latest
+from obskit.metrics.exposition import CellValues, Exemplars, FamilyRenderer, Section, negotiate, render_page
+from obskit.metrics.family import (
+    MEMORY_ALLOCATOR,
+    CountedHistogram,
+    Counter,
+    Family,
+    Gauge,
+    sanitize_label_value,
+)
+from obskit.metrics.foreign_registry import foreign_families, is_collecting_foreign
+from obskit.metrics.label_names import NO_RENAMES, LabelRenames
+from obskit.metrics.merge import exact_sum, latest_by_bucket
 from obskit.metrics.workers import Workers
 from obskit.recorder import recorder
 
 F = TypeVar("F", bound=Family[Any])
 K = TypeVar("K")
 V = TypeVar("V")
-_PAGES = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}
-_Marks = Mapping[Labels, Exemplars]
+_CLIENT_METRICS = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}
+_CellExemplars = Mapping[LabelSet, Exemplars]
 
 
 @dataclass(frozen=True, slots=True)
-class _Cells:
+class _CellColumns:
     """
-    Hold one metric's label sets, and what their figures are read from, in the same order.
+    One metric's label sets, and what their values are read from, in the same order.
 
-    Two plain lists, since thousands of pairs that live together would set off the garbage collector.
+    Two plain lists, since thousands of live tuples would trigger the garbage collector.
     """
 
-    keys: Sequence[Labels]
-    places: Sequence[Any]
-    read: Callable[[Any], Figures]
+    keys: Sequence[LabelSet]
+    sources: Sequence[Any]
+    read: Callable[[Any], CellValues]
 
-    def shown(self, spec: Metric) -> Iterable[tuple[Labels, Figures]]:
+    def shown(self, spec: Metric) -> Iterable[tuple[LabelSet, CellValues]]:
         """
-        Give label sets and figures one by one; of a gauge without the time it was set, which only adding up needs.
+        Return pairs of label set and values; a gauge's without the time it was set, which only merging needs.
         """
         if spec.kind == "histogram":
-            return zip(self.keys, map(self.read, self.places), strict=True)
-        return zip(self.keys, zip([self.read(place)[0] for place in self.places], strict=True), strict=True)
+            return zip(self.keys, map(self.read, self.sources), strict=True)
+        return zip(self.keys, zip([self.read(source)[0] for source in self.sources], strict=True), strict=True)
 
 
 class _Groups:
     """
-    Know which label sets of a counted histogram are one on the page; kept from page to page while they are the same.
+    Label sets of a counted histogram, grouped by the label set on the page; cached while the label sets are the same.
     """
 
-    def __init__(self, keys: Sequence[Labels]) -> None:
+    def __init__(self, keys: Sequence[LabelSet]) -> None:
         self.keys = keys
-        self.members: dict[Labels, list[int]] = {}
+        self.members: dict[LabelSet, list[int]] = {}
         for index, key in enumerate(keys):
             self.members.setdefault(key[:-1], []).append(index)
 
-    def histograms(self, cells: _Cells, totals: list[float | None]) -> Iterator[tuple[Labels, Figures]]:
+    def histograms(self, cells: _CellColumns, totals: list[float | None]) -> Iterator[tuple[LabelSet, CellValues]]:
         """
-        Give the histograms one by one, and note how many observations each label set has.
+        Yield the histograms, and write the number of observations of each label set into `totals`.
         """
         for key, members in self.members.items():
-            rows = [cells.read(cells.places[index]) for index in members]
+            rows = [cells.read(cells.sources[index]) for index in members]
             for index, row in zip(members, rows, strict=True):
                 totals[index] = sum(row[2:])
-            yield key, rows[0] if len(rows) == 1 else _joined(rows)
+            yield key, rows[0] if len(rows) == 1 else _sum_rows(rows)
 
-    def counters(self, cells: _Cells, totals: list[float | None]) -> Iterator[tuple[Labels, Figures]]:
+    def counters(self, cells: _CellColumns, totals: list[float | None]) -> Iterator[tuple[LabelSet, CellValues]]:
         """
-        Give the counts as the histograms had them, so that both agree; read now where those are not on the page.
+        Yield the counters from the histograms' totals, so that both agree; read now where those are not on the page.
         """
-        for key, place, total in zip(cells.keys, cells.places, totals, strict=True):
-            yield key, (sum(cells.read(place)[2:]) if total is None else total,)
+        for key, source, total in zip(cells.keys, cells.sources, totals, strict=True):
+            yield key, (sum(cells.read(source)[2:]) if total is None else total,)
 
 
 class MetricCollector:
     """
-    Take families up, name them, and answer scrapes for all workers.
+    Names families, and answers scrapes with the values of all workers.
 
     Args:
         namespace: Prefix of the application's metrics.
         renames: `metric_names`.
         max_label_sets: The cap of each family.
-        workers: Where the figures lie.
+        workers: Where the values are kept.
         labels: `metric_labels`.
     """
 
@@ -102,19 +110,19 @@ class MetricCollector:
         renames: Mapping[str, str | None],
         max_label_sets: int,
         workers: Workers,
-        labels: LabelNames = AS_THEY_ARE,
+        labels: LabelRenames = NO_RENAMES,
     ) -> None:
         self._namespace = namespace
         self._renames = renames
-        self._labels = labels
+        self._label_renames = labels
         self._max_label_sets = max_label_sets
         self._workers = workers
         self._families: dict[str, Family[Any]] = {}
-        self._scrape_time: list[tuple[Metric, Callable[[], Mapping[Labels, float]]]] = []
+        self._scrape_time: list[tuple[Metric, Callable[[], Mapping[LabelSet, float]]]] = []
         self._registries: list[CollectorRegistry] = []
-        self._layouts: dict[tuple[Metric, str], Layout] = {}
+        self._renderers: dict[tuple[Metric, str], FamilyRenderer] = {}
         self._groups: dict[str, _Groups] = {}
-        # Called before a page is made: what is counted elsewhere is brought in.
+        # Called before each page, to update what is counted elsewhere.
         self.refresh: list[Callable[[], None]] = []
         overflowed = self.add(Counter(own.OVERFLOW))
         self._overflow = lambda family: overflowed.cell((family.name,)).inc()
@@ -123,13 +131,13 @@ class MetricCollector:
         def refresh() -> None:
             degraded.set(float(workers.degraded))
             for reason, files in workers.set_aside.items():
-                set_aside.cell((reason,)).show(files)
+                set_aside.cell((reason,)).set_total(files)
 
         self.refresh.append(refresh)
 
     def name_of(self, spec: Metric) -> str | None:
         """
-        Give the metric's name on the page; None where the settings leave it out.
+        Return the metric's name on the page; None where the settings leave it out.
         """
         name = self._renames.get(spec.name, spec.name)
         if name is None or not spec.prefixed or not self._namespace:
@@ -138,54 +146,54 @@ class MetricCollector:
 
     def add(self, family: F) -> F:
         """
-        Take a family up, unless the settings leave it out; either way it can be updated.
+        Expose a family, unless the settings leave it out; it can be updated either way. Return it.
 
         Raises:
             MetricConflictError: Another family, or the application, has the name.
-            ConfigurationError: `metric_labels` renames what it has not, or to what it may not have.
+            ConfigurationError: `metric_labels` renames a label it does not have, or to a name it cannot have.
         """
-        self._labels.check(family.spec)
+        self._label_renames.check(family.spec)
         family.max_label_sets = self._max_label_sets
         name = self.name_of(family.spec)
         if name is not None:
             if self._families.get(name, family) is not family:
                 raise _conflict(name, family.spec)
-            self._claim(family, name)
+            self._reregister(family, name)
             family.name = name
             if family.spec is not own.OVERFLOW:
                 family.on_overflow = self._overflow
-            family.move(self._workers)
+            family.move_to(self._workers)
             self._families[name] = family
         return family
 
-    def add_scrape_time(self, spec: Metric, read: Callable[[], Mapping[Labels, float]]) -> None:
+    def add_scrape_time(self, spec: Metric, read: Callable[[], Mapping[LabelSet, float]]) -> None:
         """
-        Show figures that are read when the page is asked for, and that are the same in every worker.
+        Expose values that are read on each scrape, and that are the same in every worker.
         """
         self._scrape_time.append((spec, read))
 
     def register(self, registry: CollectorRegistry) -> None:
         """
-        Join a registry.
+        Register with a registry.
 
         Raises:
             MetricConflictError: The application has registered one of the names itself.
         """
         taken = set(getattr(registry, "_names_to_collectors", {}))
-        for spec, name in self._named():
-            samples = _sample_names(self._empty(spec, name))
+        for spec, name in self._specs_and_names():
+            samples = _sample_names(self._empty_family(spec, name))
             if not taken.isdisjoint(samples):
                 raise _conflict(name, spec)
             taken.update(samples)
         registry.register(self)
         self._registries.append(registry)
 
-    def _claim(self, family: Family[Any], name: str) -> None:
+    def _reregister(self, family: Family[Any], name: str) -> None:
         """
-        Re-register with a name that comes after the registry was joined, so that the registry knows it.
+        Register again, so that the registry knows a name that was added later.
         """
         for registry in self._registries:
-            names = _sample_names(self._empty(family.spec, name))
+            names = _sample_names(self._empty_family(family.spec, name))
             taken = getattr(registry, "_names_to_collectors", {})
             if any(taken.get(sample, self) is not self for sample in names):
                 raise _conflict(name, family.spec)
@@ -195,171 +203,175 @@ class MetricCollector:
 
     def close(self) -> None:
         """
-        Leave every registry; the families zero themselves when they are taken up again.
+        Unregister everywhere, and reset all families.
         """
         for registry in self._registries:
             registry.unregister(self)
         self._registries.clear()
         for family in self._families.copy().values():
-            family.home = MEMORY
+            family.allocator = MEMORY_ALLOCATOR
             family.clear()
         self._families.clear()
         self._groups.clear()
         self._workers.close()
 
-    def describe(self) -> Iterable[Page]:
+    def describe(self) -> Iterable[ClientMetric]:
         """
-        Tell a registry the names, without the figures.
+        Return the families without samples, for a registry.
         """
-        return [self._empty(spec, name) for spec, name in self._named()]
+        return [self._empty_family(spec, name) for spec, name in self._specs_and_names()]
 
-    def _empty(self, spec: Metric, name: str) -> Any:
-        return _PAGES[spec.kind](name, spec.help, labels=self._labels.shown(spec))
+    def _empty_family(self, spec: Metric, name: str) -> Any:
+        return _CLIENT_METRICS[spec.kind](name, spec.help, labels=self._label_renames.rename(spec))
 
-    def _named(self) -> Iterator[tuple[Metric, str]]:
+    def _specs_and_names(self) -> Iterator[tuple[Metric, str]]:
         for name, family in self._families.copy().items():
             yield family.spec, name
-            if isinstance(family, CountedHistogram) and (counted := self.name_of(family.counted)):
-                yield family.counted, counted
-        for spec in (*(spec for spec, _ in self._scrape_time), own.LABEL_SETS, *process_gauges.READ):
+            if isinstance(family, CountedHistogram) and (counted := self.name_of(family.counter_spec)):
+                yield family.counter_spec, counted
+        for spec in (*(spec for spec, _ in self._scrape_time), own.LABEL_SETS, *process_gauges.READERS):
             if (shown := self.name_of(spec)) is not None:
                 yield spec, shown
 
-    def collect(self) -> Iterator[Page]:
+    def collect(self) -> Iterator[ClientMetric]:
         """
-        Answer a registry.
+        Yield the families with their samples, for a registry.
         """
-        if not own_left_out():
+        if not is_collecting_foreign():
             for section in self.sections():
                 yield section.metric()
 
     @property
     def is_of_one_process(self) -> bool:
         """
-        Tell whether the figures are this process's alone, and nothing has failed that would say so.
+        Whether the values are this process's alone by design, and not since sharing them failed.
         """
         return self._workers.is_resolved and not self._workers.are_shared and not self._workers.degraded
 
-    def page(
+    def render_page(
         self, registry: CollectorRegistry, accept: str, names: frozenset[str] | None, packed: bool
     ) -> tuple[list[tuple[str, str]], bytes]:
         """
-        Render the metrics page: own families, and what else the registry holds.
+        Render the metrics page: obskit's families, and the others of the registry.
 
         Args:
-            registry: The registry that was joined.
+            registry: The registry that this collector is registered with.
             accept: The client's `Accept` header.
             names: `name[]`; None is all.
-            packed: Whether to pack it with gzip.
+            packed: Whether to compress it with gzip.
 
         Returns:
-            Headers that tell of the body, and the body.
+            The headers `Content-Type` and, compressed, `Content-Encoding`; and the body.
         """
         openmetrics = negotiate(accept).openmetrics
         self._workers.resolve()
         worker = self._workers.slot if self._workers.are_shared or self._workers.degraded else None
-        others = foreign(registry, worker, names)
-        headers, pieces = page(self.sections(openmetrics), others, accept=accept, names=names, packed=packed)
+        others = foreign_families(registry, worker, names)
+        headers, pieces = render_page(self.sections(openmetrics), others, accept=accept, names=names, packed=packed)
         return headers, b"".join(pieces)
 
     def sections(self, exemplars: bool = False) -> Iterator[Section]:
         """
-        Give the figures of all workers.
+        Yield the families with the values of all workers.
 
         Args:
-            exemplars: Give exemplars too; only OpenMetrics has room for them.
+            exemplars: With exemplars, which only OpenMetrics shows.
         """
         drain()
         for refresh in self.refresh:
             refresh()
         snapshot = self._workers.snapshot(exemplars=exemplars)
         found = dict(snapshot.families) if snapshot else {}
-        counts: dict[Labels, float] = {}
+        counts: dict[LabelSet, float] = {}
         for name, family in self._families.copy().items():
             if snapshot is None:
-                cells, marks = _own_cells(family), _own_exemplars(family) if exemplars else {}
-                stored = family.stored
+                cells, cell_exemplars = _local_cells(family), _local_exemplars(family) if exemplars else {}
+                cell_spec = family.cell_spec
             else:
                 shared = found.pop(name, None)
-                cells = _Cells(shared.keys, shared.rows, _as_it_is) if shared else _NO_CELLS
-                stored, marks = (shared.spec, shared.exemplars) if shared else (family.stored, {})
+                cells = _CellColumns(shared.keys, shared.rows, _identity) if shared else _NO_CELLS
+                cell_spec, cell_exemplars = (shared.spec, shared.exemplars) if shared else (family.cell_spec, {})
                 if not cells.keys and not family.spec.labels:
-                    cells = _Cells([()], [[0.0] * (len(family.spec.buckets) + 3)], _as_it_is)
-            if isinstance(family, CountedHistogram) and stored.labels == family.stored.labels:
-                yield from self._counted(name, family, cells, marks, counts)
+                    cells = _CellColumns([()], [[0.0] * (len(family.spec.buckets) + 3)], _identity)
+            if isinstance(family, CountedHistogram) and cell_spec.labels == family.cell_spec.labels:
+                yield from self._counted(name, family, cells, cell_exemplars, counts)
             else:
                 counts[name,] = len(cells.keys)
-                yield Section(self._layout(stored, name), cells.shown(stored), marks)
-        for name, shared in found.items():  # which only other workers have declared
-            cells = _Cells(shared.keys, shared.rows, _as_it_is)
-            yield Section(self._layout(shared.spec, name), cells.shown(shared.spec), shared.exemplars)
+                yield Section(self._renderer(cell_spec, name), cells.shown(cell_spec), cell_exemplars)
+        for name, shared in found.items():  # declared by other workers only
+            cells = _CellColumns(shared.keys, shared.rows, _identity)
+            yield Section(self._renderer(shared.spec, name), cells.shown(shared.spec), shared.exemplars)
         pids = {str(worker.slot): worker.pid for worker in snapshot.workers} if snapshot else {}
-        yield from self._read_now(counts, pids or {self._workers.slot: os.getpid()})
+        yield from self._scrape_time_sections(counts, pids or {self._workers.slot: os.getpid()})
 
     def _counted(
-        self, name: str, family: CountedHistogram, cells: _Cells, marks: _Marks, counts: dict[Labels, float]
+        self,
+        name: str,
+        family: CountedHistogram,
+        cells: _CellColumns,
+        cell_exemplars: _CellExemplars,
+        counts: dict[LabelSet, float],
     ) -> Iterator[Section]:
         """
-        Give a histogram, which adds up over the last label, and the counter of its observations.
+        Yield a histogram, summed over the last label, and the counter of its observations.
         """
         groups = self._groups.get(name)
         if groups is None or groups.keys != cells.keys:
             groups = self._groups[name] = _Groups(cells.keys)
         counts[name,] = len(groups.members)
         totals: list[float | None] = [None] * len(cells.keys)
-        shown: dict[Labels, Exemplars] = {}
-        for key, found in marks.items():
+        shown: dict[LabelSet, Exemplars] = {}
+        for key, found in cell_exemplars.items():
             known = shown.get(key[:-1])
-            shown[key[:-1]] = found if known is None else latest(known, found)
-        yield Section(self._layout(family.spec, name), groups.histograms(cells, totals), shown)
-        if counted := self.name_of(family.counted):
-            yield Section(self._layout(family.counted, counted), groups.counters(cells, totals))
+            shown[key[:-1]] = found if known is None else latest_by_bucket(known, found)
+        yield Section(self._renderer(family.spec, name), groups.histograms(cells, totals), shown)
+        if counted := self.name_of(family.counter_spec):
+            yield Section(self._renderer(family.counter_spec, counted), groups.counters(cells, totals))
 
-    def _read_now(self, counts: Mapping[Labels, float], pids: Mapping[str, int]) -> Iterator[Section]:
+    def _scrape_time_sections(self, counts: Mapping[LabelSet, float], pids: Mapping[str, int]) -> Iterator[Section]:
         read = [(spec, _guarded(pull)) for spec, pull in self._scrape_time]
-        read += [(own.LABEL_SETS, counts), *_guarded(lambda: process_gauges.figures(pids)).items()]
+        read += [(own.LABEL_SETS, counts), *_guarded(lambda: process_gauges.read_all(pids)).items()]
         for spec, figures in read:
             if (name := self.name_of(spec)) and figures:
-                cells = [(tuple(map(label_text, key)), [figure]) for key, figure in figures.items()]
-                yield Section(self._layout(spec, name), cells)
+                cells = [(tuple(map(sanitize_label_value, key)), [figure]) for key, figure in figures.items()]
+                yield Section(self._renderer(spec, name), cells)
 
-    def _layout(self, spec: Metric, name: str) -> Layout:
-        layout = self._layouts.get((spec, name))
-        if layout is None:
-            labels = self._labels.shown(spec)
-            layout = self._layouts[spec, name] = Layout(name, spec.kind, spec.help, labels, spec.buckets)
-        return layout
+    def _renderer(self, spec: Metric, name: str) -> FamilyRenderer:
+        renderer = self._renderers.get((spec, name))
+        if renderer is None:
+            labels = self._label_renames.rename(spec)
+            renderer = self._renderers[spec, name] = FamilyRenderer(name, spec.kind, spec.help, labels, spec.buckets)
+        return renderer
 
 
-def _joined(rows: list[Figures]) -> Figures:
+def _sum_rows(rows: list[CellValues]) -> CellValues:
     """
-    Make one histogram of several. A page may have them in another order than the one before, and the sum may not go
-    backwards for that.
+    Return the sum of several histograms. Their order may change between pages, and the sum must not decrease for that.
     """
     joined: list[float] = [*map(sum, zip(*rows, strict=True))]
-    joined[1] = exact([row[1] for row in rows])
+    joined[1] = exact_sum([row[1] for row in rows])
     return joined
 
 
-def _own_cells(family: Family[Any]) -> _Cells:
-    keys, cells = family.listed()
-    return _Cells(keys, cells, Cell.figures)
+def _local_cells(family: Family[Any]) -> _CellColumns:
+    keys, cells = family.keys_and_cells()
+    return _CellColumns(keys, cells, Cell.read_values)
 
 
-def _as_it_is(row: Figures) -> Figures:
+def _identity(row: CellValues) -> CellValues:
     return row
 
 
-_NO_CELLS = _Cells([], [], _as_it_is)
+_NO_CELLS = _CellColumns([], [], _identity)
 
 
-def _own_exemplars(family: Family[Any]) -> _Marks:
+def _local_exemplars(family: Family[Any]) -> _CellExemplars:
     return {key: cell.exemplars for key, cell in family.items() if cell.exemplars}
 
 
 def _guarded(read: Callable[[], Mapping[K, V]]) -> Mapping[K, V]:
     """
-    Read figures; where that fails the page is without them.
+    Return what `read` returns; nothing where it raises, which is counted.
     """
     try:
         return read()
@@ -368,7 +380,7 @@ def _guarded(read: Callable[[], Mapping[K, V]]) -> Mapping[K, V]:
         return {}
 
 
-def _sample_names(page: Page) -> list[str]:
+def _sample_names(page: ClientMetric) -> list[str]:
     suffixes = {"counter": ("_total", "_created"), "histogram": ("_bucket", "_sum", "_count", "_created")}
     return [page.name + suffix for suffix in ("", *suffixes.get(page.type, ()))]
 

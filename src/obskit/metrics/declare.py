@@ -24,14 +24,14 @@ F = TypeVar("F", bound=Family[Any])
 DEFAULT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 
 declared: dict[str, Family[Any]] = {}
-# What a runtime wants to hear of metrics that are declared while it stands.
+# Called with each metric that is declared while a runtime is active.
 listeners: list[Callable[[Family[Any]], object]] = []
 _own = {row.name: row for row in CATALOGUE}
 
 
 def counter(name: str, help: str, labels: Iterable[str] = (), *, namespace: str | None = None) -> Counter:
     """
-    Declare a counter: a figure that only grows, such as plates recognised.
+    Declare a counter: a value that only grows, such as plates recognised.
 
     Args:
         name: Without the namespace; `_total` is added where it is missing.
@@ -62,17 +62,17 @@ def gauge(
     every: float = 60.0,
 ) -> Gauge:
     """
-    Declare a gauge: a figure that goes up and down, such as open connections.
+    Declare a gauge: a value that goes up and down, such as open connections.
 
     Args:
         name: Without the namespace; a name that ends in `_total` warns, since that says counter.
         help: One sentence, shown on the metrics page.
         labels: Names of labels, each with a bounded set of values.
         namespace: An empty string leaves the application's namespace out.
-        workers: How the figures of several workers add up: `sum`, `min`, `max` or `latest`.
-        query: Called in a background thread, never in a request; answers the figure, or `{labels: figure}` where
-            the gauge has labels (a tuple where it has several). Labels that vanish from the answer vanish from the
-            page. An error keeps the last good answer and is counted in `obskit_errors_total{sink="gauge_query"}`.
+        workers: How the values of several workers are merged: `sum`, `min`, `max` or `latest`.
+        query: Called in a background thread, never in a request; returns the value, or `{labels: value}` where
+            the gauge has labels (a tuple where it has several). Label sets that it no longer returns are removed from
+            the page. An error keeps the last result and is counted in `obskit_errors_total{sink="gauge_query"}`.
         every: Seconds between two calls of `query`, from 0.1 up.
 
     Returns:
@@ -81,7 +81,7 @@ def gauge(
     Raises:
         MetricNameError: Prometheus does not accept the name or a label.
         MetricConflictError: The name is declared already, differently.
-        ConfigurationError: `query` is no plain function, `every` or `workers` is out of range.
+        ConfigurationError: `query` is not a plain function, `every` or `workers` is out of range.
     """
     if name.endswith("_total"):
         warnings.warn(f"the gauge {name} ends in _total, which says counter; rename it", stacklevel=2)
@@ -105,14 +105,14 @@ def histogram(
     buckets: Iterable[float] = DEFAULT_BUCKETS,
 ) -> Histogram:
     """
-    Declare a histogram: how observations spread over buckets, such as seconds of OCR.
+    Declare a histogram: observations by bucket, such as seconds of OCR.
 
     Args:
         name: Without the namespace; put the base unit last (`_seconds`, `_bytes`).
         help: One sentence, shown on the metrics page.
         labels: Names of labels, each with a bounded set of values.
         namespace: An empty string leaves the application's namespace out.
-        buckets: Upper bounds, rising; `+Inf` is added. Default: `prometheus_client`'s, for seconds.
+        buckets: Upper bounds, ascending; `+Inf` is added. Default: `prometheus_client`'s, for seconds.
 
     Returns:
         The histogram; the same declaration again returns the same object. Thread-safe.
@@ -120,7 +120,7 @@ def histogram(
     Raises:
         MetricNameError: Prometheus does not accept the name or a label.
         MetricConflictError: The name is declared already, differently.
-        ConfigurationError: The bounds do not rise.
+        ConfigurationError: The bounds are not ascending.
     """
     names, bounds = _label_names(name, labels), _bounds(name, buckets)
     spec = Metric(name, "histogram", help, names, buckets=bounds, prefixed=namespace != "")
@@ -141,7 +141,7 @@ def _bounds(name: str, buckets: Iterable[float]) -> tuple[float, ...]:
     if bounds and bounds[-1] == float("inf"):
         bounds = bounds[:-1]
     if not bounds or bounds[0] != bounds[0] or not all(low < high for low, high in pairwise(bounds)):
-        raise ConfigurationError(f"buckets={buckets!r} of {name}: expected numbers that rise, such as (0.1, 0.5, 1)")
+        raise ConfigurationError(f"buckets={buckets!r} of {name}: expected ascending numbers, such as (0.1, 0.5, 1)")
     return bounds
 
 
@@ -166,7 +166,7 @@ def _declare(spec: Metric, kind: Callable[[Metric], F], namespace: str | None) -
 
 def unknown(names: Iterable[str]) -> Iterator[tuple[str, str | None]]:
     """
-    List the names that no metric has, neither obskit's nor one declared so far, each with the nearest that one has.
+    Yield the names that are neither obskit's metrics nor declared so far, each with the most similar known name.
     """
     known = [*_own, *declared]
     for name in names:

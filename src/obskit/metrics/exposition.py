@@ -1,9 +1,9 @@
 """
-Write the metrics page: obskit's own families fast, and what else there is as `prometheus_client` writes it.
+The metrics page: obskit's families rendered fast, and all others by `prometheus_client`.
 
-The text is what `prometheus_client` would print for the same families. What makes it cheap: names and labels of a
-cell are written once, as a template that one `%` fills with the figures, and kept until the label set is gone. The
-page comes in pieces, with a rest between them, so that a thread that renders never keeps another one waiting long.
+The text is what `prometheus_client` would print for the same families. It is cheap since names and labels of a cell
+are formatted once, as a template that one `%` fills with the values, and cached until the label set is gone. The page
+is rendered in pieces, with a pause between them, so that rendering never blocks other threads for long.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.utils import floatToGoString
 
 from obskit.catalogue.spec import Kind
+from obskit.metrics.cell_format import LabelSet
 from obskit.recorder import recorder
 
-Labels: TypeAlias = tuple[str, ...]
 # Counter, gauge: (value,). Histogram: (unused, sum, bucket, bucket, ...), not cumulative, the last `+Inf`.
-Figures: TypeAlias = Sequence[float]
+CellValues: TypeAlias = Sequence[float]
 # Trace id, observed value, seconds since the epoch.
-Exemplar: TypeAlias = tuple[str, float, float]
+ExemplarTuple: TypeAlias = tuple[str, float, float]
 # By the index of the bucket; a counter's is 0.
-Exemplars: TypeAlias = Mapping[int, Exemplar]
+Exemplars: TypeAlias = Mapping[int, ExemplarTuple]
 
 PIECE_BYTES = 64 * 1024
 _BLOCK_BYTES = 16 * 1024
 _BATCH = 200  # samples that prometheus_client encodes in about a millisecond
-# What prometheus_client's names are escaped to only if somebody asks for it, or the name is none that was always valid.
-_plain_name = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*").fullmatch
-_plain_label = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*").fullmatch
+# Names valid before UTF-8 names were: they need no escaping, whatever the client accepts.
+_is_legacy_name = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*").fullmatch
+_is_legacy_label = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*").fullmatch
 _EXEMPLAR_CHARACTERS = 128  # OpenMetrics 1.0.0, "Exemplars": names and values of the labels together
 _EOF = b"# EOF\n"
 _NONE: Mapping[Any, Any] = MappingProxyType({})
-_go: Callable[[float], str] = floatToGoString
-# Between these Python writes a figure as prometheus_client does; so it does much further below zero, but why ask.
-_FAR_BELOW, _MILLION = -1e15, 1_000_000
-_EXPONENTS = tuple(b"e+%02d" % power for power in range(16))  # from 1e16 on Python writes them itself
+_go_float: Callable[[float], str] = floatToGoString
+# Between these bounds `repr()` formats a float as prometheus_client does.
+_MIN_REPR, _REPR_LIMIT = -1e15, 1_000_000
+_EXPONENTS = tuple(b"e+%02d" % power for power in range(16))  # from 1e16 on `repr()` has an exponent itself
 _WORK_SECONDS, _REST_SECONDS = 0.001, 0.00005
-# What a family of each type may be called besides its name.
+# The suffixes of the sample names of each type.
 SUFFIXES = {
     "counter": ("_total", "_created"),
     "summary": ("_sum", "_count", "_created"),
@@ -59,19 +59,30 @@ SUFFIXES = {
 }
 
 
-class Layout:
+class FamilyRenderer:
     """
-    Know how a family is written, and keep the text of its cells. Make it once and keep it as long as the family.
+    Renders one family, and caches the template of each cell. Create it once per family.
 
     Attributes:
         name: The name on the page; a counter's ends in `_total`, which is added where it is missing.
         kind: `counter`, `gauge` or `histogram`.
         help: Shown in the `HELP` line.
-        labels: Names of the labels, in the order of the cells' values; the page has them sorted.
-        bounds: A histogram's upper bounds without `+Inf`. Below zero it shows no sum and no count.
+        labels: Label names, in the order of the cells' label values; the page has them sorted.
+        bounds: A histogram's upper bounds without `+Inf`. With one below zero, sum and count are not shown.
     """
 
-    __slots__ = ("_order", "_shapes", "_texts", "bounds", "family", "help", "kind", "labels", "name", "plain")
+    __slots__ = (
+        "_cell_templates",
+        "_order",
+        "_templates",
+        "bounds",
+        "family",
+        "help",
+        "is_legacy",
+        "kind",
+        "labels",
+        "name",
+    )
 
     def __init__(
         self,
@@ -83,45 +94,45 @@ class Layout:
     ) -> None:
         self.family = name.removesuffix("_total") if kind == "counter" else name
         self.name = self.family + "_total" if kind == "counter" else self.family
-        self.kind, self.help = kind, _sayable(help)
+        self.kind, self.help = kind, _utf8_safe(help)
         self.labels, self.bounds = tuple(labels), tuple(bounds)
-        self.plain = bool(_plain_name(self.family)) and all(map(_plain_label, self.labels))
+        self.is_legacy = bool(_is_legacy_name(self.family)) and all(map(_is_legacy_label, self.labels))
         self._order = sorted(range(len(self.labels)), key=self.labels.__getitem__)
-        self._shapes: dict[bool, tuple[bytes, int]] = {}
-        self._texts: dict[Labels, tuple[bytes, bool]] = {}
+        self._templates: dict[bool, tuple[bytes, int]] = {}
+        self._cell_templates: dict[LabelSet, tuple[bytes, bool]] = {}
 
     def head(self, openmetrics: bool) -> bytes:
         """
-        Write the lines in front of the samples.
+        Render the HELP and TYPE lines.
         """
         name = self.family if openmetrics else self.name
         help_text = _escaped(self.help) if openmetrics else self.help.replace("\\", r"\\").replace("\n", r"\n")
         return f"# HELP {name} {help_text}\n# TYPE {name} {self.kind}\n".encode()
 
     def lines(
-        self, cells: Iterable[tuple[Labels, Figures]], exemplars: Mapping[Labels, Exemplars] = _NONE
+        self, cells: Iterable[tuple[LabelSet, CellValues]], exemplars: Mapping[LabelSet, Exemplars] = _NONE
     ) -> Iterator[bytes]:
         """
-        Write the samples, some cells at a time. Afterwards the text of these cells is kept, and no other.
+        Render the samples in blocks of cells. Afterwards the templates of these cells are cached, and no others.
         """
-        fresh: dict[Labels, tuple[bytes, bool]] = {}
+        fresh: dict[LabelSet, tuple[bytes, bool]] = {}
         yield from (self._histograms if self.kind == "histogram" else self._values)(cells, exemplars, fresh)
-        self._texts = fresh
+        self._cell_templates = fresh
 
     # The two loops are written out, since each line of the page pays for them.
     def _values(
         self,
-        cells: Iterable[tuple[Labels, Figures]],
-        exemplars: Mapping[Labels, Exemplars],
-        fresh: dict[Labels, tuple[bytes, bool]],
+        cells: Iterable[tuple[LabelSet, CellValues]],
+        exemplars: Mapping[LabelSet, Exemplars],
+        fresh: dict[LabelSet, tuple[bytes, bool]],
     ) -> Iterator[bytes]:
-        kept, lines, size = self._texts, list[bytes](), 0
+        kept, lines, size = self._cell_templates, list[bytes](), 0
         for labels, (given,) in cells:
-            text = fresh[labels] = kept.get(labels) or (self._text(labels), False)
+            text = fresh[labels] = kept.get(labels) or (self._cell_template(labels), False)
             value = float(given)
-            line = text[0] % (repr(value).encode() if _FAR_BELOW < value < _MILLION else _number(value))
+            line = text[0] % (repr(value).encode() if _MIN_REPR < value < _REPR_LIMIT else _format_float(value))
             if exemplars and labels in exemplars:
-                line = _marked(line, exemplars[labels])
+                line = _with_exemplars(line, exemplars[labels])
             lines.append(line)
             size += len(line)
             if size >= _BLOCK_BYTES:
@@ -131,23 +142,23 @@ class Layout:
 
     def _histograms(
         self,
-        cells: Iterable[tuple[Labels, Figures]],
-        exemplars: Mapping[Labels, Exemplars],
-        fresh: dict[Labels, tuple[bytes, bool]],
+        cells: Iterable[tuple[LabelSet, CellValues]],
+        exemplars: Mapping[LabelSet, Exemplars],
+        fresh: dict[LabelSet, tuple[bytes, bool]],
     ) -> Iterator[bytes]:
-        kept, blocks, size = self._texts, list[bytes](), 0
+        kept, blocks, size = self._cell_templates, list[bytes](), 0
         for labels, figures in cells:
             counts = [*accumulate(figures[2:])]
             counts.append(counts[-1])
-            large = counts[-1] >= _MILLION
+            large = counts[-1] >= _REPR_LIMIT
             text = kept.get(labels)
             if text is None or text[1] is not large:
-                text = self._text(labels, large), large
+                text = self._cell_template(labels, large), large
             fresh[labels] = text
-            figure = _number(figures[1])
-            block = text[0] % ((*map(_count, counts), figure) if large else (*counts, figure))
+            figure = _format_float(figures[1])
+            block = text[0] % ((*map(_format_count, counts), figure) if large else (*counts, figure))
             if exemplars and labels in exemplars:
-                block = _marked(block, exemplars[labels])
+                block = _with_exemplars(block, exemplars[labels])
             blocks.append(block)
             size += len(block)
             if size >= _BLOCK_BYTES:
@@ -155,26 +166,26 @@ class Layout:
                 blocks, size = [], 0
         yield b"".join(blocks)
 
-    def _text(self, labels: Labels, large: bool = False) -> bytes:
+    def _cell_template(self, labels: LabelSet, large: bool = False) -> bytes:
         """
-        Write a cell's text: the family's, with the label values in their places.
+        Return a cell's template: the family's, with the label values filled in.
         """
-        if large not in self._shapes:
-            self._shapes[large] = self._shape(b"%%b" if large else b"%%d.0")
-        shape, lines = self._shapes[large]
-        values = [_sayable(_escaped(labels[index])).encode().replace(b"%", b"%%") for index in self._order]
+        if large not in self._templates:
+            self._templates[large] = self._template(b"%%b" if large else b"%%d.0")
+        shape, lines = self._templates[large]
+        values = [_utf8_safe(_escaped(labels[index])).encode().replace(b"%", b"%%") for index in self._order]
         return shape % (*values * lines,)
 
-    def _shape(self, count: bytes) -> tuple[bytes, int]:
+    def _template(self, count: bytes) -> tuple[bytes, int]:
         """
-        Write a family's text, with places for label values and, behind two signs, for figures; count its lines.
+        Return a family's template, with `%` for label values and `%%` for numbers, and its number of lines.
         """
         if self.kind != "histogram":
             return self._sample(self.name, b"%%b"), 1
-        edges = [_go(bound) for bound in (*self.bounds, math.inf)]
+        edges = [_go_float(bound) for bound in (*self.bounds, math.inf)]
         lines = [self._sample(self.name + "_bucket", count, edge) for edge in edges]
         if self.bounds and self.bounds[0] < 0:
-            return b"".join(lines) + b"%%.0a%%.0a", len(lines)  # which swallow what is not shown
+            return b"".join(lines) + b"%%.0a%%.0a", len(lines)  # consume the sum and count, which are not shown
         lines += [self._sample(self.name + "_count", count), self._sample(self.name + "_sum", b"%%b")]
         return b"".join(lines), len(lines)
 
@@ -183,18 +194,18 @@ class Layout:
         inside = ",".join([f'{label}="{value}"' for label, value in sorted(pairs.items())])
         return (f"{name}{{{inside}}}" if inside else name).encode() + b" " + figure + b"\n"
 
-    def samples(self, labels: Labels, figures: Figures, exemplars: Exemplars) -> Iterator[Sample]:
+    def samples(self, labels: LabelSet, figures: CellValues, exemplars: Exemplars) -> Iterator[Sample]:
         """
-        Give one cell as `prometheus_client`'s samples.
+        Yield one cell's samples as `prometheus_client` has them.
         """
-        named = {label: _sayable(value) for label, value in zip(self.labels, labels, strict=True)}
+        named = {label: _utf8_safe(value) for label, value in zip(self.labels, labels, strict=True)}
         if self.kind != "histogram":
-            yield Sample(self.name, named, figures[0], None, _theirs(exemplars.get(0)))
+            yield Sample(self.name, named, figures[0], None, _client_exemplar(exemplars.get(0)))
             return
         counts = [*accumulate(figures[2:])]
         for index, (bound, count) in enumerate(zip((*self.bounds, math.inf), counts, strict=True)):
-            edge = {"le": _go(bound)}
-            yield Sample(self.name + "_bucket", named | edge, count, None, _theirs(exemplars.get(index)))
+            edge = {"le": _go_float(bound)}
+            yield Sample(self.name + "_bucket", named | edge, count, None, _client_exemplar(exemplars.get(index)))
         if not self.bounds or self.bounds[0] >= 0:
             yield Sample(self.name + "_count", named, counts[-1])
             yield Sample(self.name + "_sum", named, figures[1])
@@ -203,51 +214,51 @@ class Layout:
 @dataclass(slots=True)
 class Section:
     """
-    Hold one family's figures for one page.
+    One family's values for one page.
 
     Attributes:
-        layout: How the family is written.
-        cells: Label values and figures of each cell; read once, piece by piece. Make them as they are asked for: where
-            all of a large family's live together, they set off the garbage collector, and every thread waits for it.
-        exemplars: Of some cells, by label values; shown by OpenMetrics on counters and on buckets.
+        renderer: Renders the family.
+        cells: Label set and values of each cell; iterated once. Generate them lazily: a large family's, all alive at
+            once, would trigger the garbage collector, which stops every thread.
+        exemplars: Of some cells, by label set; shown by OpenMetrics on counters and on buckets.
     """
 
-    layout: Layout
-    cells: Iterable[tuple[Labels, Figures]]
-    exemplars: Mapping[Labels, Exemplars] = field(default_factory=dict)
+    renderer: FamilyRenderer
+    cells: Iterable[tuple[LabelSet, CellValues]]
+    exemplars: Mapping[LabelSet, Exemplars] = field(default_factory=dict)
 
     def metric(self) -> Metric:
         """
-        Give the family as `prometheus_client` has it, for a collector.
+        Return the family as `prometheus_client` has it, for a collector.
         """
-        layout = self.layout
-        metric = Metric(layout.family, layout.help, layout.kind)
+        renderer = self.renderer
+        metric = Metric(renderer.family, renderer.help, renderer.kind)
         for labels, figures in self.cells:
-            metric.samples.extend(layout.samples(labels, figures, self.exemplars.get(labels, {})))
+            metric.samples.extend(renderer.samples(labels, figures, self.exemplars.get(labels, {})))
         return metric
 
 
 @dataclass(frozen=True, slots=True)
-class Format:
+class PageFormat:
     """
-    Hold what was agreed on with whoever asks for the page.
+    The negotiated format of a page.
 
     Attributes:
-        content_type: As `prometheus_client` says it.
-        openmetrics: Whether it is OpenMetrics, or the text format.
-        plain: Whether names that were always valid stay as they are.
+        content_type: The `Content-Type` header, as `prometheus_client` has it.
+        openmetrics: True for OpenMetrics, False for the text format.
+        is_legacy: Whether legacy names need no escaping.
         encode: `prometheus_client`'s encoder for it.
     """
 
     content_type: str
     openmetrics: bool
-    plain: bool
+    is_legacy: bool
     encode: Callable[[Any], bytes]
 
 
-def negotiate(accept: str) -> Format:
+def negotiate(accept: str) -> PageFormat:
     """
-    Choose the format: what the client likes best, by `prometheus_client`'s rules where it likes several equally.
+    Return the format the client prefers, by `prometheus_client`'s rules where it accepts several equally.
     """
     offers = sorted(map(_offer, accept.split(",")), reverse=True, key=lambda offer: offer[0])
     for quality, group in groupby(offers, key=lambda offer: offer[0]):
@@ -265,7 +276,7 @@ def _offer(part: str) -> tuple[float, str]:
         return 0.0, part
 
 
-def _chosen(parts: list[str]) -> Format | None:
+def _chosen(parts: list[str]) -> PageFormat | None:
     default = _format("")
     try:
         chosen = _format(",".join(parts))
@@ -279,14 +290,14 @@ def _chosen(parts: list[str]) -> Format | None:
     return chosen
 
 
-def _format(accept: str) -> Format:
+def _format(accept: str) -> PageFormat:
     encode, content_type = choose_encoder(accept)
     escaping = content_type.partition("escaping=")[2] or "underscores"
     openmetrics = content_type.startswith("application/openmetrics-text")
-    return Format(content_type, openmetrics, escaping in ("underscores", "allow-utf-8"), encode)
+    return PageFormat(content_type, openmetrics, escaping in ("underscores", "allow-utf-8"), encode)
 
 
-def page(
+def render_page(
     sections: Iterable[Section],
     others: Iterable[Metric] = (),
     *,
@@ -295,27 +306,27 @@ def page(
     packed: bool = False,
 ) -> tuple[list[tuple[str, str]], Iterator[bytes]]:
     """
-    Give the headers of a page, and its body piece by piece; between pieces the thread lets others run.
+    Return the headers of a page, and an iterator of its body that lets other threads run between pieces.
 
     Args:
         sections: obskit's own families, in the page's order.
-        others: What else there is, see `foreign()`; a family whose names an own one has is dropped, and counted.
+        others: The other families, see `foreign_families()`; one whose names obskit's have is dropped, and counted.
         accept: The client's `Accept` header.
         names: `name[]`, names of samples or families; None is all.
-        packed: Whether the body is packed with gzip.
+        packed: Whether the body is compressed with gzip.
     """
     form = negotiate(accept)
-    headers, body = [("Content-Type", form.content_type)], _rested(_body(sections, others, form, names))
+    headers, body = [("Content-Type", form.content_type)], _yield_to_threads(_body(sections, others, form, names))
     if not packed:
         return headers, body
-    return [*headers, ("Content-Encoding", "gzip")], _packed(body)
+    return [*headers, ("Content-Encoding", "gzip")], _gzip_pieces(body)
 
 
 def _body(
-    sections: Iterable[Section], others: Iterable[Metric], form: Format, names: Collection[str] | None
+    sections: Iterable[Section], others: Iterable[Metric], form: PageFormat, names: Collection[str] | None
 ) -> Iterator[bytes]:
     taken: set[str] = set()
-    yield from render(_noted(sections, taken), form, names)
+    yield from render_sections(_note_names(sections, taken), form, names)
     for metric in others:
         claimed = {metric.name, *(metric.name + suffix for suffix in SUFFIXES.get(metric.type, ()))}
         if not taken.isdisjoint(claimed):
@@ -323,25 +334,27 @@ def _body(
             continue
         taken |= claimed
         try:
-            yield from _encoded(metric, form)
-        except Exception as error:  # a figure that is none
+            yield from _encode_with_client(metric, form)
+        except Exception as error:  # a value that is not a number
             recorder.failed("metrics_page", error)
     if form.openmetrics:
         yield _EOF
 
 
-def _noted(sections: Iterable[Section], taken: set[str]) -> Iterator[Section]:
+def _note_names(sections: Iterable[Section], taken: set[str]) -> Iterator[Section]:
     for section in sections:
-        layout = section.layout
-        taken.update((layout.family, *(layout.family + suffix for suffix in SUFFIXES.get(layout.kind, ()))))
+        renderer = section.renderer
+        taken.update((renderer.family, *(renderer.family + suffix for suffix in SUFFIXES.get(renderer.kind, ()))))
         yield section
 
 
-def render(sections: Iterable[Section], form: Format, names: Collection[str] | None = None) -> Iterator[bytes]:
+def render_sections(
+    sections: Iterable[Section], form: PageFormat, names: Collection[str] | None = None
+) -> Iterator[bytes]:
     """
-    Write own families, in pieces of about 64 KiB and without OpenMetrics' last line.
+    Render obskit's families, in pieces of about 64 KiB and without OpenMetrics' `# EOF`.
 
-    A family that cannot be written ends where it fails, and is counted.
+    A family that fails ends where it fails, and the error is counted.
     """
     blocks: list[bytes] = []
     size = 0
@@ -358,54 +371,56 @@ def render(sections: Iterable[Section], form: Format, names: Collection[str] | N
     yield b"".join(blocks)
 
 
-def _blocks(section: Section, form: Format, names: Collection[str] | None) -> Iterator[bytes]:
-    layout = section.layout
-    if names is not None and layout.family not in names and layout.name not in names:
+def _blocks(section: Section, form: PageFormat, names: Collection[str] | None) -> Iterator[bytes]:
+    renderer = section.renderer
+    if names is not None and renderer.family not in names and renderer.name not in names:
         yield from _selected(section, form, names)
-    elif not (layout.plain and form.plain):
-        yield from _encoded(section.metric(), form)
+    elif not (renderer.is_legacy and form.is_legacy):
+        yield from _encode_with_client(section.metric(), form)
     else:
-        yield layout.head(form.openmetrics)
-        marks = form.openmetrics and layout.kind in ("counter", "histogram")
-        yield from layout.lines(section.cells, section.exemplars if marks else _NONE)
+        yield renderer.head(form.openmetrics)
+        marks = form.openmetrics and renderer.kind in ("counter", "histogram")
+        yield from renderer.lines(section.cells, section.exemplars if marks else _NONE)
 
 
-def _selected(section: Section, form: Format, names: Collection[str]) -> Iterator[bytes]:
+def _selected(section: Section, form: PageFormat, names: Collection[str]) -> Iterator[bytes]:
     """
-    Write single samples of a histogram, through `prometheus_client`: nobody asks for many.
+    Render single samples of a histogram, by `prometheus_client`: `name[]` rarely asks for them.
     """
-    layout = section.layout
-    if layout.kind == "histogram" and any(layout.name + suffix in names for suffix in ("_bucket", "_sum", "_count")):
+    renderer = section.renderer
+    if renderer.kind == "histogram" and any(
+        renderer.name + suffix in names for suffix in ("_bucket", "_sum", "_count")
+    ):
         metric = section.metric()
         metric.samples = [sample for sample in metric.samples if sample.name in names]
         if metric.samples:
-            yield from _encoded(metric, form)
+            yield from _encode_with_client(metric, form)
 
 
-def _marked(text: bytes, exemplars: Exemplars) -> bytes:
+def _with_exemplars(text: bytes, exemplars: Exemplars) -> bytes:
     """
-    Add exemplars to the lines that their indexes name.
+    Append exemplars to the lines of their buckets.
     """
     lines = text.split(b"\n")
     for index, (trace_id, value, at) in dict(exemplars).items():  # in one step, since a request may add one now
-        if (exemplar := _theirs((trace_id, value, at))) is not None:
+        if (exemplar := _client_exemplar((trace_id, value, at))) is not None:
             trace = _escaped(exemplar.labels["trace_id"])
-            lines[index] += f' # {{trace_id="{trace}"}} {_go(value)} {at}'.encode()
+            lines[index] += f' # {{trace_id="{trace}"}} {_go_float(value)} {at}'.encode()
     return b"\n".join(lines)
 
 
-def _theirs(exemplar: Exemplar | None) -> _Exemplar | None:
+def _client_exemplar(exemplar: ExemplarTuple | None) -> _Exemplar | None:
     """
-    Give an exemplar as `prometheus_client` has it; None where its label is longer than OpenMetrics allows.
+    Return an exemplar as `prometheus_client` has it; None where its label is longer than OpenMetrics allows.
     """
     if exemplar is None or len("trace_id") + len(exemplar[0]) > _EXEMPLAR_CHARACTERS:
         return None
-    return _Exemplar({"trace_id": _sayable(exemplar[0])}, exemplar[1], exemplar[2])
+    return _Exemplar({"trace_id": _utf8_safe(exemplar[0])}, exemplar[1], exemplar[2])
 
 
-class _One:
+class _SingleFamily:
     """
-    Hold one family for an encoder.
+    A registry of one family, for an encoder.
     """
 
     def __init__(self, metric: Metric) -> None:
@@ -415,17 +430,17 @@ class _One:
         return (self._metric,)
 
 
-def _encoded(metric: Metric, form: Format) -> Iterator[bytes]:
+def _encode_with_client(metric: Metric, form: PageFormat) -> Iterator[bytes]:
     """
-    Let `prometheus_client` write a family, a batch of samples at a time: the same text, without its long silence.
+    Render a family by `prometheus_client`, a batch of samples at a time, so that other threads run in between.
     """
 
     def encode(samples: list[Sample]) -> bytes:
-        return form.encode(_One(with_samples(metric, samples))).removesuffix(_EOF)
+        return form.encode(_SingleFamily(with_samples(metric, samples))).removesuffix(_EOF)
 
     head = encode([])
     yield head
-    # The text format puts these last, each kind as a family of its own with two lines in front.
+    # The text format has these last, each as a family of its own with HELP and TYPE.
     apart = () if form.openmetrics else sorted(metric.name + suffix for suffix in ("_created", "_gcount", "_gsum"))
     for name in (None, *apart):
         samples = [sample for sample in metric.samples if (sample.name if sample.name in apart else None) == name]
@@ -436,16 +451,16 @@ def _encoded(metric: Metric, form: Format) -> Iterator[bytes]:
 
 def with_samples(metric: Metric, samples: list[Sample]) -> Metric:
     """
-    Copy a family, with these samples.
+    Return a copy of a family with these samples.
     """
     changed = copy(metric)  # a collector may give the same object each time
     changed.samples = samples
     return changed
 
 
-def _packed(pieces: Iterable[bytes]) -> Iterator[bytes]:
+def _gzip_pieces(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """
-    Pack with gzip, piece by piece.
+    Compress with gzip, piece by piece.
     """
     packer = zlib.compressobj(1, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
     for piece in pieces:
@@ -454,9 +469,9 @@ def _packed(pieces: Iterable[bytes]) -> Iterator[bytes]:
     yield packer.flush()
 
 
-def _rested(pieces: Iterable[bytes]) -> Iterator[bytes]:
+def _yield_to_threads(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """
-    Let other threads run after each millisecond of work.
+    Yield to other threads after each millisecond of work.
     """
     started = perf_counter()
     for piece in pieces:
@@ -466,23 +481,23 @@ def _rested(pieces: Iterable[bytes]) -> Iterator[bytes]:
         yield piece
 
 
-def _number(value: float) -> bytes:
+def _format_float(value: float) -> bytes:
     """
-    Write a figure as Go does.
+    Format a float as Go does.
     """
     value = float(value)
-    return repr(value).encode() if _FAR_BELOW < value < _MILLION else _go(value).encode()
+    return repr(value).encode() if _MIN_REPR < value < _REPR_LIMIT else _go_float(value).encode()
 
 
-def _count(value: float) -> bytes:
+def _format_count(value: float) -> bytes:
     """
-    Write a whole number as Go does, faster: a busy service's counts are beyond a million.
+    Format a count as Go does, faster than `_format_float()`.
     """
-    if value < _MILLION:
+    if value < _REPR_LIMIT:
         return b"%d.0" % value
     digits = b"%d" % float(value)  # as far as that is exact
     if len(digits) > len(_EXPONENTS):
-        return _number(value)
+        return _format_float(value)
     return (digits[:1] + b"." + digits[1:]).rstrip(b"0.") + _EXPONENTS[len(digits) - 1]
 
 
@@ -490,8 +505,8 @@ def _escaped(text: str) -> str:
     return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
 
 
-def _sayable(text: str) -> str:
+def _utf8_safe(text: str) -> str:
     """
-    Replace what UTF-8 cannot say: the names of odd files and variables hold surrogates.
+    Return text with surrogates, as in odd file names, replaced for UTF-8.
     """
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")

@@ -1,5 +1,5 @@
 """
-Give a metric its label sets: the look-up that updates take, the cap on its miss path, the page's samples.
+Metric families: the look-up of cells by label set, with the cap on its miss path.
 """
 
 from __future__ import annotations
@@ -18,7 +18,16 @@ from obskit.block_entries import Entries
 from obskit.catalogue import Metric
 from obskit.errors import LabelError
 from obskit.forks import at_fork
-from obskit.metrics.cells import CounterCell, GaugeCell, Guard, HistogramCell, MemoryExemplars, Values, in_memory
+from obskit.metrics.cell_format import LabelSet
+from obskit.metrics.cells import (
+    CounterCell,
+    GaugeCell,
+    HistogramCell,
+    LockLike,
+    MemoryExemplars,
+    Values,
+    allocate_in_memory,
+)
 from obskit.observation import as_called, kind_of
 from obskit.operation import OVERFLOW
 from obskit.recorder import recorder
@@ -28,164 +37,163 @@ P = ParamSpec("P")
 R = TypeVar("R")
 V = TypeVar("V")
 C = TypeVar("C", CounterCell, GaugeCell, HistogramCell)
-Labels = tuple[str, ...]
 
-# Longer values are cut: a label is a name, and Prometheus keeps each value in memory for every series.
+# Longer values are truncated: a label is a name, and Prometheus keeps each value in memory for every series.
 MAX_LABEL_LENGTH = 256
 _redactor = Redactor()
 
 _families: weakref.WeakSet[Family[Any]] = weakref.WeakSet()
 
 
-class Home(Protocol):
+class CellAllocator(Protocol):
     """
-    Give the figures of cells their place.
+    Where the values of cells are kept.
     """
 
-    def allocate(self, family: Family[Any], key: Labels, size: int) -> Values:
+    def allocate(self, family: Family[Any], key: LabelSet, size: int) -> Values:
         """
-        Give so many zeros a place.
-        """
-
-    def exemplars(self, family: Family[Any], key: Labels, slots: int) -> Any:
-        """
-        Give a cell's exemplars room: something with the `put()` of `MemoryExemplars`.
+        Return `size` zeros for a label set.
         """
 
+    def allocate_exemplars(self, family: Family[Any], key: LabelSet, slots: int) -> Any:
+        """
+        Return storage for a cell's exemplars, with the `put()` of `MemoryExemplars`.
+        """
 
-class _Memory:
-    def allocate(self, family: Family[Any], key: Labels, size: int) -> Values:
-        return in_memory(size)
 
-    def exemplars(self, family: Family[Any], key: Labels, slots: int) -> Any:
+class _MemoryAllocator:
+    def allocate(self, family: Family[Any], key: LabelSet, size: int) -> Values:
+        return allocate_in_memory(size)
+
+    def allocate_exemplars(self, family: Family[Any], key: LabelSet, slots: int) -> Any:
         return MemoryExemplars()
 
 
-MEMORY: Home = _Memory()
+MEMORY_ALLOCATOR: CellAllocator = _MemoryAllocator()
 
 
-class _Cells(dict[Labels, V]):
+class _CellTable(dict[LabelSet, V]):
     """
-    Find cells by label set, and ask for those that are not there.
+    Cells by label set; a missing one is created on access.
     """
 
-    __slots__ = ("_missing",)
-    _missing: Callable[[tuple[Any, ...]], V]
+    __slots__ = ("_on_missing",)
+    _on_missing: Callable[[tuple[Any, ...]], V]
 
-    def __init__(self, missing: Callable[[tuple[Any, ...]], V], cells: Mapping[Labels, V]) -> None:
+    def __init__(self, missing: Callable[[tuple[Any, ...]], V], cells: Mapping[LabelSet, V]) -> None:
         super().__init__(cells)
-        self._missing = missing
+        self._on_missing = missing
 
-    def __missing__(self, key: Labels) -> V:
-        return self._missing(key)
+    def __missing__(self, key: LabelSet) -> V:
+        return self._on_missing(key)
 
 
 class Family(Generic[C]):
     """
-    Hold the cells of one metric.
+    The cells of one metric, by label set.
 
     Attributes:
-        spec: Its row: name, type, labels.
-        stored: The row as its cells have it, which may have a label more.
-        name: The name on the page, with namespace and renames; set when a runtime takes it up.
-        max_label_sets: The cap; label sets beyond it share one whose labels are all `_OVERFLOW`.
-        overflowed: Updates that went there.
-        lock: Guards the figures of all cells.
-        home: Where their figures lie.
-        cell: Finds the cell of a label set, or makes it while the cap allows. Ask the family for it each time.
+        spec: Its row in the catalogue: name, type, labels.
+        cell_spec: The row as its cells have it, perhaps with one more label.
+        name: The name on the page, with namespace and renames; set when a collector adds it.
+        max_label_sets: The cap; label sets beyond it share one whose label values are all `_OVERFLOW`.
+        overflowed: Number of updates that went there.
+        lock: Guards the values of all cells.
+        allocator: Where their values are kept.
+        cell: Returns the cell of a label set, created while the cap allows. Look the attribute up for each call.
     """
 
-    cell: Callable[[Labels], C]
+    cell: Callable[[LabelSet], C]
 
-    def __init__(self, spec: Metric, new_cell: Callable[[Guard, Callable[[int], Values]], C]) -> None:
-        self.spec = self.stored = spec
+    def __init__(self, spec: Metric, new_cell: Callable[[LockLike, Callable[[int], Values]], C]) -> None:
+        self.spec = self.cell_spec = spec
         self.name = spec.name
         self.max_label_sets = 1000
         self.overflowed = 0
-        self.on_overflow: Callable[[Family[Any]], None] = _nothing
-        self.lock: Guard = RLock()
-        self.home = MEMORY
-        self._new_cell: Callable[[Guard, Callable[[int], Values]], C] = new_cell
-        self._keep({})
+        self.on_overflow: Callable[[Family[Any]], None] = _ignore
+        self.lock: LockLike = RLock()
+        self.allocator = MEMORY_ALLOCATOR
+        self._new_cell: Callable[[LockLike, Callable[[int], Values]], C] = new_cell
+        self._set_cells({})
         self._handles: set[C] = set()
-        self._lock = RLock()  # a finaliser may make a label set while its thread makes one
+        self._lock = RLock()  # a finaliser may create a label set while its thread creates one
         if not spec.labels:
             self.labels()
         _families.add(self)
 
-    def _keep(self, cells: Mapping[Labels, C]) -> None:
-        self._cells: _Cells[C] = _Cells(self._missing, cells)
+    def _set_cells(self, cells: Mapping[LabelSet, C]) -> None:
+        self._cells: _CellTable[C] = _CellTable(self._on_missing, cells)
         # The dict's own method: a Python function around it would cost as much as all the rest of the look-up.
         self.cell = self._cells.__getitem__
 
-    def _make(self, key: Labels) -> C:
-        cell: C = self._new_cell(self.lock, lambda size: self.home.allocate(self, key, size))
+    def _create_cell(self, key: LabelSet) -> C:
+        cell: C = self._new_cell(self.lock, lambda size: self.allocator.allocate(self, key, size))
         cell.key = key
         return cell
 
-    def move(self, home: Home) -> None:
+    def move_to(self, allocator: CellAllocator) -> None:
         """
-        Let the figures find a place elsewhere, each with its next update.
+        Keep the values elsewhere from now on; each cell moves with its next update.
         """
-        self.home = home
+        self.allocator = allocator
         for _, cell in self.items():
             cell.detach()
 
     def labels(self, *values: Any, **named: Any) -> C:
         """
-        Give the handle of one label set, by position or by name. Keep it: its updates cost a third of a look-up.
+        Return the cell of one label set, by position or by name. Keep it: an update on it costs a third of a look-up.
 
         Raises:
             LabelError: The labels are not the metric's.
         """
         key = tuple(map(str, values)) if values and not named else self._key(named, values)
         if len(key) != len(self.spec.labels):
-            raise self._wrong(values or named)
+            raise self._label_error(values or named)
         cell = self.cell(key)
         self._handles.add(cell)
         return cell
 
     bind = labels
 
-    def named(self, labels: Mapping[str, Any]) -> C:
+    def cell_for(self, labels: Mapping[str, Any]) -> C:
         """
-        Find the cell of the label set that an update named.
+        Return the cell of the label set that an update named.
         """
         try:
             return self._cells[self._key(labels)]
         except TypeError:  # no string: lists have no hash
-            return self._missing(self._key(labels))
+            return self._on_missing(self._key(labels))
 
-    def _key(self, named: Mapping[str, Any], values: tuple[Any, ...] = ()) -> Labels:
+    def _key(self, named: Mapping[str, Any], values: tuple[Any, ...] = ()) -> LabelSet:
         try:
             key = tuple([named[label] for label in self.spec.labels])
         except KeyError:
-            raise self._wrong(named) from None
+            raise self._label_error(named) from None
         if len(named) != len(key) or values:
-            raise self._wrong(named)
+            raise self._label_error(named)
         return key
 
-    def check(self, names: Iterable[str]) -> None:
+    def check_label_names(self, names: Iterable[str]) -> None:
         """
-        Refuse label names that are not the metric's.
+        Raise LabelError unless these are the metric's label names.
         """
         if set(names) != set(self.spec.labels):
-            raise self._wrong(names)
+            raise self._label_error(names)
 
-    def _wrong(self, given: Iterable[object]) -> LabelError:
+    def _label_error(self, given: Iterable[object]) -> LabelError:
         found = ", ".join(map(str, given)) or "none"
         wanted = ", ".join(self.spec.labels) or "none"
         return LabelError(f"{self.spec.name} has the labels {wanted}; this update gave {found}")
 
-    def _missing(self, key: tuple[Any, ...]) -> C:
-        cut = tuple(map(label_text, key))
+    def _on_missing(self, key: tuple[Any, ...]) -> C:
+        cut = tuple(map(sanitize_label_value, key))
         cell = self._cells.get(cut)
         if cell is None:
-            made = self._make(cut)
+            made = self._create_cell(cut)
             with self._lock:
                 if cut in self._cells or len(self._cells) < self.max_label_sets:
                     return self._cells.setdefault(cut, made)
-                made = self._make((OVERFLOW,) * len(cut))
+                made = self._create_cell((OVERFLOW,) * len(cut))
                 cell = self._cells.setdefault(made.key, made)
             self._overflow()
         return cell
@@ -194,17 +202,17 @@ class Family(Generic[C]):
         self.overflowed += 1
         self.on_overflow(self)
 
-    def items(self) -> list[tuple[Labels, C]]:
+    def items(self) -> list[tuple[LabelSet, C]]:
         """
-        List label sets and cells as they are at this moment.
+        Return a copy of the label sets and their cells.
         """
         with self._lock:
-            cells = self._cells.copy()  # in one step: a finaliser may add to them at the next
+            cells = self._cells.copy()  # in one step: a finaliser may add one at the next
         return list(cells.items())
 
-    def listed(self) -> tuple[list[Labels], list[C]]:
+    def keys_and_cells(self) -> tuple[list[LabelSet], list[C]]:
         """
-        List label sets, and cells in the same order.
+        Return the label sets, and their cells in the same order.
         """
         with self._lock:
             cells = self._cells.copy()
@@ -212,19 +220,19 @@ class Family(Generic[C]):
 
     def clear(self) -> None:
         """
-        Zero the handles that were given out, and forget every other label set.
+        Reset the cells that `labels()` has returned, and drop all others.
         """
         self._lock, self.lock = RLock(), RLock()
         self.overflowed = 0
         kept = {key: cell for key, cell in self._cells.copy().items() if cell in self._handles}
         for cell in kept.values():
-            cell.zero(self.lock)
-        self._keep(kept)
+            cell.reset(self.lock)
+        self._set_cells(kept)
 
 
 class Counter(Family[CounterCell]):
     """
-    Count what happens: `inc(**labels)`, or `labels(...)` once and `inc()` on the handle.
+    A value that only grows: `inc(**labels)`, or `labels(...)` once and `inc()` on what it returns.
     """
 
     def __init__(self, spec: Metric) -> None:
@@ -232,14 +240,14 @@ class Counter(Family[CounterCell]):
 
     def inc(self, amount: float = 1.0, **labels: Any) -> None:
         """
-        Add to the count of one label set.
+        Increment the counter of one label set.
         """
-        self.named(labels).inc(amount)
+        self.cell_for(labels).inc(amount)
 
 
 class Gauge(Family[GaugeCell]):
     """
-    Keep a figure that goes up and down, by label set.
+    A value that goes up and down, by label set.
     """
 
     def __init__(self, spec: Metric) -> None:
@@ -248,65 +256,65 @@ class Gauge(Family[GaugeCell]):
 
     def inc(self, amount: float = 1.0, **labels: Any) -> None:
         """
-        Add to the figure of one label set.
+        Increment the value of one label set.
         """
-        self.named(labels).inc(amount)
+        self.cell_for(labels).inc(amount)
 
     def dec(self, amount: float = 1.0, **labels: Any) -> None:
         """
-        Take from the figure of one label set.
+        Decrement the value of one label set.
         """
-        self.named(labels).dec(amount)
+        self.cell_for(labels).dec(amount)
 
     def set(self, value: float, **labels: Any) -> None:
         """
-        Replace the figure of one label set.
+        Set the value of one label set.
         """
-        self.named(labels).set(value)
+        self.cell_for(labels).set(value)
 
     def set_to_current_time(self, **labels: Any) -> None:
         """
-        Set the figure of one label set to now, in seconds since the epoch.
+        Set the value of one label set to the current time, in seconds since the epoch.
         """
-        self.named(labels).set_to_current_time()
+        self.cell_for(labels).set_to_current_time()
 
     def track_inprogress(self, **labels: Any) -> AbstractContextManager[None]:
         """
-        Count up in one label set while the block runs, and down after it.
+        Return a context manager that increments one label set on entry and decrements it on exit.
         """
-        return self.named(labels).track_inprogress()
+        return self.cell_for(labels).track_inprogress()
 
-    def replace(self, figures: Mapping[Labels, float]) -> None:
+    def replace(self, figures: Mapping[LabelSet, float]) -> None:
         """
-        Take these label sets and figures for all there are; label sets that are not among them vanish.
+        Set these label sets, and remove all others.
         """
         for key in figures:
             if len(key) != len(self.spec.labels):
-                raise self._wrong(key)
+                raise self._label_error(key)
         with self._lock:
             cells = self._cells.copy()
             gone = [cell for key, cell in cells.items() if key not in figures]
-            self._keep({key: cell for key, cell in cells.items() if key in figures})
+            self._set_cells({key: cell for key, cell in cells.items() if key in figures})
         for cell in gone:
-            cell.vanish()
+            cell.mark_absent()
         for key, value in figures.items():
             self.cell(key).set(value)
 
-    def leave_out(self, key: Labels) -> None:
+    def remove(self, key: LabelSet) -> None:
         """
-        Take one label set away, until it is set again.
+        Remove one label set, until it is set again.
         """
         with self._lock:
             cells = self._cells.copy()
             gone = cells.pop(key, None)
-            self._keep(cells)
+            self._set_cells(cells)
         if gone is not None:
-            gone.vanish()
+            gone.mark_absent()
 
 
 class Histogram(Family[HistogramCell]):
     """
-    Count observations by size: `observe(seconds, **labels)`, or `time(...)` around a function or block.
+    Observations by bucket: `observe(seconds, **labels)`, or `time(...)` around a function or block.
     """
 
     def __init__(self, spec: Metric) -> None:
@@ -314,22 +322,26 @@ class Histogram(Family[HistogramCell]):
 
     def observe(self, value: float, **labels: Any) -> None:
         """
-        Count one observation of one label set.
+        Record one observation of one label set.
         """
-        self.named(labels).observe(value)
+        self.cell_for(labels).observe(value)
 
-    def mark(self, key: Labels, value: float, trace_id: str | None, at: float) -> None:
+    def record_exemplar(self, key: LabelSet, value: float, trace_id: str | None, at: float) -> None:
         """
-        Keep an observation as its bucket's exemplar, until the next one.
+        Set the exemplar of the observation's bucket.
 
         Args:
-            key: The label set, which has been updated before.
+            key: The label set; its cell must have been updated before.
             value: What was observed.
-            trace_id: 32 hexadecimal digits, of a trace that somebody keeps.
+            trace_id: 32 hexadecimal digits, of a trace that is sampled.
             at: Seconds since the epoch.
         """
         cell = self.cell(key)
-        made = self.home.exemplars(self, cell.key, len(self.spec.buckets) + 1) if cell.exemplars is None else None
+        made = (
+            self.allocator.allocate_exemplars(self, cell.key, len(self.spec.buckets) + 1)
+            if cell.exemplars is None
+            else None
+        )
         index = bisect_left(self.spec.buckets, value)
         with cell.lock:
             if cell.exemplars is None:
@@ -340,21 +352,22 @@ class Histogram(Family[HistogramCell]):
 
     def time(self, **labels: Any) -> Timer:
         """
-        Time a function or a block, in seconds; a label `status` that is not given becomes success or error.
+        Return a decorator and context manager that observes seconds. A label `status` that is not given is `success` or
+        `error`, by how it ended.
         """
         return Timer(self, labels)
 
 
 class Timer:
     """
-    Observe the seconds of a block, or of a function, coroutine function, generator or asynchronous generator.
+    Times a block, a function, a coroutine function, a generator or an asynchronous generator, in seconds.
 
     A generator is timed from the first value asked for to its end.
     """
 
     def __init__(self, histogram: Histogram, labels: dict[str, Any]) -> None:
         self._fills_status = "status" in histogram.spec.labels and "status" not in labels
-        histogram.check(labels.keys() | ({"status"} if self._fills_status else set()))
+        histogram.check_label_names(labels.keys() | ({"status"} if self._fills_status else set()))
         self._histogram = histogram
         self._labels = labels
         self._entries: Entries[tuple[float, int]] = Entries()
@@ -430,57 +443,56 @@ class Timer:
 
 class CountedHistogram(Histogram):
     """
-    Give a histogram and the counter of its observations from one update.
+    A histogram and the counter of its observations, from one update.
 
-    Its cells carry one label more than the histogram shows, last: the counter shows it, the histogram adds up over
-    it. The cap is taken before that label, so that counter and histogram always agree.
+    Its cells have one more label than the histogram, the last: the counter shows it, the histogram is the sum over it.
+    The cap counts label sets without that label, so that counter and histogram always agree.
     """
 
     def __init__(self, spec: Metric, counted: Metric) -> None:
         super().__init__(spec)
-        self.counted = counted
-        self.stored = replace(spec, labels=(*spec.labels, counted.labels[-1]))
-        self.forget: Callable[[], None] = _nothing
-        self._shown: set[Labels] = set()
+        self.counter_spec = counted
+        self.cell_spec = replace(spec, labels=(*spec.labels, counted.labels[-1]))
+        self.on_clear: Callable[[], None] = _ignore
+        self._histogram_keys: set[LabelSet] = set()
 
-    def holds(self, *shown: str) -> bool:
+    def is_within_cap(self, *shown: str) -> bool:
         """
-        Tell whether these labels are within the cap, so that their cells may be kept.
+        Return whether these labels are within the cap, so that a caller may cache their cells.
         """
-        return shown in self._shown
+        return shown in self._histogram_keys
 
-    def _missing(self, key: tuple[Any, ...]) -> HistogramCell:
-        *shown, last = map(label_text, key)
+    def _on_missing(self, key: tuple[Any, ...]) -> HistogramCell:
+        *shown, last = map(sanitize_label_value, key)
         cut = tuple(shown)
         with self._lock:
-            is_over = cut not in self._shown and len(self._shown) >= self.max_label_sets
+            is_over = cut not in self._histogram_keys and len(self._histogram_keys) >= self.max_label_sets
             if is_over:
                 cut = (cut[0], *(OVERFLOW for _ in cut[1:]))
-            self._shown.add(cut)
+            self._histogram_keys.add(cut)
         if is_over:
             self._overflow()
-        made = self._make((*cut, last))
+        made = self._create_cell((*cut, last))
         return self._cells.setdefault(made.key, made)
 
     def clear(self) -> None:
         """
-        Forget every label set.
+        Drop every label set.
         """
         super().clear()
-        self._shown = set()
-        self.forget()
+        self._histogram_keys = set()
+        self.on_clear()
 
 
-def label_text(value: object) -> str:
+def sanitize_label_value(value: object) -> str:
     """
-    Cut a label's value, hide what looks like a secret, and replace what UTF-8 cannot say: the names of odd files and
-    variables hold surrogates.
+    Return a label value truncated, with secrets redacted and surrogates, as in odd file names, replaced for UTF-8.
     """
     text = _redactor.short(str(value), MAX_LABEL_LENGTH)
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _nothing(*given: object) -> None:
+def _ignore(*given: object) -> None:
     return None
 
 

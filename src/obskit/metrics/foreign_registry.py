@@ -1,5 +1,5 @@
 """
-Collect what a registry holds beside obskit's own families, for a page that has those already.
+Other families of a registry than obskit's, for the metrics page.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ class _Asked(threading.local):
 _asked = _Asked()
 
 
-def own_left_out() -> bool:
+def is_collecting_foreign() -> bool:
     """
-    Tell a collector of obskit's own families that this thread has them already, and wants the others.
+    Return whether this thread collects the other families: a collector of obskit's then yields none.
     """
     return _asked.without_own
 
 
-def foreign(
+def foreign_families(
     registry: CollectorRegistry, worker: str | None = None, names: Collection[str] | None = None
 ) -> Iterator[Metric]:
     """
-    Collect what a registry holds beside obskit's own families.
+    Collect the families of a registry that are not obskit's.
 
-    Where `PROMETHEUS_MULTIPROC_DIR` is set, what `prometheus_client` keeps there is added up over the processes, and
-    the registry adds what is not in there. A collector that raises is counted, and costs its own families alone.
+    Where `PROMETHEUS_MULTIPROC_DIR` is set, `prometheus_client`'s files there are merged over the processes, and the
+    registry adds what is not in them. A collector that raises is counted, and only its own families are missing.
 
     Args:
-        registry: Its collector of obskit's families asks `own_left_out()`.
-        worker: What tells this worker's figures from the others'. They get a label `worker`, unless they have one;
-            figures that are added up over the processes get none.
+        registry: Its collector of obskit's families asks `is_collecting_foreign()`.
+        worker: The value of a label `worker` that this process's samples get, unless they have one; samples merged
+            over the processes get none.
         names: `name[]`, names of samples or families; None is all.
     """
     merged = set()
@@ -85,12 +85,12 @@ def _collected(registry: CollectorRegistry, names: Collection[str] | None) -> It
             try:
                 yield from (metric for metric in _without_own(collector) if metric.name not in given)
             except Exception:
-                continue  # counted already
+                continue  # counted above
 
 
 def _without_own(source: Any) -> Iterator[Metric]:
     """
-    Collect with the flag of this thread set, but not while somebody else's code has its turn.
+    Collect with this thread's flag set, but unset while the consumer runs.
     """
     metrics: Iterator[Metric] | None = None
     while True:
@@ -107,7 +107,7 @@ def _without_own(source: Any) -> Iterator[Metric]:
 
 def _only(metric: Metric, names: Collection[str] | None) -> Iterator[Metric]:
     """
-    Take from a family what `name[]` asks for: all of it by its own name, or single samples by theirs.
+    Yield what `name[]` asks for of a family: all of it by its own name, or single samples by theirs.
     """
     if names is None or metric.name in names:
         yield metric

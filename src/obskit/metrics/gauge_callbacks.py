@@ -1,5 +1,5 @@
 """
-Ask slow gauges in a background thread, so that no request and no scrape waits for them.
+Callbacks of gauges, called in a background thread, so that no request and no scrape waits for them.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from typing import Any
 
 from obskit import background
 from obskit.forks import at_fork
-from obskit.metrics.family import Gauge, Labels
+from obskit.metrics.cell_format import LabelSet
+from obskit.metrics.family import Gauge
 from obskit.recorder import recorder
 
 
 @dataclass(eq=False)
 class GaugeCallback:
     """
-    Hold one gauge's question and when it is due, on the monotonic clock.
+    The callback of one gauge, its interval, and when it is due on the monotonic clock.
     """
 
     gauge: Gauge
@@ -30,14 +31,14 @@ class GaugeCallback:
 
     def skip(self) -> None:
         """
-        Leave it to another worker, this time.
+        Leave this run to the leader.
         """
         self.due = time.monotonic() + self.every_seconds
         self.has_run.set()
 
     def run(self) -> None:
         """
-        Ask once; an error keeps the last good answer and is counted.
+        Call it once and set the gauge; an error keeps the last result and is counted.
         """
         self.due = time.monotonic() + self.every_seconds
         try:
@@ -50,23 +51,23 @@ class GaugeCallback:
             self.has_run.set()
 
 
-def _key(labels: Any) -> Labels:
+def _key(labels: Any) -> LabelSet:
     return tuple(map(str, labels)) if isinstance(labels, tuple) else (str(labels),)
 
 
 def _always() -> bool:
     """
-    Ask: nobody else does.
+    Return True: a single process is its own leader.
     """
     return True
 
 
 class GaugeCallbacks:
     """
-    Run the queries of every gauge, one after another, in one daemon thread a process.
+    The callbacks of all gauges, called one after another in one daemon thread per process.
 
-    The thread starts with the runtime, is missed by forked children and started again by their first scrape, and
-    stops with the runtime. A query that hangs delays the others, never a request.
+    The thread starts and stops with the runtime; a forked child starts its own with its first scrape. A callback that
+    hangs delays the others, never a request.
     """
 
     def __init__(self) -> None:
@@ -74,11 +75,11 @@ class GaugeCallbacks:
         self._wake = Condition()
         self._thread: Thread | None = None
         self._running = False
-        self.is_leader: Callable[[], bool] = _always  # whether this worker asks for all of them
+        self.is_leader: Callable[[], bool] = _always  # whether this worker calls them for all workers
 
     def add(self, callback: GaugeCallback) -> None:
         """
-        Ask this query from now on, instead of an earlier one of the same gauge.
+        Add a callback, replacing an earlier one of the same gauge.
         """
         with self._wake:
             self._callbacks = [known for known in self._callbacks if known.gauge is not callback.gauge] + [callback]
@@ -87,14 +88,14 @@ class GaugeCallbacks:
 
     def start(self) -> None:
         """
-        Ask while a runtime stands.
+        Start calling them; called when a runtime is activated.
         """
         self._running = True
         self.ensure_running()
 
     def ensure_running(self) -> None:
         """
-        Start the thread where this process has none, and there is something to ask; where none can be had, next time.
+        Start the thread where it is needed and not running; where no thread can be started, the next call tries again.
         """
         if self._thread or not (self._running and self._callbacks):
             return
@@ -108,7 +109,7 @@ class GaugeCallbacks:
 
     def stop(self) -> None:
         """
-        Let the thread end; it is not waited for, since a query may hang.
+        End the thread without waiting for it, since a callback may hang.
         """
         with self._wake:
             self._running, self.is_leader = False, _always
@@ -118,13 +119,13 @@ class GaugeCallbacks:
 
     def clear(self) -> None:
         """
-        Ask nothing any more.
+        Remove all callbacks.
         """
         self._callbacks = []
 
     def start_over(self) -> None:
         """
-        Forget the parent's thread and lock, which a forked child does not have and may never get.
+        Drop the parent's thread and lock, which a forked child does not have and may never get.
         """
         self._wake = Condition()
         self._thread = None

@@ -1,9 +1,9 @@
 """
-Tell which instance of a server this process works for.
+Detection of the server instance that this process is a worker of.
 
-A process is a worker when a server it knows made it: gunicorn's worker object has this process's id, or
-multiprocessing started the process on a server's own function, and the process that did so is its parent still.
-A child that a worker forks has inherited those objects, with the worker's ids in them, and so is none.
+A process is a worker when a known server started it: gunicorn's worker object has this process's id, or
+multiprocessing started the process on a server's own function, and that process is still its parent.
+A child that a worker forks inherits those objects, with the worker's ids in them, and so is not a worker.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from typing import Any
 
 from obskit.process_identity import boot, namespace, started
 
-# Modules of the functions that these servers hand to multiprocessing.
+# Modules of the functions that these servers pass to multiprocessing.
 _SPAWNING = {"uvicorn._subprocess": "uvicorn", "granian.server": "granian", "hypercorn": "hypercorn"}
 
 
 @dataclass(frozen=True, slots=True)
 class Instance:
     """
-    Name a server, and the one time that it runs.
+    One run of a server.
 
     Attributes:
         server: Its kind, such as `gunicorn`.
-        pid: The process that makes the workers.
-        started: When that process started, as the system counts; empty where the system hides it.
-        boot: The boot of the machine.
-        namespace: What `pid` is a number in; containers have their own.
+        pid: The process that starts the workers.
+        started: When that process started, in the system's own unit; empty where the system hides it.
+        boot: The boot id of the machine.
+        namespace: The pid namespace of `pid`; containers have their own.
     """
 
     server: str
@@ -45,13 +45,13 @@ class Instance:
     @property
     def key(self) -> tuple[str, str, int, str]:
         """
-        Give what tells it from any other, also after a reboot, in another container, or when ids are used again.
+        What identifies it, also across reboots, containers and reused process ids.
         """
         return self.boot, self.namespace, self.pid, self.started
 
     def has_ended(self) -> bool | None:
         """
-        Tell whether it has ended; None where nobody here can know, as of another container's.
+        Return whether it has ended; None where that cannot be known, as for another container's.
         """
         if self.boot != boot():
             return True
@@ -61,9 +61,9 @@ class Instance:
         return not _exists(self.pid) or bool(now and self.started and now != self.started)
 
 
-def instance() -> Instance | None:
+def current_instance() -> Instance | None:
     """
-    Tell which server this process is a worker of; None when it is nobody's.
+    Return the server that this process is a worker of; None where it is not a worker.
     """
     for detect in (_gunicorn, _spawned):
         found = detect()
@@ -74,7 +74,7 @@ def instance() -> Instance | None:
 
 def instance_of(server: str, pid: int) -> Instance:
     """
-    Name the server whose main process this is.
+    Return the instance whose main process is `pid`.
     """
     return Instance(server, pid, started(pid), boot(), namespace())
 
@@ -95,7 +95,7 @@ def _gunicorn() -> tuple[str, int] | None:
 
 def _candidates() -> Iterator[object]:
     """
-    Yield what may be the worker object.
+    Yield objects that may be gunicorn's worker.
 
     The main thread runs in its arbiter's `spawn_worker`; where greenlets hide that, its methods handle signals.
     """

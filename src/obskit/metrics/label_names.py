@@ -1,8 +1,8 @@
 """
-Give labels other names on the page: the setting `metric_labels`.
+Renamed labels on the page: the setting `metric_labels`.
 
-Cells, and the files in which workers share them, keep the names of the catalogue: only what is written has the new
-ones, so that a server's workers add up whatever each of them calls its labels.
+Cells, and the files that workers share, keep the names of the catalogue; only the page has the new ones, so that
+workers with different settings still merge.
 """
 
 from __future__ import annotations
@@ -14,21 +14,20 @@ from difflib import get_close_matches
 from obskit.catalogue import CATALOGUE, Metric
 from obskit.errors import ConfigurationError, MetricNameError
 
-EVERY = "*"
+ALL_METRICS = "*"
 
 
-class LabelNames:
+class LabelRenames:
     """
-    Know the labels' names on the page.
+    The names of labels on the page.
 
     Args:
         given: `metric_labels`.
         renames: `metric_names`.
-        declared: The application's own metrics, as far as they are declared.
+        declared: The application's own metrics that are declared so far.
 
     Raises:
-        ConfigurationError: A metric has no such label, or it cannot have the new one: it has one of that name, or the
-            name is no label's.
+        ConfigurationError: A metric has no such label, or the new name is taken or not a valid label name.
     """
 
     def __init__(
@@ -38,21 +37,21 @@ class LabelNames:
         declared: Iterable[Metric] = (),
     ) -> None:
         self._given = given
-        self._every = given.get(EVERY, {})
+        self._every = given.get(ALL_METRICS, {})
         if given:
             known = {spec.name: spec for spec in (*CATALOGUE, *declared)}
-            _refuse_new_names(given.keys() - known.keys(), renames)
-            _refuse_unknown(EVERY, self._every, {label: None for spec in known.values() for label in spec.labels})
+            _check_no_new_names(given.keys() - known.keys(), renames)
+            _check_known(ALL_METRICS, self._every, {label: None for spec in known.values() for label in spec.labels})
             for spec in known.values():
                 self.check(spec)
 
     def check(self, spec: Metric) -> None:
         """
-        Refuse what is given for a metric, where it cannot be done.
+        Raise ConfigurationError where the renames of a metric are not possible.
         """
         if not self._given:
             return
-        _refuse_unknown(spec.name, self._given.get(spec.name, {}), spec.labels)
+        _check_known(spec.name, self._given.get(spec.name, {}), spec.labels)
         names = self._names_of(spec)
         if names == spec.labels:
             return
@@ -64,12 +63,12 @@ class LabelNames:
         except MetricNameError as error:
             raise ConfigurationError(f"{said}: {error}") from None
 
-    def shown(self, spec: Metric) -> tuple[str, ...]:
+    def rename(self, spec: Metric) -> tuple[str, ...]:
         """
-        Give a metric's labels as the page has them.
+        Return a metric's label names on the page.
         """
         names = self._names_of(spec) if self._given else spec.labels
-        # Another worker may have a metric of this name with other labels, which nobody has checked.
+        # Another worker may have a metric of this name with other labels, which were not checked here.
         return names if len(set(names)) == len(names) else spec.labels
 
     def _names_of(self, spec: Metric) -> tuple[str, ...]:
@@ -77,10 +76,10 @@ class LabelNames:
         return tuple(names.get(label, label) for label in spec.labels)
 
 
-AS_THEY_ARE = LabelNames({}, {})
+NO_RENAMES = LabelRenames({}, {})
 
 
-def _refuse_new_names(unknown: Iterable[str], renames: Mapping[str, str | None]) -> None:
+def _check_no_new_names(unknown: Iterable[str], renames: Mapping[str, str | None]) -> None:
     old = {new: name for name, new in renames.items() if new is not None}
     for name in sorted(unknown):
         if name in old:
@@ -89,11 +88,11 @@ def _refuse_new_names(unknown: Iterable[str], renames: Mapping[str, str | None])
             )
 
 
-def _refuse_unknown(metric: str, asked: Iterable[str], labels: Collection[str]) -> None:
+def _check_known(metric: str, asked: Iterable[str], labels: Collection[str]) -> None:
     for label in asked:
         if label in labels:
             continue
-        has = "no metric has that label" if metric == EVERY else f"its labels are {', '.join(labels) or 'none'}"
+        has = "no metric has that label" if metric == ALL_METRICS else f"its labels are {', '.join(labels) or 'none'}"
         near = get_close_matches(label, labels, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ConfigurationError(f"metric_labels[{metric!r}] renames {label!r}, but {has}{hint}")

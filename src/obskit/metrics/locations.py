@@ -1,5 +1,5 @@
 """
-Give the directory where the workers of one instance keep their figures, and remove those that nobody comes back to.
+Locations of the directories that workers share, and removal of those whose server is gone.
 """
 
 from __future__ import annotations
@@ -14,95 +14,97 @@ from dataclasses import asdict
 from pathlib import Path
 
 from obskit.metrics.cell_format import VERSION
-from obskit.metrics.directory import Directory, held, is_in_use, make, write
+from obskit.metrics.directory import Directory, is_in_use, locked_file, make_private_directory, write_new_file
 from obskit.metrics.instances import Instance
 
 _SHARED_MEMORY = "/dev/shm"
-# The file in a directory that says whose it is.
-_WHOSE = "instance.json"
-_GONE = ".gone"
-# Seconds without a change after which the directory of a server in another container, or nobody knows which, may go.
-_FORGOTTEN = 86400
+# The file in a directory that names its instance.
+_INSTANCE_FILE = "instance.json"
+_REMOVED_SUFFIX = ".gone"
+# Seconds without a change after which the directory of an unknown server, or of another container's, is removed.
+_ABANDONED_SECONDS = 86400
 
 
-def place(service: str, instance: Instance) -> Path:
+def instance_path(service: str, instance: Instance) -> Path:
     """
-    Give the directory of an instance.
+    Return the path of an instance's directory.
 
-    It lies in memory where there is such a place: writing a page of a disk file back can hold an update up.
+    It is in shared memory where possible: write-back of a disk file's page can block an update.
     """
     digest = hashlib.sha256(repr((VERSION, service, instance.key)).encode()).hexdigest()[:16]
     slug = re.sub(r"[^a-z0-9]+", "-", service.lower()).strip("-")[:40] or "service"
-    return base() / f"{slug}-{digest}"
+    return root() / f"{slug}-{digest}"
 
 
-def base() -> Path:
+def root() -> Path:
     """
-    Give the directory that holds those of all instances of this user.
+    Return the parent of the directories of all instances of this user.
     """
     usable = os.path.isdir(_SHARED_MEMORY) and os.access(_SHARED_MEMORY, os.W_OK | os.X_OK)
     return Path(_SHARED_MEMORY if usable else tempfile.gettempdir()) / f"obskit-{os.geteuid()}"
 
 
-def directory(service: str, instance: Instance, *, max_label_sets: int = 10_000) -> Directory:
+def open_directory(service: str, instance: Instance, *, max_label_sets: int = 10_000) -> Directory:
     """
-    Give the directory of an instance, made if it is not there; then those of servers that are gone are removed.
+    Open the directory of an instance; on creating it, also remove those of servers that are gone.
 
     Args:
-        max_label_sets: As the directory has it.
+        max_label_sets: See `Directory`.
 
     Raises:
-        DirectoryError: It cannot be trusted or made.
+        DirectoryError: It cannot be trusted or created.
     """
-    path = place(service, instance)
-    make(path.parent)
+    path = instance_path(service, instance)
+    make_private_directory(path.parent)
     found = Directory(path, max_label_sets=max_label_sets)
-    if not (path / _WHOSE).exists():
-        _sign(path, instance)
-        remove_left_over(path.parent, path)
+    if not (path / _INSTANCE_FILE).exists():
+        _write_instance(path, instance)
+        remove_stale(path.parent, path)
     return found
 
 
-def _sign(path: Path, instance: Instance) -> None:
+def _write_instance(path: Path, instance: Instance) -> None:
     temporary = path / f"{os.urandom(8).hex()}.tmp"
     try:
-        write(temporary, json.dumps(asdict(instance)).encode())
-        os.rename(temporary, path / _WHOSE)
-    except OSError:  # full, or read-only, which the first worker's file will tell
+        write_new_file(temporary, json.dumps(asdict(instance)).encode())
+        os.rename(temporary, path / _INSTANCE_FILE)
+    except OSError:  # full or read-only, which creating the first worker's file reports
         pass
 
 
-def remove_left_over(base: Path, own: Path | None = None) -> None:
+def remove_stale(base: Path, own: Path | None = None) -> None:
     """
-    Remove the directories of instances whose server is gone, unless somebody else is at it.
+    Remove the directories of instances whose server is gone, unless another process does.
     """
     try:
-        with held(base / "lock") as alone:
+        with locked_file(base / "lock") as alone:
             for path in base.iterdir() if alone else ():
-                if path != own and path.is_dir() and not path.is_symlink() and _is_left_over(path):
+                if path != own and path.is_dir() and not path.is_symlink() and _is_stale(path):
                     _remove(path)
     except OSError:
         pass
 
 
-def _is_left_over(path: Path) -> bool:
+def _is_stale(path: Path) -> bool:
     """
-    Tell whether nobody will come back to a directory.
+    Return whether no worker will use a directory again.
     """
-    if path.name.endswith(_GONE):
+    if path.name.endswith(_REMOVED_SUFFIX):
         return True
     try:
-        with open(path / _WHOSE, "rb") as file:
+        with open(path / _INSTANCE_FILE, "rb") as file:
             ended = Instance(**json.loads(file.read(4096))).has_ended()
     except (OSError, ValueError, TypeError):
         ended = None
     if ended is None:
-        ended = time.time() - path.stat().st_mtime > _FORGOTTEN
+        ended = time.time() - path.stat().st_mtime > _ABANDONED_SECONDS
     return ended and not is_in_use(path)
 
 
 def _remove(path: Path) -> None:
-    gone = path if path.name.endswith(_GONE) else path.with_name(f"{path.name}.{os.urandom(4).hex()}{_GONE}")
+    gone = path
+    if not path.name.endswith(_REMOVED_SUFFIX):
+        gone = path.with_name(f"{path.name}.{os.urandom(4).hex()}{_REMOVED_SUFFIX}")
     try:
         os.rename(path, gone)
         for file in gone.iterdir():

@@ -1,9 +1,9 @@
 """
-Add up what the files of several workers say of one metric.
+Merging of one metric's values from the files of several workers.
 
 Counts are whole numbers, and exact. Other sums are not: the result of adding floats depends on the order, and a sum
-that is a rounding error less than the one before looks like a restart to Prometheus. So all parts of a sum are added
-in one go, correctly rounded, and a folded file keeps what rounding took away.
+that decreases by a rounding error looks like a counter reset to Prometheus. So all parts of a sum are added at once,
+correctly rounded, and a folded file keeps the rounding error.
 """
 
 from __future__ import annotations
@@ -17,56 +17,65 @@ from struct import iter_unpack
 from typing import TypeAlias, TypeVar
 
 from obskit.catalogue import Metric
-from obskit.metrics.cell_format import ABSENT, Figures, Labels, Row, Slots, is_absent, size_of, unpack
+from obskit.metrics.cell_format import (
+    ABSENT,
+    BucketExemplars,
+    FamilyData,
+    LabelSet,
+    Row,
+    decode_doubles,
+    doubles_per_cell,
+    is_absent,
+)
 from obskit.metrics.reader import batches
 from obskit.operation import OVERFLOW
 
 # Trace id, observed value, seconds since the epoch.
-E = TypeVar("E", bound=tuple[str, float, float])
-# Some cells of several files: for each file its figures, and the bytes of those cells in the common order.
-_Add: TypeAlias = Callable[[Sequence[Figures], Sequence[Sequence[bytes]]], Sequence[Row | None]]
-_NOT_THERE = struct.pack("=d", ABSENT)
+ExemplarT = TypeVar("ExemplarT", bound=tuple[str, float, float])
+# Some cells of several files: for each file its family, and the bytes of those cells in the common order.
+_AddRows: TypeAlias = Callable[[Sequence[FamilyData], Sequence[Sequence[bytes]]], Sequence[Row | None]]
+_ABSENT_CELL = struct.pack("=d", ABSENT)
 
 
-def same(one: Metric, other: Metric) -> bool:
+def can_merge(one: Metric, other: Metric) -> bool:
     """
-    Tell whether the figures of two metrics can be added up.
+    Return whether the values of two metrics can be merged.
     """
     return (one.kind, one.labels, one.buckets, one.workers) == (other.kind, other.labels, other.buckets, other.workers)
 
 
-class Sum:
+class Merger:
     """
-    Add up the same files again and again; only what has changed is added again.
+    Merges the same files repeatedly; only cells that have changed are added again.
     """
 
-    def __init__(self, parts: Sequence[Figures], add: _Add | None = None) -> None:
+    def __init__(self, parts: Sequence[FamilyData], add: _AddRows | None = None) -> None:
         self._spec = parts[0].spec
         self._sources = [part.keys for part in parts]
         self._lengths = [len(part.keys) for part in parts]
         self._keys = list(dict.fromkeys(chain.from_iterable(self._sources)))
-        place = {key: index for index, key in enumerate(self._keys)}
-        self._picks = [_in_order(place, part.keys) for part in parts]
+        index_of = {key: index for index, key in enumerate(self._keys)}
+        self._picks = [_reorder(index_of, part.keys) for part in parts]
         self._groups: list[tuple[bytes, ...]] = [()] * len(self._keys)
         self._rows: list[Row | None] = [None] * len(self._keys)
         self._add = add or (_GAUGES[self._spec.workers] if self._spec.kind == "gauge" else _add)
 
-    def fits(self, parts: Sequence[Figures]) -> bool:
+    def matches(self, parts: Sequence[FamilyData]) -> bool:
         """
-        Tell whether these are the files, with as many cells.
+        Return whether these are the same files, with the same number of cells.
         """
         return (
             len(parts) == len(self._sources)
             and all(part.keys is source for part, source in zip(parts, self._sources, strict=True))
             and [len(part.keys) for part in parts] == self._lengths
-            and same(parts[0].spec, self._spec)
+            and can_merge(parts[0].spec, self._spec)
         )
 
-    def update(self, parts: Sequence[Figures]) -> tuple[Sequence[Labels], Sequence[Row]]:
+    def merge(self, parts: Sequence[FamilyData]) -> tuple[Sequence[LabelSet], Sequence[Row]]:
         """
-        Give label sets and rows. A row that has not changed since the update before is the same object.
+        Return label sets and rows. A row that has not changed since the last call is the same object.
         """
-        ordered = [pick([*part.raws, _nothing(part)]) for pick, part in zip(self._picks, parts, strict=True)]
+        ordered = [pick([*part.raws, _empty_cell(part)]) for pick, part in zip(self._picks, parts, strict=True)]
         groups = list(zip(*ordered, strict=True))
         changed = list(compress(range(len(groups)), map(ne, groups, self._groups)))
         for batch in batches(changed):
@@ -80,64 +89,66 @@ class Sum:
         return [key for key, row in zip(self._keys, self._rows, strict=True) if row is not None], rows
 
 
-def _in_order(place: dict[Labels, int], keys: Sequence[Labels]) -> Callable[[Sequence[bytes]], Sequence[bytes]]:
+def _reorder(index_of: dict[LabelSet, int], keys: Sequence[LabelSet]) -> Callable[[Sequence[bytes]], Sequence[bytes]]:
     """
-    Make a function that brings a file's cells into the common order, with the last of all where it has none.
+    Return a function that brings a file's cells into the common order; a missing cell is the last item.
     """
-    order = [len(keys)] * len(place)
+    order = [len(keys)] * len(index_of)
     for index, key in enumerate(keys):
-        order[place[key]] = index
+        order[index_of[key]] = index
     return itemgetter(*order) if len(order) > 1 else lambda raws: [raws[index] for index in order]
 
 
-def _nothing(part: Figures) -> bytes:
-    return _NOT_THERE if part.spec.kind == "gauge" else bytes(8 * part.width)
+def _empty_cell(part: FamilyData) -> bytes:
+    return _ABSENT_CELL if part.spec.kind == "gauge" else bytes(8 * part.width)
 
 
-def _add(parts: Sequence[Figures], raws: Sequence[Sequence[bytes]]) -> list[Row]:
+def _add(parts: Sequence[FamilyData], raws: Sequence[Sequence[bytes]]) -> list[Row]:
     """
-    Add up counters or histograms.
+    Add counters or histograms.
     """
-    return _totals(parts, raws)[0]
+    return _add_columns(parts, raws)[0]
 
 
-def _add_and_keep(parts: Sequence[Figures], raws: Sequence[Sequence[bytes]]) -> list[Row]:
+def _add_with_rest(parts: Sequence[FamilyData], raws: Sequence[Sequence[bytes]]) -> list[Row]:
     """
-    Add up counters or histograms, and append to each what rounding took from its sum.
+    Add counters or histograms, and append the rounding error of its sum to each.
     """
-    rows, columns = _totals(parts, raws)
-    place = _place_of_sum(parts[0].spec)
-    rests = map(exact, zip([-row[place] for row in rows], *columns, strict=True))
+    rows, columns = _add_columns(parts, raws)
+    index_of = _sum_index(parts[0].spec)
+    rests = map(exact_sum, zip([-row[index_of] for row in rows], *columns, strict=True))
     return [(*row, rest if isfinite(rest) else 0.0) for row, rest in zip(rows, rests, strict=True)]
 
 
-def _totals(parts: Sequence[Figures], raws: Sequence[Sequence[bytes]]) -> tuple[list[Row], list[Sequence[float]]]:
+def _add_columns(
+    parts: Sequence[FamilyData], raws: Sequence[Sequence[bytes]]
+) -> tuple[list[Row], list[Sequence[float]]]:
     """
-    Give all figures added up, and all that belongs to their sums, file by file.
+    Return the added rows, and the parts of their sums, file by file.
     """
-    size, place = size_of(parts[0].spec), _place_of_sum(parts[0].spec)
+    size, index_of = doubles_per_cell(parts[0].spec), _sum_index(parts[0].spec)
     flats: list[Sequence[float]] = []
     rests: list[Sequence[float]] = []
     for part, some in zip(parts, raws, strict=True):
         packed = b"".join(some)
         if part.width == size:
-            flats.append(unpack(packed))
+            flats.append(decode_doubles(packed))
         else:
             flats.append(list(chain.from_iterable(iter_unpack(f"={size}d8x", packed))))
             rests.append(list(chain.from_iterable(iter_unpack(f"={8 * size}xd", packed))))
-    columns = [*(flat[place::size] for flat in flats), *rests]
+    columns = [*(flat[index_of::size] for flat in flats), *rests]
     total: list[float] = list(map(sum, zip(*flats, strict=True)))
-    total[place::size] = map(exact, zip(*columns, strict=True))
+    total[index_of::size] = map(exact_sum, zip(*columns, strict=True))
     return list(zip(*[iter(total)] * size, strict=True)), columns
 
 
-def _place_of_sum(spec: Metric) -> int:
+def _sum_index(spec: Metric) -> int:
     return 1 if spec.kind == "histogram" else 0
 
 
-def exact(parts: Sequence[float]) -> float:
+def exact_sum(parts: Sequence[float]) -> float:
     """
-    Add up in one go, rounded once: the result does not depend on the order.
+    Return the sum, rounded once: it does not depend on the order.
     """
     try:
         return fsum(parts)
@@ -145,37 +156,37 @@ def exact(parts: Sequence[float]) -> float:
         return sum(parts)
 
 
-def _gauges(choose: Callable[[list[Row]], Row]) -> _Add:
-    def add(parts: Sequence[Figures], raws: Sequence[Sequence[bytes]]) -> list[Row | None]:
-        there = [[row for row in map(unpack, cell) if not is_absent(row)] for cell in zip(*raws, strict=True)]
+def _gauges(choose: Callable[[list[Row]], Row]) -> _AddRows:
+    def add(parts: Sequence[FamilyData], raws: Sequence[Sequence[bytes]]) -> list[Row | None]:
+        there = [[row for row in map(decode_doubles, cell) if not is_absent(row)] for cell in zip(*raws, strict=True)]
         return [choose(rows) if rows else None for rows in there]
 
     return add
 
 
 _GAUGES = {
-    "sum": _gauges(lambda rows: (exact([row[0] for row in rows]),)),
+    "sum": _gauges(lambda rows: (exact_sum([row[0] for row in rows]),)),
     "min": _gauges(min),
     "max": _gauges(max),
     "latest": _gauges(lambda rows: max(rows, key=itemgetter(1))[:1]),
 }
 
 
-def latest_exemplars(parts: Iterable[Figures]) -> dict[Labels, Slots]:
+def latest_exemplars(parts: Iterable[FamilyData]) -> dict[LabelSet, BucketExemplars]:
     """
-    Give the latest exemplar of each bucket, by label set.
+    Return the latest exemplar of each bucket, by label set.
     """
-    found: dict[Labels, Slots] = {}
+    found: dict[LabelSet, BucketExemplars] = {}
     for part in parts:
         for cell, slots in part.exemplars.items():
             known = found.get(part.keys[cell])
-            found[part.keys[cell]] = slots if known is None else latest(known, slots)
+            found[part.keys[cell]] = slots if known is None else latest_by_bucket(known, slots)
     return found
 
 
-def latest(one: Mapping[int, E], other: Mapping[int, E]) -> dict[int, E]:
+def latest_by_bucket(one: Mapping[int, ExemplarT], other: Mapping[int, ExemplarT]) -> dict[int, ExemplarT]:
     """
-    Give the latest exemplar of each bucket that either has.
+    Return the latest exemplar of each bucket of both.
     """
     found = dict(one)
     for index, exemplar in dict(other).items():
@@ -184,44 +195,44 @@ def latest(one: Mapping[int, E], other: Mapping[int, E]) -> dict[int, E]:
     return found
 
 
-def fold(figures: Iterable[Figures], most: int) -> list[Figures]:
+def fold(figures: Iterable[FamilyData], max_label_sets: int) -> list[FamilyData]:
     """
-    Add up what outlives its workers: counters and histograms, each with its own labels and buckets.
+    Merge what outlives its workers: counters and histograms, by name, labels and buckets.
 
     Args:
-        most: Label sets of a metric; those beyond share one whose labels are all `_OVERFLOW`.
+        max_label_sets: Cap per metric; those beyond are merged into one whose label values are all `_OVERFLOW`.
     """
-    families: list[list[Figures]] = []
+    families: list[list[FamilyData]] = []
     for some in figures:
         if some.spec.kind == "gauge" or not some.keys:
             continue
         for parts in families:
-            if parts[0].name == some.name and same(parts[0].spec, some.spec):
+            if parts[0].name == some.name and can_merge(parts[0].spec, some.spec):
                 parts.append(some)
                 break
         else:
             families.append([some])
-    return [_folded(parts, most) for parts in families]
+    return [_folded(parts, max_label_sets) for parts in families]
 
 
-def _folded(parts: list[Figures], most: int) -> Figures:
-    spec, width = parts[0].spec, size_of(parts[0].spec) + 1
-    keys, rows = Sum(parts, _add_and_keep).update(parts)
+def _folded(parts: list[FamilyData], max_label_sets: int) -> FamilyData:
+    spec, width = parts[0].spec, doubles_per_cell(parts[0].spec) + 1
+    keys, rows = Merger(parts, _add_with_rest).merge(parts)
     cells, overflow = dict(zip(keys, rows, strict=True)), (OVERFLOW,) * len(spec.labels)
-    if len(cells) > most:
-        beyond = [row for key in (*keys[most:], overflow) if (row := cells.pop(key, None))]
-        cells[overflow] = _joined(beyond, spec)
+    if len(cells) > max_label_sets:
+        beyond = [row for key in (*keys[max_label_sets:], overflow) if (row := cells.pop(key, None))]
+        cells[overflow] = _sum_rows(beyond, spec)
     raws = [struct.pack(f"={width}d", *row) for row in cells.values()]
-    return Figures(spec, parts[0].name, width, list(cells), raws)
+    return FamilyData(spec, parts[0].name, width, list(cells), raws)
 
 
-def _joined(rows: list[Row], spec: Metric) -> Row:
+def _sum_rows(rows: list[Row], spec: Metric) -> Row:
     """
-    Make one row of several that have the rest of their sum at their end.
+    Add several rows that have the rounding error of their sum at their end.
     """
-    place = _place_of_sum(spec)
-    parts = [row[index] for row in rows for index in (place, -1)]
+    index_of = _sum_index(spec)
+    parts = [row[index] for row in rows for index in (index_of, -1)]
     total: list[float] = list(map(sum, zip(*rows, strict=True)))
-    total[place] = exact(parts)
-    rest = exact([-total[place], *parts])
+    total[index_of] = exact_sum(parts)
+    rest = exact_sum([-total[index_of], *parts])
     return (*total[:-1], rest if isfinite(rest) else 0.0)

@@ -1,5 +1,5 @@
 """
-Read what the system knows of each worker's process.
+Values of each worker's process, as the system reports them.
 """
 
 from __future__ import annotations
@@ -8,34 +8,34 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from obskit.catalogue import Metric, process
-from obskit.metrics.family import Labels
+from obskit.metrics.cell_format import LabelSet
 
-READ: dict[Metric, Callable[[Any], float]] = {
-    process.CPU: lambda it: sum(it.cpu_times()[:2]),
-    process.MEMORY: lambda it: it.memory_info().rss,
-    process.START: lambda it: it.create_time(),
-    process.THREADS: lambda it: it.num_threads(),
-    process.OPEN_FDS: lambda it: it.num_fds(),
+READERS: dict[Metric, Callable[[Any], float]] = {
+    process.CPU: lambda process: sum(process.cpu_times()[:2]),
+    process.MEMORY: lambda process: process.memory_info().rss,
+    process.START: lambda process: process.create_time(),
+    process.THREADS: lambda process: process.num_threads(),
+    process.OPEN_FDS: lambda process: process.num_fds(),
 }
 
 
-def figures(workers: Mapping[str, int]) -> dict[Metric, dict[Labels, float]]:
+def read_all(workers: Mapping[str, int]) -> dict[Metric, dict[LabelSet, float]]:
     """
-    Read each worker's figures, by the metric; what the system does not tell is left out.
+    Return each worker's values, by metric; those the system does not report are left out.
 
     Args:
-        workers: The process's id, by the label `worker`.
+        workers: Process ids, by the label `worker`.
     """
     import psutil
 
-    found: dict[Metric, dict[Labels, float]] = {spec: {} for spec in READ}
+    found: dict[Metric, dict[LabelSet, float]] = {spec: {} for spec in READERS}
     for worker, pid in workers.items():
         try:
-            it = psutil.Process(pid)
-            with it.oneshot():
-                for spec, read in READ.items():
+            process = psutil.Process(pid)
+            with process.oneshot():
+                for spec, read in READERS.items():
                     try:
-                        found[spec][worker,] = float(read(it))
+                        found[spec][worker,] = float(read(process))
                     except (psutil.AccessDenied, AttributeError, NotImplementedError):
                         continue
         except psutil.Error:

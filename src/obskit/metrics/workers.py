@@ -1,8 +1,8 @@
 """
-Keep this process's figures where the other workers of its server read them, or in memory where there are none.
+The allocator of this process's values: in a file that the other workers of its server read, or in memory.
 
-Which it is is settled by the first update, or the first scrape, after the last fork: a process that a server forks
-does not know before that whom it works for.
+Which of the two is resolved by the first update, or the first scrape, after the last fork: a process that a server
+forks does not know earlier whose worker it is.
 """
 
 from __future__ import annotations
@@ -16,68 +16,69 @@ from typing import TYPE_CHECKING, Any
 
 from obskit import background
 from obskit.forks import at_fork
-from obskit.metrics.cells import MemoryExemplars, Values, in_memory
-from obskit.metrics.family import Family, Labels
+from obskit.metrics.cell_format import LabelSet
+from obskit.metrics.cells import MemoryExemplars, Values, allocate_in_memory
+from obskit.metrics.family import Family
 from obskit.operation import Event
 from obskit.recorder import recorder
 
 if TYPE_CHECKING:
-    from obskit.metrics.cell_file import CellFile, Exemplars
+    from obskit.metrics.cell_file import CellFile, ExemplarSlots
     from obskit.metrics.directory import Directory, Snapshot
 
-# Workers that come and go see different label sets; so many times the cap of one is kept of those that are gone.
-_KEPT = 10
+# Successive workers see different label sets; of dead ones this many times the cap of one worker is kept.
+_DEAD_WORKERS_FACTOR = 10
 
 
-def _nothing() -> None:
+def _do_nothing() -> None:
     """
-    Tell nobody.
+    Do nothing: no sink has asked to be called.
     """
 
 
 class Workers:
     """
-    Be the home of a store's figures.
+    Allocates the cells of a collector's families, and merges the values of all workers.
 
     Args:
-        service: Keeps apart what is served by one server.
-        path: `metrics_dir`, which names the directory by hand; None looks for the server.
-        max_label_sets: The cap of a metric in one worker. Of workers that are dead, ten times as many are kept.
+        service: Separates several services of one server.
+        path: `metrics_dir`, the directory; None detects the server.
+        max_label_sets: The cap of a metric in one worker. Of dead workers, ten times as many are kept.
 
     Attributes:
-        is_settled: Whether it is known whose worker this is.
-        degraded: Whether this worker answers for itself alone, since the directory cannot be used.
-        settled: Called once it is known whether the figures are shared.
+        is_resolved: Whether it is known whose worker this is.
+        degraded: Whether this worker exposes its own values only, since the directory cannot be used.
+        on_resolved: Called once it is known whether the values are shared.
     """
 
     def __init__(self, service: str, path: str | None, max_label_sets: int = 1000) -> None:
         self._service = service
         self._path = path
-        self._most = _KEPT * max_label_sets
-        self.on_resolved: Callable[[], None] = _nothing
+        self._max_dead_label_sets = _DEAD_WORKERS_FACTOR * max_label_sets
+        self.on_resolved: Callable[[], None] = _do_nothing
         self.start_over()
         _all.add(self)
 
     def start_over(self) -> None:
         """
-        Forget what a forked process's parent settled; its file lets go of itself.
+        Drop what the parent of a forked process resolved; its file abandons itself.
         """
         self._lock = RLock()
-        self._is_busy = False  # whether somebody is at the file: nobody but its own thread may find it so
-        self._early: list[tuple[Family[Any], Labels]] = []  # cells that a finaliser made meanwhile
+        self._is_busy = False  # while a thread uses the file: only that thread itself, re-entering, can see it set
+        self._early: list[tuple[Family[Any], LabelSet]] = []  # cells that a finaliser created meanwhile
         self._directory: Directory | None = None
         self._file: CellFile | None = None
         self._is_leader = False
-        self._unsaid: Event | None = None
+        self._unreported: Event | None = None
         self.degraded = self.is_resolved = False
 
     def resolve(self) -> None:
         """
-        Find out, once, whose worker this is.
+        Determine, once, whose worker this is, and open the file that it shares.
         """
         if self.is_resolved:
             return
-        found = self._looked_for()
+        found = self._find_or_error()
         with self._lock:
             if self.is_resolved or self._is_busy:
                 return
@@ -87,115 +88,115 @@ class Workers:
                     raise found
                 self._file = found.join() if found else None
                 self._directory = found
-            except Exception as error:  # no right, no space, or a system like none that was thought of
+            except Exception as error:  # no permission, no space, or an unforeseen system
                 self._degrade(error)
             finally:
                 self.is_resolved, self._is_busy = True, False
-        self._take_in()
-        self._say()
+        self._allocate_early()
+        self._report()
         self.on_resolved()
 
-    def _looked_for(self) -> Directory | Exception | None:
+    def _find_or_error(self) -> Directory | Exception | None:
         """
-        Find the directory, or say why there is none: without the lock, since it imports.
+        Return the directory, None where nothing is shared, or the error; without the lock, since it imports.
         """
         try:
             return self._find()
         except Exception as error:
             return error
 
-    def _take_in(self) -> None:
+    def _allocate_early(self) -> None:
         """
-        Give the cells a place that could have none, since they were made in the middle of making another.
+        Allocate the cells that a finaliser created while another was being allocated.
         """
         while self._early:
             try:
                 family, key = self._early.pop()
-            except IndexError:  # another thread was faster
+            except IndexError:  # another thread took it
                 return
             cell = family.cell(key)
             cell.detach()
             cell.attach()
 
     def _find(self) -> Directory | None:
-        from obskit.metrics.instances import instance
+        from obskit.metrics.instances import current_instance
 
-        found = instance() if self._path is None else None
+        found = current_instance() if self._path is None else None
         if self._path is None and found is None:
             return None
         if find_spec("fcntl") is None:
             raise OSError(errno.ENOTSUP, "this system has no locks that end with their process (fcntl)")
         from obskit.metrics.directory import Directory
-        from obskit.metrics.locations import directory
+        from obskit.metrics.locations import open_directory
 
         if found is not None:
-            return directory(self._service, found, max_label_sets=self._most)
-        return Directory(self._path or "", max_label_sets=self._most)
+            return open_directory(self._service, found, max_label_sets=self._max_dead_label_sets)
+        return Directory(self._path or "", max_label_sets=self._max_dead_label_sets)
 
     def _degrade(self, error: Exception) -> None:
         if self.degraded:
             return
         self._directory, self.degraded = None, True
-        message = "the figures of several workers cannot be added up: each worker answers for itself alone"
-        self._unsaid = Event("metrics.degraded", "WARNING", message, {"reason": str(error)})
+        message = "the values of several workers cannot be merged: each worker answers for itself alone"
+        self._unreported = Event("metrics.degraded", "WARNING", message, {"reason": str(error)})
 
-    def _say(self) -> None:
+    def _report(self) -> None:
         """
-        Tell what is wrong, in a thread, since whoever updates a metric may hold a lock that a sink wants too.
+        Emit the warning, in a thread, since the caller may hold a lock that a sink needs.
         """
-        unsaid = self._unsaid
+        unsaid = self._unreported
         if unsaid is not None and background.start(recorder.emit, unsaid, name="obskit-warning", ends=True) is not None:
-            self._unsaid = None
+            self._unreported = None
 
     @property
     def are_shared(self) -> bool:
         """
-        Tell whether other workers may read figures of this one; False before it is settled. A directory that fails
-        later changes nothing in that: what lies in it already stays in use.
+        Whether other workers can read values of this one; False before it is resolved. It stays True where the
+        directory fails later: cells that are in the file stay in use.
         """
         return self._file is not None
 
     @property
     def slot(self) -> str:
         """
-        Give the label `worker` of this process: a small number, which another may have once this one is dead.
+        The label `worker` of this process: a small number, which is reused once this one is dead.
         """
         return str(self._file.slot if self._file else 0)
 
     @property
     def set_aside(self) -> dict[str, int]:
         """
-        Count the files that this process could not read, by reason.
+        Number of files that this process has set aside, by reason.
         """
         return self._directory.set_aside if self._directory else {}
 
-    def allocate(self, family: Family[Any], key: Labels, size: int) -> Values:
+    def allocate(self, family: Family[Any], key: LabelSet, size: int) -> Values:
         """
-        Give so many zeros a place.
+        Return `size` zeros for a label set: in the file, or in memory where nothing is shared.
         """
         self.resolve()
         with self._lock:
             file = self._file
             if self._is_busy:
                 self._early.append((family, key))
-                return in_memory(size)
+                return allocate_in_memory(size)
             if self._directory is None or file is None:
-                return in_memory(size)
+                return allocate_in_memory(size)
             self._is_busy = True
             try:
-                values: Values = file.allocate(file.family(family.stored, family.name), key, size)
+                values: Values = file.allocate(file.family(family.cell_spec, family.name), key, size)
             except OSError as error:
                 self._degrade(error)
-                values = in_memory(size)
+                values = allocate_in_memory(size)
             finally:
                 self._is_busy = False
-        self._take_in()
-        self._say()
+        self._allocate_early()
+        self._report()
         return values
 
-    def exemplars(self, family: Family[Any], key: Labels, slots: int) -> Exemplars | MemoryExemplars:
+    def allocate_exemplars(self, family: Family[Any], key: LabelSet, slots: int) -> ExemplarSlots | MemoryExemplars:
         """
-        Give a cell's exemplars room beside it.
+        Return storage for a cell's exemplars, where its values are.
         """
         with self._lock:
             file = self._file
@@ -203,7 +204,7 @@ class Workers:
                 return MemoryExemplars()
             self._is_busy = True
             try:
-                return file.exemplars(file.family(family.stored, family.name), key, slots)
+                return file.allocate_exemplars(file.family(family.cell_spec, family.name), key, slots)
             except (OSError, KeyError):  # no space, or its figures are in memory
                 return MemoryExemplars()
             finally:
@@ -211,19 +212,19 @@ class Workers:
 
     def snapshot(self, *, exemplars: bool = False) -> Snapshot | None:
         """
-        Add the figures of all workers up; None where this process has its own alone.
+        Return the merged values of all workers; None where this process has only its own.
         """
         self.resolve()
-        self._say()
+        self._report()
         try:
             return self._directory.snapshot(self._file, exemplars=exemplars) if self._directory else None
-        except Exception as error:  # of a directory that somebody has taken away
+        except Exception as error:  # the directory was removed
             recorder.failed("metrics", error)
             return None
 
     def is_leader(self) -> bool:
         """
-        Tell whether this worker does what one of them does for all: the first that asks, until it dies.
+        Return whether this worker is the leader: the first that asks, until it dies. A single process is.
         """
         self.resolve()
         with self._lock:
@@ -235,11 +236,11 @@ class Workers:
 
     def close(self) -> None:
         """
-        End this worker: others add its counters to what is left of the dead.
+        Close this worker's file: others fold its counters and histograms.
         """
         with self._lock:
             file, self._file, self._directory = self._file, None, None
-            self._is_leader, self.on_resolved = False, _nothing
+            self._is_leader, self.on_resolved = False, _do_nothing
             if file is not None:
                 file.close()
 

@@ -23,8 +23,8 @@ from obskit.db.operation import DbOperation
 from obskit.db.pools import TIMEOUT, ConnectionUse, ConnectionWait, pools
 from obskit.forks import at_fork
 from obskit.health.operation import CheckOperation
-from obskit.metrics.bounds import Bounds
-from obskit.metrics.cells import Guard, HistogramCell, ObservationBuffer, Values, edges_of
+from obskit.metrics.bounds import BucketBounds
+from obskit.metrics.cells import HistogramCell, LockLike, ObservationBuffer, Values, edges_of
 from obskit.metrics.collector import MetricCollector
 from obskit.metrics.family import CountedHistogram, Counter, Gauge, Histogram
 from obskit.metrics.workers import Workers
@@ -32,12 +32,12 @@ from obskit.observation import FunctionOperation
 from obskit.operation import OTHER, Event, HttpOperation, Operation
 from obskit.recorder import Recorder, Sink, Step
 from obskit.settings import Settings
-from obskit.sinks.scrape_time import add_scrape_time
+from obskit.sinks.scrape_time import add_scrape_time_metrics
 
 # An application lets its users name models; every other label of AI calls is bounded by its own code.
 MAX_MODELS = 50
 # What lies in `sparse` and has a metric: a call in a trace has its ids there, and most have nothing of this.
-_FEW_CALLS_HAVE = frozenset(("error", "failed_attempts", "retry_wait_seconds", "aborted", "first_chunk_seconds"))
+_SPARSE_WITH_METRICS = frozenset(("error", "failed_attempts", "retry_wait_seconds", "aborted", "first_chunk_seconds"))
 _TOKEN_KINDS = ("input", "cache_read", "cache_write", "output")
 _HEALTH = {"pass": 1.0, "warn": 0.5, "fail": 0.0}
 _SOCKET = "asks_for_websocket"  # a request that may become one and last for hours: not in progress meanwhile
@@ -46,7 +46,7 @@ _STATUS = {status: str(status) for status in range(100, 600)}
 _sinks: weakref.WeakSet[MetricsSink] = weakref.WeakSet()
 
 
-class _RequestCells(dict[tuple[str, str, int], tuple[Guard, Values]]):
+class _RequestCells(dict[tuple[str, str, int], tuple[LockLike, Values]]):
     """
     Find the figures of a request, and their lock, by what it has, status as a number.
 
@@ -56,11 +56,11 @@ class _RequestCells(dict[tuple[str, str, int], tuple[Guard, Values]]):
     def __init__(self, requests: CountedHistogram) -> None:
         self._requests = requests
 
-    def __missing__(self, key: tuple[str, str, int]) -> tuple[Guard, Values]:
+    def __missing__(self, key: tuple[str, str, int]) -> tuple[LockLike, Values]:
         method, endpoint, status = key
         cell = self._requests.cell((method, endpoint, _STATUS.get(status, OTHER)))
         found = cell.lock, cell.attach()
-        if status in _STATUS and self._requests.holds(method, endpoint):
+        if status in _STATUS and self._requests.is_within_cap(method, endpoint):
             self[key] = found
         return found
 
@@ -78,7 +78,7 @@ class _RequestBuffers(dict[tuple[str, str, int], ObservationBuffer]):
         method, endpoint, status = key
         cell = self._requests.cell((method, endpoint, _STATUS.get(status, OTHER)))
         found = self._buffers.setdefault(cell, ObservationBuffer(cell))
-        if status in _STATUS and self._requests.holds(method, endpoint):
+        if status in _STATUS and self._requests.is_within_cap(method, endpoint):
             self[key] = found
         return found
 
@@ -98,7 +98,7 @@ class _RequestBuffers(dict[tuple[str, str, int], ObservationBuffer]):
         self._buffers.clear()
 
 
-class _InProgressCells(dict[str, tuple[Guard, Values]]):
+class _InProgressCells(dict[str, tuple[LockLike, Values]]):
     """
     Find the figure of requests in progress, and its lock, by their method, of which there are a handful.
     """
@@ -106,7 +106,7 @@ class _InProgressCells(dict[str, tuple[Guard, Values]]):
     def __init__(self, in_progress: Gauge) -> None:
         self._in_progress = in_progress
 
-    def __missing__(self, method: str) -> tuple[Guard, Values]:
+    def __missing__(self, method: str) -> tuple[LockLike, Values]:
         cell = self._in_progress.cell((method,))
         found = self[method] = cell.lock, cell.attach()
         return found
@@ -129,7 +129,7 @@ def _clear(*known: dict[Any, Any]) -> None:
         them.clear()
 
 
-def _told(counter: Counter) -> Callable[[Any, int], object]:
+def _counter_updater(counter: Counter) -> Callable[[Any, int], object]:
     return lambda key, amount: counter.cell(key if isinstance(key, tuple) else (key,)).inc(amount)
 
 
@@ -144,7 +144,7 @@ class MetricsSink(Sink):
     def __init__(self, settings: Settings, collector: MetricCollector, workers: Workers, recorder: Recorder) -> None:
         self._settings = settings
         self._collector = collector
-        self._bounds = Bounds(settings.metric_buckets)
+        self._bucket_bounds = BucketBounds(settings.metric_buckets)
         self._workers = workers
         self._recorder = recorder
         self._live: set[HttpOperation] = set()
@@ -163,9 +163,9 @@ class MetricsSink(Sink):
         self._n_plus_one = collector.add(Counter(db.N_PLUS_ONE))
         info = (settings.service, settings.version or "", settings.environment or "", __version__)
         collector.add_scrape_time(own.BUILD_INFO, lambda: {info: 1.0})
-        add_scrape_time(settings, collector, workers)
-        recorder.errors.show(_told(collector.add(Counter(own.ERRORS))))
-        recorder.dropped.show(_told(collector.add(Counter(own.DROPPED))))
+        add_scrape_time_metrics(settings, collector, workers)
+        recorder.errors.show(_counter_updater(collector.add(Counter(own.ERRORS))))
+        recorder.dropped.show(_counter_updater(collector.add(Counter(own.DROPPED))))
         # The first request settles whose worker this is; from then on each pays for what it needs alone.
         workers.on_resolved = lambda: recorder.rebind(HttpOperation)
         _sinks.add(self)
@@ -184,7 +184,7 @@ class MetricsSink(Sink):
         requests, buffers, in_progress, rest, with_sizes = self._http = self._http or self._http_families()
         live, discard, most = self._live, self._live.discard, ObservationBuffer.CAPACITY
         cells, in_progress_cells = _RequestCells(requests), _InProgressCells(in_progress)
-        requests.forget = partial(_clear, cells, buffers)
+        requests.on_clear = partial(_clear, cells, buffers)
         failed, edges = self._recorder.failed, edges_of(requests.spec.buckets)
 
         def first(op: HttpOperation) -> None:
@@ -249,8 +249,8 @@ class MetricsSink(Sink):
         Make the families of requests, and the functions that update those that few requests, or settings, have.
         """
         add, bounds = self._collector.add, self._settings.http_buckets
-        requests = add(CountedHistogram(self._bounds.of(http.DURATION, bounds), http.REQUESTS))
-        first_byte = add(Histogram(self._bounds.of(http.FIRST_BYTE, bounds)))
+        requests = add(CountedHistogram(self._bucket_bounds.with_bounds(http.DURATION, bounds), http.REQUESTS))
+        first_byte = add(Histogram(self._bucket_bounds.with_bounds(http.FIRST_BYTE, bounds)))
         exceptions, aborted = add(Counter(http.EXCEPTIONS)), add(Counter(http.ABORTED))
         in_progress, live, buffers = add(Gauge(http.IN_PROGRESS)), self._live, _RequestBuffers(requests)
 
@@ -263,7 +263,7 @@ class MetricsSink(Sink):
                 aborted.cell((op.endpoint,)).inc()
             if op.sampled:
                 key = (op.method, op.endpoint, _STATUS.get(op.status, OTHER))
-                requests.mark(key, op.duration_seconds, op.trace_id, self._recorder.wall_clock())
+                requests.record_exemplar(key, op.duration_seconds, op.trace_id, self._recorder.wall_clock())
 
         def refresh() -> None:
             """
@@ -283,8 +283,8 @@ class MetricsSink(Sink):
         return requests, buffers, in_progress, rest, with_sizes
 
     def _sizes(self) -> Callable[[Step], Step]:
-        request = self._collector.add(Histogram(self._bounds.of(http.REQUEST_SIZE)))
-        response = self._collector.add(Histogram(self._bounds.of(http.RESPONSE_SIZE)))
+        request = self._collector.add(Histogram(self._bucket_bounds.with_bounds(http.REQUEST_SIZE)))
+        response = self._collector.add(Histogram(self._bucket_bounds.with_bounds(http.RESPONSE_SIZE)))
 
         def with_sizes(finish: Step) -> Step:
             def finish_with_sizes(op: HttpOperation) -> None:
@@ -303,21 +303,26 @@ class MetricsSink(Sink):
         return with_sizes
 
     def _bind_function(self) -> tuple[None, Step]:
-        duration, failed = self._collector.add(Histogram(self._bounds.of(function.DURATION))), self._recorder.failed
+        duration, failed = (
+            self._collector.add(Histogram(self._bucket_bounds.with_bounds(function.DURATION))),
+            self._recorder.failed,
+        )
 
         def finish(op: FunctionOperation) -> None:
             try:
                 key = (op.function, op.outcome)
                 duration.cell(key).observe(op.duration_seconds)
                 if op.sparse is not None and op.sampled:
-                    duration.mark(key, op.duration_seconds, op.trace_id, self._recorder.wall_clock())
+                    duration.record_exemplar(key, op.duration_seconds, op.trace_id, self._recorder.wall_clock())
             except Exception as error:
                 failed("metrics", error)
 
         return None, finish
 
     def _bind_db(self) -> tuple[None, Step]:
-        duration = self._collector.add(Histogram(self._bounds.of(db.DURATION, self._settings.db_buckets)))
+        duration = self._collector.add(
+            Histogram(self._bucket_bounds.with_bounds(db.DURATION, self._settings.db_buckets))
+        )
         errors, failed = self._collector.add(Counter(db.ERRORS)), self._recorder.failed
         edges = edges_of(duration.spec.buckets)
 
@@ -337,7 +342,7 @@ class MetricsSink(Sink):
             except Exception as error:
                 failed("metrics", error)
 
-        def find(labels: QueryLabels) -> tuple[Guard, Values]:
+        def find(labels: QueryLabels) -> tuple[LockLike, Values]:
             key = (labels.system, labels.table, labels.operation)
             cell = duration.cell(key)
             found = cell.lock, cell.attach()
@@ -349,12 +354,14 @@ class MetricsSink(Sink):
             if op.error is not None:
                 errors.cell((*key, op.error)).inc()
             if op.sampled:
-                duration.mark(key, op.duration_seconds, op.trace_id, self._recorder.wall_clock())
+                duration.record_exemplar(key, op.duration_seconds, op.trace_id, self._recorder.wall_clock())
 
         return None, finish
 
     def _bind_waits(self) -> tuple[None, Step]:
-        seconds = self._collector.add(Histogram(self._bounds.of(pool_rows.WAIT, self._settings.db_buckets)))
+        seconds = self._collector.add(
+            Histogram(self._bucket_bounds.with_bounds(pool_rows.WAIT, self._settings.db_buckets))
+        )
         timeouts, failed = self._collector.add(Counter(pool_rows.TIMEOUTS)), self._recorder.failed
 
         def finish(op: ConnectionWait) -> None:
@@ -369,8 +376,8 @@ class MetricsSink(Sink):
 
     def _bind_ai(self) -> tuple[None, Step]:
         add, buckets = self._collector.add, self._settings.ai_buckets
-        duration = add(Histogram(self._bounds.of(ai.DURATION, buckets)))
-        first_chunk = add(Histogram(self._bounds.of(ai.FIRST_CHUNK, buckets)))
+        duration = add(Histogram(self._bucket_bounds.with_bounds(ai.DURATION, buckets)))
+        first_chunk = add(Histogram(self._bucket_bounds.with_bounds(ai.FIRST_CHUNK, buckets)))
         requests, attempts = add(Counter(ai.REQUESTS)), add(Counter(ai.ATTEMPTS))
         tokens, cost = add(Counter(ai.TOKENS)), add(Counter(ai.COST))
         estimated_tokens, estimated_cost = add(Counter(ai.ESTIMATED_TOKENS)), add(Counter(ai.ESTIMATED_COST))
@@ -401,12 +408,12 @@ class MetricsSink(Sink):
                 if op.savings_usd > 0 and is_call:
                     saved.cell((service, provider)).inc(op.savings_usd)
                 if sparse and is_call:
-                    if not _FEW_CALLS_HAVE.isdisjoint(sparse):
+                    if not _SPARSE_WITH_METRICS.isdisjoint(sparse):
                         if op.first_chunk_seconds is not None:
                             first_chunk.cell(key).observe(op.first_chunk_seconds)
                         rest(op)
                     if op.sampled:
-                        duration.mark(key, op.duration_seconds, op.trace_id, self._recorder.wall_clock())
+                        duration.record_exemplar(key, op.duration_seconds, op.trace_id, self._recorder.wall_clock())
             except Exception as error:
                 failed("metrics", error)
 
@@ -455,7 +462,7 @@ class MetricsSink(Sink):
 
     def _bind_check(self) -> tuple[None, Step]:
         add = self._collector.add
-        status, duration = add(Gauge(health.STATUS)), add(Histogram(self._bounds.of(health.DURATION)))
+        status, duration = add(Gauge(health.STATUS)), add(Histogram(self._bucket_bounds.with_bounds(health.DURATION)))
         self._health_status = status
         timeouts, last_run = add(Counter(health.TIMEOUTS)), add(Gauge(health.LAST_RUN))
         failed = self._recorder.failed
@@ -499,7 +506,7 @@ class MetricsSink(Sink):
         Bind so that a pool's gauges follow what becomes of its connections: another worker's page may read them.
         """
         add, failed = self._collector.add, self._recorder.failed
-        seconds = add(Histogram(self._bounds.of(pool_rows.USE, self._settings.db_buckets)))
+        seconds = add(Histogram(self._bucket_bounds.with_bounds(pool_rows.USE, self._settings.db_buckets)))
         gauges = [add(Gauge(spec)) for spec in (pool_rows.ACTIVE, pool_rows.IDLE, pool_rows.MAX)]
 
         def show(op: ConnectionUse, given_back: int = 0) -> None:
@@ -548,7 +555,7 @@ class MetricsSink(Sink):
         assert self._health_status is not None
         figure = _HEALTH.get(status)
         if figure is None:  # skipped
-            self._health_status.leave_out((component,))
+            self._health_status.remove((component,))
         else:
             self._health_status.cell((component,)).set(figure)
 

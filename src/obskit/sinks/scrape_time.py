@@ -18,47 +18,47 @@ from obskit.metrics.workers import Workers
 from obskit.settings import Settings
 from obskit.system import gc_collections, sampler
 
-Figures = Mapping[tuple[str, ...], float]
+GaugeValues = Mapping[tuple[str, ...], float]
 
 
-def _one(read: Callable[[], float | None]) -> Callable[[], Figures]:
-    def figures() -> Figures:
+def _single(read: Callable[[], float | None]) -> Callable[[], GaugeValues]:
+    def figures() -> GaugeValues:
         found = read()
         return {} if found is None else {(): float(found)}
 
     return figures
 
 
-def _key(read: Callable[[], Mapping[str, float] | None], name: str) -> Callable[[], Figures]:
-    def figures() -> Figures:
+def _field(read: Callable[[], Mapping[str, float] | None], name: str) -> Callable[[], GaugeValues]:
+    def figures() -> GaugeValues:
         found = read()
         return {} if found is None else {(): float(found[name])}
 
     return figures
 
 
-def _disks(name: str) -> Callable[[], Figures]:
+def _disks(name: str) -> Callable[[], GaugeValues]:
     return lambda: {(label,): float(found[name]) for label, found in _all_disks().items() if name in found}
 
 
-def _load() -> Figures:
+def _load() -> GaugeValues:
     return {(window,): figure for window, figure in (sampler.load() or {}).items()}
 
 
 # What several metrics show is read once a page.
 _memory, _swap, _all_disks = cache(sampler.memory), cache(sampler.swap), cache(sampler.disks)
 
-READ: dict[Metric, Callable[[], Figures]] = {
-    rows.CPU: _one(sampler.cpu_percent),
-    rows.CPU_LIMIT: _one(lambda: sampler.limits.cpus()),
-    rows.MEMORY: _key(_memory, "used_bytes"),
-    rows.MEMORY_TOTAL: _key(_memory, "total_bytes"),
-    rows.SWAP: _key(_swap, "used_bytes"),
-    rows.SWAP_TOTAL: _key(_swap, "total_bytes"),
+READERS: dict[Metric, Callable[[], GaugeValues]] = {
+    rows.CPU: _single(sampler.cpu_percent),
+    rows.CPU_LIMIT: _single(lambda: sampler.limits.cpus()),
+    rows.MEMORY: _field(_memory, "used_bytes"),
+    rows.MEMORY_TOTAL: _field(_memory, "total_bytes"),
+    rows.SWAP: _field(_swap, "used_bytes"),
+    rows.SWAP_TOTAL: _field(_swap, "total_bytes"),
     rows.DISK: _disks("used_bytes"),
     rows.DISK_TOTAL: _disks("total_bytes"),
     rows.LOAD: _load,
-    rows.NETWORK_ERRORS: _one(sampler.network_errors),
+    rows.NETWORK_ERRORS: _single(sampler.network_errors),
 }
 
 
@@ -70,31 +70,31 @@ def _statuses() -> tuple[BudgetStatus, ...]:
     return tuple(budget.status() for budget in declared())
 
 
-def _budgets(read: Callable[[BudgetStatus], float | None]) -> Callable[[], Figures]:
-    def figures() -> Figures:
+def _budgets(read: Callable[[BudgetStatus], float | None]) -> Callable[[], GaugeValues]:
+    def figures() -> GaugeValues:
         found = {(status.name,): read(status) for status in _statuses()}
         return {key: figure for key, figure in found.items() if figure is not None}
 
     return figures
 
 
-def _limits() -> Figures:
+def _limits() -> GaugeValues:
     return {(budget.name,): budget.usd for budget in declared()}
 
 
-READ_BUDGETS: dict[Metric, Callable[[], Figures]] = {
+BUDGET_READERS: dict[Metric, Callable[[], GaugeValues]] = {
     budgets.LIMIT: _limits,
     budgets.SPENT: _budgets(lambda status: status.spent_usd),
     budgets.PROJECTED: _budgets(lambda status: status.projected_usd),
 }
 
 
-def add_scrape_time(settings: Settings, collector: MetricCollector, workers: Workers) -> None:
+def add_scrape_time_metrics(settings: Settings, collector: MetricCollector, workers: Workers) -> None:
     """
     Put the machine's figures on the page, and what only a process itself knows of itself.
     """
     sampler.disk_paths = settings.disk_paths
-    for spec, read in (*READ.items(), *READ_BUDGETS.items()):
+    for spec, read in (*READERS.items(), *BUDGET_READERS.items()):
         if collector.name_of(spec) is not None:
             collector.add_scrape_time(spec, _guarded(read))
     blocked = collector.add(Counter(budgets.BLOCKED))
@@ -105,7 +105,7 @@ def add_scrape_time(settings: Settings, collector: MetricCollector, workers: Wor
         for read in (_memory, _swap, _all_disks, _statuses):
             read.cache_clear()
         worker = (workers.slot,)
-        collections.cell(worker).show(gc_collections())
+        collections.cell(worker).set_total(gc_collections())
         seconds = lag.seconds()
         if seconds is not None:
             delay.cell(worker).set(seconds)
@@ -113,8 +113,8 @@ def add_scrape_time(settings: Settings, collector: MetricCollector, workers: Wor
     collector.refresh.append(refresh)
 
 
-def _guarded(read: Callable[[], Figures]) -> Callable[[], Figures]:
-    def figures() -> Figures:
+def _guarded(read: Callable[[], GaugeValues]) -> Callable[[], GaugeValues]:
+    def figures() -> GaugeValues:
         try:
             return read()
         except Exception:  # psutil has several ways of saying that a platform does not tell
