@@ -1,5 +1,5 @@
 """
-Write one JSON line for each request, and for each event.
+The log sink: writes one line per request, per job and per event.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ ACCESS = "obskit.access"
 JOB = "obskit.job"
 # Routes times statuses; an application that invents endpoints must not grow memory.
 MAX_TEMPLATES = 4096
-MAX_ENDPOINT = 512  # characters; what is longer is written anew each time
-# What is a request's own in its line: the field, and its place in the line's template, in this order.
+MAX_ENDPOINT = 512  # characters; templates of longer ones are not cached
+# The fields that differ between requests of one template, with their placeholders, in this order.
 _OWN = (
     ("timestamp", b'"%b.%06dZ"'),
     ("correlation_id", b'"%b"'),
@@ -33,24 +33,24 @@ _OWN = (
     ("duration_ms", b"%.3f"),
     ("bytes_sent", b"%d"),
 )
-# A path that stands in JSON as it is, and is no longer than MAX_PATH.
+# A path that needs no JSON escaping, and is no longer than MAX_PATH.
 _plain_path = re.compile(rf"[ !#-\[\]-~]{{0,{MAX_PATH}}}").fullmatch
-# The same, and too plain to hold a secret: short or lower-case segments, and UUIDs.
+# The same, and too plain to contain a secret: short or lower-case segments, and UUIDs.
 _harmless_path = re.compile(
     r"(?:/(?:[\w.~!$&'()*+,;-]{1,12}+|[a-z]{0,64}+|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?![^/])){0,30}+",
     re.ASCII,
 ).fullmatch
 
 
-_FAILED = 2  # by an exception, whatever the status that had been sent by then
+_FAILED = 2  # by an exception, whatever status had been sent before
 
 
 class _Templates(dict[tuple[int, str, str, int], bytes]):
     """
-    Write what the lines of one route and status share once, with a place for each of `_OWN`, and one for the client.
+    The templates of access lines, one per route and status, with placeholders for `_OWN` and the client.
 
-    The first part of the key is whether the request was slow, or _FAILED. They are bytes, since filling in text and
-    encoding all of it takes half as long again.
+    The first part of the key is whether the request was slow, or _FAILED. They are bytes: formatting text and
+    encoding it takes half as long again.
     """
 
     def __init__(self, writer: Writer, renames: Mapping[str, str | None]) -> None:
@@ -71,7 +71,7 @@ class _Templates(dict[tuple[int, str, str, int], bytes]):
         own = b""
         for name, place in _OWN:
             new = self._renames.get(name, name)
-            # `%.0a` takes a value of any kind, and shows nothing of it.
+            # `%.0a` takes a value of any type, and renders nothing.
             own += b"%.0a" * place.count(b"%") if new is None else _json(new).replace(b"%", b"%%") + b":" + place + b","
         named = {self._renames.get(name, name): value for name, value in shared.items()}
         rest = b",".join(_member(name, value) for name, value in named.items() if name)
@@ -85,7 +85,7 @@ def _clients(
     show: Callable[[str | None], str | None], renames: Mapping[str, str | None], redactor: Redactor
 ) -> Kept[tuple[str | None, str | None], bytes]:
     """
-    Write what the lines of one client share: its address, as the settings show it, and its User-Agent.
+    Return a cache of what the lines of one client share: its address, as `log_client` has it, and its User-Agent.
     """
 
     def written(key: tuple[str | None, str | None]) -> bytes:
@@ -99,7 +99,7 @@ def _clients(
 
 class LogSink(Sink):
     """
-    Turn requests into access lines and events into lines of their own.
+    Writes requests as access lines, and jobs and events as lines of their own.
     """
 
     name = "logs"
@@ -111,7 +111,7 @@ class LogSink(Sink):
 
     def bind(self, kind: type[Operation]) -> tuple[Step | None, Step | None]:
         """
-        Write a line at the end of each request and of each job; other kinds have none.
+        Return a step that writes a line at the end of each request or job; other kinds have none.
         """
         if kind is JobOperation:
             return None, self._job_line
@@ -138,7 +138,7 @@ class LogSink(Sink):
 
     def _is_usual(self) -> bool:
         """
-        Tell whether every line is written, in one form and to one place: then nothing need be asked for each.
+        Return whether every access line is written, flat, and to one output: then nothing is decided per line.
         """
         writer = self._writer
         first, *others = [writer.primary_target(ACCESS, LEVELS[level]) for level in ("INFO", "WARNING", "ERROR")]
@@ -157,9 +157,9 @@ class LogSink(Sink):
         renames = dict(settings.log_names) if settings.correlation else {**settings.log_names, "correlation_id": None}
         templates = _Templates(writer, renames)
         clients = _clients(client_formatter(settings.log_client), renames, redactor)
-        moment = _whole_second(0)  # one tuple, read once: threads without the GIL never see half of it
+        moment = _whole_second(0)  # one tuple, read once, so that free threads never see half of it
 
-        # Written out, since every request pays for it; what few have is added by a function.
+        # Inlined, since every request pays for it; what few have is added by a function.
         def finish(op: HttpOperation) -> None:
             nonlocal moment
             try:
@@ -199,7 +199,7 @@ class LogSink(Sink):
 
     def _with_sparse(self, whole: bytes, op: HttpOperation) -> bytes:
         """
-        Add to a line what few requests have.
+        Return a line with the fields that few requests have.
         """
         line: dict[str, Any] = {}
         _add_sparse(line, op)
@@ -218,7 +218,7 @@ class LogSink(Sink):
 
     def _any_line(self) -> Callable[[HttpOperation], None]:
         """
-        Write lines of other forms and levels, or some of them only. What is on them is the same.
+        Return the step for other formats, levels, outputs or sampling. The fields are the same.
         """
         writer, settings, wall_clock = self._writer, self._settings, self._writer.wall_clock
         slow_seconds, threshold = self._slow_seconds(), writer.level_of(ACCESS)
@@ -284,7 +284,7 @@ class LogSink(Sink):
 
 def _milliseconds(seconds: float) -> float:
     """
-    Round to whole microseconds; `round()` costs five times as much.
+    Return milliseconds rounded to microseconds; `round()` would cost five times as much.
     """
     return int(seconds * 1e6 + 0.5) / 1000
 

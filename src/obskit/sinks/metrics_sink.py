@@ -1,5 +1,5 @@
 """
-Count operations: labels come from their fields, families from the catalogue.
+The metrics sink: updates metrics from operations; labels come from their fields, families from the catalogue.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from obskit.recorder import Recorder, Sink, Step
 from obskit.settings import Settings
 from obskit.sinks.scrape_time import add_scrape_time_metrics
 
-# An application lets its users name models; every other label of AI calls is bounded by its own code.
+# An application may let its users name models; every other label of AI calls is bounded by its code.
 MAX_MODELS = 50
 # What lies in `sparse` and has a metric: a call in a trace has its ids there, and most have nothing of this.
 _SPARSE_WITH_METRICS = frozenset(("error", "failed_attempts", "retry_wait_seconds", "aborted", "first_chunk_seconds"))
 _TOKEN_KINDS = ("input", "cache_read", "cache_write", "output")
 _HEALTH = {"pass": 1.0, "warn": 0.5, "fail": 0.0}
-_SOCKET = "asks_for_websocket"  # a request that may become one and last for hours: not in progress meanwhile
+_SOCKET = "asks_for_websocket"  # such a request may last for hours as a WebSocket: it is not counted as in progress
 _STATUS = {status: str(status) for status in range(100, 600)}
 
 _sinks: weakref.WeakSet[MetricsSink] = weakref.WeakSet()
@@ -48,9 +48,9 @@ _sinks: weakref.WeakSet[MetricsSink] = weakref.WeakSet()
 
 class _RequestCells(dict[tuple[str, str, int], tuple[LockLike, Values]]):
     """
-    Find the figures of a request, and their lock, by what it has, status as a number.
+    The cells of requests, as lock and values, by method, endpoint and status as a number.
 
-    Only label sets within the cap are kept.
+    Only label sets within the cap are cached.
     """
 
     def __init__(self, requests: CountedHistogram) -> None:
@@ -67,7 +67,7 @@ class _RequestCells(dict[tuple[str, str, int], tuple[LockLike, Values]]):
 
 class _RequestBuffers(dict[tuple[str, str, int], ObservationBuffer]):
     """
-    Find where the time of a request waits to be counted, likewise.
+    The buffers of requests' durations, by the same key.
     """
 
     def __init__(self, requests: CountedHistogram) -> None:
@@ -84,7 +84,7 @@ class _RequestBuffers(dict[tuple[str, str, int], ObservationBuffer]):
 
     def flush(self) -> None:
         """
-        Count all that waits.
+        Flush all buffers.
         """
         for buffer in list(self._buffers.values()):
             if buffer:
@@ -92,7 +92,7 @@ class _RequestBuffers(dict[tuple[str, str, int], ObservationBuffer]):
 
     def clear(self) -> None:
         """
-        Forget it.
+        Drop all buffers.
         """
         super().clear()
         self._buffers.clear()
@@ -100,7 +100,7 @@ class _RequestBuffers(dict[tuple[str, str, int], ObservationBuffer]):
 
 class _InProgressCells(dict[str, tuple[LockLike, Values]]):
     """
-    Find the figure of requests in progress, and its lock, by their method, of which there are a handful.
+    The cells of requests in progress, as lock and values, by method, of which there are few.
     """
 
     def __init__(self, in_progress: Gauge) -> None:
@@ -114,7 +114,7 @@ class _InProgressCells(dict[str, tuple[LockLike, Values]]):
 
 class _Models(dict[str, str]):
     """
-    Give models their label: the first MAX_MODELS their own, all others one.
+    The label `model`: the first MAX_MODELS models have their own, all others share one.
     """
 
     def __missing__(self, model: str) -> str:
@@ -135,7 +135,7 @@ def _counter_updater(counter: Counter) -> Callable[[Any, int], object]:
 
 class MetricsSink(Sink):
     """
-    Put operations into the cells of a store.
+    Updates a collector's metrics from operations and events.
     """
 
     name = "metrics"
@@ -148,7 +148,9 @@ class MetricsSink(Sink):
         self._workers = workers
         self._recorder = recorder
         self._live: set[HttpOperation] = set()
-        self._limits: dict[tuple[str, int], tuple[LimitFigures, float]] = {}  # not shown yet, by provider and kind
+        self._limits: dict[
+            tuple[str, int], tuple[LimitFigures, float]
+        ] = {}  # not in the gauges yet, by provider and kind
         self._http: tuple[CountedHistogram, _RequestBuffers, Gauge, Step, Callable[[Step], Step]] | None = None
         self._health_status: Gauge | None = None
         self._binders: dict[type[Operation], Callable[[], tuple[Step | None, Step | None]]] = {
@@ -166,20 +168,20 @@ class MetricsSink(Sink):
         add_scrape_time_metrics(settings, collector, workers)
         recorder.errors.show(_counter_updater(collector.add(Counter(own.ERRORS))))
         recorder.dropped.show(_counter_updater(collector.add(Counter(own.DROPPED))))
-        # The first request settles whose worker this is; from then on each pays for what it needs alone.
+        # The first request resolves whose worker this is; the plan is then rebound to what that needs.
         workers.on_resolved = lambda: recorder.rebind(HttpOperation)
         _sinks.add(self)
 
     def bind(self, kind: type[Operation]) -> tuple[Step | None, Step | None]:
         """
-        Make the families of this kind, and the functions that update them.
+        Create the families of this kind; return the functions that update them.
         """
         binder = self._binders.get(kind)
         return binder() if binder else (None, None)
 
     def _bind_http(self) -> tuple[Step, Step]:
         """
-        Bind by what the first request settles: whether other workers read how many requests are in progress.
+        Return the steps for requests: other ones where other workers read the values, which the first request resolves.
         """
         requests, buffers, in_progress, rest, with_sizes = self._http = self._http or self._http_families()
         live, discard, most = self._live, self._live.discard, ObservationBuffer.CAPACITY
@@ -216,10 +218,10 @@ class MetricsSink(Sink):
             except Exception as error:
                 failed("metrics", error)
 
-        # Written out, since every request pays for it.
+        # Inlined, since every request pays for it.
         def finish_shared(op: HttpOperation) -> None:
             try:
-                if live and op in live:  # it began before that was settled
+                if live and op in live:  # it began before that was resolved
                     discard(op)
                 elif op.sparse is None or _SOCKET not in op.sparse:
                     lock, values = in_progress_cells[op.method]
@@ -234,7 +236,7 @@ class MetricsSink(Sink):
                 with lock:
                     values[index] += 1.0
                     values[1] += seconds
-                    values[0] += 1.0  # other processes read it: see `metrics/reader.py`
+                    values[0] += 1.0  # in this order: see `metrics/reader.py`
                 if sparse is not None:
                     rest(op)
             except Exception as error:
@@ -246,7 +248,7 @@ class MetricsSink(Sink):
 
     def _http_families(self) -> tuple[CountedHistogram, _RequestBuffers, Gauge, Step, Callable[[Step], Step]]:
         """
-        Make the families of requests, and the functions that update those that few requests, or settings, have.
+        Create the families of requests; return them, and functions for what few requests have or settings add.
         """
         add, bounds = self._collector.add, self._settings.http_buckets
         requests = add(CountedHistogram(self._bucket_bounds.with_bounds(http.DURATION, bounds), http.REQUESTS))
@@ -267,14 +269,13 @@ class MetricsSink(Sink):
 
         def refresh() -> None:
             """
-            Count what waits, and bring in the requests that have begun and not ended; a method that was seen once
-            stays, at 0.
+            Flush the buffers, and set the gauge of requests in progress; a method that was seen once stays, at 0.
             """
             buffers.flush()
             if not self._workers.are_shared:
-                begun = live.copy()  # one step, between which no thread comes
+                begun = live.copy()  # in one step, which no thread interrupts
                 tally = Tally(op.method for op in begun if op.sparse is None or _SOCKET not in op.sparse)
-                seen = *requests.items(), *in_progress.items()  # the latter of sockets alone, perhaps
+                seen = *requests.items(), *in_progress.items()  # the latter has methods of WebSockets only
                 for method in tally.keys() | {key[0] for key, _ in seen}:
                     in_progress.cell((method,)).set(tally[method])
 
@@ -326,7 +327,7 @@ class MetricsSink(Sink):
         errors, failed = self._collector.add(Counter(db.ERRORS)), self._recorder.failed
         edges = edges_of(duration.spec.buckets)
 
-        # Written out, as that of requests. The labels keep the figures: a look-up is a fifth of all this.
+        # Inlined, as that of requests. The labels cache the cell: a look-up would be a fifth of the cost.
         def finish(op: DbOperation) -> None:
             try:
                 seconds = op.duration_seconds
@@ -389,7 +390,7 @@ class MetricsSink(Sink):
             try:
                 service, provider, model = key = (op.service, op.provider, models[op.model])
                 sparse = op.sparse or {}
-                is_call = op.is_call  # else it only tells what one of before has used
+                is_call = op.is_call  # else it only reports the usage of an earlier call
                 if is_call:
                     duration.cell(key).observe(op.duration_seconds)
                     requests.cell((*key, op.outcome)).inc()
@@ -421,8 +422,8 @@ class MetricsSink(Sink):
 
     def _rate_limits(self) -> Callable[[str, Mapping[int, LimitFigures], float], None]:
         """
-        Make the gauges of rate limits, and the function that is told each reply's: where other workers read them it
-        sets them at once, else a page does.
+        Create the gauges of rate limits; return the function that takes each reply's. Where other workers read them it
+        sets them at once, else the next scrape does.
         """
         add, workers, latest = self._collector.add, self._workers, self._limits
         limit, remaining = add(Gauge(ai.RATELIMIT_LIMIT)), add(Gauge(ai.RATELIMIT_REMAINING))
@@ -447,7 +448,7 @@ class MetricsSink(Sink):
                 key = provider, kind
                 if are_shared:
                     show(key, row, at)
-                elif None in row and key in latest:  # what it does not tell stands: let it be shown before
+                elif None in row and key in latest:  # write what this reply does not report first
                     show(key, *latest[key])
                     latest[key] = row, at
                 else:
@@ -482,7 +483,7 @@ class MetricsSink(Sink):
 
     def _ai_rest(self, attempts: Counter) -> Callable[[AiOperation], None]:
         """
-        Make the families of what few calls have, and the function that updates them.
+        Create the families of what few calls have; return the function that updates them.
         """
         add = self._collector.add
         waited, wasted = add(Counter(ai.RETRY_WAIT)), add(Counter(ai.WASTED))
@@ -503,7 +504,7 @@ class MetricsSink(Sink):
 
     def _bind_uses(self) -> tuple[Step, Step]:
         """
-        Bind so that a pool's gauges follow what becomes of its connections: another worker's page may read them.
+        Return steps that update a pool's gauges with each connection, since another worker's page may read them.
         """
         add, failed = self._collector.add, self._recorder.failed
         seconds = add(Histogram(self._bucket_bounds.with_bounds(pool_rows.USE, self._settings.db_buckets)))
@@ -526,7 +527,7 @@ class MetricsSink(Sink):
         def finish(op: ConnectionUse) -> None:
             try:
                 seconds.cell((op.pool,)).observe(op.duration_seconds)
-                show(op, given_back=1)  # the pool has it a moment later
+                show(op, given_back=1)  # the pool gets it back after this step
             except Exception as error:
                 failed("metrics", error)
 
@@ -541,8 +542,8 @@ class MetricsSink(Sink):
 
     def emit(self, event: Event) -> None:
         """
-        Count the statements that requests repeat, and take over a component's new status, which may change while its
-        run hangs; other events that have a metric keep it themselves.
+        Count N+1 statements, and set a component's new status, which may change while its check hangs; other events
+        with a metric update it themselves.
         """
         if event.name == N_PLUS_ONE:
             self._n_plus_one.cell((event.fields["route"],)).inc()
@@ -561,14 +562,14 @@ class MetricsSink(Sink):
 
     def close(self) -> None:
         """
-        Leave the registry.
+        Unregister the collector.
         """
         latest_rate_limits.on_reply = None
         self._collector.close()
 
     def start_over(self) -> None:
         """
-        Forget what the parent of a forked process has begun, failed at and dropped.
+        Drop the requests, errors and losses of the parent of a forked process.
         """
         self._live.clear()
         self._limits.clear()

@@ -1,5 +1,5 @@
 """
-Show the figures of machine and process that are read when the page is asked for.
+Metrics of the machine, the process and budgets that are read on each scrape.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _load() -> GaugeValues:
     return {(window,): figure for window, figure in (sampler.load() or {}).items()}
 
 
-# What several metrics show is read once a page.
+# What several metrics share is read once per scrape.
 _memory, _swap, _all_disks = cache(sampler.memory), cache(sampler.swap), cache(sampler.disks)
 
 READERS: dict[Metric, Callable[[], GaugeValues]] = {
@@ -65,7 +65,7 @@ READERS: dict[Metric, Callable[[], GaugeValues]] = {
 @cache
 def _statuses() -> tuple[BudgetStatus, ...]:
     """
-    Read how each budget stands from the file that all workers share.
+    Return the status of each budget, from the file that all workers share.
     """
     return tuple(budget.status() for budget in declared())
 
@@ -91,7 +91,7 @@ BUDGET_READERS: dict[Metric, Callable[[], GaugeValues]] = {
 
 def add_scrape_time_metrics(settings: Settings, collector: MetricCollector, workers: Workers) -> None:
     """
-    Put the machine's figures on the page, and what only a process itself knows of itself.
+    Expose the machine's values, and those that only the process itself can read.
     """
     sampler.disk_paths = settings.disk_paths
     for spec, read in (*READERS.items(), *BUDGET_READERS.items()):
@@ -117,7 +117,7 @@ def _guarded(read: Callable[[], GaugeValues]) -> Callable[[], GaugeValues]:
     def figures() -> GaugeValues:
         try:
             return read()
-        except Exception:  # psutil has several ways of saying that a platform does not tell
+        except Exception:  # psutil raises various errors for what a platform does not report
             return {}
 
     return figures

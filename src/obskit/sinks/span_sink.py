@@ -1,8 +1,8 @@
 """
-Turn operations into OpenTelemetry spans, named and described by its semantic conventions.
+The span sink: turns operations into OpenTelemetry spans, by its semantic conventions.
 
-Each request has one server span: one that somebody has started for it already is reused, and those who would start
-theirs inside of ours find it.
+Each request has one server span: one that another instrumentation has started for it is reused, and one that would
+start its own inside ours finds ours.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
 SCOPE = "obskit"
-# The conventions whose stable part these names are from.
+# The version of the conventions whose stable part these names are from.
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
 MAX_METHOD = 64
-# Of a header that a propagator reads: W3C's limit of baggage, the longest of them. Some warn of what is too long.
+# Bytes of a header that a propagator reads: W3C's limit for baggage, the longest. Some warn about longer ones.
 MAX_PROPAGATED = 8192
 # FastAPI >= 0.16x leaves a request alone that has this key in its scope (fastapi/applications.py, `__call__`).
 FASTAPI_MARK = "fastapi.telemetry"
 
 _PRIMITIVES = (str, bool, int, float)
-# Of these redaction says itself what is shown, by the names inside of them.
+# Values that redaction handles itself, by the names inside them.
 _LOOKED_INTO = (*_PRIMITIVES, Mapping, list, tuple, Set, BaseException)
 
 
 def span_sink(settings: Settings, recorder: Recorder) -> Sink | None:
     """
-    Build the sink where spans were asked for, or a tracer provider is set; None elsewhere.
+    Return the sink where tracing is on, or a tracer provider is set; None elsewhere.
 
     Raises:
         MissingExtraError: `tracing="otlp"` without its exporter.
@@ -68,10 +68,10 @@ def span_sink(settings: Settings, recorder: Recorder) -> Sink | None:
 
 class SpanScope:
     """
-    Keep a span between the begin and the end of its operation, as `operation.span`.
+    A span between begin and end of its operation, as `operation.span`.
 
     Adapters call `enter()` before each piece of the application's code and `leave()` after it, in the same thread or
-    task. So the span is OpenTelemetry's current one for just as long as the operation is obskit's.
+    task. So the span is OpenTelemetry's current one exactly while the operation is obskit's.
     """
 
     __slots__ = ("_api", "_context", "_outer", "span", "started_ns")
@@ -81,7 +81,7 @@ class SpanScope:
         self._context = context
         self._outer: Context | None = None
         self.span = span
-        self.started_ns = started_ns  # None: the span is somebody else's, who ends it
+        self.started_ns = started_ns  # None: the span belongs to another instrumentation, which ends it
 
     def enter(self) -> None:
         """
@@ -92,10 +92,10 @@ class SpanScope:
 
     def leave(self) -> None:
         """
-        Make current what was before.
+        Make the context of before current again.
 
-        Whatever the application attached and forgot goes too. `detach()` would log an error where a generator or a
-        coroutine is closed from another context; attaching what was before cannot fail.
+        What the application attached and did not detach is dropped too. `detach()` would log an error where a
+        generator or coroutine is closed from another context; attaching the earlier context cannot fail.
         """
         outer, self._outer = self._outer, None
         if outer is not None:
@@ -104,10 +104,10 @@ class SpanScope:
 
 class SpanSink(Sink):
     """
-    Turn requests into server spans, functions into internal spans, queries and AI calls into client spans.
+    Turns requests into server spans, functions into internal spans, queries and AI calls into client spans.
 
     Attributes:
-        records: False where the provider makes spans that are nothing, as `OTEL_SDK_DISABLED` asks for.
+        records: False where the provider makes no-op spans, as with `OTEL_SDK_DISABLED`.
     """
 
     name = "spans"
@@ -128,14 +128,14 @@ class SpanSink(Sink):
             self._propagate = imported("opentelemetry.propagate")
             self._headers = _headers_of(imported("opentelemetry.propagators.textmap"))
             self._inherit = self._inherit_by_propagators  # type: ignore[method-assign]
-        # A span that is reused, so that a request which the application makes to itself does not take it as well.
+        # Marks a span as reused, so that a request that the application sends to itself does not reuse it too.
         self._taken = self._context.create_key("obskit-taken")
         self._tracer = provider.tracer(SCOPE, __version__, schema_url=SCHEMA_URL)
         self.records = not isinstance(self._tracer, self._trace.NoOpTracer)
 
     def bind(self, kind: type[Operation]) -> tuple[Step | None, Step | None]:
         """
-        Start and end spans of this kind.
+        Return the steps that start and end spans of this kind.
         """
         if kind is HttpOperation:
             return self._request_start(), self._request_finish()
@@ -174,7 +174,7 @@ class SpanSink(Sink):
 
     def _inherit(self, op: HttpOperation, context: Context) -> Context:
         """
-        Take the trace and the baggage that a request came with: what OpenTelemetry does where nobody says otherwise.
+        Return the context with the trace and baggage of the request's headers: OpenTelemetry's default propagators.
         """
         inherited = trace_headers(op)
         if inherited:
@@ -185,7 +185,7 @@ class SpanSink(Sink):
 
     def _inherit_by_propagators(self, op: HttpOperation, context: Context) -> Context:
         """
-        Take what the propagators of `OTEL_PROPAGATORS` read from a request.
+        Return the context that the propagators of `OTEL_PROPAGATORS` extract from a request.
         """
         if not getattr(op, "trusts_traces", True):
             return context
@@ -193,10 +193,9 @@ class SpanSink(Sink):
 
     def _is_requests_own(self, span: Any, context: Context) -> bool:
         """
-        Tell whether OpenTelemetry's instrumentations, or FastAPI's own telemetry, sit outside of us.
+        Return whether the current span is this request's, by another instrumentation or FastAPI's own telemetry.
 
-        Then the current span is a server span that is still open, not one of ours, and not taken by the request
-        that this one was made from.
+        It is a server span that is still open, not obskit's, and not reused by an outer request.
         """
         return (
             getattr(span, "kind", None) is self._trace.SpanKind.SERVER
@@ -207,7 +206,7 @@ class SpanSink(Sink):
 
     def _reuse(self, op: HttpOperation, span: Any, context: Context, attributes: dict[str, Any]) -> None:
         if self._settings.tracing is not None and "url.query" in (getattr(span, "attributes", None) or ()):
-            # FastAPI records it by itself as soon as there is a provider: where we were asked for spans, we gave it.
+            # FastAPI records it whenever there is a provider, which here is obskit's doing.
             attributes.setdefault("url.query", "REDACTED")
         span.set_attributes(attributes)
         op.span = SpanScope(self._context, self._context.set_value(self._taken, True, context), span, None)
@@ -254,7 +253,7 @@ class SpanSink(Sink):
                 attributes["http.response.status_code"] = op.status
                 if op.endpoint != UNMATCHED:
                     route = names[op.endpoint]
-                    if route.startswith("/"):  # else it is an endpoint's name, as `endpoint_style` has it
+                    if route.startswith("/"):  # else it is an endpoint's name, by `endpoint_style`
                         attributes["http.route"] = route
                     span.update_name(f"{_method_of(op)} {route}")
                 if op.aborted:
@@ -307,7 +306,7 @@ class SpanSink(Sink):
 
     def _query_start(self) -> Callable[[DbOperation], None]:
         """
-        Keep where a query began: it may end elsewhere, when its cursor is dropped.
+        Return a step that keeps the context of a query's begin: it may end in another, when its cursor is collected.
         """
         get_current = self._context.get_current
 
@@ -318,9 +317,9 @@ class SpanSink(Sink):
 
     def _query_finish(self) -> Callable[[DbOperation], None]:
         """
-        Make the whole span of a query at its end: nothing of the application's runs inside of one.
+        Return a step that makes the whole span of a query at its end: no application code runs inside it.
 
-        Its length is what the driver took, without what the application did between two fetches.
+        Its duration is the driver's, without what the application did between two fetches.
         """
         tracer, now_ns, trace = self._tracer, self._now_ns(), self._trace
         client, failed, clock = trace.SpanKind.CLIENT, trace.StatusCode.ERROR, self._recorder.clock
@@ -355,7 +354,7 @@ class SpanSink(Sink):
                 _take_ids(op, outer)
             else:
                 started = now_ns()
-                if op.started:  # a block, of which it is known only now that it is the call
+                if op.started:  # a block that turned out to be the call only now
                     started -= int((self._recorder.clock() - op.started) * 1e9)
                 name, begun = names[genai_attributes.name_of(op)], attributes[asked_of(op)].copy()
                 span = tracer.start_span(name, context, client, begun, start_time=started)
@@ -389,7 +388,7 @@ class SpanSink(Sink):
 
     def _free_attributes(self, op: Operation, of_root: bool = False) -> dict[str, Any]:
         """
-        Take the bound fields that are plain values, and all extras, as the lines show them.
+        Return the bound fields that are plain values, and all extras, redacted as in log lines.
         """
         found: dict[str, Any] = {}
         for bound in (op.root.fields if of_root else None, op.fields):
@@ -404,19 +403,19 @@ class SpanSink(Sink):
 
     def flush(self) -> None:
         """
-        Hand what is queued to the exporter, in bounded time.
+        Flush the provider, in bounded time; a timeout is counted as dropped.
         """
         if not self._provider.flush():
             self._recorder.dropped.inc((self.name, "flush_timeout"))
 
     def close(self) -> None:
         """
-        End the provider, where obskit has built it.
+        Shut the provider down, where obskit has built it.
         """
         self._provider.close()
 
 
-# What OpenTelemetry has where `OTEL_PROPAGATORS` is not set.
+# OpenTelemetry's default where `OTEL_PROPAGATORS` is not set.
 _DEFAULT_PROPAGATORS = frozenset({"tracecontext", "baggage"})
 
 
@@ -427,7 +426,7 @@ def _propagators() -> Iterable[str]:
 
 def _headers_of(textmap: ModuleType) -> Any:
     """
-    Build what lets propagators read the headers of a request.
+    Return a getter with which propagators read the headers of a request.
     """
 
     class Headers(textmap.Getter):  # type: ignore[name-defined, misc]
@@ -447,12 +446,12 @@ def _scope_of(span: Any) -> str | None:
 
 def _silence_fastapi(op: HttpOperation) -> None:
     """
-    Keep a FastAPI application inside of us from starting a second server span, in a trace of its own.
+    Prevent an inner FastAPI application from starting a second server span, in a trace of its own.
 
-    Its telemetry does not look for a current span. It steps aside where its mark is in the scope, which is how
-    `FastAPI(telemetry={"exclude": ...})` keeps mounted applications quiet. It runs inside of us where obskit wraps the
-    callable from outside, or an application that a FastAPI is mounted in; `instrument()` sits inside of it, and
-    reuses its span.
+    Its telemetry does not look for a current span. It skips a request with its key in the scope, which is how
+    `FastAPI(telemetry={"exclude": ...})` silences mounted applications. It is an inner one where obskit wraps the
+    callable from outside, or an application that a FastAPI is mounted in; `instrument()` runs inside it, and reuses
+    its span.
     """
     scope = getattr(op, "scope", None)
     if scope is not None:
@@ -471,8 +470,8 @@ def _query_name(op: DbOperation) -> str:
 
 def _query_attributes(op: DbOperation, names: Mapping[str, str]) -> dict[str, Any]:
     """
-    Tell what a hook knows of the statement, and as operation and collection only what the application has said: the
-    conventions want nothing there that was read out of a statement.
+    Return what is known of the statement; operation and collection only where the application has set them, since the
+    conventions forbid to parse them out of a statement.
     """
     labels, statement = op.labels, op.statement
     found: dict[str, Any] = {}
@@ -513,7 +512,7 @@ _PORTS = {"http": 80, "https": 443}
 
 def _server(host: str, scheme: str) -> dict[str, Any]:
     """
-    Read the `Host` header and the scheme into attributes; none where the header is malformed.
+    Return the server's attributes by `Host` header and scheme; none where the header is malformed.
     """
     match = _host(host)
     if match is None:

@@ -1,5 +1,5 @@
 """
-Add up what a request's own operations cost it.
+The totals sink: adds a request's AI calls to its totals.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from obskit.recorder import Sink, Step
 
 class TotalsSink(Sink):
     """
-    Put AI calls into the totals of the request they ran in; its access line shows them.
+    Adds AI calls to the totals of the request they ran in; its access line shows them.
     """
 
     name = "totals"
@@ -24,7 +24,7 @@ class TotalsSink(Sink):
 
     def bind(self, kind: type[Operation]) -> tuple[Step | None, Step | None]:
         """
-        Add at the end of each AI call; queries are added by `db.observe` itself.
+        Return a step that adds each AI call at its end; queries are added by `db.observe` itself.
         """
         return None, self._add_call if kind is AiOperation else None
 
@@ -32,7 +32,7 @@ class TotalsSink(Sink):
         totals = totals_of(op.root)
         if totals is not None:
             usd, is_call = op.cost_usd or 0.0, op.is_call
-            with self._lock:  # a page may make many calls at once, and cents must not get lost
+            with self._lock:  # a request may make calls in parallel, and no cost may be lost
                 if is_call:
                     totals.ai_calls += 1
                     totals.ai_seconds += op.duration_seconds

@@ -1,7 +1,7 @@
 """
-Find or build the tracer provider that spans are made with; drain it, and shut it down where it is ours.
+The tracer provider: found or built, flushed, and shut down where obskit has built it.
 
-OpenTelemetry is imported where spans are on, and nowhere else.
+OpenTelemetry is imported only where tracing is on.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from obskit import background
 from obskit.errors import ConfigurationError, MissingExtraError
 from obskit.settings import Settings
 
-# How long a server that stops waits for a collector that does not answer.
+# How long a server that stops waits for an OpenTelemetry collector that does not respond.
 PATIENCE_SECONDS = 5.0
 
 _PACKAGES = (
@@ -33,7 +33,7 @@ _EXPORTER = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
 
 class Provider:
     """
-    Hold a tracer provider, and end it where obskit has built it; one that was given belongs to whoever gave it.
+    A tracer provider; it is shut down only where obskit has built it.
     """
 
     def __init__(self, provider: Any, built: bool) -> None:
@@ -43,15 +43,15 @@ class Provider:
 
     def tracer(self, *args: Any, **kwargs: Any) -> Any:
         """
-        Give the tracer of an instrumentation scope.
+        Return the tracer of an instrumentation scope.
         """
         return self._provider.get_tracer(*args, **kwargs)
 
     def flush(self) -> bool:
         """
-        Hand what is queued to the exporter, in bounded time; False where that was too short.
+        Flush to the exporter, in bounded time; return False on a timeout.
 
-        A collector that was waited for once gets no more time. What the provider raises is raised here.
+        After one timeout there is no more waiting. What the provider raises is raised here.
         """
         force_flush = getattr(self._provider, "force_flush", None)
         if force_flush is None or _within(self._patience_seconds, force_flush):
@@ -61,7 +61,7 @@ class Provider:
 
     def close(self) -> None:
         """
-        Shut down what obskit has built.
+        Shut the provider down, where obskit has built it.
         """
         if not self._built:
             return
@@ -73,7 +73,7 @@ class Provider:
 
 def provider_of(settings: Settings) -> Provider | None:
     """
-    Build the provider that was asked for by name, or find the one that was given; None where there is none.
+    Return a provider built by the name in `tracing`, or the one that was given; None where there is none.
 
     Raises:
         MissingExtraError: `tracing="otlp"` without its exporter.
@@ -87,7 +87,7 @@ def provider_of(settings: Settings) -> Provider | None:
 
 def _given_provider() -> Any:
     """
-    Find the tracer provider that OpenTelemetry has been given. Looking imports nothing, unless a variable names one.
+    Return OpenTelemetry's global tracer provider; None where none is set. Imports only what a variable names.
     """
     if "OTEL_PYTHON_TRACER_PROVIDER" in os.environ:
         trace: Any = imported("opentelemetry.trace")
@@ -146,7 +146,7 @@ def _otlp(export: Any) -> Any:
 
 def _console(export: Any) -> Any:
     """
-    Write each span as one JSON line when it ends. It blocks, so it is for the eyes of developers.
+    Return a processor that writes each span as one JSON line when it ends. It blocks: for development only.
     """
     one_line = export.ConsoleSpanExporter(out=sys.stdout, formatter=lambda span: span.to_json(indent=None) + "\n")
     return export.SimpleSpanProcessor(one_line)
@@ -157,7 +157,7 @@ _OUTPUTS: dict[str, Callable[[Any], Any]] = {"otlp": _otlp, "console": _console}
 
 def imported(name: str) -> Any:
     """
-    Import a module of OpenTelemetry's. Packages of different releases fail with odd errors, which say nothing.
+    Import a module of OpenTelemetry, with an error that names the versions: mixed releases fail in unclear ways.
     """
     try:
         return import_module(name)
@@ -183,7 +183,7 @@ def _version_of(package: str) -> str:
 
 def _within(seconds: float, call: Callable[[], object]) -> bool:
     """
-    Wait this long for a call, then leave it to itself: the SDK ignores its own timeouts (opentelemetry-python#4568).
+    Run a call in a thread; return whether it ended in time. The SDK ignores its timeouts (opentelemetry-python#4568).
     """
     raised: list[Exception] = []
 
@@ -194,7 +194,7 @@ def _within(seconds: float, call: Callable[[], object]) -> bool:
             raised.append(error)
 
     waiting = background.start(attempt, name="obskit-spans", ends=True)
-    if waiting is None:  # from Python 3.12 on, no thread starts once the interpreter is on its way out
+    if waiting is None:  # from Python 3.12 on, no thread starts during interpreter shutdown
         call()
         return True
     waiting.join(seconds)
@@ -205,8 +205,8 @@ def _within(seconds: float, call: Callable[[], object]) -> bool:
 
 def forget_global(provider: Any) -> None:
     """
-    Take our provider back from OpenTelemetry, which knows no public way: else the next `configure()` of this process
-    finds one that is shut down. Where the names have changed, it stays.
+    Unset OpenTelemetry's global provider, for which there is no public API: else the next `configure()` of this process
+    would find one that is shut down. Where the private names have changed, it stays.
     """
     trace = imported("opentelemetry.trace")
     once = getattr(trace, "_TRACER_PROVIDER_SET_ONCE", None)
