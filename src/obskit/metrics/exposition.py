@@ -74,7 +74,8 @@ class FamilyRenderer:
     __slots__ = (
         "_cell_templates",
         "_order",
-        "_templates",
+        "_template",
+        "_template_lines",
         "bounds",
         "family",
         "help",
@@ -98,8 +99,8 @@ class FamilyRenderer:
         self.labels, self.bounds = tuple(labels), tuple(bounds)
         self.is_legacy = bool(_is_legacy_name(self.family)) and all(map(_is_legacy_label, self.labels))
         self._order = sorted(range(len(self.labels)), key=self.labels.__getitem__)
-        self._templates: dict[bool, tuple[bytes, int]] = {}
-        self._cell_templates: dict[LabelSet, tuple[bytes, bool]] = {}
+        self._template, self._template_lines = self._family_template()
+        self._cell_templates: dict[LabelSet, bytes] = {}
 
     def head(self, openmetrics: bool) -> bytes:
         """
@@ -115,7 +116,7 @@ class FamilyRenderer:
         """
         Render the samples in blocks of cells. Afterwards the templates of these cells are cached, and no others.
         """
-        fresh: dict[LabelSet, tuple[bytes, bool]] = {}
+        fresh: dict[LabelSet, bytes] = {}
         yield from (self._histograms if self.kind == "histogram" else self._values)(cells, exemplars, fresh)
         self._cell_templates = fresh
 
@@ -124,13 +125,13 @@ class FamilyRenderer:
         self,
         cells: Iterable[tuple[LabelSet, CellValues]],
         exemplars: Mapping[LabelSet, Exemplars],
-        fresh: dict[LabelSet, tuple[bytes, bool]],
+        fresh: dict[LabelSet, bytes],
     ) -> Iterator[bytes]:
         kept, lines, size = self._cell_templates, list[bytes](), 0
         for labels, (given,) in cells:
-            text = fresh[labels] = kept.get(labels) or (self._cell_template(labels), False)
+            template = fresh[labels] = kept.get(labels) or self._cell_template(labels)
             value = float(given)
-            line = text[0] % (repr(value).encode() if _MIN_REPR < value < _REPR_LIMIT else _format_float(value))
+            line = template % (repr(value).encode() if _MIN_REPR < value < _REPR_LIMIT else _format_float(value))
             if exemplars and labels in exemplars:
                 line = _with_exemplars(line, exemplars[labels])
             lines.append(line)
@@ -144,19 +145,18 @@ class FamilyRenderer:
         self,
         cells: Iterable[tuple[LabelSet, CellValues]],
         exemplars: Mapping[LabelSet, Exemplars],
-        fresh: dict[LabelSet, tuple[bytes, bool]],
+        fresh: dict[LabelSet, bytes],
     ) -> Iterator[bytes]:
         kept, blocks, size = self._cell_templates, list[bytes](), 0
         for labels, figures in cells:
             counts = [*accumulate(figures[2:])]
             counts.append(counts[-1])
-            large = counts[-1] >= _REPR_LIMIT
-            text = kept.get(labels)
-            if text is None or text[1] is not large:
-                text = self._cell_template(labels, large), large
-            fresh[labels] = text
-            figure = _format_float(figures[1])
-            block = text[0] % ((*map(_format_count, counts), figure) if large else (*counts, figure))
+            template = fresh[labels] = kept.get(labels) or self._cell_template(labels)
+            total = _format_float(figures[1])
+            if counts[-1] < _REPR_LIMIT:
+                block = template % (*counts, total)
+            else:  # label values have no line breaks, so that only placeholders match
+                block = template.replace(b" %d.0\n", b" %b\n") % (*map(_format_count, counts), total)
             if exemplars and labels in exemplars:
                 block = _with_exemplars(block, exemplars[labels])
             blocks.append(block)
@@ -166,22 +166,20 @@ class FamilyRenderer:
                 blocks, size = [], 0
         yield b"".join(blocks)
 
-    def _cell_template(self, labels: LabelSet, large: bool = False) -> bytes:
+    def _cell_template(self, labels: LabelSet) -> bytes:
         """
         Return a cell's template: the family's, with the label values filled in.
         """
-        if large not in self._templates:
-            self._templates[large] = self._template(b"%%b" if large else b"%%d.0")
-        shape, lines = self._templates[large]
         values = [_utf8_safe(_escaped(labels[index])).encode().replace(b"%", b"%%") for index in self._order]
-        return shape % (*values * lines,)
+        return self._template % (*values * self._template_lines,)
 
-    def _template(self, count: bytes) -> tuple[bytes, int]:
+    def _family_template(self) -> tuple[bytes, int]:
         """
         Return a family's template, with `%` for label values and `%%` for numbers, and its number of lines.
         """
         if self.kind != "histogram":
             return self._sample(self.name, b"%%b"), 1
+        count = b"%%d.0"
         edges = [_go_float(bound) for bound in (*self.bounds, math.inf)]
         lines = [self._sample(self.name + "_bucket", count, edge) for edge in edges]
         if self.bounds and self.bounds[0] < 0:
