@@ -174,7 +174,7 @@ def test_buckets_rise(buckets):
     """
     Bounds that are none, no numbers or do not rise are refused.
     """
-    with pytest.raises(ConfigurationError, match=r"buckets=.* of ocr_seconds: expected numbers that rise"):
+    with pytest.raises(ConfigurationError, match=r"buckets=.* of ocr_seconds: expected ascending numbers"):
         obskit.histogram("ocr_seconds", "OCR.", buckets=buckets)
 
 

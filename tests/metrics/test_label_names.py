@@ -269,8 +269,14 @@ def test_every_histogram_takes_its_bounds(spec):
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
-        ({"function_durations_seconds": (1,)}, "which is no histogram of obskit's; did you mean 'function_duration_"),
-        ({"http_requests_total": (1,)}, "metric_buckets has 'http_requests_total', which is no histogram of obskit's"),
+        (
+            {"function_durations_seconds": (1,)},
+            "which is not a histogram of obskit's; did you mean 'function_duration_",
+        ),
+        (
+            {"http_requests_total": (1,)},
+            "metric_buckets has 'http_requests_total', which is not a histogram of obskit's",
+        ),
         ({"zzz": (1,)}, "your own have theirs where they are declared"),
         ({"function_duration_seconds": (2, 1)}, "expected a mapping of histograms to rising bounds"),
         ({"function_duration_seconds": ()}, "expected a mapping of histograms to rising bounds"),
