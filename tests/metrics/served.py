@@ -13,7 +13,7 @@ from dataclasses import asdict
 from obskit.metrics.instances import current_instance
 
 LOADED = current_instance()
-_EXPRESSION = "from obskit.metrics.instances import instance; print(instance())"
+_EXPRESSION = "from obskit.metrics.instances import current_instance; print(current_instance())"
 
 
 def found():

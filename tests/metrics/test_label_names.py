@@ -239,7 +239,7 @@ def test_the_environment_may_say_it(monkeypatch):
     """
     monkeypatch.setenv("OBSKIT_METRIC_LABELS", '{"http_requests_total": {"status": "code"}}')
     with isolated_runtime() as isolated:
-        labels = isolated.runtime._collector._labels.rename(
+        labels = isolated.runtime._collector._label_renames.rename(
             next(s for s in CATALOGUE if s.name == "http_requests_total")
         )
 
