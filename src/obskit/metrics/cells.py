@@ -277,17 +277,16 @@ class HistogramCell(Cell):
         """
         Return the bucket counts, not cumulative, and the sum, both taken in one step.
         """
-        figures = self.read_values()
-        return [int(count) for count in figures[2:]], figures[1]
+        values = self.read_values()
+        return [int(count) for count in values[2:]], values[1]
 
 
 class ObservationBuffer(list[float]):
     """
-    Hold observations of one cell until it counts them, where nobody else looks at its figures.
+    Observations of one cell that are not in its buckets yet, where no other process reads them.
 
-    To append one is a single step that needs no lock; `flush()` finds their buckets together, which costs each a
-    third of what it costs alone. Whoever appends asks for it once there are more than MOST, and whoever reads asks
-    before.
+    Appending is a single step that needs no lock; `flush()` finds the buckets of all, which costs a third of what it
+    costs one by one. The caller flushes once there are more than CAPACITY, and before each read.
     """
 
     CAPACITY = 64  # larger saves nothing; at this size the buffers of 1,000 label sets hold at most 2 MB

@@ -331,9 +331,9 @@ class MetricCollector:
     def _scrape_time_sections(self, counts: Mapping[LabelSet, float], pids: Mapping[str, int]) -> Iterator[Section]:
         read = [(spec, _guarded(pull)) for spec, pull in self._scrape_time]
         read += [(own.LABEL_SETS, counts), *_guarded(lambda: process_gauges.read_all(pids)).items()]
-        for spec, figures in read:
-            if (name := self.name_of(spec)) and figures:
-                cells = [(tuple(map(sanitize_label_value, key)), [figure]) for key, figure in figures.items()]
+        for spec, values in read:
+            if (name := self.name_of(spec)) and values:
+                cells = [(tuple(map(sanitize_label_value, key)), [value]) for key, value in values.items()]
                 yield Section(self._renderer(spec, name), cells)
 
     def _renderer(self, spec: Metric, name: str) -> FamilyRenderer:

@@ -326,13 +326,13 @@ class Directory:
             contents = read.contents
             if read.live:
                 snapshot.workers.append(LiveWorker(contents.slot, contents.pid, contents.created_ns))
-            for figures in contents.families:
-                if read.live or figures.spec.kind != "gauge":
-                    found = parts.setdefault(figures.name, [])
-                    if found and not can_merge(found[0].spec, figures.spec):
+            for family in contents.families:
+                if read.live or family.spec.kind != "gauge":
+                    found = parts.setdefault(family.name, [])
+                    if found and not can_merge(found[0].spec, family.spec):
                         snapshot.conflicts += 1
                     else:
-                        found.append(figures)
+                        found.append(family)
         snapshot.workers.sort(key=lambda worker: worker.slot)
         sums, self._mergers = self._mergers, {}
         for name, found in parts.items():
@@ -397,11 +397,11 @@ class Directory:
         dead = [read for name in names if name not in taken and (read := self._read_dead(name))]
         if not dead:
             return
-        figures = chain.from_iterable(read.contents.families for read in [*folded, *dead])
+        families = chain.from_iterable(read.contents.families for read in [*folded, *dead])
         temporary = self.path / f"folded-{os.urandom(8).hex()}.tmp"
         try:
             write_new_file(
-                temporary, encode_file(fold(figures, self.max_label_sets), left | {read.name for read in dead})
+                temporary, encode_file(fold(families, self.max_label_sets), left | {read.name for read in dead})
             )
             os.rename(temporary, self.path / FOLDED_FILE)
         except OSError:
@@ -466,7 +466,7 @@ def make_private_directory(path: Path) -> None:
 
 
 def _untrusted(path: Path, why: str, number: int | None = None) -> DirectoryError:
-    return DirectoryError(number or errno.EPERM, f"the workers' figures cannot be kept there, since {why}", str(path))
+    return DirectoryError(number or errno.EPERM, f"the workers' values cannot be kept there, since {why}", str(path))
 
 
 def is_in_use(path: Path) -> bool:

@@ -148,11 +148,11 @@ class FamilyRenderer:
         fresh: dict[LabelSet, bytes],
     ) -> Iterator[bytes]:
         kept, blocks, size = self._cell_templates, list[bytes](), 0
-        for labels, figures in cells:
-            counts = [*accumulate(figures[2:])]
+        for labels, values in cells:
+            counts = [*accumulate(values[2:])]
             counts.append(counts[-1])
             template = fresh[labels] = kept.get(labels) or self._cell_template(labels)
-            total = _format_float(figures[1])
+            total = _format_float(values[1])
             if counts[-1] < _REPR_LIMIT:
                 block = template % (*counts, total)
             else:  # label values have no line breaks, so that only placeholders match
@@ -187,26 +187,26 @@ class FamilyRenderer:
         lines += [self._sample(self.name + "_count", count), self._sample(self.name + "_sum", b"%%b")]
         return b"".join(lines), len(lines)
 
-    def _sample(self, name: str, figure: bytes, edge: str | None = None) -> bytes:
+    def _sample(self, name: str, placeholder: bytes, edge: str | None = None) -> bytes:
         pairs = dict.fromkeys(self.labels, "%b") | ({} if edge is None else {"le": edge})
         inside = ",".join([f'{label}="{value}"' for label, value in sorted(pairs.items())])
-        return (f"{name}{{{inside}}}" if inside else name).encode() + b" " + figure + b"\n"
+        return (f"{name}{{{inside}}}" if inside else name).encode() + b" " + placeholder + b"\n"
 
-    def samples(self, labels: LabelSet, figures: CellValues, exemplars: Exemplars) -> Iterator[Sample]:
+    def samples(self, labels: LabelSet, values: CellValues, exemplars: Exemplars) -> Iterator[Sample]:
         """
         Yield one cell's samples as `prometheus_client` has them.
         """
         named = {label: _utf8_safe(value) for label, value in zip(self.labels, labels, strict=True)}
         if self.kind != "histogram":
-            yield Sample(self.name, named, figures[0], None, _client_exemplar(exemplars.get(0)))
+            yield Sample(self.name, named, values[0], None, _client_exemplar(exemplars.get(0)))
             return
-        counts = [*accumulate(figures[2:])]
+        counts = [*accumulate(values[2:])]
         for index, (bound, count) in enumerate(zip((*self.bounds, math.inf), counts, strict=True)):
             edge = {"le": _go_float(bound)}
             yield Sample(self.name + "_bucket", named | edge, count, None, _client_exemplar(exemplars.get(index)))
         if not self.bounds or self.bounds[0] >= 0:
             yield Sample(self.name + "_count", named, counts[-1])
-            yield Sample(self.name + "_sum", named, figures[1])
+            yield Sample(self.name + "_sum", named, values[1])
 
 
 @dataclass(slots=True)
@@ -231,8 +231,8 @@ class Section:
         """
         renderer = self.renderer
         metric = Metric(renderer.family, renderer.help, renderer.kind)
-        for labels, figures in self.cells:
-            metric.samples.extend(renderer.samples(labels, figures, self.exemplars.get(labels, {})))
+        for labels, values in self.cells:
+            metric.samples.extend(renderer.samples(labels, values, self.exemplars.get(labels, {})))
         return metric
 
 

@@ -284,20 +284,20 @@ class Gauge(Family[GaugeCell]):
         """
         return self.cell_for(labels).track_inprogress()
 
-    def replace(self, figures: Mapping[LabelSet, float]) -> None:
+    def replace(self, values: Mapping[LabelSet, float]) -> None:
         """
         Set these label sets, and remove all others.
         """
-        for key in figures:
+        for key in values:
             if len(key) != len(self.spec.labels):
                 raise self._label_error(key)
         with self._lock:
             cells = self._cells.copy()
-            gone = [cell for key, cell in cells.items() if key not in figures]
-            self._set_cells({key: cell for key, cell in cells.items() if key in figures})
+            gone = [cell for key, cell in cells.items() if key not in values]
+            self._set_cells({key: cell for key, cell in cells.items() if key in values})
         for cell in gone:
             cell.mark_absent()
-        for key, value in figures.items():
+        for key, value in values.items():
             self.cell(key).set(value)
 
     def remove(self, key: LabelSet) -> None:

@@ -43,8 +43,8 @@ class GaugeCallback:
         self.due = time.monotonic() + self.every_seconds
         try:
             answer = self.callback()
-            figures = answer if isinstance(answer, Mapping) else {(): answer}
-            self.gauge.replace({_key(labels): float(figure) for labels, figure in figures.items()})
+            values = answer if isinstance(answer, Mapping) else {(): answer}
+            self.gauge.replace({_key(labels): float(value) for labels, value in values.items()})
         except Exception as error:
             recorder.failed("gauge_query", error)
         else:

@@ -129,8 +129,8 @@ def _add_columns(
     size, index_of = doubles_per_cell(parts[0].spec), _sum_index(parts[0].spec)
     flats: list[Sequence[float]] = []
     rests: list[Sequence[float]] = []
-    for part, some in zip(parts, raws, strict=True):
-        packed = b"".join(some)
+    for part, cells in zip(parts, raws, strict=True):
+        packed = b"".join(cells)
         if part.width == size:
             flats.append(decode_doubles(packed))
         else:
@@ -195,24 +195,24 @@ def latest_by_bucket(one: Mapping[int, ExemplarT], other: Mapping[int, ExemplarT
     return found
 
 
-def fold(figures: Iterable[FamilyData], max_label_sets: int) -> list[FamilyData]:
+def fold(families: Iterable[FamilyData], max_label_sets: int) -> list[FamilyData]:
     """
     Merge what outlives its workers: counters and histograms, by name, labels and buckets.
 
     Args:
         max_label_sets: Cap per metric; those beyond are merged into one whose label values are all `_OVERFLOW`.
     """
-    families: list[list[FamilyData]] = []
-    for some in figures:
-        if some.spec.kind == "gauge" or not some.keys:
+    groups: list[list[FamilyData]] = []
+    for family in families:
+        if family.spec.kind == "gauge" or not family.keys:
             continue
-        for parts in families:
-            if parts[0].name == some.name and can_merge(parts[0].spec, some.spec):
-                parts.append(some)
+        for parts in groups:
+            if parts[0].name == family.name and can_merge(parts[0].spec, family.spec):
+                parts.append(family)
                 break
         else:
-            families.append([some])
-    return [_folded(parts, max_label_sets) for parts in families]
+            groups.append([family])
+    return [_folded(parts, max_label_sets) for parts in groups]
 
 
 def _folded(parts: list[FamilyData], max_label_sets: int) -> FamilyData:

@@ -205,7 +205,7 @@ class Workers:
             self._is_busy = True
             try:
                 return file.allocate_exemplars(file.family(family.cell_spec, family.name), key, slots)
-            except (OSError, KeyError):  # no space, or its figures are in memory
+            except (OSError, KeyError):  # no space, or its values are in memory
                 return MemoryExemplars()
             finally:
                 self._is_busy = False

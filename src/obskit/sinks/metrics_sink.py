@@ -144,13 +144,12 @@ class MetricsSink(Sink):
     def __init__(self, settings: Settings, collector: MetricCollector, workers: Workers, recorder: Recorder) -> None:
         self._settings = settings
         self._collector = collector
-        self._bucket_bounds = BucketBounds(settings.metric_buckets)
+        self._with_bounds = BucketBounds(settings.metric_buckets).with_bounds
         self._workers = workers
         self._recorder = recorder
         self._live: set[HttpOperation] = set()
-        self._limits: dict[
-            tuple[str, int], tuple[LimitFigures, float]
-        ] = {}  # not in the gauges yet, by provider and kind
+        # Not in the gauges yet, by provider and kind.
+        self._limits: dict[tuple[str, int], tuple[LimitFigures, float]] = {}
         self._http: tuple[CountedHistogram, _RequestBuffers, Gauge, Step, Callable[[Step], Step]] | None = None
         self._health_status: Gauge | None = None
         self._binders: dict[type[Operation], Callable[[], tuple[Step | None, Step | None]]] = {
@@ -251,8 +250,8 @@ class MetricsSink(Sink):
         Create the families of requests; return them, and functions for what few requests have or settings add.
         """
         add, bounds = self._collector.add, self._settings.http_buckets
-        requests = add(CountedHistogram(self._bucket_bounds.with_bounds(http.DURATION, bounds), http.REQUESTS))
-        first_byte = add(Histogram(self._bucket_bounds.with_bounds(http.FIRST_BYTE, bounds)))
+        requests = add(CountedHistogram(self._with_bounds(http.DURATION, bounds), http.REQUESTS))
+        first_byte = add(Histogram(self._with_bounds(http.FIRST_BYTE, bounds)))
         exceptions, aborted = add(Counter(http.EXCEPTIONS)), add(Counter(http.ABORTED))
         in_progress, live, buffers = add(Gauge(http.IN_PROGRESS)), self._live, _RequestBuffers(requests)
 
@@ -284,8 +283,8 @@ class MetricsSink(Sink):
         return requests, buffers, in_progress, rest, with_sizes
 
     def _sizes(self) -> Callable[[Step], Step]:
-        request = self._collector.add(Histogram(self._bucket_bounds.with_bounds(http.REQUEST_SIZE)))
-        response = self._collector.add(Histogram(self._bucket_bounds.with_bounds(http.RESPONSE_SIZE)))
+        request = self._collector.add(Histogram(self._with_bounds(http.REQUEST_SIZE)))
+        response = self._collector.add(Histogram(self._with_bounds(http.RESPONSE_SIZE)))
 
         def with_sizes(finish: Step) -> Step:
             def finish_with_sizes(op: HttpOperation) -> None:
@@ -304,10 +303,7 @@ class MetricsSink(Sink):
         return with_sizes
 
     def _bind_function(self) -> tuple[None, Step]:
-        duration, failed = (
-            self._collector.add(Histogram(self._bucket_bounds.with_bounds(function.DURATION))),
-            self._recorder.failed,
-        )
+        duration, failed = self._collector.add(Histogram(self._with_bounds(function.DURATION))), self._recorder.failed
 
         def finish(op: FunctionOperation) -> None:
             try:
@@ -321,9 +317,7 @@ class MetricsSink(Sink):
         return None, finish
 
     def _bind_db(self) -> tuple[None, Step]:
-        duration = self._collector.add(
-            Histogram(self._bucket_bounds.with_bounds(db.DURATION, self._settings.db_buckets))
-        )
+        duration = self._collector.add(Histogram(self._with_bounds(db.DURATION, self._settings.db_buckets)))
         errors, failed = self._collector.add(Counter(db.ERRORS)), self._recorder.failed
         edges = edges_of(duration.spec.buckets)
 
@@ -360,9 +354,7 @@ class MetricsSink(Sink):
         return None, finish
 
     def _bind_waits(self) -> tuple[None, Step]:
-        seconds = self._collector.add(
-            Histogram(self._bucket_bounds.with_bounds(pool_rows.WAIT, self._settings.db_buckets))
-        )
+        seconds = self._collector.add(Histogram(self._with_bounds(pool_rows.WAIT, self._settings.db_buckets)))
         timeouts, failed = self._collector.add(Counter(pool_rows.TIMEOUTS)), self._recorder.failed
 
         def finish(op: ConnectionWait) -> None:
@@ -377,8 +369,8 @@ class MetricsSink(Sink):
 
     def _bind_ai(self) -> tuple[None, Step]:
         add, buckets = self._collector.add, self._settings.ai_buckets
-        duration = add(Histogram(self._bucket_bounds.with_bounds(ai.DURATION, buckets)))
-        first_chunk = add(Histogram(self._bucket_bounds.with_bounds(ai.FIRST_CHUNK, buckets)))
+        duration = add(Histogram(self._with_bounds(ai.DURATION, buckets)))
+        first_chunk = add(Histogram(self._with_bounds(ai.FIRST_CHUNK, buckets)))
         requests, attempts = add(Counter(ai.REQUESTS)), add(Counter(ai.ATTEMPTS))
         tokens, cost = add(Counter(ai.TOKENS)), add(Counter(ai.COST))
         estimated_tokens, estimated_cost = add(Counter(ai.ESTIMATED_TOKENS)), add(Counter(ai.ESTIMATED_COST))
@@ -463,7 +455,7 @@ class MetricsSink(Sink):
 
     def _bind_check(self) -> tuple[None, Step]:
         add = self._collector.add
-        status, duration = add(Gauge(health.STATUS)), add(Histogram(self._bucket_bounds.with_bounds(health.DURATION)))
+        status, duration = add(Gauge(health.STATUS)), add(Histogram(self._with_bounds(health.DURATION)))
         self._health_status = status
         timeouts, last_run = add(Counter(health.TIMEOUTS)), add(Gauge(health.LAST_RUN))
         failed = self._recorder.failed
@@ -507,16 +499,16 @@ class MetricsSink(Sink):
         Return steps that update a pool's gauges with each connection, since another worker's page may read them.
         """
         add, failed = self._collector.add, self._recorder.failed
-        seconds = add(Histogram(self._bucket_bounds.with_bounds(pool_rows.USE, self._settings.db_buckets)))
+        seconds = add(Histogram(self._with_bounds(pool_rows.USE, self._settings.db_buckets)))
         gauges = [add(Gauge(spec)) for spec in (pool_rows.ACTIVE, pool_rows.IDLE, pool_rows.MAX)]
 
         def show(op: ConnectionUse, given_back: int = 0) -> None:
             size = pools.size_of(op.pool)
             if size is not None:
                 size = size._replace(active=size.active - given_back, idle=size.idle + given_back)
-                for gauge, figure in zip(gauges, size, strict=True):
-                    if figure is not None:
-                        gauge.cell((op.pool,)).set(figure)
+                for gauge, value in zip(gauges, size, strict=True):
+                    if value is not None:
+                        gauge.cell((op.pool,)).set(value)
 
         def start(op: ConnectionUse) -> None:
             try:
@@ -535,7 +527,7 @@ class MetricsSink(Sink):
             sizes = dict(pools.sizes())
             for index, gauge in enumerate(gauges):
                 figures = {(name,): size[index] for name, size in sizes.items()}
-                gauge.replace({key: float(figure) for key, figure in figures.items() if figure is not None})
+                gauge.replace({key: float(value) for key, value in figures.items() if value is not None})
 
         self._collector.refresh.append(refresh)
         return start, finish
@@ -554,11 +546,11 @@ class MetricsSink(Sink):
 
     def _show_health(self, component: str, status: str) -> None:
         assert self._health_status is not None
-        figure = _HEALTH.get(status)
-        if figure is None:  # skipped
+        value = _HEALTH.get(status)
+        if value is None:  # skipped
             self._health_status.remove((component,))
         else:
-            self._health_status.cell((component,)).set(figure)
+            self._health_status.cell((component,)).set(value)
 
     def close(self) -> None:
         """

@@ -22,19 +22,19 @@ GaugeValues = Mapping[tuple[str, ...], float]
 
 
 def _single(read: Callable[[], float | None]) -> Callable[[], GaugeValues]:
-    def figures() -> GaugeValues:
+    def read_values() -> GaugeValues:
         found = read()
         return {} if found is None else {(): float(found)}
 
-    return figures
+    return read_values
 
 
 def _field(read: Callable[[], Mapping[str, float] | None], name: str) -> Callable[[], GaugeValues]:
-    def figures() -> GaugeValues:
+    def read_values() -> GaugeValues:
         found = read()
         return {} if found is None else {(): float(found[name])}
 
-    return figures
+    return read_values
 
 
 def _disks(name: str) -> Callable[[], GaugeValues]:
@@ -42,7 +42,7 @@ def _disks(name: str) -> Callable[[], GaugeValues]:
 
 
 def _load() -> GaugeValues:
-    return {(window,): figure for window, figure in (sampler.load() or {}).items()}
+    return {(window,): value for window, value in (sampler.load() or {}).items()}
 
 
 # What several metrics share is read once per scrape.
@@ -71,11 +71,11 @@ def _statuses() -> tuple[BudgetStatus, ...]:
 
 
 def _budgets(read: Callable[[BudgetStatus], float | None]) -> Callable[[], GaugeValues]:
-    def figures() -> GaugeValues:
+    def read_values() -> GaugeValues:
         found = {(status.name,): read(status) for status in _statuses()}
-        return {key: figure for key, figure in found.items() if figure is not None}
+        return {key: value for key, value in found.items() if value is not None}
 
-    return figures
+    return read_values
 
 
 def _limits() -> GaugeValues:
@@ -114,10 +114,10 @@ def add_scrape_time_metrics(settings: Settings, collector: MetricCollector, work
 
 
 def _guarded(read: Callable[[], GaugeValues]) -> Callable[[], GaugeValues]:
-    def figures() -> GaugeValues:
+    def read_values() -> GaugeValues:
         try:
             return read()
         except Exception:  # psutil raises various errors for what a platform does not report
             return {}
 
-    return figures
+    return read_values
