@@ -12,7 +12,7 @@ import pytest
 import obskit
 from contract.drivers import Request, call_asgi, call_wsgi
 from obskit import bounded_cache
-from obskit.bounded_cache import Kept
+from obskit.bounded_cache import BoundedCache
 from obskit.testing import isolated_runtime
 
 # Caches of `functools` that no client writes the keys of, and what the keys are.
@@ -36,7 +36,7 @@ def test_an_answer_is_kept():
     What was found is found once.
     """
     asked = []
-    answers = Kept(lambda key: asked.append(key) or len(key))
+    answers = BoundedCache(lambda key: asked.append(key) or len(key))
 
     assert [5, 5, 3] == [answers["short"], answers["short"], answers["new"]]
     assert ["short", "new"] == asked
@@ -47,7 +47,7 @@ def test_a_long_text_is_no_key(key):
     """
     The answer to a long text is its own, and nothing of it stays.
     """
-    answers = Kept(lambda key: key)
+    answers = BoundedCache(lambda key: key)
 
     assert (key, {}, 0) == (answers[key], dict(answers), answers.size_bytes)
 
@@ -56,7 +56,7 @@ def test_many_texts_are_forgotten():
     """
     However many texts come, what is kept stays below the bound.
     """
-    answers = Kept(lambda key: key)
+    answers = BoundedCache(lambda key: key)
     sizes = [answers[f"{number:0400}"] and answers.size_bytes for number in range(10_000)]
 
     assert bounded_cache.MOST_BYTES // 2 < max(sizes) <= bounded_cache.MOST_BYTES
@@ -66,7 +66,7 @@ def test_an_error_is_not_kept():
     """
     What finding raises is raised each time.
     """
-    answers = Kept(int)
+    answers = BoundedCache(int)
     for _ in range(2):
         with pytest.raises(ValueError, match="invalid"):
             answers["x"]

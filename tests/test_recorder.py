@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from obskit.loss_counts import Counts
+from obskit.loss_counts import LossCounts
 from obskit.observation import FunctionOperation
 from obskit.operation import Event, HttpOperation, Operation
 from obskit.recorder import Recorder
@@ -240,9 +240,9 @@ def test_what_was_counted_before_a_page_is_on_it_once():
     """
     Counts of before `configure()` are shown, and those that come later are added.
     """
-    counts, shown = Counts(), Counts()
+    counts, shown = LossCounts(), LossCounts()
     counts.inc("early", 2)
-    counts.show(shown.inc)
+    counts.subscribe(shown.inc)
     counts.inc("early")
 
     assert ({"early": 3}, {"early": 3}) == (dict(counts), dict(shown))

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from obskit import system
-from obskit.system import Limits, Sampler
+from obskit.system import ContainerLimits, Sampler
 from obskit.testing import FakeClock, isolated_runtime
 
 
@@ -29,7 +29,7 @@ def tree(root, **files):
 
 def limits(root, own):
     (root / "own").write_text(own)
-    return Limits(str(root), str(root / "own"))
+    return ContainerLimits(str(root), str(root / "own"))
 
 
 def test_version_2(tmp_path):

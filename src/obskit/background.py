@@ -22,23 +22,23 @@ def start(work: Callable[..., object], *args: Any, name: str, ends: bool = False
 
     Whoever asks keeps what it gets, and asks again the next time that there is something to do. No lock may be held: a
     start waits for the new thread, and others patch it. Who must keep the thread under a lock makes it there with
-    `made()`, and has it begin behind that.
+    `new_thread()`, and has it begin behind that.
 
     Args:
         ends: Whether the work is over by itself. In a sub-interpreter only such a thread starts, and is waited for.
     """
-    thread = made(work, *args, name=name)
-    return thread if begins(thread, ends=ends) else None
+    thread = new_thread(work, *args, name=name)
+    return thread if try_start(thread, ends=ends) else None
 
 
-def made(work: Callable[..., object], *args: Any, name: str) -> Thread:
+def new_thread(work: Callable[..., object], *args: Any, name: str) -> Thread:
     """
     Make a thread that has not begun: a daemon, but in a sub-interpreter, which may not have any.
     """
     return Thread(target=work, args=args, name=name, daemon=IS_MAIN)
 
 
-def begins(thread: Thread, *, ends: bool = False) -> bool:
+def try_start(thread: Thread, *, ends: bool = False) -> bool:
     """
     Start a thread that was made; False where none can be had. `ends` as for `start()`.
     """
@@ -51,7 +51,7 @@ def begins(thread: Thread, *, ends: bool = False) -> bool:
     return True
 
 
-class _Once(Generic[T]):
+class _OnceCall(Generic[T]):
     """
     Be a call that is made once, by whoever comes first: a pool that fails to start a thread keeps the call, and may
     make it later.
@@ -80,7 +80,7 @@ async def in_thread(call: Callable[..., T], *args: Any) -> T:
     """
     import asyncio  # servers without an event loop do not pay for it
 
-    once = _Once(call, args)
+    once = _OnceCall(call, args)
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
@@ -92,7 +92,7 @@ async def in_thread(call: Callable[..., T], *args: Any) -> T:
     return await asyncio.wrap_future(once.answer)
 
 
-async def _in_trio(once: _Once[T]) -> T:
+async def _in_trio(once: _OnceCall[T]) -> T:
     try:
         await import_module("trio").to_thread.run_sync(once)
     except (RuntimeError, MemoryError):

@@ -1,5 +1,5 @@
 """
-Tell which entry of a block that is shared an exit belongs to.
+Find the entry of a shared block that an exit belongs to.
 
 One `observe("x")` object may be entered by many threads and tasks at once, and left in another context than it was
 entered in: FastAPI leaves a dependency that yields in another thread. A `with` statement is left by the frame that
@@ -17,38 +17,38 @@ from typing import Generic, TypeVar
 from obskit.recorder import recorder
 
 T = TypeVar("T")
-MOST_NOTED = 1000
+MAX_AMBIGUOUS = 1000
 
 
-class Entries(Generic[T]):
+class BlockEntries(Generic[T]):
     """
-    Hold the entries that have not been left. Thread-safe.
+    The entries of a block that have not been left. Thread-safe.
 
     Attributes:
-        noted: What ends an entry, for each exit that may be of several.
+        ambiguous: For each exit that may be of several entries, what ends one.
     """
 
-    __slots__ = ("_open", "noted")
+    __slots__ = ("_open", "ambiguous")
 
     def __init__(self) -> None:
         # Each with the frame's id, since a reference would keep its variables alive, and its code, since another frame
         # may get that id once this one is gone.
         self._open: list[tuple[int, CodeType, T]] = []
-        self.noted: list[Callable[[T], object]] = []
+        self.ambiguous: list[Callable[[T], object]] = []
 
     def put(self, frame: FrameType, value: T) -> None:
         """
-        Note an entry: what a frame has entered.
+        Add what a frame has entered.
         """
         self._open.append((id(frame), frame.f_code, value))
 
     def take(self, depth: int, runs_here: Callable[[T], bool]) -> T | None:
         """
-        Take the entry that a frame leaves, the innermost of several; None where there is none, or no telling which.
+        Remove and return the entry that a frame leaves, the innermost of several; None where it is ambiguous, or gone.
 
         Args:
-            depth: Of the frame: 1 is that of who calls this.
-            runs_here: Tells whether an entry, or something inside of it, is what runs here.
+            depth: Of the frame: 1 is the caller's.
+            runs_here: Whether an entry, or something inside of it, is current.
         """
         entries = self._open
         if len(entries) != 1:
@@ -62,27 +62,27 @@ class Entries(Generic[T]):
 
     def _of(self, frame: FrameType, runs_here: Callable[[T], bool]) -> list[tuple[int, CodeType, T]]:
         entries = self._open.copy()
-        own = [entry for entry in entries if entry[0] == id(frame) and entry[1] is frame.f_code] or entries
-        return own if len(own) == 1 else [entry for entry in own if runs_here(entry[2])][-1:]
+        by_frame = [entry for entry in entries if entry[0] == id(frame) and entry[1] is frame.f_code] or entries
+        return by_frame if len(by_frame) == 1 else [entry for entry in by_frame if runs_here(entry[2])][-1:]
 
-    def note(self, end: Callable[[T], object]) -> None:
+    def add_ambiguous(self, end: Callable[[T], object]) -> None:
         """
-        Keep an exit of nobody knows which entry, until only one is left that it can belong to.
+        Keep an exit that may be of several entries, until one is left that it can belong to.
         """
         if self._open:
-            self.noted.append(end)
+            self.ambiguous.append(end)
 
-    def settle(self) -> None:
+    def resolve(self) -> None:
         """
-        Let an exit that was noted end its entry, once that is told; let go of those that never will be.
+        End the entry of an ambiguous exit where only one is left; drop and count those that cannot be told apart.
         """
-        noted, entries = self.noted, self._open
-        if len(noted) == len(entries) == 1:
-            noted.pop()(entries.pop()[2])
-        elif len(noted) >= len(entries):
+        exits, entries = self.ambiguous, self._open
+        if len(exits) == len(entries) == 1:
+            exits.pop()(entries.pop()[2])
+        elif len(exits) >= len(entries):
             recorder.dropped.inc(("observe", "ambiguous"), len(entries))
-            noted.clear()
+            exits.clear()
             entries.clear()
-        elif len(noted) > MOST_NOTED:
+        elif len(exits) > MAX_AMBIGUOUS:
             recorder.dropped.inc(("observe", "ambiguous"))
-            del noted[0], entries[0]
+            del exits[0], entries[0]

@@ -114,7 +114,7 @@ def _drain_soon() -> None:
         _state.has_thread = True
 
 
-def serve(clock: Callable[[], float], failed: Callable[[str, BaseException], None]) -> None:
+def bind_recorder(clock: Callable[[], float], failed: Callable[[str, BaseException], None]) -> None:
     """
     Serve a recorder: what endings raise is its to guard, and its clock tells a forked child when it was forked.
     """

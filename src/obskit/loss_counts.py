@@ -1,5 +1,5 @@
 """
-Count what went wrong or was left out, from any thread.
+Counts of what failed or was dropped, from any thread.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from obskit.forks import at_fork
 K = TypeVar("K")
 
 
-class Counts(Mapping[K, int]):
+class LossCounts(Mapping[K, int]):
     """
-    Be counts by key, to look at; `inc()` is exact under threads, and where a finaliser or a signal interrupts it.
+    Counts by key, to read; `inc()` is exact under threads, and where a finalizer or a signal interrupts it.
     """
 
     def __init__(self) -> None:
         self._lock = RLock()
         self._figures: dict[K, int] = {}
-        self._told: Callable[[K, int], object] | None = None
+        self._listener: Callable[[K, int], object] | None = None
         _all.add(self)
 
     def __getitem__(self, key: K) -> int:
@@ -41,45 +41,45 @@ class Counts(Mapping[K, int]):
         return id(self)
 
     def __repr__(self) -> str:
-        return f"Counts({self._figures})"
+        return f"LossCounts({self._figures})"
 
     def inc(self, key: K, amount: int = 1) -> int:
         """
-        Count; give what it comes to.
+        Add to a count; return the new total.
         """
         with self._lock:
             self._figures.setdefault(key, 0)
             self._figures[key] += amount
-            total, told = self._figures[key], self._told
-        if told is not None:
-            told(key, amount)
+            total, listener = self._figures[key], self._listener
+        if listener is not None:
+            listener(key, amount)
         return total
 
-    def show(self, told: Callable[[K, int], object]) -> None:
+    def subscribe(self, listener: Callable[[K, int], object]) -> None:
         """
-        Tell each count from now on, once; what was counted by now at once.
+        Call a listener with each increment from now on, and at once with what has been counted so far.
         """
         with self._lock:
-            before, self._told = list(self._figures.items()), told
+            before, self._listener = list(self._figures.items()), listener
         for key, amount in before:
-            told(key, amount)
+            listener(key, amount)
 
     def pop(self, key: K) -> int:
         """
-        Forget one count; give what it was.
+        Remove one count and return it.
         """
         with self._lock:
             return self._figures.pop(key, 0)
 
     def clear(self) -> None:
         """
-        Forget the counts.
+        Remove all counts.
         """
         with self._lock:
             self._figures = {}
 
 
-_all: weakref.WeakSet[Counts[Any]] = weakref.WeakSet()
+_all: weakref.WeakSet[LossCounts[Any]] = weakref.WeakSet()
 
 
 def _unlock_in_child() -> None:

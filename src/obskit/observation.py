@@ -13,7 +13,7 @@ from contextvars import Token
 from types import FrameType, TracebackType
 from typing import Any, Literal, ParamSpec, Protocol, TypeVar, overload
 
-from obskit.block_entries import Entries
+from obskit.block_entries import BlockEntries
 from obskit.context import current
 from obskit.deferred import end_later
 from obskit.errors import ConfigurationError, NotObservableError
@@ -70,7 +70,7 @@ class Observation:
     def __init__(self, new: Callable[[], Operation], plan: Lifecycle) -> None:
         self._new = new
         self._plan = plan
-        self._entries: Entries[tuple[Operation, Token[Operation | None]]] = Entries()
+        self._entries: BlockEntries[tuple[Operation, Token[Operation | None]]] = BlockEntries()
 
     def __enter__(self) -> Any:  # _enter(), without the call
         op = self._new()
@@ -97,8 +97,8 @@ class Observation:
             finish(op, error, self._plan)
         else:
             self._note(None if error is None or isinstance(error, GeneratorExit) else type(error).__name__)
-        if self._entries.noted:
-            self._entries.settle()
+        if self._entries.ambiguous:
+            self._entries.resolve()
 
     def _note(self, error: str | None) -> None:
         at = recorder.clock()
@@ -108,7 +108,7 @@ class Observation:
                 found[0].error = error
             self._plan.end(found[0], at)
 
-        self._entries.note(end)
+        self._entries.add_ambiguous(end)
 
     async def __aenter__(self) -> Any:
         return self._enter(sys._getframe(1))
@@ -129,7 +129,7 @@ def _runs_here(entered: tuple[Operation, Token[Operation | None]]) -> bool:
     return op is not None
 
 
-class Unheard(Operation):
+class UnrecordedOperation(Operation):
     """
     Stand where a query is nobody's: a pool asks whether its connection still lives, or a health check whether all does.
 
@@ -149,11 +149,11 @@ _NOBODY = Operation()
 
 
 @contextmanager
-def unheard() -> Iterator[None]:
+def unrecorded() -> Iterator[None]:
     """
     Let queries in a block be recorded nowhere.
     """
-    token = current.set(Unheard())
+    token = current.set(UnrecordedOperation())
     try:
         yield
     finally:

@@ -14,7 +14,7 @@ from typing import Any
 from obskit.http_methods import HTTP_METHODS as HTTP_METHODS
 from obskit.http_methods import METHOD_LABELS as METHOD_LABELS
 from obskit.http_methods import OTHER as OTHER
-from obskit.request_totals import Totals as Totals
+from obskit.request_totals import RequestTotals as RequestTotals
 from obskit.sparse import SparseField
 
 UNMATCHED = "<unmatched>"
@@ -101,7 +101,7 @@ class HttpOperation(Operation):
     aborted = SparseField(False)  # True where the reply was cut short after its status was sent
     upgraded = SparseField(False)  # True where it became a WebSocket: as on ASGI, that is no request to count
     first_byte_seconds = SparseField[float | None](None)  # to a streamed reply's first byte; None for all others
-    totals = SparseField[Totals | None](None)  # what its own queries and AI calls add up to; None where it made none
+    totals = SparseField[RequestTotals | None](None)  # of its queries and AI calls; None where it made none
 
     def __init__(self, method: str, path: str) -> None:
         self.correlation_id = self.span = self.sparse = self.client = self.agent = None

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 
-def started(pid: int) -> str:
+def start_time(pid: int) -> str:
     """
     Say when a process started, as the system counts; empty where it is gone, or the system hides it.
     """
@@ -35,7 +35,7 @@ def _by_psutil(pid: int) -> str:
         return ""
 
 
-def boot() -> str:
+def boot_id() -> str:
     """
     Name the boot of the machine; empty where the system does not tell, but by a clock time that may be set.
     """
@@ -45,7 +45,7 @@ def boot() -> str:
         return ""
 
 
-def namespace() -> str:
+def pid_namespace() -> str:
     """
     Name what the ids of processes are numbers in, as containers have their own; empty where the system does not tell.
     """
@@ -59,7 +59,7 @@ def identity(pid: int) -> str:
     """
     Tell a process of this machine from any other that has, had or will have its id; empty where it is gone.
     """
-    since = started(pid)
+    since = start_time(pid)
     return f"{_place()} {since}" if since else ""
 
 
@@ -77,4 +77,4 @@ def is_dead(pid: int, known: str) -> bool:
 
 @functools.lru_cache(1)
 def _place() -> str:
-    return f"{boot() or 'here'} {namespace() or 'here'}"
+    return f"{boot_id() or 'here'} {pid_namespace() or 'here'}"

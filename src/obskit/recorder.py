@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from obskit import context, deferred
 from obskit.deferred import drain, waiting
-from obskit.loss_counts import Counts
+from obskit.loss_counts import LossCounts
 from obskit.operation import Event, Operation
 
 Step = Callable[[Any], object]
@@ -105,8 +105,8 @@ class Recorder:
         self.clock: Callable[[], float] = perf_counter  # monotonic seconds; what durations are measured with
         self.wall_clock: Callable[[], float] = time  # seconds since the epoch; what lines and rows are stamped with
         self.new_id: Callable[[], str] = context.new_id
-        self.errors: Counts[str] = Counts()  # how often each sink, or other guarded part, has raised
-        self.dropped: Counts[tuple[str, str]] = Counts()  # what could not be put out, by (sink, reason)
+        self.errors: LossCounts[str] = LossCounts()  # how often each sink, or other guarded part, has raised
+        self.dropped: LossCounts[tuple[str, str]] = LossCounts()  # what could not be put out, by (sink, reason)
 
     def plan(self, kind: type[Operation]) -> Plan:
         """
@@ -178,4 +178,4 @@ class Recorder:
 
 
 recorder = Recorder()
-deferred.serve(lambda: recorder.clock(), recorder.failed)
+deferred.bind_recorder(lambda: recorder.clock(), recorder.failed)

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 
-class Totals:
+class RequestTotals:
     """
     Add up the queries and AI calls that one request made.
     """

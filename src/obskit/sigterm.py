@@ -38,9 +38,9 @@ class Sigterm:
         """
         self._wake: SimpleQueue[bool] | None = None  # of the thread; None where there is none
         self._thread: threading.Thread | None = None
-        self._has_come = False
+        self._received = False
 
-    def notice_fork(self) -> None:
+    def after_fork(self) -> None:
         """
         Know that this is a forked child, which may have something to drain without a word to us.
         """
@@ -96,7 +96,7 @@ class Sigterm:
         """
         Let the signal do what it does without us. Nothing happens here once it has come.
         """
-        if self._has_come:
+        if self._received:
             return
         self._drains = ()
         wake, self._wake = self._wake, None
@@ -106,7 +106,7 @@ class Sigterm:
         if in_main and signal.getsignal(signal.SIGTERM) is _handle:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
-    def come(self) -> None:
+    def on_signal(self) -> None:
         """
         Wake the thread. Called in the handler: this takes no lock, and a `SimpleQueue` may be put to on top of itself.
         """
@@ -117,7 +117,7 @@ class Sigterm:
         if wake is None:
             signal.raise_signal(signal.SIGTERM)
         else:
-            self._has_come = True
+            self._received = True
             wake.put(True)
 
     def _run(self, wake: SimpleQueue[bool]) -> None:
@@ -136,7 +136,7 @@ class Sigterm:
         """
         End by the signal, where it has come and the program is about to end in another way: as it would without us.
         """
-        if self._has_come and self._thread is not None:
+        if self._received and self._thread is not None:
             self._thread.join(2 * DEADLINE_SECONDS)
 
 
@@ -148,8 +148,8 @@ def _guarded(drain: Callable[[], object]) -> None:
 
 
 def _handle(number: int, frame: object) -> None:
-    sigterm.come()
+    sigterm.on_signal()
 
 
 sigterm = Sigterm()
-at_fork(after_in_child=sigterm.notice_fork)
+at_fork(after_in_child=sigterm.after_fork)

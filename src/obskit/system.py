@@ -27,7 +27,7 @@ WINDOW_SECONDS = 1.0
 _UNLIMITED = 2**60
 
 
-class Limits:
+class ContainerLimits:
     """
     Read the limits of the container, by cgroup v2 or v1.
 
@@ -142,7 +142,7 @@ def _fields(path: Path) -> dict[str, int]:
     return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
 
 
-class _Look(NamedTuple):
+class _CpuReading(NamedTuple):
     """
     Hold what the processors had done at one moment.
 
@@ -164,7 +164,7 @@ class Sampler:
     Look at the machine, the container and the process. Thread-safe.
     """
 
-    def __init__(self, limits: Limits | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, limits: ContainerLimits | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits = limits
         self._clock = clock
         self.disk_paths: Mapping[str, str] = {"/": "/"}
@@ -176,16 +176,16 @@ class Sampler:
         Forget what was last seen, as in a forked child.
         """
         self._lock = threading.RLock()
-        self._last: _Look | None = None
+        self._last: _CpuReading | None = None
         self._percent: float | None = None
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> ContainerLimits:
         """
         Give the container's limits; where they are written is found out once.
         """
         if self._limits is None:
-            self._limits = Limits()
+            self._limits = ContainerLimits()
         return self._limits
 
     def cpu_percent(self) -> float | None:
@@ -207,17 +207,17 @@ class Sampler:
                 self._last = look
             return self._percent
 
-    def _look(self, now: float) -> _Look:
+    def _look(self, now: float) -> _CpuReading:
         share = self.limits.cpus()
         used = self.limits.cpu_seconds() if share is not None else None
         if share is not None and used is not None:
-            return _Look(now, used, now, share)
+            return _CpuReading(now, used, now, share)
         import psutil
 
         times = psutil.cpu_times()
         # Guests' time is in user's already; waiting for a disk is idle.
         total = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
-        return _Look(now, total - times.idle - getattr(times, "iowait", 0.0), total, None)
+        return _CpuReading(now, total - times.idle - getattr(times, "iowait", 0.0), total, None)
 
     def memory(self) -> dict[str, int] | None:
         """

@@ -20,7 +20,7 @@ from obskit.context import current
 from obskit.db import slow_queries
 from obskit.db.explain import explainer
 from obskit.db.operation import DbOperation
-from obskit.observation import unheard
+from obskit.observation import unrecorded
 from obskit.operation import HttpOperation
 from obskit.recorder import recorder
 from obskit.testing import RecordingSink, isolated_runtime
@@ -519,10 +519,10 @@ def test_asyncio_is_timed_and_as_it_was(runtime, postgres, sink):
 
 def wait_until_asleep(address, pid):
     """
-    Wait, unheard, until a backend is in `pg_sleep()`: one that is asked to cancel a query before may not know it yet.
+    Wait, unrecorded, until a backend is in `pg_sleep()`: asked to cancel a query before, it may not know it yet.
     """
     asleep = "select 1 from pg_stat_activity where pid = %s and wait_event = 'PgSleep'"
-    with unheard(), closing(psycopg.connect(address, autocommit=True)) as other:
+    with unrecorded(), closing(psycopg.connect(address, autocommit=True)) as other:
         while not other.execute(asleep, (pid,)).fetchall():
             pass
 

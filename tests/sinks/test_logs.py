@@ -14,7 +14,7 @@ from obskit.context import current
 from obskit.errors import ConfigurationError
 from obskit.logs.clients import mask_client
 from obskit.logs.rendering import RESERVED_FIELDS, render
-from obskit.operation import Event, HttpOperation, Totals
+from obskit.operation import Event, HttpOperation, RequestTotals
 from obskit.recorder import recorder
 from obskit.sinks.log_sink import MAX_PATH
 from obskit.testing import FakeClock, FakeIds, isolated_runtime
@@ -101,7 +101,7 @@ def test_the_rare_fields():
     """
     What only some requests have is in their lines alone.
     """
-    totals = Totals()
+    totals = RequestTotals()
     totals.db_queries, totals.db_seconds, totals.ai_calls, totals.ai_cost_usd = 3, 0.0125, 1, 0.02
     rare = {
         "trace_id": TRACE,
@@ -130,7 +130,7 @@ def test_what_is_zero_is_left_out():
     """
     A request without queries or AI calls has no figures of them.
     """
-    assert line_of().keys() == line_of(totals=Totals()).keys()
+    assert line_of().keys() == line_of(totals=RequestTotals()).keys()
 
 
 def test_who_runs_is_in_every_line():

@@ -115,8 +115,8 @@ class Explainer:
             self._queue.append(question)
             if self._thread is not None:
                 return
-            thread = self._thread = background.made(self._work, name="obskit-explain")
-        if not background.begins(thread):
+            thread = self._thread = background.new_thread(self._work, name="obskit-explain")
+        if not background.try_start(thread):
             with self._changed:
                 self._thread = None
                 self._changed.notify_all()

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from obskit.bounded_cache import Kept
+from obskit.bounded_cache import BoundedCache
 from obskit.context import current
 from obskit.db import slow_log
 from obskit.db.database import Database, QueryLabels
 from obskit.db.operation import DbOperation
 from obskit.db.query_watch import thresholds, totals_of
 from obskit.deferred import drain, end_later, waiting
-from obskit.observation import Observation, Unheard, block_around, recorded
+from obskit.observation import Observation, UnrecordedOperation, block_around, recorded
 from obskit.operation import Operation
 from obskit.recorder import no_op, recorder
 from obskit.redaction.redactor import Redactor
@@ -193,7 +193,7 @@ def _report_slow(op: DbOperation) -> None:
 
 
 def _take_labels(op: DbOperation, parent: Operation) -> None:
-    if type(parent) is Unheard:
+    if type(parent) is UnrecordedOperation:
         op.ended = True
         return
     block = block_around(DbBlock, parent)
@@ -208,7 +208,7 @@ def _take_labels(op: DbOperation, parent: Operation) -> None:
 
 
 # Names given to blocks go to labels and lines; each is redacted once.
-_shown = Kept(Redactor().text)
+_shown = BoundedCache(Redactor().text)
 
 
 def observe_db(table: str, operation: str, system: str = UNKNOWN_SYSTEM) -> Observation:

@@ -8,7 +8,7 @@ from typing import Any
 
 from obskit.db.database import Database, QueryLabels
 from obskit.db.statement import Statement
-from obskit.operation import Operation, Totals
+from obskit.operation import Operation, RequestTotals
 from obskit.sparse import SparseField
 
 
@@ -35,7 +35,7 @@ class DbOperation(Operation):
         self.labels = QueryLabels(system, table, operation, given=True)
         self.database: Database | None = None
         self.rows: int | None = None
-        self.totals: Totals | None = None
+        self.totals: RequestTotals | None = None
         self.nest()
 
     @property

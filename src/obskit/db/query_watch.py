@@ -16,7 +16,7 @@ from obskit.db import explain, n_plus_one, slow_log
 from obskit.db.n_plus_one import RepeatCounter
 from obskit.db.operation import DbOperation
 from obskit.forks import at_fork
-from obskit.operation import HttpOperation, Operation, Totals
+from obskit.operation import HttpOperation, Operation, RequestTotals
 from obskit.recorder import Sink, Step, recorder
 from obskit.settings import Settings
 
@@ -62,7 +62,7 @@ thresholds = QueryThresholds()
 _lock = RLock()
 
 
-def totals_of(root: Operation) -> Totals | None:
+def totals_of(root: Operation) -> RequestTotals | None:
     """
     Return the totals of a request's queries, made with the first; None where the root is no request.
     """
@@ -70,7 +70,7 @@ def totals_of(root: Operation) -> Totals | None:
         return None
     totals = root.totals
     if totals is None:
-        made = Totals()
+        made = RequestTotals()
         sparse: dict[str, Any] = {}
         made.repeats = RepeatCounter() if thresholds.repeats is not None else None
         with _lock:  # a request's first queries may run in two threads, or one in a finaliser

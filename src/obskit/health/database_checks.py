@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from obskit.health.outcome import WARN_MS, Outcome, failed, milliseconds_since, passed, warned
 from obskit.health.registry import registry
-from obskit.observation import kind_of, unheard
+from obskit.observation import kind_of, unrecorded
 
 if TYPE_CHECKING:
     import sqlite3
@@ -160,7 +160,7 @@ class Sqlalchemy:
         if self.is_async:
             return _run_or_return(self._ask_async)
         began = time.perf_counter()
-        with unheard(), self.engine.connect() as connection:
+        with unrecorded(), self.engine.connect() as connection:
             return self._ask(connection, began)
 
     def _ask(self, connection: Any, began: float) -> Outcome:
@@ -181,7 +181,7 @@ class Sqlalchemy:
             engine.pool = engine.pool.recreate()
         began = time.perf_counter()
         try:
-            with unheard():
+            with unrecorded():
                 async with make(engine).connect() as connection:
                     outcome: Outcome = await connection.run_sync(self._ask, began)
                     return outcome
@@ -237,7 +237,7 @@ class Django:
         connection = _imported("django.db").connections[self.alias]
         began = time.perf_counter()
         try:
-            with unheard(), connection.cursor() as cursor:
+            with unrecorded(), connection.cursor() as cursor:
                 cursor.execute("SELECT 1 FROM DUAL" if connection.vendor == "oracle" else "SELECT 1")
                 cursor.fetchone()
         finally:
@@ -330,14 +330,14 @@ class Psycopg:
             if iscoroutine(made):
                 made.close()  # it may belong to another loop
             return _run_or_return(self._ask_made)
-        with made as connection, unheard():
+        with made as connection, unrecorded():
             connection.execute("SELECT 1").fetchone()
             return self._passed(began, connection)
 
     async def _ask_made(self) -> Outcome:
         began = time.perf_counter()
         async with await self.source() as connection:
-            with unheard():
+            with unrecorded():
                 await (await connection.execute("SELECT 1")).fetchone()
             return self._passed(began, connection)
 
@@ -345,12 +345,12 @@ class Psycopg:
         began, pool = time.perf_counter(), self.source
         if _is_served_here():
             async with pool.connection() as connection:
-                with unheard():
+                with unrecorded():
                     await (await connection.execute("SELECT 1")).fetchone()
                 return self._passed(began, connection)
         given = [await made if isawaitable(made) else made for made in map(_value_of, (pool.conninfo, pool.kwargs))]
         async with await pool.connection_class.connect(given[0] or "", **(given[1] or {})) as connection:
-            with unheard():
+            with unrecorded():
                 await (await connection.execute("SELECT 1")).fetchone()
             return self._passed(began, connection)
 

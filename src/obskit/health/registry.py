@@ -227,8 +227,8 @@ class Registry:
             with self._wake:
                 if self._thread is not None:
                     return
-                thread = self._thread = background.made(self._keep_fresh, name="obskit-health")
-            if not background.begins(thread):
+                thread = self._thread = background.new_thread(self._keep_fresh, name="obskit-health")
+            if not background.try_start(thread):
                 with self._wake:
                     self._thread = None if self._thread is thread else self._thread
 

@@ -12,7 +12,7 @@ from contextvars import Token
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from obskit import context
-from obskit.bounded_cache import Kept
+from obskit.bounded_cache import BoundedCache
 from obskit.errors import RouteTakenError
 from obskit.logs.writer import CORRELATION_ID_ATTRIBUTE
 from obskit.operation import UNMATCHED, Event, HttpOperation, Operation
@@ -341,7 +341,7 @@ def client_address(peer: str | None, forwarded: str | None, trusted: Sequence[Ne
     return address
 
 
-_trusted = Kept[tuple[str, tuple[Network, ...]], bool](lambda key: is_in(*key))
+_trusted = BoundedCache[tuple[str, tuple[Network, ...]], bool](lambda key: is_in(*key))
 
 # An IPv6 address with its zone (15 characters on Linux), brackets and port; Python takes zones of any length.
 MAX_HOP = 70

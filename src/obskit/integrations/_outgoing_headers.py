@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from obskit.bounded_cache import Kept
+from obskit.bounded_cache import BoundedCache
 from obskit.propagation import outgoing_headers
 from obskit.runtime import current_runtime
 
@@ -54,7 +54,7 @@ def is_allowed(allowed: tuple[str, ...], host: str, port: int) -> bool:
     return any(_matches(pattern, host.rstrip("."), port) for pattern in allowed)
 
 
-_allowed = Kept[tuple[tuple[str, ...], str, int], bool](lambda key: is_allowed(*key))
+_allowed = BoundedCache[tuple[tuple[str, ...], str, int], bool](lambda key: is_allowed(*key))
 
 
 def _matches(pattern: str, host: str, port: int) -> bool:

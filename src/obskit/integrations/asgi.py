@@ -17,7 +17,7 @@ from types import MethodType
 from typing import Any, TypeAlias
 
 from obskit.background import in_thread
-from obskit.bounded_cache import Kept
+from obskit.bounded_cache import BoundedCache
 from obskit.context import current
 from obskit.deferred import drain, end_later, waiting
 from obskit.integrations import _http
@@ -45,7 +45,9 @@ _NO_LENGTH = -1
 
 
 # User-Agents repeat, and as the same text they need not be hashed again for the line.
-_user_agents: Kept[bytes | None, str | None] = Kept(lambda value: None if value is None else value.decode("latin-1"))
+_user_agents: BoundedCache[bytes | None, str | None] = BoundedCache(
+    lambda value: None if value is None else value.decode("latin-1")
+)
 
 
 _no_templates = TemplateCache()

@@ -33,7 +33,7 @@ from obskit.db.statement import Statement
 from obskit.errors import MissingExtraError
 from obskit.integrations._patches import Patches
 from obskit.integrations.dbapi import TIMED_ATTRIBUTE, rows_of
-from obskit.observation import unheard
+from obskit.observation import unrecorded
 
 try:
     import psycopg
@@ -815,7 +815,7 @@ def _checking(pool: Any) -> AbstractContextManager[None]:
     """
     Return a context in which queries are not counted, where the pool checks connections before it returns one.
     """
-    return nullcontext() if getattr(pool, "_check", None) is None else unheard()
+    return nullcontext() if getattr(pool, "_check", None) is None else unrecorded()
 
 
 def _getconn(original: Wrapper) -> Wrapper:

@@ -26,7 +26,7 @@ from obskit.integrations._explainers import set_explain
 from obskit.integrations._patches import Patches
 from obskit.integrations.dbapi import is_timed, rows_of
 from obskit.integrations.sqlite3 import TimedConnection, TimedCursor, timed_class
-from obskit.observation import unheard
+from obskit.observation import unrecorded
 from obskit.recorder import recorder
 
 try:
@@ -227,7 +227,7 @@ def _suppressed_ping(original: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     def do_ping(*args: Any, **kwargs: Any) -> Any:
-        with unheard():
+        with unrecorded():
             return original(*args, **kwargs)
 
     return do_ping

@@ -7,7 +7,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable
 
-from obskit.bounded_cache import Kept
+from obskit.bounded_cache import BoundedCache
 
 
 def mask_client(client: str | None) -> str | None:
@@ -30,5 +30,5 @@ def client_formatter(setting: str) -> Callable[[str | None], str | None]:
     Return the function that formats a client's address as `log_client` says; it caches its results.
     """
     if setting == "masked":
-        return Kept(mask_client).__getitem__
+        return BoundedCache(mask_client).__getitem__
     return (lambda client: client) if setting == "full" else (lambda client: None)

@@ -153,8 +153,8 @@ class RotatedFiles:
             self._wake.set()
             if self._thread is not None or self._stopped:
                 return
-            thread = self._thread = background.made(self._run, name="obskit-old-files")
-        if not background.begins(thread):  # the next file has it done, or the next process
+            thread = self._thread = background.new_thread(self._run, name="obskit-old-files")
+        if not background.try_start(thread):  # the next file has it done, or the next process
             with self._lock:
                 self._thread = None if self._thread is thread else self._thread
 

@@ -14,7 +14,7 @@ from functools import wraps
 from threading import RLock, get_ident
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
-from obskit.block_entries import Entries
+from obskit.block_entries import BlockEntries
 from obskit.catalogue import Metric
 from obskit.errors import LabelError
 from obskit.forks import at_fork
@@ -370,7 +370,7 @@ class Timer:
         histogram.check_label_names(labels.keys() | ({"status"} if self._fills_status else set()))
         self._histogram = histogram
         self._labels = labels
-        self._entries: Entries[tuple[float, int]] = Entries()
+        self._entries: BlockEntries[tuple[float, int]] = BlockEntries()
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         if isinstance(function, (classmethod, staticmethod)):
@@ -436,9 +436,9 @@ class Timer:
             self._histogram.observe(at - entered[0], **labels)
 
         found = self._entries.take(2, lambda entered: entered[1] == get_ident())
-        observe(found) if found is not None else self._entries.note(observe)
-        if self._entries.noted:
-            self._entries.settle()
+        observe(found) if found is not None else self._entries.add_ambiguous(observe)
+        if self._entries.ambiguous:
+            self._entries.resolve()
 
 
 class CountedHistogram(Histogram):

@@ -102,8 +102,8 @@ class GaugeCallbacks:
         with self._wake:
             if self._thread is not None or not self._running:
                 return
-            thread = self._thread = background.made(self._run, name="obskit-gauges")
-        if not background.begins(thread):
+            thread = self._thread = background.new_thread(self._run, name="obskit-gauges")
+        if not background.try_start(thread):
             with self._wake:
                 self._thread = None if self._thread is thread else self._thread
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from obskit.process_identity import boot, namespace, started
+from obskit.process_identity import boot_id, pid_namespace, start_time
 
 # Modules of the functions that these servers pass to multiprocessing.
 _SPAWNING = {"uvicorn._subprocess": "uvicorn", "granian.server": "granian", "hypercorn": "hypercorn"}
@@ -53,11 +53,11 @@ class Instance:
         """
         Return whether it has ended; None where that cannot be known, as for another container's.
         """
-        if self.boot != boot():
+        if self.boot != boot_id():
             return True
-        if self.namespace != namespace():
+        if self.namespace != pid_namespace():
             return None
-        now = started(self.pid)
+        now = start_time(self.pid)
         return not _exists(self.pid) or bool(now and self.started and now != self.started)
 
 
@@ -76,7 +76,7 @@ def instance_of(server: str, pid: int) -> Instance:
     """
     Return the instance whose main process is `pid`.
     """
-    return Instance(server, pid, started(pid), boot(), namespace())
+    return Instance(server, pid, start_time(pid), boot_id(), pid_namespace())
 
 
 def _gunicorn() -> tuple[str, int] | None:

@@ -8,14 +8,14 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from obskit.bounded_cache import Kept
+from obskit.bounded_cache import BoundedCache
 from obskit.jobs import JobOperation
 from obskit.logs.clients import client_formatter
 from obskit.logs.rendering import render
 from obskit.logs.sampling import SAMPLED_OUT, EveryNth
 from obskit.logs.server_access import MAX_HEADER, MAX_PATH, loggable_path
 from obskit.logs.writer import LEVELS, Writer
-from obskit.operation import Event, HttpOperation, Operation, Totals
+from obskit.operation import Event, HttpOperation, Operation, RequestTotals
 from obskit.recorder import Sink, Step
 from obskit.redaction.redactor import Redactor
 from obskit.timestamps import split_second
@@ -83,7 +83,7 @@ class _Templates(dict[tuple[int, str, str, int], bytes]):
 
 def _clients(
     show: Callable[[str | None], str | None], renames: Mapping[str, str | None], redactor: Redactor
-) -> Kept[tuple[str | None, str | None], bytes]:
+) -> BoundedCache[tuple[str | None, str | None], bytes]:
     """
     Return a cache of what the lines of one client share: its address, as `log_client` has it, and its User-Agent.
     """
@@ -94,7 +94,7 @@ def _clients(
         named = {renames.get(name, name): value for name, value in said.items()}
         return b"".join(_member(name, value) + b"," for name, value in named.items() if name)
 
-    return Kept(written)
+    return BoundedCache(written)
 
 
 class LogSink(Sink):
@@ -302,7 +302,7 @@ def _add_sparse(line: dict[str, Any], op: HttpOperation) -> None:
         line["exception"] = {"type": op.exception}
 
 
-def _add_totals(line: dict[str, Any], totals: Totals) -> None:
+def _add_totals(line: dict[str, Any], totals: RequestTotals) -> None:
     if totals.db_queries:
         line["db_queries"] = totals.db_queries
         line["db_ms"] = _milliseconds(totals.db_seconds)

@@ -165,8 +165,8 @@ class MetricsSink(Sink):
         info = (settings.service, settings.version or "", settings.environment or "", __version__)
         collector.add_scrape_time(own.BUILD_INFO, lambda: {info: 1.0})
         add_scrape_time_metrics(settings, collector, workers)
-        recorder.errors.show(_counter_updater(collector.add(Counter(own.ERRORS))))
-        recorder.dropped.show(_counter_updater(collector.add(Counter(own.DROPPED))))
+        recorder.errors.subscribe(_counter_updater(collector.add(Counter(own.ERRORS))))
+        recorder.dropped.subscribe(_counter_updater(collector.add(Counter(own.DROPPED))))
         # The first request resolves whose worker this is; the plan is then rebound to what that needs.
         workers.on_resolved = lambda: recorder.rebind(HttpOperation)
         _sinks.add(self)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from obskit._version import __version__
 from obskit.ai.operation import AiOperation
-from obskit.bounded_cache import Kept
+from obskit.bounded_cache import BoundedCache
 from obskit.db.operation import DbOperation
 from obskit.jobs import JobOperation
 from obskit.logs.clients import client_formatter
@@ -117,9 +117,11 @@ class SpanSink(Sink):
         self._recorder = recorder
         self._provider = provider
         self._redactor = redactor = Redactor(settings.redact_keys, settings.redact_values)
-        self._names = Kept(redactor.text)  # of spans and routes
-        self._servers: Kept[tuple[str, str], dict[str, Any]] = Kept(lambda asked: {**redactor.fields(_server(*asked))})
-        self._agents: Kept[str, str] = Kept(lambda agent: redactor.short(agent, MAX_HEADER))
+        self._names = BoundedCache(redactor.text)  # of spans and routes
+        self._servers: BoundedCache[tuple[str, str], dict[str, Any]] = BoundedCache(
+            lambda asked: {**redactor.fields(_server(*asked))}
+        )
+        self._agents: BoundedCache[str, str] = BoundedCache(lambda agent: redactor.short(agent, MAX_HEADER))
         self._trace = imported("opentelemetry.trace")
         self._context = imported("opentelemetry.context")
         tracecontext = imported("opentelemetry.trace.propagation.tracecontext")
@@ -342,7 +344,7 @@ class SpanSink(Sink):
         with_span, current_span, client = trace.set_span_in_context, trace.get_current_span, trace.SpanKind.CLIENT
         names, hide = self._names, self._redactor.fields
         asked_of, made = genai_attributes.asked_of, genai_attributes.start_attributes
-        attributes = Kept[genai_attributes.Asked, dict[str, Any]](lambda asked: {**hide(made(asked))})
+        attributes = BoundedCache[genai_attributes.Asked, dict[str, Any]](lambda asked: {**hide(made(asked))})
 
         def start(op: AiOperation) -> None:
             context = api.get_current()

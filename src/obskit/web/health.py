@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from obskit.bounded_cache import Kept
+from obskit.bounded_cache import BoundedCache
 from obskit.health.check_runs import Check, CheckResult, Run
 from obskit.health.declaration import GROUPS, STARTUP
 from obskit.health.outcome import Status
@@ -237,4 +237,4 @@ def format_for(accept: str) -> str:
     return preferred(accept, FORMATS) or JSON
 
 
-_format_of = Kept(format_for)
+_format_of = BoundedCache(format_for)

@@ -27,7 +27,7 @@ from obskit.errors import MissingExtraError
 from obskit.integrations._explainers import set_explain
 from obskit.integrations._patches import Patches
 from obskit.integrations.dbapi import is_timed, rows_of
-from obskit.observation import unheard
+from obskit.observation import unrecorded
 from obskit.recorder import recorder
 
 # Django's vendors -> `db.system.name` of the OpenTelemetry semantic conventions 1.44 (2026-08).
@@ -185,7 +185,7 @@ def _execute(original: Wrapper, many: bool = False) -> Wrapper:
 
 def _suppressed(original: Wrapper) -> Wrapper:
     def is_usable(self: Any) -> Any:
-        with unheard():
+        with unrecorded():
             return original(self)
 
     return is_usable
