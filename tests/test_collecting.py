@@ -39,7 +39,7 @@ ALONE, SHARED = {"log_sample_first": 5, "access_log_sample": {"<unmatched>": 2}}
 ELSEWHERE = {
     *("obskit.metrics.cells:Cell.__init__", "obskit.metrics.cells:Cell.reset"),
     *("obskit.metrics.cell_file:CellFile.abandon", "obskit.integrations.sqlalchemy:<module>"),
-    "obskit.background:_Once.__init__",
+    "obskit.background:_OnceCall.__init__",
 }
 
 

@@ -143,9 +143,9 @@ def test_a_rotation_keeps_the_rights(tmp_path, rights):
     file = LogFile(path, rotate_bytes=20, gzip=True)
     for _ in range(3):
         file.write(LINE)
-    file._old.stop()
-    file._old._stopped = False
-    file._old.pass_over()
+    file._rotated.stop()
+    file._rotated._stopped = False
+    file._rotated.run_once()
     file.close()
     old = [name for name in tmp_path.iterdir() if name != path]
 
