@@ -31,10 +31,14 @@ from prometheus_client import CollectorRegistry
 import obskit
 from bench.figures import keep
 from obskit.ai import pricing
-from obskit.ai.budget_book import budget_book
 from obskit.ai.usage import Usage
 from obskit.integrations import anthropic as claude_hooks
 from obskit.integrations import openai as gpt_hooks
+
+try:
+    from obskit.ai.budget_book import budget_book
+except ImportError:  # an older library, which `bench pair` compares with
+    from obskit.ai.budgeting import keeper as budget_book
 
 CHUNKS = 200
 SOON = (datetime.now(UTC) + timedelta(days=1)).isoformat(timespec="seconds")
@@ -166,8 +170,15 @@ def _chunk(sdk: Any, description: Any, events: bytes) -> float:
     """
     Give the microseconds that one event of a stream costs more, by themselves: they are lost in a stream's own.
     """
-    from obskit.integrations._ai_call import KEY, Call, Handle, StreamState
+    try:
+        from obskit.integrations._ai_call import KEY, Call, Handle, StreamState
 
+        accumulator = "accumulate"
+    except ImportError:  # an older library
+        from obskit.integrations._ai import KEY, Call, Handle
+        from obskit.integrations._ai import Progress as StreamState
+
+        accumulator = "fold"
     response = SimpleNamespace(extensions={})
     client = object.__new__(sdk._base_client.BaseClient)
     event = [json.loads(line[6:]) for line in events.decode().splitlines() if line.startswith("data: {")][5]
@@ -180,7 +191,7 @@ def _chunk(sdk: Any, description: Any, events: bytes) -> float:
     alone = best()
     with _hooked():
         call = Call("", "bench", "m", "chat")
-        call.accumulate = next(iter(description.paths.values())).accumulate
+        setattr(call, accumulator, getattr(next(iter(description.paths.values())), accumulator))
         call.stream, call.is_open = StreamState(), False
         response.extensions[KEY] = Handle(call)
         return best() - alone

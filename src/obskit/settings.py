@@ -614,7 +614,7 @@ class Settings:
     log_rotate_daily: bool = _setting(False, _flag, "Start a new file each day, in UTC.")
     log_keep_files: int | None = _setting(10, _keep, "Keep this many old files. None: all.")
     log_keep_days: int | None = _setting(
-        None, _keep, "Delete old files after so many days, archived ones too. None: never."
+        None, _keep, "Delete rotated files after this many days, archived ones too. None: never."
     )
     log_gzip: bool | timedelta = _setting(
         False, _gzip, 'Compress old files: `True` at once, `"7d"` when they are so old.'
@@ -632,7 +632,7 @@ class Settings:
     log_queue: int | None = _setting(
         None,
         _waiting,
-        "Let so many lines wait for an output that is slow, such as a stream to another machine; `WARNING` and above "
+        "Queue up to this many lines for a slow output, such as a stream to another machine; `WARNING` and above "
         "are written at once. What finds no place is dropped and counted. None: each line is written when it is made.",
     )
     log_channels: Mapping[str, Mapping[str, Any]] = _setting(
@@ -674,7 +674,8 @@ class Settings:
     log_sample_first: int | None = _setting(
         None,
         _number(1, 1_000_000, "a whole number from 1 to 1,000,000, or None for off", int),
-        "Write so many lines of one logger, level and message a second, then every `log_sample_every`-th. None: all.",
+        "Write at most this many lines per second of one logger, level and message, then every `log_sample_every`-th. "
+        "None: all.",
     )
     log_sample_every: int = _setting(
         100,

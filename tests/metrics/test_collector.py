@@ -63,7 +63,7 @@ def test_the_page_is_what_prometheus_client_makes_of_it():
     name = "shop_http_request_duration_seconds"
     labels = 'endpoint="/plants/<int:plant_id>",method="GET"'
     expected = [
-        f"# HELP {name} Seconds from the request's arrival to the last byte of its reply.",
+        f"# HELP {name} Duration of HTTP requests in seconds, from arrival to the last byte of the reply.",
         f"# TYPE {name} histogram",
         f'{name}_bucket{{endpoint="/plants/<int:plant_id>",le="0.1",method="GET"}} 1.0',
         f'{name}_bucket{{endpoint="/plants/<int:plant_id>",le="1.0",method="GET"}} 2.0',

@@ -7,18 +7,18 @@ from obskit.catalogue.spec import Metric
 CALL = ("service", "provider", "model")
 
 REQUESTS = Metric(
-    "ai_api_requests_total", "counter", "AI calls, each with all of its attempts.", labels=(*CALL, "status")
+    "ai_api_requests_total", "counter", "AI calls; retries of one call count once.", labels=(*CALL, "status")
 )
 DURATION = Metric(
     "ai_api_duration_seconds",
     "histogram",
-    "Seconds that AI calls took, to the end of the reply or of its stream, retries and their waits included.",
+    "Duration of AI calls in seconds, to the end of the reply or stream, retries and their waits included.",
     labels=CALL,
 )
 FIRST_CHUNK = Metric(
     "ai_time_to_first_chunk_seconds",
     "histogram",
-    "Seconds to the first event of a streamed reply.",
+    "Seconds to the first event of a streamed AI reply.",
     labels=CALL,
     note="Streams only.",
 )
@@ -31,31 +31,31 @@ TOKENS = Metric(
 ESTIMATED_TOKENS = Metric(
     "ai_tokens_estimated_total",
     "counter",
-    "Tokens of streams that ended before they told; ai_tokens_used_total does not have them.",
+    "Estimated tokens of streams that ended without usage; not in ai_tokens_used_total.",
     labels=(*CALL, "kind"),
 )
 COST = Metric(
     "ai_cost_usd_total",
     "counter",
-    "Dollars that AI calls cost, by the route of the request that made them.",
+    "Cost of AI calls in US dollars, by the route of the request that made them.",
     labels=(*CALL, "endpoint"),
 )
 ESTIMATED_COST = Metric(
     "ai_cost_estimated_usd_total",
     "counter",
-    "Dollars by estimate, of streams that ended before they told; ai_cost_usd_total does not have them.",
+    "Estimated cost in US dollars of streams that ended without usage; not in ai_cost_usd_total.",
     labels=(*CALL, "endpoint"),
 )
 COST_UNKNOWN = Metric(
     "ai_cost_unknown_total",
     "counter",
-    "AI calls whose cost is not known, and why.",
+    "AI calls of unknown cost, by reason.",
     labels=("service", "model", "reason"),
 )
 ATTEMPTS = Metric(
     "ai_attempts_total",
     "counter",
-    "HTTP requests that AI calls took, by status: ok, an HTTP status, or error.",
+    "HTTP attempts of AI calls, by status: ok, an HTTP status, or error.",
     labels=("service", "provider", "status"),
 )
 RETRY_WAIT = Metric(
@@ -67,7 +67,7 @@ RETRY_WAIT = Metric(
 WASTED = Metric(
     "ai_wasted_cost_usd_total",
     "counter",
-    "Dollars, estimated ones included, that AI calls cost which failed or were cut short.",
+    "Cost in US dollars, estimates included, of AI calls that failed or were aborted.",
     labels=("service", "provider", "reason"),
 )
 SAVINGS = Metric(
@@ -82,7 +82,7 @@ _LIMIT_NOTE = "Where the provider's replies say it."
 RATELIMIT_LIMIT = Metric(
     "ai_ratelimit_limit",
     "gauge",
-    "What a provider's latest reply allows in a period, by kind: requests, tokens, input_tokens, output_tokens.",
+    "Rate limit from the provider's latest reply, by kind: requests, tokens, input_tokens, output_tokens.",
     labels=_LIMIT,
     workers="latest",
     note=_LIMIT_NOTE,
@@ -90,7 +90,7 @@ RATELIMIT_LIMIT = Metric(
 RATELIMIT_REMAINING = Metric(
     "ai_ratelimit_remaining",
     "gauge",
-    "What was left of it when the provider answered.",
+    "What was left of the rate limit at the provider's latest reply.",
     labels=_LIMIT,
     workers="latest",
     note=_LIMIT_NOTE,
@@ -98,7 +98,7 @@ RATELIMIT_REMAINING = Metric(
 RATELIMIT_RESET = Metric(
     "ai_ratelimit_reset_seconds",
     "gauge",
-    "Seconds from then until all of it is there again.",
+    "Seconds from the provider's latest reply until its rate limit is full again.",
     labels=_LIMIT,
     workers="latest",
     note=_LIMIT_NOTE,
@@ -106,7 +106,7 @@ RATELIMIT_RESET = Metric(
 RATELIMIT_READ = Metric(
     "ai_ratelimit_timestamp_seconds",
     "gauge",
-    "When the provider answered, in seconds since the epoch: how old the other figures are.",
+    "Time of the provider's latest reply with rate limits, in seconds since the epoch.",
     labels=_LIMIT,
     workers="latest",
     note=_LIMIT_NOTE,

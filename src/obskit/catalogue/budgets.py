@@ -6,17 +6,17 @@ from obskit.catalogue.spec import Metric
 
 _LABELS = ("budget",)
 
-LIMIT = Metric("ai_budget_limit_usd", "gauge", "Dollars that a budget allows in a period.", labels=_LABELS)
+LIMIT = Metric("ai_budget_limit_usd", "gauge", "US dollars that a budget allows per period.", labels=_LABELS)
 SPENT = Metric(
     "ai_budget_spent_usd",
     "gauge",
-    "Dollars spent in the current period by all processes of this machine, estimates included.",
+    "US dollars spent in the current period by all processes of this machine, estimates included.",
     labels=_LABELS,
 )
 PROJECTED = Metric(
     "ai_budget_projected_usd",
     "gauge",
-    "Dollars that will be spent by the end of the period, if the next hours are like the last days.",
+    "Projected US dollars at the end of the period, at the rate of the last days.",
     labels=_LABELS,
     note="From a day of data on.",
 )

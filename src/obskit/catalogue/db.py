@@ -7,19 +7,19 @@ from obskit.catalogue.spec import Metric
 DURATION = Metric(
     "database_query_duration_seconds",
     "histogram",
-    "Seconds that database queries took, failed ones included.",
+    "Duration of database queries in seconds, failed ones included.",
     labels=("system", "table", "operation"),
 )
 ERRORS = Metric(
     "database_errors_total",
     "counter",
-    "Database queries that raised.",
+    "Database queries that raised an error.",
     labels=("system", "table", "operation", "error"),
 )
 N_PLUS_ONE = Metric(
     "database_n_plus_one_total",
     "counter",
-    "Statements that one request made again and again from one line.",
+    "N+1 patterns: statements that one request repeated from one line of code.",
     labels=("endpoint",),
 )
 

@@ -10,7 +10,7 @@ _BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0
 DURATION = Metric(
     "function_duration_seconds",
     "histogram",
-    "Seconds that observed functions and blocks ran.",
+    "Duration of observed functions and blocks in seconds.",
     labels=("function", "status"),
     buckets=_BUCKETS,
 )

@@ -10,20 +10,24 @@ from obskit.catalogue.spec import Metric
 _COMPONENT = ("component",)
 
 STATUS = Metric(
-    "health_status", "gauge", "What probes are told of a check: 1 pass, 0.5 warn, 0 fail.", _COMPONENT, workers="min"
+    "health_status",
+    "gauge",
+    "Status of a health check as probes see it: 1 pass, 0.5 warn, 0 fail.",
+    _COMPONENT,
+    workers="min",
 )
 DURATION = Metric(
     "health_check_duration_seconds",
     "histogram",
-    "Seconds that checks ran, until their answer or their timeout.",
+    "Duration of health checks in seconds, to their result or timeout.",
     _COMPONENT,
     buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0),
 )
-TIMEOUTS = Metric("health_check_timeouts_total", "counter", "Runs of checks that had not answered in time.", _COMPONENT)
+TIMEOUTS = Metric("health_check_timeouts_total", "counter", "Health checks that timed out.", _COMPONENT)
 LAST_RUN = Metric(
     "health_check_last_run_timestamp_seconds",
     "gauge",
-    "When a run of the check last ended, in seconds since the epoch.",
+    "Time at which the health check last ended, in seconds since the epoch.",
     _COMPONENT,
     workers="max",
 )

@@ -4,31 +4,31 @@ The metrics of served HTTP requests.
 
 from obskit.catalogue.spec import Metric
 
-REQUESTS = Metric("http_requests_total", "counter", "Requests answered.", labels=("method", "endpoint", "status"))
+REQUESTS = Metric("http_requests_total", "counter", "HTTP requests.", labels=("method", "endpoint", "status"))
 DURATION = Metric(
     "http_request_duration_seconds",
     "histogram",
-    "Seconds from the request's arrival to the last byte of its reply.",
+    "Duration of HTTP requests in seconds, from arrival to the last byte of the reply.",
     labels=("method", "endpoint"),
 )
 FIRST_BYTE = Metric(
     "http_response_first_byte_seconds",
     "histogram",
-    "Seconds from the request's arrival to the first byte of a streamed reply.",
+    "Seconds from a request's arrival to the first byte of a streamed reply.",
     labels=("method", "endpoint"),
     note="streamed replies only",
 )
-IN_PROGRESS = Metric("http_requests_in_progress", "gauge", "Requests being answered now.", labels=("method",))
+IN_PROGRESS = Metric("http_requests_in_progress", "gauge", "HTTP requests in progress.", labels=("method",))
 EXCEPTIONS = Metric(
     "http_exceptions_total",
     "counter",
-    "Exceptions that left the application or became its 500 reply.",
+    "Exceptions that left the application or became a reply of 500 or above.",
     labels=("endpoint", "exception"),
 )
 ABORTED = Metric(
     "http_responses_aborted_total",
     "counter",
-    "Replies cut short after their status was sent, by the client or by an exception.",
+    "Replies aborted after their status was sent, by the client or by an exception.",
     labels=("endpoint",),
 )
 # Powers of four from 256 B to 16 MiB: nine bounds that tell an API reply from a download.
@@ -36,7 +36,7 @@ _SIZES = tuple(float(256 * 4**power) for power in range(9))
 REQUEST_SIZE = Metric(
     "http_request_size_bytes",
     "histogram",
-    "Declared size of request bodies.",
+    "Declared size of request bodies in bytes.",
     labels=("method", "endpoint"),
     buckets=_SIZES,
     note="with `size_metrics=True`",
@@ -44,7 +44,7 @@ REQUEST_SIZE = Metric(
 RESPONSE_SIZE = Metric(
     "http_response_size_bytes",
     "histogram",
-    "Bytes of response bodies handed to the server.",
+    "Size of response bodies in bytes, as handed to the server.",
     labels=("method", "endpoint"),
     buckets=_SIZES,
     note="with `size_metrics=True`",

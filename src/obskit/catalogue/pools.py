@@ -7,38 +7,38 @@ from obskit.catalogue.spec import Metric
 ACTIVE = Metric(
     "database_connections_active",
     "gauge",
-    "Connections of a pool that are in use.",
+    "Connections of a pool in use.",
     labels=("pool",),
 )
 IDLE = Metric(
     "database_connections_idle",
     "gauge",
-    "Connections of a pool that are open and free.",
+    "Idle connections of a pool.",
     labels=("pool",),
 )
 MAX = Metric(
     "database_connections_max",
     "gauge",
-    "Connections that a pool may have.",
+    "Maximum number of connections of a pool.",
     labels=("pool",),
     note="where it has a bound",
 )
 WAIT = Metric(
     "database_connection_wait_seconds",
     "histogram",
-    "Seconds that it took to get a connection from a pool, also where none came in time.",
+    "Seconds waited for a connection of a pool, timeouts included.",
     labels=("pool",),
 )
 USE = Metric(
     "database_connection_use_seconds",
     "histogram",
-    "Seconds that a connection was held before it came back to its pool.",
+    "Seconds for which a connection was in use before it returned to its pool.",
     labels=("pool",),
 )
 TIMEOUTS = Metric(
     "database_connection_timeouts_total",
     "counter",
-    "Times that a pool gave no connection in time.",
+    "Timeouts while waiting for a connection of a pool.",
     labels=("pool",),
 )
 

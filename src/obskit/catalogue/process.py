@@ -9,7 +9,7 @@ _WORKER = ("worker",)
 CPU = Metric(
     "obskit_process_cpu_seconds_total",
     "counter",
-    "Processor time of the process, user and system.",
+    "CPU time of the process in seconds, user and system.",
     _WORKER,
     prefixed=False,
     note="`worker` is a small number that a new worker takes over from a dead one; likewise below",
@@ -17,14 +17,14 @@ CPU = Metric(
 MEMORY = Metric(
     "obskit_process_resident_memory_bytes",
     "gauge",
-    "Memory of the process that is in RAM; pages that workers share count for each.",
+    "Resident memory of the process in bytes; pages that workers share count for each.",
     _WORKER,
     prefixed=False,
 )
 START = Metric(
     "obskit_process_start_time_seconds",
     "gauge",
-    "When the process started, in seconds since the epoch.",
+    "Start time of the process, in seconds since the epoch.",
     _WORKER,
     prefixed=False,
 )
@@ -34,7 +34,7 @@ OPEN_FDS = Metric("obskit_process_open_fds", "gauge", "Open file descriptors of 
 GC = Metric(
     "obskit_process_gc_collections_total",
     "counter",
-    "Rounds of the garbage collector, of all generations.",
+    "Garbage collections of all generations.",
     _WORKER,
     prefixed=False,
     note="of the workers that have been asked for the page",
@@ -42,7 +42,7 @@ GC = Metric(
 LOOP_LAG = Metric(
     "obskit_process_event_loop_lag_seconds",
     "gauge",
-    "How late the event loop came to what was due, at worst in ten seconds.",
+    "Largest delay of the event loop in the last ten seconds, in seconds.",
     _WORKER,
     prefixed=False,
     note="under asyncio servers, of the workers that have been asked for the page",

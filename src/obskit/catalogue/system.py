@@ -9,32 +9,30 @@ from obskit.catalogue.spec import Metric
 CPU = Metric(
     "system_cpu_usage_percent",
     "gauge",
-    "How busy the processors were since the page was last asked for, from 0 to 100.",
+    "CPU usage since the last scrape, in percent from 0 to 100.",
     note="from the second scrape on; in a container that is limited, 100 is its share",
 )
 CPU_LIMIT = Metric(
     "system_cpu_limit_cores",
     "gauge",
-    "Processors that the container may keep busy.",
+    "CPU limit of the container, in cores.",
     note="in a container that is limited",
 )
-MEMORY = Metric("system_memory_usage_bytes", "gauge", "Memory in use that cannot be dropped.")
-MEMORY_TOTAL = Metric("system_memory_total_bytes", "gauge", "Memory there is, or that the container may use.")
-SWAP = Metric("system_swap_usage_bytes", "gauge", "Swap in use.", note="where there is swap")
-SWAP_TOTAL = Metric("system_swap_total_bytes", "gauge", "Swap there is.", note="where there is swap")
+MEMORY = Metric("system_memory_usage_bytes", "gauge", "Memory in use in bytes, reclaimable caches excluded.")
+MEMORY_TOTAL = Metric("system_memory_total_bytes", "gauge", "Total memory in bytes, or the container's limit.")
+SWAP = Metric("system_swap_usage_bytes", "gauge", "Swap in use in bytes.", note="where there is swap")
+SWAP_TOTAL = Metric("system_swap_total_bytes", "gauge", "Total swap in bytes.", note="where there is swap")
 DISK = Metric(
     "system_disk_usage_bytes",
     "gauge",
-    "Bytes used of the disk that a path is on, or by the file that it is.",
+    "Bytes used on the disk of a path, or by the file at the path.",
     ("path",),
     note="`path` is a label of the setting `disk_paths`",
 )
 DISK_TOTAL = Metric(
-    "system_disk_total_bytes", "gauge", "Size of the disk that a path is on.", ("path",), note="not for files"
+    "system_disk_total_bytes", "gauge", "Total size of the disk of a path in bytes.", ("path",), note="not for files"
 )
 LOAD = Metric("system_load_average", "gauge", "Load average by window: 1m, 5m, 15m.", ("window",))
-NETWORK_ERRORS = Metric(
-    "system_network_errors_total", "counter", "Packets that interfaces received or sent with errors."
-)
+NETWORK_ERRORS = Metric("system_network_errors_total", "counter", "Network packets received or sent with errors.")
 
 METRICS = (CPU, CPU_LIMIT, MEMORY, MEMORY_TOTAL, SWAP, SWAP_TOTAL, DISK, DISK_TOTAL, LOAD, NETWORK_ERRORS)
