@@ -24,7 +24,18 @@ PACKAGE = Path(obskit.__file__).parent
 # What puts something out, and where: each module here is gone through by the test below, or says why it need not be.
 CALLS = frozenset(
     [
-        *("write", "writelines", "write_text", "write_bytes", "print", "sendall", "Reply", "handle", "warn"),
+        *(
+            "write",
+            "writelines",
+            "write_text",
+            "write_bytes",
+            "write_new_file",
+            "print",
+            "sendall",
+            "Reply",
+            "handle",
+            "warn",
+        ),
         *("set_attributes", "set_attribute", "update_name", "start_span", "record_exception"),
     ]
 )

@@ -38,7 +38,7 @@ BUILD_INFO = Metric(
 DEGRADED = Metric(
     "obskit_metrics_degraded",
     "gauge",
-    "1 where this worker reports only its own figures, because those of several cannot be merged; else 0.",
+    "Whether this worker reports its own figures only, because those of several cannot be merged: 1, else 0.",
     workers="max",
     prefixed=False,
 )
