@@ -71,6 +71,13 @@ class RecentCall(NamedTuple):
     is_fetch_of_own_call: bool  # that call is another row
     has_unanswered_attempt: bool  # an attempt broke before its answer, and may have been billed beside the cost
 
+    @property
+    def names(self) -> CallLabels:
+        """
+        The labels, by their former name.
+        """
+        return self.labels
+
 
 class RecentCalls:
     """
