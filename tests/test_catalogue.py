@@ -11,7 +11,7 @@ import pytest
 
 import obskit
 from obskit import system
-from obskit.ai.operation import AiOperation
+from obskit.ai.ai_operation import AiOperation
 from obskit.ai.rate_limit_headers import latest_rate_limits
 from obskit.ai.usage import Usage
 from obskit.catalogue import CATALOGUE, Metric
@@ -20,17 +20,17 @@ from obskit.catalogue import function as function_rows
 from obskit.catalogue import health as health_rows
 from obskit.catalogue import http as http_rows
 from obskit.catalogue import pools as pool_rows
+from obskit.db.db_operation import DbOperation
 from obskit.db.n_plus_one import N_PLUS_ONE
-from obskit.db.operation import DbOperation
 from obskit.db.pools import ConnectionUse, ConnectionWait, PoolSize, begin_use, begin_wait, end_use, end_wait, pools
 from obskit.errors import BudgetExceededError, MetricNameError
+from obskit.health.check_operation import CheckOperation
 from obskit.health.event_loop_lag import lag
-from obskit.health.operation import CheckOperation
 from obskit.metrics import declare
 from obskit.observation import FunctionOperation
 from obskit.operation import Event, HttpOperation
 from obskit.recorder import recorder
-from obskit.sparse import SparseField
+from obskit.sparse_field import SparseField
 from obskit.testing import FakeClock, isolated_runtime
 
 # Labels that are no field of the operation by the same name: the field they are read from.

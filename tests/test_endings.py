@@ -10,9 +10,9 @@ import pytest
 
 import obskit
 from forked import in_child
-from obskit import deferred
+from obskit import deferred_endings
 from obskit.context import current
-from obskit.deferred import drain, end_later, waiting
+from obskit.deferred_endings import drain, end_later, waiting
 from obskit.observation import FunctionOperation, observe
 from obskit.operation import HttpOperation
 from obskit.recorder import recorder
@@ -256,7 +256,7 @@ def test_an_idle_process_ends_it_soon(runtime, sink, monkeypatch):
     Where nothing else happens, a thread ends what waits, and is gone.
     """
     heard = threading.Event()
-    monkeypatch.setattr(deferred, "PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(deferred_endings, "PATIENCE_SECONDS", 0.01)
     op = begun("a")
     end_later(op, lambda op, at: heard.set(), plan.clock())
 
@@ -274,7 +274,7 @@ def test_no_thread_to_be_had_harms_nobody(runtime, sink, monkeypatch):
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr("_thread.start_new_thread", refuse)
-    monkeypatch.setattr(deferred._state, "has_thread", False)
+    monkeypatch.setattr(deferred_endings._state, "has_thread", False)
     for op in (begun("a"), begun("b")):
         end_later(op, plan.end, plan.clock())
 

@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "obskit"
 GROUND = (
     *(
         "_version",
-        "signatures",
+        "wrapper_signatures",
         "errors",
         "text_table",
         "timestamps",
@@ -25,18 +25,19 @@ GROUND = (
         "forks",
         "interpreters",
         "http_methods",
-        "sparse",
+        "sparse_field",
         "request_totals",
         "bounded_cache",
         "loss_counts",
     ),
-    *("file_modes", "redaction", "catalogue", "settings_arguments", "settings", "operation", "context", "deferred"),
+    *("file_modes", "redaction", "catalogue", "settings_arguments", "settings", "operation", "context"),
+    "deferred_endings",
 )
 # A part is a name directly under src/obskit: a module or a folder.
 # It imports itself, whatever lies on a lower level, and what ALSO adds. Level 5 imports anything.
 LEVELS = {
     0: set(GROUND),
-    1: {"recorder", "block_entries", "observation", "process_identity", "background", "sigterm", "jobs"},
+    1: {"recorder", "context_manager_entries", "observation", "process_identity", "background", "sigterm", "jobs"},
     2: {
         *("metrics", "sinks", "db", "ai", "logs", "health", "system", "web", "propagation"),
     },
@@ -47,9 +48,9 @@ LEVELS = {
 TOP = max(LEVELS)
 ALSO = {
     **{part: set(GROUND[:place]) for place, part in enumerate(GROUND)},
-    "block_entries": {"recorder"},
+    "context_manager_entries": {"recorder"},
     "jobs": {"observation", "recorder"},
-    "observation": {"recorder", "block_entries"},
+    "observation": {"recorder", "context_manager_entries"},
     "sigterm": {"background", "recorder"},
     "health": {"system", "ai"},
     "web": {"metrics", "health"},

@@ -23,16 +23,14 @@ from obskit.ai.rate_limit_headers import LatestRateLimits
 from obskit.db import fingerprint, sql_masking, sql_summary, statement
 from obskit.health import safe_details
 from obskit.integrations import _http
-from obskit.logs import clients, console, rendering, server_access
-from obskit.logs import truncation as line_truncation
+from obskit.logs import clients, console, line_truncation, rendering, server_access
 from obskit.logs.writer import Writer
 from obskit.operation import HttpOperation
 from obskit.propagation import trace_headers
 from obskit.recorder import Recorder
-from obskit.redaction import driver_errors, keys, redactor, truncation, values
+from obskit.redaction import driver_errors, keys, redactor, text_truncation, values
 from obskit.settings import Settings
-from obskit.sinks import log_sink as log_sink
-from obskit.sinks import span_sink as span_sink
+from obskit.sinks import log_sink, span_sink
 from obskit.web import replies
 
 DIALECTS = ("postgresql", "mysql", "sqlite", "standard")
@@ -128,8 +126,8 @@ ENTRIES: dict[str, Callable[[str], object]] = {
     "a value deep inside": lambda text: _redactor.value([{"a": [text]}, (text, text), ValueError(text)]),
     "arguments": lambda text: _redactor.arguments(text.replace("pass", ""), (text,)),
     "a text to cut": lambda text: (_redactor.short(text, 100), _redactor.short_query(text, 100)),
-    "a word to cut": truncation._length_of_last_word,
-    "a long traceback": lambda text: truncation.redact_with_mark(text, 100, _redactor.traceback_of_any_length),
+    "a word to cut": text_truncation._length_of_last_word,
+    "a long traceback": lambda text: text_truncation.redact_with_mark(text, 100, _redactor.traceback_of_any_length),
     "a text without a look": redactor.Redactor(values=False).text,
     "a marker": lambda text: (values.is_marker(text), values.rule_in(text)),
     "a health check's reason": safe_details.redacted,
@@ -216,7 +214,7 @@ def test_work_that_is_quadratic_is_found():
 # Of these modules every function that takes a text is reached from ENTRIES, or stands here with a reason.
 SCANNERS = (
     *(
-        truncation,
+        text_truncation,
         driver_errors,
         keys,
         redactor,

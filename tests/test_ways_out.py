@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 import obskit
 from obskit import ai, health
-from obskit.redaction.truncation import LOOKAHEAD
+from obskit.redaction.text_truncation import LOOKAHEAD
 from obskit.testing import isolated_runtime
 
 PACKAGE = Path(obskit.__file__).parent

@@ -13,13 +13,13 @@ from contextvars import Token
 from types import FrameType, TracebackType
 from typing import Any, Literal, ParamSpec, Protocol, TypeVar, overload
 
-from obskit.block_entries import BlockEntries
 from obskit.context import current
-from obskit.deferred import end_later
+from obskit.context_manager_entries import BlockEntries
+from obskit.deferred_endings import end_later
 from obskit.errors import ConfigurationError, NotObservableError
 from obskit.operation import Operation
 from obskit.recorder import recorder
-from obskit.signatures import refusing_as
+from obskit.wrapper_signatures import refusing_as
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -15,7 +15,7 @@ from obskit.http_methods import HTTP_METHODS as HTTP_METHODS
 from obskit.http_methods import METHOD_LABELS as METHOD_LABELS
 from obskit.http_methods import OTHER as OTHER
 from obskit.request_totals import RequestTotals as RequestTotals
-from obskit.sparse import SparseField
+from obskit.sparse_field import SparseField
 
 UNMATCHED = "<unmatched>"
 OVERFLOW = "_OVERFLOW"

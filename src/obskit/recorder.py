@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from time import perf_counter, time
 from typing import Any, Protocol
 
-from obskit import context, deferred
-from obskit.deferred import drain, waiting
+from obskit import context, deferred_endings
+from obskit.deferred_endings import drain, waiting
 from obskit.loss_counts import LossCounts
 from obskit.operation import Event, Operation
 
@@ -178,4 +178,4 @@ class Recorder:
 
 
 recorder = Recorder()
-deferred.bind_recorder(lambda: recorder.clock(), recorder.failed)
+deferred_endings.bind_recorder(lambda: recorder.clock(), recorder.failed)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from obskit.ai import pricing
 from obskit.ai.budget_book import budget_book
 from obskit.ai.rate_limit_headers import latest_rate_limits
-from obskit.deferred import drain
+from obskit.deferred_endings import drain
 from obskit.errors import AlreadyConfiguredError
 from obskit.forks import at_exit
 from obskit.health.registry import registry as health

@@ -25,10 +25,10 @@ from typing import Any
 from obskit import runtime as _runtime
 from obskit.ai.budget_book import budget_book
 from obskit.db.callsite import call_site
+from obskit.db.db_operation import DbOperation
 from obskit.db.n_plus_one import is_allowed
-from obskit.db.operation import DbOperation
 from obskit.db.query_watch import watching
-from obskit.deferred import drain
+from obskit.deferred_endings import drain
 from obskit.errors import AlreadyConfiguredError, ConfigurationError
 from obskit.health.registry import registry as health
 from obskit.logs import writer as logs

@@ -16,9 +16,9 @@ import pytest
 
 import obskit
 from obskit.ai import Price, budget, report
+from obskit.ai.ai_operation import AiOperation
 from obskit.ai.background_responses import background_responses
 from obskit.ai.budget_book import budget_book
-from obskit.ai.operation import AiOperation
 from obskit.ai.request_size import PICTURE_TOKENS, text_bytes
 from obskit.errors import BudgetExceededError
 from obskit.testing import isolated_runtime

@@ -13,7 +13,7 @@ import pytest
 import obskit
 from forked import in_child
 from obskit.ai import recent_calls as ring
-from obskit.ai.operation import AiOperation
+from obskit.ai.ai_operation import AiOperation
 from obskit.ai.rate_limit_headers import latest_rate_limits
 from obskit.ai.recent_calls import RecentCalls, recent_calls
 from obskit.ai.usage import Usage

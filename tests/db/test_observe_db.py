@@ -15,8 +15,8 @@ import pytest
 import obskit
 from obskit.context import current
 from obskit.db.database import Database
+from obskit.db.db_operation import DbOperation
 from obskit.db.observe import begin, end
-from obskit.db.operation import DbOperation
 from obskit.observation import FunctionOperation
 from obskit.operation import HttpOperation
 from obskit.testing import FakeClock, RecordingSink, isolated_runtime

@@ -5,7 +5,7 @@ The check of a provider of AI models: its key, what its latest calls met, and wh
 import pytest
 
 from obskit import health
-from obskit.ai.operation import AiOperation
+from obskit.ai.ai_operation import AiOperation
 from obskit.ai.rate_limit_headers import latest_rate_limits
 from obskit.ai.recent_calls import recent_calls
 from obskit.errors import HealthCheckError

@@ -20,8 +20,8 @@ import obskit
 from obskit.errors import MissingExtraError
 from obskit.integrations._patches import Patches
 from obskit.recorder import recorder
-from obskit.signatures import accepts_arguments_of, code_signature, with_signature
 from obskit.testing import isolated_runtime
+from obskit.wrapper_signatures import accepts_arguments_of, code_signature, with_signature
 
 # Imported first: some hooks wait for that.
 LIBRARIES = ("anthropic", "openai", "httpx", "httpx2", "requests", "psycopg", "psycopg_pool", "sqlalchemy", "aiosqlite")

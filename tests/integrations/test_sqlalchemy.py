@@ -38,8 +38,8 @@ import obskit
 from forked import in_child
 from obskit.context import current
 from obskit.db import slow_queries
+from obskit.db.db_operation import DbOperation
 from obskit.db.explain import explainer
-from obskit.db.operation import DbOperation
 from obskit.db.pools import ConnectionUse, ConnectionWait
 from obskit.errors import ConfigurationError
 from obskit.operation import HttpOperation

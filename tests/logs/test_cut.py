@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from obskit.logs.line_truncation import truncate_line
 from obskit.logs.rendering import render
-from obskit.logs.truncation import truncate_line
 
 LIMIT = 4096
 

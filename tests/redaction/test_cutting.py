@@ -11,7 +11,7 @@ from secrets_planted import CARDS, JWT, KEY_BLOCK, LONG, TOKENS
 import obskit
 from obskit.health.safe_details import redacted
 from obskit.redaction.redactor import Redactor
-from obskit.redaction.truncation import LOOKAHEAD, MAX_TEXT, redact_and_truncate, redact_with_mark
+from obskit.redaction.text_truncation import LOOKAHEAD, MAX_TEXT, redact_and_truncate, redact_with_mark
 from obskit.testing import isolated_runtime
 
 redactor = Redactor()

@@ -9,7 +9,7 @@ import pytest
 
 import obskit
 from forked import in_child
-from obskit.db.operation import DbOperation
+from obskit.db.db_operation import DbOperation
 from obskit.metrics import declare
 from obskit.observation import FunctionOperation
 from obskit.operation import HttpOperation

@@ -24,7 +24,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 import obskit
 from obskit.context import current
-from obskit.db.operation import DbOperation
+from obskit.db.db_operation import DbOperation
 from obskit.errors import ConfigurationError, MissingExtraError
 from obskit.observation import FunctionOperation
 from obskit.operation import HttpOperation

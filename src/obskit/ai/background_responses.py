@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from threading import RLock
 
+from obskit.ai.ai_operation import UNKNOWN, AiOperation
 from obskit.ai.budget_book import budget_book
-from obskit.ai.operation import UNKNOWN, AiOperation
 from obskit.forks import at_fork
 
 MAX_EXPECTED = 1000  # that were never asked for; the oldest goes, and the budgets' file still knows of it

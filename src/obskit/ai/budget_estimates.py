@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from obskit.ai import pricing
-from obskit.ai.operation import AiOperation
+from obskit.ai.ai_operation import AiOperation
 from obskit.ai.pricing import MTOK, Price
 from obskit.ai.request_size import CHARACTERS_PER_TOKEN
 from obskit.ai.token_kinds import Usage

@@ -13,14 +13,14 @@ from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar
 
 from obskit.ai import pricing
+from obskit.ai.ai_operation import UNKNOWN, AiOperation
 from obskit.ai.budget_book import budget_book
-from obskit.ai.operation import UNKNOWN, AiOperation
 from obskit.ai.request_size import CHARACTERS_PER_TOKEN
 from obskit.ai.token_kinds import Usage
 from obskit.ai.usage import read
 from obskit.ai.usage_formats import provider_of_format
 from obskit.context import current
-from obskit.deferred import drain, waiting
+from obskit.deferred_endings import drain, waiting
 from obskit.errors import BudgetExceededError
 from obskit.observation import Observation, as_called, block_around, kind_of, recorded
 from obskit.recorder import recorder

@@ -12,8 +12,8 @@ from struct import Struct
 from threading import RLock
 from typing import NamedTuple
 
-from obskit.ai.operation import AiOperation
-from obskit.deferred import drain
+from obskit.ai.ai_operation import AiOperation
+from obskit.deferred_endings import drain
 from obskit.forks import at_fork
 from obskit.recorder import recorder
 from obskit.redaction.redactor import Redactor

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from obskit.sparse import SparseField
+from obskit.sparse_field import SparseField
 
 
 class Usage:

@@ -1,8 +1,8 @@
 """
-Hold every metric's name, type, labels and buckets: the one place where they are written.
+Every metric's name, type, labels and buckets: the one place where they are written.
 """
 
-from obskit.catalogue import ai, budgets, db, function, health, http, pools, process, self, system
+from obskit.catalogue import ai, budgets, db, function, health, http, internal, pools, process, system
 from obskit.catalogue.spec import Metric
 
 CATALOGUE: tuple[Metric, ...] = (
@@ -15,7 +15,7 @@ CATALOGUE: tuple[Metric, ...] = (
     *health.METRICS,
     *system.METRICS,
     *process.METRICS,
-    *self.METRICS,
+    *internal.METRICS,
 )
 
 __all__ = [
@@ -27,8 +27,8 @@ __all__ = [
     "function",
     "health",
     "http",
+    "internal",
     "pools",
     "process",
-    "self",
     "system",
 ]

@@ -13,9 +13,9 @@ from obskit.bounded_cache import BoundedCache
 from obskit.context import current
 from obskit.db import slow_log
 from obskit.db.database import Database, QueryLabels
-from obskit.db.operation import DbOperation
+from obskit.db.db_operation import DbOperation
 from obskit.db.query_watch import thresholds, totals_of
-from obskit.deferred import drain, end_later, waiting
+from obskit.deferred_endings import drain, end_later, waiting
 from obskit.observation import Observation, UnrecordedOperation, block_around, recorded
 from obskit.operation import Operation
 from obskit.recorder import no_op, recorder

@@ -13,8 +13,8 @@ from threading import RLock
 from typing import Any
 
 from obskit.db import explain, n_plus_one, slow_log
+from obskit.db.db_operation import DbOperation
 from obskit.db.n_plus_one import RepeatCounter
-from obskit.db.operation import DbOperation
 from obskit.forks import at_fork
 from obskit.operation import HttpOperation, Operation, RequestTotals
 from obskit.recorder import Sink, Step, recorder

@@ -9,9 +9,9 @@ from typing import Any
 
 from obskit.context import current
 from obskit.db.callsite import call_site
-from obskit.db.operation import DbOperation
+from obskit.db.db_operation import DbOperation
 from obskit.db.slow_query_totals import SlowQueryTotals, StatementTotal
-from obskit.deferred import drain, is_draining
+from obskit.deferred_endings import drain, is_draining
 from obskit.errors import ConfigurationError
 from obskit.operation import Event, HttpOperation, Operation
 from obskit.recorder import recorder

@@ -20,8 +20,8 @@ from time import monotonic as _steady
 from typing import TYPE_CHECKING, Any
 
 from obskit import background
+from obskit.health.check_operation import CheckOperation
 from obskit.health.declaration import CheckDeclaration
-from obskit.health.operation import CheckOperation
 from obskit.health.outcome import Outcome, Status, judged, with_time
 from obskit.health.safe_details import redacted, without_secrets
 from obskit.interpreters import IS_MAIN

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from obskit.redaction.redactor import Redactor
-from obskit.redaction.truncation import redact_and_truncate
+from obskit.redaction.text_truncation import redact_and_truncate
 
 HIDDEN = "[redacted]"
 MAX_TEXT = 500

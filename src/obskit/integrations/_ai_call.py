@@ -13,16 +13,16 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from obskit.ai.ai_operation import AiOperation
 from obskit.ai.background_responses import background_responses
 from obskit.ai.billed_extras import IMAGE_TOOL
 from obskit.ai.observe import end, estimate, plan, price
-from obskit.ai.operation import AiOperation
 from obskit.ai.rate_limit_headers import latest_rate_limits
 from obskit.ai.request_size import CHARACTERS_PER_TOKEN
 from obskit.ai.stream import Accumulator, StreamState, characters_of, failure_of, finish_reason_of
 from obskit.ai.token_kinds import Usage
 from obskit.ai.usage import read
-from obskit.deferred import end_later
+from obskit.deferred_endings import end_later
 from obskit.integrations._ai_sdk import Sdk
 from obskit.recorder import recorder
 

@@ -8,16 +8,16 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from obskit.ai.ai_operation import UNKNOWN
 from obskit.ai.billed_extras import image_model
 from obskit.ai.budget_book import budget_book
 from obskit.ai.observe import place_under_block, plan
-from obskit.ai.operation import UNKNOWN
 from obskit.ai.provider_hosts import region_of
 from obskit.ai.rates import regional_factor
 from obskit.ai.request_size import text_bytes
 from obskit.ai.stream import StreamState
 from obskit.context import current
-from obskit.deferred import drain, waiting
+from obskit.deferred_endings import drain, waiting
 from obskit.integrations._ai_call import KEY, MAX_NAME, Call, Handle, response_of
 from obskit.integrations._ai_sdk import Sdk, Wrapper
 from obskit.observation import block_around, enter, leave

@@ -9,8 +9,8 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
+from obskit.db.db_operation import DbOperation
 from obskit.db.explain import may_explain, sqlite_plan
-from obskit.db.operation import DbOperation
 from obskit.db.slow_log import SlowQuery
 from obskit.db.statement import Statement
 from obskit.integrations.dbapi import MAX_ADAPTERS

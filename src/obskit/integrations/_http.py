@@ -20,7 +20,7 @@ from obskit.recorder import recorder
 from obskit.redaction.redactor import Redactor
 from obskit.runtime import Runtime, current_runtime
 from obskit.settings import Network, Settings
-from obskit.sparse import SparseField
+from obskit.sparse_field import SparseField
 from obskit.web.routes import Routes, is_in
 
 # A marker in `scope` and `environ`: this request is being observed already.

@@ -10,7 +10,7 @@ from threading import RLock
 from typing import Any
 
 from obskit.recorder import recorder
-from obskit.signatures import accepts_arguments_of, with_signature
+from obskit.wrapper_signatures import accepts_arguments_of, with_signature
 
 _ABSENT = object()
 

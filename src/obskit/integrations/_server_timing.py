@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from obskit.context import current
-from obskit.deferred import drain
+from obskit.deferred_endings import drain
 
 HEADER = "Server-Timing"
 

@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 from obskit.background import in_thread
 from obskit.bounded_cache import BoundedCache
 from obskit.context import current
-from obskit.deferred import drain, end_later, waiting
+from obskit.deferred_endings import drain, end_later, waiting
 from obskit.integrations import _http
 from obskit.integrations._http import ID_HEADER_LOWER, OBSERVED, Scope, TemplateCache, several_middlewares
 from obskit.integrations._server_timing import over_asgi
@@ -27,7 +27,7 @@ from obskit.integrations._start import configure
 from obskit.operation import METHOD_LABELS, UNMATCHED, HttpOperation, Operation
 from obskit.recorder import recorder
 from obskit.runtime import Runtime, current_runtime, observe_runtime
-from obskit.sparse import SparseField
+from obskit.sparse_field import SparseField
 from obskit.web.routes import Request
 
 Message: TypeAlias = MutableMapping[str, Any]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from obskit.ai.operation import UNKNOWN
+from obskit.ai.ai_operation import UNKNOWN
 from obskit.ai.provider_hosts import CLOUDS
 from obskit.ai.stream import accumulate_chat, accumulate_response, accumulate_run, accumulate_whole
 from obskit.integrations._ai_install import install, remove

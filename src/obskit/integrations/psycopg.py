@@ -23,9 +23,9 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from obskit.db.database import Database
+from obskit.db.db_operation import DbOperation
 from obskit.db.explain import explainer, may_explain, postgresql_plan
 from obskit.db.observe import abandon, begin, end, fail, plan
-from obskit.db.operation import DbOperation
 from obskit.db.pools import PoolSize, begin_use, begin_wait, end_use, end_wait, pools
 from obskit.db.query_watch import thresholds
 from obskit.db.slow_log import SlowQuery, report_plan

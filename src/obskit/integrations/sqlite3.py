@@ -25,12 +25,12 @@ from typing import TYPE_CHECKING, Any
 from obskit.context import current
 from obskit.db.connections import respond, track
 from obskit.db.database import Database, QueryLabels
+from obskit.db.db_operation import DbOperation
 from obskit.db.explain import may_explain, sqlite_plan
 from obskit.db.observe import abandon, add_fetch_time, attach_to_parent, begin, end, fail, plan
-from obskit.db.operation import DbOperation
 from obskit.db.query_watch import thresholds
 from obskit.db.slow_log import SlowQuery
-from obskit.deferred import drain, waiting
+from obskit.deferred_endings import drain, waiting
 from obskit.integrations._patches import Patches
 from obskit.recorder import no_op, recorder
 

@@ -11,7 +11,7 @@ from mmap import mmap
 from typing import Any, TypeAlias
 
 from obskit.context import current
-from obskit.deferred import drain, end_later, waiting
+from obskit.deferred_endings import drain, end_later, waiting
 from obskit.integrations import _http
 from obskit.integrations._http import ID_HEADER, ID_HEADER_LOWER, OBSERVED, several_middlewares
 from obskit.integrations._server_timing import over_wsgi

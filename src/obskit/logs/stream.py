@@ -19,8 +19,8 @@ from threading import RLock, get_ident
 from typing import IO, Any, Protocol, cast
 
 from obskit.forks import at_fork
+from obskit.logs.line_truncation import truncate_line
 from obskit.logs.rendering import render
-from obskit.logs.truncation import truncate_line
 from obskit.recorder import recorder
 
 # What a pipe takes atomically, in bytes. Systems that promise less run one developer's process, not several workers.

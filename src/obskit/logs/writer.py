@@ -22,6 +22,7 @@ from obskit.context import current
 from obskit.errors import ConfigurationError
 from obskit.logs.categories import category_of
 from obskit.logs.line_format import Body, LineFormat, Renderer, clock_offset_now
+from obskit.logs.line_truncation import truncate_traceback
 from obskit.logs.outputs import Output, Tee, fan_out
 from obskit.logs.rendering import (
     CALLSITE_FIELDS,
@@ -38,12 +39,11 @@ from obskit.logs.sampling import Sampler
 from obskit.logs.schemas import field_renames, object_names
 from obskit.logs.stream import StandardOutput, Target, drop_reason
 from obskit.logs.targets import channel_target_for, error_target_for, output_settings, target_for
-from obskit.logs.truncation import truncate_traceback
 from obskit.operation import Operation
 from obskit.recorder import Recorder, recorder
 from obskit.redaction.keys import CONTEXTUAL_NAMES
 from obskit.redaction.redactor import Redactor
-from obskit.redaction.truncation import MAX_TEXT
+from obskit.redaction.text_truncation import MAX_TEXT
 from obskit.redaction.values import MIN_CARD_NUMBER, MIN_SECRET_LENGTH, marker
 from obskit.settings import Settings
 

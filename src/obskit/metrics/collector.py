@@ -14,8 +14,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.core import Metric as ClientMetric
 
 from obskit.catalogue import Metric
-from obskit.catalogue import self as own
-from obskit.deferred import drain
+from obskit.catalogue import internal as own
+from obskit.deferred_endings import drain
 from obskit.errors import MetricConflictError
 from obskit.metrics import process_gauges
 from obskit.metrics.cell_format import LabelSet

@@ -14,8 +14,8 @@ from functools import wraps
 from threading import RLock, get_ident
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
-from obskit.block_entries import BlockEntries
 from obskit.catalogue import Metric
+from obskit.context_manager_entries import BlockEntries
 from obskit.errors import LabelError
 from obskit.forks import at_fork
 from obskit.metrics.cell_format import LabelSet

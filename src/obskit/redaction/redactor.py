@@ -20,7 +20,7 @@ from uuid import UUID
 
 from obskit.redaction.driver_errors import redact_exception_text
 from obskit.redaction.keys import RuleCache, SecretKeys
-from obskit.redaction.truncation import MAX_TEXT, redact_and_truncate, redact_with_mark
+from obskit.redaction.text_truncation import MAX_TEXT, redact_and_truncate, redact_with_mark
 from obskit.redaction.values import (
     CARD_NUMBER_LIMIT,
     MIN_CARD_NUMBER,

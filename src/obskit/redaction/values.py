@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from obskit.redaction.driver_errors import redact_quoted_values
 from obskit.redaction.keys import RuleCache
-from obskit.redaction.truncation import MAX_TEXT, redact_with_mark
+from obskit.redaction.text_truncation import MAX_TEXT, redact_with_mark
 
 # Shorter text cannot hold a secret together with what gives it away: `pwd=abc`.
 MIN_SECRET_LENGTH = 7

@@ -4,7 +4,7 @@ Store AI calls for `obskit.ai.report()`.
 
 from __future__ import annotations
 
-from obskit.ai.operation import AiOperation
+from obskit.ai.ai_operation import AiOperation
 from obskit.ai.recent_calls import recent_calls
 from obskit.operation import Operation
 from obskit.recorder import Sink, Step

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from obskit.ai.operation import UNKNOWN, AiOperation
+from obskit.ai.ai_operation import UNKNOWN, AiOperation
 
 # The names of the GenAI conventions (repository semantic-conventions-genai, 2026-11), each written here alone: the
 # constants of OpenTelemetry's Python package are marked as moved, and have an older name for cache writes.

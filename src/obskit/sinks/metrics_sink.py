@@ -12,18 +12,18 @@ from functools import partial
 from typing import Any
 
 from obskit._version import __version__
-from obskit.ai.operation import AiOperation
+from obskit.ai.ai_operation import AiOperation
 from obskit.ai.rate_limit_headers import KINDS, LimitFigures, latest_rate_limits
 from obskit.catalogue import ai, db, function, health, http
+from obskit.catalogue import internal as own
 from obskit.catalogue import pools as pool_rows
-from obskit.catalogue import self as own
 from obskit.db.database import QueryLabels
+from obskit.db.db_operation import DbOperation
 from obskit.db.n_plus_one import N_PLUS_ONE
-from obskit.db.operation import DbOperation
 from obskit.db.pools import TIMEOUT, ConnectionUse, ConnectionWait, pools
 from obskit.forks import at_fork
-from obskit.health.operation import CheckOperation
-from obskit.metrics.bounds import BucketBounds
+from obskit.health.check_operation import CheckOperation
+from obskit.metrics.bucket_bounds import BucketBounds
 from obskit.metrics.cells import HistogramCell, LockLike, ObservationBuffer, Values, edges_of
 from obskit.metrics.collector import MetricCollector
 from obskit.metrics.family import CountedHistogram, Counter, Gauge, Histogram

@@ -14,9 +14,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from obskit._version import __version__
-from obskit.ai.operation import AiOperation
+from obskit.ai.ai_operation import AiOperation
 from obskit.bounded_cache import BoundedCache
-from obskit.db.operation import DbOperation
+from obskit.db.db_operation import DbOperation
 from obskit.jobs import JobOperation
 from obskit.logs.clients import client_formatter
 from obskit.logs.rendering import as_text

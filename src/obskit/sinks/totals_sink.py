@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from threading import RLock
 
-from obskit.ai.operation import AiOperation
+from obskit.ai.ai_operation import AiOperation
 from obskit.db.query_watch import totals_of
 from obskit.operation import Operation
 from obskit.recorder import Sink, Step

@@ -26,7 +26,7 @@ from django.db import connections  # noqa: E402
 import obskit  # noqa: E402
 from obskit.context import current  # noqa: E402
 from obskit.db import slow_queries  # noqa: E402
-from obskit.db.operation import DbOperation  # noqa: E402
+from obskit.db.db_operation import DbOperation  # noqa: E402
 from obskit.operation import HttpOperation  # noqa: E402
 from obskit.testing import RecordingSink, isolated_runtime  # noqa: E402
 

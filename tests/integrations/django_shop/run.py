@@ -38,8 +38,8 @@ from django_shop.models import Leaf, Plant  # noqa: E402
 from forked import in_child  # noqa: E402
 from obskit.context import current  # noqa: E402
 from obskit.db import slow_queries  # noqa: E402
+from obskit.db.db_operation import DbOperation  # noqa: E402
 from obskit.db.explain import explainer  # noqa: E402
-from obskit.db.operation import DbOperation  # noqa: E402
 from obskit.integrations.django import databases  # noqa: E402
 from obskit.operation import HttpOperation  # noqa: E402
 from obskit.recorder import recorder  # noqa: E402

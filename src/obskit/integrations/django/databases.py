@@ -20,8 +20,8 @@ from django.db.backends.signals import connection_created
 from django.db.backends.utils import CursorWrapper
 
 from obskit.db.database import Database
+from obskit.db.db_operation import DbOperation
 from obskit.db.observe import abandon, add_fetch_time, begin, end, fail, plan
-from obskit.db.operation import DbOperation
 from obskit.db.query_watch import thresholds
 from obskit.errors import MissingExtraError
 from obskit.integrations._explainers import set_explain

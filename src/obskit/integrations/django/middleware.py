@@ -18,7 +18,7 @@ from obskit.integrations import _http
 from obskit.integrations._http import OBSERVED
 from obskit.integrations._start import configure
 from obskit.integrations.django.hooks import hook_exceptions, hook_views
-from obskit.integrations.django.operation import DjangoOperation, TimedOperation
+from obskit.integrations.django.request_operation import DjangoOperation, TimedOperation
 from obskit.integrations.django.routes import internal_prefixes, record_route, warn_of_taken
 from obskit.operation import HttpOperation
 from obskit.recorder import recorder

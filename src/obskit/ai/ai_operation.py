@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from obskit.operation import Operation
-from obskit.sparse import SparseField
+from obskit.sparse_field import SparseField
 
 if TYPE_CHECKING:
     from obskit.ai.token_kinds import Usage

@@ -9,7 +9,7 @@ from typing import Any
 from obskit.db.database import Database, QueryLabels
 from obskit.db.statement import Statement
 from obskit.operation import Operation, RequestTotals
-from obskit.sparse import SparseField
+from obskit.sparse_field import SparseField
 
 
 class DbOperation(Operation):

@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import Any
 
 from obskit.context import current
-from obskit.deferred import end_later
+from obskit.deferred_endings import end_later
 from obskit.integrations import _http, _server_timing
 from obskit.integrations._http import ID_HEADER
 from obskit.integrations.wsgi import _NO_LENGTH, WsgiOperation, _Reply, asks_for_websocket, end_abandoned, end_at
