@@ -26,7 +26,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 import obskit
 from bench.figures import keep
-from obskit.context import new_id
+from obskit.correlation_ids import new_id
 from obskit.integrations.sqlite3 import TimedConnection
 from obskit.observation import observe
 from obskit.operation import HttpOperation

@@ -12,8 +12,8 @@ import pytest
 
 import obskit
 from forked import in_child
-from obskit import context
-from obskit.context import current, trace_id_of, valid_id
+from obskit.context import current
+from obskit.correlation_ids import new_id, trace_id_of, valid_id
 from obskit.operation import HttpOperation, Operation
 from obskit.testing import FakeIds
 
@@ -116,9 +116,9 @@ def test_ids_are_128_random_bits_whatever_the_application_seeds():
     Ids are 32 hexadecimal digits, and seeding `random` does not make them repeat.
     """
     random.seed(1)
-    first = [context.new_id() for _ in range(100)]
+    first = [new_id() for _ in range(100)]
     random.seed(1)
-    second = [context.new_id() for _ in range(100)]
+    second = [new_id() for _ in range(100)]
 
     assert len({*first, *second}) == 200
     assert all(re.fullmatch("[0-9a-f]{32}", made) for made in first)
@@ -128,10 +128,10 @@ def test_a_forked_child_makes_other_ids():
     """
     The generator is seeded anew in a child, so that two workers never make the same id.
     """
-    theirs = in_child(context.new_id)
+    theirs = in_child(new_id)
 
     assert len(theirs) == 32
-    assert theirs != context.new_id()
+    assert theirs != new_id()
 
 
 @pytest.mark.parametrize("good", ["a", "0", "A-1.b_2", "x" * 64, "4bf92f35-77b3-4da6-a3ce-929d0e0e4736"])

@@ -21,7 +21,7 @@ from obskit.errors import (
     RouteTakenError,
     UnsupportedApplicationError,
 )
-from obskit.integrations._http import refuse_taken
+from obskit.integrations._route_conflicts import refuse_taken
 from obskit.testing import isolated_runtime
 
 CLASSES = {name: cls for name, cls in vars(errors).items() if inspect.isclass(cls)}

@@ -23,6 +23,7 @@ GROUND = (
         "timestamps",
         "sqlite_doctor",
         "forks",
+        "correlation_ids",
         "interpreters",
         "http_methods",
         "sparse_field",

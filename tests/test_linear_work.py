@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 
 from linear_work import Driven, modules_of, patterns_of, slow, slow_pattern
-from obskit import context
+from obskit import correlation_ids
 from obskit.ai.provider_hosts import CLOUDS, provider_of, region_of
 from obskit.ai.rate_limit_headers import LatestRateLimits
 from obskit.db import fingerprint, sql_masking, sql_summary, statement
 from obskit.health import safe_details
-from obskit.integrations import _http
+from obskit.integrations import _client_address, _inbound_correlation, _middleware, _route_conflicts, _served_request
 from obskit.logs import clients, console, line_truncation, rendering, server_access
 from obskit.logs.writer import Writer
 from obskit.operation import HttpOperation
@@ -65,7 +65,7 @@ def test_patterns_are_reached_wherever_they_are_kept():
     found = {pattern.pattern for pattern in PATTERNS.values()}
 
     assert redactor._frame.pattern in found
-    assert _http._with_port.__self__.pattern in found
+    assert _client_address._with_port.__self__.pattern in found
     assert {pattern.pattern for pattern in LEXICONS[0][:3]} <= found
     assert {cut.pattern.pattern for cut in driver_errors._TEXT_RULES} <= found
     assert {pattern.pattern for _, pattern in values._WITH_DASH} <= found
@@ -151,11 +151,13 @@ ENTRIES: dict[str, Callable[[str], object]] = {
     ),
     "an address": lambda text: (clients.mask_client(text), replies.is_in(text, _NETWORKS)),
     "what a server says": server_access.one_line,
-    "a path in disguise": _http.text_of,
-    "where an application is mounted": _http.prefix_label,
-    "X-Forwarded-For": lambda text: _http.client_address("10.0.0.1", text, _NETWORKS),
-    "a correlation id": lambda text: _http.assign_correlation_id(_request(**{"x-request-id": text}), trust=True),
-    "traceparent": lambda text: (context.trace_id_of(text), trace_headers(_request(traceparent=text))),
+    "a path in disguise": _served_request.text_of,
+    "where an application is mounted": _served_request.prefix_label,
+    "X-Forwarded-For": lambda text: _client_address.client_address("10.0.0.1", text, _NETWORKS),
+    "a correlation id": lambda text: _inbound_correlation.assign_correlation_id(
+        _request(**{"x-request-id": text}), trust=True
+    ),
+    "traceparent": lambda text: (correlation_ids.trace_id_of(text), trace_headers(_request(traceparent=text))),
     "Authorization": lambda text: replies.has_token(
         replies.Request("GET", "/", "", lambda name: text.encode("latin-1", "replace").decode("latin-1"), None), "t"
     ),
@@ -228,7 +230,8 @@ SCANNERS = (
         rendering,
         console,
     ),
-    *(server_access, clients, replies, _http, span_sink, log_sink),
+    *(_client_address, _inbound_correlation, _middleware, _route_conflicts, _served_request, correlation_ids),
+    *(server_access, clients, replies, span_sink, log_sink),
 )
 EXCUSED = {
     **dict.fromkeys(
@@ -250,16 +253,16 @@ EXCUSED = {
     ),
     **dict.fromkeys(
         (
-            "_http.set_route",
-            "_http.warn_of_taken",
-            "_http._taken_routes",
+            "_served_request.set_route",
+            "_route_conflicts.warn_of_taken",
+            "_route_conflicts._taken_routes",
             "replies.Reply.__init__",
             "replies.status_line",
         ),
         "is given what the application's code says, and goes through none of it",
     ),
     "redactor._unchanged": "gives it back",
-    "_http.ServedOperation.mount_prefix": "is left to its classes",
+    "_served_request.ServedOperation.mount_prefix": "is left to its classes",
     "log_sink.LogSink._with_sparse": "puts two lines together",
 }
 

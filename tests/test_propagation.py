@@ -9,7 +9,8 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
-from obskit.context import current, trace_id_of, valid_id
+from obskit.context import current
+from obskit.correlation_ids import trace_id_of, valid_id
 from obskit.observation import FunctionOperation
 from obskit.operation import HttpOperation
 from obskit.propagation import baggage, outgoing_headers

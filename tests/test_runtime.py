@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter
 
 import obskit
 from obskit.errors import AlreadyConfiguredError, ConfigurationError, MetricConflictError
-from obskit.integrations._http import MiddlewareBase
+from obskit.integrations._middleware import MiddlewareBase
 from obskit.metrics import declare
 from obskit.operation import Event, HttpOperation
 from obskit.recorder import recorder

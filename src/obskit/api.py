@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any, TypeVar
 
 from obskit.errors import UnsupportedApplicationError
-from obskit.integrations import _http, _start
+from obskit.integrations import _served_request, _start
 from obskit.runtime import Runtime, current_runtime, shutdown
 
 App = TypeVar("App")
@@ -49,7 +49,7 @@ def set_route(template: str) -> None:
     Args:
         template: With placeholders, never with values: `/devices/{device_id}`. It becomes the `endpoint` label.
     """
-    _http.set_route(template)
+    _served_request.set_route(template)
 
 
 def instrument(app: App, **settings: Any) -> App:

@@ -11,12 +11,12 @@ from functools import wraps
 from typing import ParamSpec, TypeVar
 from urllib.parse import unquote
 
-from obskit.context import correlation_id, current, trace_id_of
+from obskit.context import correlation_id, current
+from obskit.correlation_ids import ID_HEADER, trace_id_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-ID_HEADER = "X-Correlation-ID"
 # OpenTelemetry reads no more of either, and warns of more: a client could fill the log with it.
 MAX_TRACE_HEADER = 512
 

@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from time import perf_counter, time
 from typing import Any, Protocol
 
-from obskit import context, deferred_endings
+from obskit import deferred_endings
+from obskit.correlation_ids import new_id
 from obskit.deferred_endings import drain, waiting
 from obskit.loss_counts import LossCounts
 from obskit.operation import Event, Operation
@@ -104,7 +105,7 @@ class Recorder:
         # Forgets counts and fakes; the plans stay as they are.
         self.clock: Callable[[], float] = perf_counter  # monotonic seconds; what durations are measured with
         self.wall_clock: Callable[[], float] = time  # seconds since the epoch; what lines and rows are stamped with
-        self.new_id: Callable[[], str] = context.new_id
+        self.new_id: Callable[[], str] = new_id
         self.errors: LossCounts[str] = LossCounts()  # how often each sink, or other guarded part, has raised
         self.dropped: LossCounts[tuple[str, str]] = LossCounts()  # what could not be put out, by (sink, reason)
 

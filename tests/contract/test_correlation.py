@@ -7,7 +7,7 @@ import re
 import pytest
 
 import obskit
-from obskit.context import valid_id
+from obskit.correlation_ids import valid_id
 
 from .drivers import Request
 from .stacks import stacks

@@ -11,7 +11,7 @@ import threading
 import pytest
 
 import obskit
-from obskit.integrations import _http
+from obskit.integrations._served_request import MAX_PREFIXES, prefix_label
 from obskit.integrations.wsgi import ObskitMiddleware
 from obskit.testing import isolated_runtime
 
@@ -129,8 +129,8 @@ def test_prefixes_that_do_not_end(shop, monkeypatch):
     """
     Where an application takes tenants for mounts, labels have the first of them, and the others none.
     """
-    monkeypatch.setattr("obskit.integrations._http.MAX_PREFIXES", 2)
-    monkeypatch.setattr("obskit.integrations._http._prefixes", set())
+    monkeypatch.setattr("obskit.integrations._served_request.MAX_PREFIXES", 2)
+    monkeypatch.setattr("obskit.integrations._served_request._prefixes", set())
     for tenant in ("/a", "/b", "/c", "/a"):
         shop.call(Request("/items/7", root=tenant))
 
@@ -144,10 +144,10 @@ def test_each_runtime_shows_the_first_prefixes_of_its_own():
     """
     with isolated_runtime():
         front = ObskitMiddleware(lambda environ, start_response: [])
-        before = [_http.prefix_label(f"/{number}") for number in range(_http.MAX_PREFIXES + 1)]
+        before = [prefix_label(f"/{number}") for number in range(MAX_PREFIXES + 1)]
 
     assert not front.active
-    assert (before[-2:], _http.prefix_label("/late")) == ([f"/{_http.MAX_PREFIXES - 1}", ""], "/late")
+    assert (before[-2:], prefix_label("/late")) == ([f"/{MAX_PREFIXES - 1}", ""], "/late")
 
 
 # Bridges, as a2wsgi, asgiref and Starlette have them: what they build knows nothing of the request that it came from

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 import obskit
 from contract.drivers import Request, call_asgi, call_wsgi
-from obskit.integrations._http import client_address
+from obskit.integrations._client_address import client_address
 from obskit.testing import RecordingSink, isolated_runtime
 
 PRIVATE = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "fd00::/8")))

@@ -11,13 +11,13 @@ from typing import Any
 from flask import Flask, got_request_exception, request
 from werkzeug.exceptions import HTTPException
 
-from obskit.integrations import _http
 from obskit.integrations._patches import Patches
+from obskit.integrations._served_request import MatchedRoute, capture_exception, current_request
 from obskit.recorder import recorder
 from obskit.runtime import current_runtime
 
 
-def route_of(environ: dict[str, Any]) -> _http.MatchedRoute:
+def route_of(environ: dict[str, Any]) -> MatchedRoute:
     """
     Read the matched rule from the request that is current in Flask, or else from the one that it left in the environ.
 
@@ -25,13 +25,13 @@ def route_of(environ: dict[str, Any]) -> _http.MatchedRoute:
     middleware that makes a `werkzeug.Request` of its own leaves it there too.
     """
     found = request._get_current_object() if request else None  # type: ignore[attr-defined]
-    root = _http.current_request()
+    root = current_request()
     if found is None or (found.environ is not environ and root is not None and not root.is_same_request(found.environ)):
         found = environ.get("werkzeug.request")
     return _rule_of(found)
 
 
-def route_of_error(error: BaseException) -> _http.MatchedRoute:
+def route_of_error(error: BaseException) -> MatchedRoute:
     """
     Read the rule from the request in the frames that an exception has left: Flask has taken it off by then.
     """
@@ -41,7 +41,7 @@ def route_of_error(error: BaseException) -> _http.MatchedRoute:
     return None
 
 
-def _rule_of(found: Any) -> _http.MatchedRoute:
+def _rule_of(found: Any) -> MatchedRoute:
     rule = getattr(found, "url_rule", None)
     if rule is None:
         return None
@@ -68,21 +68,21 @@ def _recording(handle: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     def handle_user_exception(self: Flask, e: Exception) -> Any:
-        capture_exception(e)
+        capture_flask_exception(e)
         return handle(self, e)
 
     return handle_user_exception
 
 
-def capture_exception(error: BaseException) -> None:
+def capture_flask_exception(error: BaseException) -> None:
     """
     Record an exception that Flask has caught, and its route, on the request that is answered here.
     """
-    root = _http.current_request()
+    root = current_request()
     if root is None or not request or not root.is_same_request(request.environ):
         return
     if not isinstance(error, HTTPException):
-        _http.capture_exception(error)
+        capture_exception(error)
     try:
         root.record_route(route_of(request.environ))
     except Exception as failure:
@@ -93,7 +93,7 @@ def _unhandled(sender: Flask, exception: BaseException, **extra: Any) -> None:
     """
     Record the exception that Flask turns into a 500 itself, or lets through. Some extensions signal 404s so, too.
     """
-    capture_exception(exception)
+    capture_flask_exception(exception)
 
 
 def recording_own(handle: Callable[[Exception], Any]) -> Callable[[Exception], Any]:
@@ -102,7 +102,7 @@ def recording_own(handle: Callable[[Exception], Any]) -> Callable[[Exception], A
     """
 
     def handle_user_exception(e: Exception) -> Any:
-        capture_exception(e)
+        capture_flask_exception(e)
         return handle(e)
 
     return handle_user_exception

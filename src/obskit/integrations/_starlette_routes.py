@@ -17,9 +17,15 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Host, Mount, Router, WebSocketRoute, compile_path
 
 from obskit.context import current
-from obskit.integrations import _http
-from obskit.integrations._http import Scope, TemplateCache
 from obskit.integrations._patches import Patches
+from obskit.integrations._route_conflicts import warn_of_taken
+from obskit.integrations._served_request import (
+    Scope,
+    ServedOperation,
+    TemplateCache,
+    capture_exception,
+    current_request,
+)
 from obskit.recorder import recorder
 
 _current = current.get
@@ -133,7 +139,7 @@ class RouteTemplates(TemplateCache):
             if isinstance(entry, str) and key not in self._mounted and not found[key][0].is_mount
         }
         if self.warned is not None:
-            _http.warn_of_taken((node.path for node in self._nodes if not node.has_routes), self.warned)
+            warn_of_taken((node.path for node in self._nodes if not node.has_routes), self.warned)
 
     def find(self, scope: Scope) -> str | None:
         """
@@ -375,7 +381,7 @@ def _record_scope(root: Any, scope: Scope) -> None:
     Record a scope that is not the request's own, if it was made from it.
     """
     try:
-        if scope["type"] == "http" and isinstance(root, _http.ServedOperation) and root.is_same_request(scope):
+        if scope["type"] == "http" and isinstance(root, ServedOperation) and root.is_same_request(scope):
             root.enter_router(scope)
     except Exception as error:  # of a scope that is none
         recorder.failed("route", error)
@@ -387,9 +393,9 @@ def _record_error(scope: Scope, error: BaseException) -> None:
     """
     if isinstance(error, HTTPException):
         return
-    root = _http.current_request()
+    root = current_request()
     if root is not None and root.is_same_request(scope):
-        _http.capture_exception(error)
+        capture_exception(error)
 
 
 def _recording_handled(look_up: Any) -> Any:
@@ -411,7 +417,7 @@ def _record_handled(error: Exception, frame: FrameType | None) -> None:
 
     The scope is in the frame that looks up, directly outside of ours or a few frames further.
     """
-    root = _http.current_request()
+    root = current_request()
     for _ in range(_MAX_FRAMES):
         if frame is None or root is None:
             break
@@ -421,7 +427,7 @@ def _record_handled(error: Exception, frame: FrameType | None) -> None:
                 return
             break
         frame = frame.f_back
-    _http.capture_exception(error)
+    capture_exception(error)
 
 
 def index_routes(app: Any) -> TemplateCache:

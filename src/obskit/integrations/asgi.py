@@ -19,9 +19,24 @@ from typing import Any, TypeAlias
 from obskit.background import in_thread
 from obskit.bounded_cache import BoundedCache
 from obskit.context import current
+from obskit.correlation_ids import ID_HEADER_LOWER
 from obskit.deferred_endings import drain, end_later, waiting
-from obskit.integrations import _http
-from obskit.integrations._http import ID_HEADER_LOWER, OBSERVED, Scope, TemplateCache, several_middlewares
+from obskit.integrations._client_address import client_address
+from obskit.integrations._inbound_correlation import assign_correlation_id, attach_request_id
+from obskit.integrations._middleware import WrappingMiddleware, several_middlewares
+from obskit.integrations._served_request import (
+    OBSERVED,
+    Scope,
+    ServedOperation,
+    TemplateCache,
+    current_request,
+    headers_of,
+    is_cancellation,
+    leave,
+    locate,
+    no_route,
+    prefix_label,
+)
 from obskit.integrations._server_timing import over_asgi
 from obskit.integrations._start import configure
 from obskit.operation import METHOD_LABELS, UNMATCHED, HttpOperation, Operation
@@ -53,7 +68,7 @@ _user_agents: BoundedCache[bytes | None, str | None] = BoundedCache(
 _no_templates = TemplateCache()
 
 
-class AsgiOperation(_http.ServedOperation):
+class AsgiOperation(ServedOperation):
     """
     One request over ASGI: the operation, and the `receive` and `send` that watch it.
     """
@@ -92,7 +107,7 @@ class AsgiOperation(_http.ServedOperation):
         Return the endpoint, once routing is over.
         """
         if self.endpoint is UNMATCHED:
-            _http.locate(self, self._middleware.route, self.routed_scope)
+            locate(self, self._middleware.route, self.routed_scope)
             if self.routed_scope is not self.scope and self.endpoint is not UNMATCHED:
                 routed = self.routed_scope
                 self.endpoint = (
@@ -133,14 +148,14 @@ class AsgiOperation(_http.ServedOperation):
         Return the part of a template that stands for an application's mount inside of the middleware.
         """
         grown = mounted.removeprefix(self._root_path or "")
-        return _http.prefix_label(grown) if grown and self.path.startswith((mounted, grown)) else ""
+        return prefix_label(grown) if grown and self.path.startswith((mounted, grown)) else ""
 
     def header(self, name: str) -> str | None:
         """
         Read a request header by its lower-case name; repeated ones as one list, which is how WSGI has them.
         """
         wanted = name.encode()
-        found = [value for key, value in _http.headers_of(self.scope) if key == wanted]
+        found = [value for key, value in headers_of(self.scope) if key == wanted]
         return b",".join(found).decode("latin-1") if found else None
 
     @property
@@ -307,16 +322,16 @@ class AsgiOperation(_http.ServedOperation):
         """
         Record what left the application: an exception, the client's disconnect, or a cancellation.
         """
-        _http.attach_request_id(error, self)
+        attach_request_id(error, self)
         if self.ended:
             return
         is_disconnect = isinstance(error, Exception) and self._is_disconnect(error)
         if is_disconnect and not self.bytes_sent and not self.streamed:
             self.status = 0  # it never went out
-        is_cancellation = _http.is_cancellation(error)
-        if is_cancellation and self.ended_by is not None:  # in a task of its own
+        is_cancelled = is_cancellation(error)
+        if is_cancelled and self.ended_by is not None:  # in a task of its own
             self.exception = self.error = self.ended_by
-        elif is_disconnect or is_cancellation:
+        elif is_disconnect or is_cancelled:
             self._disconnected = True
         else:
             self.exception = self.error = type(error).__name__
@@ -382,7 +397,7 @@ def _routes_of(router: type) -> Route:
     if any((base.__module__, base.__name__) == ("starlette.routing", "Router") for base in router.__mro__):
         route: Route = import_module("obskit.integrations._starlette_routes").route_of
         return route
-    return _http.no_route
+    return no_route
 
 
 def _below(path: str, root: str) -> str:
@@ -401,7 +416,7 @@ def framework_route(scope: Scope) -> str | None:
     return None if router is None else _routes_of(type(router))(scope)  # type: ignore[arg-type]
 
 
-class ObskitMiddleware(_http.WrappingMiddleware[Application]):
+class ObskitMiddleware(WrappingMiddleware[Application]):
     """
     ASGI middleware that observes an application, and answers `/metrics` and `/health` in front of it.
 
@@ -468,17 +483,17 @@ class ObskitMiddleware(_http.WrappingMiddleware[Application]):
         op._templates = templates
         if self.reads_headers:
             given = scope.get("headers")
-            headers = dict(given if given.__class__ is list else _http.headers_of(scope))
+            headers = dict(given if given.__class__ is list else headers_of(scope))
             try:
                 op.client = scope["client"][0]
             except (KeyError, TypeError, IndexError):  # a server on a Unix socket has none
                 op.client = None
             if self.trusted:
-                op.client = _http.client_address(op.client, op.header("x-forwarded-for"), self.trusted)
+                op.client = client_address(op.client, op.header("x-forwarded-for"), self.trusted)
             op.agent = _user_agents[headers.get(b"user-agent")]
             if self.correlation:
                 if b"x-correlation-id" in headers or b"x-request-id" in headers or b"traceparent" in headers:
-                    _http.assign_correlation_id(op, self.trust_ids)
+                    assign_correlation_id(op, self.trust_ids)
                 else:
                     new_id = recorder.new_id
                     op.correlation_id = new_id()
@@ -496,7 +511,7 @@ class ObskitMiddleware(_http.WrappingMiddleware[Application]):
         except GeneratorExit as error:
             op.record_error(error)
             end_later(op, end_abandoned, _plan.clock())
-            _http.leave(op, token)
+            leave(op, token)
             raise
         except BaseException as error:
             try:
@@ -525,8 +540,8 @@ class ObskitMiddleware(_http.WrappingMiddleware[Application]):
         """
         if scope["type"] != "http" or OBSERVED in scope or not self.active:
             return True
-        _http.headers_of(scope)
-        root = _http.current_request()
+        headers_of(scope)
+        root = current_request()
         return root is not None and root.is_same_request(scope)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -552,7 +567,7 @@ class ObskitMiddleware(_http.WrappingMiddleware[Application]):
         op = AsgiOperation()
         op.scope = scope
         peer = scope.get("client")
-        client = _http.client_address(peer[0] if peer else None, op.header("x-forwarded-for"), self.trusted)
+        client = client_address(peer[0] if peer else None, op.header("x-forwarded-for"), self.trusted)
         request = Request(scope["method"], path, op.query, op.header, client)
         try:
             asyncio.get_running_loop()

@@ -10,12 +10,12 @@ from __future__ import annotations
 from contextvars import Token
 from typing import Any
 
-from obskit import context
 from obskit.context import current
+from obskit.correlation_ids import ID_HEADER, trace_id_of, valid_id
 from obskit.errors import MissingExtraError
 from obskit.integrations import logging
 from obskit.operation import Operation
-from obskit.propagation import ID_HEADER, outgoing_headers
+from obskit.propagation import outgoing_headers
 from obskit.recorder import recorder
 
 try:
@@ -44,9 +44,9 @@ def _begin(task_id: str = "", task: Any = None, **signal: Any) -> None:
         holder = Operation()
         holder.started = recorder.clock()  # records that are older are not this task's
         sent, parent = given.get(ID_HEADER.lower()), given.get("traceparent")
-        is_valid = isinstance(sent, str) and context.valid_id(sent)
+        is_valid = isinstance(sent, str) and valid_id(sent)
         holder.correlation_id = sent if is_valid else recorder.new_id()
-        if isinstance(parent, str) and (trace_id := context.trace_id_of(parent)) is not None:
+        if isinstance(parent, str) and (trace_id := trace_id_of(parent)) is not None:
             holder.trace_id = trace_id
         holder.fields = {"task": task.name, "task_id": task_id}
         _running[task_id] = current.set(holder)

@@ -16,9 +16,9 @@ except ImportError as error:
     raise MissingExtraError("obskit.integrations.flask needs Flask: pip install 'obskit[flask]'") from error
 
 from obskit.context import current
-from obskit.integrations import _http
+from obskit.correlation_ids import ID_HEADER, ID_HEADER_LOWER
 from obskit.integrations._flask_routes import hook, recording_own, route_of, route_of_error
-from obskit.integrations._http import ID_HEADER, ID_HEADER_LOWER
+from obskit.integrations._route_conflicts import refuse_taken, warn_of_taken
 from obskit.integrations._start import configure
 from obskit.integrations.wsgi import ObskitMiddleware, WsgiOperation
 from obskit.operation import UNMATCHED
@@ -36,7 +36,7 @@ def instrument(app: Flask, runtime: Runtime) -> Flask:
             later there is a warning when they are.
     """
     if "obskit" not in app.extensions:
-        _http.refuse_taken(runtime, (rule.rule for rule in app.url_map.iter_rules()))
+        refuse_taken(runtime, (rule.rule for rule in app.url_map.iter_rules()))
         app.url_map.add = _warning_of_taken(app.url_map.add)  # type: ignore[method-assign]
         middleware = ObskitMiddleware(app.wsgi_app, route=route_of, route_of_error=route_of_error)
         app.wsgi_app = middleware  # type: ignore[method-assign]
@@ -59,7 +59,7 @@ def _warning_of_taken(add: Callable[..., None]) -> Callable[..., None]:
     def add_rule(rulefactory: RuleFactory) -> None:
         add(rulefactory)
         if isinstance(rulefactory, Rule):
-            _http.warn_of_taken([rulefactory.rule], warned)
+            warn_of_taken([rulefactory.rule], warned)
 
     return add_rule
 

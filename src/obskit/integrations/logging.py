@@ -25,8 +25,9 @@ from typing import Any, TextIO
 from weakref import WeakSet
 
 from obskit.forks import at_fork
-from obskit.integrations._http import OBSERVED, skipper
+from obskit.integrations._middleware import skipper
 from obskit.integrations._patches import Patches
+from obskit.integrations._served_request import OBSERVED
 from obskit.integrations._uncaught import LOGGER, Uncaught
 from obskit.logs import json_handler, record_origin
 from obskit.logs import writer as writers

@@ -20,8 +20,8 @@ try:
 except ImportError as error:
     raise MissingExtraError("obskit.integrations.starlette needs Starlette: pip install 'obskit[starlette]'") from error
 
-from obskit.integrations import _http
-from obskit.integrations._http import Scope
+from obskit.integrations._route_conflicts import refuse_taken
+from obskit.integrations._served_request import Scope
 from obskit.integrations._starlette_routes import index_routes, route_nodes, route_of
 from obskit.integrations.asgi import Application, ObskitMiddleware
 from obskit.runtime import Runtime
@@ -40,7 +40,7 @@ def instrument(app: Starlette, runtime: Runtime) -> Starlette:
             later there is a warning, when the application starts or with the next request that is routed: a server
             would go on without the application after an error.
     """
-    _http.refuse_taken(runtime, _paths(app))
+    refuse_taken(runtime, _paths(app))
     if app in _observed:
         return app
     _observed.add(app)

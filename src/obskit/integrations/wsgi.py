@@ -11,9 +11,22 @@ from mmap import mmap
 from typing import Any, TypeAlias
 
 from obskit.context import current
+from obskit.correlation_ids import ID_HEADER, ID_HEADER_LOWER
 from obskit.deferred_endings import drain, end_later, waiting
-from obskit.integrations import _http
-from obskit.integrations._http import ID_HEADER, ID_HEADER_LOWER, OBSERVED, several_middlewares
+from obskit.integrations._client_address import client_address
+from obskit.integrations._inbound_correlation import assign_correlation_id, attach_request_id
+from obskit.integrations._middleware import WrappingMiddleware, several_middlewares
+from obskit.integrations._served_request import (
+    OBSERVED,
+    MatchedRoute,
+    ServedOperation,
+    current_request,
+    is_cancellation,
+    locate,
+    no_route,
+    prefix_label,
+    text_of,
+)
 from obskit.integrations._server_timing import over_wsgi
 from obskit.integrations._start import configure
 from obskit.operation import METHOD_LABELS, UNMATCHED, Event, HttpOperation
@@ -25,8 +38,8 @@ Environ: TypeAlias = dict[str, Any]
 Headers: TypeAlias = list[tuple[str, str]]
 StartResponse: TypeAlias = Callable[..., Callable[[bytes], object]]
 Application: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
-Route: TypeAlias = Callable[[Environ], _http.MatchedRoute]
-RouteOfError: TypeAlias = Callable[[BaseException], _http.MatchedRoute]
+Route: TypeAlias = Callable[[Environ], MatchedRoute]
+RouteOfError: TypeAlias = Callable[[BaseException], MatchedRoute]
 
 _plan = recorder.plan(HttpOperation)
 _current, _enter, _leave = current.get, current.set, current.reset
@@ -38,7 +51,7 @@ _COUNTS_ALONE = (
 _NO_LENGTH = -1
 
 
-class WsgiOperation(_http.ServedOperation):
+class WsgiOperation(ServedOperation):
     """
     One request over WSGI: the operation, and the `start_response` that watches it.
     """
@@ -71,9 +84,9 @@ class WsgiOperation(_http.ServedOperation):
         """
         if self.endpoint is UNMATCHED:
             if self.sparse is None or self.inner_scope is None:
-                _http.locate(self, self._middleware.route, self.environ)
+                locate(self, self._middleware.route, self.environ)
             else:
-                _http.locate(self, _route_of_bridged, self)
+                locate(self, _route_of_bridged, self)
         return self.endpoint
 
     @property
@@ -87,15 +100,15 @@ class WsgiOperation(_http.ServedOperation):
         """
         Return the part of a template that stands for an application's mount, inside of the middleware or around it.
         """
-        mounted = _http.text_of(mounted)
-        return _http.prefix_label(mounted) if mounted and self.whole_path.startswith(mounted) else self.prefix
+        mounted = text_of(mounted)
+        return prefix_label(mounted) if mounted and self.whole_path.startswith(mounted) else self.prefix
 
     @property
     def whole_path(self) -> str:
         """
         Read the path, also where no sink asks for it.
         """
-        return self.path if self._middleware.reads_headers else _http.text_of(self.path)
+        return self.path if self._middleware.reads_headers else text_of(self.path)
 
     def header(self, name: str) -> str | None:
         """
@@ -232,7 +245,7 @@ class WsgiOperation(_http.ServedOperation):
         """
         End with an exception; before the first byte the server answers 500 in place of what was started.
         """
-        _http.attach_request_id(error, self)
+        attach_request_id(error, self)
         if self.ended:
             return
         if isinstance(error, StopIteration) and (self.upgraded or self._became_websocket()):
@@ -241,15 +254,15 @@ class WsgiOperation(_http.ServedOperation):
             return
         self.locate()
         if self.endpoint is UNMATCHED:
-            _http.locate(self, self._middleware.route_of_error, error)
-        is_cancellation = _http.is_cancellation(error)
-        if not is_cancellation:
+            locate(self, self._middleware.route_of_error, error)
+        is_cancelled = is_cancellation(error)
+        if not is_cancelled:
             self.exception = self.error = type(error).__name__
         if self.bytes_sent:
             self.aborted = True
         else:
-            self.status = 499 if is_cancellation else 500
-        if is_cancellation:  # a garbage collection may have ended the greenlet, or the coroutine
+            self.status = 499 if is_cancelled else 500
+        if is_cancelled:  # a garbage collection may have ended the greenlet, or the coroutine
             end_later(self, end_at, _plan.clock())
         else:
             self.end()
@@ -505,7 +518,7 @@ def _sized(reply: _SizedReply, op: WsgiOperation, body: Iterable[bytes]) -> _Siz
     return reply
 
 
-def _route_of_bridged(op: WsgiOperation) -> _http.MatchedRoute:
+def _route_of_bridged(op: WsgiOperation) -> MatchedRoute:
     """
     Ask the ASGI framework that a bridge leads to.
     """
@@ -536,17 +549,17 @@ class _Frameworks:
                     self._found.append(found)
         return bool(self._found)
 
-    def route_of(self, environ: Environ) -> _http.MatchedRoute:
+    def route_of(self, environ: Environ) -> MatchedRoute:
         """
         Return the route, where one of them knows it.
         """
         for framework in self._found:
-            found: _http.MatchedRoute = framework.route_of(environ)
+            found: MatchedRoute = framework.route_of(environ)
             if found is not None:
                 return found
         return None
 
-    def route_of_error(self, error: BaseException) -> _http.MatchedRoute:
+    def route_of_error(self, error: BaseException) -> MatchedRoute:
         """
         Return the route that an exception came from.
         """
@@ -556,7 +569,7 @@ class _Frameworks:
 _frameworks = _Frameworks()
 
 
-class ObskitMiddleware(_http.WrappingMiddleware[Application]):
+class ObskitMiddleware(WrappingMiddleware[Application]):
     """
     WSGI middleware that observes an application, and answers `/metrics` and `/health` in front of it.
 
@@ -582,7 +595,7 @@ class ObskitMiddleware(_http.WrappingMiddleware[Application]):
         self._asks_frameworks = route is None
         self.finds_routes = route is not None  # whether `route` can find any
         if route is not None:
-            self.route, self.route_of_error = route, route_of_error or _http.no_route
+            self.route, self.route_of_error = route, route_of_error or no_route
         configure(**settings)
         observe_runtime(self)
         self._watch()
@@ -592,7 +605,7 @@ class ObskitMiddleware(_http.WrappingMiddleware[Application]):
         Serve one request.
         """
         if OBSERVED in environ or not self.active or (several_middlewares and _current() is not None):
-            root = _http.current_request() if self.active else None
+            root = current_request() if self.active else None
             if root is not None and root.is_same_request(environ):
                 return self.app(environ, self._reporting_route(root, environ, start_response))
             if OBSERVED in environ or not self.active:
@@ -613,7 +626,7 @@ class ObskitMiddleware(_http.WrappingMiddleware[Application]):
         op.path = path
         op.prefix = ""
         if mounted:
-            op.prefix, op.path = _http.prefix_label(_http.text_of(mounted)), mounted + path
+            op.prefix, op.path = prefix_label(text_of(mounted)), mounted + path
         op.endpoint = UNMATCHED
         op.status = op.bytes_sent = 0
         op.environ = environ
@@ -625,18 +638,18 @@ class ObskitMiddleware(_http.WrappingMiddleware[Application]):
             op.asks_for_websocket = asks_for_websocket(environ)
         if self.reads_headers:
             if not op.path.isascii():
-                op.path = _http.text_of(op.path)
+                op.path = text_of(op.path)
             op.client = environ.get("REMOTE_ADDR")
             op.agent = environ.get("HTTP_USER_AGENT")
             if self.trusted:
-                op.client = _http.client_address(op.client, environ.get("HTTP_X_FORWARDED_FOR"), self.trusted)
+                op.client = client_address(op.client, environ.get("HTTP_X_FORWARDED_FOR"), self.trusted)
             if self.correlation:
                 if (
                     "HTTP_X_CORRELATION_ID" in environ
                     or "HTTP_X_REQUEST_ID" in environ
                     or "HTTP_TRACEPARENT" in environ
                 ):
-                    _http.assign_correlation_id(op, self.trust_ids)
+                    assign_correlation_id(op, self.trust_ids)
                 else:
                     new_id = recorder.new_id
                     op.correlation_id = new_id()
@@ -681,9 +694,7 @@ class ObskitMiddleware(_http.WrappingMiddleware[Application]):
                 finish_too(op)
         return body
 
-    def _reporting_route(
-        self, root: _http.ServedOperation, environ: Environ, start_response: StartResponse
-    ) -> StartResponse:
+    def _reporting_route(self, root: ServedOperation, environ: Environ, start_response: StartResponse) -> StartResponse:
         """
         Wrap `start_response`: what observes this request further outside is given the route.
         """
@@ -708,7 +719,7 @@ class ObskitMiddleware(_http.WrappingMiddleware[Application]):
         self._watch()
         op = WsgiOperation()
         op.environ = environ
-        client = _http.client_address(environ.get("REMOTE_ADDR"), environ.get("HTTP_X_FORWARDED_FOR"), self.trusted)
+        client = client_address(environ.get("REMOTE_ADDR"), environ.get("HTTP_X_FORWARDED_FOR"), self.trusted)
         reply = self.routes.answer(Request(environ["REQUEST_METHOD"], path, op.query, op.header, client))
         if environ.get("wsgi.multiprocess"):
             self._warn_of_processes()

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from obskit.context import valid_id
+from obskit.correlation_ids import valid_id
 from obskit.forks import at_fork
 from obskit.logs.line_format import Body
 from obskit.logs.writer import Writer, current_writer, subscribe

@@ -11,9 +11,11 @@ from typing import Any
 from django.core.signals import got_request_exception
 
 from obskit.context import current
-from obskit.integrations import _http, wsgi
-from obskit.integrations._http import ID_HEADER, ID_HEADER_LOWER
-from obskit.integrations.django.hooks import capture_exception, hook, hook_exceptions
+from obskit.correlation_ids import ID_HEADER, ID_HEADER_LOWER
+from obskit.integrations import wsgi
+from obskit.integrations._route_conflicts import refuse_taken
+from obskit.integrations._served_request import MatchedRoute
+from obskit.integrations.django.hooks import capture_django_exception, hook, hook_exceptions
 from obskit.integrations.django.routes import record_route, template, templates
 from obskit.operation import UNMATCHED
 from obskit.runtime import Runtime
@@ -80,7 +82,7 @@ def _reporting(get_response: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return get_and_report
 
 
-def _route_of(environ: Any) -> _http.MatchedRoute:
+def _route_of(environ: Any) -> MatchedRoute:
     """
     Read the route while the view runs, from the request that its operation has for that long.
     """
@@ -95,7 +97,7 @@ def _refuse_taken(runtime: Runtime) -> None:
         routes = list(templates())
     except Exception:
         return  # a URLconf that cannot be imported, or not yet, is Django's to report with its first request
-    _http.refuse_taken(runtime, routes)
+    refuse_taken(runtime, routes)
 
 
 def _unhandled(request: Any = None, **signal: Any) -> None:
@@ -104,7 +106,7 @@ def _unhandled(request: Any = None, **signal: Any) -> None:
     """
     error = sys.exc_info()[1]
     if error is not None and request is not None:
-        capture_exception(error, request)
+        capture_django_exception(error, request)
 
 
 got_request_exception.connect(_unhandled, dispatch_uid="obskit")

@@ -12,8 +12,8 @@ from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOpera
 from django.core.handlers.base import BaseHandler
 from django.http import Http404
 
-from obskit.integrations import _http
 from obskit.integrations._patches import Patches
+from obskit.integrations._served_request import capture_exception, current_request
 from obskit.integrations.django.routes import record_route
 
 patches = Patches()
@@ -59,7 +59,7 @@ def _recording_route(resolve: Callable[..., Any]) -> Callable[..., Any]:
 
 def _recording_exception(process: Callable[..., Any]) -> Callable[..., Any]:
     def process_exception_by_middleware(self: Any, exception: Exception, request: Any) -> Any:
-        capture_exception(exception, request)
+        capture_django_exception(exception, request)
         return process(self, exception, request)
 
     return process_exception_by_middleware
@@ -75,7 +75,7 @@ def _recording_end(get_response: Callable[..., Any]) -> Callable[..., Any]:
             return await get_response(self, request)
         except BaseException as error:
             if not isinstance(error, Exception):
-                capture_exception(error, request)
+                capture_django_exception(error, request)
             raise
 
     return get_response_async
@@ -84,22 +84,22 @@ def _recording_end(get_response: Callable[..., Any]) -> Callable[..., Any]:
 def _recording_caught(handle: Callable[..., Any]) -> Callable[..., Any]:
     def handle_exception(self: Any, exc: Exception) -> Any:
         if not hasattr(exc, "get_full_details"):  # their own exceptions are answers
-            capture_exception(exc, self.request)
+            capture_django_exception(exc, self.request)
         return handle(self, exc)
 
     return handle_exception
 
 
-def capture_exception(error: BaseException, request: Any) -> None:
+def capture_django_exception(error: BaseException, request: Any) -> None:
     """
     Record an exception, and the route it came from, on the request that is answered here.
     """
-    root = _http.current_request()
+    root = current_request()
     try:
         if root is None or not root.is_same_request(getattr(request, "scope", None) or request.META):
             return
     except AttributeError:  # what was sent for a request is none
         return
     if not isinstance(error, _ANSWERS):
-        _http.capture_exception(error)
+        capture_exception(error)
     record_route(request)

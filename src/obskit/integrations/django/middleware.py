@@ -14,12 +14,13 @@ from django.utils.log import log_response
 
 from obskit.context import current
 from obskit.errors import ConfigurationError
-from obskit.integrations import _http
-from obskit.integrations._http import OBSERVED
+from obskit.integrations._inbound_correlation import assign_correlation_id
+from obskit.integrations._middleware import MiddlewareBase
+from obskit.integrations._served_request import OBSERVED, current_request, leave
 from obskit.integrations._start import configure
 from obskit.integrations.django.hooks import hook_exceptions, hook_views
 from obskit.integrations.django.request_operation import DjangoOperation, TimedOperation
-from obskit.integrations.django.routes import internal_prefixes, record_route, warn_of_taken
+from obskit.integrations.django.routes import internal_prefixes, record_route, warn_of_taken_prefixes
 from obskit.operation import HttpOperation
 from obskit.recorder import recorder
 from obskit.runtime import Runtime, observe_runtime
@@ -43,7 +44,7 @@ def configure_from_settings() -> Runtime:
     return configure(**given)
 
 
-class ObskitMiddleware(_http.MiddlewareBase):
+class ObskitMiddleware(MiddlewareBase):
     """
     Django middleware; the first of `settings.MIDDLEWARE`, since it sees nothing of what comes before it.
 
@@ -126,7 +127,7 @@ class ObskitMiddleware(_http.MiddlewareBase):
             raise
         finally:
             if closed:
-                _http.leave(op, token)
+                leave(op, token)
             else:
                 if op.span is not None:
                     op.span.leave()
@@ -139,11 +140,7 @@ class ObskitMiddleware(_http.MiddlewareBase):
         carrier = getattr(request, "scope", None) or request.META
         if OBSERVED in carrier or not self.active:
             return None
-        if (
-            current.get() is not None
-            and (root := _http.current_request()) is not None
-            and root.is_same_request(carrier)
-        ):
+        if current.get() is not None and (root := current_request()) is not None and root.is_same_request(carrier):
             return None
         path = request.path_info
         if (self.skip is not None and self.skip(path)) or self._is_internal(path):
@@ -153,7 +150,7 @@ class ObskitMiddleware(_http.MiddlewareBase):
         if self.correlation:
             meta = request.META
             if "HTTP_X_CORRELATION_ID" in meta or "HTTP_X_REQUEST_ID" in meta or "HTTP_TRACEPARENT" in meta:
-                _http.assign_correlation_id(op, self.trust_ids)
+                assign_correlation_id(op, self.trust_ids)
             else:
                 op.correlation_id = recorder.new_id()
         return op
@@ -166,7 +163,7 @@ class ObskitMiddleware(_http.MiddlewareBase):
             try:
                 self._internal_prefixes = internal_prefixes()
                 hook_views()
-                warn_of_taken(self._internal_prefixes)
+                warn_of_taken_prefixes(self._internal_prefixes)
             except Exception:
                 return False  # Django reports its broken URLconf itself, and this request shows it
         for prefix in self._internal_prefixes:  # a generator costs more than the rest of this

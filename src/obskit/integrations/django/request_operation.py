@@ -12,9 +12,11 @@ from importlib import import_module
 from typing import Any
 
 from obskit.context import current
+from obskit.correlation_ids import ID_HEADER
 from obskit.deferred_endings import end_later
-from obskit.integrations import _http, _server_timing
-from obskit.integrations._http import ID_HEADER
+from obskit.integrations import _server_timing
+from obskit.integrations._client_address import client_address
+from obskit.integrations._served_request import is_cancellation, leave, locate, prefix_label
 from obskit.integrations.wsgi import _NO_LENGTH, WsgiOperation, _Reply, asks_for_websocket, end_abandoned, end_at
 from obskit.operation import UNMATCHED, HttpOperation
 from obskit.recorder import recorder
@@ -33,12 +35,12 @@ class DjangoOperation(WsgiOperation):
         self.environ = environ
         self._middleware = middleware
         forwarded = environ.get("HTTP_X_FORWARDED_FOR")
-        self.client = _http.client_address(environ.get("REMOTE_ADDR") or None, forwarded, middleware.trusted)
+        self.client = client_address(environ.get("REMOTE_ADDR") or None, forwarded, middleware.trusted)
         self.agent = environ.get("HTTP_USER_AGENT")
         self._declared_length = _NO_LENGTH
         self._scope: Any = getattr(request, "scope", None)
         self.asks_for_websocket = asks_for_websocket(environ)
-        self.prefix = "" if self._scope is not None else _http.prefix_label(environ.get("SCRIPT_NAME", ""))
+        self.prefix = "" if self._scope is not None else prefix_label(environ.get("SCRIPT_NAME", ""))
         self._asynchronous = asynchronous
         self._gathered = False
         self._complete = False
@@ -48,7 +50,7 @@ class DjangoOperation(WsgiOperation):
         Return the endpoint, once routing is over; before that, the mount that Django is in.
         """
         if self.endpoint is UNMATCHED and self._scope is not None and "router" in self._scope:
-            _http.locate(self, import_module("obskit.integrations.asgi").framework_route, self._scope)
+            locate(self, import_module("obskit.integrations.asgi").framework_route, self._scope)
         return self.endpoint
 
     @property
@@ -129,7 +131,7 @@ class DjangoOperation(WsgiOperation):
             super().end_with_error(error)
             return
         self.aborted = True
-        if _http.is_cancellation(error):
+        if is_cancellation(error):
             end_later(self, end_at, recorder.clock())
         else:
             self.exception = self.error = type(error).__name__
@@ -207,7 +209,7 @@ class _AsyncReply:
             raise
         finally:
             if closed:
-                _http.leave(op, token)
+                leave(op, token)
             else:
                 if op.span is not None:
                     op.span.leave()

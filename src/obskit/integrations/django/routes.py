@@ -10,7 +10,8 @@ from typing import Any
 
 from django.urls import get_resolver
 
-from obskit.integrations import _http
+from obskit.integrations._route_conflicts import warn_of_taken
+from obskit.integrations._served_request import current_request
 from obskit.recorder import recorder
 
 # The one route of `urls.py`.
@@ -30,7 +31,7 @@ def record_route(request: Any) -> None:
     """
     Set the endpoint of the request that is observed here, before its view runs, unless the application has set it.
     """
-    root, match = _http.current_request(), request.resolver_match
+    root, match = current_request(), request.resolver_match
     if root is None or match is None:
         return
     try:
@@ -64,10 +65,10 @@ def internal_prefixes() -> tuple[str, ...]:
     return tuple(found.removesuffix(ROUTE_PATTERN) for found in templates() if found.endswith(ROUTE_PATTERN))
 
 
-def warn_of_taken(prefixes: Iterable[str]) -> None:
+def warn_of_taken_prefixes(prefixes: Iterable[str]) -> None:
     """
     Warn of routes that the application and obskit both have: only the first in the URLconf is answered.
     """
     for prefix in prefixes:
         beside = (found[len(prefix) - 1 :] for found in templates() if found.startswith(prefix))
-        _http.warn_of_taken(beside, set(), prefix.removesuffix("/"))
+        warn_of_taken(beside, set(), prefix.removesuffix("/"))

@@ -14,13 +14,13 @@ from django.http import HttpResponse
 from django.urls import path, register_converter
 from django.views.decorators.csrf import csrf_exempt
 
-from obskit.integrations import _http
+from obskit.integrations._middleware import MiddlewareBase
 from obskit.integrations.django.request_operation import DjangoOperation
 from obskit.integrations.django.routes import ROUTE_PATTERN
 from obskit.runtime import observe_runtime
 from obskit.web.routes import Request
 
-_middleware = _http.MiddlewareBase()
+_middleware = MiddlewareBase()
 observe_runtime(_middleware)
 
 

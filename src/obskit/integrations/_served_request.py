@@ -1,60 +1,22 @@
 """
-What WSGI and ASGI share: which requests are observed, correlation ids, how a request ends.
+What WSGI and ASGI share about a request that is served: its route, its prefix, its exceptions, and its end.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import itertools
-import re
-from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence, Sized
+from collections.abc import Callable, Iterator, MutableMapping, Sized
 from contextvars import Token
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 from obskit import context
-from obskit.bounded_cache import BoundedCache
-from obskit.errors import RouteTakenError
-from obskit.logs.writer import CORRELATION_ID_ATTRIBUTE
-from obskit.operation import UNMATCHED, Event, HttpOperation, Operation
+from obskit.correlation_ids import ID_HEADER_LOWER
+from obskit.operation import UNMATCHED, HttpOperation, Operation
 from obskit.recorder import recorder
-from obskit.redaction.redactor import Redactor
-from obskit.runtime import Runtime, current_runtime
-from obskit.settings import Network, Settings
 from obskit.sparse_field import SparseField
-from obskit.web.routes import Routes, is_in
 
 # A marker in `scope` and `environ`: this request is being observed already.
 OBSERVED = "obskit.observed"
-ID_HEADER = "X-Correlation-ID"
-ID_HEADER_LOWER = "x-correlation-id"
-ACCEPTED_HEADERS = (ID_HEADER_LOWER, "x-request-id")
-
 Scope: TypeAlias = MutableMapping[str, Any]  # of ASGI
-Skip = Callable[[str], bool]
-Application = TypeVar("Application")
-
-
-def assign_correlation_id(op: ServedOperation, trust: bool) -> None:
-    """
-    Set a request's correlation id: the client's where it is well formed and trusted, else a fresh one.
-
-    An invalid id is never stored, logged or sent back.
-    """
-    traceparent = op.header("traceparent") if op.trusts_traces else None
-    if traceparent is not None:
-        op.trace_id = context.trace_id_of(traceparent)
-        if op.trace_id is not None and int(traceparent[53:55], 16) & 1:  # W3C: the flag `sampled`
-            op.sampled = True  # its figures lead to the caller's trace, whether this process makes spans or not
-    if trust:
-        for name in ACCEPTED_HEADERS:
-            given = op.header(name)
-            if given is not None and context.valid_id(given) and (_is_generated_id(given) or _redact(given) is given):
-                op.correlation_id = given
-                return
-        if op.trace_id is not None:
-            op.correlation_id = op.trace_id
-            return
-    op.correlation_id = recorder.new_id()
 
 
 class ServedOperation(HttpOperation):
@@ -256,25 +218,15 @@ MAX_PREFIX = 200
 _prefixes: set[str] = set()
 
 
-# Generated ids are no secrets; other well-formed ones may be tokens that a client put there.
-_is_generated_id = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE).fullmatch
-_redact = Redactor().text
-
-
-def attach_request_id(error: BaseException, op: HttpOperation) -> None:
+def forget_prefixes() -> None:
     """
-    Attach the request's id to an exception that leaves it: the server logs it when the request is over.
+    Start over: the next runtime shows the first prefixes that it sees.
     """
-    try:
-        setattr(error, CORRELATION_ID_ATTRIBUTE, op.correlation_id)
-    except Exception:
-        pass  # it takes no attributes
+    _prefixes.clear()
 
 
 # The end of a template that only says that something is mounted there.
 MOUNT_WILDCARD = "/{path}"
-
-
 # A template, or the part of it below a mount and the whole prefix of that mount's paths; an endpoint's name and None.
 MatchedRoute: TypeAlias = str | tuple[str, str | None] | None
 
@@ -306,144 +258,10 @@ def set_route(template: str) -> None:
         root.endpoint = template if template.startswith("/") else "/" + template
 
 
-def skipper(settings: Settings) -> Skip | None:
-    """
-    Build the test for paths that are not observed; None where every path is.
-    """
-    if not settings.exclude:
-        return None
-    whole = {item.rstrip("/") or "/" for item in settings.exclude if isinstance(item, str)}
-    prefixes = tuple(item if item.endswith("/") else item + "/" for item in whole)
-    patterns = [item.search for item in settings.exclude if isinstance(item, re.Pattern)]
-
-    def skip(path: str) -> bool:
-        return path in whole or path.startswith(prefixes) or any(search(path) for search in patterns)
-
-    return skip
-
-
-def client_address(peer: str | None, forwarded: str | None, trusted: Sequence[Network]) -> str | None:
-    """
-    Find the client: the peer, unless it is a trusted proxy; then the first untrusted address from the right.
-
-    What is no address ends the search: the hop before it is the last one that is known.
-    """
-    if peer is None or not trusted or not forwarded or not _trusted[peer, tuple(trusted)]:
-        return peer
-    address = peer
-    for hop in reversed(forwarded.split(",")):
-        found = _address_of(hop.strip())
-        if found is None:
-            return address
-        address = found
-        if not _trusted[address, tuple(trusted)]:
-            return address
-    return address
-
-
-_trusted = BoundedCache[tuple[str, tuple[Network, ...]], bool](lambda key: is_in(*key))
-
-# An IPv6 address with its zone (15 characters on Linux), brackets and port; Python takes zones of any length.
-MAX_HOP = 70
-# With a port, as some proxies write a hop: `192.0.2.1:5678`, `[2001:db8::1]:5678`; brackets may come without one.
-_with_port = re.compile(r"\A(?:\[([^\]]*)\](?::\d{1,5})?|([^:]*):\d{1,5})", re.ASCII).fullmatch
-
-
-def _address_of(hop: str) -> str | None:
-    if len(hop) > MAX_HOP:
-        return None
-    match = _with_port(hop)
-    text = hop if match is None else match[1] or match[2]
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return None
-    return text
-
-
 def no_route(asked: Any) -> None:
     """
     Return no route.
     """
-
-
-# Read by hot code, as the queue of deferred endings is. Empty while there is one middleware alone: then only its own
-# marker can say that a request is observed already, since a request that a bridge has built comes to another.
-several_middlewares: list[bool] = []
-_numbers = itertools.count()
-
-
-class MiddlewareBase:
-    """
-    What a middleware needs of the current runtime, decided once for each runtime.
-
-    Attributes:
-        route: Returns the matched route, from the environ or the scope.
-        route_of_error: Returns it from an exception that has left the application, after which `route` finds nothing.
-        by_name: Whether the endpoint is the name that the framework gives it.
-    """
-
-    route: Callable[[Any], MatchedRoute] = staticmethod(no_route)
-    route_of_error: Callable[[BaseException], MatchedRoute] = staticmethod(no_route)
-
-    def __init__(self) -> None:
-        self.runtime_changed(None)
-        if next(_numbers) == 1:
-            several_middlewares.append(True)
-
-    def runtime_changed(self, runtime: Runtime | None) -> None:
-        """
-        Take the settings of this runtime from now on; None: pass everything through.
-        """
-        if runtime is None and getattr(self, "active", False):
-            _prefixes.clear()  # the next runtime shows its own
-        settings = runtime.settings if runtime is not None else Settings(enabled=False)
-        self.active = settings.enabled
-        self.routes = runtime.routes if runtime is not None else Routes(settings, None)
-        self.paths = self.routes.paths
-        self.skip = skipper(settings)
-        self.trusted = settings.trusted_proxies
-        self.trust_ids = settings.trust_inbound_ids
-        self.trust_traces = settings.trust_inbound_traces
-        self.correlation = settings.correlation
-        self.wants_client = runtime is not None and runtime.wants_client
-        self.reads_headers = self.wants_client or self.correlation  # whether a request's headers are looked at
-        self.server_timing = settings.server_timing
-        self.by_name = settings.endpoint_style == "name"
-
-
-class WrappingMiddleware(MiddlewareBase, Generic[Application]):
-    """
-    A middleware that wraps an application, and adds `Server-Timing` to its replies where the setting asks for it.
-
-    Args:
-        app: The application.
-        timed: Wraps it, so that its replies carry `Server-Timing`.
-    """
-
-    def __init__(self, app: Application, timed: Callable[[Application], Application]) -> None:
-        self._timed = timed
-        self._app = app
-        super().__init__()
-
-    @property
-    def app(self) -> Application:
-        """
-        Return the application as it was passed in.
-        """
-        return self._app
-
-    @app.setter
-    def app(self, app: Application) -> None:
-        self._app = app
-        self.serve = self._timed(app) if self.server_timing else app
-
-    def runtime_changed(self, runtime: Runtime | None) -> None:
-        """
-        Take the settings of this runtime from now on; None: pass everything through.
-        """
-        super().runtime_changed(runtime)
-        self.app = self._app
 
 
 class TemplateCache:
@@ -461,53 +279,3 @@ class TemplateCache:
 
     def __init__(self) -> None:
         self.by_id: dict[int, str] = {}
-
-
-def refuse_taken(runtime: Runtime, routes: Iterable[str]) -> None:
-    """
-    Refuse to hide a route of the application.
-
-    Raises:
-        RouteTakenError: It names the path, and the setting that moves obskit's.
-    """
-    for message in _taken_routes(runtime, routes).values():
-        raise RouteTakenError(message)
-
-
-def warn_of_taken(routes: Iterable[str], warned: set[str], below: str = "") -> None:
-    """
-    Warn of each route that the application and obskit have both, where it is too late to refuse.
-
-    A server would go on after an error here, and without the application.
-
-    Args:
-        routes: The application's, without `below`.
-        warned: The routes that have been warned of; once is enough.
-        below: Where obskit's own routes are, without a slash at its end.
-    """
-    runtime = current_runtime()
-    if runtime is None:
-        return
-    try:
-        taken = _taken_routes(runtime, routes, below)
-    except Exception as error:  # of a route that is none of the framework's own
-        recorder.failed("route", error)
-        return
-    for route in taken.keys() - warned:
-        warned.add(route)
-        recorder.emit(Event("obskit.route_taken", "WARNING", f"{taken[route]}; until then one of the two is hidden"))
-
-
-def _taken_routes(runtime: Runtime, routes: Iterable[str], below: str = "") -> dict[str, str]:
-    """
-    Return, for each route that the application and obskit both have, a message that says how to move obskit's.
-    """
-    settings = runtime.settings
-    messages = {}
-    for route in sorted(runtime.routes.paths.keys() & set(routes)):
-        setting = "metrics_path" if route == settings.metrics_path else "health_path"
-        messages[route] = (
-            f"the application has a route {below}{route} itself: give obskit another place with "
-            f"{setting}='/obskit{getattr(settings, setting)}', or {setting}=None to mount none"
-        )
-    return messages
