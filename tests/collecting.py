@@ -239,8 +239,9 @@ class Stage:
         return made
 
     def cursors_of_psycopg(self) -> list[Any]:
+        from obskit.db.database import Database
         from obskit.db.observe import begin
-        from obskit.integrations.psycopg import Database, _OpenQuery  # what a server-side cursor is tied to
+        from obskit.integrations.psycopg.server_cursors import _OpenQuery  # what a server-side cursor is tied to
 
         return [_OpenQuery(begin(Database("postgresql"), "select 1")) for _ in range(60)]
 
