@@ -38,7 +38,10 @@ GROUND = (
 # It imports itself, whatever lies on a lower level, and what ALSO adds. Level 5 imports anything.
 LEVELS = {
     0: set(GROUND),
-    1: {"recorder", "context_manager_entries", "observation", "process_identity", "background", "sigterm", "jobs"},
+    1: {
+        *("recorder", "context_manager_entries", "observation", "process_identity", "background", "sigterm", "jobs"),
+        *("storage",),
+    },
     2: {
         *("metrics", "sinks", "db", "ai", "logs", "health", "system", "web", "propagation"),
     },
@@ -53,6 +56,7 @@ ALSO = {
     "jobs": {"observation", "recorder"},
     "observation": {"recorder", "context_manager_entries"},
     "sigterm": {"background", "recorder"},
+    "storage": {"recorder"},
     "health": {"system", "ai"},
     "web": {"metrics", "health"},
     "sinks": {"metrics", "db", "ai", "health", "system", "logs", "propagation"},

@@ -12,6 +12,7 @@ Name each mistake a user can make with a class of its own.
     |   +-- MetricConflictError                the name is taken, by us or by the application
     |   +-- HealthCheckError                   a health check cannot be declared so, or is declared twice
     |   +-- UnknownGroupError                  a health check is in a group that nobody declared
+    |   +-- StateFolderTakenError              another application of the same name keeps its state there
     |   +-- BudgetError                        an AI budget cannot be declared so, or is declared twice
     +-- BudgetExceededError                    an AI budget refused a call; nothing was sent
     +-- LabelError (ValueError)                an update named labels the metric does not have
@@ -91,6 +92,12 @@ class HealthCheckError(ConfigurationError):
 class UnknownGroupError(ConfigurationError):
     """
     Report a health check in a group that is neither built in nor one of `health_groups`.
+    """
+
+
+class StateFolderTakenError(ConfigurationError):
+    """
+    Report that two applications which nobody has named would share one folder of state.
     """
 
 

@@ -542,8 +542,10 @@ class Settings:
     state_dir: str | None = _setting(
         None,
         _state_directory,
-        "Where AI budgets keep what was spent: a directory that stays when the process ends, shared by the processes "
-        "of this machine. Default: `obskit` under the user's state folder (`XDG_STATE_HOME`, `~/.local/state`).",
+        "Where state is kept, such as what AI budgets have spent, in one folder a service: a directory that stays when "
+        "the process ends, shared by the processes of this machine. Default: the first of systemd's "
+        "`$STATE_DIRECTORY`, else `obskit` under the user's state folder (`XDG_STATE_HOME`, `~/.local/state`); under "
+        "pytest a temporary one.",
     )
     size_metrics: bool = _setting(False, _flag, "Record the histograms of request and response sizes.")
     exclude: tuple[str | re.Pattern[str], ...] = _setting(

@@ -20,7 +20,6 @@ from obskit.ai.budget_estimates import max_cost, max_output_tokens, settled_cost
 from obskit.ai.event_loop import in_event_loop
 from obskit.ai.pricing import Price
 from obskit.ai.request_size import text_bytes
-from obskit.ai.state_dir import default_state_dir
 from obskit.deferred_endings import drain
 from obskit.errors import BudgetError, BudgetExceededError
 from obskit.forks import at_fork
@@ -153,7 +152,7 @@ class BudgetBook:
         self.on_blocked: Callable[[str], None] = _ignore
         self.declared: dict[str, Budget] = {}
         self._ledger: Ledger | None = None
-        self._path: tuple[str, str] | None = None  # state_dir and service; None without an active runtime
+        self._path: tuple[str | None, str] | None = None  # state_dir and service; None without an active runtime
         self._lock, self._starting = RLock(), Lock()  # nobody waits for the latter
         self._thread: Thread | None = None
         self._wake: SimpleQueue[bool] = SimpleQueue()
@@ -198,7 +197,7 @@ class BudgetBook:
         """
         for budget in self.declared.values():
             _refuse_without_price(budget)
-        self._path = settings.state_dir or default_state_dir(), settings.service
+        self._path = settings.state_dir, settings.service
         self.is_active = bool(self.declared)
 
     def unbind(self) -> None:

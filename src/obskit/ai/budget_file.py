@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from obskit.file_modes import make_file
+from obskit.storage.state_folder import StateFolder, former_bases
 
 BUSY_SECONDS = 2.0  # to wait for another process; a transaction takes less than a millisecond
 VERSION = 2
@@ -51,12 +52,18 @@ CREATE TABLE IF NOT EXISTS awaited (
 """
 
 
-def file_of(state_dir: str | os.PathLike[str], service: str) -> Path:
+def file_of(state_dir: str | os.PathLike[str] | None, service: str) -> Path:
     """
-    Return the path of a service's file.
+    Return the path of a service's file: in the service's folder, or where earlier versions have left one.
+
+    Args:
+        state_dir: The setting.
     """
+    folder = StateFolder(state_dir, service)
+    now = folder.path / "ai-budgets.sqlite3"
     slug = re.sub(r"[^a-z0-9]+", "-", service.lower()).strip("-")[:60] or "service"
-    return Path(state_dir) / f"ai-budgets-{slug}.sqlite3"
+    former = [base / f"ai-budgets-{slug}.sqlite3" for base in (folder.base, *former_bases(state_dir))]
+    return next((path for path in (now, *former) if os.path.lexists(path)), now)
 
 
 def corrupt_error(why: str) -> sqlite3.DatabaseError:
@@ -137,26 +144,6 @@ def exclusive_lock(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(file)
-
-
-def filesystem_of(path: Path, mounts: str = "/proc/self/mounts") -> str | None:
-    """
-    Return the type of the file system that holds a path, such as `ext4`; None if unknown.
-    """
-    try:
-        lines = Path(mounts).read_text().splitlines()
-        real = os.path.realpath(path)
-    except OSError:
-        return None
-    found, longest = None, -1
-    for line in lines:
-        _, _, rest = line.partition(" ")
-        point, _, rest = rest.partition(" ")
-        point = point.replace("\\040", " ")
-        inside = real == point or real.startswith(point.rstrip("/") + "/")
-        if inside and len(point) >= longest:
-            found, longest = rest.partition(" ")[0], len(point)
-    return found
 
 
 def open_file(path: Path) -> int:

@@ -28,7 +28,6 @@ from obskit.ai.budget_file import (
     corrupt_error,
     create_file,
     exclusive_lock,
-    filesystem_of,
     inode_of,
     open_file,
     primary_code,
@@ -48,12 +47,12 @@ from obskit.ai.reservations import (
 from obskit.file_modes import make_folder, refuse_foreign
 from obskit.process_identity import identity
 from obskit.recorder import recorder
+from obskit.storage.filesystems import EPHEMERAL, filesystem_of
 
 T = TypeVar("T")
 
 TURN_SECONDS = 10.0  # to wait for the other threads of this one
 MAX_PENDING = 10_000
-_EPHEMERAL = frozenset({"tmpfs", "ramfs", "overlay", "aufs"})
 
 
 class Ledger:
@@ -340,7 +339,7 @@ class Ledger:
             db.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
         self._connection, self._inode, self._pid, self._identity = db, inode, pid, identity(pid)
         kind = filesystem_of(self.path.parent)
-        if kind in _EPHEMERAL:
+        if kind in EPHEMERAL:
             self._report(
                 "ephemeral",
                 f"{self.path.parent} is on {kind}: budgets start anew when that goes; set state_dir to a directory "

@@ -1,0 +1,3 @@
+"""
+The files that obskit keeps for itself.
+"""
