@@ -168,7 +168,7 @@ def _microseconds(call: Callable[[], object], times: int, clock: Callable[[], in
 
 def _chunk(sdk: Any, description: Any, events: bytes) -> float:
     """
-    Give the microseconds that one event of a stream costs more, by themselves: they are lost in a stream's own.
+    Return the microseconds that one event of a stream costs more, by themselves: they are lost in a stream's own.
     """
     try:
         from obskit.integrations._ai_call import KEY, Call, Handle, StreamState
@@ -199,7 +199,7 @@ def _chunk(sdk: Any, description: Any, events: bytes) -> float:
 
 def _price() -> dict[str, float]:
     """
-    Give the microseconds that pricing takes once a model's rates are known, by where they come from.
+    Return the microseconds that pricing takes once a model's rates are known, by where they come from.
     """
     used = Usage(input=2000, cache_read=8000, cache_write=2000, cache_write_1h=500, output=700)
     now = time()
@@ -219,7 +219,7 @@ def _price() -> dict[str, float]:
 
 def _part(with_it: list[float], without: list[float]) -> float:
     """
-    Say what is added, as a part of what there is without it in the same block.
+    Return what is added, as a part of what there is without it in the same block.
     """
     return statistics.median(more / less - 1.0 for more, less in zip(with_it, without, strict=True))
 
@@ -228,7 +228,7 @@ def _reserve(
     call: Callable[[], object], blocks: int, times: int, clock: Callable[[], int]
 ) -> tuple[list[float], list[float]]:
     """
-    Give the microseconds of a call for which a budget reserves, and of one without, block by block.
+    Return the microseconds of a call for which a budget reserves, and of one without, block by block.
 
     A thread settles what the call did cost.
     """

@@ -144,7 +144,7 @@ class WsgiDriver:
 
     def run(self, app: Any, requests: int, clock: Callable[[], int]) -> int:
         """
-        Give the nanoseconds that so many requests took.
+        Return the nanoseconds that so many requests took.
         """
         environs = self._environs
 
@@ -183,7 +183,7 @@ class AsgiDriver:
 
     def run(self, app: Any, requests: int, clock: Callable[[], int]) -> int:
         """
-        Give the nanoseconds that so many requests took.
+        Return the nanoseconds that so many requests took.
         """
         return self._loop.run_until_complete(self._run(app, requests, clock))
 
@@ -216,6 +216,6 @@ def _receiver() -> Any:
 
 def driver(framework: str) -> WsgiDriver | AsgiDriver:
     """
-    Give the driver that fits the framework.
+    Return the driver that fits the framework.
     """
     return WsgiDriver() if framework in WSGI else AsgiDriver()

@@ -74,7 +74,7 @@ def _floor(query: Query) -> Query:
 
 def _otel(module: str, name: str) -> Any:
     """
-    Give an instrumentor of OpenTelemetry and a provider whose spans go nowhere; None where it is not installed.
+    Return an instrumentor of OpenTelemetry and a provider whose spans go nowhere; None where it is not installed.
     """
     try:
         instrumentor = getattr(import_module(f"{OTEL}.{module}"), name)()
@@ -291,7 +291,7 @@ def _in_requests(query: Query, times: int) -> None:
 
 def measure(library: str, rounds: int, block: int) -> dict[str, dict[str, float]]:
     """
-    Give what each way adds, in microseconds a query, alone and in a request; of the bare driver what it takes; and
+    Return what each way adds, in microseconds a query, alone and in a request; of the bare driver what it takes; and
     what part obskit's are of all that a query with the floor takes in the same turns.
     """
     import obskit

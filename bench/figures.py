@@ -1,5 +1,5 @@
 """
-Keep what a benchmark measured, so that `python -m bench pair` can compare it with what it was.
+What a benchmark measured, stored so that `python -m bench pair` can compare it with an earlier run.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ VARIABLE = "BENCH_FIGURES"
 
 def keep(figure: str, cost: float) -> None:
     """
-    Keep a cost of obskit's: less is better.
+    Store a cost of obskit's: less is better.
 
     Best it is a part of what took turns with it in the same process, since that feels the same machine; a cost that
     stands alone has its unit in its name.
@@ -25,7 +25,7 @@ def keep(figure: str, cost: float) -> None:
 
 def read(path: str) -> dict[str, float]:
     """
-    Give the figures that were kept in a file, in their order.
+    Return the figures that were kept in a file, in their order.
     """
     with open(path) as file:
         return dict(json.loads(line) for line in file)

@@ -19,7 +19,7 @@ from bench.http import floor
 
 def blocks(runs: dict[str, Callable[[], None]], rounds: int, block: int) -> dict[str, list[float]]:
     """
-    Give the microseconds of one call, for each block; the runs take turns.
+    Return the microseconds of one call, for each block; the runs take turns.
     """
     spent: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):

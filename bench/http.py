@@ -65,7 +65,7 @@ def floor(app: Any, framework: str) -> Any:
 
 def measure(framework: str, routes: int, blocks: int, block: int, turns: int, **settings: Any) -> dict[str, float]:
     """
-    Give the added microseconds of the floor and of obskit, around the very same application, and what part obskit's
+    Return the added microseconds of the floor and of obskit, around the very same application, and what part obskit's
     are of all that a request with the floor takes in the same turns.
 
     Two applications of one source differ by microseconds, since their objects lie elsewhere in memory; so everything

@@ -40,7 +40,7 @@ _progress = re.compile(r"^http_requests_in_progress{[^}]*} (\S+)$", re.MULTILINE
 
 class Run:
     """
-    Hold a server, and what its clients saw.
+    A server, and what its clients saw.
 
     Attributes:
         answered: Replies, by the process that gave them.
@@ -94,7 +94,7 @@ class Run:
 
     def visit(self) -> None:
         """
-        Be a client.
+        Run a client.
         """
         while not self._over.is_set():
             try:
@@ -110,7 +110,7 @@ class Run:
 
     def scrape(self) -> None:
         """
-        Be Prometheus, in a hurry.
+        Scrape as Prometheus does, without a pause.
         """
         before: dict[str, float] = {}
         while not self._over.wait(0.1):
@@ -141,7 +141,7 @@ class Run:
 
     def last(self) -> dict[str, float]:
         """
-        Give the sums of the counters once nothing is in progress.
+        Return the sums of the counters once nothing is in progress.
         """
         while True:
             page = self.patient("/metrics")

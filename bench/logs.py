@@ -121,7 +121,7 @@ def _nanoseconds(call: Call, times: int) -> float:
 
 def measure(row: Row, rounds: int, times: int) -> tuple[float, float, float]:
     """
-    Give the medians, in nanoseconds, of a line and of its peer's, and of their ratio in each round.
+    Return the medians, in nanoseconds, of a line and of its peer's, and of their ratio in each round.
     """
     calls = [_nothing, row.call, row.peer_call]
     spent = []

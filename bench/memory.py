@@ -22,7 +22,7 @@ LIMIT_MB = 2.0
 
 def serve(framework: str, warm_up: int, requests: int) -> list[float]:
     """
-    Give the resident megabytes after the warm-up, and after all requests.
+    Return the resident megabytes after the warm-up, and after all requests.
     """
     import obskit
 

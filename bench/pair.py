@@ -50,7 +50,7 @@ T = (
 
 class Ratio(NamedTuple):
     """
-    Say how many times its cost before a figure costs after, with the ends of the 95 % interval.
+    How many times its cost before a figure costs after, with the ends of the 95 % interval.
     """
 
     typical: float
@@ -79,7 +79,7 @@ def ratio(before: list[float], after: list[float]) -> Ratio:
 
 def compare(before: list[dict[str, float]], after: list[dict[str, float]]) -> dict[str, Ratio]:
     """
-    Give the ratio of each figure that all runs have and that is above zero in all, as the logarithm asks.
+    Return the ratio of each figure that all runs have and that is above zero in all, as the logarithm asks.
     """
     runs = [*before, *after]
     figures = [figure for figure in runs[0] if all(run.get(figure, 0.0) > 0.0 for run in runs)]

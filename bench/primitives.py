@@ -113,7 +113,7 @@ def _rows(nowhere: BinaryIO, shared: bool) -> Iterator[Row]:
 
 def _request_step() -> Callable[[HttpOperation], None]:
     """
-    Give what the end of a request does to the metrics, once it is settled where they lie.
+    Return what the end of a request does to the metrics, once it is settled where they lie.
     """
     (sink,) = [sink for sink in recorder._sinks if sink.name == "metrics"]
     for _ in range(2):  # the first request settles it
@@ -178,7 +178,7 @@ def nanoseconds(call: Call, times: int) -> float:
 
 def measure(row: Row, blocks: int, block: int) -> tuple[float, float, float]:
     """
-    Give the medians, in nanoseconds, of the piece and of its floor, and of their ratio in each block.
+    Return the medians, in nanoseconds, of the piece and of its floor, and of their ratio in each block.
     """
     calls = {"piece": row.call, "floor": row.floor_call, "empty": _nothing, "without": row.without or _nothing}
     spent: dict[str, list[float]] = {name: [] for name in calls}

@@ -51,7 +51,7 @@ App = Callable[..., Any]
 
 class Series:
     """
-    Hold histograms of so many label sets, and their counters, twice: in obskit's store, and in `prometheus_client`'s.
+    Histograms of so many label sets, and their counters, twice: in obskit's store, and in `prometheus_client`'s.
     """
 
     def __init__(self, count: int) -> None:
@@ -132,7 +132,7 @@ async def empty(scope: Any, receive: Any, send: Any) -> None:
 @contextmanager
 def _own_app(count: int) -> Iterator[App]:
     """
-    Be an application that obskit observes, after so many label sets were used.
+    Return an application that obskit observes, after this many label sets were used.
     """
     runtime = obskit.configure(
         service="bench", registry=CollectorRegistry(), access_log=False, max_label_sets=count, log_stream=sys.stderr
@@ -153,7 +153,7 @@ async def stalls(
     app: App, rounds: int, scrape: tuple[str, str] | None, change: Callable[[], object] | None = None
 ) -> list[float]:
     """
-    Give the longest wait of the task, beyond its millisecond, in each round; before each something may be changed.
+    Return the longest wait of the task, beyond its millisecond, in each round; before each something may be changed.
     """
     import uvicorn
 

@@ -73,7 +73,7 @@ UNITS = {
 
 def per_call(call: Callable[[], object], times: int, repeats: int = 7) -> float:
     """
-    Give the nanoseconds of one call, as the median of some repeats.
+    Return the nanoseconds of one call, as the median of some repeats.
     """
     taken = []
     for _ in range(repeats):

@@ -49,7 +49,7 @@ def own(path: Path, count: int) -> Any:
 
 def work(path: Path, count: int) -> None:
     """
-    Be a worker: update one in so many label sets whenever a number comes, and answer when it is done.
+    Run a worker: update one in so many label sets whenever a number comes, and answer when it is done.
     """
     from prometheus_client import CollectorRegistry, Histogram
 
@@ -70,7 +70,7 @@ def work(path: Path, count: int) -> None:
 
 class Workers:
     """
-    Hold the processes.
+    The processes.
     """
 
     def __init__(self, path: Path, count: int) -> None:

@@ -1,5 +1,5 @@
 """
-Be an application that says which process answers, for servers that `kills` starts.
+An application that says which process answers, for servers that `kills` starts.
 """
 
 import os

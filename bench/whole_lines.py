@@ -41,7 +41,7 @@ for number in range(int(lines)):
 
 class Outcome(NamedTuple):
     """
-    Say what became of the lines.
+    What became of the lines.
     """
 
     lost: int
@@ -65,7 +65,7 @@ def old_and_new(path: Path) -> Iterator[bytes]:
 
 def count(lines: Iterable[bytes], processes: int, each: int) -> tuple[int, int, int]:
     """
-    Give how many lines are missing, how many are no JSON object, and how many are there more than once.
+    Return how many lines are missing, how many are no JSON object, and how many are there more than once.
     """
     seen: Counter[tuple[int, int]] = Counter()
     torn = 0

@@ -97,7 +97,7 @@ def wait_for(process: subprocess.Popen[bytes], url: str, stderr: Path) -> None:
 
 async def send_traffic(url: str, seconds: float) -> None:
     """
-    Be several clients at once, each with its own fixed choice of requests.
+    Run several clients at once, each with its own fixed choice of requests.
     """
     deadline = time.monotonic() + seconds
 
@@ -120,7 +120,7 @@ def access_lines(output: Path) -> list[dict[str, Any]]:
 
 def quantile(sorted_values: list[float], share: float) -> float:
     """
-    Give the smallest value that this share of the values does not exceed.
+    Return the smallest value that this share of the values does not exceed.
     """
     return sorted_values[math.ceil(share * len(sorted_values)) - 1]
 
@@ -166,7 +166,7 @@ def total(page: str, metric: str) -> int:
 
 def spent(ai: dict[str, Any]) -> Iterator[str]:
     """
-    Say what the AI calls took and cost, by the application's own report.
+    Return what the AI calls took and cost, by the application's own report.
     """
     total, seconds = ai["total"], ai["seconds"] or {"p50": 0.0}
     yield (

@@ -1,5 +1,5 @@
 """
-Be a model for the demo: a local HTTP server that answers as Anthropic's messages do, with made-up text and figures.
+A model for the demo: a local HTTP server that answers as Anthropic's messages do, with made-up text and figures.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Model(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """
-        Say nothing: the application's lines are what the demo shows.
+        Log nothing: the application's lines are what the demo shows.
         """
 
 

@@ -42,7 +42,7 @@ def now() -> None:
 
 class Collecting:
     """
-    Be a lock, and the worst moment.
+    A lock, and the worst moment.
     """
 
     def __init__(self, kind: str, where: str) -> None:
@@ -71,7 +71,7 @@ class Collecting:
 
 def _asking() -> str | None:
     """
-    Say where in obskit a lock is asked for; None elsewhere.
+    Return where in obskit a lock is asked for; None elsewhere.
     """
     frame = sys._getframe(2)
     name = str(frame.f_globals.get("__name__", ""))
@@ -113,7 +113,7 @@ def in_a_cycle(held: object) -> None:
 
 class Finalised:
     """
-    Be an object of the application's that does something when it is collected.
+    An object of the application's that does something when it is collected.
     """
 
     def __init__(self, act: Callable[[], object]) -> None:
@@ -144,7 +144,7 @@ def served(environ: dict[str, Any], start_response: Any) -> Any:
 
 class Stage:
     """
-    Hold what scenes play with.
+    What scenes play with.
     """
 
     def __init__(self, runtime: Any, sink: Any) -> None:

@@ -1,5 +1,5 @@
 """
-Keep tests from leaving anything behind, and leave out the folders whose library is not installed.
+Checks that tests leave nothing behind, and leaves out the folders whose library is not installed.
 """
 
 import threading

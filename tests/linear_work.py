@@ -44,7 +44,7 @@ _FIRST_RATIO = 5.5
 
 class Driven(NamedTuple):
     """
-    Be a text of any length.
+    A text of any length.
     """
 
     prefix: str
@@ -57,7 +57,7 @@ class Driven(NamedTuple):
 
 class Slow(NamedTuple):
     """
-    Say what took too long, and on which text.
+    What took too long, and on which text.
     """
 
     what: str
@@ -76,7 +76,7 @@ def seconds(work: Work, text: str, times: int = 1) -> float:
 
 def ratio(work: Work, driven: Driven) -> float:
     """
-    Give how many times as long the work takes at 16n as at n, where n is so large that it takes half a millisecond.
+    Return how many times as long the work takes at 16n as at n, where n is so large that it takes half a millisecond.
     """
     length = 256
     while (taken := seconds(work, driven.of(length), 3)) < LEAST_SECONDS:
@@ -107,7 +107,7 @@ def is_suspect(work: Work, driven: Driven) -> bool:
 
 def slow(what: str, work: Work, texts: Iterable[Driven]) -> Slow | None:
     """
-    Give the first text on which the work grows faster than the text does.
+    Return the first text on which the work grows faster than the text does.
     """
     for driven in texts:
         if is_suspect(work, driven) and (found := ratio(work, driven)) >= MOST:
@@ -186,7 +186,7 @@ _PALETTE = "aAé1 \n!"
 
 def _samples(items: Any) -> str:
     """
-    Give a few characters that a class takes.
+    Return a few characters that a class takes.
     """
     negated = items[0][0] is codes.NEGATE
     taken = ""
@@ -204,7 +204,7 @@ def _samples(items: Any) -> str:
 
 def _alphabet(parsed: Any) -> Iterator[str]:
     """
-    Give every character that a pattern names, those which a class leaves out as well.
+    Yield every character that a pattern names, those which a class leaves out as well.
     """
     for code, value in parsed:
         if code in (codes.LITERAL, codes.NOT_LITERAL):
@@ -232,7 +232,7 @@ def parsed(pattern: re.Pattern[Any]) -> Any:
 
 def _atoms(parsed: Any) -> list[list[str]]:
     """
-    Give for each place of a pattern a few texts that it takes.
+    Return for each place of a pattern a few texts that it takes.
     """
     found: list[list[str]] = []
     literal = ""
@@ -293,7 +293,7 @@ def texts_for(pattern: re.Pattern[Any]) -> list[Driven]:
 
 def works_of(pattern: re.Pattern[Any]) -> list[tuple[str, Work]]:
     """
-    Give both ways to drive a pattern: the replacement of all that is found, and a search.
+    Return both ways to drive a pattern: the replacement of all that is found, and a search.
     """
     if isinstance(pattern.pattern, bytes):
         return [

@@ -1,5 +1,5 @@
 """
-Be ended by SIGTERM, again and again, in the middle of what takes locks: run as a program, by `test_sigterm.py`.
+A program that SIGTERM ends, again and again, in the middle of what takes locks; `test_sigterm.py` runs it.
 
 Each run is a forked child that has just been configured; its main loop asks a blocking budget and logs to a queue.
 """

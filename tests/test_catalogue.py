@@ -110,13 +110,13 @@ def budgets_happen():
 
 class Pool:
     """
-    Be a pool that somebody holds.
+    A pool that somebody holds.
     """
 
 
 class Container:
     """
-    Be a container that is limited, on a machine that has swap: where every figure of the system is told.
+    A container that is limited, on a machine that has swap: where every figure of the system is told.
     """
 
     seconds = 0.0

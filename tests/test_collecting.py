@@ -83,7 +83,7 @@ def shared(tmp_path_factory):
 @pytest.fixture(scope="module")
 def told(shared):
     """
-    Give what was told of each scene, by its name.
+    Return what was told of each scene, by its name.
     """
     alone, errors = played([*DROPPED, *SIGNALLED], {})
     others, other_errors = played(COLLECTED, shared)

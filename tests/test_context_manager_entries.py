@@ -46,7 +46,7 @@ def block(kind):
 @pytest.fixture
 def left(kind, sink, runtime):
     """
-    Give what blocks took by their ends: for a histogram the sums, by status.
+    Return what blocks took by their ends: for a histogram the sums, by status.
     """
 
     def read():

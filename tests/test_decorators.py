@@ -51,7 +51,7 @@ def decorate(request):
 
 class Shop:
     """
-    Be called, synchronously.
+    A class whose method is called, synchronously.
     """
 
     def __init__(self):
@@ -81,7 +81,7 @@ class Pages(Shop):
 
 def plain(name: str, number: int = 3) -> tuple[str, int]:
     """
-    Say what it was given.
+    Return what it was given.
     """
     return name, number
 
@@ -166,7 +166,7 @@ def test_it_gives_what_the_function_gives(name, function):
 
 def injected(function):
     """
-    Give a function its first argument, and say that it has its signature, as many decorators do.
+    Return a function its first argument, and say that it has its signature, as many decorators do.
     """
 
     @functools.wraps(function)
@@ -187,7 +187,7 @@ WRONG = [((), {}), (("fern", 3, 4), {}), (("fern",), {"name": "fern"}), (("fern"
 
 def refusal(function, args, kwargs):
     """
-    Say what a call raises, by itself, before anything is awaited or iterated.
+    Return what a call raises, by itself, before anything is awaited or iterated.
     """
     try:
         given = function(*args, **kwargs)

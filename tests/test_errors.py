@@ -59,7 +59,7 @@ def wsgi(environ, start_response):
 
 class Callable:
     """
-    Be called with what nobody serves.
+    A callable that no server could call.
     """
 
     def __call__(self, only):
@@ -68,13 +68,13 @@ class Callable:
 
 def make_app(settings=None):
     """
-    Be a factory, as `flask run` finds it.
+    Return an application, as a factory that `flask run` finds.
     """
 
 
 def make_configured_app(config=None, debug=False):
     """
-    Be a factory that could be called as a WSGI application is.
+    Return an application, as a factory that could be called as a WSGI application is.
     """
 
 

@@ -51,7 +51,7 @@ def as_user(user, work):
 @pytest.fixture
 def open_folder():
     """
-    Give a folder in which every user may make files; pytest's own are closed to others, by one folder more under xdist.
+    Yield a folder in which every user may make files; pytest's own are closed to others, one level higher under xdist.
     """
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o777)

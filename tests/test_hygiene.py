@@ -2,6 +2,7 @@
 Habits of the repository that no linter checks.
 """
 
+import ast
 import re
 import subprocess
 from collections.abc import Iterator
@@ -128,3 +129,102 @@ def test_each_folder_states_its_law():
     ]
 
     assert bad == []
+
+
+# Verbs that say nothing of what a function returns or does, nor what a class is: see `docstring_sins()`.
+VAGUE_OPENINGS = ("Be", "Give", "Hold", "Keep", "Know", "Let", "Say", "Tell")
+
+
+def docstring_sins(source: str) -> list[str]:
+    """
+    Find docstrings with a vague opening, those of functions that do nothing, and public names that lack one.
+    """
+    tree = ast.parse(source)
+    promised, found = methods_of_protocols(tree), []
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        name, text = getattr(node, "name", "the module"), ast.get_docstring(node)
+        if text is None:
+            if node in tree.body and not name.startswith("_") and not (is_no_op(node) or has_own_doc(node)):
+                found.append(f"{name} has none")
+        elif text.split()[0] in VAGUE_OPENINGS:
+            found.append(f"{name}: {text.split()[0]} ...")
+        elif is_no_op(node) and node not in promised:
+            found.append(f"{name} does nothing, and says so")
+    return found
+
+
+def is_no_op(node: ast.AST) -> bool:
+    """
+    Return whether a function does nothing, and returns nothing.
+    """
+    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and all(
+        isinstance(step, ast.Pass)
+        or (isinstance(step, ast.Expr) and isinstance(step.value, ast.Constant))
+        or (isinstance(step, ast.Return) and step.value is None)
+        for step in node.body
+    )
+
+
+def methods_of_protocols(tree: ast.Module) -> set[ast.AST]:
+    """
+    Return functions whose docstring says what others must do.
+    """
+    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    protocols = [node for node in classes if any("Protocol" in ast.unparse(base) for base in node.bases)]
+    return {step for node in protocols for step in node.body}
+
+
+def has_own_doc(node: ast.AST) -> bool:
+    """
+    Return whether a class sets `__doc__` itself.
+    """
+    return isinstance(node, ast.ClassDef) and any(
+        isinstance(step, ast.Assign) and ast.unparse(step.targets[0]) == "__doc__" for step in node.body
+    )
+
+
+def test_docstrings_say_what_a_reader_needs():
+    """
+    Public classes and functions of the library have docstrings, functions that do nothing have none, and none opens
+    with a vague verb: a function's says what it returns or does, a class's what it is.
+    """
+    library = ROOT / "src" / "obskit"
+    files = [path for path in library.rglob("*.py") if path.name != "__init__.py"]
+    bad = {str(path.relative_to(library)): docstring_sins(text_of(path)) for path in files}
+
+    assert {} == {path: found for path, found in bad.items() if found}
+
+
+def test_docstrings_of_tests_open_plainly():
+    """
+    No docstring of tests, benchmarks, examples and scripts opens with a vague verb.
+    """
+    files = [path for folder in ("tests", "bench", "examples", "scripts") for path in (ROOT / folder).rglob("*.py")]
+    bad = {str(path.relative_to(ROOT)): docstring_sins(text_of(path)) for path in files}
+
+    assert {} == {
+        path: vague for path, found in bad.items() if (vague := [sin for sin in found if sin.endswith(" ...")])
+    }
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ('"""\nTell one from another.\n"""', ["the module: Tell ..."]),
+        ('class _A:\n    """\n    Be a lock.\n    """', ["_A: Be ..."]),
+        ('async def _f():\n    """\n    Give it.\n    """\n    return 1', ["_f: Give ..."]),
+        ('class _A:\n    def f(self):\n        """\n        Do nothing.\n        """', ["f does nothing, and says so"]),
+        ("class A:\n    x = 1", ["A has none"]),
+        ("def f():\n    return 1", ["f has none"]),
+        ("def f(): ...", []),
+        ("def _f():\n    return 1", []),
+        ('class _A(Protocol):\n    def f(self):\n        """\n        Return it.\n        """', []),
+    ],
+)
+def test_a_bad_docstring_is_found(source, expected):
+    """
+    Each kind of bad docstring is found, and what is as it should be is not.
+    """
+    assert expected == docstring_sins(source)

@@ -185,7 +185,7 @@ def imports_in(node: ast.AST, package: list[str]) -> Iterator[Import]:
 
 def judge(part: str, name: str, parts: set[str]) -> str | None:
     """
-    Say which law an import of `name` in `part` breaks, if any.
+    Return which law an import of `name` in `part` breaks, if any.
     """
     top, *rest = name.split(".")
     if top != "obskit":

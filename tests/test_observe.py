@@ -663,7 +663,7 @@ def test_a_function_keeps_what_it_is():
 
     def plain(a: int, /, b: str = "x", *rest: float, c: bool, **more: object) -> list[int]:
         """
-        Say what it does.
+        Return what it does.
         """
 
     plain.attribute = 1

@@ -25,7 +25,7 @@ from obskit.testing import FakeClock, LineStream, RecordingSink, isolated_runtim
 @pytest.fixture
 def given():
     """
-    Give what keeps a runtime off this process's registry and output, and take the runtime down.
+    Yield what keeps a runtime off this process's registry and output, and take the runtime down.
     """
     yield {"registry": CollectorRegistry(), "log_stream": LineStream()}
     obskit.shutdown()

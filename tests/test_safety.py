@@ -18,7 +18,7 @@ from obskit.testing import LineStream, RecordingSink, isolated_runtime
 
 class Boom(Exception):
     """
-    Be the application's own mistake.
+    The application's own mistake.
     """
 
 
@@ -132,7 +132,7 @@ class Broken:
 
 class Full:
     """
-    Be a stream on a disk that has no room.
+    A stream on a disk that has no room.
     """
 
     def write(self, text):

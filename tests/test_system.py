@@ -144,7 +144,7 @@ def test_a_limit_and_what_is_used_of_it_are_of_one_group_in_version_1(tmp_path):
 
 class Limited:
     """
-    Be a container with half a processor.
+    A container with half a processor.
     """
 
     used = 0.0

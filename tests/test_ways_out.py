@@ -96,13 +96,13 @@ PLANTED = {
 
 class Lines(io.StringIO):
     """
-    Keep lines where none is cut for a pipe.
+    Lines that are not cut for a pipe.
     """
 
 
 def _use(planted: str) -> None:
     """
-    Say a secret wherever an application can say something.
+    Pass a secret wherever an application can pass a text.
     """
     log = obskit.get_logger("shop.ways")
     obskit.set_route(f"/a/{planted}")

@@ -1,5 +1,5 @@
 """
-Hold the version, once.
+The version, written once.
 """
 
 __version__ = "0.1.0"

@@ -44,7 +44,7 @@ def configure(**settings: Any) -> Runtime:
 
 def set_route(template: str) -> None:
     """
-    Say which route this request took, for applications without a framework's routing.
+    Set the route of this request, for applications without a framework's routing.
 
     Args:
         template: With placeholders, never with values: `/devices/{device_id}`. It becomes the `endpoint` label.
@@ -97,7 +97,7 @@ def _integration_of(app: Any) -> str:
 
 def _protocol_of(app: Any) -> str:
     """
-    Tell WSGI from ASGI by what a callable takes: two arguments, or three.
+    Return whether a callable is of WSGI or of ASGI, by what it takes: two arguments, or three.
     """
     if isinstance(app, type) or not callable(app):
         raise _unsupported(app)
@@ -134,7 +134,7 @@ def _unsupported(app: Any) -> UnsupportedApplicationError:
 
 def _needs_nothing(signature: inspect.Signature) -> bool:
     """
-    Tell whether all that a function takes has a default; `*args` may stand for anything.
+    Return whether all parameters of a function have defaults; `*args` may stand for anything.
     """
     kinds = inspect.Parameter
     return all(

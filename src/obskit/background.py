@@ -53,7 +53,7 @@ def try_start(thread: Thread, *, ends: bool = False) -> bool:
 
 class _OnceCall(Generic[T]):
     """
-    Be a call that is made once, by whoever comes first: a pool that fails to start a thread keeps the call, and may
+    A call that is made once, by whoever comes first: a pool that fails to start a thread keeps the call, and may
     make it later.
     """
 

@@ -1,5 +1,5 @@
 """
-Keep what was found out about texts that strangers write, in bounded memory.
+A cache of bounded memory, for what is looked up by texts that strangers write.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ V = TypeVar("V")
 
 class BoundedCache(dict[K, V], Generic[K, V]):
     """
-    Find an answer by a text, or by a tuple with texts, with `[key]`; what was found of late is kept.
+    A cache by a text, or by a tuple with texts: `cache[key]` looks up what is missing, and keeps what was used lately.
 
     What is too long is no key, and never its beginning: two texts would share an answer. When it is full, all is
     forgotten at once. Safe in threads, which may find the same answer twice.

@@ -67,7 +67,7 @@ class BlockEntries(Generic[T]):
 
     def add_ambiguous(self, end: Callable[[T], object]) -> None:
         """
-        Keep an exit that may be of several entries, until one is left that it can belong to.
+        Store an exit that may be of several entries, until one is left that it can belong to.
         """
         if self._open:
             self.ambiguous.append(end)

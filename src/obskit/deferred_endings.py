@@ -1,5 +1,5 @@
 """
-Let an operation end whose owner was dropped.
+Ends of operations whose owner was dropped: noted by a finaliser, and carried out later.
 
 A finaliser runs wherever a garbage collection or the last reference leads it: in the middle of a sink, with its locks
 held. So ours only note what has ended, and when. What is noted is ended by the next operation that begins or ends,
@@ -33,7 +33,7 @@ _failed: Callable[[str, BaseException], None]
 
 class _State:
     """
-    Hold what a fork changes.
+    What a fork changes.
 
     Attributes:
         forked_at: When this process was forked, on the recorder's clock: what began before is the parent's to count.
@@ -49,7 +49,7 @@ _state = _State()
 
 def end_later(op: Operation, ending: Ending, at: float) -> None:
     """
-    Note that an operation has ended; to be called by finalisers. Takes no lock and runs nothing of anybody's.
+    Record that an operation has ended; to be called by finalisers. Takes no lock and runs no other code.
 
     Args:
         op: The operation.
@@ -99,7 +99,7 @@ def _end(op: Operation, ending: Ending, at: float) -> None:
 
 def is_draining() -> bool:
     """
-    Tell whether what ends here was dropped elsewhere, so that the stack says nothing of it.
+    Return whether what ends here was dropped elsewhere, so that the stack does not show where.
     """
     return threading.get_ident() in _draining
 
@@ -116,7 +116,7 @@ def _drain_soon() -> None:
 
 def bind_recorder(clock: Callable[[], float], failed: Callable[[str, BaseException], None]) -> None:
     """
-    Serve a recorder: what endings raise is its to guard, and its clock tells a forked child when it was forked.
+    Set the recorder, which handles what endings raise; its clock says when a forked child was forked.
     """
     global _failed
 

@@ -30,68 +30,68 @@ if TYPE_CHECKING:
 
 class ObskitError(Exception):
     """
-    Catch every error that obskit raises on purpose.
+    The base of every error that obskit raises on purpose.
     """
 
 
 class ConfigurationError(ObskitError, ValueError):
     """
-    Report a setting whose value cannot be used.
+    A setting has a value that cannot be used.
     """
 
 
 class UnknownSettingError(ConfigurationError):
     """
-    Report an argument of `configure()` that no setting has.
+    `configure()` was given an argument that is not a setting.
     """
 
 
 class AlreadyConfiguredError(ConfigurationError):
     """
-    Report a second `configure()` that disagrees with the first.
+    A second `configure()` disagrees with the first.
     """
 
 
 class UnsupportedApplicationError(ConfigurationError):
     """
-    Report an application object that `instrument()` does not know how to serve.
+    `instrument()` was given an object that it does not know as an application.
     """
 
 
 class NotObservableError(ConfigurationError):
     """
-    Report what a decorator that times functions cannot take the place of: a class, a property, no function at all.
+    A decorator that times functions was put on something else: a class, a property, no function at all.
     """
 
 
 class RouteTakenError(ConfigurationError):
     """
-    Report that the application already answers a path which obskit wants.
+    The application already has a route that obskit wants.
     """
 
 
 class MetricNameError(ConfigurationError):
     """
-    Report a metric or label name outside of Prometheus' data model.
+    A name of a metric or a label is not valid in Prometheus' data model.
     """
 
 
 class MetricConflictError(ConfigurationError):
     """
-    Report two different metrics under one name.
+    Two different metrics have one name.
     """
 
 
 class HealthCheckError(ConfigurationError):
     """
-    Report a health check that cannot be declared so: a wrong argument, a name that another one has, a need that no
+    A health check cannot be declared so: a wrong argument, a name that another one has, a need that no
     check meets.
     """
 
 
 class UnknownGroupError(ConfigurationError):
     """
-    Report a health check in a group that is neither built in nor one of `health_groups`.
+    A health check is in a group that is neither built in nor one of `health_groups`.
     """
 
 
@@ -103,13 +103,13 @@ class StateFolderTakenError(ConfigurationError):
 
 class BudgetError(ConfigurationError):
     """
-    Report an AI budget that cannot be declared so: a wrong argument, a name that another one has, no price to count by.
+    An AI budget cannot be declared so: a wrong argument, a name that another one has, no price to count by.
     """
 
 
 class BudgetExceededError(ObskitError):
     """
-    Report an AI call that a budget with `action="block"` refused before anything was sent.
+    A budget with `action="block"` refused an AI call before anything was sent.
 
     Attributes:
         budget: Its name.
@@ -145,13 +145,13 @@ class BudgetExceededError(ObskitError):
 
 class LabelError(ObskitError, ValueError):
     """
-    Report an update whose labels are not the metric's labels.
+    An update has other labels than its metric.
     """
 
 
 class SqliteDoctorError(ObskitError):
     """
-    Report a backup or an optimisation that was not made, or an examination that was asked for in a request.
+    A backup or an optimisation was not made, or an examination was asked for in a request.
 
     What is wrong with the file is no error: it is in the report.
     """
@@ -159,5 +159,5 @@ class SqliteDoctorError(ObskitError):
 
 class MissingExtraError(ObskitError, ImportError):
     """
-    Report a library that an integration needs and that is not installed.
+    A library that an integration needs is not installed.
     """

@@ -65,7 +65,7 @@ def make_file(path: str | os.PathLike[str], flags: int, mode: int, like: os.stat
 
 def make_alike(descriptor: int, like: os.stat_result) -> None:
     """
-    Give a file the rights and the group of another, and its owner where this process is root.
+    Set a file's mode and group to another's, and its owner too where this process is root.
     """
     with suppress(OSError):  # it is no group of this user's
         os.fchown(descriptor, like.st_uid if os.geteuid() == 0 else -1, like.st_gid)

@@ -1,5 +1,5 @@
 """
-Say what becomes of locks, threads and counts when the process forks, and at its end.
+What is done with locks, threads and counts when the process forks, and at its end.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _watch() -> None:
 
 def _is_child(processes: Any) -> bool:
     """
-    Tell whether the library has started this process. Celery's has no `parent_process()`.
+    Return whether the library has started this process. Celery's has no `parent_process()`.
     """
     return processes is not None and getattr(processes.current_process(), "_parent_pid", None) is not None
 

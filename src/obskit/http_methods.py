@@ -1,5 +1,5 @@
 """
-Give HTTP methods their label.
+The label of each HTTP method.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-Tell whether this is Python's main interpreter, or one of several in its process, as mod_wsgi makes them.
+Whether this is Python's main interpreter, or one of several in its process, as mod_wsgi makes them.
 
 Daemon threads that are alive when a sub-interpreter ends abort the whole process, with all its other interpreters. So
 ours start in the main interpreter alone, but for those that are over by themselves: these are waited for.

@@ -1,5 +1,5 @@
 """
-Give what runs outside of requests, such as a nightly script or a queue's task, an id and a line of its own.
+Jobs: what runs outside of requests, such as a nightly script or a queue's task, each with an id and a line of its own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ MAX_NAME = 100
 
 class JobOperation(Operation):
     """
-    Describe one run of a job; `job` is the name that the application gave it. It is the root of what it causes.
+    One run of a job; `job` is the name that the application gave it. It is the root of what it causes.
     """
 
     __slots__ = ("job",)

@@ -28,7 +28,7 @@ Block = TypeVar("Block", bound=Operation)
 
 class FunctionOperation(Operation):
     """
-    Describe one call of a function, or one block; `function` is the name that the application gave it.
+    One call of a function, or one block; `function` is the name that the application gave it.
     """
 
     __slots__ = ("function",)
@@ -44,7 +44,7 @@ _plan = recorder.plan(FunctionOperation)
 
 class Lifecycle(Protocol):
     """
-    Begin and end operations: a recorder's plan, or what decides whether one is to be recorded at all.
+    What begins and ends operations: a recorder's plan, or what decides whether one is recorded at all.
     """
 
     def begin(self, operation: Any) -> None:
@@ -60,7 +60,7 @@ class Lifecycle(Protocol):
 
 class Observation:
     """
-    Run operations of one kind: as a decorator, or as a block that gives the operation.
+    Operations of one kind: a decorator, and a context manager whose value is the operation.
 
     Args:
         new: Makes the operation of one call.
@@ -131,7 +131,7 @@ def _runs_here(entered: tuple[Operation, Token[Operation | None]]) -> bool:
 
 class UnrecordedOperation(Operation):
     """
-    Stand where a query is nobody's: a pool asks whether its connection still lives, or a health check whether all does.
+    The operation of queries that are not recorded: a pool's ping of its connection, or a health check's.
 
     It has the ids of what runs here, and is the root of what it asks, so that no request counts that.
     """
@@ -151,7 +151,7 @@ _NOBODY = Operation()
 @contextmanager
 def unrecorded() -> Iterator[None]:
     """
-    Let queries in a block be recorded nowhere.
+    Record no query of the block.
     """
     token = current.set(UnrecordedOperation())
     try:
@@ -172,7 +172,7 @@ def enter(op: Operation) -> Token[Operation | None]:
 
 def leave(op: Operation, token: Token[Operation | None]) -> None:
     """
-    Give back what ran here before, where that context is still there.
+    Restore what ran here before, where that context is still there.
     """
     if op.span is not None:
         op.span.leave()
@@ -238,7 +238,7 @@ Kind = Literal["function", "coroutine", "generator", "async generator"]
 
 def kind_of(function: object) -> Kind:
     """
-    Tell what calling this gives: of a function, or of a partial or an object that is called like one.
+    Return what a call gives: of a function, or of a partial or an object that is called like one.
 
     Raises:
         NotObservableError: It is a class, which would not be one any more, or cannot be called.
@@ -266,7 +266,7 @@ def kind_of(function: object) -> Kind:
 
 def as_called(function: Callable[P, R], ours: Callable[..., Any]) -> Callable[P, R]:
     """
-    Give what stands for a function its way to refuse arguments, and what else it can do as an object: `cache_clear()`
+    Return `ours` such that it refuses arguments as `function` does, and has its other methods too: `cache_clear()`
     of a cached one.
     """
     if inspect.isgeneratorfunction(ours) or inspect.isasyncgenfunction(ours) or inspect.iscoroutinefunction(ours):
@@ -434,7 +434,7 @@ def observe(name: str | Callable[P, R] | None = None) -> Observation | Callable[
 
 class _NamedObservation(Observation):
     """
-    Name functions after themselves where no name was given.
+    Observes functions under their own names where no name was given.
     """
 
     def __init__(self, name: str | None) -> None:

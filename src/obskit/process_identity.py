@@ -1,5 +1,5 @@
 """
-Tell one process from any other that has, had or will have its id: ids are used again, and containers have their own.
+The identity of a process: ids are used again, and containers have their own.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 def start_time(pid: int) -> str:
     """
-    Say when a process started, as the system counts; empty where it is gone, or the system hides it.
+    Return when a process started, in the system's ticks; empty where it is gone, or the system hides it.
     """
     return _in_proc(pid) if sys.platform == "linux" else _by_psutil(pid)
 
@@ -37,7 +37,7 @@ def _by_psutil(pid: int) -> str:
 
 def boot_id() -> str:
     """
-    Name the boot of the machine; empty where the system does not tell, but by a clock time that may be set.
+    Return the id of the machine's boot; empty where the system has only a clock time, which may be set.
     """
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -47,7 +47,7 @@ def boot_id() -> str:
 
 def pid_namespace() -> str:
     """
-    Name what the ids of processes are numbers in, as containers have their own; empty where the system does not tell.
+    Return the namespace of process ids, as containers have their own; empty where the system does not tell.
     """
     try:
         return os.readlink("/proc/self/ns/pid")
@@ -57,7 +57,7 @@ def pid_namespace() -> str:
 
 def identity(pid: int) -> str:
     """
-    Tell a process of this machine from any other that has, had or will have its id; empty where it is gone.
+    Return a text that no other process of this machine has, had or will have; empty where the process is gone.
     """
     since = start_time(pid)
     return f"{_place()} {since}" if since else ""
@@ -65,7 +65,7 @@ def identity(pid: int) -> str:
 
 def is_dead(pid: int, known: str) -> bool:
     """
-    Tell whether a process is gone; of one in another container nobody here can know.
+    Return whether a process is gone; False of one in another container, of which that cannot be known.
     """
     place, _, _ = known.rpartition(" ")
     if not place:

@@ -23,7 +23,7 @@ MAX_TRACE_HEADER = 512
 
 def outgoing_headers() -> dict[str, str]:
     """
-    Give the headers that an outgoing call made here should carry.
+    Return the headers that an outgoing call made here should carry.
 
     They are `X-Correlation-ID`, and `traceparent` with `tracestate` where a span is current or the request came with
     a trace. Add them to calls of your own services only: they tell a stranger which of his calls belong together.
@@ -96,7 +96,7 @@ _is_value = re.compile(r"[!#-+\--:<-\[\]-~]*").fullmatch
 
 def with_context(function: Callable[P, R]) -> Callable[P, R]:
     """
-    Give a function that runs anywhere as a part of the request that is current here: with its ids and bound fields.
+    Return a function that runs anywhere as a part of the request that is current here: with its ids and bound fields.
 
     It is for threads, which begin with nothing: `pool.submit(obskit.with_context(resize), image)`,
     `Thread(target=obskit.with_context(resize))`. Tasks and `asyncio.to_thread()` need none. What it gives may be called

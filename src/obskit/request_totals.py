@@ -9,7 +9,7 @@ from typing import Any
 
 class RequestTotals:
     """
-    Add up the queries and AI calls that one request made.
+    The totals of the queries and AI calls that one request made.
     """
 
     __slots__ = ("ai_calls", "ai_cost_usd", "ai_seconds", "db_queries", "db_seconds", "repeats")

@@ -372,7 +372,7 @@ def _setting(
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """
-    Hold every setting of one runtime; built by `configure()`, never changed afterwards.
+    Every setting of one runtime; built by `configure()`, never changed afterwards.
     """
 
     service: str = _setting(
@@ -766,7 +766,7 @@ class Settings:
 
 def _program() -> str:
     """
-    Name the program that runs; one that `python -m` runs by its package.
+    Return the name of the program that runs; one that `python -m` runs by its package.
     """
     path = Path(sys.argv[0] or "python")
     return path.parent.name or path.stem if path.name == "__main__.py" else path.stem

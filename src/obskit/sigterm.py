@@ -24,7 +24,7 @@ DEADLINE_SECONDS = 5.0
 
 class Sigterm:
     """
-    Hold what is to be done, the thread that waits for it, and whether the signal has come. There is one a process.
+    What is to be done, the thread that waits for it, and whether the signal has come. There is one a process.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Sigterm:
 
     def start_over(self) -> None:
         """
-        Know that a forked child has no thread; it gets one from `ensure_running()`.
+        Start over in a forked child: it has no thread until `ensure_running()`.
         """
         self._wake: SimpleQueue[bool] | None = None  # of the thread; None where there is none
         self._thread: threading.Thread | None = None
@@ -42,7 +42,7 @@ class Sigterm:
 
     def after_fork(self) -> None:
         """
-        Know that this is a forked child, which may have something to drain without a word to us.
+        Start over in a forked child, which may have something to drain without asking for it here.
         """
         self.start_over()
         self._is_forked = True
@@ -94,7 +94,7 @@ class Sigterm:
 
     def leave(self) -> None:
         """
-        Let the signal do what it does without us. Nothing happens here once it has come.
+        Restore what the signal does without obskit. Nothing happens here once it has come.
         """
         if self._received:
             return

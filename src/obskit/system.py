@@ -29,7 +29,7 @@ _UNLIMITED = 2**60
 
 class ContainerLimits:
     """
-    Read the limits of the container, by cgroup v2 or v1.
+    The limits of the container, by cgroup v2 or v1.
 
     Args:
         root: Where the control groups are mounted.
@@ -69,7 +69,7 @@ class ContainerLimits:
 
     def memory(self) -> tuple[int, int] | None:
         """
-        Give the bytes used, without what can be dropped, and the limit; None where there is none.
+        Return the bytes used, without what can be dropped, and the limit; None where there is none.
         """
         names = ("memory.max", "memory.current") if self._is_v2 else ("memory.limit_in_bytes", "memory.usage_in_bytes")
         found: tuple[int, Path] | None = None
@@ -88,14 +88,14 @@ class ContainerLimits:
 
     def cpus(self) -> float | None:
         """
-        Give the processors that the container may keep busy; None where it is not limited.
+        Return how many processors the container may keep busy; None where it is not limited.
         """
         found = self._tightest()
         return None if found is None else found[0]
 
     def cpu_seconds(self) -> float | None:
         """
-        Give the processor time that was used of that limit, by all who share it; without one, by the container.
+        Return the processor seconds used of that limit, by all who share it; without a limit, by the container.
         """
         chain, found = self._chain("cpu"), self._tightest()
         groups = [chain[0]] if found is None else [found[1], chain[0]]
@@ -144,7 +144,7 @@ def _fields(path: Path) -> dict[str, int]:
 
 class _CpuReading(NamedTuple):
     """
-    Hold what the processors had done at one moment.
+    What the processors had done at one moment.
 
     Attributes:
         at: When that was.
@@ -161,7 +161,7 @@ class _CpuReading(NamedTuple):
 
 class Sampler:
     """
-    Look at the machine, the container and the process. Thread-safe.
+    The figures of the machine, the container and the process. Thread-safe.
     """
 
     def __init__(self, limits: ContainerLimits | None = None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -173,7 +173,7 @@ class Sampler:
 
     def start_over(self) -> None:
         """
-        Forget what was last seen, as in a forked child.
+        Start over, as in a forked child: what the parent read last says nothing here.
         """
         self._lock = threading.RLock()
         self._last: _CpuReading | None = None
@@ -182,7 +182,7 @@ class Sampler:
     @property
     def limits(self) -> ContainerLimits:
         """
-        Give the container's limits; where they are written is found out once.
+        Return the container's limits; where they are written is looked up once.
         """
         if self._limits is None:
             self._limits = ContainerLimits()
@@ -190,7 +190,7 @@ class Sampler:
 
     def cpu_percent(self) -> float | None:
         """
-        Give how busy the processors were since the last look, from 0 to 100; None with the first.
+        Return how busy the processors were since the last call, from 0 to 100; None the first time.
 
         In a container that is limited, 100 is its share.
         """
@@ -221,7 +221,7 @@ class Sampler:
 
     def memory(self) -> dict[str, int] | None:
         """
-        Give bytes used, available and in total: of the container where it is limited, else of the machine.
+        Return bytes used, available and in total: of the container where it is limited, else of the machine.
         """
         limit = self.limits.memory()
         import psutil
@@ -235,7 +235,7 @@ class Sampler:
 
     def swap(self) -> dict[str, int] | None:
         """
-        Give bytes used and in total; None where there is no swap.
+        Return bytes used and in total; None where there is no swap.
         """
         import psutil
 
@@ -244,7 +244,7 @@ class Sampler:
 
     def disks(self) -> dict[str, dict[str, int]]:
         """
-        Give bytes used, and free and in total for directories, by the labels of `disk_paths`. What is not there is
+        Return bytes used, and free and in total for directories, by the labels of `disk_paths`. What is missing is
         left out. The size of a SQLite file is that of its write-ahead log too.
         """
         from shutil import disk_usage
@@ -264,7 +264,7 @@ class Sampler:
 
     def load(self) -> dict[str, float] | None:
         """
-        Give the load averages by window.
+        Return the load averages by window.
         """
         try:
             return dict(zip(("1m", "5m", "15m"), os.getloadavg(), strict=True))
@@ -345,7 +345,7 @@ at_fork(after_in_child=sampler.start_over)
 
 def snapshot() -> dict[str, Any]:
     """
-    Give all figures as data: `version`, `cpu_percent`, `memory`, `swap`, `disks`, `load`, `network_errors`, `process`.
+    Return all figures: `version`, `cpu_percent`, `memory`, `swap`, `disks`, `load`, `network_errors`, `process`.
 
     Bytes and seconds are named so; percent is from 0 to 100. What the platform does not tell is not among them, and
     neither is `cpu_percent` with the first call, which has nothing to compare with. Takes less than 2 ms, and waits

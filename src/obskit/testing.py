@@ -39,7 +39,7 @@ from obskit.runtime import Runtime
 
 class FakeClock:
     """
-    Tell the time that a test says, in seconds.
+    A clock that shows the time that a test sets, in seconds.
     """
 
     def __init__(self, now: float = 0.0) -> None:
@@ -50,14 +50,14 @@ class FakeClock:
 
     def advance(self, seconds: float) -> None:
         """
-        Let time pass.
+        Advance the clock.
         """
         self.now += seconds
 
 
 class FakeIds:
     """
-    Make the correlation ids `id-1`, `id-2`, ...
+    The correlation ids `id-1`, `id-2`, ...
     """
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class FakeIds:
 
 class RecordingSink:
     """
-    Keep what begins, what ends and what happens, for a test to look at.
+    A sink that stores operations and events for a test to look at.
 
     Attributes:
         begun: Operations in the order in which they began.
@@ -102,30 +102,24 @@ class RecordingSink:
 
     def bind(self, kind: type[Operation]) -> tuple[Step | None, Step | None]:
         """
-        Keep every kind.
+        Record every kind.
         """
         return self._begun.append, self._operations.append
 
     def emit(self, event: Event) -> None:
         """
-        Keep the event.
+        Record the event.
         """
         self._events.append(event)
 
-    def flush(self) -> None:
-        """
-        Have nothing queued.
-        """
+    def flush(self) -> None: ...
 
-    def close(self) -> None:
-        """
-        Keep everything.
-        """
+    def close(self) -> None: ...
 
 
 class LineStream:
     """
-    Collect log lines in memory, parsed.
+    Log lines in memory, parsed.
     """
 
     closed = False
@@ -143,7 +137,7 @@ class LineStream:
 
 class IsolatedRuntime:
     """
-    Give a test its runtime, and what came out of it.
+    A test's runtime, and what came out of it.
 
     Attributes:
         runtime: The runtime.
@@ -226,7 +220,7 @@ def isolated_runtime(
 
 class Queries:
     """
-    Hold the queries that a block made, each as it began.
+    The queries that a block made, each as it began.
     """
 
     def __init__(self) -> None:

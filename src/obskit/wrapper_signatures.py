@@ -1,6 +1,6 @@
 """
-Give a replacement the signature of what it replaces: what frameworks read from a function to know how to call
-it, or what it is.
+The signatures of wrappers, made those of what they replace: frameworks read from a function how to call it, or what it
+is.
 
 `functools.wraps` does that for those who ask `inspect.signature`. SQLAlchemy and others read the code itself: the names
 of its parameters, and its kind.

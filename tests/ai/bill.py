@@ -16,7 +16,7 @@ def _sum(runtime, sample, **labels):
 
 def counted(runtime):
     """
-    Give the tokens by kind and the dollars that are known.
+    Return the tokens by kind and the dollars that are known.
     """
     return {k: _sum(runtime, "ai_tokens_used_total", kind=k) for k in KINDS}, _sum(runtime, "ai_cost_usd_total")
 

@@ -19,7 +19,7 @@ def provider():
 @pytest.fixture
 def prices():
     """
-    Give the provider's tariff as a price table.
+    Return the provider's tariff as a price table.
     """
     from obskit.ai.pricing import Price
 
@@ -40,7 +40,7 @@ def runtime(sink, prices):
 @pytest.fixture
 def anthropic(runtime, provider):
     """
-    Give the hooked SDK's module.
+    Yield the hooked SDK's module.
     """
     sdk = pytest.importorskip("anthropic")
     obskit.instrument_anthropic()
@@ -59,7 +59,7 @@ def openai(runtime, provider):
 @pytest.fixture
 def claude(anthropic, provider):
     """
-    Give a client.
+    Yield a client.
     """
     with anthropic.Anthropic(api_key="none", base_url=provider.url) as client:
         yield client

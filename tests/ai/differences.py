@@ -1,5 +1,5 @@
 """
-Say where ours may read or price a reply otherwise than `genai-prices` does, and what ours must be then.
+Where ours may read or price a reply otherwise than `genai-prices` does, and what ours must be then.
 
 Whether a reason holds is asked of the reply and of theirs alone, never of ours; the first one that holds is the only
 one. Theirs was read in the package's source, 0.2.3 (2026-11).
@@ -41,7 +41,7 @@ NO_NUMBERS = ("text", "negative", "a fraction", "true", "huge")
 @dataclass(frozen=True)
 class Reading:
     """
-    Be a reason why ours reads another usage.
+    A reason why ours reads another usage.
 
     Attributes:
         holds: Told of the reply, and of what theirs reads.
@@ -55,7 +55,7 @@ class Reading:
 
 def _without_path(reply: Reply, used: Used) -> Used:
     """
-    Give what theirs reads where the odd path says 0.
+    Return what theirs reads where the odd path says 0.
     """
     return read_by_them(reply.saying(0))
 
@@ -180,7 +180,7 @@ READINGS = [
 @dataclass(frozen=True)
 class Pricing:
     """
-    Be a reason why ours gives the same usage no price, or one that theirs refuses.
+    A reason why ours gives the same usage no price, or one that theirs refuses.
 
     Attributes:
         holds: Told of what was used, and of what theirs asks for it.
@@ -243,7 +243,7 @@ PRICINGS = [
 @dataclass(frozen=True)
 class Difference:
     """
-    Say how two opinions on a reply compare.
+    How two opinions on a reply compare.
 
     Attributes:
         why: `SAME`, or a reason's.
@@ -275,7 +275,7 @@ _billed = lru_cache(None)(lambda provider, model, used: price_by_them(provider, 
 
 class _Same:
     """
-    Be usage that is told apart by its figures, those that are told as 0 included.
+    Usage that is told apart by its figures, those that are told as 0 included.
     """
 
     def __init__(self, usage: Any) -> None:
@@ -309,7 +309,7 @@ def priced(reply: Reply, model: str, read: Difference) -> Difference:
 
 def agrees(ours: Cost, usd: float | None, reason: str | None) -> bool:
     """
-    Tell whether a cost is these dollars, to a billionth, or is unknown for this reason.
+    Return whether a cost is these dollars, to a billionth, or is unknown for this reason.
     """
     if reason is not None:
         return ours.usd is None and ours.reason == reason
@@ -319,7 +319,7 @@ def agrees(ours: Cost, usd: float | None, reason: str | None) -> bool:
 @dataclass
 class Opinions:
     """
-    Hold all comparisons: how many there are of each provider, flavour and reason, and those that are not right.
+    All comparisons: how many there are of each provider, flavour and reason, and those that are not right.
     """
 
     read: Counter[tuple[str, str, str]]

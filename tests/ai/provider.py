@@ -1,5 +1,5 @@
 """
-Be a provider of models: a real HTTP server that speaks both wire formats, and keeps the bill.
+A provider of models: a real HTTP server that speaks both wire formats, and keeps the bill.
 
 What it does with a request stands in the request's header `x-scene`, as JSON, so that any number may run at once:
 
@@ -40,7 +40,7 @@ KINDS = ("input", "cache_read", "cache_write", "output")
 @dataclass(frozen=True)
 class Row:
     """
-    Be one line of the bill.
+    One line of the bill.
 
     Attributes:
         tokens: By kind, disjoint.
@@ -59,7 +59,7 @@ class Row:
 @dataclass
 class Provider:
     """
-    Hold what was asked and what is charged.
+    What was asked and what is charged.
 
     Attributes:
         url: Of the server.
@@ -87,7 +87,7 @@ class Provider:
 @dataclass
 class Scene:
     """
-    Say how one request goes.
+    How one request goes.
     """
 
     input: int = 100
@@ -254,7 +254,7 @@ def response_events(model: str, scene: Scene) -> Iterator[dict[str, Any]]:
 
 def plain(path: str) -> tuple[str, str]:
     """
-    Give the path as the SDK's own API has it, and the model where a cloud's path names that.
+    Return the path as the SDK's own API has it, and the model where a cloud's path names that.
     """
     path = path.partition("?")[0]
     if "/deployments/" in path:  # Azure

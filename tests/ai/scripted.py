@@ -12,7 +12,7 @@ from typing import Any
 
 class Script:
     """
-    Hold what is answered: JSON, a list of events for a stream, or a function of the path and the request's JSON.
+    What is answered: JSON, a list of events for a stream, or a function of the path and the request's JSON.
 
     Attributes:
         url: Of the server.

@@ -41,7 +41,7 @@ NAMES = {"x-ai": "x_ai", "mistral": "mistral_ai", "aws": "aws.bedrock", "azure":
 @dataclass(frozen=True)
 class Reply:
     """
-    Be a reply: who gives it, in what form, what is odd about it and where.
+    A reply: who gives it, in what form, what is odd about it and where.
     """
 
     provider: str
@@ -63,14 +63,14 @@ class Reply:
 
     def tells(self, name: str, value: Any = ...) -> bool:
         """
-        Tell whether the JSON gives a name a value: any number, or this one.
+        Return whether the JSON gives a name a value: any number, or this one.
         """
         told = re.search(rf'"{name}": ([^,}}]*)', json.dumps(self.body))
         return told is not None and (told[1].isdecimal() if value is ... else told[1] == json.dumps(value))
 
     def saying(self, value: Any) -> "Reply":
         """
-        Be the same, but for another value at the odd path.
+        Return the same with another value at the odd path.
         """
         body = copy.deepcopy(self.body)
         _put(body, self.steps, value)
@@ -114,7 +114,7 @@ def _steps(path: Any) -> list[Any]:
 
 def _subsets(names: set[str]) -> Iterator[set[str]]:
     """
-    Give all subsets of few names; of many, those that have, or lack, two at most.
+    Yield all subsets of few names; of many, those that have, or lack, two at most.
     """
     told = set()
     for number in range(len(names) + 1 if len(names) <= FEW else 3):
@@ -127,7 +127,7 @@ def _subsets(names: set[str]) -> Iterator[set[str]]:
 
 def _bodies(extractor: Any) -> Iterator[tuple[str, tuple[Any, ...], dict[str, Any]]]:
     """
-    Give what is odd about a body, at which of its paths, and the body.
+    Yield what is odd about a body, at which of its paths, and the body.
     """
     paths = {_name(mapping.path): mapping.path for mapping in extractor.mappings}
     needed = {_name(mapping.path) for mapping in extractor.mappings if mapping.required}
@@ -169,7 +169,7 @@ def replies() -> Iterator[Reply]:
 
 def read_by_them(reply: Reply) -> dict[str, float] | None:
     """
-    Say what the package reads, by its units; None is its refusal.
+    Return what the package reads, by its units; None is its refusal.
     """
     try:
         _, usage = _provider(reply.provider).extract_usage(reply.body, api_flavor=reply.flavour)
@@ -188,7 +188,7 @@ def _provider(name: str) -> Any:
 @lru_cache
 def models(provider: str) -> list[str]:
     """
-    Give one model for each set of prices that a provider has.
+    Return one model for each set of prices that a provider has.
     """
     found: dict[tuple[str, ...], str] = {}
     for model in _provider(provider).models:
@@ -200,7 +200,7 @@ def models(provider: str) -> list[str]:
 
 def every_model() -> Iterator[tuple[str, Any]]:
     """
-    Give every model of the list, with its provider.
+    Yield every model of the list, with its provider.
     """
     from genai_prices.data import providers
 
@@ -213,7 +213,7 @@ def every_model() -> Iterator[tuple[str, Any]]:
 @dataclass(frozen=True)
 class Bill:
     """
-    Say what the package asks for usage; None is its refusal.
+    What the package asks for usage; None is its refusal.
 
     Attributes:
         prices: Those that the model has, by the package's names.
@@ -267,7 +267,7 @@ LEFT += tuple(f"input_{kind}_tool_tokens" for kind in ("text", "audio", "image",
 
 def in_their_units(usage: Any) -> dict[str, float]:
     """
-    Say what we read by the package's units.
+    Return what we read by the package's units.
     """
     units = {"input_tokens": usage.input + usage.cache_read + usage.cache_write}
     units |= {unit: getattr(usage, name) for unit, name in OURS.items()}
@@ -276,7 +276,7 @@ def in_their_units(usage: Any) -> dict[str, float]:
 
 def is_impossible(used: dict[str, float]) -> bool:
     """
-    Tell whether parts are more than their whole.
+    Return whether parts are more than their whole.
     """
     get = defaultdict(float, used).__getitem__
     kinds = ("audio", "image", "video")

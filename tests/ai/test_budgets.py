@@ -74,7 +74,7 @@ def told(sink, name="ai.budget"):
 
 def settled(budget):
     """
-    Give what is spent and what is reserved, once what has ended is written.
+    Return what is spent and what is reserved, once what has ended is written.
     """
     status = budget.status()
     return pytest.approx(status.spent_usd), pytest.approx(status.reserved_usd)
@@ -87,7 +87,7 @@ def ledger_file(runtime):
 
 def at_the_file(runtime):
     """
-    Hold the file as another process does that writes to it, until it commits or closes.
+    Lock the file as another process does that writes to it, until it commits or closes.
     """
     other = sqlite3.connect(ledger_file(runtime), isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")
@@ -431,7 +431,7 @@ def test_async_calls_are_counted_and_refused(anthropic, provider, runtime):
 @pytest.fixture
 def patient(monkeypatch):
     """
-    Let nobody who waits for the file give up while a test holds it.
+    Raise the time after which a wait for the file gives up, beyond what a test takes.
     """
     monkeypatch.setattr("obskit.ai.ledger.BUSY_SECONDS", 60.0)
 

@@ -61,7 +61,7 @@ def runtime(sink):
 
 class OwnClient(openai.OpenAI):
     """
-    Be a client of an application's own.
+    A client of an application's own.
     """
 
     def request(self, *args, **kwargs):

@@ -180,7 +180,7 @@ def test_lines_that_the_application_reads_itself_are_not_read(stream, gpt, scrip
 
 class Events:
     """
-    Be an iterator that is no generator, and that cannot be closed.
+    An iterator that is no generator, and that cannot be closed.
     """
 
     def __init__(self, events):

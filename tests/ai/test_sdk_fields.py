@@ -58,7 +58,7 @@ def _models_in(annotation: Any) -> list[Any]:
 
 def leaves(model: Any, *path: str) -> Iterator[tuple[str, ...]]:
     """
-    Give the paths of all figures below a model of an SDK; what is in lists is told in other tests.
+    Yield the paths of all figures below a model of an SDK; what is in lists is told in other tests.
     """
     for name, field in model.model_fields.items():
         if "List" in str(field.annotation):

@@ -47,7 +47,7 @@ def runtime(sink, prices, tracing):
 @pytest.fixture
 def native(tracing, monkeypatch):
     """
-    Give OpenTelemetry the provider, so that an SDK's own tracing has it too.
+    Return OpenTelemetry the provider, so that an SDK's own tracing has it too.
     """
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", tracing)
 

@@ -15,7 +15,7 @@ from .stack import Stack
 @dataclass(frozen=True)
 class Case:
     """
-    Be one exchange.
+    One exchange.
 
     Attributes:
         set: Sets the scene, and says how the exchange ends.
@@ -33,7 +33,7 @@ class Case:
 
     def play(self, stack: Stack, app: Any, scene: Scene) -> dict[str, Any]:
         """
-        Tell what the server was given of the reply, without the correlation id.
+        Return what the server was given of the reply, without the correlation id.
         """
         reply = CALL[stack.protocol](app, self.request, self.set(scene))
         return {

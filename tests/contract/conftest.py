@@ -1,5 +1,5 @@
 """
-Give each test a shop: one stack's application under a runtime of its own.
+A shop for each test: one stack's application under a runtime of its own.
 """
 
 import pytest
@@ -14,7 +14,7 @@ from .stack import Stack
 @pytest.fixture
 def settings():
     """
-    Give the settings of the runtime; a file of tests may have its own.
+    Return the settings of the runtime; a file of tests may have its own.
     """
     return {}
 

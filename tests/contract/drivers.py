@@ -21,7 +21,7 @@ Headers = Iterable[tuple[str, str]]
 @dataclass(frozen=True)
 class Request:
     """
-    Hold what a client sends.
+    What a client sends.
 
     Attributes:
         path: Below the deployment prefix.
@@ -38,7 +38,7 @@ class Request:
 @dataclass
 class Reply:
     """
-    Hold what the server was given; `status` is None where it was given none.
+    What the server was given; `status` is None where it was given none.
     """
 
     status: int | None = None
@@ -57,7 +57,7 @@ class Reply:
 @dataclass(frozen=True)
 class Ending:
     """
-    Say how the exchange ends, where it does not run to its end.
+    How the exchange ends, where it does not run to its end.
 
     Attributes:
         pieces: The client leaves after so many pieces of body.
@@ -154,7 +154,7 @@ def scope_of(request: Request, ending: Ending) -> dict[str, Any]:
 
 class Exchange:
     """
-    Be the server's side of one ASGI request: `receive`, `send`, and what came of them.
+    The server's side of one ASGI request: `receive`, `send`, and what came of them.
     """
 
     def __init__(self, request: Request, ending: Ending) -> None:

@@ -94,7 +94,7 @@ async def flowing(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
 
 async def breathe() -> None:
     """
-    Let other tasks run, on whatever event loop.
+    Yield to other tasks, on whatever event loop.
     """
     try:
         asyncio.get_running_loop()

@@ -21,7 +21,7 @@ from .stack import Stack
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """
-    Hold what an operation says of a request; the defaults are those of an ordinary reply.
+    What an operation says of a request; the defaults are those of an ordinary reply.
     """
 
     endpoint: str
@@ -51,7 +51,7 @@ def requests_on(page: bytes) -> dict[tuple[str, str, str], float]:
 
 class Shop:
     """
-    Be the application of one stack under one runtime.
+    The application of one stack under one runtime.
     """
 
     def __init__(self, stack: Stack, scene: Scene, runtime: IsolatedRuntime, sink: RecordingSink) -> None:

@@ -1,5 +1,5 @@
 """
-Say what a stack is: how it is built, how it writes its templates, and what it cannot express.
+What a stack is: how it is built, how it writes its templates, and what it cannot express.
 """
 
 import re
@@ -59,7 +59,7 @@ def plain(template: str) -> str:
 
 def starlette(template: str) -> str:
     """
-    Keep the template: `/items/{item_id:int}`.
+    Return the template as it is: `/items/{item_id:int}`.
     """
     return template
 

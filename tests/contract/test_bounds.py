@@ -28,7 +28,7 @@ ITEM, USER = "/items/{item_id:int}", "/t/{tenant}/u/{uid:int}"
 @pytest.fixture(autouse=True)
 def quiet_django(caplog):
     """
-    Keep Django from logging each reply of 4xx.
+    Disable Django's log of each reply of 4xx.
     """
     caplog.set_level(logging.CRITICAL, "django")
 

@@ -144,7 +144,7 @@ def test_request_that_is_cancelled_in_mid_stream(shop):
 @pytest.fixture
 def between(stack):
     """
-    Give the ASGI messages of a reply, as middleware passes them on: in one piece, and then an empty last one.
+    Return the ASGI messages of a reply, as middleware passes them on: in one piece, and then an empty last one.
     """
 
     def middleware(app, pause):

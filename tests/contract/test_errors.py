@@ -52,13 +52,13 @@ def test_unhandled_exception(shop):
 
 class Timeout(BaseException):
     """
-    Be what a server or gevent ends a request with that takes too long.
+    What a server or gevent ends a request with that takes too long.
     """
 
 
 class GreenletExit(BaseException):
     """
-    Be greenlet's, by name: a greenlet that is ended.
+    Greenlet's, by name: a greenlet that is ended.
     """
 
 

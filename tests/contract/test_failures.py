@@ -33,7 +33,7 @@ def fail(*anything: Any, **more: Any) -> None:
 
 class FailingSink:
     """
-    Be a sink that raises where it is told to, and wherever else it is called.
+    A sink that raises where it is told to, and wherever else it is called.
     """
 
     def __init__(self, at_start: bool, at_finish: bool, name: str = "failing") -> None:
@@ -163,7 +163,7 @@ def play(stack: Stack, app: Any, scene: Scene) -> dict[str, Any]:
 
 def watch(call: Callable[[], Any]) -> tuple[Any, Counter[str], Counter[tuple[str, str]]]:
     """
-    Tell what a call answers, which parts fail in it, and what they drop.
+    Return what a call answers, which parts fail in it, and what they drop.
     """
     errors, dropped = Counter(recorder.errors), Counter(recorder.dropped)
     answer = call()

@@ -127,7 +127,7 @@ class TestOff:
     @pytest.fixture
     def settings(self):
         """
-        Keep the defaults.
+        Return the defaults.
         """
         return {}
 

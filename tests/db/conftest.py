@@ -1,5 +1,5 @@
 """
-Give tests of queries a clock that stands still, and a request to run in.
+For tests of queries: a clock that stands still, and a request to run in.
 """
 
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ def clock():
 @pytest.fixture
 def in_request():
     """
-    Give a function that makes a request current for a block, and ends it.
+    Yield a function that makes a request current for a block, and ends it.
     """
 
     @contextmanager

@@ -68,7 +68,7 @@ def codes(report):
 
 def state(folder):
     """
-    Give the content and the time of each file in a folder.
+    Return the content and the time of each file in a folder.
     """
     return {
         file.name: (hashlib.sha256(file.read_bytes()).hexdigest(), file.stat().st_mtime_ns) for file in folder.iterdir()
@@ -497,7 +497,7 @@ def test_try_write_says_who_is_in_the_way(path):
 @pytest.fixture
 def foreign():
     """
-    Give a folder, and be somebody without the rights of its owner until the end of the test.
+    Yield a folder, and be somebody without the rights of its owner until the end of the test.
     """
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
@@ -632,7 +632,7 @@ except sqlite3.Error as error:
 @contextmanager
 def writing(path, timeout=0.0):
     """
-    Let another process write without a pause.
+    Start another process that writes without a pause.
     """
     with subprocess.Popen(
         [sys.executable, "-c", WRITER, path, str(timeout)], stdout=subprocess.PIPE, text=True

@@ -254,7 +254,7 @@ def test_a_sink_knows_when_a_block_began(clock):
 
 def observed_kinds(clock):
     """
-    Give a function of each kind, and what exhausts it.
+    Yield a function of each kind, and what exhausts it.
     """
     devices = obskit.observe_db(table="devices", operation="select")
 

@@ -41,7 +41,7 @@ KNOWN = {
 
 def is_no_table(table):
     """
-    Tell the names that sqlglot holds in a table although they are a schema's, a function's, or a role's.
+    Return whether sqlglot has a name as a table's that is a schema's, a function's or a role's.
     """
     parent = table.parent.parent if isinstance(table.parent, exp.Schema) else table.parent
     if isinstance(parent, (exp.Use, exp.UserDefinedFunction)):
@@ -55,7 +55,7 @@ DEFINITIONS = (exp.Create, exp.Drop, exp.Comment, exp.Grant, exp.Revoke)
 
 def is_cte(table):
     """
-    Tell whether a name is that of a common table expression which is in sight.
+    Return whether a name is that of a common table expression which is in sight.
     """
     node, inside = table, set()
     while node is not None:

@@ -19,7 +19,7 @@ _heading = re.compile(r"^#+ (.+)$", re.MULTILINE)
 @dataclass(frozen=True)
 class Block:
     """
-    Hold one fenced block.
+    One fenced block.
 
     Attributes:
         line: Where its text starts, counted from 1.
@@ -42,14 +42,14 @@ class Block:
     @property
     def alone(self) -> bool:
         """
-        Tell whether the file is to be run in an interpreter of its own.
+        Return whether the file is to be run in an interpreter of its own.
         """
         return self.note.endswith(", alone")
 
 
 class Page:
     """
-    Be one Markdown page.
+    One Markdown page.
     """
 
     def __init__(self, path: Path) -> None:
@@ -83,7 +83,7 @@ class Page:
     @property
     def runs_here(self) -> bool:
         """
-        Tell whether the libraries that the page needs are installed.
+        Return whether the libraries that the page needs are installed.
         """
         needed = _needs.search(self.text)
         return all(map(find_spec, needed[1].split())) if needed else True
@@ -91,7 +91,7 @@ class Page:
     @property
     def prose(self) -> str:
         """
-        Give the text without fenced blocks.
+        Return the text without fenced blocks.
         """
         return _fence.sub("", self.text)
 

@@ -87,7 +87,7 @@ def grouping(expression):
 
 def holds(sample, name, matchers):
     """
-    Tell whether a sample is one that a selector asks for; `job` is the scrape's own.
+    Return whether a sample is one that a selector asks for; `job` is the scrape's own.
     """
     labels = {"job": "gate", **sample.labels}
     tests = {
@@ -221,7 +221,7 @@ if PAGE.runs_here:
 
     def series(page):
         """
-        Give the shop's samples with their type, labels and bound, as dashboards and alerts name them.
+        Return the shop's samples with their type, labels and bound, as dashboards and alerts name them.
         """
         from prometheus_client.parser import text_string_to_metric_families
 

@@ -32,7 +32,7 @@ Step = tuple[str, str, Mapping[str, Any]]
 @dataclass(frozen=True)
 class Server:
     """
-    Hold a running example: where it answers, and where its output goes.
+    A running example: where it answers, and where its output goes.
     """
 
     url: str
@@ -61,7 +61,7 @@ class Server:
 
     def answers(self) -> bool:
         """
-        Tell whether anything is answered yet.
+        Return whether anything is answered yet.
         """
         try:
             return bool(httpx.get(f"{self.url}/health/live", timeout=PATIENCE_SECONDS).status_code)
@@ -109,7 +109,7 @@ def running(example: str, output: Path) -> Iterator[Server]:
 @dataclass(frozen=True)
 class Visit:
     """
-    Hold what a run of an example gave: replies by step, lines, samples, and how the server ended.
+    What a run of an example gave: replies by step, lines, samples, and how the server ended.
     """
 
     replies: dict[str, httpx.Response]
@@ -121,7 +121,7 @@ class Visit:
 
     def statuses(self) -> dict[str, int]:
         """
-        Give each step's status.
+        Return each step's status.
         """
         return {name: reply.status_code for name, reply in self.replies.items()}
 
@@ -135,7 +135,7 @@ class Visit:
 
     def values(self, sample: str, *labels: str) -> dict[tuple[str, ...], float]:
         """
-        Give a metric's figures, added up over the labels that are not asked for.
+        Return a metric's figures, added up over the labels that are not asked for.
         """
         values: dict[tuple[str, ...], float] = {}
         for found in self.samples:

@@ -1,5 +1,5 @@
 """
-Give tests a registry without checks, and leave none behind; start the databases that they ask.
+A registry without checks for each test, and the databases that checks ask.
 """
 
 import importlib.util
@@ -66,7 +66,7 @@ def until():
 
 class Gate:
     """
-    Be a check that hangs until it is let go; it counts its runs.
+    A check that hangs until it is let go; it counts its runs.
     """
 
     def __init__(self):
@@ -87,7 +87,7 @@ def gate():
 
 class RedisServer:
     """
-    Be a Redis that can be stopped and started again, on one port.
+    A Redis that can be stopped and started again, on one port.
     """
 
     def __init__(self, program, folder, *options):
@@ -116,7 +116,7 @@ class RedisServer:
 
 class RedisSentinel(RedisServer):
     """
-    Be a Sentinel that watches one server, by the name `plants`.
+    A Sentinel that watches one server, by the name `plants`.
     """
 
     def __init__(self, program, folder, watched):
@@ -141,7 +141,7 @@ def redis_program():
 @pytest.fixture
 def redis_others(tmp_path, redis_server):
     """
-    Give a Sentinel of that server, and a cluster of one node.
+    Yield a Sentinel of that server, and a cluster of one node.
     """
     program = redis_program()
     sentinel = RedisSentinel(program, str(tmp_path), redis_server.port)

@@ -1,5 +1,5 @@
 """
-Give servers a port.
+A free port for servers.
 """
 
 import socket

@@ -1,5 +1,5 @@
 """
-Be an application with a check that hangs for a minute, to be served by a real server.
+An application with a check that hangs for a minute, to be served by a real server.
 """
 
 import threading

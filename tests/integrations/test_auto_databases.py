@@ -67,7 +67,7 @@ LAYERS = {"SQLAlchemy": "sqlalchemy", "Django": "django_orm"}
 @pytest.fixture(params=USES)
 def name(request):
     """
-    Give one way to ask a database, where what it needs is installed.
+    Return one way to ask a database, where what it needs is installed.
     """
     driver, _, layer = request.param.partition(", by ")
     for library in filter(None, (driver, layer.lower())):

@@ -76,7 +76,7 @@ def broken_page(request):
 
 class Site:
     """
-    Hold a URLconf, as a module would, and serve it in one of the forms.
+    A URLconf, as a module would, and serve it in one of the forms.
     """
 
     handler404 = staticmethod(missing_page)

@@ -321,7 +321,7 @@ def test_a_websocket_is_no_request(sink, stops):
 
 def shop():
     """
-    Give an application with a blueprint, whose views answer, stream, give up and are let through.
+    Return an application with a blueprint, whose views answer, stream, give up and are let through.
     """
     app, plants = Flask("shop"), Blueprint("plants", __name__, url_prefix="/plants")
     app.config["PROPAGATE_EXCEPTIONS"] = False

@@ -35,7 +35,7 @@ CONSOLE = {
 @pytest.fixture(autouse=True)
 def console(monkeypatch):
     """
-    Give a standard error of our own, and take back whatever a test did to loggers.
+    Yield a standard error of our own, and take back whatever a test did to loggers.
     """
     before = {
         logger: (list(logger.handlers), logger.level, logger.propagate, list(logger.filters))
@@ -410,7 +410,7 @@ def test_a_server_that_sets_up_its_loggers_later(console, name):
 
 def access_args(name):
     """
-    Give what a server's access record says of one request, as the server passes it.
+    Return what a server's access record says of one request, as the server passes it.
     """
     atoms = {"h": "203.0.113.77", "m": "GET", "U": "/plants/7", "q": "token=s3cret&page=2", "s": "200", "D": 12_500}
     atoms |= {"a": "curl/8", "B": 5, "r": "GET /plants/7?token=s3cret HTTP/1.1"}
@@ -743,7 +743,7 @@ def test_the_complaint_about_the_log(capsys):
 @pytest.fixture
 def listening(console):
     """
-    Give a logger whose records go through a queue to the console.
+    Yield a logger whose records go through a queue to the console.
     """
     json_handler = queue.SimpleQueue()
     logger = logging.getLogger("shop.queued")
@@ -875,7 +875,7 @@ class ToStandardError:
 
 class Holding:
     """
-    Hold a stream and write to it, as colorama's and tqdm's do.
+    A stream and write to it, as colorama's and tqdm's do.
     """
 
     def __init__(self, *streams):
@@ -902,7 +902,7 @@ class AndElsewhere:
 
 class Capture:
     """
-    Hold a console, and do something else with what is written besides.
+    A console, and do something else with what is written besides.
     """
 
     path = "/dev/null"

@@ -66,7 +66,7 @@ def port():
 @pytest.fixture(params=CLIENTS)
 def get(request):
     """
-    Give what calls an address with one of the clients: the headers that arrived.
+    Yield what calls an address with one of the clients: the headers that arrived.
     """
     name, _, is_async = request.param.partition(" ")
     library = pytest.importorskip(name)
@@ -130,7 +130,7 @@ def test_others_get_nothing(get, port, in_request, allowed):
 
 class Frozen(Mapping):
     """
-    Be headers that cannot be changed, nor copied.
+    Headers that cannot be changed, nor copied.
     """
 
     def __init__(self, given):
@@ -148,7 +148,7 @@ class Frozen(Mapping):
 
 class Prepared:
     """
-    Be a request with headers.
+    A request with headers.
     """
 
 

@@ -39,7 +39,7 @@ def all_patches():
 @pytest.fixture
 def patched():
     """
-    Give every patch of every hook whose library is installed: owner, name, what stood there, what stands there.
+    Yield every patch of every hook whose library is installed: owner, name, what stood there, what stands there.
     """
     for name in filter(find_spec, LIBRARIES):
         import_module(name)
@@ -59,7 +59,7 @@ def patched():
 
 def functions(patched):
     """
-    Give those that stand for a function of Python's, unwrapped of static and class methods.
+    Yield those that stand for a function of Python's, unwrapped of static and class methods.
     """
     for owner, name, before, ours in patched:
         before, now = getattr(before, "__func__", before), getattr(ours, "__func__", ours)

@@ -369,7 +369,7 @@ ELSEWHERE = {
 @pytest.fixture
 def greenhouse(postgres):
     """
-    Give a database that has two tables `plants`, of which one has another column.
+    Yield a database that has two tables `plants`, of which one has another column.
     """
     with closing(prepared(postgres)) as connection:
         for schema, table in (("greenhouse", "plants (kind int)"), ('"green house"', "odd (a int)")):

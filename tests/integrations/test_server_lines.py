@@ -167,7 +167,7 @@ def installed(name):
 
 class Run:
     """
-    Hold a server that runs, and what it has printed.
+    A server that runs, and what it has printed.
     """
 
     def __init__(self, folder, process, port):

@@ -85,7 +85,7 @@ def runtime(sink):
 @pytest.fixture
 def engine(runtime, sink):
     """
-    Give an engine that has connected once: the first time, SQLAlchemy asks for what the database can do.
+    Yield an engine that has connected once: the first time, SQLAlchemy asks for what the database can do.
     """
     engine = create_engine("sqlite://")
     engine.connect().close()
@@ -98,7 +98,7 @@ def engine(runtime, sink):
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request, tmp_path):
     """
-    Give the address of an empty database.
+    Yield the address of an empty database.
     """
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'plants.db'}"

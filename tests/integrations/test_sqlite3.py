@@ -738,7 +738,7 @@ def clock():
 @pytest.fixture
 def slow_rows(sink, clock):
     """
-    Give a connection whose query `select wait(1) from a` takes a second for each of three rows.
+    Yield a connection whose query `select wait(1) from a` takes a second for each of three rows.
 
     SQLite makes the first row in `execute()`, and with each fetch the row after it.
     """

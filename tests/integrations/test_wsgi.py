@@ -144,7 +144,7 @@ def test_a_path_outside_of_latin_1():
 
 class Sealed:
     """
-    Be a file as a server in C makes it: it takes no attributes.
+    A file as a server in C makes it: it takes no attributes.
     """
 
     __slots__ = ("file",)
@@ -158,7 +158,7 @@ class Sealed:
 
 class Lazy(Sealed):
     """
-    Be a file that takes attributes, as those of servers in Python.
+    A file that takes attributes, as those of servers in Python.
     """
 
     def close(self):
@@ -167,7 +167,7 @@ class Lazy(Sealed):
 
 def the_file_itself(file, size=8192):
     """
-    Be uWSGI's wrapper, which gives back what it was given.
+    Return the file, as uWSGI's wrapper does.
     """
     return file
 

@@ -1,5 +1,5 @@
 """
-Be an application whose lines go to a slow network by a queue, or to files without one.
+An application whose lines go to a slow network by a queue, or to files without one.
 """
 
 import os

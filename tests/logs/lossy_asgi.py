@@ -1,5 +1,5 @@
 """
-Be what uvicorn imports.
+What uvicorn imports.
 """
 
 from lossy import asgi, network_app

@@ -1,5 +1,5 @@
 """
-Be what gunicorn imports.
+What gunicorn imports.
 """
 
 from lossy import network_app, wsgi

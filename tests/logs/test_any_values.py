@@ -55,7 +55,7 @@ class Nameless(Hostile):
 
 class HostileMapping(dict):
     """
-    Be a mapping that cannot be read.
+    A mapping that cannot be read.
     """
 
     def items(self):
@@ -64,7 +64,7 @@ class HostileMapping(dict):
 
 class Word(str):
     """
-    Be a string whose methods lie.
+    A string whose methods lie.
     """
 
     def encode(self, *args):
@@ -97,7 +97,7 @@ def deep():
 
 class Lines:
     """
-    Keep lines as bytes.
+    Lines as bytes.
     """
 
     def __init__(self):
@@ -109,7 +109,7 @@ class Lines:
 
 def lines_of(do, **given):
     """
-    Give what a function logs, parsed by two strict parsers.
+    Return what a function logs, parsed by two strict parsers.
     """
     stream = Lines()
     foreign.handlers, foreign.propagate = [JsonHandler()], False

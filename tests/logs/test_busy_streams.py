@@ -32,7 +32,7 @@ LINE = b'{"message":"x"}\n'
 @pytest.fixture
 def dropped():
     """
-    Tell what was dropped in this test so far.
+    Return what was dropped in this test so far.
     """
     recorder.dropped.clear()
     yield lambda: {key: count for key, count in recorder.dropped.items() if count}
@@ -42,7 +42,7 @@ def dropped():
 @pytest.fixture
 def printed():
     """
-    Give a logger whose records are obskit's lines.
+    Yield a logger whose records are obskit's lines.
     """
     logger, handler = logging.getLogger("printed"), JsonHandler()
     logger.addHandler(handler)
@@ -54,7 +54,7 @@ def printed():
 
 class Kept:
     """
-    Keep what is written, after `during()`.
+    What is written, each time after `during()`.
     """
 
     def __init__(self):
@@ -412,7 +412,7 @@ def test_a_signal_in_the_middle_of_a_write_may_log(kind, tmp_path, printed, drop
 
 class Collecting:
     """
-    Be a lock that is entered again, by way of a finaliser that logs, whenever it is taken.
+    A lock that is entered again, by way of a finaliser that logs, whenever it is taken.
     """
 
     made = 0

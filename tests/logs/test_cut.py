@@ -28,7 +28,7 @@ def parsed(fields, limit=LIMIT):
 
 def failing():
     """
-    Give a traceback that Python wrote.
+    Return a traceback that Python wrote.
     """
     try:
         {}["order 17"]

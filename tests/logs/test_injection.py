@@ -63,7 +63,7 @@ FORGERIES = (
 
 class Lines:
     """
-    Keep lines as they were written.
+    Lines as they were written.
     """
 
     def __init__(self):

@@ -61,7 +61,7 @@ def numbers(*paths):
 
 def alone(path):
     """
-    Say whether somebody who wants a file for himself gets it: nobody writes to it.
+    Return whether somebody who wants a file for himself gets it: nobody writes to it.
     """
     with open(path, "rb") as file:
         try:

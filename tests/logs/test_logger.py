@@ -49,7 +49,7 @@ def in_request(isolated):
 
 def said(isolated):
     """
-    Give the last line without what every line has.
+    Return the last line without what every line has.
     """
     shared = ("timestamp", "logger", "service")
     return {name: value for name, value in isolated.lines[-1].items() if name not in shared}

@@ -332,7 +332,7 @@ def test_a_part_is_made_anew_and_no_link_is_followed(path, kind):
 
 def archivist(path, **given):
     """
-    Keep old files with an archive in a folder of its own, from the second day on.
+    Return what keeps old files, with an archive in a folder of its own from the second day on.
     """
     keep = {"keep_files": None, "keep_days": None, "compress": False, "clock": FakeClock(NOON), **given}
     settings = {"archive": str(path.parent / "archive"), "archive_after": timedelta(days=2), **keep}

@@ -34,7 +34,7 @@ REQUESTS = 1000
 @contextmanager
 def request(identity, **fields):
     """
-    Be inside of a request that has just begun, with bound fields.
+    Begin a request with bound fields, which is current until the end of the block.
     """
     operation = HttpOperation("GET", "/")
     operation.correlation_id, operation.started = identity, recorder.clock()
@@ -80,7 +80,7 @@ def two_users(log, count=REQUESTS):
 
 def right(lines, count=REQUESTS, has_user=True):
     """
-    Say whether each request's line is there once, with its own id and its own user, or without one.
+    Return whether each request's line is there once, with its own id and its own user, or without one.
     """
     seen = {(line["message"], line.get("correlation_id"), line.get("user")) for line in lines}
     ids = [f"{user}-{number}" for user in ("ada", "bob") for number in range(count)]
@@ -283,7 +283,7 @@ def test_handlers_that_are_derived_keep_it_too(logger):
 
 class Later(logging.Handler):
     """
-    Be a handler of another library's, which keeps records in a way of its own.
+    A handler of another library's, which keeps records in a way of its own.
     """
 
     def __init__(self):

@@ -40,7 +40,7 @@ def serve(status=200):
 @pytest.fixture
 def foreign():
     """
-    Give a logger of the standard library whose records are lines.
+    Yield a logger of the standard library whose records are lines.
     """
     logger = logging.getLogger("shop.foreign")
     logger.handlers, logger.propagate = [JsonHandler()], False
@@ -131,7 +131,7 @@ def test_what_is_given_is_redacted_and_laid_open_once(tmp_path):
 
 class Broken:
     """
-    Be a stream that takes nothing.
+    A stream that takes nothing.
     """
 
     def write(self, text):
@@ -176,7 +176,7 @@ def test_a_form_that_cannot_be_made_costs_no_other_a_line(tmp_path, monkeypatch)
 
 class Stuck:
     """
-    Be a stream that takes nothing until it is let go.
+    A stream that takes nothing until it is let go.
     """
 
     def __init__(self):

@@ -31,7 +31,7 @@ INFO, WARNING = 20, 30
 
 class Output:
     """
-    Be a target that writes one line for each permit, and all of them once it is let go.
+    A target that writes one line for each permit, and all of them once it is let go.
     """
 
     def __init__(self):

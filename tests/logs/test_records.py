@@ -41,7 +41,7 @@ class Ways:
     @property
     def said(self):
         """
-        Give the last line without what every line has.
+        Return the last line without what every line has.
         """
         shared = ("timestamp", "logger", "service")
         return {name: value for name, value in self.lines[-1].items() if name not in shared}

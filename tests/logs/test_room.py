@@ -34,7 +34,7 @@ def shared(levels, width=10, leaf="x"):
 
 def lines_of(do, **given):
     """
-    Give what is logged as texts, each of which parses.
+    Return what is logged as texts, each of which parses.
     """
     out = io.StringIO(newline="")
     foreign.handlers, foreign.propagate = [JsonHandler()], False

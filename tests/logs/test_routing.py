@@ -17,7 +17,7 @@ from obskit.testing import isolated_runtime
 
 def said(path):
     """
-    Give logger and message of each line in a file.
+    Return logger and message of each line in a file.
     """
     if not path.exists():
         return []

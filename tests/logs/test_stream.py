@@ -28,7 +28,7 @@ LINE = b'{"message": "request"}\n'
 
 class Pipe:
     """
-    Be both ends of a pipe that holds one page and never blocks its writer.
+    Both ends of a pipe that holds one page and never blocks its writer.
     """
 
     def __init__(self):
@@ -305,7 +305,7 @@ def test_a_line_that_was_lost_to_any_error_is_counted(caplog):
 
 class Narrow(io.FileIO):
     """
-    Be a file that takes at most so many bytes at once, as on a full disk, and then none for a while.
+    A file that takes at most so many bytes at once, as on a full disk, and then none for a while.
     """
 
     takes = (10, None)

@@ -1,5 +1,5 @@
 """
-Be an application that counts its visits, thrice, and says which worker answered.
+An application that counts its visits, thrice, and says which worker answered.
 """
 
 import json
@@ -35,7 +35,7 @@ if "SHOP_ASKED" in os.environ:
 
 def tracer_provider():
     """
-    Give one that keeps nothing.
+    Return one that keeps nothing.
     """
     from opentelemetry.sdk.trace import TracerProvider
 

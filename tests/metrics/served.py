@@ -1,5 +1,5 @@
 """
-Be an application that tells which instance it takes itself for, and what its children take themselves for.
+An application that tells which instance it takes itself for, and what its children take themselves for.
 """
 
 import json
@@ -23,7 +23,7 @@ def found():
 
 def of_a_child() -> str:
     """
-    Give what a forked child takes itself for.
+    Return what a forked child takes itself for.
     """
     reader, writer = os.pipe()
     child = os.fork()
@@ -45,7 +45,7 @@ def _tell(connection) -> None:
 
 def of_a_process(method: str) -> str:
     """
-    Give what a child of multiprocessing takes itself for.
+    Return what a child of multiprocessing takes itself for.
     """
     context = multiprocessing.get_context(method)
     here, there = context.Pipe()
@@ -58,7 +58,7 @@ def of_a_process(method: str) -> str:
 
 def tell() -> bytes:
     """
-    Tell everything, from this thread and another.
+    Print everything, from this thread and another.
     """
     with ThreadPoolExecutor(1) as pool:
         thread = pool.submit(found).result()
@@ -95,7 +95,7 @@ async def asgi(scope, receive, send):
 
 def main() -> None:
     """
-    Be gunicorn in a program of one's own.
+    Run gunicorn in a program of one's own.
     """
     from gunicorn.app.base import BaseApplication
 

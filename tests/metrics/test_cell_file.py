@@ -63,7 +63,7 @@ def read(path, reader=None, **options):
 
 def figures(path, **options):
     """
-    Give name -> labels -> doubles, as another process would read them.
+    Return name -> labels -> doubles, as another process would read them.
     """
     return {family.name: dict(zip(family.keys, family.rows, strict=True)) for family in read(path, **options).families}
 
@@ -666,7 +666,7 @@ def test_a_pipe_is_no_file(tmp_path):
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory):
     """
-    Give the bytes of a small file with one of everything.
+    Return the bytes of a small file with one of everything.
     """
     file = CellFile.create(tmp_path_factory.mktemp("sound") / "a.cells")
     for path in ("/a", "/b"):

@@ -41,7 +41,7 @@ def page(registry):
 @pytest.fixture
 def counted():
     """
-    Give a store, its registry, and a histogram in it that adds up over the status.
+    Yield a store, its registry, and a histogram in it that adds up over the status.
     """
     collector, registry = MetricCollector("", {}, 1000, Workers("shop", None)), CollectorRegistry()
     histogram = collector.add(family.CountedHistogram(replace(DURATION, buckets=(0.1, 1.0)), REQUESTS))

@@ -65,7 +65,7 @@ def hits(directory, own=None, label="/a"):
 
 def names(path):
     """
-    Give what lies in the directory, but for what always does.
+    Return what lies in the directory, but for what always does.
     """
     return sorted(name for name in os.listdir(path) if name not in {"lock", "slots"})
 
@@ -419,7 +419,7 @@ def test_figures_agree_and_never_go_back_while_everybody_dies(path, fork):
 
 def leave_one(path):
     """
-    Be a worker who counts one and dies.
+    Run a worker that counts one and dies.
     """
     file = Directory(path).join()
     file.allocate(file.family(HITS, "hits_total"), ("/a",), 1)[0] = 1

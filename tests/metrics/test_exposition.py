@@ -64,7 +64,7 @@ AWKWARD = (
 @pytest.fixture
 def recorded():
     """
-    Give the recorder with nothing counted yet, as it swallows and counts in production.
+    Yield the recorder with nothing counted yet, as it swallows and counts in production.
     """
     recorder.reset()
     yield recorder
@@ -73,7 +73,7 @@ def recorded():
 
 class Collector:
     """
-    Give these families, whenever a registry asks.
+    These families, whenever a registry asks.
     """
 
     def __init__(self, *metrics):

@@ -26,7 +26,7 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 @pytest.fixture(autouse=True)
 def recorded():
     """
-    Give the recorder with nothing counted yet, as it swallows and counts in production.
+    Yield the recorder with nothing counted yet, as it swallows and counts in production.
     """
     recorder.reset()
     yield recorder
@@ -35,7 +35,7 @@ def recorded():
 
 class Own:
     """
-    Be the collector of our families: silent for a thread that has them already.
+    The collector of our families: silent for a thread that has them already.
     """
 
     def describe(self):
@@ -48,7 +48,7 @@ class Own:
 
 class Asked:
     """
-    Give some gauges, count how often that happens, and raise after the last one if told to.
+    Some gauges; it counts how often it is asked, and raises after the last one if told to.
     """
 
     def __init__(self, *names, error=None):
@@ -265,7 +265,7 @@ def child(folder, number, more="", *arguments, accept=OPENMETRICS):
 
 def samples_of(text):
     """
-    Give the value of each sample; a sample that is there twice is an error.
+    Return the value of each sample; a sample that is there twice is an error.
     """
     samples = [
         (sample.name, tuple(sorted(sample.labels.items())), sample.value)

@@ -170,7 +170,7 @@ def test_any_service_has_a_place(service, slug):
 @pytest.fixture
 def base(tmp_path, monkeypatch):
     """
-    Give a place that no real instance uses.
+    Return a place that no real instance uses.
     """
     monkeypatch.setattr(locations, "root", lambda: tmp_path / "obskit-0")
     return tmp_path / "obskit-0"

@@ -30,7 +30,7 @@ QUERY_TYPE = {"database_query_duration_seconds": {"operation": "query_type"}}
 
 def label_names(families):
     """
-    Give the names of the labels of each metric, without the bounds of buckets.
+    Return the names of the labels of each metric, without the bounds of buckets.
     """
     return {
         family.name: {label for sample in family.samples for label in sample.labels if label != "le"}

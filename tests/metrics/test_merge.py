@@ -18,7 +18,7 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 def part(spec, cells, exemplars=()):
     """
-    Be what a file says of a metric.
+    Return what a file says of a metric.
     """
     rows = [row if isinstance(row, tuple) else (row,) for row in cells.values()]
     raws = [struct.pack(f"{len(row)}d", *row) for row in rows]

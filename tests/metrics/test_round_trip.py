@@ -38,7 +38,7 @@ FIGURES = st.floats(width=64).map((0.0).__add__)  # added up, -0 is 0
 @dataclass
 class Declared:
     """
-    Hold one metric, and what is put into it.
+    One metric, and what is put into it.
     """
 
     kind: str
@@ -59,7 +59,7 @@ class Declared:
 
     def samples(self, times):
         """
-        Say what the page must show when so many workers were given the updates, of which one is alive.
+        Return what the page must show when so many workers were given the updates, of which one is alive.
         """
         found = defaultdict(list)
         if not self.labels:
@@ -86,7 +86,7 @@ class Declared:
 
 def shown(value):
     """
-    Say how a label's value is shown: cut, and with question marks for what is no text.
+    Return how a label's value is shown: cut, and with question marks for what is no text.
     """
     return re.sub("[\ud800-\udfff]", "?", value[:256])
 
@@ -132,7 +132,7 @@ def page(accept):
 
 def parsed(text, parse):
     """
-    Give types, help texts and samples of what the test declared; figures as text, since NaN is unlike itself.
+    Return types, help texts and samples of what the test declared; figures as text, since NaN is unlike itself.
     """
     families = [found for found in parse(text) if ASSERTED.match(found.name)]
     kinds = {found.name: (found.type, found.documentation) for found in families}

@@ -59,7 +59,7 @@ needs_gunicorn = pytest.mark.parametrize("two_workers", [TWO_WORKERS] if find_sp
 
 class Server:
     """
-    Hold a server that runs, and where its workers' figures are.
+    A server that runs, and where its workers' figures are.
     """
 
     def __init__(self, process, port, kind, output, service):
@@ -100,7 +100,7 @@ class Server:
 
 class Page:
     """
-    Hold the samples of a page.
+    The samples of a page.
     """
 
     def __init__(self, text):
@@ -415,7 +415,7 @@ def test_one_worker_asks_a_gauges_query_for_all(tmp_path, two_workers):
 
     def pages():
         """
-        Give a page of each worker.
+        Return a page of each worker.
         """
         found = {}
 

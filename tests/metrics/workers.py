@@ -1,5 +1,5 @@
 """
-Be the workers of an instance: real processes, which really die.
+The workers of an instance: real processes, which really die.
 """
 
 import os
@@ -93,7 +93,7 @@ _MOUNT = {"full": "size=200k", "read-only": "ro"}
 
 def mounts(options: str) -> list[list[str]]:
     """
-    Give the command that another is run by where a mount of its own lies on its first argument; none if none may be.
+    Return the command that another is run by where a mount of its own lies on its first argument; none if none may be.
     """
     script = f'mount -t tmpfs -o {options} none "$1" && shift && exec "$@"'
     for flags in ("-m", "-Urm"):

@@ -1,5 +1,5 @@
 """
-Hold secrets to be found, and what looks like them and is none.
+Secrets to be found, and what looks like them and is none.
 
 Tokens are put together from pieces, so that no scanner of repositories takes them for real ones. None of them is.
 """

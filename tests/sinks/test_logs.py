@@ -24,7 +24,7 @@ TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 class Request(HttpOperation):
     """
-    Be a request that no server has seen.
+    A request that no server has seen.
     """
 
     __slots__ = ("asked",)
@@ -41,7 +41,7 @@ class Request(HttpOperation):
 
 class Raw:
     """
-    Keep lines as they were written.
+    Lines as they were written.
     """
 
     def __init__(self):
@@ -63,7 +63,7 @@ def run(operation, seconds=0.0, **fields):
 
 def line_of(operation=None, *, seconds=0.0, settings=None, **fields):
     """
-    Give the line of one request, parsed by a strict parser.
+    Return the line of one request, parsed by a strict parser.
     """
     raw = Raw()
     given = {"service": "shop", "log_stream": raw, **(settings or {})}

@@ -19,7 +19,7 @@ from obskit.testing import FakeClock, isolated_runtime
 
 class Sized(HttpOperation):
     """
-    Be a request whose headers a test says.
+    A request whose headers a test says.
     """
 
     __slots__ = ("headers",)

@@ -41,7 +41,7 @@ SECOND = 1_000_000_000
 
 class Request(HttpOperation):
     """
-    Be a request that no server has seen.
+    A request that no server has seen.
     """
 
     __slots__ = ("asked", "headers", "written")
@@ -101,7 +101,7 @@ def provider(exporter):
 @pytest.fixture
 def given(provider):
     """
-    Give OpenTelemetry the provider, as an application does that set it up itself.
+    Yield OpenTelemetry the provider, as an application does that set it up itself.
     """
     trace.set_tracer_provider(provider)
     yield provider

@@ -66,7 +66,7 @@ def told(monkeypatch):
 
 def leave_pytest(monkeypatch):
     """
-    Be a process that does not run pytest, for the rest of the test: it says so of each phase anew.
+    Hide from the process, for the rest of the test, that it runs pytest, which sets this for each phase anew.
     """
     monkeypatch.delenv("PYTEST_VERSION", raising=False)
     monkeypatch.delenv("PYTEST_CURRENT_TEST", raising=False)

@@ -237,7 +237,7 @@ except obskit.ObskitError as other:
 
 class Own:
     """
-    Be a sink by having its methods.
+    A sink by having its methods.
     """
 
     name = "own"

@@ -1,5 +1,5 @@
 """
-Keep devices, what is in them, and what they sold.
+Devices, what is in them, and what they sold.
 """
 
 from django.db import models

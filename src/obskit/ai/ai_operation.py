@@ -17,7 +17,7 @@ UNKNOWN = "unknown"
 
 class AiOperation(Operation):
     """
-    Describe one call of a model: from the request, over its retries, to the end of the reply or of its stream.
+    One call of a model: from the request, over its retries, to the end of the reply or of its stream.
 
     Attributes:
         service: What the application calls it for: the `service` of the `observe_ai` around it, or an empty string.

@@ -27,7 +27,7 @@ class BackgroundResponses:
 
     def start_over(self) -> None:
         """
-        Expect nothing: a forked child's parent does.
+        Start over in a forked child: its parent waits for these responses.
         """
         self._lock = RLock()
         self._expected: OrderedDict[str, AiOperation] = OrderedDict()

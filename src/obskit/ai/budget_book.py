@@ -132,10 +132,7 @@ class Reservation(NamedTuple):
     unanswered: tuple[float, ...]
 
 
-def _ignore(name: str) -> None:
-    """
-    Count nothing.
-    """
+def _ignore(name: str) -> None: ...
 
 
 class BudgetBook:

@@ -123,7 +123,7 @@ def inode_of(path: Path) -> tuple[int, int] | None:
 @contextmanager
 def exclusive_lock(path: Path) -> Iterator[None]:
     """
-    Hold a lock among processes, where the system has such locks.
+    Take a lock that processes share for the block, where the system has such locks.
     """
     try:
         import fcntl

@@ -69,7 +69,7 @@ def nested(mapping: JsonFields | None, *names: str) -> JsonFields | None:
 
 def has_only(usage: JsonFields, names: frozenset[str]) -> TypeGuard[dict[str, Any]]:
     """
-    Tell whether usage has nothing but what all have: most has not, and looking for the rest takes longer than all else.
+    Return whether usage has only the common fields: most has, and looking for the others takes longer than all else.
     """
     return isinstance(usage, dict) and usage.keys() <= names
 

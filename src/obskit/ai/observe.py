@@ -33,7 +33,7 @@ plan = recorder.plan(AiOperation)
 
 class AiBlock(AiOperation):
     """
-    Describe what one `observe_ai` encloses.
+    What one `observe_ai` encloses.
 
     Attributes:
         measured: True from the moment that something inside is the observation in its place.
@@ -95,7 +95,7 @@ class AiBlock(AiOperation):
 
 class _BlockPlan:
     """
-    Begin and end blocks, and let only those be operations that measured for themselves.
+    Begins and ends blocks; only those that measured for themselves become operations.
     """
 
     def begin(self, block: AiBlock) -> None:
@@ -215,7 +215,7 @@ def estimate(op: AiOperation, reply: dict[str, Any] | None, request_bytes: int, 
 
 class AiObservation(Observation):
     """
-    Observe functions and blocks, and read usage from what the functions return or yield.
+    Observes functions and blocks, and reads usage from what the functions return or yield.
     """
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
@@ -280,7 +280,7 @@ def observe_ai(service: str = "", provider: str = UNKNOWN, model: str = UNKNOWN)
 
 class _RecordPlan:
     """
-    Count a call that has been made already: no budget can refuse it any more.
+    Counts a call that has been made already: no budget can refuse it any more.
     """
 
     def begin(self, block: AiBlock) -> None:

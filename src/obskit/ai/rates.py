@@ -1,5 +1,5 @@
 """
-Ask the package `genai-prices` what a model costs.
+What a model costs, by the package `genai-prices`.
 
 It is imported at the first call that needs it (0.15 s, 30 MB). Its rates are derived once for each model, tier, side
 of a context threshold and time of the day, and multiplied from then on. What has rates of its own beside the four

@@ -1,5 +1,5 @@
 """
-Say what a metric's row in the catalogue holds, and check it by Prometheus' naming rules.
+A metric's row in the catalogue, checked by Prometheus' naming rules.
 
 Source: https://prometheus.io/docs/practices/naming/ and the data model page beside it.
 """
@@ -23,7 +23,7 @@ _RESERVED = frozenset({"le", "quantile", "worker"})
 @dataclass(frozen=True, slots=True)
 class Metric:
     """
-    Write a metric's name, type, labels and meaning once.
+    A metric's name, type, labels and meaning.
 
     Attributes:
         name: Without the namespace; counters end in `_total`, units are the base units (seconds, bytes).

@@ -117,7 +117,7 @@ _STDLIB = tuple({sysconfig.get_path(name) + "/" for name in ("stdlib", "platstdl
 @lru_cache(4096)
 def _short_path(filename: str) -> str:
     """
-    Leave out the folder that the module was found in; else keep the last three parts.
+    Return the path below the folder that the module was found in; else its last three parts.
     """
     found = [
         folder for folder in (*sys.path, str(Path.cwd())) if folder and filename.startswith(folder.rstrip("/") + "/")

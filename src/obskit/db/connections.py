@@ -116,7 +116,7 @@ def survey_connections() -> Iterator[PragmaSurvey]:
 
 def respond(connection: sqlite3.Connection) -> None:
     """
-    Answer running surveys, in the thread that uses the connection, unless this is its first statement. Never raises.
+    Reply to running surveys, in the thread that uses the connection, unless this is its first statement. Never raises.
     """
     key = id(connection)
     for survey in surveys.copy():

@@ -32,14 +32,14 @@ _ANSWER_PAUSE_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class SqliteReport(SqliteFindings):  # noqa: D101  # its fields are documented there
+class SqliteReport(SqliteFindings):
     __doc__ = SqliteFindings.__doc__
 
     slow_statements: tuple[SlowStatement, ...] = ()
 
     def optimize(self) -> SqliteReport:
         """
-        Have SQLite gather the statistics that its planner needs, and examine the file again. This writes to the file.
+        Gather the statistics that SQLite's planner needs, and examine the file again. This writes to the file.
 
         Runs `PRAGMA optimize(0x10002)`, or before SQLite 3.46, where that sees only tables which the connection has
         used, `ANALYZE` with a limit of 400 rows an index. Other connections see the new statistics when they open the

@@ -142,7 +142,7 @@ def attach_to_parent(op: Any, parent: Any) -> None:
 
 def end(op: DbOperation) -> None:
     """
-    Pass a query to the sinks, once, with the seconds that were added up.
+    End a query: pass it to the sinks, once, with the seconds that were added up.
     """
     if not op.ended:
         op.ended = True

@@ -172,7 +172,7 @@ def _slow_statement_of(total: StatementTotal[SlowQuery]) -> SlowStatement:
 
 def record_slow(op: DbOperation, error_seconds: float) -> None:
     """
-    Keep a slow query and report it, with the ids of the request that made it.
+    Store and report a slow query, with the ids of the request that made it.
 
     Args:
         op: The query; it has ended, or still has rows.
@@ -205,7 +205,7 @@ def record_slow(op: DbOperation, error_seconds: float) -> None:
 
 def report_plan(query: SlowQuery, plan: str) -> None:
     """
-    Keep and report a plan that arrived after its query was reported.
+    Store and report a plan that arrived after its query was reported.
     """
     query.plan = plan
     _totals.explain(query, plan)

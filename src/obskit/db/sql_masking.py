@@ -157,7 +157,7 @@ def lexicon(dialect: str) -> Lexicon:
 
 def without_comment(sql: str) -> str:
     """
-    Leave out a comment at the end or at the beginning, where it is plain that it is one; else return the text itself.
+    Return a statement without a comment at its end or its beginning; the text itself where that may be no comment.
 
     Tools write a trace id there, which makes each query a different text: this costs a tenth of masking it.
     """

@@ -74,9 +74,6 @@ class BatchStatement(Statement):
 
     @property
     def is_batch(self) -> bool:
-        """
-        True.
-        """
         return True
 
 

@@ -268,7 +268,7 @@ class Check:
 
     def _runs_on(self, loop: asyncio.AbstractEventLoop | None, run: Run) -> bool:
         """
-        Have the server's event loop run it, where there is one that serves.
+        Run it on the server's event loop, where there is one that serves.
         """
         if loop is None or not loop.is_running() or self._blocks:
             return False

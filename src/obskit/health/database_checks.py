@@ -459,10 +459,7 @@ async def _disconnect(pool: Any) -> None:
         await asked.connection_pool.disconnect()
 
 
-async def _nothing_to_close() -> None:
-    """
-    Close nothing.
-    """
+async def _nothing_to_close() -> None: ...
 
 
 def _pong_outcome(answer: Any, began: float) -> Outcome:

@@ -35,7 +35,7 @@ PENDING_STATUSES = ("queued", "in_progress")  # what a reply says that will be t
 
 class Call(AiOperation):
     """
-    Describe one call of a hooked SDK, and follow it to its end.
+    One call of a hooked SDK, followed to its end.
 
     Attributes:
         body: What a whole reply said, until it is read at the end.

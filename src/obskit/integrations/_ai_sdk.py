@@ -34,7 +34,7 @@ class Path(NamedTuple):
 @dataclass
 class Sdk:
     """
-    Describe one SDK: where its choke points are, and what tells who is paid.
+    One SDK: where it sends its requests, and how the provider that is paid is known.
 
     Attributes:
         name: Of the package, and of the extra.

@@ -53,7 +53,7 @@ class ServedOperation(HttpOperation):
 
     def enter_router(self, scope: Scope) -> None:
         """
-        Keep the scope, made from this request's, that a router inside was given.
+        Store the scope, made from this request's, that a router inside was given.
         """
         self.inner_scope = scope
 
@@ -96,7 +96,7 @@ class ServedOperation(HttpOperation):
 
     def apply_handled_exception(self) -> None:
         """
-        Name the exception that became this reply, once its status is known: a 409 is an answer, a 500 a failure.
+        Record the exception that became this reply, once its status is known: a 409 is an answer, a 500 a failure.
         """
         if self.handled_exception is not None and self.status >= 500 and self.exception is None:
             self.exception = self.error = self.handled_exception
@@ -233,7 +233,7 @@ MatchedRoute: TypeAlias = str | tuple[str, str | None] | None
 
 def locate(op: ServedOperation, route: Callable[[Any], MatchedRoute], request: Any) -> None:
     """
-    Ask the framework which route matched, unless the application has set it. An error is counted, not raised.
+    Set the route that the framework matched, unless the application has set one. An error is counted, not raised.
     """
     if op.endpoint is UNMATCHED:
         try:
@@ -258,10 +258,7 @@ def set_route(template: str) -> None:
         root.endpoint = template if template.startswith("/") else "/" + template
 
 
-def no_route(asked: Any) -> None:
-    """
-    Return no route.
-    """
+def no_route(asked: Any) -> None: ...
 
 
 class TemplateCache:

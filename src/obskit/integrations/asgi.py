@@ -117,7 +117,7 @@ class AsgiOperation(ServedOperation):
 
     def enter_router(self, scope: Scope) -> None:
         """
-        Keep the scope of the innermost router; another path belongs to a request that the application makes to itself.
+        Store the scope of the innermost router; another path belongs to a request that the application makes to itself.
         """
         if "router" not in self.routed_scope or scope["path"] == self.routed_scope["path"]:
             self.routed_scope = scope

@@ -513,7 +513,7 @@ def _file_config_hook(plain: Any) -> Any:
 @contextmanager
 def _keep_enabled() -> Iterator[None]:
     """
-    Keep servers' loggers, and those that our own lines go through, from being disabled with all existing ones.
+    Protect servers' loggers, and those that our own lines go through, when all existing ones are disabled.
     """
     loggers = [logging.getLogger(name) for name in (*ALL_SERVER_LOGGERS, *_INTERNAL_LOGGERS)]
     enabled = [logger for logger in loggers if not logger.disabled]

@@ -96,7 +96,7 @@ def instrument(engine: Any = None, *, pool: str | None = None) -> None:
 
 def uninstrument(engine: Any = None) -> None:
     """
-    Leave one engine to itself again, or every engine, also those that were instrumented one by one.
+    Restore one engine, or every engine, also those that were instrumented one by one.
     """
     global _hooks_every_engine
     if engine is not None:

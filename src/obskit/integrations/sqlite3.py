@@ -55,7 +55,7 @@ _cursor = sqlite3.Connection.cursor
 
 class _TimingMixin(sqlite3.Cursor):
     """
-    Time what a cursor executes, and its fetches until the last row. It adds nothing to what a cursor holds, so that
+    Times what a cursor executes, and its fetches until the last row. It adds no attribute to a cursor, so that
     classes with slots can be derived from together with it: the class below has the one that is needed.
     """
 
@@ -285,7 +285,7 @@ def _fetch_failed(cursor: _TimingMixin, op: DbOperation, started: float, error: 
 
 def _watch(cursor: _TimingMixin, op: DbOperation, sql: str, parameters: Any) -> None:
     """
-    Answer surveys of pragmas, and prepare for a plan, where either is wanted.
+    Reply to surveys of pragmas, and prepare for a plan, where either is wanted.
     """
     if thresholds.surveys:
         respond(cursor._obskit_connection)
@@ -322,7 +322,7 @@ def _end_open_query(cursor: _TimingMixin) -> None:
 
 class TimedConnection(sqlite3.Connection):
     """
-    Time what this connection and its cursors execute: `sqlite3.connect(path, factory=TimedConnection)` for one alone.
+    A connection that times what it and its cursors execute: for one, `sqlite3.connect(path, factory=TimedConnection)`.
     """
 
     __slots__ = ("__weakref__",)  # which SQLite's own has not

@@ -291,7 +291,7 @@ def end_abandoned(op: WsgiOperation, at: float) -> None:
 
 def in_context(op: HttpOperation, call: Callable[[], object]) -> None:
     """
-    Call what belongs to a request where the request is over, with its ids and its span.
+    Call, after a request has ended, what belongs to it: with its ids and its span.
     """
     token = _enter(op)
     if op.span is not None:
@@ -520,7 +520,7 @@ def _sized(reply: _SizedReply, op: WsgiOperation, body: Iterable[bytes]) -> _Siz
 
 def _route_of_bridged(op: WsgiOperation) -> MatchedRoute:
     """
-    Ask the ASGI framework that a bridge leads to.
+    Return the route that the ASGI framework behind a bridge has matched.
     """
     scope = op.inner_scope
     found: str | None = import_module("obskit.integrations._starlette_routes").route_of(scope)
@@ -710,7 +710,7 @@ class ObskitMiddleware(WrappingMiddleware[Application]):
 
     def _watch(self) -> None:
         """
-        Ask the frameworks that have been imported, where the constructor was given no route function.
+        Take routes from the frameworks that have been imported, where the constructor was given no route function.
         """
         if self._asks_frameworks and _frameworks.hook():
             self.route, self.route_of_error, self.finds_routes = _frameworks.route_of, _frameworks.route_of_error, True

@@ -74,10 +74,8 @@ class JsonHandler(logging.Handler):
         """
         return _handle_first(self, record)  # _on_writer_changed() puts what writes in its place
 
-    def close(self) -> None:
-        """
-        Do nothing: `dictConfig()` closes the handlers that it finds, and this one may be used again.
-        """
+    def close(self) -> None:  # `dictConfig()` closes the handlers that it finds, and this one may be used again
+        return
 
 
 def _on_writer_changed(writer: Writer | None) -> None:

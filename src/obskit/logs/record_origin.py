@@ -1,5 +1,5 @@
 """
-Keep the ids and bound fields of the request that made a record, wherever and whenever it is written.
+The ids and bound fields of the request that made a record, wherever and whenever it is written.
 
 Handlers of the standard library that keep records, or send them, do that after their thread has gone on: what a record
 then finds around it is another request's. So they take it along, as one attribute of plain values that can be pickled.

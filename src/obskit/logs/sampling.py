@@ -19,7 +19,7 @@ _samplers: WeakSet[Sampler | EveryNth] = WeakSet()
 
 class Sampler:
     """
-    Pass the first lines of a key in each second, and then one in `every`.
+    Passes the first lines of a key in each second, and then one in `every`.
 
     It is exact under threads. Each process counts for itself.
 
@@ -66,7 +66,7 @@ class Sampler:
 
 class EveryNth:
     """
-    Pass one line in `every`, whatever the time: for the access lines of one route.
+    Passes one line in `every`, whatever the time: for the access lines of one route.
     """
 
     def __init__(self, every: int, dropped: Callable[[], None]) -> None:

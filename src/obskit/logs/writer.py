@@ -161,7 +161,7 @@ class Writer:
 
     def enable_span_ids(self) -> None:
         """
-        Put the ids of the current span on each line.
+        Add the ids of the current span to each line.
         """
         self.spans_enabled = True
         self._add_ids = _span_id_adder()

@@ -142,7 +142,7 @@ class CellFile:
 
     def keep(self, descriptor: int) -> None:
         """
-        Keep another descriptor open until the file is closed.
+        Add a descriptor that stays open until the file is closed.
         """
         self._kept.append(descriptor)
 

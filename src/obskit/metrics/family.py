@@ -133,7 +133,7 @@ class Family(Generic[C]):
 
     def move_to(self, allocator: CellAllocator) -> None:
         """
-        Keep the values elsewhere from now on; each cell moves with its next update.
+        Move to other cells from now on; each moves with its next update.
         """
         self.allocator = allocator
         for _, cell in self.items():

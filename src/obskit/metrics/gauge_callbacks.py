@@ -31,7 +31,7 @@ class GaugeCallback:
 
     def skip(self) -> None:
         """
-        Leave this run to the leader.
+        Skip this run: the leader makes it.
         """
         self.due = time.monotonic() + self.every_seconds
         self.has_run.set()
@@ -56,10 +56,7 @@ def _key(labels: Any) -> LabelSet:
 
 
 def _always() -> bool:
-    """
-    Return True: a single process is its own leader.
-    """
-    return True
+    return True  # a single process is its own leader
 
 
 class GaugeCallbacks:

@@ -30,10 +30,7 @@ if TYPE_CHECKING:
 _DEAD_WORKERS_FACTOR = 10
 
 
-def _do_nothing() -> None:
-    """
-    Do nothing: no sink has asked to be called.
-    """
+def _do_nothing() -> None: ...
 
 
 class Workers:

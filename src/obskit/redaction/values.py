@@ -365,7 +365,7 @@ def _is_placeholder(value: str) -> bool:
 
 def _is_data_not_prose(text: str, found: re.Match[str]) -> bool:
     """
-    Tell `password: hunter2` from prose such as `password: must be longer`.
+    Return whether this is `password: hunter2`, and not prose such as `password: must be longer`.
     """
     after = text[found.end() : found.end() + 2].lstrip(" \t")
     return not after or after[0] in "\r\n,;})]" or _secret_like.fullmatch(found[1]) is not None

@@ -12,7 +12,7 @@ from obskit.recorder import Sink, Step
 
 class AiCallsSink(Sink):
     """
-    Store AI calls in the buffer of this process, which it clears when it is created.
+    Stores AI calls in the buffer of this process, which it clears when it is created.
     """
 
     name = "ai_report"

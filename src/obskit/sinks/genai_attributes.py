@@ -66,7 +66,7 @@ Hide = Callable[[dict[str, Any]], Mapping[str, Any]]  # gives attributes without
 
 class BorrowedSpan:
     """
-    Add to a span that is not ours to end what only obskit knows. An SDK's own is current from its request on alone.
+    A span that others end, to which only what obskit knows is added. An SDK's own is current only from its request on.
     """
 
     __slots__ = ("_current_span", "_hide", "span", "started_ns")
@@ -77,15 +77,9 @@ class BorrowedSpan:
         self._current_span = current_span
         self._hide = hide
 
-    def enter(self) -> None:
-        """
-        Do nothing: its owner makes it current.
-        """
+    def enter(self) -> None: ...  # its owner makes it current
 
-    def leave(self) -> None:
-        """
-        Do nothing, likewise.
-        """
+    def leave(self) -> None: ...
 
     def adopt(self) -> None:
         """
@@ -151,7 +145,7 @@ def own_attributes(op: AiOperation) -> dict[str, Any]:
 
 def end_attributes(op: AiOperation) -> dict[str, Any]:
     """
-    Give what is known once a call has ended; `FINISH_REASONS` as one text, for the span to make a list of.
+    Return what is known once a call has ended; `FINISH_REASONS` as one text, which the span makes a list of.
     """
     found = own_attributes(op)
     tokens, sparse = op.tokens, op.sparse or _NOTHING

@@ -101,7 +101,7 @@ def _plain(table: str) -> str:
 
 def optimize(path: str | os.PathLike[str]) -> None:
     """
-    Have SQLite gather the statistics that its planner needs. This writes to the file.
+    Gather the statistics that SQLite's planner needs. This writes to the file.
 
     Raises:
         SqliteDoctorError: It is locked, or cannot be written.

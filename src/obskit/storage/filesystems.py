@@ -1,5 +1,5 @@
 """
-Know the file systems that state should not lie on: those that go with the machine, and those of a network.
+The file systems that state should not lie on: those that go with the machine, and those of a network.
 """
 
 from __future__ import annotations

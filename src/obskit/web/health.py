@@ -36,7 +36,7 @@ _WORDS: dict[str, dict[str, str]] = {
 
 class HealthRoutes:
     """
-    Know the health routes of a runtime.
+    The health routes of a runtime.
 
     Attributes:
         paths: Route -> the group it asks, or the component; None is every check.
@@ -62,7 +62,7 @@ class HealthRoutes:
 
     def mount(self, component: str) -> str | None:
         """
-        Answer for a component, too; give its route.
+        Add the route of a component, and return it.
         """
         if not self._prefix:
             return None
@@ -124,7 +124,7 @@ class HealthRoutes:
 
     def _head(self, status: str) -> dict[str, Any]:
         """
-        Give the status as bodies begin, under each name that it has.
+        Return the status as bodies begin, under each name that it has.
         """
         word = self._word(status)
         return {"status": word, "overall_status": word} if self._words else {"status": word}
@@ -223,7 +223,7 @@ def _shown(check: Check, now: float, redactor: Redactor) -> dict[str, Any]:
 
 def _is_stale(check: Check, answer: CheckResult, now: float) -> bool:
     """
-    Tell whether the check's own answer is older than an interval and a timeout: a run hangs, or none was begun.
+    Return whether the check's answer is older than an interval and a timeout: a run hangs, or none was begun.
     """
     declared = check.declared
     limit = 1.1 * declared.every_seconds + declared.timeout_seconds

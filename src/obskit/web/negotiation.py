@@ -23,7 +23,7 @@ def preferred(accept: str, offered: Sequence[str]) -> str | None:
 
 def accepts(header: str, coding: str) -> bool:
     """
-    Whether a client takes a content coding such as gzip.
+    Return whether a client takes a content coding such as gzip.
     """
     qualities = _qualities(header)
     return qualities.get(coding, qualities.get("*", 0.0)) > 0

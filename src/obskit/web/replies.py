@@ -1,5 +1,5 @@
 """
-Say what a route is asked and what it answers, and who may read it.
+Requests to obskit's own routes, their replies, and who may read them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from obskit.settings import Network
 @dataclass(slots=True)
 class Request:
     """
-    Hold what a route may look at.
+    What a route is told of a request.
 
     Attributes:
         method, path, query: As the client wrote them; the path without the deployment's prefix.
@@ -34,7 +34,7 @@ class Request:
 @dataclass(slots=True)
 class Reply:
     """
-    Hold what a route answers.
+    The reply of a route.
     """
 
     status: int
@@ -49,14 +49,14 @@ _LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStat
 
 def status_line(status: int) -> str:
     """
-    Give the status as WSGI wants it.
+    Return the status as WSGI wants it: `200 OK`.
     """
     return _LINES.get(status, f"{status} ")
 
 
 def has_token(request: Request, token: str) -> bool:
     """
-    Tell whether the client sent this bearer token; compared in constant time.
+    Return whether the client sent this bearer token; compared in constant time.
     """
     given = (request.header("authorization") or "").encode("latin-1", "replace")
     return hmac.compare_digest(given, b"Bearer " + token.encode())
@@ -64,7 +64,7 @@ def has_token(request: Request, token: str) -> bool:
 
 def is_in(client: str | None, networks: tuple[Network, ...]) -> bool:
     """
-    Tell whether an address is in one of the networks; what is no address is in none.
+    Return whether an address is in one of the networks; what is no address is in none.
     """
     try:
         address = ipaddress.ip_address(client or "")

@@ -28,7 +28,7 @@ _NOT_ALLOWED = Reply(405, [("Allow", "GET, HEAD"), TEXT, NO_STORE], b"method not
 
 class Routes:
     """
-    Know the paths that obskit answers itself; `paths` is what an adapter looks a request's path up in.
+    The paths that obskit answers itself; `paths` is what an adapter looks a request's path up in.
     """
 
     def __init__(self, settings: Settings, page: Page | None) -> None:
@@ -48,7 +48,7 @@ class Routes:
 
     def mount(self, component: str) -> None:
         """
-        Answer for a component of the health registry, too.
+        Add the route of a component of the health registry.
         """
         path = self._health.mount(component)
         if path is not None and path != self._settings.metrics_path:

@@ -19,7 +19,7 @@ def build(scene: Scene):
 
 class ClosingHandler(ASGIHandler):
     """
-    Be Django's handler, and close the request's body, which Django forgets when a view or a client breaks off.
+    Django's handler, and close the request's body, which Django forgets when a view or a client breaks off.
 
     Else whatever test the collector happens to run in would be warned of it.
     """

@@ -17,7 +17,7 @@ from ..stack import plain
 @dataclass(frozen=True)
 class Answer:
     """
-    Hold a reply: one piece of body with its length declared, or many without.
+    A reply: one piece of body with its length declared, or many without.
     """
 
     status: int = 200

@@ -1,3 +1,3 @@
 """
-Be a Django project with two databases, which uses the ORM with and without obskit and compares.
+A Django project with two databases, which uses the ORM with and without obskit and compares.
 """

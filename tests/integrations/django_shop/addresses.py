@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 def database(address, name, **options):
     """
-    Give an entry of `DATABASES`, for `sqlite` or for the address of a PostgreSQL.
+    Return an entry of `DATABASES`, for `sqlite` or for the address of a PostgreSQL.
     """
     if address == "sqlite":
         return {"ENGINE": "django.db.backends.sqlite3", "NAME": os.path.join(tempfile.mkdtemp(), name)}

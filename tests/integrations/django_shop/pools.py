@@ -46,7 +46,7 @@ def ask(alias):
 
 class Holder(threading.Thread):
     """
-    Hold a connection of a pool until it is told to let go.
+    A connection of a pool until it is told to let go.
     """
 
     def __init__(self):

@@ -115,8 +115,8 @@ def _database_of(wrapper: Any) -> Database:
 
 def _connected(sender: Any, connection: Any, **_: Any) -> None:
     """
-    Where psycopg's hook measures, give it the alias and suppress Django's pings; time the methods that Django delegates
-    to the driver's cursor.
+    Pass the alias to psycopg's hook where that measures, and suppress Django's pings; time the methods that Django
+    delegates to the driver's cursor.
     """
     driver, base = connection.connection, sys.modules.get("django.db.backends.postgresql.base")
     psycopg = sys.modules.get("psycopg")
