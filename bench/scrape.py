@@ -28,8 +28,8 @@ from bench.figures import keep
 from obskit.catalogue.http import DURATION, REQUESTS
 from obskit.metrics.collector import MetricCollector
 from obskit.metrics.family import CountedHistogram
+from obskit.metrics.settings import HTTP_BUCKETS
 from obskit.metrics.workers import Workers
-from obskit.settings import HTTP_BUCKETS
 
 FORMATS = {"text": "", "OpenMetrics": "application/openmetrics-text; version=1.0.0"}
 LINES = len(HTTP_BUCKETS) + 4  # +Inf, sum, count, and the counter

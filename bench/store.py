@@ -25,7 +25,7 @@ import obskit
 from bench.figures import keep
 from bench.scrape import empty, print_stalls, seconds, stalls
 from obskit.metrics.directory import Directory
-from obskit.settings import HTTP_BUCKETS
+from obskit.metrics.settings import HTTP_BUCKETS
 
 WORKERS = 4
 NAME, HELP, LABELS = "parts_seconds", "Seconds.", ("method", "endpoint")

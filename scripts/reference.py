@@ -26,9 +26,10 @@ import obskit.logs
 import obskit.testing
 from obskit import catalogue, errors
 from obskit.catalogue import Metric
+from obskit.fields import default_of
 from obskit.logs.rendering import RESERVED_FIELDS
 from obskit.metrics import family
-from obskit.settings import Settings, default_of
+from obskit.settings import SECTIONS, Settings
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 COMMAND = "python scripts/reference.py"
@@ -97,10 +98,13 @@ def sentences(text: str) -> str:
 
 
 def settings() -> str:
-    rows = [
-        (code(field.name), shown_default(default_of(field)), variable(field), field.metadata["doc"])
-        for field in fields(Settings)
-    ]
+    tables = ""
+    for section in SECTIONS:
+        rows = [
+            (code(field.name), shown_default(default_of(field)), variable(field), meaning_of(field))
+            for field in fields(section)
+        ]
+        tables += f"## {section.subject}\n\n" + table(("setting", "default", "variable", "meaning"), rows) + "\n"
     return (
         "# Settings\n\n"
         "Give them to `obskit.instrument()` or `obskit.configure()`, or set the variable.\n"
@@ -108,11 +112,18 @@ def settings() -> str:
         "An unknown argument, or a value of the wrong type or range, is a "
         "[`ConfigurationError`](errors.md#configurationerror).\n"
         "An unknown `OBSKIT_*` variable is one warning.\n"
-        "Both name the nearest setting.\n\n"
-        + table(("setting", "default", "variable", "meaning"), rows)
-        + "\nIn variables, flags are `1`/`0`, `true`/`false`, `yes`/`no` or `on`/`off`, lists are comma-separated, "
+        "Both name the nearest setting.\n\n" + tables + "## How values are written\n\n"
+        "In variables, flags are `1`/`0`, `true`/`false`, `yes`/`no` or `on`/`off`, lists are comma-separated, "
         "mappings are JSON objects, and `none` is `None`.\n"
+        "A length of time is a text with its unit, such as `90s`, `15m`, `12h` or `30d`, or a `timedelta`.\n"
+        "A secret may be `file:` and the absolute path of a file that has it, such as `file:/run/secrets/token`; one "
+        "line end at its end is not part of it.\n"
+        "No error and no `repr()` shows a secret.\n"
     )
+
+
+def meaning_of(field: Any) -> str:
+    return f"{field.metadata['doc']} A secret." if field.metadata["secret"] else str(field.metadata["doc"])
 
 
 def shown_default(value: Any) -> str:

@@ -31,8 +31,8 @@ GROUND = (
         "bounded_cache",
         "loss_counts",
     ),
-    *("file_modes", "redaction", "catalogue", "settings_arguments", "settings", "operation", "context"),
-    "deferred_endings",
+    *("file_modes", "redaction", "catalogue", "settings_arguments", "fields", "service_settings", "operation"),
+    *("context", "deferred_endings"),
 )
 # A part is a name directly under src/obskit: a module or a folder.
 # It imports itself, whatever lies on a lower level, and what ALSO adds. Level 5 imports anything.
@@ -45,7 +45,7 @@ LEVELS = {
     2: {
         *("metrics", "sinks", "db", "ai", "logs", "health", "system", "web", "propagation"),
     },
-    3: {"runtime"},
+    3: {"settings", "runtime"},
     4: {"integrations"},
     5: {"__init__", "api", "testing"},  # and every top-level module with a leading underscore
 }
@@ -57,13 +57,16 @@ ALSO = {
     "observation": {"recorder", "context_manager_entries"},
     "sigterm": {"background", "recorder"},
     "storage": {"recorder"},
+    "runtime": {"settings"},
     "health": {"system", "ai"},
     "web": {"metrics", "health"},
     "sinks": {"metrics", "db", "ai", "health", "system", "logs", "propagation"},
 }
 # Below level 5, only these import the part.
 IMPORTERS = {"sinks": {"sinks", "runtime"}}
-STDLIB_ONLY = LEVELS[0]
+# The settings of a folder, whichever it is. They are below all that is in it, and import one part.
+SECTION, SECTIONS_IMPORT = "<folder>/settings", "fields"
+STDLIB_ONLY = {*LEVELS[0], SECTION}
 # What processes end without, unless it is registered by way of this part.
 LAST_STEPS, LAST_STEPS_ONLY_IN = {"atexit"}, "forks"
 FRAMEWORKS = {
@@ -85,12 +88,21 @@ class Import(NamedTuple):
 
 
 def level_of(part: str) -> int | None:
+    if part == SECTION:
+        return 0
     named = next((level for level, parts in LEVELS.items() if part in parts), None)
     return TOP if named is None and part.startswith("_") else named
 
 
 def part_of(inside: Path) -> str:
-    return inside.parts[0].removesuffix(".py")
+    return SECTION if is_section(inside) else inside.parts[0].removesuffix(".py")
+
+
+def is_section(inside: Path) -> bool:
+    """
+    Whether a file declares the settings of its folder, and so lies below all that is in it.
+    """
+    return len(inside.parts) == 2 and inside.name == "settings.py"
 
 
 def parts_of(package: Path) -> set[str]:
@@ -197,6 +209,10 @@ def judge(part: str, name: str, parts: set[str]) -> str | None:
             return f"{part} imports {top}: only {FRAMEWORKS_ONLY_IN} may"
         return None
     target = rest[0] if rest and rest[0] in parts else "__init__"
+    if rest[1:2] == ["settings"]:
+        target = SECTION
+    if part == SECTION:
+        return None if target == SECTIONS_IMPORT else f"{part} imports {target}: it may {SECTIONS_IMPORT} alone"
     level, target_level = level_of(part), level_of(target)
     if target == part or level == TOP or level is None or target_level is None:
         return None
@@ -275,7 +291,20 @@ def test_core_stays_small():
 @pytest.mark.parametrize(
     ("part", "source", "expected"),
     [
-        ("errors", "from obskit import settings", "errors (level 0) imports settings (level 0)"),
+        ("errors", "from obskit import settings", "errors (level 0) imports settings (level 3)"),
+        ("logs", "from obskit.settings import Settings", "logs (level 2) imports settings (level 3)"),
+        ("fields", "from obskit.db.settings import x", "fields (level 0) imports <folder>/settings (level 0)"),
+        (
+            "db__in__settings",
+            "from obskit.ai.settings import x",
+            "imports <folder>/settings: it may fields alone",
+        ),
+        (
+            "db__in__settings",
+            "from obskit import errors",
+            "<folder>/settings imports errors: it may fields alone",
+        ),
+        ("db__in__settings", "import orjson", "<folder>/settings uses the standard library only, not orjson"),
         ("operation", "from obskit.context import x", "operation (level 0) imports context (level 0)"),
         ("sqlite_doctor", "from obskit.context import x", "sqlite_doctor (level 0) imports context (level 0)"),
         ("sqlite_doctor", "def f():\n from obskit.db import x", "sqlite_doctor (level 0) imports db (level 2)"),
@@ -322,7 +351,9 @@ def test_a_breach_is_found_in_a_folder(tmp_path):
     [
         ("context", "import time\nfrom obskit import operation"),
         ("recorder", "from obskit.operation import Event"),
-        ("metrics", "import prometheus_client\nfrom obskit import recorder, settings"),
+        ("metrics", "import prometheus_client\nfrom obskit import recorder"),
+        ("sinks", "from obskit.db.settings import x\nfrom obskit.ai.settings import x"),
+        ("ai__in__settings", "import re\nfrom obskit.fields import x"),
         ("web", "from obskit import health, metrics"),
         ("sinks", "from obskit import db, logs, metrics"),
         ("runtime", "from obskit import sinks, web"),

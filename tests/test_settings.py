@@ -10,15 +10,20 @@ import subprocess
 import sys
 import warnings
 from datetime import timedelta
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Union, get_args, get_origin, get_type_hints
 
 import pytest
 
+import obskit
 from obskit.errors import ConfigurationError, UnknownSettingError
-from obskit.settings import Settings, default_of
+from obskit.fields import default_of
+from obskit.logs.settings import LogSettings
+from obskit.settings import SECTIONS, Settings
 from obskit.settings_arguments import SettingsArguments
 
+PACKAGE = Path(obskit.__file__).parent
 PROBE = re.compile("^/probe")
 
 
@@ -527,3 +532,148 @@ def test_values_that_cannot_be_shown_are_refused(name, kind):
     value = {"itself": itself, "unsayable": Unsayable}.get(kind, lambda: deep(kind))()
     with pytest.raises(ConfigurationError):
         Settings.read({name: value}, environ={})
+
+
+# Sections
+
+
+def test_each_setting_is_declared_with_one_subject():
+    """
+    The sections have all settings together, none twice, and each folder's `settings.py` is among them.
+    """
+    declared = [setting.name for section in SECTIONS for setting in dataclasses.fields(section)]
+    folders = {path.parent.name for path in PACKAGE.glob("*/settings.py")}
+
+    assert [setting.name for setting in dataclasses.fields(Settings)] == declared
+    assert len(set(declared)) == len(declared)
+    assert folders == {section.__module__.split(".")[1] for section in SECTIONS} - {"service_settings"}
+    assert len({section.subject for section in SECTIONS}) == len(SECTIONS)
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.__name__)
+def test_a_part_is_given_its_own_section(section):
+    """
+    What a subject's code is given has its own settings, as they were read, and no other's.
+    """
+    settings = read()
+    part = settings.of(section)
+    names = {setting.name for setting in dataclasses.fields(section)}
+
+    assert type(part) is section
+    assert {name: getattr(settings, name) for name in names} == vars(part)
+
+
+def test_reading_settings_imports_no_part():
+    """
+    Importing the settings of every subject imports what declares them alone.
+    """
+    script = "import sys, obskit.settings; print(*(name for name in sys.modules if name.startswith('obskit.')))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    folders = {path.parent.name for path in PACKAGE.glob("*/settings.py")}
+    declared = {f"obskit.{folder}{end}" for folder in folders for end in ("", ".settings")}
+    ground = {"obskit._version", "obskit.errors", "obskit.fields", "obskit.service_settings", "obskit.settings"}
+
+    assert declared | ground == set(done.stdout.split())
+
+
+def test_sections_are_compared_by_value():
+    """
+    Settings with the same values are equal, be they objects of their own.
+    """
+    assert read() == read()
+    assert read() != read(log_level="ERROR")
+    assert read() != read().of(LogSettings)
+
+
+def test_a_section_takes_its_own_settings_alone():
+    """
+    What a section has not is no argument of it.
+    """
+    with pytest.raises(TypeError, match=r"LogSettings\(\) got an unexpected keyword argument 'prices'"):
+        LogSettings(prices={})
+
+
+# Secrets
+
+SECRETS = [setting.name for setting in dataclasses.fields(Settings) if setting.metadata["secret"]]
+
+
+@pytest.mark.parametrize("name", SECRETS)
+@pytest.mark.parametrize(("content", "expected"), [("s3cret\n", "s3cret"), ("s3cret\r\n", "s3cret"), ("a\n\n", "a\n")])
+def test_a_secret_may_come_from_a_file(tmp_path, name, content, expected):
+    """
+    `file:` and a path is the file's text without its last line end, as an argument and as a variable.
+    """
+    path = tmp_path / "token"
+    path.write_bytes(content.encode())
+
+    assert expected == getattr(read(**{name: f"file:{path}"}), name)
+    assert expected == getattr(read({f"OBSKIT_{name.upper()}": f"file:{path}"}), name)
+
+
+def fifo(path):
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: None,
+        lambda path: path.mkdir(),
+        fifo,
+        lambda path: path.write_bytes(b"\xff\xfe"),
+        lambda path: path.write_text("x" * 65_537),
+    ],
+    ids=["missing", "folder", "fifo", "binary", "large"],
+)
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_secret_that_cannot_be_read_is_an_error(tmp_path, name, make):
+    """
+    What is no text file of at most 64 kB is an error that shows neither value nor path, and nothing is waited for.
+    """
+    path = tmp_path / "token"
+    make(path)
+    with pytest.raises(ConfigurationError) as raised:
+        read(**{name: f"file:{path}"})
+
+    assert (
+        f"{name}=<hidden>: expected 'file:' and the absolute path of a text file of at most 64 kB that this process "
+        "may read, found str"
+    ) == str(raised.value)
+    assert raised.value.__cause__ is None
+
+
+@pytest.mark.parametrize("name", SECRETS)
+@pytest.mark.parametrize("text", ["", "\n"])
+def test_an_empty_secret_of_a_file_is_an_error(tmp_path, name, text):
+    """
+    An empty file does not open a page either.
+    """
+    path = tmp_path / "token"
+    path.write_text(text)
+    with pytest.raises(ConfigurationError, match=f"{name}=<hidden>: expected a non-empty string"):
+        read(**{name: f"file:{path}"})
+
+
+def test_a_relative_path_of_a_secret_is_an_error(tmp_path, monkeypatch):
+    """
+    Which file a secret comes from does not depend on where the program was started.
+    """
+    (tmp_path / "token").write_text("s3cret")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigurationError, match="the absolute path of a text file"):
+        read(metrics_token="file:token")
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_nothing_shows_a_secret(tmp_path, name):
+    """
+    A secret from a file is in no representation, of the whole and of the section.
+    """
+    path = tmp_path / "token"
+    path.write_text("s3cret\n")
+    settings = read(**{name: f"file:{path}"})
+    [section] = [section for section in SECTIONS if name in section.__dataclass_fields__]
+
+    assert "s3cret" not in repr(settings)
+    assert "s3cret" not in repr(settings.of(section))

@@ -17,15 +17,19 @@ from obskit.ai.budget_book import budget_book
 from obskit.ai.rate_limit_headers import latest_rate_limits
 from obskit.deferred_endings import drain
 from obskit.errors import AlreadyConfiguredError
+from obskit.fields import shown
 from obskit.forks import at_exit
 from obskit.health.registry import registry as health
 from obskit.interpreters import IS_MAIN, NO_THREADS
 from obskit.logs import writer as logs
+from obskit.logs.line_settings import LineSettings
 from obskit.operation import Event, HttpOperation, Operation
 from obskit.recorder import Sink, Step, recorder
-from obskit.settings import Settings, shown
+from obskit.service_settings import ServiceSettings
+from obskit.settings import Settings
 from obskit.sigterm import sigterm
 from obskit.system import sampler
+from obskit.web.route_settings import RouteSettings
 from obskit.web.routes import Routes
 
 if TYPE_CHECKING:
@@ -69,12 +73,12 @@ class Runtime:
         self._collector: Any = None
         self._sinks: list[Sink] = []
         # A disabled runtime has one too: the lines of loggers are the application's.
-        self.writer = logs.Writer(settings, recorder)
+        self.writer = logs.Writer(settings.of(LineSettings), recorder)
         if settings.enabled:
             self._start(extra_sinks)
         else:
             self.wants_client = False
-            self.routes = Routes(Settings(metrics_path=None, health_path=None), None)
+            self.routes = Routes(RouteSettings(metrics_path=None, health_path=None), None)
 
     def _start(self, extra_sinks: Sequence[Sink]) -> None:
         settings = self.settings
@@ -84,7 +88,7 @@ class Runtime:
             without_client = {"metrics", "queries", "totals", "ai_report", "logs" if not settings.access_log else ""}
             self.wants_client = any(sink.name not in without_client for sink in self._sinks)
             recorder.bind(self._sinks)
-            self.routes = Routes(settings, self._page if settings.metrics else None)
+            self.routes = Routes(settings.of(RouteSettings), self._page if settings.metrics else None)
             health.bind(settings.health_groups, self.routes.mount)
             for component in health.checks:
                 self.routes.mount(component)
@@ -99,17 +103,19 @@ class Runtime:
     def _build(self) -> None:
         settings = self.settings
         pricing.use(settings.prices)
-        budget_book.bind(settings)
+        budget_book.bind(settings.of(ServiceSettings))
         sampler.version = settings.version
         if settings.request_hook is not None:
             self._sinks.append(_RequestHook(settings.request_hook))
         from obskit.db.query_watch import QueryWatch
+        from obskit.db.settings import DatabaseSettings
         from obskit.sinks.ai_calls_sink import AiCallsSink
+        from obskit.sinks.sink_settings import SpanSinkSettings
         from obskit.sinks.span_sink import span_sink
         from obskit.sinks.totals_sink import TotalsSink
 
-        self._sinks += [QueryWatch(settings), TotalsSink(), AiCallsSink()]
-        spans = span_sink(settings, recorder)
+        self._sinks += [QueryWatch(settings.of(DatabaseSettings)), TotalsSink(), AiCallsSink()]
+        spans = span_sink(settings.of(SpanSinkSettings), recorder)
         if spans is not None:
             self._sinks.append(spans)
             self.writer.enable_span_ids()
@@ -130,6 +136,7 @@ class Runtime:
         from obskit.metrics.label_names import LabelRenames
         from obskit.metrics.workers import Workers
         from obskit.sinks.metrics_sink import MetricsSink
+        from obskit.sinks.sink_settings import MetricsSinkSettings
 
         settings = self.settings
         self.registry = settings.registry if settings.registry is not None else REGISTRY
@@ -138,7 +145,7 @@ class Runtime:
         workers = Workers(settings.service, settings.metrics_dir, cap)
         collector = self._collector = MetricCollector(settings.namespace, names, cap, workers, labels)
         gauge_callbacks.is_leader = workers.is_leader
-        self._sinks.append(MetricsSink(settings, collector, workers, recorder))
+        self._sinks.append(MetricsSink(settings.of(MetricsSinkSettings), collector, workers, recorder))
         for family in declared.values():
             collector.add(family)
         listeners.append(collector.add)
@@ -359,7 +366,7 @@ def shutdown() -> None:
         if runtime is not None:
             parts: list[_Part] = [
                 ("runtime", runtime.close),
-                ("logs", lambda: logs.activate_fallback(runtime.settings)),
+                ("logs", lambda: logs.activate_fallback(runtime.writer.settings)),
                 ("logs", runtime.writer.close),
                 ("drain", sigterm.leave),
                 ("runtime", _forget_counts),

@@ -30,54 +30,48 @@ class SettingsArguments(TypedDict, total=False):
     The keyword arguments; `docs/reference/settings.md` says what each means.
     """
 
+    # Service
     service: str
     version: str | None
     environment: str | None
-    namespace: str
     enabled: bool
     auto: bool
-    metrics: bool
-    access_log: bool
-    correlation: bool
-    tracing: Any
-    trace_ratio: float
-    metrics_path: str | None
-    health_path: str | None
-    metrics_token: str | None
-    metrics_networks: Networks
-    health_groups: Texts
-    health_fail_status: int
-    health_schema: str
-    expose_details: str | Callable[[Any], bool]
-    details_token: str | None
-    details_networks: Networks
-    disk_paths: Mapping[str, Folder]
-    metric_names: Mapping[str, str | None]
-    metric_labels: Mapping[str, Mapping[str, str]]
-    metric_buckets: Mapping[str, Sequence[float]]
-    endpoint_style: str
-    log_names: Mapping[str, str | None]
-    registry: Any
-    metrics_dir: Folder | None
-    max_label_sets: int
-    http_buckets: Sequence[float]
-    db_buckets: Sequence[float]
-    ai_buckets: Sequence[float]
-    prices: Mapping[str, Any]
     state_dir: Folder | None
-    size_metrics: bool
-    exclude: Sequence[str | re.Pattern[str]]
+    # Requests
+    correlation: bool
     trust_inbound_ids: bool
     trust_inbound_traces: bool
     trusted_proxies: Networks
     propagate_to: Texts
+    exclude: Sequence[str | re.Pattern[str]]
+    endpoint_style: str
+    request_hook: Callable[[Any], object] | None
+    server_timing: bool
+    # Metrics
+    metrics: bool
+    namespace: str
+    metrics_path: str | None
+    metrics_token: str | None
+    metrics_networks: Networks
+    metric_names: Mapping[str, str | None]
+    metric_labels: Mapping[str, Mapping[str, str]]
+    metric_buckets: Mapping[str, Sequence[float]]
+    http_buckets: Sequence[float]
+    db_buckets: Sequence[float]
+    ai_buckets: Sequence[float]
+    size_metrics: bool
+    max_label_sets: int
+    metrics_dir: Folder | None
+    registry: Any
+    disk_paths: Mapping[str, Folder]
+    # Lines
+    access_log: bool
+    slow_request_ms: float | None
     log_level: str
     log_levels: Mapping[str, str]
     log_format: str
     log_schema: str
-    log_server: bool
-    log_callsite: bool
-    log_through_logging: bool
+    log_names: Mapping[str, str | None]
     log_stream: Writable | None
     log_file: str | None
     log_rotate_bytes: int | None
@@ -90,20 +84,35 @@ class SettingsArguments(TypedDict, total=False):
     log_queue: int | None
     log_channels: Mapping[str, Mapping[str, Any]]
     log_outputs: Sequence[Mapping[str, Any]]
-    log_category: bool
     error_file: str | None
-    redact_keys: Texts
-    redact_values: bool
+    log_category: bool
+    log_server: bool
+    log_callsite: bool
+    log_through_logging: bool
     log_sample_first: int | None
     log_sample_every: int
     access_log_sample: Mapping[str, int]
     log_client: str
     log_query_string: bool
-    slow_request_ms: float | None
+    # Secrets
+    redact_keys: Texts
+    redact_values: bool
+    # Traces
+    tracing: Any
+    trace_ratio: float
+    # Health
+    health_path: str | None
+    health_groups: Texts
+    health_fail_status: int
+    health_schema: str
+    expose_details: str | Callable[[Any], bool]
+    details_token: str | None
+    details_networks: Networks
+    # Databases
     slow_query_ms: float | None
     slow_query_warning_ms: float | None
     explain_slow_queries: bool
     n_plus_one: int | None
-    server_timing: bool
     n_plus_one_allow: Texts
-    request_hook: Callable[[Any], object] | None
+    # AI calls
+    prices: Mapping[str, Any]

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         ReservedAmount,
         ThresholdCrossing,
     )
-    from obskit.settings import Settings
+    from obskit.service_settings import ServiceSettings
 
 MAX_NAME = 200  # characters of the id of a reply that comes later
 RETRY_SECONDS = 5.0  # until what could not be written is tried again
@@ -185,7 +185,7 @@ class BudgetBook:
         self.declared.pop(name, None)
         self.is_active = bool(self.declared) and self._path is not None
 
-    def bind(self, settings: Settings) -> None:
+    def bind(self, settings: ServiceSettings) -> None:
         """
         Start to count for a runtime, once its prices are in use.
 

@@ -15,10 +15,10 @@ from typing import Any
 from obskit.db import explain, n_plus_one, slow_log
 from obskit.db.db_operation import DbOperation
 from obskit.db.n_plus_one import RepeatCounter
+from obskit.db.settings import DatabaseSettings
 from obskit.forks import at_fork
 from obskit.operation import HttpOperation, Operation, RequestTotals
 from obskit.recorder import Sink, Step, recorder
-from obskit.settings import Settings
 
 NEVER = float("inf")
 
@@ -125,7 +125,7 @@ class QueryWatch(Sink):
     sparse_only = True
     guards = True
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: DatabaseSettings) -> None:
         slow_ms, warning_ms = settings.slow_query_ms, settings.slow_query_warning_ms
         thresholds.error_seconds = NEVER if slow_ms is None else slow_ms / 1000
         thresholds.slow_seconds = (

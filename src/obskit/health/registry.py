@@ -260,3 +260,4 @@ def _ignore(name: str) -> None:  # a new check, while no runtime is active
 
 registry = Registry()
 at_fork(after_in_child=registry.start_over)
+checks = registry.checks  # since `obskit.health.registry` is this module or, in older programs, that object

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from obskit.bounded_cache import BoundedCache
-from obskit.settings import Network
+from obskit.fields import Network
 from obskit.web.routes import is_in
 
 

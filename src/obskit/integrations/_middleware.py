@@ -10,15 +10,17 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from obskit.integrations._served_request import MatchedRoute, forget_prefixes, no_route
+from obskit.integrations.settings import RequestSettings
 from obskit.runtime import Runtime
 from obskit.settings import Settings
+from obskit.web.route_settings import RouteSettings
 from obskit.web.routes import Routes
 
 Skip = Callable[[str], bool]
 Application = TypeVar("Application")
 
 
-def skipper(settings: Settings) -> Skip | None:
+def skipper(settings: RequestSettings) -> Skip | None:
     """
     Build the test for paths that are not observed; None where every path is.
     """
@@ -66,7 +68,7 @@ class MiddlewareBase:
             forget_prefixes()  # the next runtime shows its own
         settings = runtime.settings if runtime is not None else Settings(enabled=False)
         self.active = settings.enabled
-        self.routes = runtime.routes if runtime is not None else Routes(settings, None)
+        self.routes = runtime.routes if runtime is not None else Routes(settings.of(RouteSettings), None)
         self.paths = self.routes.paths
         self.skip = skipper(settings)
         self.trusted = settings.trusted_proxies

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from obskit.logs.console import console_renderer, wants_colour
+from obskit.logs.line_settings import LineSettings
 from obskit.logs.rendering import (
     ORJSON_OPTIONS,
     SERIALIZATION_ERRORS,
@@ -19,7 +20,6 @@ from obskit.logs.rendering import (
 )
 from obskit.logs.schemas import SchemaMapper, schema_mapper
 from obskit.logs.stream import standard_output
-from obskit.settings import Settings
 from obskit.timestamps import rfc3339, split_second
 
 Body: TypeAlias = dict[str, Any]
@@ -41,7 +41,7 @@ class LineFormat:
         render: Renders fields under their final names; on the console whole lines only.
     """
 
-    def __init__(self, settings: Settings, process: Body, clock_offset: list[float]) -> None:
+    def __init__(self, settings: LineSettings, process: Body, clock_offset: list[float]) -> None:
         self._process, self._clock_offset = process, clock_offset
         self.key: tuple[str, str]
         self.render: Callable[[Body], bytes]

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from obskit.settings import Settings
+from obskit.logs.line_settings import LineSettings
 
 Line: TypeAlias = dict[str, Any]
 SchemaMapper: TypeAlias = Callable[[Line], Line]
@@ -84,7 +84,7 @@ _EXCEPTION_PREFIX = "exception."  # with the name of a part, in `log_names`
 _TRACEBACK_NAMES = {"ecs": "stack_trace", "otel": "stacktrace"}
 
 
-def field_renames(settings: Settings) -> dict[str, str | None]:
+def field_renames(settings: LineSettings) -> dict[str, str | None]:
     """
     Return the new names of fields: the schema's, overridden by `log_names`.
     """
@@ -96,7 +96,7 @@ def field_renames(settings: Settings) -> dict[str, str | None]:
     return {**schema, **settings.log_names}
 
 
-def object_names(settings: Settings) -> frozenset[str]:
+def object_names(settings: LineSettings) -> frozenset[str]:
     """
     Return the names that are objects in Elasticsearch: it refuses a text called `url` where it has seen `url.path`.
     """
@@ -105,7 +105,7 @@ def object_names(settings: Settings) -> frozenset[str]:
     return frozenset(name.partition(".")[0] for name in names)
 
 
-def schema_mapper(settings: Settings) -> SchemaMapper | None:
+def schema_mapper(settings: LineSettings) -> SchemaMapper | None:
     """
     Return the function that renames a line's fields; None where the contract's names stay.
     """

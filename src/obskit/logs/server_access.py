@@ -11,8 +11,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from obskit.logs.clients import client_formatter
+from obskit.logs.line_settings import LineSettings
 from obskit.redaction.redactor import Redactor
-from obskit.settings import Settings
 
 # The longest header, and path with its query string, in characters: logs are kept for months.
 MAX_HEADER = 256
@@ -140,7 +140,7 @@ def parse_access_record(record: logging.LogRecord) -> dict[str, Any] | None:
         return None  # something else that was logged there
 
 
-def access_fields(parsed: Mapping[str, Any], settings: Settings, redactor: Redactor) -> dict[str, Any]:
+def access_fields(parsed: Mapping[str, Any], settings: LineSettings, redactor: Redactor) -> dict[str, Any]:
     """
     Return the fields of an access line, as the settings say.
     """

@@ -13,12 +13,12 @@ from importlib.util import find_spec
 from typing import IO, Any
 
 from obskit.errors import ConfigurationError
+from obskit.logs.line_settings import LineSettings
 from obskit.logs.queued import QueuedTarget
 from obskit.logs.stream import LineStream, Target, standard_output
-from obskit.settings import Settings
 
 
-def target_for(settings: Settings) -> Target:
+def target_for(settings: LineSettings) -> Target:
     """
     Return the main target: `log_file`, else `log_stream`, else standard output; behind a queue with `log_queue`.
 
@@ -30,14 +30,14 @@ def target_for(settings: Settings) -> Target:
     return target if settings.log_queue is None else QueuedTarget(target, settings.log_queue)
 
 
-def error_target_for(settings: Settings) -> Target | None:
+def error_target_for(settings: LineSettings) -> Target | None:
     """
     Return the second target of ERROR and CRITICAL lines, `error_file`; None where it is not set.
     """
     return None if settings.error_file is None else file_target_for(settings, settings.error_file)
 
 
-def channel_target_for(settings: Settings, channel: Mapping[str, Any]) -> Target:
+def channel_target_for(settings: LineSettings, channel: Mapping[str, Any]) -> Target:
     """
     Return the file of one of `log_channels`; options that it does not set are those of `log_file`.
 
@@ -49,7 +49,7 @@ def channel_target_for(settings: Settings, channel: Mapping[str, Any]) -> Target
     return file_target_for(settings, channel["file"], **given)
 
 
-def output_settings(settings: Settings) -> list[Settings]:
+def output_settings(settings: LineSettings) -> list[LineSettings]:
     """
     Return the settings of each of `log_outputs`: the main ones, overridden by its own.
 
@@ -86,13 +86,13 @@ def _stream_of(given: Any) -> Any:
     return sys.stderr
 
 
-def _destination_of(settings: Settings) -> Any:
+def _destination_of(settings: LineSettings) -> Any:
     if settings.log_file is not None:
         return os.path.realpath(settings.log_file)
     return standard_output() if settings.log_stream is None else settings.log_stream
 
 
-def file_target_for(settings: Settings, path: str, **given: Any) -> Target:
+def file_target_for(settings: LineSettings, path: str, **given: Any) -> Target:
     """
     Return the target of a path: a rotated file, or what else is there, such as `/dev/stderr` or a FIFO.
     """

@@ -22,6 +22,7 @@ from obskit.context import current
 from obskit.errors import ConfigurationError
 from obskit.logs.categories import category_of
 from obskit.logs.line_format import Body, LineFormat, Renderer, clock_offset_now
+from obskit.logs.line_settings import LineSettings
 from obskit.logs.line_truncation import truncate_traceback
 from obskit.logs.outputs import Output, Tee, fan_out
 from obskit.logs.rendering import (
@@ -45,7 +46,6 @@ from obskit.redaction.keys import CONTEXTUAL_NAMES
 from obskit.redaction.redactor import Redactor
 from obskit.redaction.text_truncation import MAX_TEXT
 from obskit.redaction.values import MIN_CARD_NUMBER, MIN_SECRET_LENGTH, marker
-from obskit.settings import Settings
 
 T = TypeVar("T")
 Add: TypeAlias = Callable[[Body, Mapping[str, Any]], None]
@@ -93,7 +93,7 @@ class Writer:
         clock_offset: The approximate offset in seconds from the clock of operations to that of records.
     """
 
-    def __init__(self, settings: Settings, recorder: Recorder) -> None:
+    def __init__(self, settings: LineSettings, recorder: Recorder) -> None:
         self.settings = settings
         self.wall_clock = recorder.wall_clock
         self._recorder = recorder
@@ -123,7 +123,7 @@ class Writer:
             self.close()
             raise
 
-    def _open(self, settings: Settings, others: Sequence[Settings]) -> None:
+    def _open(self, settings: LineSettings, others: Sequence[LineSettings]) -> None:
         self._main = self._keep_open(target_for(settings))
         self._channels = {
             name: self._keep_open(channel_target_for(settings, channel))
@@ -166,7 +166,7 @@ class Writer:
         self.spans_enabled = True
         self._add_ids = _span_id_adder()
 
-    def _sampler_of(self, settings: Settings) -> Sampler | None:
+    def _sampler_of(self, settings: LineSettings) -> Sampler | None:
         if settings.log_sample_first is None:
             return None
         return Sampler(settings.log_sample_first, settings.log_sample_every, self.count_sampled)
@@ -394,7 +394,7 @@ class Writer:
                 self._recorder.failed("logs", error)
 
 
-def _reserved(settings: Settings) -> frozenset[str]:
+def _reserved(settings: LineSettings) -> frozenset[str]:
     """
     Return the names that callers' fields must not have on the lines of one output.
     """
@@ -515,7 +515,7 @@ def current_writer() -> Writer:
     return _current_writer
 
 
-def current_settings() -> Settings:
+def current_settings() -> LineSettings:
     """
     Return the settings of the current writer, or of the one that the next line creates.
     """
@@ -532,25 +532,25 @@ def activate(writer: Writer | None) -> None:
         observer(writer)
 
 
-def activate_fallback(settings: Settings) -> None:
+def activate_fallback(settings: LineSettings) -> None:
     """
     Write to standard output, in the same format, once the runtime with these settings is gone.
     """
     activate(_fallback_writer(settings))
 
 
-def _fallback_writer(settings: Settings) -> Writer:
+def _fallback_writer(settings: LineSettings) -> Writer:
     stream = cast(IO[Any], StandardOutput())
     alone: dict[str, Any] = {"log_file": None, "log_channels": {}, "error_file": None, "log_outputs": ()}
     return Writer(dataclasses.replace(settings, log_stream=stream, **alone), recorder)
 
 
-def _from_environment() -> Settings:
-    known = {"OBSKIT_" + field.name.upper() for field in dataclasses.fields(Settings)} | {"OTEL_SERVICE_NAME"}
+def _from_environment() -> LineSettings:
+    known = {"OBSKIT_" + field.name.upper() for field in dataclasses.fields(LineSettings)} | {"OTEL_SERVICE_NAME"}
     try:
-        return Settings.read({}, {name: text for name, text in os.environ.items() if name in known})
+        return LineSettings.read({}, {name: text for name, text in os.environ.items() if name in known})
     except ConfigurationError:  # configure() says what is wrong
-        return Settings.read({}, {})
+        return LineSettings.read({}, {})
 
 
 def subscribe(observer: Callable[[Writer | None], None]) -> None:

@@ -31,8 +31,8 @@ from obskit.metrics.workers import Workers
 from obskit.observation import FunctionOperation
 from obskit.operation import OTHER, Event, HttpOperation, Operation
 from obskit.recorder import Recorder, Sink, Step
-from obskit.settings import Settings
 from obskit.sinks.scrape_time import add_scrape_time_metrics
+from obskit.sinks.sink_settings import MetricsSinkSettings
 
 # An application may let its users name models; every other label of AI calls is bounded by its code.
 MAX_MODELS = 50
@@ -141,7 +141,9 @@ class MetricsSink(Sink):
     name = "metrics"
     guards = True
 
-    def __init__(self, settings: Settings, collector: MetricCollector, workers: Workers, recorder: Recorder) -> None:
+    def __init__(
+        self, settings: MetricsSinkSettings, collector: MetricCollector, workers: Workers, recorder: Recorder
+    ) -> None:
         self._settings = settings
         self._collector = collector
         self._with_bounds = BucketBounds(settings.metric_buckets).with_bounds

@@ -14,8 +14,8 @@ from obskit.catalogue import system as rows
 from obskit.health.event_loop_lag import lag
 from obskit.metrics.collector import MetricCollector
 from obskit.metrics.family import Counter, Gauge
+from obskit.metrics.settings import MetricsSettings
 from obskit.metrics.workers import Workers
-from obskit.settings import Settings
 from obskit.system import gc_collections, sampler
 
 GaugeValues = Mapping[tuple[str, ...], float]
@@ -89,7 +89,7 @@ BUDGET_READERS: dict[Metric, Callable[[], GaugeValues]] = {
 }
 
 
-def add_scrape_time_metrics(settings: Settings, collector: MetricCollector, workers: Workers) -> None:
+def add_scrape_time_metrics(settings: MetricsSettings, collector: MetricCollector, workers: Workers) -> None:
     """
     Expose the machine's values, and those that only the process itself can read.
     """

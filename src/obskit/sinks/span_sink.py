@@ -26,8 +26,8 @@ from obskit.operation import OTHER, UNMATCHED, HttpOperation, Operation
 from obskit.propagation import baggage, trace_headers
 from obskit.recorder import Recorder, Sink, Step
 from obskit.redaction.redactor import Redactor
-from obskit.settings import Settings
 from obskit.sinks import genai_attributes
+from obskit.sinks.sink_settings import SpanSinkSettings
 from obskit.sinks.tracer_provider import Provider, imported, provider_of
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ _PRIMITIVES = (str, bool, int, float)
 _LOOKED_INTO = (*_PRIMITIVES, Mapping, list, tuple, Set, BaseException)
 
 
-def span_sink(settings: Settings, recorder: Recorder) -> Sink | None:
+def span_sink(settings: SpanSinkSettings, recorder: Recorder) -> Sink | None:
     """
     Return the sink where tracing is on, or a tracer provider is set; None elsewhere.
 
@@ -112,7 +112,7 @@ class SpanSink(Sink):
 
     name = "spans"
 
-    def __init__(self, settings: Settings, recorder: Recorder, provider: Provider) -> None:
+    def __init__(self, settings: SpanSinkSettings, recorder: Recorder, provider: Provider) -> None:
         self._settings = settings
         self._recorder = recorder
         self._provider = provider

@@ -14,7 +14,7 @@ from typing import Any
 
 from obskit import background
 from obskit.errors import ConfigurationError, MissingExtraError
-from obskit.settings import Settings
+from obskit.sinks.sink_settings import SpanSinkSettings
 
 # How long a server that stops waits for an OpenTelemetry collector that does not respond.
 PATIENCE_SECONDS = 5.0
@@ -71,7 +71,7 @@ class Provider:
             forget_global(self._provider)
 
 
-def provider_of(settings: Settings) -> Provider | None:
+def provider_of(settings: SpanSinkSettings) -> Provider | None:
     """
     Return a provider built by the name in `tracing`, or the one that was given; None where there is none.
 
@@ -102,7 +102,7 @@ def _given_provider() -> Any:
     return None if isinstance(provider, trace.ProxyTracerProvider) else provider
 
 
-def _build_provider(settings: Settings) -> Any:
+def _build_provider(settings: SpanSinkSettings) -> Any:
     sdk = imported("opentelemetry.sdk.trace")
     sampling = imported("opentelemetry.sdk.trace.sampling")
     export = imported("opentelemetry.sdk.trace.export")
@@ -124,7 +124,7 @@ def _build_provider(settings: Settings) -> Any:
     return provider
 
 
-def _resource(settings: Settings) -> Any:
+def _resource(settings: SpanSinkSettings) -> Any:
     described = {
         "service.name": settings.service,
         "service.version": settings.version,

@@ -18,10 +18,10 @@ from obskit.health.safe_details import redacted, without_secrets
 from obskit.health.system_checks import uptime_seconds
 from obskit.recorder import recorder
 from obskit.redaction.redactor import Redactor
-from obskit.settings import Settings
 from obskit.timestamps import rfc3339, split_second
 from obskit.web.negotiation import preferred
 from obskit.web.replies import NO_STORE, TEXT, Reply, Request, has_token, is_in
+from obskit.web.route_settings import RouteSettings
 
 # What a route can answer in, the preferred first: a client that takes anything gets JSON.
 JSON, HEALTH_JSON, PLAIN = FORMATS = ("application/json", "application/health+json", "text/plain")
@@ -42,7 +42,7 @@ class HealthRoutes:
         paths: Route -> the group it asks, or the component; None is every check.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: RouteSettings) -> None:
         self._settings = settings
         self._moment = (0, "")  # one tuple, read once: the whole second that was last written
         self._prefix = settings.health_path

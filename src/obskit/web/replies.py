@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from obskit.settings import Network
+from obskit.fields import Network
 
 
 @dataclass(slots=True)

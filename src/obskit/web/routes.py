@@ -14,10 +14,10 @@ from obskit.health.event_loop_lag import lag
 from obskit.health.registry import registry
 from obskit.metrics.gauge_callbacks import gauge_callbacks
 from obskit.recorder import recorder
-from obskit.settings import Settings
 from obskit.web.health import HealthRoutes
 from obskit.web.negotiation import accepts
 from obskit.web.replies import NO_STORE, TEXT, Reply, Request, has_token, is_in, status_line
+from obskit.web.route_settings import RouteSettings
 
 # Renders the metrics page for an `Accept` header, packed with gzip or not, of all names or some: headers and body.
 Page: TypeAlias = Callable[[str, bool, frozenset[str] | None], tuple[list[tuple[str, str]], bytes]]
@@ -31,7 +31,7 @@ class Routes:
     The paths that obskit answers itself; `paths` is what an adapter looks a request's path up in.
     """
 
-    def __init__(self, settings: Settings, page: Page | None) -> None:
+    def __init__(self, settings: RouteSettings, page: Page | None) -> None:
         self._settings = settings
         self._page = page
         self.paths: dict[str, Callable[[Request], Reply]] = {}

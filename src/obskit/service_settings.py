@@ -1,0 +1,69 @@
+"""
+Which service this process belongs to, and whether it is observed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from obskit.fields import Section, flag, path, section, setting, text
+
+_state_directory = path(
+    "an absolute path of a directory that stays, such as '/var/lib/shop', or None for the user's state folder",
+    absolute=True,
+)
+
+
+def _service_name(environ: Mapping[str, str]) -> str:
+    """
+    Return OpenTelemetry's name of the service, else the program's; for `python -m` its package's.
+    """
+    program = Path(sys.argv[0] or "python")
+    by_program = program.parent.name or program.stem if program.name == "__main__.py" else program.stem
+    return environ.get("OTEL_SERVICE_NAME") or by_program
+
+
+@section
+class ServiceSettings(Section, subject="Service"):
+    """
+    The name of the service, and whether it is observed.
+    """
+
+    service: str = setting(
+        "",
+        text,
+        "Name of the service: in every line, in `obskit_build_info`, in spans. Default: "
+        "`OTEL_SERVICE_NAME`, else the program's name.",
+        empty_is_unset=True,
+        fallback=_service_name,
+    )
+    version: str | None = setting(
+        None, text, "Version of the service, in `obskit_build_info` and in spans.", empty_is_unset=True
+    )
+    environment: str | None = setting(
+        None,
+        text,
+        "Deployment environment, such as `production`, in `obskit_build_info` and in spans.",
+        empty_is_unset=True,
+    )
+    enabled: bool = setting(
+        True, flag, "False makes everything a no-op: `instrument()` returns the application as it was."
+    )
+    auto: bool = setting(
+        False,
+        flag,
+        "Instrument whatever supported library is installed, with no further call: `psycopg`, `sqlalchemy`, `sqlite3`, "
+        "Django's databases, "
+        "`anthropic`, `openai`, the standard library's loggers, `httpx`, `requests` and Celery; none of them is "
+        "imported for it.",
+    )
+    state_dir: str | None = setting(
+        None,
+        _state_directory,
+        "Where state is kept, such as what AI budgets have spent, in one folder a service: a directory that stays when "
+        "the process ends, shared by the processes of this machine. Default: the first of systemd's "
+        "`$STATE_DIRECTORY`, else `obskit` under the user's state folder (`XDG_STATE_HOME`, `~/.local/state`); under "
+        "pytest a temporary one.",
+    )
