@@ -21,6 +21,7 @@ GROUND = (
         "errors",
         "text_table",
         "timestamps",
+        "event_loop",
         "sqlite_doctor",
         "forks",
         "correlation_ids",

@@ -17,11 +17,11 @@ from obskit import background
 from obskit.ai import budget_periods, pricing
 from obskit.ai.ai_operation import AiOperation
 from obskit.ai.budget_estimates import max_cost, max_output_tokens, settled_cost
-from obskit.ai.event_loop import in_event_loop
 from obskit.ai.pricing import Price
 from obskit.ai.request_size import text_bytes
 from obskit.deferred_endings import drain
 from obskit.errors import BudgetError, BudgetExceededError
+from obskit.event_loop import in_event_loop
 from obskit.forks import at_fork
 from obskit.operation import Event
 from obskit.recorder import recorder

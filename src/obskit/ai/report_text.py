@@ -5,9 +5,11 @@ Render a report as text tables.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import chain, islice
 
 from obskit.ai.advice import dollars
 from obskit.ai.report_figures import AiFigures, CallGroup, Spread
+from obskit.text_table import table_lines
 
 _WHOSE = {"list": "by genai-prices", "own": "by your prices", "told": "as the provider told"}
 _HEAD = (
@@ -122,15 +124,12 @@ def _groups(report: AiFigures) -> Iterator[str]:
         **{"feature": report.by_feature, "user": report.by_user, "day": report.by_day},
     }
     shown = {name: groups for name, groups in parts.items() if [group.name for group in groups] != ["(none)"]}
-    rows = [(part, name, cells) for part, groups in shown.items() for name, cells in _rows(part, groups)]
-    first = max(len(name) for _, name, _ in rows)
-    widths = [max(len(cells[column]) for _, _, cells in rows) for column in range(len(_HEAD))]
-    before = rows[0][0]
-    for part, name, cells in rows:
-        if part != before:
+    tables = [[*_rows(part, groups)] for part, groups in shown.items()]
+    aligned = table_lines([*chain(*tables)])
+    for number, table in enumerate(tables):
+        if number:
             yield ""
-            before = part
-        yield name.ljust(first) + "".join("  " + cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
+        yield from islice(aligned, len(table))
 
 
 def _days(report: AiFigures) -> Iterator[str]:
@@ -142,29 +141,22 @@ def _days(report: AiFigures) -> Iterator[str]:
         return
     left_out = len(report.by_day_and_model) - len(days)
     costs = {day: {group.name: _cost(group) for group in report.by_day_and_model[day]} for day in days}
-    rows = [("cost by day", *(day[5:] for day in days))]
+    rows: list[tuple[str, ...]] = [("cost by day", *(day[5:] for day in days))]
     rows += [(group.name, *(costs[day].get(group.name, "-") for day in days)) for group in report.by_model]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     yield ""
-    for name, *cells in rows:
-        yield name.ljust(widths[0]) + "".join(
-            "  " + cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)
-        )
+    yield from table_lines(rows)
     if left_out:
         yield f"and {left_out:,} days before"
 
 
-def _rows(part: str, groups: tuple[CallGroup, ...]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    yield part, _HEAD
+def _rows(part: str, groups: tuple[CallGroup, ...]) -> Iterator[tuple[str, ...]]:
+    yield part, *_HEAD
     for group in groups:
         tokens = (f"{count:,}" for count in group.tokens.values())
         took, each = group.seconds, group.cost_usd_per_call
         yield (
-            group.name,
-            (
-                *(f"{group.calls:,}", f"{100 * group.success_rate:.1f} %"),
-                *(("-",) * 3 if took is None else map(_seconds, (took.mean, took.p95, took.max))),
-                *tokens,
-                *("?" if each is None else dollars(each.mean), _cost(group), f"{group.unknown_cost_calls:,}"),
-            ),
+            *(group.name, f"{group.calls:,}", f"{100 * group.success_rate:.1f} %"),
+            *(("-",) * 3 if took is None else map(_seconds, (took.mean, took.p95, took.max))),
+            *tokens,
+            *("?" if each is None else dollars(each.mean), _cost(group), f"{group.unknown_cost_calls:,}"),
         )

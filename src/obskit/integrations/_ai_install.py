@@ -15,6 +15,7 @@ from typing import Any
 from obskit.errors import MissingExtraError
 from obskit.integrations._ai_hooks import NEEDED, SLEEPS, WANTED, close_hook
 from obskit.integrations._ai_sdk import Sdk, Wrapper
+from obskit.integrations._patches import when_imported
 from obskit.operation import Event
 from obskit.recorder import recorder
 
@@ -46,9 +47,7 @@ def install(sdk: Sdk, providers: Mapping[str, str]) -> None:
         _module(sdk.name)  # another thread may be importing it: wait, and hold no lock that its hook asks for
         _put(sdk)
     elif not is_awaited:
-        from wrapt import register_post_import_hook  # 20 ms
-
-        register_post_import_hook(lambda module: _imported(sdk), sdk.name)
+        when_imported(sdk.name, lambda module: _imported(sdk))
 
 
 def _imported(sdk: Sdk) -> None:

@@ -1,9 +1,10 @@
 """
-Patch functions of libraries, and restore them.
+Patch functions of libraries, now or when they are imported, and restore them.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from inspect import getattr_static
 from threading import RLock
@@ -13,6 +14,19 @@ from obskit.recorder import recorder
 from obskit.wrapper_signatures import accepts_arguments_of, with_signature
 
 _ABSENT = object()
+
+
+def when_imported(library: str, step: Callable[[Any], object]) -> None:
+    """
+    Call `step` with a library's module: now, where it has been imported, else when it is.
+    """
+    module = sys.modules.get(library)
+    if module is not None:
+        step(module)
+        return
+    from wrapt import register_post_import_hook  # 20 ms, which only those pay who wait for an import
+
+    register_post_import_hook(step, library)
 
 
 class Patches:

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from obskit.integrations import logging
+from obskit.integrations._patches import when_imported
 from obskit.recorder import recorder
 from obskit.runtime import Runtime, current_runtime
 from obskit.runtime import configure as configure_runtime
@@ -84,10 +85,8 @@ def _instrument_when_imported(name: str, libraries: tuple[str, ...]) -> bool:
             return False
     for library in libraries:
         if library not in sys.modules and name not in _WAIT_THEMSELVES and library not in _awaited:
-            from wrapt import register_post_import_hook  # 20 ms, which only `auto` pays
-
             _awaited.add(library)
-            register_post_import_hook(instrument, library)
+            when_imported(library, instrument)
     return True
 
 

@@ -10,11 +10,9 @@ from collections.abc import Awaitable, Callable
 from importlib.util import find_spec
 from typing import Any
 
-from wrapt import register_post_import_hook
-
 from obskit.errors import MissingExtraError
 from obskit.integrations._outgoing_headers import headers_for, with_headers
-from obskit.integrations._patches import Patches
+from obskit.integrations._patches import Patches, when_imported
 from obskit.recorder import recorder
 
 LIBRARIES = ("httpx", "httpx2")
@@ -66,7 +64,7 @@ def instrument() -> None:
         raise MissingExtraError("obskit.instrument_httpx() needs httpx: pip install httpx")
     _on = True
     for name in found:
-        register_post_import_hook(_patch, name)
+        when_imported(name, _patch)
 
 
 def _patch(library: Any) -> None:

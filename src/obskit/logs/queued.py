@@ -4,7 +4,6 @@ Decouple a slow output from the application: lines wait in a queue, and a thread
 
 from __future__ import annotations
 
-import sys
 import threading
 import weakref
 from collections import deque
@@ -12,6 +11,7 @@ from queue import Empty, SimpleQueue
 from typing import TypeAlias
 
 from obskit.background import start
+from obskit.event_loop import in_event_loop
 from obskit.forks import at_exit, at_fork
 from obskit.logs.stream import Target, drop_reason
 from obskit.recorder import recorder
@@ -105,7 +105,7 @@ class QueuedTarget:
             request = _Request(line)
             self._urgent.append(request)
             self._queue.put(_WAKE)
-            if not self._is_stuck and not _in_event_loop():
+            if not self._is_stuck and not in_event_loop():
                 self._is_stuck = not request.wait(SYNC_TIMEOUT_SECONDS)
         return len(line)
 
@@ -225,14 +225,6 @@ def _pop_first(requests: deque[_Request]) -> _Request | None:
         return requests.popleft()
     except IndexError:
         return None
-
-
-def _in_event_loop() -> bool:
-    """
-    Return whether an event loop runs in this thread: asyncio's or Trio's.
-    """
-    events, trio = sys.modules.get("asyncio.events"), sys.modules.get("trio.lowlevel")
-    return (events is not None and events._get_running_loop() is not None) or (trio is not None and trio.in_trio_run())
 
 
 _WAKE, _STOP = _Request(), _Request()

@@ -36,20 +36,10 @@ class Backup:
 
 def backup(path: str | os.PathLike[str], to: str | os.PathLike[str], *, overwrite: bool = False) -> Backup:
     """
-    Copy the database to another file while it is in use, and check the copy with `PRAGMA integrity_check`.
-
-    The copy is of one moment, has the access rights of the original, and gets its name only when it is found
-    sound; until then its name ends in `.partial`. In WAL mode writers go on meanwhile; with a rollback journal
-    they wait, so that a busy application needs a `timeout` that is longer than the copy takes.
-
-    Args:
-        to: The new file, on a disk with room for it.
-        overwrite: Replace a file that is there.
+    Copy a database while it is in use, and check the copy, as the `backup()` of a report describes.
 
     Raises:
-        SqliteDoctorError: There is a file already, or a WAL or journal of one, which SQLite would apply to the
-            copy; or there is no room, no right to write, a lock for more than ten seconds; or the copy is not
-            sound. Nothing is left behind, and a file that was to be replaced stays.
+        SqliteDoctorError: The copy could not be made, or is not sound. Nothing is left behind.
     """
     whole, target = os.path.abspath(os.fspath(path)), os.path.abspath(os.fspath(to))
     started = time.monotonic()
