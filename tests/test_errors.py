@@ -6,6 +6,7 @@ import importlib
 import inspect
 import re
 import sys
+from importlib import import_module
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter
@@ -180,6 +181,7 @@ def test_a_metric_name_that_the_application_has_registered():
     """
     A metric of the application's own under one of our names is an error that names both settings that solve it.
     """
+    import_module("obskit.integrations.wsgi")  # so that requests are observed
     registry = CollectorRegistry()
     Counter("http_requests_total", "Requests.", registry=registry)
 
