@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import _thread
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
@@ -20,6 +19,7 @@ from obskit.context import current
 from obskit.forks import at_fork
 from obskit.interpreters import IS_MAIN
 from obskit.operation import Operation
+from obskit.time.clock import rest
 
 Ending = Callable[[Any, float], object]
 PATIENCE_SECONDS = 2.0
@@ -106,7 +106,7 @@ def is_draining() -> bool:
 
 def _drain_soon() -> None:
     while True:
-        time.sleep(PATIENCE_SECONDS)
+        rest(PATIENCE_SECONDS)
         drain()
         _state.has_thread = False
         if not waiting:  # else it came between these two lines, and found a thread

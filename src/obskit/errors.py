@@ -13,6 +13,8 @@ Name each mistake a user can make with a class of its own.
     |   +-- HealthCheckError                   a health check cannot be declared so, or is declared twice
     |   +-- UnknownGroupError                  a health check is in a group that nobody declared
     |   +-- StateFolderTakenError              another application of the same name keeps its state there
+    |   +-- DurationError                      a length of time without a unit, or none at all
+    |   +-- ScheduleError                      a time of day, time zone, cron expression or hours with no meaning
     |   +-- BudgetError                        an AI budget cannot be declared so, or is declared twice
     +-- BudgetExceededError                    an AI budget refused a call; nothing was sent
     +-- LabelError (ValueError)                an update named labels the metric does not have
@@ -98,6 +100,18 @@ class UnknownGroupError(ConfigurationError):
 class StateFolderTakenError(ConfigurationError):
     """
     Report that two applications which nobody has named would share one folder of state.
+    """
+
+
+class DurationError(ConfigurationError):
+    """
+    Report a length of time that is none, or has no unit: a bare number may be seconds or minutes.
+    """
+
+
+class ScheduleError(ConfigurationError):
+    """
+    Report a time of day, a time zone, a cron expression or service hours that cannot be read, or never come.
     """
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from time import perf_counter, time
 from typing import Any, Protocol
 
 from obskit import deferred_endings
@@ -17,6 +16,7 @@ from obskit.correlation_ids import new_id
 from obskit.deferred_endings import drain, waiting
 from obskit.loss_counts import LossCounts
 from obskit.operation import Event, Operation
+from obskit.time.clock import clock
 
 Step = Callable[[Any], object]
 no_op: Step = id  # where no sink has a step: the builtin costs least, and hot code leaves the call out
@@ -103,8 +103,8 @@ class Recorder:
 
     def reset(self) -> None:
         # Forgets counts and fakes; the plans stay as they are.
-        self.clock: Callable[[], float] = perf_counter  # monotonic seconds; what durations are measured with
-        self.wall_clock: Callable[[], float] = time  # seconds since the epoch; what lines and rows are stamped with
+        self.clock: Callable[[], float] = clock.monotonic  # monotonic seconds; what durations are measured with
+        self.wall_clock: Callable[[], float] = clock.wall  # since the epoch; what lines and rows are stamped with
         self.new_id: Callable[[], str] = new_id
         self.errors: LossCounts[str] = LossCounts()  # how often each sink, or other guarded part, has raised
         self.dropped: LossCounts[tuple[str, str]] = LossCounts()  # what could not be put out, by (sink, reason)

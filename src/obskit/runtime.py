@@ -29,6 +29,7 @@ from obskit.service_settings import ServiceSettings
 from obskit.settings import Settings
 from obskit.sigterm import sigterm
 from obskit.system import sampler
+from obskit.time.clock import clock, system_clock
 from obskit.web.route_settings import RouteSettings
 from obskit.web.routes import Routes
 
@@ -375,6 +376,7 @@ def shutdown() -> None:
 
 
 def _forget_counts() -> None:
+    clock.use(system_clock)
     recorder.reset()
     recorder.bind(())  # so that no plan keeps a test's clock
 

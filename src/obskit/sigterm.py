@@ -10,13 +10,13 @@ import _thread
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable
 from queue import SimpleQueue
 
 from obskit import background
 from obskit.forks import at_fork
 from obskit.recorder import recorder
+from obskit.time.clock import Patience
 
 # How long all of it may take: servers kill a process that takes 10 to 30.
 DEADLINE_SECONDS = 5.0
@@ -123,13 +123,13 @@ class Sigterm:
     def _run(self, wake: SimpleQueue[bool]) -> None:
         if not wake.get():
             return
-        deadline = time.monotonic() + DEADLINE_SECONDS
+        patience = Patience(DEADLINE_SECONDS)
         started = [background.start(_guarded, drain, name="obskit-drain", ends=True) for drain in self._drains]
         for drain, thread in zip(self._drains, started, strict=True):
             if thread is None:
                 _guarded(drain)
             else:
-                thread.join(max(0.0, deadline - time.monotonic()))
+                thread.join(patience.left())
         os.kill(os.getpid(), signal.SIGTERM)
 
     def finish(self) -> None:

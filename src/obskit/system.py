@@ -10,12 +10,12 @@ from __future__ import annotations
 import gc
 import os
 import threading
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from obskit.forks import at_fork
+from obskit.time.clock import system_clock
 
 __all__ = ["snapshot"]
 
@@ -164,7 +164,9 @@ class Sampler:
     The figures of the machine, the container and the process. Thread-safe.
     """
 
-    def __init__(self, limits: ContainerLimits | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, limits: ContainerLimits | None = None, clock: Callable[[], float] = system_clock.monotonic
+    ) -> None:
         self._limits = limits
         self._clock = clock
         self.disk_paths: Mapping[str, str] = {"/": "/"}
@@ -302,7 +304,7 @@ class Sampler:
 
         it = psutil.Process()
         read: dict[str, Callable[[], Any]] = {
-            "uptime_seconds": lambda: max(0.0, time.time() - it.create_time()),
+            "uptime_seconds": lambda: max(0.0, system_clock.wall() - it.create_time()),
             "cpu_seconds": lambda: sum(it.cpu_times()[:2]),
             "resident_bytes": lambda: it.memory_info().rss,
             "threads": it.num_threads,

@@ -20,6 +20,8 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from threading import Event as _Event
+from threading import Lock
 from typing import Any
 
 from obskit import runtime as _runtime
@@ -35,6 +37,9 @@ from obskit.logs import writer as logs
 from obskit.operation import Event, Operation
 from obskit.recorder import Sink, Step, recorder
 from obskit.runtime import Runtime
+from obskit.time.clock import clock as _clock
+from obskit.time.clock import system_clock
+from obskit.time.fake_time import FakeTime
 
 
 class FakeClock:
@@ -44,15 +49,35 @@ class FakeClock:
 
     def __init__(self, now: float = 0.0) -> None:
         self.now = now
+        self._lock = Lock()
+        self._waiting: list[tuple[float, _Event]] = []
 
     def __call__(self) -> float:
         return self.now
 
     def advance(self, seconds: float) -> None:
         """
-        Advance the clock.
+        Advance the clock. Threads that wait for what is due by now are woken, and not waited for.
         """
         self.now += seconds
+        with self._lock:
+            woken = [event for due, event in self._waiting if due <= self.now]
+        for event in woken:
+            event.set()
+
+    def wait(self, event: _Event, seconds: float | None) -> None:
+        """
+        Return once the event is set, be it since the time has come.
+        """
+        waiting = (float("inf") if seconds is None else self.now + seconds), event
+        with self._lock:
+            self._waiting.append(waiting)
+        try:
+            if self.now < waiting[0]:
+                event.wait()
+        finally:
+            with self._lock:
+                self._waiting.remove(waiting)
 
 
 class FakeIds:
@@ -180,8 +205,8 @@ def isolated_runtime(
 
     Args:
         sinks: Further sinks, after the built-in ones.
-        clock: Monotonic seconds, such as a `FakeClock`.
-        wall_clock: Seconds since the epoch, for timestamps.
+        clock: Monotonic seconds, such as a `FakeClock`: of operations, threads, leases and whatever else takes time.
+        wall_clock: Seconds since the epoch, for timestamps. With a `clock` alone it goes on from now as that one does.
         ids: Makes correlation ids, such as `FakeIds()`.
         strict: Raise what a sink raises, in place of counting it.
         **settings: As for `obskit.configure()`.
@@ -196,10 +221,10 @@ def isolated_runtime(
     given = {"registry": CollectorRegistry(), "log_stream": stream, "state_dir": folder, **settings}
     if _runtime.current_runtime() is not None:
         raise AlreadyConfiguredError("obskit is configured already; call obskit.shutdown() before isolated_runtime()")
+    if clock is not None or wall_clock is not None:
+        _clock.use(FakeTime(clock, wall_clock))
     recorder.reset()
     recorder.strict = strict
-    recorder.clock = clock or recorder.clock
-    recorder.wall_clock = wall_clock or recorder.wall_clock
     recorder.new_id = ids or recorder.new_id
     checks, budgets = dict(health.checks), dict(budget_book.declared)
     try:
@@ -214,6 +239,7 @@ def isolated_runtime(
                 budget_book.remove(name)
             shutil.rmtree(folder, ignore_errors=True)
             recorder.strict = False
+            _clock.use(system_clock)
             recorder.reset()
             logs.activate(None)
 

@@ -16,6 +16,7 @@ from obskit import health, system
 from obskit.errors import HealthCheckError
 from obskit.health.event_loop_lag import TICK, lag
 from obskit.testing import isolated_runtime
+from obskit.time.clock import clock
 from obskit.web.replies import Request
 
 
@@ -197,7 +198,7 @@ def test_a_heartbeat(ask, monkeypatch):
     now = time.time()
     seen = []
     for hours in (0, 25, 27):
-        monkeypatch.setattr(time, "time", lambda hours=hours: now + hours * 3600)
+        monkeypatch.setattr(clock, "wall", lambda hours=hours: now + hours * 3600)
         seen.append(found(nightly()))
     nightly.beat()
     seen.append(found(nightly()))

@@ -7,6 +7,7 @@ import itertools
 import math
 import shutil
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -432,8 +433,8 @@ def test_a_page_rests(monkeypatch):
     After each millisecond of work the thread sleeps a moment, so that others need not wait for their turn.
     """
     moments, rests = itertools.count(step=0.0006), []
-    monkeypatch.setattr(exposition, "perf_counter", lambda: next(moments))
-    monkeypatch.setattr(exposition, "sleep", rests.append)
+    monkeypatch.setattr(exposition, "system_clock", SimpleNamespace(monotonic=lambda: next(moments)))
+    monkeypatch.setattr(exposition, "rest", rests.append)
     _, sections = everything()
     pieces = list(render_page(sections)[1])
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from obskit.file_modes import make_file
 from obskit.storage.state_folder import StateFolder, former_bases
+from obskit.time.clock import Patience
 
 BUSY_SECONDS = 2.0  # to wait for another process; a transaction takes less than a millisecond
 VERSION = 2
@@ -132,15 +132,15 @@ def exclusive_lock(path: Path) -> Iterator[None]:
         return
     file = open_file(path.with_name(f"{path.name}.lock"))
     try:
-        end = time.monotonic() + BUSY_SECONDS
+        patience = Patience(BUSY_SECONDS)
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                if time.monotonic() > end:
+                if patience.is_over():
                     raise
-                time.sleep(0.01)
+                patience.rest(0.01)
         yield
     finally:
         os.close(file)

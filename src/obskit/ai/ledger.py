@@ -11,7 +11,6 @@ import errno
 import functools
 import os
 import sqlite3
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -48,6 +47,7 @@ from obskit.file_modes import make_folder, refuse_foreign
 from obskit.process_identity import identity
 from obskit.recorder import recorder
 from obskit.storage.filesystems import EPHEMERAL, filesystem_of
+from obskit.time.clock import Patience
 
 T = TypeVar("T")
 
@@ -263,7 +263,7 @@ class Ledger:
         """
         Run work in one transaction, and once more on a new file if this one is corrupt.
         """
-        is_new, end = False, time.monotonic() + BUSY_SECONDS
+        is_new, patience = False, Patience(BUSY_SECONDS)
         while True:
             inode = None
             try:
@@ -287,9 +287,9 @@ class Ledger:
                 self._reported.discard("unavailable")
                 return found
             except sqlite3.Error as error:
-                if primary_code(error) in BUSY and time.monotonic() < end:
+                if primary_code(error) in BUSY and not patience.is_over():
                     # SQLite waits by itself, but not where two make the file at the same time.
-                    time.sleep(0.005)
+                    patience.rest(0.005)
                     continue
                 if is_new or primary_code(error) not in CORRUPT:
                     raise self._unavailable(error) from error

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from obskit.ai.token_kinds import Usage
 from obskit.operation import Event
 from obskit.recorder import recorder
-from obskit.timestamps import to_the_second
+from obskit.time.timestamps import to_the_second
 
 MTOK = 1_000_000
 SECONDS_A_DAY = 86_400

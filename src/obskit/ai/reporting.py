@@ -19,7 +19,7 @@ from obskit.ai.report_figures import AiFigures, CallGroup, FailedCall, Projectio
 from obskit.ai.report_text import lines
 from obskit.errors import ConfigurationError
 from obskit.recorder import recorder
-from obskit.timestamps import to_the_second
+from obskit.time.timestamps import to_the_second
 
 HOUR, DAY = 3600.0, 86_400.0
 MAX_GROUPS = 20  # of a kind; the others are one group

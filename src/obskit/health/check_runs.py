@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from functools import partial
 from inspect import isawaitable, iscoroutine
 from threading import RLock, Timer
-from time import monotonic as _steady
 from typing import TYPE_CHECKING, Any
 
 from obskit import background
@@ -27,6 +26,7 @@ from obskit.health.safe_details import redacted, without_secrets
 from obskit.interpreters import IS_MAIN
 from obskit.operation import Event
 from obskit.recorder import recorder
+from obskit.time.clock import system_clock
 
 if TYPE_CHECKING:
     import asyncio
@@ -380,7 +380,7 @@ class _TimedCoroutine:
         Return how long the current step has taken, in seconds; 0 between steps.
         """
         began = self._began
-        return 0.0 if began is None else _steady() - began
+        return 0.0 if began is None else system_clock.monotonic() - began
 
     async def run(self) -> Any:
         """
@@ -393,7 +393,7 @@ class _TimedCoroutine:
         value: Any = None
         error: BaseException | None = None
         while True:
-            self._began = _steady()
+            self._began = system_clock.monotonic()
             try:
                 given = steps.send(value) if error is None else steps.throw(error)
             except StopIteration as stop:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Callable, Coroutine
 from contextlib import closing
 from copy import copy
@@ -20,6 +19,7 @@ from urllib.parse import quote
 from obskit.health.outcome import WARN_MS, Outcome, failed, milliseconds_since, passed, warned
 from obskit.health.registry import registry
 from obskit.observation import kind_of, unrecorded
+from obskit.time.clock import clock
 
 if TYPE_CHECKING:
     import sqlite3
@@ -77,7 +77,7 @@ class Sqlite:
             return warned(reason) if reason == "locked" else failed(reason)
 
     def _ask(self, connection: sqlite3.Connection) -> Outcome:
-        began = time.perf_counter()
+        began = clock.monotonic()
         tables = connection.execute("SELECT count(*) FROM sqlite_master WHERE type = 'table'").fetchone()[0]
         details = {
             "query_ms": milliseconds_since(began),
@@ -159,7 +159,7 @@ class Sqlalchemy:
     def __call__(self) -> Any:  # an Outcome, or on an event loop that runs what gives it
         if self.is_async:
             return _run_or_return(self._ask_async)
-        began = time.perf_counter()
+        began = clock.monotonic()
         with unrecorded(), self.engine.connect() as connection:
             return self._ask(connection, began)
 
@@ -179,7 +179,7 @@ class Sqlalchemy:
         if not _is_served_here():
             engine = copy(engine)
             engine.pool = engine.pool.recreate()
-        began = time.perf_counter()
+        began = clock.monotonic()
         try:
             with unrecorded():
                 async with make(engine).connect() as connection:
@@ -235,7 +235,7 @@ class Django:
 
     def __call__(self) -> Outcome:
         connection = _imported("django.db").connections[self.alias]
-        began = time.perf_counter()
+        began = clock.monotonic()
         try:
             with unrecorded(), connection.cursor() as cursor:
                 cursor.execute("SELECT 1 FROM DUAL" if connection.vendor == "oracle" else "SELECT 1")
@@ -270,8 +270,8 @@ class DjangoCache:
         # A cache that answers from a local fallback would pass a read: what was written has to come back, and the
         # details name the backend that answered.
         cache = _imported("django.core.cache").caches[self.alias]
-        key, value = f"obskit-health-{token_hex(16)}", str(time.time_ns())  # several containers ask one cache
-        began = time.perf_counter()
+        key, value = f"obskit-health-{token_hex(16)}", token_hex(8)  # several containers ask one cache
+        began = clock.monotonic()
         cache.set(key, value, 30)
         kept = cache.get(key)
         cache.delete(key)
@@ -323,7 +323,7 @@ class Psycopg:
     def __call__(self) -> Any:  # an Outcome, or on an event loop that runs what gives it
         if hasattr(self.source, "__aenter__"):
             return _run_or_return(self._ask_pool)
-        began = time.perf_counter()
+        began = clock.monotonic()
         pooled = getattr(self.source, "connection", None)
         made = pooled() if callable(pooled) else self.source()
         if isawaitable(made):
@@ -335,14 +335,14 @@ class Psycopg:
             return self._passed(began, connection)
 
     async def _ask_made(self) -> Outcome:
-        began = time.perf_counter()
+        began = clock.monotonic()
         async with await self.source() as connection:
             with unrecorded():
                 await (await connection.execute("SELECT 1")).fetchone()
             return self._passed(began, connection)
 
     async def _ask_pool(self) -> Outcome:
-        began, pool = time.perf_counter(), self.source
+        began, pool = clock.monotonic(), self.source
         if _is_served_here():
             async with pool.connection() as connection:
                 with unrecorded():
@@ -401,7 +401,7 @@ class Redis:
     def __call__(self) -> Any:  # an Outcome, or on an event loop that runs what gives it
         if self.is_async:
             return _run_or_return(self._ask_async)
-        began = time.perf_counter()
+        began = clock.monotonic()
         answer = self.client.ping()
         if isawaitable(answer):
             if iscoroutine(answer):
@@ -410,7 +410,7 @@ class Redis:
         return _pong_outcome(answer, began)
 
     async def _ask_async(self) -> Outcome:
-        began = time.perf_counter()
+        began = clock.monotonic()
         if _is_served_here():
             return _pong_outcome(await self.client.ping(), began)
         own, close = _separate_client(self.client)

@@ -4,12 +4,12 @@ Measure the lag of asyncio's event loop: how long after its due time a callback 
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from typing import TYPE_CHECKING
 
 from obskit.forks import at_fork
 from obskit.health.outcome import Outcome, limited, passed
+from obskit.time.clock import system_clock
 
 if TYPE_CHECKING:
     import asyncio
@@ -40,12 +40,12 @@ class LoopLag:
         self._schedule(loop)
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._due = time.monotonic() + TICK
+        self._due = system_clock.monotonic() + TICK
         loop.call_later(TICK, self._measure, loop)
 
     def _measure(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._loop is loop:
-            self._lags.append(max(0.0, time.monotonic() - self._due))
+            self._lags.append(max(0.0, system_clock.monotonic() - self._due))
             self._schedule(loop)
 
     def seconds(self) -> float | None:
@@ -55,7 +55,7 @@ class LoopLag:
         loop = self._loop
         if loop is None or not loop.is_running():
             return None
-        return max(max(self._lags.copy(), default=0.0), time.monotonic() - self._due, 0.0)
+        return max(max(self._lags.copy(), default=0.0), system_clock.monotonic() - self._due, 0.0)
 
     def start_over(self) -> None:
         """

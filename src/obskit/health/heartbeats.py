@@ -6,20 +6,20 @@ from __future__ import annotations
 
 import functools
 import os
-import re
-import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar
 
-from obskit.errors import HealthCheckError
+from obskit.errors import DurationError, HealthCheckError
 from obskit.file_modes import make_file, refuse_foreign
 from obskit.health.outcome import Outcome, failed, passed, warned
 from obskit.observation import as_called, kind_of
+from obskit.time.clock import clock
+from obskit.time.durations import seconds_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 # Share of `max_age` from which a late job is a warning.
 _WARN_SHARE = 0.95
 
@@ -34,7 +34,7 @@ class Heartbeat:
     def __init__(self, max_age_seconds: float, path: str | None) -> None:
         self.max_age_seconds = max_age_seconds
         self.path = path
-        self._since = time.time()
+        self._since = clock.wall()
         self._last_beat: float | None = None
 
     def beat(self) -> None:
@@ -45,7 +45,7 @@ class Heartbeat:
             OSError: The file that `path` names cannot be written, or belongs to another user who is not root, while
                 this process is not root's.
         """
-        self._last_beat = time.time()
+        self._last_beat = clock.wall()
         if self.path is not None:
             _touch(self.path)
 
@@ -105,7 +105,7 @@ class Heartbeat:
         Compare the age of the last run with `max_age_seconds`.
         """
         last = self.last()
-        age = time.time() - (self._since if last is None else last)
+        age = clock.wall() - (self._since if last is None else last)
         details = {"age_s": round(age, 1), "max_age_s": self.max_age_seconds, "has_run": last is not None}
         if age >= self.max_age_seconds:
             return failed("late" if last is not None else "has never run", **details)
@@ -134,8 +134,10 @@ def heartbeat(name: str, max_age: float | str, path: str | None) -> Heartbeat:
 
 
 def _seconds(name: str, age: float | str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", age) if isinstance(age, str) else None
-    seconds = float(match[1]) * _UNITS[match[2]] if match else age
+    seconds: object = age
+    if isinstance(age, str):
+        with suppress(DurationError):
+            seconds = seconds_of(age)
     if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and seconds > 0:
         return float(seconds)
     raise HealthCheckError(

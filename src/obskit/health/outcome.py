@@ -4,10 +4,11 @@ What a check can find.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
+
+from obskit.time.clock import clock
 
 Status: TypeAlias = Literal["pass", "skipped", "warn", "fail"]
 STATUSES: tuple[Status, ...] = ("pass", "skipped", "warn", "fail")
@@ -103,9 +104,9 @@ def with_time(outcome: Outcome, seconds: float, warn_ms: float | None) -> Outcom
 
 def milliseconds_since(began: float) -> float:
     """
-    Return the milliseconds since this `time.perf_counter()`, to the microsecond.
+    Return the milliseconds since this `clock.monotonic()`, to the microsecond.
     """
-    return round((time.perf_counter() - began) * 1000, 3)
+    return round((clock.monotonic() - began) * 1000, 3)
 
 
 def worst(*statuses: Status) -> Status:

@@ -4,11 +4,11 @@ Checks of other services, over the network.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 
 from obskit.errors import HealthCheckError
 from obskit.health.outcome import WARN_MS, Outcome, failed, milliseconds_since, passed, warned
+from obskit.time.clock import clock
 
 _DAY = 86_400.0
 
@@ -47,7 +47,7 @@ class Http:
         parts = urlsplit(self.url)
         kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
         connection = kind(parts.hostname or "", parts.port, timeout=self.timeout)
-        began = time.perf_counter()
+        began = clock.monotonic()
         try:
             path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
             connection.request("GET", path, headers={"User-Agent": "obskit-health", "Connection": "close"})
@@ -107,7 +107,7 @@ class Certificate:
                 found = connection.getpeercert() or {}
         except ssl.SSLCertVerificationError as error:
             return failed("expired" if error.verify_code == _EXPIRED else "not valid", why=error.verify_message)
-        left = (ssl.cert_time_to_seconds(str(found["notAfter"])) - time.time()) / _DAY
+        left = (ssl.cert_time_to_seconds(str(found["notAfter"])) - clock.wall()) / _DAY
         details = {"days_left": round(left, 2), "expires": str(found["notAfter"])}
         if left < self.fail_days:
             return failed("about to expire", **details)

@@ -4,7 +4,6 @@ The format of an output's lines: their field names, and JSON or console text.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -20,7 +19,8 @@ from obskit.logs.rendering import (
 )
 from obskit.logs.schemas import SchemaMapper, schema_mapper
 from obskit.logs.stream import standard_output
-from obskit.timestamps import rfc3339, split_second
+from obskit.time.clock import system_clock
+from obskit.time.timestamps import rfc3339, split_second
 
 Body: TypeAlias = dict[str, Any]
 Renderer: TypeAlias = Callable[[float, Body], bytes]
@@ -101,8 +101,8 @@ def clock_offset_now() -> float:
     """
     Return the offset in seconds from the clock of operations to that of records, never too small.
     """
-    running = time.perf_counter()
-    return time.time() - running
+    running = system_clock.monotonic()  # records are stamped by the system's clock, whatever a test has
+    return system_clock.wall() - running
 
 
 def _timestamp_prefix(now: float) -> tuple[int, bytes]:

@@ -13,7 +13,6 @@ import fcntl
 import os
 import stat
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -24,6 +23,7 @@ from obskit.file_modes import make_file, make_folder, refuse_foreign
 from obskit.forks import at_fork
 from obskit.logs.rotated_files import RotatedFiles
 from obskit.recorder import recorder
+from obskit.time.clock import clock as current_clock
 
 # The interval in seconds at which a process checks that its file is still the one at the path.
 CHECK_INTERVAL_SECONDS = 1.0
@@ -72,14 +72,15 @@ class LogFile:
         gzip: bool | timedelta = False,
         archive_dir: str | None = None,
         archive_after: timedelta | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         # The file itself is renamed, not a link to it; and a process may change its folder.
         self.path = os.path.realpath(path)
-        self._rotate_bytes, self._rotate_daily, self._clock = rotate_bytes, rotate_daily, clock
+        self._rotate_bytes, self._rotate_daily = rotate_bytes, rotate_daily
+        self._clock = clock or current_clock.wall
         archive = self._archive_path(archive_dir) if archive_dir is not None or archive_after is not None else None
         self._rotated = RotatedFiles(
-            self.path, keep_files, keep_days, gzip, clock, archive, archive_after or timedelta(0)
+            self.path, keep_files, keep_days, gzip, self._clock, archive, archive_after or timedelta(0)
         )
         # One descriptor for the lifetime of this object: no thread may find it closed, or another's, between its check
         # and its write. Files are put behind it with dup2().

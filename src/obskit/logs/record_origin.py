@@ -11,7 +11,6 @@ import copy
 import logging
 import logging.handlers
 import os
-import time
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -22,6 +21,7 @@ from obskit.logs.line_format import Body
 from obskit.logs.writer import Writer, current_writer, subscribe
 from obskit.operation import Operation
 from obskit.recorder import recorder
+from obskit.time.clock import system_clock
 
 # The attribute: `fields`, a line's body but for what the record has itself; `written`, the process that wrote its line.
 ORIGIN = "_obskit"
@@ -160,11 +160,11 @@ def predates(record: logging.LogRecord, request: Operation) -> bool:
     """
     Return whether a record is older than the current request, and so belongs to another one or to none.
     """
-    if recorder.clock is not time.perf_counter:
+    if recorder.clock is not system_clock.monotonic:
         return False  # a clock that a test has set tells nothing of ages
     # In this order, a thread that is suspended between the two loses an id rather than use another request's.
-    running = time.perf_counter() - request.started
-    return running < time.time() - record.created
+    running = system_clock.monotonic() - request.started
+    return running < system_clock.wall() - record.created
 
 
 def _on_writer_changed(writer: Writer | None) -> None:

@@ -23,7 +23,6 @@ import json
 import os
 import struct
 import sys
-import time
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,6 +30,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 from obskit.catalogue import Metric
 from obskit.catalogue.spec import Kind, Workers
+from obskit.time.clock import system_clock
 
 LabelSet: TypeAlias = tuple[str, ...]
 Row: TypeAlias = tuple[float, ...]
@@ -140,7 +140,7 @@ def encode_header(slot: int, used: int) -> bytes:
     Encode the header of a file of this process.
     """
     token = int.from_bytes(os.urandom(8), sys.byteorder)
-    head = HEADER.pack(MAGIC, VERSION, BYTE_ORDER, os.getpid(), slot, time.time_ns(), token, 0, used)
+    head = HEADER.pack(MAGIC, VERSION, BYTE_ORDER, os.getpid(), slot, system_clock.wall_ns(), token, 0, used)
     return (
         head[:_HEADER_CHECKED_BYTES]
         + struct.pack("=I4x", zlib.crc32(head[:_HEADER_CHECKED_BYTES]))

@@ -8,7 +8,6 @@ update decides which. Updates are exact under threads; a forked child starts fro
 
 from __future__ import annotations
 
-import time
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ from typing import Any, TypeAlias
 
 from obskit.metrics.cell_format import ABSENT
 from obskit.recorder import recorder
+from obskit.time.clock import clock
 
 LockLike: TypeAlias = Any  # what `RLock()` makes: `threading.RLock` is no class
 # A list, or a memoryview of a worker's file: anything that `values[0] += 1.0` works on.
@@ -169,7 +169,7 @@ class GaugeCell(_ValueCell):
         """
         Increment the value.
         """
-        now = time.time() if self.size > 1 else 0.0
+        now = clock.wall() if self.size > 1 else 0.0
         with self.lock:
             try:
                 self.values[0] += amount
@@ -192,7 +192,7 @@ class GaugeCell(_ValueCell):
         Set the value.
         """
         value = float(value)
-        now = time.time() if self.size > 1 else 0.0
+        now = clock.wall() if self.size > 1 else 0.0
         with self.lock:
             values = self.values
             if values:
@@ -216,7 +216,7 @@ class GaugeCell(_ValueCell):
         """
         Set the value to the current time, in seconds since the epoch.
         """
-        self.set(time.time())
+        self.set(clock.wall())
 
     @contextmanager
     def track_inprogress(self) -> Iterator[None]:

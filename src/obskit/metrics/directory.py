@@ -28,7 +28,6 @@ import fcntl
 import os
 import re
 import stat
-import time
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -44,6 +43,7 @@ from obskit.metrics.cell_file import CellFile, CellSpaceError
 from obskit.metrics.cell_format import BucketExemplars, CellFileError, FamilyData, LabelSet, Row, encode_file
 from obskit.metrics.merge import Merger, can_merge, fold, latest_exemplars
 from obskit.metrics.reader import FileContents, Reader
+from obskit.time.clock import clock, rest
 
 FOLDED_FILE = "folded.cells"
 # Files that are set aside are kept for diagnosis; a few are enough.
@@ -312,7 +312,7 @@ class Directory:
         except CellFileError as error:
             if not live or error.reason == "newer":
                 raise
-        time.sleep(0.01)  # once more, before a living worker's file is set aside
+        rest(0.01)  # once more, before a living worker's file is set aside
         return _FileRead(name, reader.read(descriptor, exemplars=exemplars), live)
 
     def _merge(self, reads: list[_FileRead], snapshot: Snapshot) -> None:
@@ -424,7 +424,7 @@ class Directory:
         Remove a temporary file whose writer was killed. Those of a fold are ours, under the lock.
         """
         try:
-            stale = time.time() - path.lstat().st_mtime > _STALE_SECONDS and _is_dead(path)
+            stale = clock.wall() - path.lstat().st_mtime > _STALE_SECONDS and _is_dead(path)
             if stale or path.name.startswith("folded-"):
                 _remove(path)
         except OSError:

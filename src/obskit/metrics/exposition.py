@@ -15,7 +15,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from copy import copy
 from dataclasses import dataclass, field
 from itertools import accumulate, groupby
-from time import perf_counter, sleep
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -27,6 +26,7 @@ from prometheus_client.utils import floatToGoString
 from obskit.catalogue.spec import Kind
 from obskit.metrics.cell_format import LabelSet
 from obskit.recorder import recorder
+from obskit.time.clock import rest, system_clock
 
 # Counter, gauge: (value,). Histogram: (unused, sum, bucket, bucket, ...), not cumulative, the last `+Inf`.
 CellValues: TypeAlias = Sequence[float]
@@ -471,11 +471,11 @@ def _yield_to_threads(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """
     Yield to other threads after each millisecond of work.
     """
-    started = perf_counter()
+    started = system_clock.monotonic()
     for piece in pieces:
-        if perf_counter() - started > _WORK_SECONDS:
-            sleep(_REST_SECONDS)
-            started = perf_counter()
+        if system_clock.monotonic() - started > _WORK_SECONDS:
+            rest(_REST_SECONDS)
+            started = system_clock.monotonic()
         yield piece
 
 

@@ -4,7 +4,6 @@ Callbacks of gauges, called in a background thread, so that no request and no sc
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from threading import TIMEOUT_MAX, Condition, Event, Thread, current_thread
@@ -15,6 +14,7 @@ from obskit.forks import at_fork
 from obskit.metrics.cell_format import LabelSet
 from obskit.metrics.family import Gauge
 from obskit.recorder import recorder
+from obskit.time.clock import clock
 
 
 @dataclass(eq=False)
@@ -33,14 +33,14 @@ class GaugeCallback:
         """
         Skip this run: the leader makes it.
         """
-        self.due = time.monotonic() + self.every_seconds
+        self.due = clock.monotonic() + self.every_seconds
         self.has_run.set()
 
     def run(self) -> None:
         """
         Call it once and set the gauge; an error keeps the last result and is counted.
         """
-        self.due = time.monotonic() + self.every_seconds
+        self.due = clock.monotonic() + self.every_seconds
         try:
             answer = self.callback()
             values = answer if isinstance(answer, Mapping) else {(): answer}
@@ -138,7 +138,7 @@ class GaugeCallbacks:
             with self._wake:
                 if self._thread is not current_thread():
                     return
-                now = time.monotonic()
+                now = clock.monotonic()
                 due = [callback for callback in self._callbacks if callback.due <= now]
                 if not due:
                     self._wake.wait(min(TIMEOUT_MAX, *(callback.due - now for callback in self._callbacks)))

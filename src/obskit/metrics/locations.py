@@ -9,13 +9,13 @@ import json
 import os
 import re
 import tempfile
-import time
 from dataclasses import asdict
 from pathlib import Path
 
 from obskit.metrics.cell_format import VERSION
 from obskit.metrics.directory import Directory, is_in_use, locked_file, make_private_directory, write_new_file
 from obskit.metrics.instances import Instance
+from obskit.time.clock import clock
 
 _SHARED_MEMORY = "/dev/shm"
 # The file in a directory that names its instance.
@@ -97,7 +97,7 @@ def _is_stale(path: Path) -> bool:
     except (OSError, ValueError, TypeError):
         ended = None
     if ended is None:
-        ended = time.time() - path.stat().st_mtime > _ABANDONED_SECONDS
+        ended = clock.wall() - path.stat().st_mtime > _ABANDONED_SECONDS
     return ended and not is_in_use(path)
 
 

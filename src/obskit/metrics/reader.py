@@ -26,7 +26,6 @@ import os
 import stat
 import struct
 import sys
-import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -60,6 +59,7 @@ from obskit.metrics.cell_format import (
     decode_json,
     doubles_per_cell,
 )
+from obskit.time.clock import rest
 
 # Cells handled at once, in less than a millisecond; then other threads may run.
 BATCH = 512
@@ -178,7 +178,7 @@ class Reader:
                 for family, key in zip(families, _labels(texts), strict=True):
                     family.add_labels(key)
                 families, texts = [], []
-                time.sleep(_REST_SECONDS)
+                rest(_REST_SECONDS)
         self._parsed = at
 
     def _parse_record(self, kind: bytes, content: bytes, at: int, end: int) -> None:
@@ -328,7 +328,7 @@ def batches(items: list[int]) -> Iterator[list[int]]:
     """
     for first in range(0, len(items), BATCH):
         if len(items) > BATCH:
-            time.sleep(_REST_SECONDS)
+            rest(_REST_SECONDS)
         yield items[first : first + BATCH]
 
 
@@ -384,6 +384,6 @@ class _Passes:
             if self._wait_seconds <= 0:
                 self.repaired += 1
                 return struct.pack("=d", added) + raw[8:]
-            time.sleep(pause)
+            rest(pause)
             self._wait_seconds -= pause
             pause *= 2

@@ -18,7 +18,7 @@ from obskit.logs.writer import LEVELS, Writer
 from obskit.operation import Event, HttpOperation, Operation, RequestTotals
 from obskit.recorder import Sink, Step
 from obskit.redaction.redactor import Redactor
-from obskit.timestamps import split_second
+from obskit.time.timestamps import split_second
 
 ACCESS = "obskit.access"
 JOB = "obskit.job"

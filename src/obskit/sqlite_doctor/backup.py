@@ -8,7 +8,6 @@ import os
 import shutil
 import sqlite3
 import tempfile
-import time
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 from obskit.errors import SqliteDoctorError
 from obskit.sqlite_doctor.inspection import connect, errors_named
 from obskit.sqlite_doctor.report import size
+from obskit.time.clock import Patience, clock
 
 # How long a copy waits for a lock.
 _LOCK_SECONDS = 10.0
@@ -42,7 +42,7 @@ def backup(path: str | os.PathLike[str], to: str | os.PathLike[str], *, overwrit
         SqliteDoctorError: The copy could not be made, or is not sound. Nothing is left behind.
     """
     whole, target = os.path.abspath(os.fspath(path)), os.path.abspath(os.fspath(to))
-    started = time.monotonic()
+    started = clock.monotonic()
     what = f"{whole} was not copied to {target}"
     folder, name = os.path.split(target)
     with errors_named(what):
@@ -59,14 +59,14 @@ def backup(path: str | os.PathLike[str], to: str | os.PathLike[str], *, overwrit
                 Path(partial + suffix).unlink(missing_ok=True)
             raise
         _sync(folder)
-    return Backup(target, taken, round(time.monotonic() - started, 3))
+    return Backup(target, taken, round(clock.monotonic() - started, 3))
 
 
 def _copy(what: str, path: str, partial: str) -> None:
-    deadline = time.monotonic() + _LOCK_SECONDS
+    patience = Patience(_LOCK_SECONDS)
 
     def give_up(status: int, _remaining: int, _total: int) -> None:
-        if status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) and time.monotonic() > deadline:
+        if status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) and patience.is_over():
             raise SqliteDoctorError(f"{what}: locked for {_LOCK_SECONDS:.0f} s. Find the connection that does.")
 
     # SQLite's own waiting has pauses of a tenth of a second, and would miss the moments that a busy writer leaves.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -18,7 +17,8 @@ from typing import Any
 from obskit.sqlite_doctor.advice import DEFAULT_BOUNDS, Bounds, advise
 from obskit.sqlite_doctor.inspection import Inspection, connect, errors_named
 from obskit.sqlite_doctor.report import ConnectionPragmas, MeasuredStatement, SqliteFindings, Table
-from obskit.timestamps import to_the_second
+from obskit.time.clock import clock
+from obskit.time.timestamps import to_the_second
 
 # lang_analyze.html recommends 100 to 1000.
 _ANALYSIS_LIMIT = 400
@@ -62,7 +62,7 @@ def examine(
         ask_application: Called once, when the file has been read.
     """
     whole = os.path.abspath(os.fspath(path))
-    started = time.monotonic()
+    started = clock.monotonic()
     checks = ("quick_check",) * quick_check + ("integrity_check",) * integrity_check
     inspection = Inspection(whole, timeout_seconds, checks, schema, try_write)
     inspection.run()
@@ -70,8 +70,8 @@ def examine(
     findings = SqliteFindings(
         path=whole,
         sqlite_version=sqlite3.sqlite_version,
-        examined_at=to_the_second(time.time()),
-        took_seconds=round(time.monotonic() - started, 3),
+        examined_at=to_the_second(clock.wall()),
+        took_seconds=round(clock.monotonic() - started, 3),
         connections=facts.connections,
         silent_connections=facts.silent_connections,
         **inspection.found,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -19,7 +18,8 @@ from typing import Any
 
 from obskit.errors import SqliteDoctorError
 from obskit.sqlite_doctor.report import Index, SchemaText, Table
-from obskit.timestamps import to_the_second
+from obskit.time.clock import Patience, clock
+from obskit.time.timestamps import to_the_second
 
 # Rows are counted to here, some tens of milliseconds; beyond, the estimate of the last ANALYZE is taken.
 MAX_COUNTED_ROWS = 1_000_000
@@ -96,7 +96,7 @@ class Inspection:
         self.checks = checks
         self.schema = schema
         self.try_write = try_write
-        self.deadline = time.monotonic() + timeout_seconds
+        self.patience = Patience(timeout_seconds)
         self.found: dict[str, Any] = {"status": "ok", "problem": None}
         self.unfinished: list[str] = []
         self.foreign_keys: list[tuple[str, tuple[str, ...], str]] = []
@@ -163,7 +163,7 @@ class Inspection:
         if self.schema:
             self.found["schema"] = tuple(_texts(connection))
         self._statistics(connection, tables)
-        connection.set_progress_handler(lambda: time.monotonic() > self.deadline, _STEPS)
+        connection.set_progress_handler(self.patience.is_over, _STEPS)
         counts = dict(self._counts(connection, tables))
         sizes = self._sizes(connection)
         connection.set_progress_handler(None, 0)
@@ -208,7 +208,7 @@ class Inspection:
                 self.estimates[name] = max(int(first), self.estimates.get(name, 0))
         self.found["analyzed_tables"] = sum(table["name"] in self.estimates for table in tables)
         if self.found["analyzed_tables"]:
-            self.found["analyze_age_at_least_seconds"] = max(0.0, round(time.time() - self.written_at, 1))
+            self.found["analyze_age_at_least_seconds"] = max(0.0, round(clock.wall() - self.written_at, 1))
 
     def _counts(
         self, connection: sqlite3.Connection, tables: list[dict[str, Any]]

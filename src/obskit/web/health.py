@@ -18,7 +18,7 @@ from obskit.health.safe_details import redacted, without_secrets
 from obskit.health.system_checks import uptime_seconds
 from obskit.recorder import recorder
 from obskit.redaction.redactor import Redactor
-from obskit.timestamps import rfc3339, split_second
+from obskit.time.timestamps import rfc3339, split_second
 from obskit.web.negotiation import preferred
 from obskit.web.replies import NO_STORE, TEXT, Reply, Request, has_token, is_in
 from obskit.web.route_settings import RouteSettings

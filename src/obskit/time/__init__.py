@@ -1,0 +1,3 @@
+"""
+The clock, and what is said of time: durations, local times, schedules, service hours.
+"""
