@@ -1,5 +1,6 @@
 """
-Write docs/reference/ from the code: settings, metrics, errors, log fields, names, and the listing of them all.
+Write docs/reference/ from the code: settings, metrics, errors, log fields, names, the listing of them all, and which of
+them are stable.
 
     python scripts/reference.py            write the pages
     python scripts/reference.py --check    fail where a page is not what would be written
@@ -13,10 +14,12 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import stability
 import surface
 
 import obskit
@@ -123,7 +126,8 @@ def settings() -> str:
 
 
 def meaning_of(field: Any) -> str:
-    return f"{field.metadata['doc']} A secret." if field.metadata["secret"] else str(field.metadata["doc"])
+    secret = " A secret." if field.metadata["secret"] else ""
+    return f"{field.metadata['doc']}{secret}{mark('settings', field.name)}"
 
 
 def shown_default(value: Any) -> str:
@@ -161,7 +165,7 @@ def metrics() -> str:
 
 def metric_row(metric: Metric) -> tuple[str, ...]:
     meaning = metric.help.rstrip(".") + f" ({metric.note})." if metric.note else metric.help
-    return code(metric.name), metric.kind, ", ".join(map(code, metric.labels)), meaning
+    return code(metric.name), metric.kind, ", ".join(map(code, metric.labels)), meaning + mark("metrics", metric.name)
 
 
 def bounds(metric: Metric) -> str:
@@ -249,6 +253,8 @@ def described(title: str, thing: Any, *, made_by_users: bool = True) -> str:
     Write a function's or class's section: signature, docstring, and a class' public methods.
     """
     head = signature(title, thing) + "\n" if made_by_users else ""
+    marked = mark("names", title).strip()
+    head += f"{marked}\n\n" if marked else ""
     text = f"\n### {title}\n\n" + head + docstring(inspect.getdoc(thing) or "")
     if inspect.isclass(thing):
         for name, method in inspect.getmembers(thing, inspect.isfunction):
@@ -256,6 +262,13 @@ def described(title: str, thing: Any, *, made_by_users: bool = True) -> str:
                 text += f"\n#### {title}.{name}\n\n" + signature(f"{title}.{name}", method) + "\n"
                 text += docstring(inspect.getdoc(method) or "")
     return text
+
+
+def mark(part: str, name: str) -> str:
+    """
+    Write the mark of a provisional name, for a cell of a table; nothing of a stable one.
+    """
+    return "" if stability.reason(part, name) is None else " [Provisional](stability.md)."
 
 
 def signature(title: str, thing: Any) -> str:
@@ -286,8 +299,13 @@ def bullet(entry: str) -> str:
     return "- " + sentences(text).replace("\n", "\n  ").rstrip() + "\n"
 
 
+@cache
 def listing() -> str:
-    return surface.listing({name: write() for name, write in PAGES.items() if write is not listing})
+    return surface.listing({name: write() for name, write in PAGES.items() if write not in (listing, stable_page)})
+
+
+def stable_page() -> str:
+    return stability.page(listing())
 
 
 PAGES = {
@@ -297,6 +315,7 @@ PAGES = {
     "log-fields.md": log_fields,
     "api.md": api,
     "surface.txt": listing,
+    "stability.md": stable_page,
 }
 
 
