@@ -20,6 +20,7 @@ from obskit.context import current
 from obskit.db import slow_queries
 from obskit.db.db_operation import DbOperation
 from obskit.db.explain import explainer
+from obskit.deferred_endings import waiting
 from obskit.observation import unrecorded
 from obskit.operation import HttpOperation
 from obskit.recorder import recorder
@@ -546,6 +547,26 @@ def test_a_cancelled_query_is_a_failure(instrumented, postgres, sink):
     asyncio.run(main())
 
     assert [op.error for op in queries(sink)] == ["CancelledError"]
+
+
+def test_a_dropped_coroutine_is_ended_later(instrumented, postgres, sink):
+    """
+    A garbage collection may drop a coroutine while a lock of ours is held, so its query is only noted to have ended.
+    """
+    prepared(postgres).close()
+    sink.operations.clear()
+
+    async def main():
+        connection = await psycopg.AsyncConnection.connect(postgres)
+        work = connection.execute("select * from plants")
+        work.send(None)
+        work.close()
+        noted = [op.table for op, _, _ in waiting]
+        await connection.close()
+        return noted
+
+    assert asyncio.run(main()) == ["plants"]
+    assert [op.table for op in queries(sink)] == ["plants"]
 
 
 # Everything else: the same with and without timing.

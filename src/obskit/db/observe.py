@@ -182,7 +182,10 @@ def fail(op: DbOperation, error: BaseException) -> None:
     if code is not None:
         op.extra["db.response.status_code"] = code
     op.duration_seconds = op.duration_seconds or plan.clock() - op.started
-    end(op)
+    if isinstance(error, GeneratorExit):
+        abandon(op)  # its coroutine was dropped, maybe by a garbage collection
+    else:
+        end(op)
 
 
 def _report_slow(op: DbOperation) -> None:

@@ -13,8 +13,6 @@ own cursor classes, are timed too.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from obskit.errors import MissingExtraError
 from obskit.integrations._patches import Patches
 from obskit.integrations.dbapi import TIMED_ATTRIBUTE
@@ -24,8 +22,7 @@ try:
 except ImportError as error:
     raise MissingExtraError("obskit.integrations.psycopg needs psycopg 3: pip install 'obskit[psycopg]'") from error
 
-from obskit.integrations.psycopg import client_cursors, pipelines, pools, server_cursors
-from obskit.integrations.psycopg.cursors import Wrapper
+from obskit.integrations.psycopg import cursors, pipelines, pools, server_cursors
 from obskit.integrations.psycopg.plans import explain
 from obskit.integrations.psycopg.pools import pool_namers
 from obskit.integrations.psycopg.server_cursors import ITERATIONS
@@ -40,8 +37,8 @@ def instrument() -> None:
     Time the queries of every psycopg connection, and the pools of psycopg_pool where that is installed.
     """
     for owner, methods in (
-        (psycopg.Cursor, client_cursors.METHODS),
-        (psycopg.AsyncCursor, client_cursors.ASYNC_METHODS),
+        (psycopg.Cursor, cursors.METHODS),
+        (psycopg.AsyncCursor, cursors.ASYNC_METHODS),
         (psycopg.ServerCursor, server_cursors.METHODS),
         (psycopg.AsyncServerCursor, server_cursors.ASYNC_METHODS),
         (psycopg.Pipeline, pipelines.METHODS),
@@ -85,4 +82,4 @@ def uninstrument() -> None:
 
 
 # Of a cursor, what a layer above has no method of its own for.
-STREAMS: dict[str, Callable[[Wrapper], Wrapper]] = {name: client_cursors.METHODS[name] for name in ("copy", "stream")}
+STREAMS = {name: cursors.METHODS[name] for name in ("copy", "stream")}

@@ -5,14 +5,16 @@ Watch the pools of psycopg_pool.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 from psycopg import conninfo
 
 from obskit.db.pools import PoolSize, begin_use, begin_wait, end_use, end_wait, pools
-from obskit.integrations.psycopg.cursors import SYSTEM, Wrapper
+from obskit.integrations.psycopg.cursors import SYSTEM
+from obskit.integrations.psycopg.pipelines import Wrapper
 from obskit.observation import unrecorded
 
 _numbered_name = re.compile(r"pool-\d+").fullmatch
@@ -56,73 +58,55 @@ def _size_of(pool: Any) -> PoolSize | None:
     return PoolSize(stats["pool_size"] - idle, idle, stats["pool_max"] or None)
 
 
-def _checking(pool: Any) -> AbstractContextManager[None]:
+@contextmanager
+def _waiting(pool: Any) -> Iterator[SimpleNamespace]:
     """
-    Return a context in which queries are not counted, where the pool checks connections before it returns one.
+    Time the wait for a connection, which the block sets, and begin its use.
     """
-    return nullcontext() if getattr(pool, "_check", None) is None else unrecorded()
+    taken, name = SimpleNamespace(), _name_of(pool)
+    if name is None:
+        yield taken
+        return
+    op = begin_wait(name)
+    try:
+        # Where the pool checks a connection before it returns it, its queries are not counted.
+        with nullcontext() if getattr(pool, "_check", None) is None else unrecorded():
+            yield taken
+    except BaseException as error:
+        end_wait(op, error)
+        raise
+    end_wait(op)
+    taken.connection._obskit_use = begin_use(name)
 
 
 def _getconn(original: Wrapper) -> Wrapper:
     def getconn(self: Any, timeout: Any = None) -> Any:
-        name = _name_of(self)
-        if name is None:
-            return original(self, timeout)
-        op = begin_wait(name)
-        try:
-            with _checking(self):
-                connection = original(self, timeout)
-        except BaseException as error:
-            end_wait(op, error)
-            raise
-        end_wait(op)
-        connection._obskit_use = begin_use(name)
-        return connection
+        with _waiting(self) as taken:
+            taken.connection = original(self, timeout)
+        return taken.connection
 
     return getconn
 
 
 def _getconn_async(original: Wrapper) -> Wrapper:
     async def getconn(self: Any, timeout: Any = None) -> Any:
-        name = _name_of(self)
-        if name is None:
-            return await original(self, timeout)
-        op = begin_wait(name)
-        try:
-            with _checking(self):
-                connection = await original(self, timeout)
-        except BaseException as error:
-            end_wait(op, error)
-            raise
-        end_wait(op)
-        connection._obskit_use = begin_use(name)
-        return connection
+        with _waiting(self) as taken:
+            taken.connection = await original(self, timeout)
+        return taken.connection
 
     return getconn
 
 
 def _putconn(original: Wrapper) -> Wrapper:
-    def putconn(self: Any, conn: Any) -> Any:
-        _returned(conn)
+    def putconn(self: Any, conn: Any) -> Any:  # returns an awaitable where it is to be awaited
+        op = getattr(conn, "_obskit_use", None)
+        if op is not None:
+            conn._obskit_use = None
+            end_use(op)
         return original(self, conn)
 
     return putconn
 
 
-def _putconn_async(original: Wrapper) -> Wrapper:
-    async def putconn(self: Any, conn: Any) -> Any:
-        _returned(conn)
-        return await original(self, conn)
-
-    return putconn
-
-
-def _returned(connection: Any) -> None:
-    op = getattr(connection, "_obskit_use", None)
-    if op is not None:
-        connection._obskit_use = None
-        end_use(op)
-
-
 METHODS = {"getconn": _getconn, "putconn": _putconn}
-ASYNC_METHODS = {"getconn": _getconn_async, "putconn": _putconn_async}
+ASYNC_METHODS = {"getconn": _getconn_async, "putconn": _putconn}

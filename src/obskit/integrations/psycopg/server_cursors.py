@@ -4,15 +4,17 @@ Time server-side cursors: a single query from `execute()` to the last row or `cl
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import psycopg
 
 from obskit.db.db_operation import DbOperation
-from obskit.db.observe import abandon, begin, end, fail, plan
-from obskit.integrations.psycopg.cursors import Wrapper, database_of, text_of
+from obskit.db.observe import abandon, end, fail, plan
+from obskit.integrations.psycopg.cursors import awaiting_rows, begun, blocking_rows
+from obskit.integrations.psycopg.pipelines import Around, Wrapper
 
 
 class _OpenQuery:
@@ -29,47 +31,78 @@ class _OpenQuery:
         if not self.op.ended:
             abandon(self.op)
 
+    def fetched(self, started: float, count: int, is_last: bool) -> None:
+        op = self.op
+        op.duration_seconds += plan.clock() - started
+        op.rows = (op.rows or 0) + count
+        if is_last or not count:
+            end(op)
+
+    def failed(self, started: float, error: BaseException) -> None:
+        # What else is raised, such as by a row factory, leaves it open.
+        self.op.duration_seconds += plan.clock() - started
+        if isinstance(error, (StopIteration, StopAsyncIteration)):
+            end(self.op)
+        elif isinstance(error, psycopg.Error):
+            fail(self.op, error)
+
 
 _open: WeakKeyDictionary[Any, _OpenQuery] = WeakKeyDictionary()
 
 
+def _open_query_of(cursor: Any) -> _OpenQuery | None:
+    held = _open.get(cursor)
+    return None if held is None or held.op.ended else held
+
+
+@contextmanager
+def _declared(cursor: Any, query: Any) -> Iterator[None]:
+    before = _open_query_of(cursor)
+    if before is not None:
+        end(before.op)
+    with begun(cursor, query) as op:
+        yield
+        op.duration_seconds = plan.clock() - op.started
+        op.rows = 0
+        _open[cursor] = _OpenQuery(op)
+
+
 def _declare(original: Wrapper) -> Wrapper:
     def execute(self: Any, query: Any, *args: Any, **kwargs: Any) -> Any:
-        _end_open_query(self)
-        op = begin(database_of(self), text_of(query, self))
-        try:
-            result = original(self, query, *args, **kwargs)
-        except BaseException as error:
-            fail(op, error)
-            raise
-        _keep_open(self, op)
-        return result
+        with _declared(self, query):
+            return original(self, query, *args, **kwargs)
 
     return execute
 
 
 def _declare_async(original: Wrapper) -> Wrapper:
     async def execute(self: Any, query: Any, *args: Any, **kwargs: Any) -> Any:
-        _end_open_query(self)
-        op = begin(database_of(self), text_of(query, self))
-        try:
-            result = await original(self, query, *args, **kwargs)
-        except BaseException as error:
-            fail(op, error)
-            raise
-        _keep_open(self, op)
-        return result
+        with _declared(self, query):
+            return await original(self, query, *args, **kwargs)
 
     return execute
 
 
-def _keep_open(cursor: Any, op: DbOperation) -> None:
-    op.duration_seconds = plan.clock() - op.started
-    op.rows = 0
-    _open[cursor] = _OpenQuery(op)
+def _one(cursor: Any, result: Any) -> int:
+    if result is not None:
+        return 1
+    return cursor.pgresult.ntuples if cursor.pgresult is not None else 0  # a row may be None: with `scalar_row`
+
+
+# How many rows a call returned; with none, the query ends.
+_COUNTS: dict[str, Callable[[Any, Any], int]] = {
+    "fetchone": _one,
+    "fetchmany": lambda cursor, result: len(result),
+    "fetchall": lambda cursor, result: len(result),
+    "__next__": lambda cursor, result: 1,
+    "__anext__": lambda cursor, result: 1,
+    "close": lambda cursor, result: 0,
+}
 
 
 def _fetching(original: Wrapper) -> Wrapper:
+    count_of, is_last = _COUNTS[original.__name__], original.__name__ == "fetchall"
+
     def fetch(self: Any, *args: Any, **kwargs: Any) -> Any:
         held = _open.get(self)
         if held is None:
@@ -78,15 +111,17 @@ def _fetching(original: Wrapper) -> Wrapper:
         try:
             result = original(self, *args, **kwargs)
         except BaseException as error:
-            _fetch_failed(self, held.op, started, error)
+            held.failed(started, error)
             raise
-        _fetched(self, held.op, started, result, original.__name__)
+        held.fetched(started, count_of(self, result), is_last)
         return result
 
     return fetch
 
 
 def _fetching_async(original: Wrapper) -> Wrapper:
+    count_of, is_last = _COUNTS[original.__name__], original.__name__ == "fetchall"
+
     async def fetch(self: Any, *args: Any, **kwargs: Any) -> Any:
         held = _open.get(self)
         if held is None:
@@ -95,104 +130,39 @@ def _fetching_async(original: Wrapper) -> Wrapper:
         try:
             result = await original(self, *args, **kwargs)
         except BaseException as error:
-            _fetch_failed(self, held.op, started, error)
+            held.failed(started, error)
             raise
-        _fetched(self, held.op, started, result, original.__name__)
+        held.fetched(started, count_of(self, result), is_last)
         return result
 
     return fetch
 
 
-def _iterating(original: Wrapper) -> Wrapper:
-    def __iter__(self: Any) -> Iterator[Any]:
-        held = _open.get(self)
-        if held is None:
-            yield from original(self)
-            return
-        rows = original(self)
-        while True:
-            started = plan.clock()
-            try:
-                row = next(rows)
-            except BaseException as error:
-                _fetch_failed(self, held.op, started, error)
-                if isinstance(error, StopIteration):
-                    return
-                raise
-            held.op.duration_seconds += plan.clock() - started
-            held.op.rows = (held.op.rows or 0) + 1
-            yield row
-
-    return __iter__
-
-
-def _iterating_async(original: Wrapper) -> Wrapper:
-    async def __aiter__(self: Any) -> AsyncIterator[Any]:
-        held, rows = _open.get(self), original(self)
-        while True:
-            started = plan.clock()
-            try:
-                row = await anext(rows)
-            except BaseException as error:
-                if held is not None:
-                    _fetch_failed(self, held.op, started, error)
-                if isinstance(error, StopAsyncIteration):
-                    return
-                raise
-            if held is not None:
-                held.op.duration_seconds += plan.clock() - started
-                held.op.rows = (held.op.rows or 0) + 1
-            yield row
-
-    return __aiter__
-
-
-def _fetched(cursor: Any, op: DbOperation, started: float, result: Any, method: str) -> None:
-    op.duration_seconds += plan.clock() - started
-    if method == "close":
-        _end_open_query(cursor)
+@contextmanager
+def _iterated(cursor: Any) -> Iterator[DbOperation]:
+    held = _open_query_of(cursor)
+    if held is None:
+        unseen = DbOperation("", "", "")
+        unseen.rows = 0
+        yield unseen
         return
-    fetched = _count_of(cursor, result, method)
-    op.rows = (op.rows or 0) + fetched
-    if not fetched or method == "fetchall":
-        _end_open_query(cursor)
-
-
-def _count_of(cursor: Any, result: Any, method: str) -> int:
-    """
-    Return how many rows a fetch returned. A row may be None: with `scalar_row` it is the value.
-    """
-    if method in ("fetchmany", "fetchall"):
-        return len(result)
-    if method == "fetchone" and result is None:
-        return cursor.pgresult.ntuples if cursor.pgresult is not None else 0
-    return 1
-
-
-def _fetch_failed(cursor: Any, op: DbOperation, started: float, error: BaseException) -> None:
-    op.duration_seconds += plan.clock() - started
-    if isinstance(error, (StopIteration, StopAsyncIteration)):
-        _end_open_query(cursor)
-    elif isinstance(error, psycopg.Error):
-        _open.pop(cursor, None)
-        fail(op, error)
-
-
-def _end_open_query(cursor: Any) -> None:
-    held = _open.pop(cursor, None)
-    if held is not None:
-        end(held.op)
+    try:
+        yield held.op
+    except BaseException as error:
+        held.failed(plan.clock(), error)  # the time is added already
+        raise
+    end(held.op)
 
 
 # Before psycopg 3.3 the rows of a server-side cursor came from a generator, in place of the method on the right.
 ITERATIONS = {"__iter__": "__next__", "__aiter__": "__anext__"}
-METHODS = {
+METHODS: dict[str, Around] = {
     "execute": _declare,
-    "__iter__": _iterating,
+    "__iter__": blocking_rows(_iterated),
     **dict.fromkeys(("fetchone", "fetchmany", "fetchall", "__next__", "close"), _fetching),
 }
-ASYNC_METHODS = {
+ASYNC_METHODS: dict[str, Around] = {
     "execute": _declare_async,
-    "__aiter__": _iterating_async,
+    "__aiter__": awaiting_rows(_iterated),
     **dict.fromkeys(("fetchone", "fetchmany", "fetchall", "__anext__", "close"), _fetching_async),
 }
