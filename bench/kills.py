@@ -23,8 +23,9 @@ import threading
 import time
 from collections import Counter
 
-from obskit.metrics.instances import instance_of
-from obskit.metrics.locations import instance_path
+from obskit.metrics.cell_format import VERSION
+from obskit.workers.instance_folders import instance_path
+from obskit.workers.instances import instance_of
 
 SERVICE, APP = "bench-kills", "bench.visited:"
 RECYCLED = ["--bind=127.0.0.1:{port}", "--no-control-socket", "--workers=4", "--max-requests=50", APP + "wsgi"]
@@ -61,7 +62,7 @@ class Run:
         quiet = subprocess.DEVNULL
         command = [sys.executable, "-m", name, *arguments]
         self.process = subprocess.Popen(command, env=environ, stdout=quiet, stderr=quiet, start_new_session=True)
-        self.place = instance_path(SERVICE, instance_of(name, self.process.pid))
+        self.place = instance_path(SERVICE, instance_of(name, self.process.pid), VERSION)
         self.answered: Counter[int] = Counter()
         self.killed: set[int] = set()
         self.unanswered = self.scrapes = 0

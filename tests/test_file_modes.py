@@ -19,9 +19,9 @@ from obskit.errors import ConfigurationError
 from obskit.file_modes import make_file, make_folder, refuse_foreign
 from obskit.health.heartbeats import Heartbeat
 from obskit.logs.log_file import LogFile
-from obskit.metrics.directory import make_private_directory
 from obskit.recorder import recorder
 from obskit.testing import isolated_runtime
+from obskit.workers.private_folder import make_private_directory
 
 PACKAGE = Path(obskit.__file__).parent
 ROOT = os.geteuid() == 0
@@ -286,8 +286,9 @@ def test_what_is_roots_is_trusted(tmp_path):
 MAKES = re.compile(r"\.mkdir\(|os\.makedirs\(|\.touch\(|O_CREAT|open\([^)\n]*[\"'][wax]b?\+?[\"']")
 EXCUSED = {
     "file_modes.py": 2,  # what makes them
-    "metrics/directory.py": 4,  # 0600, in a folder that only this user may enter
-    "metrics/cell_file.py": 1,  # likewise
+    "metrics/cell_file.py": 1,  # 0600, in a folder that only this user may enter
+    "workers/file_lock.py": 1,  # likewise
+    "workers/private_folder.py": 1,  # likewise
     "logs/targets.py": 1,  # a device or a FIFO that is there
 }
 

@@ -41,7 +41,7 @@ LEVELS = {
     0: set(GROUND),
     1: {
         *("recorder", "context_manager_entries", "observation", "process_identity", "background", "sigterm", "jobs"),
-        *("storage",),
+        *("storage", "workers"),
     },
     2: {
         *("metrics", "sinks", "db", "ai", "logs", "health", "system", "web", "propagation"),
@@ -59,6 +59,7 @@ ALSO = {
     "sigterm": {"background", "recorder"},
     "storage": {"recorder"},
     "runtime": {"settings"},
+    "workers": {"process_identity", "recorder", "storage", "time"},
     "health": {"system", "ai"},
     "web": {"metrics", "health"},
     "sinks": {"metrics", "db", "ai", "health", "system", "logs", "propagation"},

@@ -51,7 +51,8 @@ EXCUSED = {
         ("integrations/_uncaught.py", "integrations/_flask_routes.py", "integrations/logging.py"),
         "hands a record on to its loggers, whose handlers write the lines",
     ),
-    **dict.fromkeys(("metrics/directory.py", "metrics/locations.py"), "writes figures, and pages' labels"),
+    "metrics/directory.py": "writes figures, and pages' labels",
+    **dict.fromkeys(("workers/instance_folders.py", "workers/private_folder.py"), "writes which server it is of"),
     **dict.fromkeys(("metrics/declare.py", "settings.py"), "warns of what the application's own code names"),
     **dict.fromkeys(
         ("ai/budget_book.py", "ai/ledger.py"), "writes figures under the names of budgets, and ids and labels of calls"

@@ -32,6 +32,7 @@ from obskit.system import sampler
 from obskit.time.clock import clock, system_clock
 from obskit.web.route_settings import RouteSettings
 from obskit.web.routes import Routes
+from obskit.workers import candidates, instance_leader
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -86,7 +87,9 @@ class Runtime:
         try:
             self._build()
             self._sinks += extra_sinks
-            without_client = {"metrics", "queries", "totals", "ai_report", "logs" if not settings.access_log else ""}
+            without_client = {"metrics", "queries", "totals", "ai_report", "serving"}
+            if not settings.access_log:
+                without_client.add("logs")
             self.wants_client = any(sink.name not in without_client for sink in self._sinks)
             recorder.bind(self._sinks)
             self.routes = Routes(settings.of(RouteSettings), self._page if settings.metrics else None)
@@ -106,6 +109,9 @@ class Runtime:
         pricing.use(settings.prices)
         budget_book.bind(settings.of(ServiceSettings))
         sampler.version = settings.version
+        candidates.bind(settings.serving)
+        if settings.serving is None:
+            self._sinks.append(candidates.FirstRequest(recorder))
         if settings.request_hook is not None:
             self._sinks.append(_RequestHook(settings.request_hook))
         from obskit.db.query_watch import QueryWatch
@@ -145,7 +151,8 @@ class Runtime:
         labels = LabelRenames(settings.metric_labels, names, [family.spec for family in declared.values()])
         workers = Workers(settings.service, settings.metrics_dir, cap)
         collector = self._collector = MetricCollector(settings.namespace, names, cap, workers, labels)
-        gauge_callbacks.is_leader = workers.is_leader
+        gauge_callbacks.is_leader = workers.asks_for_all
+        instance_leader.bind(workers.folder)
         self._sinks.append(MetricsSink(settings.of(MetricsSinkSettings), collector, workers, recorder))
         for family in declared.values():
             collector.add(family)
@@ -232,6 +239,8 @@ class Runtime:
             ("metrics", self._leave_metrics),
             *self._flushes(),
             *((sink.name, sink.close) for sink in self._sinks),
+            ("workers", candidates.unbind),
+            ("workers", instance_leader.unbind),
         ]
         _run_all(parts)
 

@@ -67,3 +67,11 @@ class ServiceSettings(Section, subject="Service"):
         "`$STATE_DIRECTORY`, else `obskit` under the user's state folder (`XDG_STATE_HOME`, `~/.local/state`); under "
         "pytest a temporary one.",
     )
+    serving: bool | None = setting(
+        None,
+        flag,
+        "Whether this process may act for all processes of the service, such as ask the queries of gauges. None: from "
+        "its first request on, ASGI's start-up, or the start of a Celery worker. True: although it serves no request, "
+        "as a process of jobs. False: never.",
+        optional=True,
+    )

@@ -37,6 +37,7 @@ class SettingsArguments(TypedDict, total=False):
     enabled: bool
     auto: bool
     state_dir: Folder | None
+    serving: bool | None
     # Requests
     correlation: bool
     trust_inbound_ids: bool

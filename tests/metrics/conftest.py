@@ -3,6 +3,7 @@ Fork workers for the tests of what they count together.
 """
 
 import pytest
+
 from workers import Worker
 
 

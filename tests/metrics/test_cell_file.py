@@ -13,7 +13,6 @@ import threading
 import zlib
 
 import pytest
-from workers import HITS, MOUNTS, PLAIN, SECONDS, SIZE, TEMPERATURES, observe, run
 
 from forked import in_child
 from obskit.catalogue import Metric
@@ -34,6 +33,7 @@ from obskit.metrics.cell_format import (
     encode_json,
 )
 from obskit.metrics.reader import Reader
+from workers import HITS, MOUNTS, PLAIN, SECONDS, SIZE, TEMPERATURES, observe, run
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 

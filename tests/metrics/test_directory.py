@@ -14,14 +14,17 @@ import time
 import zlib
 
 import pytest
-from workers import HITS, MOUNTS, SECONDS, SIZE, TEMPERATURES, observe, run
 
 from forked import in_child
 from obskit.catalogue import Metric
 from obskit.metrics import directory as module
 from obskit.metrics.cell_file import CellSpaceError
 from obskit.metrics.cell_format import HEADER, encode_file
-from obskit.metrics.directory import FOLDED_FILE, MAX_BAD_FILES, MAX_DEAD_FILES, Directory, DirectoryError, is_in_use
+from obskit.metrics.directory import FOLDED_FILE, MAX_BAD_FILES, MAX_DEAD_FILES, Directory
+from obskit.workers.file_lock import locked_file
+from obskit.workers.instance_folders import is_in_use
+from obskit.workers.private_folder import DirectoryError
+from workers import HITS, MOUNTS, SECONDS, SIZE, TEMPERATURES, observe, run
 
 FOREIGN, TRUNCATED = b"worker,figures\n" * 20, b"obskit"
 
@@ -344,7 +347,7 @@ def test_a_folder_who_is_stopped_holds_no_scrape_up(path, joined, fork):
     joined(2)
 
     def work(worker):
-        with module.locked_file(path / "lock") as alone:
+        with locked_file(path / "lock") as alone:
             worker.say(alone)
             signal.pause()
 

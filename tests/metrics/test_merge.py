@@ -8,10 +8,10 @@ from fractions import Fraction
 from math import inf, isnan, nan
 
 import pytest
-from workers import HITS, PLAIN, SECONDS, TEMPERATURES
 
 from obskit.metrics.cell_format import ABSENT, Exemplar, FamilyData, doubles_per_cell
 from obskit.metrics.merge import Merger, can_merge, fold, latest_exemplars
+from workers import HITS, PLAIN, SECONDS, TEMPERATURES
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 

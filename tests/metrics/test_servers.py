@@ -21,8 +21,9 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from obskit.metrics.instances import instance_of
-from obskit.metrics.locations import instance_path
+from obskit.metrics.cell_format import VERSION
+from obskit.workers.instance_folders import instance_path
+from obskit.workers.instances import instance_of
 
 HERE = Path(__file__).parent
 PATIENCE_SECONDS = 40
@@ -64,7 +65,7 @@ class Server:
 
     def __init__(self, process, port, kind, output, service):
         self.process, self.port, self.output = process, port, output
-        self.place = instance_path(service, instance_of(kind, process.pid))
+        self.place = instance_path(service, instance_of(kind, process.pid), VERSION)
 
     def get(self, path="/", **headers):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)
@@ -312,7 +313,7 @@ def test_a_server_that_replaces_itself_starts_anew(tmp_path, two_workers):
             page = Page(server.get("/metrics"))
         finally:
             os.kill(new, signal.SIGTERM)
-            shutil.rmtree(instance_path("shop", instance_of("gunicorn", new)), ignore_errors=True)
+            shutil.rmtree(instance_path("shop", instance_of("gunicorn", new), VERSION), ignore_errors=True)
 
     assert visits[new] == page.total("http_requests_total")
 

@@ -45,7 +45,7 @@ def test_without_a_server_figures_are_in_memory():
     workers = Workers("shop", None)
     workers.resolve()
 
-    assert (False, False, "0", True) == (workers.are_shared, workers.degraded, workers.slot, workers.is_leader())
+    assert (False, False, "0", True) == (workers.are_shared, workers.degraded, workers.slot, workers.asks_for_all())
     assert workers.snapshot() is None
 
 
@@ -60,13 +60,12 @@ def test_figures_of_two_workers_add_up(tmp_path):
         counter.move_to(workers)
         counter.inc(amount, kind="seed")
     both = other.snapshot().families["sold_total"].cells
-    leaders = one.is_leader(), other.is_leader(), one.is_leader()
+    folders = one.folder(), other.folder()
     one.close()
     left = other.snapshot().families["sold_total"].cells
 
     assert {("seed",): (3.0,)} == both == left
-    assert (True, False, True) == leaders
-    assert other.is_leader()
+    assert (tmp_path / "workers", tmp_path / "workers") == folders
     other.close()
 
 

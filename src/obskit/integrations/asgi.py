@@ -44,6 +44,7 @@ from obskit.recorder import recorder
 from obskit.runtime import Runtime, current_runtime, observe_runtime
 from obskit.sparse_field import SparseField
 from obskit.web.routes import Request
+from obskit.workers.candidates import note_serving
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -546,7 +547,7 @@ class ObskitMiddleware(WrappingMiddleware[Application]):
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         """
-        Pass everything but requests through; flush when the server has shut the application down.
+        Pass everything but requests through; note that the application has started, flush when it has shut down.
         """
         if scope["type"] != "lifespan":
             await self.app(scope, receive, send)
@@ -554,7 +555,9 @@ class ObskitMiddleware(WrappingMiddleware[Application]):
         _frameworks.hook()  # the application has imported what it needs
 
         async def send_and_flush(message: Message) -> None:
-            if message["type"].startswith("lifespan.shutdown.") and (runtime := current_runtime()) is not None:
+            if message["type"] == "lifespan.startup.complete":
+                note_serving()
+            elif message["type"].startswith("lifespan.shutdown.") and (runtime := current_runtime()) is not None:
                 try:
                     await in_thread(runtime.flush)
                 except Exception as error:  # no thread is to be had: the application still shuts down

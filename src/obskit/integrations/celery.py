@@ -3,6 +3,8 @@ Carry a request's ids into the Celery tasks that it sends.
 
 The ids travel as headers of the message. In the worker each task has a holder of its own, as a request has: what is
 bound in a task is on its later lines, and what it sends carries the same id.
+
+The processes of a Celery worker serve, so one of them may lead.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from obskit.integrations import logging
 from obskit.operation import Operation
 from obskit.propagation import outgoing_headers
 from obskit.recorder import recorder
+from obskit.workers.candidates import note_serving
 
 try:
     from celery import signals
@@ -67,7 +70,14 @@ def _set_up_loggers(**signal: Any) -> None:
     logging.reapply()
 
 
+def _serve(**signal: Any) -> None:
+    note_serving()
+
+
 _RECEIVERS = (
+    # The process that others call the worker, and each of its pool.
+    (signals.worker_ready, _serve),
+    (signals.worker_process_init, _serve),
     (signals.before_task_publish, _publish),
     (signals.task_prerun, _begin),
     (signals.task_postrun, _end),

@@ -24,44 +24,35 @@ The directory must be on a local file system: on NFS these locks do not hold.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
-import stat
 import weakref
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from threading import RLock
 
 from obskit.catalogue import Metric
-from obskit.file_modes import make_folder
 from obskit.forks import at_fork
 from obskit.metrics.cell_file import CellFile, CellSpaceError
 from obskit.metrics.cell_format import BucketExemplars, CellFileError, FamilyData, LabelSet, Row, encode_file
 from obskit.metrics.merge import Merger, can_merge, fold, latest_exemplars
 from obskit.metrics.reader import FileContents, Reader
 from obskit.time.clock import clock, rest
+from obskit.workers.file_lock import is_file_unlocked, is_unlocked, locked_file, opened_file
+from obskit.workers.private_folder import make_private_directory, write_new_file
+from obskit.workers.slots import claim_slot
 
 FOLDED_FILE = "folded.cells"
 # Files that are set aside are kept for diagnosis; a few are enough.
 MAX_BAD_FILES = 5
 # Files of dead workers that a starting worker leaves to the next scrape: folding would delay its first request.
 MAX_DEAD_FILES = 8
-_is_worker_file = re.compile(r"worker-\d{1,9}-\d{1,19}-[0-9a-f]{16}\.cells").fullmatch
-_OPEN_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
+_is_cell_file = re.compile(r"worker-\d{1,9}-\d{1,19}-[0-9a-f]{16}\.cells").fullmatch
 # Attempts at a snapshot that a concurrent fold interrupts, before it takes the lock against folding.
 _MAX_ATTEMPTS = 8
 _STALE_SECONDS = 60  # after which a temporary file is taken for abandoned
-_MAX_SLOTS = 65536
-
-
-class DirectoryError(OSError):
-    """
-    A directory cannot be trusted or created; the message says what to do.
-    """
 
 
 @dataclass(slots=True)
@@ -171,9 +162,12 @@ class Directory:
             DirectoryError: The directory is gone, and cannot be created again.
         """
         make_private_directory(self.path)
-        slots, slot = _claim_slot(self.path / "slots")
         try:
-            if sum(_is_dead(self.path / name) for name in _names(self.path)) > MAX_DEAD_FILES:
+            slots, slot = claim_slot(self.path / "slots")
+        except OSError as error:
+            raise CellSpaceError(error.errno, error.strerror, str(self.path / "slots")) from error
+        try:
+            if sum(is_file_unlocked(self.path / name) for name in _names(self.path)) > MAX_DEAD_FILES:
                 self.fold()
             file = self._create(slot)
         except OSError as error:
@@ -196,19 +190,6 @@ class Directory:
             file.path = str(path)
             return file
         raise CellSpaceError(errno.ENOENT, "the file went away three times", str(self.path))
-
-    def acquire_leadership(self, own: CellFile) -> bool:
-        """
-        Make this worker the leader, unless another is; it stays leader while its file is open. Return whether it is.
-        """
-        descriptor = os.open(self.path / "leader", os.O_RDWR | os.O_CREAT | _OPEN_FLAGS, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return False
-        own.keep(descriptor)
-        return True
 
     def snapshot(self, own: CellFile | None = None, *, exemplars: bool = False) -> Snapshot:
         """
@@ -302,8 +283,8 @@ class Directory:
         return None
 
     def _read(self, name: str, exemplars: bool = False) -> _FileRead:
-        with _open_file(self.path / name) as descriptor:
-            return self._read_by(descriptor, name, exemplars, live=name != FOLDED_FILE and not _is_unlocked(descriptor))
+        with opened_file(self.path / name) as descriptor:
+            return self._read_by(descriptor, name, exemplars, live=name != FOLDED_FILE and not is_unlocked(descriptor))
 
     def _read_by(self, descriptor: int, name: str, exemplars: bool, *, live: bool) -> _FileRead:
         reader = self._readers.setdefault(name, Reader())
@@ -348,7 +329,7 @@ class Directory:
         if snapshot:
             snapshot.unreadable += 1
         reason = "foreign" if getattr(error, "errno", None) == errno.ELOOP else getattr(error, "reason", None)
-        if reason is None or (reason == "newer" and name != FOLDED_FILE and not _is_dead(self.path / name)):
+        if reason is None or (reason == "newer" and name != FOLDED_FILE and not is_file_unlocked(self.path / name)):
             return False
         self._readers.pop(name, None)
         try:
@@ -412,7 +393,7 @@ class Directory:
 
     def _read_dead(self, name: str) -> _FileRead | None:
         try:
-            return self._read(name) if _is_dead(self.path / name) else None
+            return self._read(name) if is_file_unlocked(self.path / name) else None
         except CellFileError as error:
             self._reject(name, error)
         except OSError:
@@ -424,7 +405,7 @@ class Directory:
         Remove a temporary file whose writer was killed. Those of a fold are ours, under the lock.
         """
         try:
-            stale = clock.wall() - path.lstat().st_mtime > _STALE_SECONDS and _is_dead(path)
+            stale = clock.wall() - path.lstat().st_mtime > _STALE_SECONDS and is_file_unlocked(path)
             if stale or path.name.startswith("folded-"):
                 _remove(path)
         except OSError:
@@ -442,113 +423,11 @@ def _start_over_in_child() -> None:
 at_fork(after_in_child=_start_over_in_child)
 
 
-def make_private_directory(path: Path) -> None:
-    """
-    Create a directory that only this user may enter, or check that no other user can write to the existing one.
-
-    Raises:
-        DirectoryError: It belongs to another user, is a link, or is writable by others; or it cannot be created.
-    """
-    try:
-        make_folder(path.parent, 0o700)
-        make_folder(path, 0o700)
-        state, above = path.lstat(), path.parent.stat()
-    except OSError as error:
-        raise _untrusted(path, f"it cannot be made: {error.strerror}", error.errno) from error
-    if stat.S_ISLNK(state.st_mode):
-        raise _untrusted(path, "it is a symbolic link: name the directory itself")
-    if state.st_uid != os.geteuid():
-        raise _untrusted(path, f"it belongs to user {state.st_uid}, and this process is user {os.geteuid()}")
-    if state.st_mode & 0o022:
-        raise _untrusted(path, f"others may write there, mode {stat.S_IMODE(state.st_mode):o}: chmod 700 it")
-    if above.st_mode & 0o002 and not above.st_mode & stat.S_ISVTX:
-        raise _untrusted(path, f"anybody may replace it, by the mode of {path.parent}: chmod o-w that")
-
-
-def _untrusted(path: Path, why: str, number: int | None = None) -> DirectoryError:
-    return DirectoryError(number or errno.EPERM, f"the workers' values cannot be kept there, since {why}", str(path))
-
-
-def is_in_use(path: Path) -> bool:
-    """
-    Return whether a living worker has a file in the directory.
-    """
-    return any(not _is_dead(path / name) for name in _names(path))
-
-
 def _names(path: Path) -> list[str]:
     try:
-        return sorted(filter(_is_worker_file, os.listdir(path)))
+        return sorted(filter(_is_cell_file, os.listdir(path)))
     except FileNotFoundError:
         return []
-
-
-def _is_dead(path: Path) -> bool:
-    try:
-        with _open_file(path) as descriptor:
-            return _is_unlocked(descriptor)
-    except OSError:
-        return False
-
-
-@contextmanager
-def _open_file(path: Path) -> Iterator[int]:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | _OPEN_FLAGS)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def locked_file(path: Path, *, wait: bool = False) -> Iterator[bool]:
-    """
-    Lock a file for the block; yield whether it was locked, since another process may hold it.
-    """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _OPEN_FLAGS, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            # Unlocked explicitly: a child that another thread is forking at this moment shares the lock.
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
-    finally:
-        os.close(descriptor)
-
-
-def _is_unlocked(descriptor: int) -> bool:
-    """
-    Return whether a file's worker is dead. The test takes a shared lock, so that two tests do not disturb each other.
-    """
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _claim_slot(path: Path) -> tuple[int, int]:
-    """
-    Lock the first free byte; return the descriptor, and the byte's index.
-
-    Such a lock belongs to the process: a forked child does not have it, and it ends with the process.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _OPEN_FLAGS, 0o600)
-        for slot in range(_MAX_SLOTS):
-            try:
-                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, slot)
-                return descriptor, slot
-            except (BlockingIOError, PermissionError):
-                continue
-        return descriptor, _MAX_SLOTS + os.getpid()
-    except OSError as error:
-        raise CellSpaceError(error.errno, error.strerror, str(path)) from error
 
 
 def _remove(path: Path) -> bool:
@@ -557,11 +436,3 @@ def _remove(path: Path) -> bool:
     except OSError:
         return False
     return True
-
-
-def write_new_file(path: Path, content: bytes) -> None:
-    """
-    Create a new file, readable by this user only.
-    """
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _OPEN_FLAGS, 0o600), "wb") as file:
-        file.write(content)

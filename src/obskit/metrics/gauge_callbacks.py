@@ -15,6 +15,7 @@ from obskit.metrics.cell_format import LabelSet
 from obskit.metrics.family import Gauge
 from obskit.recorder import recorder
 from obskit.time.clock import clock
+from obskit.workers.instance_leader import ASK_EVERY_SECONDS
 
 
 @dataclass(eq=False)
@@ -31,9 +32,9 @@ class GaugeCallback:
 
     def skip(self) -> None:
         """
-        Skip this run: the leader makes it.
+        Leave this run to the leader, and see soon whether there is one.
         """
-        self.due = clock.monotonic() + self.every_seconds
+        self.due = clock.monotonic() + min(self.every_seconds, ASK_EVERY_SECONDS)
         self.has_run.set()
 
     def run(self) -> None:

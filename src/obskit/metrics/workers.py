@@ -10,17 +10,19 @@ from __future__ import annotations
 import errno
 import weakref
 from collections.abc import Callable
-from importlib.util import find_spec
+from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from obskit import background
 from obskit.forks import at_fork
-from obskit.metrics.cell_format import LabelSet
+from obskit.metrics.cell_format import VERSION, LabelSet
 from obskit.metrics.cells import MemoryExemplars, Values, allocate_in_memory
 from obskit.metrics.family import Family
 from obskit.operation import Event
 from obskit.recorder import recorder
+from obskit.workers.file_lock import ARE_SUPPORTED
+from obskit.workers.instance_leader import note_scrape, samples
 
 if TYPE_CHECKING:
     from obskit.metrics.cell_file import CellFile, ExemplarSlots
@@ -65,7 +67,6 @@ class Workers:
         self._early: list[tuple[Family[Any], LabelSet]] = []  # cells that a finaliser created meanwhile
         self._directory: Directory | None = None
         self._file: CellFile | None = None
-        self._is_leader = False
         self._unreported: Event | None = None
         self.degraded = self.is_resolved = False
 
@@ -116,19 +117,18 @@ class Workers:
             cell.attach()
 
     def _find(self) -> Directory | None:
-        from obskit.metrics.instances import current_instance
+        from obskit.workers.instances import current_instance
 
         found = current_instance() if self._path is None else None
         if self._path is None and found is None:
             return None
-        if find_spec("fcntl") is None:
+        if not ARE_SUPPORTED:
             raise OSError(errno.ENOTSUP, "this system has no locks that end with their process (fcntl)")
         from obskit.metrics.directory import Directory
-        from obskit.metrics.locations import open_directory
+        from obskit.workers.instance_folders import open_instance_folder
 
-        if found is not None:
-            return open_directory(self._service, found, max_label_sets=self._max_dead_label_sets)
-        return Directory(self._path or "", max_label_sets=self._max_dead_label_sets)
+        path = self._path if found is None else open_instance_folder(self._service, found, VERSION)
+        return Directory(path or "", max_label_sets=self._max_dead_label_sets)
 
     def _degrade(self, error: Exception) -> None:
         if self.degraded:
@@ -213,23 +213,26 @@ class Workers:
         """
         self.resolve()
         self._report()
+        note_scrape()
         try:
             return self._directory.snapshot(self._file, exemplars=exemplars) if self._directory else None
         except Exception as error:  # the directory was removed
             recorder.failed("metrics", error)
             return None
 
-    def is_leader(self) -> bool:
+    def folder(self) -> Path | None:
         """
-        Return whether this worker is the leader: the first that asks, until it dies. A single process is.
+        Return the folder that the workers share; None where this process has its values for itself.
         """
         self.resolve()
-        with self._lock:
-            if self._directory is not None and self._file is not None and not self._is_leader:
-                if self._directory.acquire_leadership(self._file):
-                    self._is_leader = True
-                return self._is_leader
-            return True
+        directory = self._directory
+        return directory.path if directory is not None and self._file is not None else None
+
+    def asks_for_all(self) -> bool:
+        """
+        Return whether this worker asks what one asks for all; a process that has its values for itself does.
+        """
+        return self.folder() is None or samples()
 
     def close(self) -> None:
         """
@@ -237,7 +240,7 @@ class Workers:
         """
         with self._lock:
             file, self._file, self._directory = self._file, None, None
-            self._is_leader, self.on_resolved = False, _do_nothing
+            self.on_resolved = _do_nothing
             if file is not None:
                 file.close()
 

@@ -18,6 +18,7 @@ from obskit.web.health import HealthRoutes
 from obskit.web.negotiation import accepts
 from obskit.web.replies import NO_STORE, TEXT, Reply, Request, has_token, is_in, status_line
 from obskit.web.route_settings import RouteSettings
+from obskit.workers.candidates import note_serving
 
 # Renders the metrics page for an `Accept` header, packed with gzip or not, of all names or some: headers and body.
 Page: TypeAlias = Callable[[str, bool, frozenset[str] | None], tuple[list[tuple[str, str]], bytes]]
@@ -58,6 +59,7 @@ class Routes:
         """
         Answer a request for one of `paths`; HEAD as GET without the body.
         """
+        note_serving()
         reply = self.paths[request.path](request) if request.method in ("GET", "HEAD") else _NOT_ALLOWED
         return _finished(request, reply)
 
@@ -69,6 +71,7 @@ class Routes:
 
         registry.loop = loop = asyncio.get_running_loop()
         lag.watch(loop)
+        note_serving()
         if request.method not in ("GET", "HEAD") or request.path not in self._health.paths:
             return await in_thread(self.answer, request)
         return _finished(request, await self._health.answer_async(request))

@@ -1,5 +1,5 @@
 """
-Locations of the directories that workers share, and removal of those whose server is gone.
+The folders that the workers of one instance share, and removal of those whose server is gone.
 """
 
 from __future__ import annotations
@@ -12,55 +12,52 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from obskit.metrics.cell_format import VERSION
-from obskit.metrics.directory import Directory, is_in_use, locked_file, make_private_directory, write_new_file
-from obskit.metrics.instances import Instance
 from obskit.time.clock import clock
+from obskit.workers.file_lock import is_file_unlocked, locked_file
+from obskit.workers.instances import Instance
+from obskit.workers.private_folder import make_private_directory, write_new_file
 
 _SHARED_MEMORY = "/dev/shm"
-# The file in a directory that names its instance.
+# The file in a folder that names its instance.
 _INSTANCE_FILE = "instance.json"
 _REMOVED_SUFFIX = ".gone"
-# Seconds without a change after which the directory of an unknown server, or of another container's, is removed.
+# Seconds without a change after which the folder of an unknown server, or of another container's, is removed.
 _ABANDONED_SECONDS = 86400
 
 
-def instance_path(service: str, instance: Instance) -> Path:
+def instance_path(service: str, instance: Instance, layout: int) -> Path:
     """
-    Return the path of an instance's directory.
+    Return the path of an instance's folder, another one for each layout of what is kept there.
 
     It is in shared memory where possible: write-back of a disk file's page can block an update.
     """
-    digest = hashlib.sha256(repr((VERSION, service, instance.key)).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(repr((layout, service, instance.key)).encode()).hexdigest()[:16]
     slug = re.sub(r"[^a-z0-9]+", "-", service.lower()).strip("-")[:40] or "service"
     return root() / f"{slug}-{digest}"
 
 
 def root() -> Path:
     """
-    Return the parent of the directories of all instances of this user.
+    Return the parent of the folders of all instances of this user.
     """
     usable = os.path.isdir(_SHARED_MEMORY) and os.access(_SHARED_MEMORY, os.W_OK | os.X_OK)
     return Path(_SHARED_MEMORY if usable else tempfile.gettempdir()) / f"obskit-{os.geteuid()}"
 
 
-def open_directory(service: str, instance: Instance, *, max_label_sets: int = 10_000) -> Directory:
+def open_instance_folder(service: str, instance: Instance, layout: int) -> Path:
     """
-    Open the directory of an instance; on creating it, also remove those of servers that are gone.
-
-    Args:
-        max_label_sets: See `Directory`.
+    Return the folder of an instance; on creating it, also remove those of servers that are gone.
 
     Raises:
         DirectoryError: It cannot be trusted or created.
     """
-    path = instance_path(service, instance)
+    path = instance_path(service, instance, layout)
     make_private_directory(path.parent)
-    found = Directory(path, max_label_sets=max_label_sets)
+    make_private_directory(path)
     if not (path / _INSTANCE_FILE).exists():
         _write_instance(path, instance)
         remove_stale(path.parent, path)
-    return found
+    return path
 
 
 def _write_instance(path: Path, instance: Instance) -> None:
@@ -74,7 +71,7 @@ def _write_instance(path: Path, instance: Instance) -> None:
 
 def remove_stale(base: Path, own: Path | None = None) -> None:
     """
-    Remove the directories of instances whose server is gone, unless another process does.
+    Remove the folders of instances whose server is gone, unless another process does.
     """
     try:
         with locked_file(base / "lock") as alone:
@@ -85,9 +82,16 @@ def remove_stale(base: Path, own: Path | None = None) -> None:
         pass
 
 
+def is_in_use(path: Path) -> bool:
+    """
+    Return whether a living worker has a file in a folder: it holds that file's lock.
+    """
+    return any(not is_file_unlocked(file) for file in path.glob("worker-*"))
+
+
 def _is_stale(path: Path) -> bool:
     """
-    Return whether no worker will use a directory again.
+    Return whether no worker will use a folder again.
     """
     if path.name.endswith(_REMOVED_SUFFIX):
         return True

@@ -10,10 +10,10 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
-from obskit.metrics.instances import current_instance
+from obskit.workers.instances import current_instance
 
 LOADED = current_instance()
-_EXPRESSION = "from obskit.metrics.instances import current_instance; print(current_instance())"
+_EXPRESSION = "from obskit.workers.instances import current_instance; print(current_instance())"
 
 
 def found():

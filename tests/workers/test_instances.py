@@ -17,10 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from obskit.metrics import locations
-from obskit.metrics.directory import Directory, is_in_use
-from obskit.metrics.instances import Instance, current_instance, instance_of
-from obskit.metrics.locations import instance_path, open_directory, remove_stale
+from obskit.metrics.directory import Directory
+from obskit.workers import instance_folders
+from obskit.workers.file_lock import locked_file
+from obskit.workers.instance_folders import instance_path, is_in_use, open_instance_folder, remove_stale
+from obskit.workers.instances import Instance, current_instance, instance_of
+from obskit.workers.private_folder import make_private_directory
 
 HERE = Path(__file__).parent
 PATIENCE_SECONDS = 40
@@ -101,7 +103,7 @@ def test_two_servers_of_one_shell_are_two_instances(tmp_path, name):
         found = [Instance(**ask(*server, tmp_path)["instance"]) for server in ((port, one), (other_port, other))]
 
     assert [one.pid, other.pid] == [server.pid for server in found]
-    assert 2 == len({instance_path("shop", server) for server in found})
+    assert 2 == len({instance_path("shop", server, 1) for server in found})
 
 
 @pytest.mark.parametrize("name", [name for name in INSTALLED if name == "gunicorn sync"])
@@ -147,12 +149,12 @@ def test_the_place_tells_instances_apart():
     A directory's name has the service, and depends on all that tells instances apart.
     """
     others = [
-        instance_path("shop", server(**changed))
+        instance_path("shop", server(**changed), 1)
         for changed in ({}, {"pid": 124}, {"started": "2"}, {"boot": "c"}, {"namespace": "m"})
     ]
 
-    assert instance_path("shop", server()) == others[0]
-    assert 6 == len({*others, instance_path("till", server())})
+    assert instance_path("shop", server(), 1) == others[0]
+    assert 6 == len({*others, instance_path("till", server(), 1)})
     assert {f"obskit-{os.geteuid()}"} == {path.parent.name for path in others}
 
 
@@ -164,7 +166,7 @@ def test_any_service_has_a_place(service, slug):
     """
     A directory's name is short and plain, whatever the service is called.
     """
-    assert slug == instance_path(service, server()).name.rsplit("-", 1)[0]
+    assert slug == instance_path(service, server(), 1).name.rsplit("-", 1)[0]
 
 
 @pytest.fixture
@@ -172,7 +174,7 @@ def base(tmp_path, monkeypatch):
     """
     Return a place that no real instance uses.
     """
-    monkeypatch.setattr(locations, "root", lambda: tmp_path / "obskit-0")
+    monkeypatch.setattr(instance_folders, "root", lambda: tmp_path / "obskit-0")
     return tmp_path / "obskit-0"
 
 
@@ -198,9 +200,9 @@ def test_a_directory_is_private_and_says_whose_it_is(base):
     """
     The directory and the one above it are the user's alone, and asking again gives the same.
     """
-    paths = [open_directory("shop", here()).path for _ in range(2)]
+    paths = [open_instance_folder("shop", here(), 1) for _ in range(2)]
 
-    assert paths[0] == paths[1] == instance_path("shop", here())
+    assert paths[0] == paths[1] == instance_path("shop", here(), 1)
     assert [0o40700] * 2 == [os.stat(path).st_mode for path in (base, paths[0])]
     assert here() == Instance(**json.loads((paths[0] / "instance.json").read_text()))
 
@@ -209,7 +211,7 @@ def test_directories_of_dead_servers_go_when_a_server_starts(base, dead):
     """
     The first worker of an instance removes what instances left that have ended; those that run stay.
     """
-    left, running = open_directory("old", dead).path, open_directory("shop", here()).path
+    left, running = open_instance_folder("old", dead, 1), open_instance_folder("shop", here(), 1)
 
     assert not left.exists()
     assert running.exists()
@@ -220,14 +222,14 @@ def test_a_directory_with_a_living_worker_stays(base, dead):
     """
     A worker that outlives its server keeps its figures until it ends.
     """
-    left = open_directory("old", dead)
-    worker = left.join()
+    left = open_instance_folder("old", dead, 1)
+    worker = Directory(left).join()
     remove_stale(base)
-    assert is_in_use(left.path)
+    assert is_in_use(left)
     worker.close()
     remove_stale(base)
 
-    assert not left.path.exists()
+    assert not left.exists()
 
 
 @pytest.mark.parametrize("changed", [{"namespace": "pid:[1]"}, {"namespace": ""}])
@@ -236,7 +238,7 @@ def test_a_directory_of_another_container_stays_for_a_day(base, dead, changed):
     What cannot be known is kept for as long as it may be in use.
     """
     fields = {field: getattr(dead, field) for field in ("server", "pid", "started", "boot", "namespace")}
-    path = open_directory("old", Instance(**{**fields, **changed})).path
+    path = open_instance_folder("old", Instance(**{**fields, **changed}), 1)
     remove_stale(base)
     assert path.exists()
     os.utime(path, (0, 0))
@@ -250,7 +252,7 @@ def test_a_directory_of_a_former_boot_goes(base):
     After the machine was started anew, no server of before runs, whoever has its number now.
     """
     fields = {field: getattr(here(), field) for field in ("server", "pid", "started", "namespace")}
-    path = open_directory("old", Instance(**fields, boot="another")).path
+    path = open_instance_folder("old", Instance(**fields, boot="another"), 1)
     remove_stale(base)
 
     assert not path.exists()
@@ -261,7 +263,7 @@ def test_a_number_that_is_used_again_is_no_server(base):
     A process with the number of a server, and another start, is not that server.
     """
     fields = {field: getattr(here(), field) for field in ("server", "pid", "boot", "namespace")}
-    path = open_directory("old", Instance(**fields, started="1")).path
+    path = open_instance_folder("old", Instance(**fields, started="1"), 1)
     remove_stale(base)
 
     assert not path.exists()
@@ -272,7 +274,8 @@ def test_a_directory_that_does_not_say_whose_it_is_stays_for_a_day(base, said):
     """
     Somebody may be about to say so; after a day nobody is.
     """
-    path = Directory(base / "shop-0").path
+    path = base / "shop-0"
+    make_private_directory(path)
     if said is not None:
         (path / "instance.json").write_text(said)
     remove_stale(base)
@@ -303,8 +306,8 @@ def test_somebody_else_at_it_is_left_to_it(base, dead):
     """
     Two servers that start at once do not remove the same directories.
     """
-    path = open_directory("old", dead).path
-    with locations.locked_file(base / "lock"):
+    path = open_instance_folder("old", dead, 1)
+    with locked_file(base / "lock"):
         remove_stale(base)
         assert path.exists()
     remove_stale(base)

@@ -1,0 +1,114 @@
+"""
+Whether this process serves: one that does may lead, and no other ever asks.
+
+A process serves from its first request on, from ASGI's start-up, from the start of a Celery worker, or because the
+setting `serving` says so. What only imports the application does not: commands, migrations, scripts, test runs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import weakref
+
+from obskit.forks import at_fork
+from obskit.operation import HttpOperation, Operation
+from obskit.recorder import Recorder, Sink, Step
+
+# What the active runtime's setting says: None leaves it to what happens, and without a runtime nothing serves.
+_setting: bool | None = False
+_serving_pid = 0
+
+
+def bind(serving: bool | None) -> None:
+    """
+    Take the setting of the runtime that becomes active.
+    """
+    global _setting
+    _setting = serving
+
+
+def unbind() -> None:
+    """
+    Serve no more, as far as leading is concerned, until the next runtime.
+    """
+    bind(False)
+
+
+def note_serving() -> None:
+    """
+    Take this process for one that serves: it is about to answer a request, or to run tasks. Its children are not.
+    """
+    global _serving_pid
+    pid = os.getpid()
+    if _serving_pid != pid and not is_test_run():
+        _serving_pid = pid
+
+
+def is_candidate() -> bool:
+    """
+    Return whether this process may lead.
+    """
+    return _serving_pid == os.getpid() if _setting is None else _setting
+
+
+def is_test_run() -> bool:
+    """
+    Return whether this process runs tests, whose clients make requests that nobody serves.
+    """
+    if "_pytest" in sys.modules and ("PYTEST_CURRENT_TEST" in os.environ or "PYTEST_VERSION" in os.environ):
+        return True
+    program, *rest = sys.argv or [""]
+    return "unittest" in program or (
+        os.path.basename(program).startswith(("manage", "django-admin")) and "test" in rest
+    )
+
+
+class FirstRequest(Sink):
+    """
+    Notes the first request that this process serves; later ones do not pass here.
+    """
+
+    name = "serving"
+    guards = True
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._is_over = False
+        _first_requests.add(self)
+
+    def bind(self, kind: type[Operation]) -> tuple[Step | None, Step | None]:
+        """
+        Have a step until there was a request.
+        """
+        is_awaited = kind is HttpOperation and not self._is_over and _setting is None
+        return (self._note if is_awaited else None), None
+
+    def start_over(self) -> None:
+        """
+        Await a request of a forked process's own: that its parent has served says nothing of it.
+        """
+        self._is_over = False
+        self._recorder.rebind(HttpOperation)
+
+    def close(self) -> None:
+        """
+        Await no request any more, in children neither.
+        """
+        _first_requests.discard(self)
+
+    def _note(self, operation: Operation) -> None:
+        self._is_over = True
+        note_serving()
+        self._recorder.rebind(HttpOperation)
+
+
+_first_requests: weakref.WeakSet[FirstRequest] = weakref.WeakSet()
+
+
+def _start_over_in_child() -> None:
+    for awaited in list(_first_requests):
+        awaited.start_over()
+
+
+at_fork(after_in_child=_start_over_in_child)

@@ -1,0 +1,75 @@
+"""
+What one of several processes has: the lock on a file in a folder that they share.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from threading import Lock
+
+from obskit.forks import at_fork
+from obskit.workers.file_lock import FileLock
+
+
+class Leadership:
+    """
+    Has at most one holder among all processes that ask in the same folder; it is free again when that one ends.
+
+    A holder that is stopped, or sleeps with its machine, stays it: when it wakes, nobody has acted in its place.
+
+    Args:
+        file: Name of the file that is locked.
+    """
+
+    def __init__(self, file: str) -> None:
+        self._name = file
+        self._lock: FileLock | None = None
+        self.start_over()
+        at_fork(after_in_child=self.start_over)
+
+    def start_over(self) -> None:
+        """
+        Leave the lock to the parent of a forked process.
+        """
+        self._asking = Lock()
+        self._pid = os.getpid()
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            lock.abandon()
+
+    def is_held(self, folder: Path) -> bool:
+        """
+        Return whether this process is the holder, and become it where nobody is. It waits for nobody: where another
+        thread asks for the first time at the same moment, the answer is False.
+
+        Raises:
+            OSError: The folder cannot be written to, or its file system has no such locks.
+        """
+        if self._pid != os.getpid():
+            self.start_over()  # a server has forked without telling Python, as uWSGI does
+        path, lock = folder / self._name, self._lock
+        if lock is not None and lock.path == path and lock.is_held():
+            return True
+        if not self._asking.acquire(blocking=False):
+            return False
+        try:
+            self._let_go()
+            self._lock = FileLock.take(path)
+            return self._lock is not None
+        finally:
+            self._asking.release()
+
+    def let_go(self) -> None:
+        """
+        Release it: another process may have it.
+        """
+        if self._pid != os.getpid():
+            self.start_over()
+        with self._asking:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            lock.let_go()
