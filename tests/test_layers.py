@@ -59,7 +59,7 @@ ALSO = {
     "sigterm": {"background", "recorder"},
     "storage": {"recorder"},
     "runtime": {"settings"},
-    "workers": {"process_identity", "recorder", "storage", "time"},
+    "workers": {"process_identity", "recorder", "storage"},
     "health": {"system", "ai"},
     "web": {"metrics", "health"},
     "sinks": {"metrics", "db", "ai", "health", "system", "logs", "propagation"},

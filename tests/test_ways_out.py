@@ -53,7 +53,7 @@ EXCUSED = {
     ),
     "metrics/directory.py": "writes figures, and pages' labels",
     **dict.fromkeys(("workers/instance_folders.py", "workers/private_folder.py"), "writes which server it is of"),
-    **dict.fromkeys(("metrics/declare.py", "settings.py"), "warns of what the application's own code names"),
+    **dict.fromkeys(("metrics/declare.py", "fields.py"), "warns of what the application's own code names"),
     **dict.fromkeys(
         ("ai/budget_book.py", "ai/ledger.py"), "writes figures under the names of budgets, and ids and labels of calls"
     ),
