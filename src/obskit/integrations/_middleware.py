@@ -24,6 +24,8 @@ def skipper(settings: RequestSettings) -> Skip | None:
     """
     Build the test for paths that are not observed; None where every path is.
     """
+    if not settings.enabled:
+        return _everything
     if not settings.exclude:
         return None
     whole = {item.rstrip("/") or "/" for item in settings.exclude if isinstance(item, str)}
@@ -34,6 +36,10 @@ def skipper(settings: RequestSettings) -> Skip | None:
         return path in whole or path.startswith(prefixes) or any(search(path) for search in patterns)
 
     return skip
+
+
+def _everything(path: str) -> bool:
+    return True
 
 
 # Read by hot code, as the queue of deferred endings is. Empty while there is one middleware alone: then only its own
@@ -69,7 +75,7 @@ class MiddlewareBase:
         settings = runtime.settings if runtime is not None else Settings(enabled=False)
         self.active = settings.enabled
         self.routes = runtime.routes if runtime is not None else Routes(settings.of(RouteSettings), None)
-        self.paths = self.routes.paths
+        self.paths = self.routes.paths if settings.enabled else {}
         self.skip = skipper(settings)
         self.trusted = settings.trusted_proxies
         self.trust_ids = settings.trust_inbound_ids

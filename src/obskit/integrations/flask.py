@@ -25,6 +25,7 @@ from obskit.operation import UNMATCHED
 from obskit.runtime import Runtime
 
 _BODILESS = (204, 304)
+_current = current.get
 
 
 def instrument(app: Flask, runtime: Runtime) -> Flask:
@@ -83,22 +84,22 @@ def _reporting(process: Callable[[Response], Response], middleware: ObskitMiddle
 
     def process_response(response: Response) -> Response:
         response = process(response)
-        op: Any = current.get()
-        if type(op) is not WsgiOperation or op._middleware is not middleware:
+        op: Any = _current()
+        try:
+            if op._middleware is not middleware:
+                return response
+        except AttributeError:  # outside of a request, or inside of something else that is observed
             return response
         try:  # by what lies behind the properties of Werkzeug's own responses: each of these is a further call
             op.status = status = response._status_code
-            if op.sparse is not None:
-                op.apply_handled_exception()
-            correlation_id = op.correlation_id
-            if correlation_id is not None:
+            if op.correlation_id is not None:
                 headers = response.headers._list
                 for name, _ in headers:
                     if len(name) == 16 and name.lower() == ID_HEADER_LOWER:
-                        response.headers[ID_HEADER] = correlation_id
+                        response.headers[ID_HEADER] = op.correlation_id
                         break
                 else:
-                    headers.append((ID_HEADER, correlation_id))
+                    headers.append((ID_HEADER, op.correlation_id))
             if op.endpoint is UNMATCHED:
                 rule = op.environ["werkzeug.request"].url_rule
                 if rule is not None:
@@ -116,6 +117,7 @@ def _reporting(process: Callable[[Response], Response], middleware: ObskitMiddle
         except Exception:
             _report_unusual(op, response)
         op.whole_size = None
+        op.apply_handled_exception()
         op.declare_length(_length_of(response))
         return response
 
@@ -127,7 +129,6 @@ def _report_unusual(op: WsgiOperation, response: Response) -> None:
     Record a response of another class than Werkzeug's, or of another version of it.
     """
     op.status = response.status_code
-    op.apply_handled_exception()
     if op.correlation_id is not None:
         response.headers[ID_HEADER] = op.correlation_id
     op.locate()

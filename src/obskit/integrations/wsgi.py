@@ -604,7 +604,7 @@ class ObskitMiddleware(WrappingMiddleware[Application]):
         """
         Serve one request.
         """
-        if OBSERVED in environ or not self.active or (several_middlewares and _current() is not None):
+        if OBSERVED in environ or (several_middlewares and _current() is not None):
             root = current_request() if self.active else None
             if root is not None and root.is_same_request(environ):
                 return self.app(environ, self._reporting_route(root, environ, start_response))
@@ -653,10 +653,9 @@ class ObskitMiddleware(WrappingMiddleware[Application]):
                 else:
                     new_id = recorder.new_id
                     op.correlation_id = new_id()
-        if waiting:  # Plan.begin(), without the call
-            drain()
-        # Here and below, what lies in a slot or an attribute is read before it is called: CPython 3.11 looks for a
-        # method first in `_plan.start(op)`, along all of the type's bases.
+        # Plan.begin(), without the call; what waits is ended when this ends. Here and below, what lies in a slot or an
+        # attribute is read before it is called: CPython 3.11 looks for a method first in `_plan.start(op)`, along all
+        # of the type's bases.
         start, clock, serve = _plan.start, _plan.clock, self.serve
         token = _enter(op)
         start(op)
@@ -682,12 +681,13 @@ class ObskitMiddleware(WrappingMiddleware[Application]):
         op.bytes_sent = whole_size  # every byte is there: to hand it over is to have sent it
         if not op.ended:  # Plan.end(), without the call
             op.ended = True
-            clock = _plan.clock
             op.duration_seconds = clock() - op.started
             if waiting:
                 drain()
-            if op.sparse is not None and _plan.finish_sparse is not None:
-                _plan.finish_sparse(op)
+            if op.sparse is not None:
+                op.apply_handled_exception()
+                if _plan.finish_sparse is not None:
+                    _plan.finish_sparse(op)
             finish, finish_too = _plan.finish, _plan.finish_too
             finish(op)
             if finish_too is not None:

@@ -20,6 +20,8 @@ from obskit.integrations.django.routes import record_route, template, templates
 from obskit.operation import UNMATCHED
 from obskit.runtime import Runtime
 
+_current = current.get
+
 
 def instrument(handler: Any, runtime: Runtime) -> Any:
     """
@@ -49,7 +51,7 @@ def _reporting(get_response: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """
 
     def get_and_report(request: Any) -> Any:
-        op: Any = current.get()
+        op: Any = _current()
         if type(op) is not wsgi.WsgiOperation or op.request is not None:  # the view asks for another of its own
             response = get_response(request)
             record_route(request)
@@ -62,14 +64,13 @@ def _reporting(get_response: Callable[[Any], Any]) -> Callable[[Any], Any]:
             if match is not None:
                 op.endpoint = op.prefix + template(match.route)
         op.status = response.status_code
-        if op.sparse is not None:
-            op.apply_handled_exception()
         if op.correlation_id is not None:
             try:
                 response.headers._store[ID_HEADER_LOWER] = ID_HEADER, op.correlation_id  # but for the checks of it
             except AttributeError:  # of another Django, or of a replacement for a response
                 response.headers[ID_HEADER] = op.correlation_id
         if response.streaming:
+            op.apply_handled_exception()
             op.declare_length(response.headers.get("Content-Length"))
             return response
         try:
