@@ -24,8 +24,6 @@ def skipper(settings: RequestSettings) -> Skip | None:
     """
     Build the test for paths that are not observed; None where every path is.
     """
-    if not settings.enabled:
-        return _everything
     if not settings.exclude:
         return None
     whole = {item.rstrip("/") or "/" for item in settings.exclude if isinstance(item, str)}
@@ -76,7 +74,7 @@ class MiddlewareBase:
         self.active = settings.enabled
         self.routes = runtime.routes if runtime is not None else Routes(settings.of(RouteSettings), None)
         self.paths = self.routes.paths if settings.enabled else {}
-        self.skip = skipper(settings)
+        self.skip = skipper(settings) if settings.enabled else _everything
         self.trusted = settings.trusted_proxies
         self.trust_ids = settings.trust_inbound_ids
         self.trust_traces = settings.trust_inbound_traces

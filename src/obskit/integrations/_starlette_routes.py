@@ -360,10 +360,9 @@ def _recording(call: Any) -> Any:
         op: Any = _current()
         if op is not None:
             try:
-                is_recorded = op.routed_scope is scope
+                if op.routed_scope is not scope:
+                    _record_scope(op.root, scope)
             except AttributeError:  # no request of ASGI's
-                is_recorded = False
-            if not is_recorded:
                 _record_scope(op.root, scope)
             if "router" in scope:
                 scope[_ROUTED_BY] = scope.get("endpoint")

@@ -446,10 +446,7 @@ class ObskitMiddleware(WrappingMiddleware[Application]):
         Serve one connection.
         """
         if (
-            scope["type"] != "http"
-            or OBSERVED in scope
-            or not self.active
-            or (several_middlewares and _current() is not None)
+            scope["type"] != "http" or OBSERVED in scope or (several_middlewares and _current() is not None)
         ) and self._is_observed(scope):
             await self._pass(scope, receive, send)
             return

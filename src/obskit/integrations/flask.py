@@ -106,9 +106,9 @@ def _reporting(process: Callable[[Response], Response], middleware: ObskitMiddle
                     # `route_of()`, without the call
                     op.endpoint = rule.endpoint if middleware.by_name else op.prefix + rule.rule
             body = response.response
-            if body.__class__ is list and not response._on_close and status not in _BODILESS and op.method != "HEAD":
+            if type(body) is list and not response._on_close and status not in _BODILESS and op.method != "HEAD":
                 [piece] = body
-                if piece.__class__ is bytes:
+                if type(piece) is bytes:
                     op.whole_size = len(piece)
                     return response
         except ValueError:  # it has several pieces, or none

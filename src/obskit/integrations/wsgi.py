@@ -653,9 +653,10 @@ class ObskitMiddleware(WrappingMiddleware[Application]):
                 else:
                     new_id = recorder.new_id
                     op.correlation_id = new_id()
-        # Plan.begin(), without the call; what waits is ended when this ends. Here and below, what lies in a slot or an
-        # attribute is read before it is called: CPython 3.11 looks for a method first in `_plan.start(op)`, along all
-        # of the type's bases.
+        if waiting:  # Plan.begin(), without the call
+            drain()
+        # Here and below, what lies in a slot or an attribute is read before it is called: CPython 3.11 looks for a
+        # method first in `_plan.start(op)`, along all of the type's bases.
         start, clock, serve = _plan.start, _plan.clock, self.serve
         token = _enter(op)
         start(op)
