@@ -433,7 +433,7 @@ def patient(monkeypatch):
     """
     Raise the time after which a wait for the file gives up, beyond what a test takes.
     """
-    monkeypatch.setattr("obskit.ai.ledger.BUSY_SECONDS", 60.0)
+    monkeypatch.setattr("obskit.storage.own_sqlite.BUSY_SECONDS", 60.0)
 
 
 def test_calls_on_trio_are_counted(anthropic, provider, runtime):

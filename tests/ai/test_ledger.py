@@ -518,7 +518,7 @@ def test_a_locked_file_is_told_of_once(make, told, monkeypatch):
     """
     Who cannot get at it is told why, each time; the event comes once until it works again.
     """
-    monkeypatch.setattr("obskit.ai.ledger.BUSY_SECONDS", 0.01)
+    monkeypatch.setattr("obskit.storage.own_sqlite.BUSY_SECONDS", 0.01)
     ledger = make()
     held = ledger.reserve([ask()], NOW)
     other = sqlite3.connect(ledger.path, isolation_level=None)
@@ -649,7 +649,7 @@ def test_memory_is_told_of_once(make, told, monkeypatch):
     """
     A directory that goes with the container or the machine is told of once.
     """
-    monkeypatch.setattr("obskit.ai.ledger.filesystem_of", lambda path: "tmpfs")
+    monkeypatch.setattr("obskit.storage.own_sqlite.filesystem_of", lambda path: "tmpfs")
     ledger = make()
     for _ in range(2):
         ledger.reserve([ask()], NOW)

@@ -539,7 +539,7 @@ class BudgetBook:
                 recorder.emit(Event("ai.budget", _SEVERITY[crossing.percent], message, fields))
 
     def _on_problem(self, kind: str, message: str) -> None:
-        severity = "WARNING" if kind == "ephemeral" else "ERROR"
+        severity = "WARNING" if kind in ("ephemeral", "network") else "ERROR"
         recorder.emit(Event("ai.budget.state", severity, message, {"problem": kind}))
 
     # The thread that writes

@@ -7,7 +7,6 @@ same dollar. What was reserved by a process that died, or more than an hour ago,
 
 from __future__ import annotations
 
-import errno
 import functools
 import os
 import sqlite3
@@ -15,23 +14,9 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import RLock
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from obskit.ai.budget_file import (
-    BUSY,
-    BUSY_SECONDS,
-    CORRUPT,
-    HEADER_BYTES,
-    VERSION,
-    corrupt_error,
-    create_file,
-    exclusive_lock,
-    inode_of,
-    open_file,
-    primary_code,
-    write_schema,
-)
+from obskit.ai.budget_file import SCHEMA
 from obskit.ai.budget_rows import INVALID_ROW_ERRORS, BudgetRows
 from obskit.ai.reservations import (
     BudgetFigures,
@@ -43,15 +28,12 @@ from obskit.ai.reservations import (
     ThresholdCrossing,
     UnavailableError,
 )
-from obskit.file_modes import make_folder, refuse_foreign
 from obskit.process_identity import identity
 from obskit.recorder import recorder
-from obskit.storage.filesystems import EPHEMERAL, filesystem_of
-from obskit.time.clock import Patience
+from obskit.storage.own_sqlite import InUseError, OwnDatabase
 
 T = TypeVar("T")
 
-TURN_SECONDS = 10.0  # to wait for the other threads of this one
 MAX_PENDING = 10_000
 
 
@@ -61,7 +43,8 @@ class Ledger:
 
     Args:
         path: Of the file; its directory is made when it is first needed, for this user alone.
-        on_problem: Called with a problem of the file, as (kind, message): `ephemeral`, `unavailable` or `lost`.
+        on_problem: Called with a problem of the file, as (kind, message): `ephemeral`, `network`, `unavailable` or
+            `lost`.
         on_crossing: Called with each crossing, once among all processes.
     """
 
@@ -70,18 +53,11 @@ class Ledger:
     ) -> None:
         self.path = path
         self._on_problem, self._on_crossing = on_problem, on_crossing
-        self._lock = RLock()
-        self._is_busy = False  # whether somebody is at the file: nobody but his own thread may find it so
+        self._database = OwnDatabase(path, SCHEMA, self._on_database_problem, _remember_loss)
         self._pending: deque[Settlement] = deque()
-        self._connection: sqlite3.Connection | None = None
-        self._inode: tuple[int, int] | None = None
-        self._pid = 0
-        self._abandoned: list[Any] = []  # connections of a parent: closing one here would meddle with the parent's file
-        self._callbacks: list[Callable[[], None]] = []  # to be told once the lock is free
         self._rows = BudgetRows()
-        self._identity = ""
-        self._reported: set[str] = set()
-        self._is_locked_for_fork = False
+        self._pid, self._identity = 0, ""
+        self._is_unavailable = False  # which was reported
 
     # Requests
 
@@ -97,24 +73,13 @@ class Ledger:
         Raises:
             UnavailableError: The file cannot be used.
         """
-        if self._is_reentrant():
+        if self._database.is_reentrant:
             for place, request in enumerate(requests):
                 if request.blocks and (refused := self._rows.last_known_refusal(request)) is not None:
                     return refused._replace(place=place)
             return tuple(ReservedAmount(None, request.key, request.start, 0.0, request.limit) for request in requests)
         with self._exclusively():
-            return self._in_transaction(lambda db: self._rows.reserve(db, requests, now, (self._pid, self._identity)))
-
-    def _is_reentrant(self) -> bool:
-        """
-        Return whether this thread is in a transaction, further down its stack.
-        """
-        if not self._lock.acquire(blocking=False):
-            return False
-        try:
-            return self._is_busy
-        finally:
-            self._lock.release()
+            return self._in_transaction(lambda db: self._rows.reserve(db, requests, now, self._owner()))
 
     def settle(
         self,
@@ -189,38 +154,24 @@ class Ledger:
         Raises:
             UnavailableError: The file cannot be used.
         """
-        if may_wait and not self._is_reentrant():
+        if may_wait and not self._database.is_reentrant:
             with self._exclusively():
                 return self._in_transaction(lambda db: self._rows.pending_reply(db, name))
         return self._read_without_waiting(lambda db: self._rows.pending_reply(db, name), lambda: None)
 
     def _read_without_waiting(self, read: Callable[[sqlite3.Connection], T], otherwise: Callable[[], T]) -> T:
-        """
-        Read, and wait for nobody: where somebody is at the file, answer otherwise.
-        """
-        if not self._lock.acquire(blocking=False):
-            return otherwise()
-        if self._is_busy:  # further down, in this thread
-            self._lock.release()
-            return otherwise()
-        self._is_busy = True
         try:
-            db = self._open(patience=0.0)
-            db.execute("PRAGMA busy_timeout = 0")
-            try:
-                return read(db)
-            finally:
-                db.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
-        except sqlite3.Error as error:
-            if primary_code(error) in BUSY:
-                return otherwise()
+            return self._database.read_without_waiting(read, otherwise)
+        except (sqlite3.Error, OSError, *INVALID_ROW_ERRORS) as error:
             raise self._unavailable(error) from error
-        except (OSError, *INVALID_ROW_ERRORS) as error:
-            raise self._unavailable(error) from error
-        finally:
-            self._is_busy = False
-            self._lock.release()
-            self._run_callbacks()
+
+    def _owner(self) -> tuple[int, str]:
+        """
+        Name this process, such that it is told from any other that has had its id.
+        """
+        if self._pid != os.getpid():
+            self._pid, self._identity = os.getpid(), identity(os.getpid())
+        return self._pid, self._identity
 
     def close(self) -> None:
         """
@@ -228,196 +179,85 @@ class Ledger:
         """
         with suppress(UnavailableError):
             self.write()
-        with suppress(UnavailableError), self._exclusively():
-            self._disconnect()
+        self._database.close()
 
     # Transactions
 
     @contextmanager
     def _exclusively(self) -> Iterator[None]:
-        if not self._lock.acquire(timeout=TURN_SECONDS):
-            raise UnavailableError(f"{self.path} is locked: another thread has waited for it for long")
-        if self._is_busy:
-            self._lock.release()
-            raise UnavailableError(f"{self.path} is in use by the code that a finaliser, or a signal, interrupted")
-        self._is_busy = True
         try:
-            yield
-        finally:
-            self._is_busy = False
-            self._lock.release()
-            self._run_callbacks()
-
-    def _run_callbacks(self) -> None:
-        """
-        Run the pending callbacks, after the lock is free.
-        """
-        while self._callbacks:
-            try:
-                tell = self._callbacks.pop(0)
-            except IndexError:  # another thread tells it
-                return
-            tell()
+            with self._database.exclusively():
+                yield
+        except InUseError as error:
+            raise UnavailableError(str(error)) from error
 
     def _in_transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """
-        Run work in one transaction, and once more on a new file if this one is corrupt.
+        Settle what is pending, then work, in one transaction.
         """
-        is_new, patience = False, Patience(BUSY_SECONDS)
-        while True:
-            inode = None
-            try:
-                db = self._open()
-                inode = self._inode
-                db.execute("BEGIN IMMEDIATE")
-                try:
-                    written, self._rows.crossings = len(self._pending), []
-                    for index in range(written):
-                        self._rows.settle(db, self._pending[index])
-                    found = work(db)
-                    db.execute("COMMIT")
-                except BaseException:
-                    with suppress(sqlite3.Error):
-                        if db.in_transaction:
-                            db.execute("ROLLBACK")
-                    raise
-                for _ in range(written):
-                    self._pending.popleft()
-                self._callbacks += [functools.partial(self._on_crossing, crossing) for crossing in self._rows.crossings]
-                self._reported.discard("unavailable")
-                return found
-            except sqlite3.Error as error:
-                if primary_code(error) in BUSY and not patience.is_over():
-                    # SQLite waits by itself, but not where two make the file at the same time.
-                    patience.rest(0.005)
-                    continue
-                if is_new or primary_code(error) not in CORRUPT:
-                    raise self._unavailable(error) from error
-                try:
-                    self._set_aside(inode or inode_of(self.path))
-                except (OSError, sqlite3.Error) as failure:
-                    raise self._unavailable(failure) from failure
-                is_new = True
-            except (OSError, *INVALID_ROW_ERRORS) as error:
-                raise self._unavailable(error) from error
+        settled = 0
+
+        def settle_and_work(db: sqlite3.Connection) -> T:
+            nonlocal settled
+            settled, self._rows.crossings = len(self._pending), []
+            for index in range(settled):
+                self._rows.settle(db, self._pending[index])
+            return work(db)
+
+        try:
+            found = self._database.transaction(settle_and_work)
+        except (sqlite3.Error, OSError, *INVALID_ROW_ERRORS) as error:
+            raise self._unavailable(error) from error
+        for _ in range(settled):
+            self._pending.popleft()
+        for crossing in self._rows.crossings:
+            self._database.call_later(functools.partial(self._on_crossing, crossing))
+        self._is_unavailable = False
+        return found
+
+    # Problems
 
     def _unavailable(self, error: BaseException) -> UnavailableError:
-        self._disconnect()
         message = f"{self.path} cannot be used: {error}"
-        self._report("unavailable", message)
+        if not self._is_unavailable:
+            self._is_unavailable = True
+            self._database.call_later(lambda: self._on_problem("unavailable", message))
         return UnavailableError(message)
 
-    def _report(self, kind: str, message: str) -> None:
-        if kind not in self._reported:
-            self._reported.add(kind)
-            self._callbacks.append(lambda: self._on_problem(kind, message))
-
-    def _open(self, patience: float = BUSY_SECONDS) -> sqlite3.Connection:
-        pid = os.getpid()
-        if self._connection is not None:
-            if self._pid == pid and self._inode == inode_of(self.path):
-                return self._connection
-            self._disconnect()
-        self._ensure_there()
-        os.close(open_file(self.path))
-        inode = inode_of(self.path)
-        if os.stat(self.path).st_size < HEADER_BYTES:
-            raise corrupt_error("it is empty, which no file of ours ever is")  # SQLite would take it for a new one
-        # Not by `sqlite3.connect()`, which may be hooked.
-        db = sqlite3.Connection(self.path, timeout=patience, isolation_level=None, check_same_thread=False)
-        try:
-            [version] = db.execute("PRAGMA user_version").fetchone()
-            if version > VERSION:
-                raise sqlite3.OperationalError(f"a newer version of obskit wrote it (format {version})")
-            if version < VERSION:
-                write_schema(db)
-            db.execute("PRAGMA synchronous = NORMAL")
-        except BaseException:
-            db.close()
-            raise
-        if patience != BUSY_SECONDS:
-            db.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
-        self._connection, self._inode, self._pid, self._identity = db, inode, pid, identity(pid)
-        kind = filesystem_of(self.path.parent)
-        if kind in EPHEMERAL:
-            self._report(
-                "ephemeral",
-                f"{self.path.parent} is on {kind}: budgets start anew when that goes; set state_dir to a directory "
-                "that stays",
+    def _on_database_problem(self, kind: str, what: str) -> None:
+        if kind == "damaged":
+            message = (
+                f"{self.path} was broken and is now {what}: what was spent in the current periods is not known any "
+                "more. Budgets that block refuse calls until their period ends; to start them at 0 now, remove "
+                f"{self.path}"
             )
-        return db
-
-    def _ensure_there(self) -> None:
-        """
-        Create the folder and the file if they are missing.
-        """
-        if not self.path.is_absolute():
-            raise FileNotFoundError(
-                errno.ENOENT, "this user has no home folder: set state_dir (OBSKIT_STATE_DIR)", str(self.path.parent)
-            )
-        make_folder(self.path.parent, 0o700)
-        refuse_foreign(os.stat(self.path.parent), self.path.parent)
-        if not os.path.lexists(self.path):
-            with exclusive_lock(self.path):
-                create_file(self.path)
-
-    def _disconnect(self) -> None:
-        db, self._connection = self._connection, None
-        if db is not None:
-            if self._pid == os.getpid():
-                with suppress(sqlite3.Error):
-                    db.close()
-            else:
-                self._abandoned.append(db)
-
-    def _set_aside(self, inode: tuple[int, int] | None) -> None:
-        """
-        Move a corrupt file aside, once among all processes, and create a new one that records that a count was lost.
-        """
-        self._disconnect()
-        with exclusive_lock(self.path):
-            if inode is None or inode_of(self.path) != inode:
-                return  # somebody else was faster
-            aside = self.path.with_name(f"{self.path.name}.broken-{int(recorder.wall_clock())}-{os.getpid()}")
-            for suffix in ("-wal", "-shm", ""):
-                with suppress(FileNotFoundError):
-                    os.replace(f"{self.path}{suffix}", f"{aside}{suffix}")
-            create_file(self.path)
-            db = self._open()
-            db.execute("INSERT INTO lost VALUES (?)", (recorder.wall_clock(),))
-        self._callbacks.append(
-            lambda: self._on_problem(
-                "lost",
-                f"{self.path} was broken and is now {aside.name}: what was spent in the current periods is not known "
-                "any more. Budgets that block refuse calls until their period ends; to start them at 0 now, remove "
-                f"{self.path}",
-            )
-        )
+            self._on_problem("lost", message)
+            return
+        why = "budgets start anew when that goes" if kind == "ephemeral" else "what is locked there is not for sure"
+        where = f"{self.path.parent} is on {what}: {why}; set state_dir to a directory that stays on this machine"
+        self._on_problem(kind, where)
 
     # Forks
 
     def before_fork(self) -> None:
         """
-        Wait until no thread is in a transaction, at most a few seconds, and close the file: SQLite would take the
-        parent's locks for the child's, and each would undo the other's work.
+        Wait until no thread is in a transaction, at most a few seconds, and close the file.
         """
-        self._is_locked_for_fork = self._lock.acquire(timeout=BUSY_SECONDS + 1)
-        if self._is_locked_for_fork:
-            self._disconnect()
+        self._database.before_fork()
 
     def after_fork(self) -> None:
         """
-        Unlock, in the parent.
+        Go on, in the parent.
         """
-        if self._is_locked_for_fork:
-            self._is_locked_for_fork = False
-            self._lock.release()
+        self._database.after_fork()
 
     def start_over(self) -> None:
         """
         Begin anew in a forked child: what is pending is the parent's to write.
         """
-        self._lock, self._is_busy, self._is_locked_for_fork = RLock(), False, False
         self._pending = deque()
-        self._callbacks = []
-        self._disconnect()
+        self._database.start_over()
+
+
+def _remember_loss(db: sqlite3.Connection) -> None:
+    db.execute("INSERT INTO lost VALUES (?)", (recorder.wall_clock(),))
