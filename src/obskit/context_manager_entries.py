@@ -37,9 +37,6 @@ class BlockEntries(Generic[T]):
         self.ambiguous: list[Callable[[T], object]] = []
 
     def put(self, frame: FrameType, value: T) -> None:
-        """
-        Add what a frame has entered.
-        """
         self._open.append((id(frame), frame.f_code, value))
 
     def take(self, depth: int, runs_here: Callable[[T], bool]) -> T | None:

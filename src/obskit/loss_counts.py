@@ -44,9 +44,6 @@ class LossCounts(Mapping[K, int]):
         return f"LossCounts({self._figures})"
 
     def inc(self, key: K, amount: int = 1) -> int:
-        """
-        Add to a count; return the new total.
-        """
         with self._lock:
             self._figures.setdefault(key, 0)
             self._figures[key] += amount
@@ -65,16 +62,10 @@ class LossCounts(Mapping[K, int]):
             listener(key, amount)
 
     def pop(self, key: K) -> int:
-        """
-        Remove one count and return it.
-        """
         with self._lock:
             return self._figures.pop(key, 0)
 
     def clear(self) -> None:
-        """
-        Remove all counts.
-        """
         with self._lock:
             self._figures = {}
 

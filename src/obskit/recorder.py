@@ -155,9 +155,6 @@ class Recorder:
         return guarded
 
     def emit(self, event: Event) -> None:
-        """
-        Pass an event to every sink.
-        """
         for sink in self._sinks:
             try:
                 sink.emit(event)

@@ -265,9 +265,6 @@ class Sampler:
         return found
 
     def load(self) -> dict[str, float] | None:
-        """
-        Return the load averages by window.
-        """
         try:
             return dict(zip(("1m", "5m", "15m"), os.getloadavg(), strict=True))
         except (AttributeError, OSError):

@@ -139,7 +139,7 @@ class CodeSignature(NamedTuple):
 
 def code_signature(code: CodeType) -> CodeSignature:
     """
-    Read it.
+    Return what frameworks read from this code.
     """
     flags = code.co_flags & (_KINDS | CO_VARARGS | CO_VARKEYWORDS)
     stars = bool(flags & CO_VARARGS) + bool(flags & CO_VARKEYWORDS)

@@ -161,9 +161,6 @@ class LatestRateLimits:
         self._lock = RLock()
 
     def clear(self) -> None:
-        """
-        Remove all limits.
-        """
         with self._lock:
             self._latest.clear()
 

@@ -202,9 +202,6 @@ class PriceLookup:
         self.list = vars(found.model_price)
 
     def price(self, **units: float) -> Any:
-        """
-        Calculate the price of units.
-        """
         return package().calc_price(
             package().Usage(**units),
             self.model,
@@ -227,9 +224,6 @@ class PriceLookup:
         return all(any(when.get(name) == value for when in active) for name, value in self.context.items())
 
     def boundaries(self, *prices: Any) -> RateBoundaries:
-        """
-        Return where the rates change.
-        """
         tokens = {
             tier.start for price in prices for rate in vars(price).values() for tier in getattr(rate, "tiers", ())
         }

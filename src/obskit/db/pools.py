@@ -136,16 +136,10 @@ class PoolRegistry:
             self._named[registration.name].discard(pool)
 
     def name_of(self, pool: Any) -> str | None:
-        """
-        Return the name of a registered pool, else None.
-        """
         registration = self._registrations.get(pool)
         return registration.name if registration is not None else None
 
     def discard(self, pool: Any) -> None:
-        """
-        Remove a pool.
-        """
         with self._lock:
             self._drop(pool)
 

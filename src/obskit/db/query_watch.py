@@ -43,18 +43,12 @@ class QueryThresholds:
         self.reset()
 
     def reset(self) -> None:
-        """
-        Report nothing and explain nothing.
-        """
         self.slow_seconds = self.error_seconds = NEVER
         self.repeats: int | None = None
         self.explain = False
         self.update()
 
     def update(self) -> None:
-        """
-        Compute `watches_connections` again.
-        """
         self.watches_connections = self.explain or bool(self.surveys)
 
 

@@ -57,9 +57,6 @@ class StatementTotal(Generic[Q]):
     plan: str | None  # the latest: not each query is asked about
 
     def add(self, other: StatementTotal[Q]) -> None:
-        """
-        Add other totals.
-        """
         self.count += other.count
         self.errors += other.errors
         self.total_ms += other.total_ms
@@ -86,9 +83,6 @@ class SlowQueryTotals(Generic[Q]):
         self._count = 0
 
     def add(self, query: Q) -> None:
-        """
-        Add a slow query.
-        """
         self._pending.append(query)
         self._add_pending()
 
@@ -103,9 +97,6 @@ class SlowQueryTotals(Generic[Q]):
                 known.plan = plan
 
     def latest(self) -> list[Q]:
-        """
-        Return the last ones, the oldest first.
-        """
         self._add_pending()
         return list(self._latest)
 

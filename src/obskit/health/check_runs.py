@@ -383,9 +383,6 @@ class _TimedCoroutine:
         return 0.0 if began is None else system_clock.monotonic() - began
 
     async def run(self) -> Any:
-        """
-        Run to its end.
-        """
         return await self
 
     def __await__(self) -> Generator[Any, Any, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Coroutine
-from contextlib import closing
+from contextlib import AbstractAsyncContextManager, closing
 from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
@@ -336,20 +336,17 @@ class Psycopg:
 
     async def _ask_made(self) -> Outcome:
         began = clock.monotonic()
-        async with await self.source() as connection:
-            with unrecorded():
-                await (await connection.execute("SELECT 1")).fetchone()
-            return self._passed(began, connection)
+        return await self._ask(await self.source(), began)
 
     async def _ask_pool(self) -> Outcome:
         began, pool = clock.monotonic(), self.source
         if _is_served_here():
-            async with pool.connection() as connection:
-                with unrecorded():
-                    await (await connection.execute("SELECT 1")).fetchone()
-                return self._passed(began, connection)
+            return await self._ask(pool.connection(), began)
         given = [await made if isawaitable(made) else made for made in map(_value_of, (pool.conninfo, pool.kwargs))]
-        async with await pool.connection_class.connect(given[0] or "", **(given[1] or {})) as connection:
+        return await self._ask(await pool.connection_class.connect(given[0] or "", **(given[1] or {})), began)
+
+    async def _ask(self, made: AbstractAsyncContextManager[Any], began: float) -> Outcome:
+        async with made as connection:
             with unrecorded():
                 await (await connection.execute("SELECT 1")).fetchone()
             return self._passed(began, connection)

@@ -101,9 +101,6 @@ class WrappingMiddleware(MiddlewareBase, Generic[Application]):
 
     @property
     def app(self) -> Application:
-        """
-        Return the application as it was passed in.
-        """
         return self._app
 
     @app.setter

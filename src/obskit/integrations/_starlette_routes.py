@@ -61,9 +61,6 @@ class RouteNode(NamedTuple):
 
     @property
     def path(self) -> str:
-        """
-        Return the path that leads here.
-        """
         return "".join(self.parts) or ("" if self.is_mount else "/")
 
     @property

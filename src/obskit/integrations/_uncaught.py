@@ -25,9 +25,6 @@ class Uncaught:
         self._previous: tuple[Any, Any] | None = None
 
     def watch(self) -> None:
-        """
-        Set the hooks.
-        """
         if self._previous is None:
             self._previous = sys.excepthook, threading.excepthook
             self._hooks = self._in_main, self._in_thread

@@ -306,9 +306,6 @@ class _LoggingCapture:
     # Undoing it
 
     def undo(self) -> None:
-        """
-        Restore everything.
-        """
         for logger in self._loggers_with_handler:
             logger.removeHandler(_handler)
         for handler in self._muted:

@@ -49,9 +49,6 @@ def truncate_line(line: bytes, limit: int) -> bytes:
 
 
 def _drop_largest_fields(fields: dict[str, Any], limit: int) -> bytes:
-    """
-    Drop the largest fields.
-    """
     shortened = {name: _truncate_value(value, _MIN_TEXT) for name, value in fields.items()}
     remaining = limit - 100  # for the braces and the mark
     for name in sorted(shortened, key=lambda name: len(render({name: shortened[name]}))):
@@ -111,9 +108,6 @@ def truncate_traceback(text: str, max_length: int) -> str:
 
 
 def _drop_outer_frames(text: str, max_length: int) -> str:
-    """
-    Truncate one exception of a traceback.
-    """
     if len(text) <= max_length:
         return text
     start, *frames = _frames.split(text)

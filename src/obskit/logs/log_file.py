@@ -201,9 +201,6 @@ class LogFile:
             self.write_rest(line, taken)
 
     def for_level(self, level: int) -> LogFile:
-        """
-        Return this target, which takes lines of every level.
-        """
         return self
 
     def flush(self) -> None: ...

@@ -60,9 +60,6 @@ class Tee:
             _write_guarded(self._second, line, self._failed)
 
     def write(self, line: bytes) -> None:
-        """
-        Write one line.
-        """
         taken = self.put(line)
         if taken != len(line):
             self.write_rest(line, taken)

@@ -112,9 +112,6 @@ class QueuedTarget:
     def write_rest(self, line: bytes, taken: int | None) -> None: ...
 
     def write(self, line: bytes) -> None:
-        """
-        Queue one line.
-        """
         self.put(line)
 
     def notice(self) -> str | None:

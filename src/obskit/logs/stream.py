@@ -110,9 +110,6 @@ class LineStream:
                 self.put = self._put_after_newline
 
     def for_level(self, level: int) -> LineStream:
-        """
-        Return this target, which takes lines of every level.
-        """
         return self
 
     def notice(self) -> None: ...

@@ -105,9 +105,6 @@ class FamilyData:
 
     @property
     def rows(self) -> list[Row]:
-        """
-        The doubles of each cell.
-        """
         return list(map(decode_doubles, self.raws))
 
 

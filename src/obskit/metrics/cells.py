@@ -114,9 +114,6 @@ class _ValueCell(Cell):
 
     @property
     def value(self) -> float:
-        """
-        The value now.
-        """
         return self.read_values()[0]
 
 
@@ -146,9 +143,6 @@ class CounterCell(_ValueCell):
         self.inc(amount)
 
     def set_total(self, total: float) -> None:
-        """
-        Set the total that is counted elsewhere.
-        """
         with self.lock:
             values = self.values
             if values:
@@ -166,9 +160,6 @@ class GaugeCell(_ValueCell):
     __slots__ = ()
 
     def inc(self, amount: float = 1.0) -> None:
-        """
-        Increment the value.
-        """
         now = clock.wall() if self.size > 1 else 0.0
         with self.lock:
             try:
@@ -182,15 +173,9 @@ class GaugeCell(_ValueCell):
         self.inc(amount)
 
     def dec(self, amount: float = 1.0) -> None:
-        """
-        Decrement the value.
-        """
         self.inc(-amount)
 
     def set(self, value: float) -> None:
-        """
-        Set the value.
-        """
         value = float(value)
         now = clock.wall() if self.size > 1 else 0.0
         with self.lock:

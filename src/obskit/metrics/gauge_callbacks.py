@@ -116,9 +116,6 @@ class GaugeCallbacks:
         self._make_all_due()
 
     def clear(self) -> None:
-        """
-        Remove all callbacks.
-        """
         self._callbacks = []
 
     def start_over(self) -> None:

@@ -104,9 +104,6 @@ def _empty_cell(part: FamilyData) -> bytes:
 
 
 def _add(parts: Sequence[FamilyData], raws: Sequence[Sequence[bytes]]) -> list[Row]:
-    """
-    Add counters or histograms.
-    """
     return _add_columns(parts, raws)[0]
 
 

@@ -228,9 +228,6 @@ class _FamilyReader:
         self._slots: dict[int, tuple[bytes, BucketExemplars]] = {}
 
     def add(self, start: int, width: int) -> int:
-        """
-        Add a cell; return its index.
-        """
         if not self.starts:
             self.width = width
         if width != self.width or width - self.size not in (0, 1):
@@ -239,9 +236,6 @@ class _FamilyReader:
         return len(self.starts) - 1
 
     def add_labels(self, key: LabelSet) -> None:
-        """
-        Add the label set of the next cell.
-        """
         if len(key) != len(self.spec.labels):
             raise CellFileError("corrupt", f"a cell of {self.name} has {len(key)} labels")
         self.keys.append(key)

@@ -100,9 +100,6 @@ class Redactor:
         return fields
 
     def value(self, value: Any) -> Any:
-        """
-        Redact any value, and whatever is inside of it.
-        """
         return _Traversal(self).value(value, MAX_DEPTH)
 
     def contextual_field(self, name: str, value: Any, siblings: Mapping[Any, Any]) -> Any:

@@ -21,7 +21,4 @@ class AiCallsSink(Sink):
         recent_calls.start_over()
 
     def bind(self, kind: type[Operation]) -> tuple[Step | None, Step | None]:
-        """
-        Add at the end of each AI call.
-        """
         return None, recent_calls.add if kind is AiOperation else None

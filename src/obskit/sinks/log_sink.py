@@ -271,9 +271,6 @@ class LogSink(Sink):
         return fields_of
 
     def emit(self, event: Event) -> None:
-        """
-        Write an event's line.
-        """
         writer, logger = self._writer, "obskit." + event.name.partition(".")[0]
         level = LEVELS[event.severity]
         if level >= writer.level_of(logger):

@@ -42,9 +42,6 @@ class Provider:
         self._patience_seconds = PATIENCE_SECONDS
 
     def tracer(self, *args: Any, **kwargs: Any) -> Any:
-        """
-        Return the tracer of an instrumentation scope.
-        """
         return self._provider.get_tracer(*args, **kwargs)
 
     def flush(self) -> bool:
