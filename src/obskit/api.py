@@ -28,13 +28,13 @@ _PARTS = frozenset({("fastapi.routing", "APIRouter")})
 
 def configure(**settings: Any) -> Runtime:
     """
-    Build the runtime of this process, or join the one that stands.
+    Build the runtime of this process, or join the active one.
 
     Args:
         **settings: `docs/reference/settings.md` lists them. A later call may give none, or equal ones.
 
     Raises:
-        AlreadyConfiguredError: A runtime stands, with another value for one of these settings.
+        AlreadyConfiguredError: A runtime is active, with another value for one of these settings.
         UnknownSettingError: No setting has this name.
         ConfigurationError: A value of the wrong type or range, here or in an `OBSKIT_*` variable.
         MetricConflictError: The application's own code registered a metric of the same name.
@@ -59,7 +59,7 @@ def instrument(app: App, **settings: Any) -> App:
     Args:
         app: A Flask, FastAPI or Starlette application (instrumented in place and returned), a Django WSGI or ASGI
             application, or any WSGI or ASGI callable (which come back wrapped).
-        **settings: As for `obskit.configure()`; none joins the runtime that stands, or makes one with defaults.
+        **settings: As for `obskit.configure()`; without any, the active runtime is joined, or one with defaults made.
 
     Returns:
         What to serve in place of `app`. An application that is instrumented already comes back as it is.

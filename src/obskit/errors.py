@@ -11,7 +11,7 @@ Name each mistake a user can make with a class of its own.
     |   +-- MetricNameError                    a name or label that Prometheus does not accept
     |   +-- MetricConflictError                the name is taken, by us or by the application
     |   +-- HealthCheckError                   a health check cannot be declared so, or is declared twice
-    |   +-- UnknownGroupError                  a health check is in a group that nobody declared
+    |   +-- UnknownGroupError                  a health check is in a group that was never declared
     |   +-- StateFolderTakenError              another application of the same name keeps its state there
     |   +-- DurationError                      a length of time without a unit, or none at all
     |   +-- ScheduleError                      a time of day, time zone, cron expression or hours with no meaning
@@ -99,19 +99,19 @@ class UnknownGroupError(ConfigurationError):
 
 class StateFolderTakenError(ConfigurationError):
     """
-    Report that two applications which nobody has named would share one folder of state.
+    Two applications without a name of their own would share one folder of state.
     """
 
 
 class DurationError(ConfigurationError):
     """
-    Report a length of time that is none, or has no unit: a bare number may be seconds or minutes.
+    A length of time cannot be read, or has no unit: a bare number may be seconds or minutes.
     """
 
 
 class ScheduleError(ConfigurationError):
     """
-    Report a time of day, a time zone, a cron expression or service hours that cannot be read, or never come.
+    A time of day, a time zone, a cron expression or service hours cannot be read, or never come.
     """
 
 

@@ -212,7 +212,7 @@ def isolated_runtime(
         **settings: As for `obskit.configure()`.
 
     Raises:
-        AlreadyConfiguredError: A runtime stands already.
+        AlreadyConfiguredError: A runtime is active already.
     """
     from prometheus_client import CollectorRegistry
 
@@ -333,7 +333,7 @@ def _refuse_without_runtime(asked: str) -> Runtime:
     runtime = _runtime.current_runtime()
     if runtime is None or not runtime.settings.enabled:
         raise ConfigurationError(
-            f"{asked} counts what obskit observes, and no runtime stands: call obskit.configure() or "
+            f"{asked} counts what obskit observes, and no runtime is active: call obskit.configure() or "
             "obskit.instrument(app) before, or use it inside of isolated_runtime()"
         )
     return runtime

@@ -241,7 +241,7 @@ def test_a_helper_without_a_runtime_is_an_error(helper):
     """
     Where nothing is observed nothing is counted, and that is no success.
     """
-    with pytest.raises(obskit.ConfigurationError, match="no runtime stands"), helper():
+    with pytest.raises(obskit.ConfigurationError, match="no runtime is active"), helper():
         pass
 
 

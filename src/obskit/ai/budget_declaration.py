@@ -48,7 +48,7 @@ def budget(
     of a hooked client is sent, what it may cost at most is reserved: a quarter of the bytes of the request's text as
     input, and what attached files are read as, and the `max_tokens` that it names, or 4096, as output. When the call
     has ended, what it did cost takes the place of
-    that. A block of `observe_ai` reserves nothing, since nobody knows what it will ask for: it is refused once nothing
+    that. A block of `observe_ai` reserves nothing, since what it will ask for is not known: it is refused once nothing
     is left, and what it cost counts when it has ended. At 50, 80 and 100 % there is an event.
 
     Args:

@@ -49,7 +49,7 @@ class RateLimit:
         read_at: When the provider answered; UTC.
         age_seconds: Since then.
         is_current: False once the limit has been reset since, or, where the reply did not say when that is, after a
-            minute: then nobody knows what remains now.
+            minute: then what remains now is not known.
     """
 
     provider: str

@@ -2,7 +2,7 @@
 The metrics of health checks: `component` is the name that a check was declared by.
 
 Each worker runs its own checks; the page shows the worst of them.
-A figure is as old as the last run: give a check `background=True` where nobody probes.
+A figure is as old as the last run: give a check `background=True` where there are no probes.
 """
 
 from obskit.catalogue.spec import Metric

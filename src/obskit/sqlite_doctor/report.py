@@ -182,7 +182,7 @@ class SqliteFindings:
         schema: The text of tables, indexes, views and triggers; None where it was not asked for. The indexes that
             SQLite makes for constraints have none.
         slow_queries: How many slow queries of this process name tables that are all in this file; which file a query
-            was for is not known. None where nobody watches for slow queries.
+            was for is not known. None where slow queries are not recorded.
         slow_statements: What they come to by statement, the five that took the most time together.
         connections: What the application's own connections to this file have set, those that were open in this process
             meanwhile, and were opened with `instrument_sqlite3()`; None where there is none, to any file.
