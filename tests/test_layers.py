@@ -41,7 +41,7 @@ LEVELS = {
     0: set(GROUND),
     1: {
         *("recorder", "context_manager_entries", "observation", "process_identity", "background", "sigterm", "jobs"),
-        *("storage", "workers"),
+        *("storage", "workers", "components"),
     },
     2: {
         *("metrics", "sinks", "db", "ai", "logs", "health", "system", "web", "propagation"),
@@ -58,8 +58,9 @@ ALSO = {
     "observation": {"recorder", "context_manager_entries"},
     "sigterm": {"background", "recorder"},
     "storage": {"recorder"},
+    "components": {"recorder"},
     "runtime": {"settings"},
-    "workers": {"process_identity", "recorder", "storage"},
+    "workers": {"process_identity", "recorder", "storage", "components"},
     "health": {"system", "ai"},
     "web": {"metrics", "health"},
     "sinks": {"metrics", "db", "ai", "health", "system", "logs", "propagation"},

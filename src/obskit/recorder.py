@@ -27,7 +27,8 @@ class Sink(Protocol):
     One kind of output: metrics, lines, spans. Deriving from it gives `emit()`, `flush()` and `close()` that do nothing.
 
     A sink whose steps every request pays for sets `guards = True`: they catch what they raise, and report it to
-    `failed()`. One that only wants operations whose `sparse` is set sets `sparse_only = True`.
+    `failed()`. One that only wants operations whose `sparse` is set sets `sparse_only = True`. What is looked up of a
+    request for it is in `wants`: `client`, `agent`; a sink without the attribute is given both.
     """
 
     name: str

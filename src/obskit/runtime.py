@@ -9,47 +9,75 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, Protocol
 
-from obskit.ai import pricing
-from obskit.ai.budget_book import budget_book
-from obskit.ai.rate_limit_headers import latest_rate_limits
-from obskit.deferred_endings import drain
+from obskit.components import Assembly, Component, run_all
 from obskit.errors import AlreadyConfiguredError
 from obskit.fields import shown
-from obskit.forks import at_exit
+from obskit.forks import at_exit, at_fork
 from obskit.health.registry import registry as health
 from obskit.interpreters import IS_MAIN, NO_THREADS
 from obskit.logs import writer as logs
-from obskit.logs.line_settings import LineSettings
-from obskit.operation import Event, HttpOperation, Operation
-from obskit.recorder import Sink, Step, recorder
-from obskit.service_settings import ServiceSettings
+from obskit.logs.writer import Writer
+from obskit.operation import Event
+from obskit.recorder import Sink, recorder
 from obskit.settings import Settings
 from obskit.sigterm import sigterm
-from obskit.system import sampler
-from obskit.time.clock import clock, system_clock
+from obskit.time.clock import Patience, clock, system_clock
 from obskit.web.route_settings import RouteSettings
 from obskit.web.routes import Routes
-from obskit.workers import candidates, instance_leader
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
 
-class _RequestHook(Sink):
+class Drain(Component):
     """
-    The application's `request_hook`, which sees each operation before the other sinks do.
+    What SIGTERM does while somebody has something to drain.
     """
 
-    name = "hook"
+    name = "drain"
 
-    def __init__(self, hook: Step) -> None:
-        self._hook = hook
+    def __init__(self, assembly: Assembly) -> None:
+        self._assembly = assembly
 
-    def bind(self, kind: type[Operation]) -> tuple[Step | None, Step | None]:
-        return None, self._hook if kind is HttpOperation else None
+    def watch(self) -> None:
+        """
+        Handle the signal from now on.
+        """
+        sigterm.watch(self._assembly.part("logs").writer.flush, shutdown)
+
+    def stop(self, deadline: Patience) -> None:
+        """
+        Restore what the signal does without obskit.
+        """
+        sigterm.leave()
+
+
+# The lines of loggers are the application's, so a disabled runtime has these too.
+ALWAYS: tuple[str, ...] = ("obskit.runtime:Drain", "obskit.logs.components:Lines")
+# What else a runtime is made of, in the order in which it is started. It is flushed and stopped from the last to the
+# first: what makes operations and events comes before the sinks, and these before the writer.
+COMPONENTS: tuple[str, ...] = (
+    "obskit.workers.components:Candidacy",
+    "obskit.components:Outputs",
+    "obskit.ai.components:Prices",
+    "obskit.system:Machine",
+    "obskit.metrics.components:collection",
+    "obskit.sinks.components:request_hook",
+    "obskit.sinks.components:queries",
+    "obskit.sinks.components:totals",
+    "obskit.sinks.components:ai_calls",
+    "obskit.sinks.components:spans",
+    "obskit.sinks.components:metrics",
+    "obskit.sinks.components:lines",
+    "obskit.metrics.components:declared",
+    "obskit.components:Recording",
+    "obskit.ai.components:Budgets",
+    "obskit.web.components:OwnRoutes",
+    "obskit.metrics.components:exposition",
+)
 
 
 class Runtime:
@@ -68,102 +96,34 @@ class Runtime:
     def __init__(self, settings: Settings, extra_sinks: Sequence[Sink] = ()) -> None:
         self.settings = settings
         self.registry: CollectorRegistry | None = None
+        self.routes = Routes(RouteSettings(metrics_path=None, health_path=None), None)
         self.hooks: list[str] = []
         self.without_hook: list[str] = []
+        self.wants_client = False  # whether any sink reads a request's client or agent
         self._announced = False
-        self.wants_client = settings.access_log  # whether any sink reads a request's client and agent
         self._collector: Any = None
-        self._sinks: list[Sink] = []
-        # A disabled runtime has one too: the lines of loggers are the application's.
-        self.writer = logs.Writer(settings.of(LineSettings), recorder)
-        if settings.enabled:
-            self._start(extra_sinks)
-        else:
-            self.wants_client = False
-            self.routes = Routes(RouteSettings(metrics_path=None, health_path=None), None)
+        self._assembly = Assembly(settings)
+        self._sinks = self._assembly.sinks
 
-    def _start(self, extra_sinks: Sequence[Sink]) -> None:
-        settings = self.settings
+        def further_sinks(assembly: Assembly) -> None:
+            assembly.sinks += extra_sinks
+
+        place = COMPONENTS.index("obskit.components:Recording")
         try:
-            self._build()
-            self._sinks += extra_sinks
-            without_client = {"metrics", "queries", "totals", "ai_report", "serving"}
-            if not settings.access_log:
-                without_client.add("logs")
-            self.wants_client = any(sink.name not in without_client for sink in self._sinks)
-            recorder.bind(self._sinks)
-            self.routes = Routes(settings.of(RouteSettings), self._page if settings.metrics else None)
-            health.bind(settings.health_groups, self.routes.mount)
-            for component in health.checks:
-                self.routes.mount(component)
+            self._assembly.start(ALWAYS)
+            self.writer: Writer = self._assembly.part("logs").writer
+            if settings.enabled:
+                self._assembly.start([*COMPONENTS[:place], further_sinks, *COMPONENTS[place:]])
+                self._take_parts()
         except BaseException:
-            self.give_up()
+            self.close()
             raise
-        if settings.metrics:
-            from obskit.metrics.gauge_callbacks import gauge_callbacks
 
-            gauge_callbacks.start()
-
-    def _build(self) -> None:
-        settings = self.settings
-        pricing.use(settings.prices)
-        budget_book.bind(settings.of(ServiceSettings))
-        sampler.version = settings.version
-        candidates.bind(settings.serving)
-        if settings.serving is None:
-            self._sinks.append(candidates.FirstRequest(recorder))
-        if settings.request_hook is not None:
-            self._sinks.append(_RequestHook(settings.request_hook))
-        from obskit.db.query_watch import QueryWatch
-        from obskit.db.settings import DatabaseSettings
-        from obskit.sinks.ai_calls_sink import AiCallsSink
-        from obskit.sinks.sink_settings import SpanSinkSettings
-        from obskit.sinks.span_sink import span_sink
-        from obskit.sinks.totals_sink import TotalsSink
-
-        self._sinks += [QueryWatch(settings.of(DatabaseSettings)), TotalsSink(), AiCallsSink()]
-        spans = span_sink(settings.of(SpanSinkSettings), recorder)
-        if spans is not None:
-            self._sinks.append(spans)
-            self.writer.enable_span_ids()
-        if spans is not None or settings.log_queue is not None:
-            sigterm.watch(self.writer.flush, shutdown)
-        if settings.metrics:
-            self._add_metrics()
-        from obskit.sinks.log_sink import LogSink
-
-        self._sinks.append(LogSink(self.writer))
-
-    def _add_metrics(self) -> None:
-        from prometheus_client import REGISTRY
-
-        from obskit.metrics.collector import MetricCollector
-        from obskit.metrics.declare import declared, listeners
-        from obskit.metrics.gauge_callbacks import gauge_callbacks
-        from obskit.metrics.label_names import LabelRenames
-        from obskit.metrics.workers import Workers
-        from obskit.sinks.metrics_sink import MetricsSink
-        from obskit.sinks.sink_settings import MetricsSinkSettings
-
-        settings = self.settings
-        self.registry = settings.registry if settings.registry is not None else REGISTRY
-        names, cap = settings.metric_names, settings.max_label_sets
-        labels = LabelRenames(settings.metric_labels, names, [family.spec for family in declared.values()])
-        workers = Workers(settings.service, settings.metrics_dir, cap)
-        collector = self._collector = MetricCollector(settings.namespace, names, cap, workers, labels)
-        gauge_callbacks.is_leader = workers.asks_for_all
-        instance_leader.bind(workers.folder)
-        self._sinks.append(MetricsSink(settings.of(MetricsSinkSettings), collector, workers, recorder))
-        for family in declared.values():
-            collector.add(family)
-        listeners.append(collector.add)
-
-    def _page(self, accept: str, packed: bool, names: frozenset[str] | None) -> tuple[list[tuple[str, str]], bytes]:
-        """
-        Render the metrics page: the headers that describe the body, and the body.
-        """
-        page: tuple[list[tuple[str, str]], bytes] = self._collector.render_page(self.registry, accept, names, packed)
-        return page
+    def _take_parts(self) -> None:
+        part = self._assembly.part
+        self.routes, self.wants_client = part("health").routes, bool(part("outputs").wants)
+        if (collection := part("metrics")) is not None:
+            self.registry, self._collector, self._page = collection.registry, collection.collector, collection.page
 
     @property
     def counts_alone(self) -> bool:
@@ -171,13 +131,6 @@ class Runtime:
         Whether the metrics page shows this process alone, as far as is known by its first scrape.
         """
         return self._collector is not None and self._collector.is_of_one_process
-
-    def register(self) -> None:
-        """
-        Register with the `prometheus_client` registry, once every metric is known.
-        """
-        if self._collector is not None and self.registry is not None:
-            self._collector.register(self.registry)
 
     def announce(self) -> None:
         """
@@ -217,66 +170,19 @@ class Runtime:
         """
         Write what is queued; the runtime stays active.
         """
-        _run_all(self._flushes())
-
-    def _flushes(self) -> list[_Part]:
-        sinks: list[_Part] = [(sink.name, sink.flush) for sink in self._sinks]
-        return [("endings", drain), ("ai", budget_book.flush), *sinks, ("logs", self.writer.flush)]
+        self._assembly.flush()
 
     def close(self) -> None:
         """
-        Flush, and release everything but the writer, which loggers use until there is another.
+        Stop every part that was started, from the last to the first.
         """
-        parts: list[_Part] = [
-            ("endings", drain),
-            ("ai", budget_book.flush),  # while sinks still receive its events
-            ("runtime", lambda: recorder.bind(())),
-            ("ai", budget_book.unbind),
-            ("ai", lambda: pricing.use({})),
-            ("system", lambda: setattr(sampler, "version", None)),
-            ("ai", latest_rate_limits.clear),
-            ("health", health.unbind),
-            ("metrics", self._leave_metrics),
-            *self._flushes(),
-            *((sink.name, sink.close) for sink in self._sinks),
-            ("workers", candidates.unbind),
-            ("workers", instance_leader.unbind),
-        ]
-        _run_all(parts)
+        self._assembly.stop()
 
-    def _leave_metrics(self) -> None:
-        if self._collector is not None:
-            from obskit.metrics.declare import listeners
-            from obskit.metrics.gauge_callbacks import gauge_callbacks
-
-            gauge_callbacks.stop()
-            listeners[:] = [listener for listener in listeners if listener != self._collector.add]
-
-    def give_up(self) -> None:
+    def after_fork(self) -> None:
         """
-        Release what has been built so far, when `configure()` fails.
+        Have every part start over in a forked child.
         """
-        _run_all([("runtime", self.close), ("logs", self.writer.close), ("drain", sigterm.leave)])
-
-
-_Part: TypeAlias = tuple[str, Callable[[], object]]
-
-
-def _run_all(parts: Sequence[_Part]) -> None:
-    """
-    Run every part, whatever one of them raises; raise the first error at the end.
-    """
-    raised: Exception | None = None
-    for name, part in parts:
-        try:
-            part()
-        except Exception as error:
-            try:
-                recorder.failed(name, error)
-            except Exception as first:  # in strict mode, for tests
-                raised = raised or first
-    if raised is not None:
-        raise raised
+        self._assembly.after_fork()
 
 
 _lock = threading.RLock()
@@ -332,24 +238,14 @@ def activate(given: Mapping[str, Any], extra_sinks: Sequence[Sink] = ()) -> Runt
     Build a runtime and make it the active one.
     """
     global _runtime
-    _runtime = _start(given, extra_sinks)
+    _runtime = Runtime(Settings.read(given), extra_sinks)
+    _watch_forks()
     logs.activate(_runtime.writer)
     for observer in list(_observers):
         observer.runtime_changed(_runtime)
     if _runtime.settings.enabled and not IS_MAIN:
         recorder.emit(Event("runtime.no_threads", "WARNING", NO_THREADS))
     return _runtime
-
-
-def _start(given: Mapping[str, Any], extra_sinks: Sequence[Sink]) -> Runtime:
-    settings = Settings.read(given)
-    runtime = Runtime(settings, extra_sinks)
-    try:
-        runtime.register()
-    except BaseException:
-        runtime.give_up()
-        raise
-    return runtime
 
 
 def _join(runtime: Runtime, given: Mapping[str, Any]) -> Runtime:
@@ -374,14 +270,9 @@ def shutdown() -> None:
     with _lock:
         runtime, _runtime = _runtime, None
         if runtime is not None:
-            parts: list[_Part] = [
-                ("runtime", runtime.close),
-                ("logs", lambda: logs.activate_fallback(runtime.writer.settings)),
-                ("logs", runtime.writer.close),
-                ("drain", sigterm.leave),
-                ("runtime", _forget_counts),
-            ]
-            _run_all([*parts, *(("runtime", partial(observer.runtime_changed, None)) for observer in list(_observers))])
+            steps: list[tuple[str, Callable[[], object]]] = [("runtime", runtime.close), ("runtime", _forget_counts)]
+            steps += [("runtime", partial(observer.runtime_changed, None)) for observer in list(_observers)]
+            run_all(steps)
 
 
 def _forget_counts() -> None:
@@ -399,6 +290,16 @@ def _at_exit() -> None:
         health.remove(name)
     if gauge_callbacks := sys.modules.get("obskit.metrics.gauge_callbacks"):
         gauge_callbacks.gauge_callbacks.clear()
+
+
+@cache
+def _watch_forks() -> None:
+    at_fork(after_in_child=_after_fork)  # after what the parts have registered, since theirs comes first
+
+
+def _after_fork() -> None:
+    if _runtime is not None:
+        _runtime.after_fork()
 
 
 at_exit(_at_exit)

@@ -14,13 +14,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from obskit.components import Assembly, Component
 from obskit.forks import at_fork
-from obskit.time.clock import system_clock
+from obskit.metrics.settings import MetricsSettings
+from obskit.service_settings import ServiceSettings
+from obskit.time.clock import Patience, system_clock
 
 __all__ = ["snapshot"]
 
 T = TypeVar("T")
 
+DISK_PATHS: Mapping[str, str] = {"/": "/"}
 # Seconds that a processor share is taken over at least; who asks more often gets the same figure.
 WINDOW_SECONDS = 1.0
 # cgroup v1 says "no limit" with the largest multiple of a page below 2**63.
@@ -169,7 +173,7 @@ class Sampler:
     ) -> None:
         self._limits = limits
         self._clock = clock
-        self.disk_paths: Mapping[str, str] = {"/": "/"}
+        self.disk_paths: Mapping[str, str] = DISK_PATHS
         self.version: str | None = None  # of the application, as `configure()` was told
         self.start_over()
 
@@ -336,6 +340,30 @@ def _told(ask: Callable[[], T]) -> T | None:
         return ask()
     except Exception:  # psutil has several ways of saying that a platform does not tell
         return None
+
+
+class Machine(Component):
+    """
+    What a runtime says of the process and its machine.
+    """
+
+    name = "system"
+
+    def __init__(self, assembly: Assembly) -> None:
+        self._version = assembly.settings.of(ServiceSettings).version
+        self._disk_paths = assembly.settings.of(MetricsSettings).disk_paths
+
+    def start(self) -> None:
+        """
+        Name the version, and look at the disks that are set.
+        """
+        sampler.version, sampler.disk_paths = self._version, self._disk_paths
+
+    def stop(self, deadline: Patience) -> None:
+        """
+        Name no version, and look at the disk of the root.
+        """
+        sampler.version, sampler.disk_paths = None, DISK_PATHS
 
 
 sampler = Sampler()

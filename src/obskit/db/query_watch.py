@@ -116,6 +116,7 @@ class QueryWatch(Sink):
     """
 
     name = "queries"
+    wants = frozenset[str]()
     sparse_only = True
     guards = True
 

@@ -522,6 +522,13 @@ def current_settings() -> LineSettings:
     return _from_environment() if _current_writer is None else _current_writer.settings
 
 
+def is_current(writer: Writer) -> bool:
+    """
+    Return whether loggers use this writer.
+    """
+    return _current_writer is writer
+
+
 def activate(writer: Writer | None) -> None:
     """
     Make every logger use this writer; None: the one that the next line creates.

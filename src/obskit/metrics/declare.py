@@ -145,6 +145,22 @@ def _bounds(name: str, buckets: Iterable[float]) -> tuple[float, ...]:
     return bounds
 
 
+def collect(listener: Callable[[Family[Any]], object]) -> None:
+    """
+    Call a runtime's listener with each metric that is declared, and with each that will be.
+    """
+    for family in declared.values():
+        listener(family)
+    listeners.append(listener)
+
+
+def leave(listener: Callable[[Family[Any]], object]) -> None:
+    """
+    Call this listener no more.
+    """
+    listeners[:] = [known for known in listeners if known != listener]
+
+
 def _declare(spec: Metric, kind: Callable[[Metric], F], namespace: str | None) -> F:
     if namespace:
         spec = replace(spec, name=f"{namespace}_{spec.name}", prefixed=False)

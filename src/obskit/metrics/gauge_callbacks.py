@@ -73,7 +73,7 @@ class GaugeCallbacks:
         self._wake = Condition()
         self._thread: Thread | None = None
         self._running = False
-        self.is_leader: Callable[[], bool] = _always  # whether this worker calls them for all workers
+        self._is_leader: Callable[[], bool] = _always
 
     def add(self, callback: GaugeCallback) -> None:
         """
@@ -84,11 +84,14 @@ class GaugeCallbacks:
             self._wake.notify()
         self.ensure_running()
 
-    def start(self) -> None:
+    def start(self, is_leader: Callable[[], bool] = _always) -> None:
         """
         Start calling them; called when a runtime is activated.
+
+        Args:
+            is_leader: Whether this worker calls them for all workers.
         """
-        self._running = True
+        self._running, self._is_leader = True, is_leader
         self.ensure_running()
 
     def ensure_running(self) -> None:
@@ -110,7 +113,7 @@ class GaugeCallbacks:
         End the thread without waiting for it, since a callback may hang.
         """
         with self._wake:
-            self._running, self.is_leader = False, _always
+            self._running, self._is_leader = False, _always
             self._thread = None
             self._wake.notify()
         self._make_all_due()
@@ -142,7 +145,7 @@ class GaugeCallbacks:
                     self._wake.wait(min(TIMEOUT_MAX, *(callback.due - now for callback in self._callbacks)))
                     continue
             for callback in due:
-                if self.is_leader():
+                if self._is_leader():
                     callback.run()
                 else:
                     callback.skip()

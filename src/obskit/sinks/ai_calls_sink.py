@@ -16,6 +16,7 @@ class AiCallsSink(Sink):
     """
 
     name = "ai_report"
+    wants = frozenset[str]()
 
     def __init__(self) -> None:
         recent_calls.start_over()

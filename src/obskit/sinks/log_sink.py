@@ -108,6 +108,7 @@ class LogSink(Sink):
     def __init__(self, writer: Writer) -> None:
         self._settings = writer.settings
         self._writer = writer
+        self.wants = frozenset(["client", "agent"] if self._settings.access_log else [])
 
     def bind(self, kind: type[Operation]) -> tuple[Step | None, Step | None]:
         """

@@ -4,7 +4,6 @@ The metrics sink: updates metrics from operations; labels come from their fields
 
 from __future__ import annotations
 
-import weakref
 from bisect import bisect_left
 from collections import Counter as Tally
 from collections.abc import Callable, Mapping
@@ -21,7 +20,6 @@ from obskit.db.database import QueryLabels
 from obskit.db.db_operation import DbOperation
 from obskit.db.n_plus_one import N_PLUS_ONE
 from obskit.db.pools import TIMEOUT, ConnectionUse, ConnectionWait, pools
-from obskit.forks import at_fork
 from obskit.health.check_operation import CheckOperation
 from obskit.metrics.bucket_bounds import BucketBounds
 from obskit.metrics.cells import HistogramCell, LockLike, ObservationBuffer, Values, edges_of
@@ -42,8 +40,6 @@ _TOKEN_KINDS = ("input", "cache_read", "cache_write", "output")
 _HEALTH = {"pass": 1.0, "warn": 0.5, "fail": 0.0}
 _SOCKET = "asks_for_websocket"  # such a request may last for hours as a WebSocket: it is not counted as in progress
 _STATUS = {status: str(status) for status in range(100, 600)}
-
-_sinks: weakref.WeakSet[MetricsSink] = weakref.WeakSet()
 
 
 class _RequestCells(dict[tuple[str, str, int], tuple[LockLike, Values]]):
@@ -139,6 +135,7 @@ class MetricsSink(Sink):
     """
 
     name = "metrics"
+    wants = frozenset[str]()
     guards = True
 
     def __init__(
@@ -166,12 +163,11 @@ class MetricsSink(Sink):
         self._n_plus_one = collector.add(Counter(db.N_PLUS_ONE))
         info = (settings.service, settings.version or "", settings.environment or "", __version__)
         collector.add_scrape_time(own.BUILD_INFO, lambda: {info: 1.0})
-        add_scrape_time_metrics(settings, collector, workers)
+        add_scrape_time_metrics(collector, workers)
         recorder.errors.subscribe(_counter_updater(collector.add(Counter(own.ERRORS))))
         recorder.dropped.subscribe(_counter_updater(collector.add(Counter(own.DROPPED))))
         # The first request resolves whose worker this is; the plan is then rebound to what that needs.
         workers.on_resolved = lambda: recorder.rebind(HttpOperation)
-        _sinks.add(self)
 
     def bind(self, kind: type[Operation]) -> tuple[Step | None, Step | None]:
         """
@@ -561,7 +557,7 @@ class MetricsSink(Sink):
         latest_rate_limits.on_reply = None
         self._collector.close()
 
-    def start_over(self) -> None:
+    def after_fork(self) -> None:
         """
         Drop the requests, errors and losses of the parent of a forked process.
         """
@@ -570,11 +566,3 @@ class MetricsSink(Sink):
         self._recorder.errors.clear()
         self._recorder.dropped.clear()
         self._recorder.rebind(HttpOperation)
-
-
-def _start_over_in_child() -> None:
-    for sink in list(_sinks):
-        sink.start_over()
-
-
-at_fork(after_in_child=_start_over_in_child)

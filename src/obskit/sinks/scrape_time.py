@@ -14,7 +14,6 @@ from obskit.catalogue import system as rows
 from obskit.health.event_loop_lag import lag
 from obskit.metrics.collector import MetricCollector
 from obskit.metrics.family import Counter, Gauge
-from obskit.metrics.settings import MetricsSettings
 from obskit.metrics.workers import Workers
 from obskit.system import gc_collections, sampler
 
@@ -89,11 +88,10 @@ BUDGET_READERS: dict[Metric, Callable[[], GaugeValues]] = {
 }
 
 
-def add_scrape_time_metrics(settings: MetricsSettings, collector: MetricCollector, workers: Workers) -> None:
+def add_scrape_time_metrics(collector: MetricCollector, workers: Workers) -> None:
     """
     Expose the machine's values, and those that only the process itself can read.
     """
-    sampler.disk_paths = settings.disk_paths
     for spec, read in (*READERS.items(), *BUDGET_READERS.items()):
         if collector.name_of(spec) is not None:
             collector.add_scrape_time(spec, _guarded(read))

@@ -111,6 +111,7 @@ class SpanSink(Sink):
     """
 
     name = "spans"
+    wants = frozenset(["client", "agent"])
 
     def __init__(self, settings: SpanSinkSettings, recorder: Recorder, provider: Provider) -> None:
         self._settings = settings

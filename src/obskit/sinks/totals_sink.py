@@ -18,6 +18,7 @@ class TotalsSink(Sink):
     """
 
     name = "totals"
+    wants = frozenset[str]()
 
     def __init__(self) -> None:
         self._lock = RLock()

@@ -70,6 +70,7 @@ class FirstRequest(Sink):
     """
 
     name = "serving"
+    wants = frozenset[str]()
     guards = True
 
     def __init__(self, recorder: Recorder) -> None:

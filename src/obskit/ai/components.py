@@ -1,0 +1,68 @@
+"""
+What a runtime has of AI calls: prices, budgets, and the providers' limits.
+"""
+
+from __future__ import annotations
+
+from obskit.ai import pricing
+from obskit.ai.budget_book import budget_book
+from obskit.ai.rate_limit_headers import latest_rate_limits
+from obskit.ai.settings import AiSettings
+from obskit.components import Assembly, Component, run_all
+from obskit.deferred_endings import drain
+from obskit.service_settings import ServiceSettings
+from obskit.time.clock import Patience
+
+
+class Prices(Component):
+    """
+    The setting `prices`.
+    """
+
+    name = "ai"
+
+    def __init__(self, assembly: Assembly) -> None:
+        self._prices = assembly.settings.of(AiSettings).prices
+
+    def start(self) -> None:
+        """
+        Use them from now on.
+        """
+        pricing.use(self._prices)
+
+    def stop(self, deadline: Patience) -> None:
+        """
+        Use none, and forget what providers said of their limits.
+        """
+        pricing.use({})
+        latest_rate_limits.clear()
+
+
+class Budgets(Component):
+    """
+    The budgets, which are counted in a file.
+    """
+
+    name = "ai"
+
+    def __init__(self, assembly: Assembly) -> None:
+        self._settings = assembly.settings.of(ServiceSettings)
+
+    def start(self) -> None:
+        """
+        Count from now on.
+        """
+        budget_book.bind(self._settings)
+
+    def flush(self, deadline: Patience) -> None:
+        """
+        Write pending settlements, those of calls that were dropped without their end too.
+        """
+        run_all([("endings", drain), ("ai", budget_book.flush)])
+
+    def stop(self, deadline: Patience) -> None:
+        """
+        Write pending settlements, while sinks still receive the events of it, and close the file.
+        """
+        self.flush(deadline)
+        run_all([("ai", budget_book.unbind)])

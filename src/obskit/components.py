@@ -1,0 +1,221 @@
+"""
+What a runtime is made of: parts that are started in order, and flushed and stopped in the reverse one.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from obskit.deferred_endings import drain
+from obskit.fields import Section
+from obskit.recorder import Sink, recorder
+from obskit.time.clock import Patience
+
+P = TypeVar("P", bound=Section)
+# How long a runtime may take to flush and stop what waits for others: less than servers and orchestrators wait.
+DEADLINE_SECONDS = 8.0
+# What a sink that does not say what it wants may read: those of others are older than the question.
+EVERYTHING = frozenset({"client", "agent"})
+
+
+class Component:
+    """
+    A part of a runtime. Its constructor is given the assembly, and takes from it what the part needs: its settings,
+    and parts that were started before it.
+
+    Steps do nothing unless they are overridden. What one raises is counted under `name` and stops no other; what
+    `start()` raises ends the assembly.
+
+    Attributes:
+        name: In `obskit_errors_total`, and for parts that are started later.
+    """
+
+    name: ClassVar[str]
+
+    def start(self) -> None:
+        """
+        Begin. Nothing that was begun is left where this raises.
+        """
+
+    def flush(self, deadline: Patience) -> None:
+        """
+        Write what is queued. A part that waits for others does so no longer than the deadline says.
+        """
+
+    def stop(self, deadline: Patience) -> None:
+        """
+        Flush, and release all that is held and all that was registered elsewhere. It may come without a `start()`
+        that was successful, and twice.
+        """
+
+    def after_fork(self) -> None:
+        """
+        Start over in a forked child: threads are gone, and what the parent counted is the parent's.
+        """
+
+
+class Settings(Protocol):
+    """
+    The settings, of which a part is given its own.
+    """
+
+    def of(self, part: type[P], /) -> P:
+        """
+        Return the settings of one part.
+        """
+
+
+# Makes a part of an assembly, or adds sinks to it; None where the settings ask for nothing.
+Maker = Callable[["Assembly"], Component | None]
+
+
+class Assembly:
+    """
+    The parts of one runtime, as they are started.
+
+    Attributes:
+        settings: `settings.of(LogSettings)` is the part that a component reads.
+        sinks: Filled by the parts; `Recording` binds them.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.sinks: list[Sink] = []
+        self._parts: list[Component] = []
+
+    def start(self, makers: Iterable[str | Maker]) -> None:
+        """
+        Make and start each part, given as `module:name` or as what makes it.
+        """
+        for maker in makers:
+            part = (_imported(maker) if isinstance(maker, str) else maker)(self)
+            if part is not None:
+                self._parts.append(part)  # before its start, so that what it began before it failed is ended
+                part.start()
+
+    def part(self, name: str) -> Any:
+        """
+        Return the first part of this name that was made before; None where there is none.
+        """
+        return next((part for part in self._parts if part.name == name), None)
+
+    def flush(self) -> None:
+        """
+        Write what is queued.
+        """
+        deadline = Patience(DEADLINE_SECONDS)
+        run_all([(part.name, partial(part.flush, deadline)) for part in self._backwards()])
+
+    def stop(self) -> None:
+        """
+        Stop each part and forget it.
+        """
+        deadline = Patience(DEADLINE_SECONDS)
+        parts = self._backwards()
+        try:
+            run_all([(part.name, partial(part.stop, deadline)) for part in parts])
+        finally:
+            self._parts.clear()
+            self.sinks.clear()
+
+    def after_fork(self) -> None:
+        """
+        Tell each part that this is a forked child, from the first to the last.
+        """
+        run_all([(part.name, part.after_fork) for part in self._parts])
+
+    def _backwards(self) -> list[Component]:
+        # What makes operations and events comes before what they go to.
+        return self._parts[::-1]
+
+
+class Outputs(Component):
+    """
+    The sinks, which are flushed and closed in their order, once no plan has steps of theirs.
+    """
+
+    name = "outputs"
+
+    def __init__(self, assembly: Assembly) -> None:
+        self._sinks = assembly.sinks
+
+    def flush(self, deadline: Patience) -> None:
+        """
+        Flush each sink.
+        """
+        run_all([(sink.name, sink.flush) for sink in self._sinks])
+
+    def stop(self, deadline: Patience) -> None:
+        """
+        Flush each sink, then close each.
+        """
+        flushes, closes = [(sink.name, sink.flush) for sink in self._sinks], [(s.name, s.close) for s in self._sinks]
+        run_all([*flushes, *closes])
+
+    def after_fork(self) -> None:
+        """
+        Have each sink start over that has something to forget.
+        """
+        run_all([(sink.name, sink.after_fork) for sink in self._sinks if hasattr(sink, "after_fork")])
+
+    @property
+    def wants(self) -> frozenset[str]:
+        """
+        What the sinks read of a request that has to be looked up for them: `client`, `agent`.
+        """
+        return frozenset().union(*(getattr(sink, "wants", EVERYTHING) for sink in self._sinks))
+
+
+class Recording(Component):
+    """
+    The steps of the sinks in the recorder's plans.
+    """
+
+    name = "runtime"
+
+    def __init__(self, assembly: Assembly) -> None:
+        self._sinks = assembly.sinks
+
+    def start(self) -> None:
+        """
+        Bind the sinks.
+        """
+        recorder.bind(self._sinks)
+
+    def flush(self, deadline: Patience) -> None:
+        """
+        End what was dropped without its end.
+        """
+        drain()
+
+    def stop(self, deadline: Patience) -> None:
+        """
+        End what was dropped, and leave plans that do nothing.
+        """
+        recorder.bind(())
+
+
+def _imported(name: str) -> Maker:
+    module, _, attribute = name.partition(":")
+    made: Maker = getattr(importlib.import_module(module), attribute)
+    return made
+
+
+def run_all(steps: Sequence[tuple[str, Callable[[], object]]]) -> None:
+    """
+    Take each step, whatever one of them raises; raise the first error at the end, where the recorder is strict.
+    """
+    raised: Exception | None = None
+    for name, step in steps:
+        try:
+            step()
+        except Exception as error:
+            try:
+                recorder.failed(name, error)
+            except Exception as first:  # in strict mode, for tests
+                raised = raised or first
+    if raised is not None:
+        raise raised

@@ -1,0 +1,44 @@
+"""
+What a runtime has of logs: the writer of all lines.
+"""
+
+from __future__ import annotations
+
+from obskit.components import Assembly, Component
+from obskit.logs import writer as writers
+from obskit.logs.line_settings import LineSettings
+from obskit.recorder import recorder
+from obskit.time.clock import Patience
+
+
+class Lines(Component):
+    """
+    The writer, which loggers use until there is another.
+    """
+
+    name = "logs"
+
+    def __init__(self, assembly: Assembly) -> None:
+        self.writer = writers.Writer(assembly.settings.of(LineSettings), recorder)
+        self._drain = assembly.part("drain")
+
+    def start(self) -> None:
+        """
+        Have a queue drained by SIGTERM.
+        """
+        if self.writer.settings.enabled and self.writer.settings.log_queue is not None:
+            self._drain.watch()
+
+    def flush(self, deadline: Patience) -> None:
+        """
+        Write what is queued.
+        """
+        self.writer.flush()
+
+    def stop(self, deadline: Patience) -> None:
+        """
+        Leave loggers to standard output, in the same format, and close the writer.
+        """
+        if writers.is_current(self.writer):
+            writers.activate_fallback(self.writer.settings)
+        self.writer.close()

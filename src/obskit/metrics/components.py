@@ -1,0 +1,141 @@
+"""
+What a runtime has of metrics: their values, the declared ones, the page, and the callbacks of gauges.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from obskit.components import Assembly, Component
+from obskit.metrics.settings import MetricsSettings
+from obskit.service_settings import ServiceSettings
+from obskit.time.clock import Patience
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+    from obskit.metrics.collector import MetricCollector
+    from obskit.metrics.workers import Workers
+
+
+class Collection(Component):
+    """
+    The collector of all metrics, and where this process's values are.
+
+    Attributes:
+        registry: The `prometheus_client` registry that it joins.
+        collector: The collector.
+        workers: Allocates values, and merges those of all workers.
+    """
+
+    name = "metrics"
+    registry: CollectorRegistry
+    collector: MetricCollector
+    workers: Workers
+
+    def __init__(self, assembly: Assembly) -> None:
+        self._settings = assembly.settings.of(MetricsSettings)
+        self._service = assembly.settings.of(ServiceSettings).service
+
+    def start(self) -> None:
+        """
+        Make the collector, which has no metric yet.
+        """
+        from prometheus_client import REGISTRY
+
+        from obskit.metrics.collector import MetricCollector
+        from obskit.metrics.declare import declared
+        from obskit.metrics.label_names import LabelRenames
+        from obskit.metrics.workers import Workers
+        from obskit.workers import instance_leader
+
+        settings = self._settings
+        self.registry = settings.registry if settings.registry is not None else REGISTRY
+        names, cap = settings.metric_names, settings.max_label_sets
+        labels = LabelRenames(settings.metric_labels, names, [family.spec for family in declared.values()])
+        self.workers = Workers(self._service, settings.metrics_dir, cap)
+        instance_leader.bind(self.workers.folder)
+        self.collector = MetricCollector(settings.namespace, names, cap, self.workers, labels)
+
+    def page(self, accept: str, packed: bool, names: frozenset[str] | None) -> tuple[list[tuple[str, str]], bytes]:
+        """
+        Render the metrics page: the headers that describe the body, and the body.
+        """
+        page: tuple[list[tuple[str, str]], bytes] = self.collector.render_page(self.registry, accept, names, packed)
+        return page
+
+
+class Declared(Component):
+    """
+    The application's own metrics, those that it declares later too.
+    """
+
+    name = "metrics"
+
+    def __init__(self, assembly: Assembly) -> None:
+        self._collection: Collection = assembly.part("metrics")
+
+    def start(self) -> None:
+        """
+        Collect them.
+        """
+        from obskit.metrics import declare
+
+        declare.collect(self._collection.collector.add)
+
+    def stop(self, deadline: Patience) -> None:
+        """
+        Collect no more.
+        """
+        from obskit.metrics import declare
+
+        declare.leave(self._collection.collector.add)
+
+
+class Exposition(Component):
+    """
+    The collector in its registry, and the callbacks of gauges, once every metric is known.
+    """
+
+    name = "metrics"
+
+    def __init__(self, assembly: Assembly) -> None:
+        self._collection: Collection = assembly.part("metrics")
+
+    def start(self) -> None:
+        """
+        Register the collector, and begin to call.
+        """
+        from obskit.metrics.gauge_callbacks import gauge_callbacks
+
+        self._collection.collector.register(self._collection.registry)
+        gauge_callbacks.start(self._collection.workers.asks_for_all)
+
+    def stop(self, deadline: Patience) -> None:
+        """
+        Call no more. The sink of metrics takes the collector out of the registry, once it has the last figures.
+        """
+        from obskit.metrics.gauge_callbacks import gauge_callbacks
+
+        gauge_callbacks.stop()
+
+
+def collection(assembly: Assembly) -> Collection | None:
+    """
+    Return the collection where metrics are on.
+    """
+    return Collection(assembly) if assembly.settings.of(MetricsSettings).metrics else None
+
+
+def declared(assembly: Assembly) -> Declared | None:
+    """
+    Return the declared metrics where metrics are on.
+    """
+    return Declared(assembly) if assembly.part("metrics") else None
+
+
+def exposition(assembly: Assembly) -> Exposition | None:
+    """
+    Return the exposition where metrics are on.
+    """
+    return Exposition(assembly) if assembly.part("metrics") else None
