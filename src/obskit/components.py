@@ -21,7 +21,7 @@ DEADLINE_SECONDS = 8.0
 EVERYTHING = frozenset({"client", "agent"})
 
 
-class Component:
+class Component(Protocol):
     """
     A part of a runtime. Its constructor is given the assembly, and takes from it what the part needs: its settings,
     and parts that were started before it.
@@ -123,7 +123,7 @@ class Assembly:
 
     def after_fork(self) -> None:
         """
-        Tell each part that this is a forked child, from the first to the last.
+        Have each part start over in a forked child, from the first to the last.
         """
         run_all([(part.name, part.after_fork) for part in self._parts])
 
