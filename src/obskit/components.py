@@ -39,22 +39,26 @@ class Component(Protocol):
         """
         Begin. Nothing that was begun is left where this raises.
         """
+        return
 
     def flush(self, deadline: Patience) -> None:
         """
         Write what is queued. A part that waits for others does so no longer than the deadline says.
         """
+        return
 
     def stop(self, deadline: Patience) -> None:
         """
         Flush, and release all that is held and all that was registered elsewhere. It may come without a `start()`
         that was successful, and twice.
         """
+        return
 
     def after_fork(self) -> None:
         """
         Start over in a forked child: threads are gone, and what the parent counted is the parent's.
         """
+        return
 
 
 class Settings(Protocol):
