@@ -57,4 +57,9 @@ def test_whatever_starts_a_thread_asks_where_it_is():
         if called & (ours & STARTERS | theirs):
             found[path.relative_to(PACKAGE).as_posix()] = "IS_MAIN" in text
 
-    assert found == {"background.py": True, "deferred_endings.py": True, "health/check_runs.py": True, "sigterm.py": False}
+    assert found == {
+        "background.py": True,
+        "deferred_endings.py": True,
+        "health/check_runs.py": True,
+        "sigterm.py": False,
+    }
