@@ -32,7 +32,16 @@ GROUND = (
         "bounded_cache",
         "loss_counts",
     ),
-    *("file_modes", "redaction", "catalogue", "settings_arguments", "fields", "service_settings", "operation"),
+    *(
+        "file_modes",
+        "redaction",
+        "catalogue",
+        "settings_arguments",
+        "fields",
+        "default_service",
+        "service_settings",
+        "operation",
+    ),
     *("context", "deferred_endings"),
 )
 # A part is a name directly under src/obskit: a module or a folder.

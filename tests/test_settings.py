@@ -99,19 +99,6 @@ def test_a_service_has_a_name(monkeypatch, environ, given, expected):
     assert expected == read(environ, **given).service
 
 
-@pytest.mark.parametrize(
-    ("program", "expected"),
-    [("/usr/bin/gunicorn", "gunicorn"), ("/lib/uvicorn/__main__.py", "uvicorn"), ("", "python")],
-)
-def test_a_service_is_called_after_its_program(monkeypatch, program, expected):
-    """
-    What `python -m` runs is called after its package, not `__main__`.
-    """
-    monkeypatch.setattr(sys, "argv", [program])
-
-    assert expected == read({}).service
-
-
 @pytest.mark.parametrize("setting", dataclasses.fields(Settings), ids=lambda setting: setting.name)
 def test_a_default_is_a_value_that_could_be_given(setting):
     """
@@ -571,7 +558,8 @@ def test_reading_settings_imports_no_part():
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     folders = {path.parent.name for path in PACKAGE.glob("*/settings.py")}
     declared = {f"obskit.{folder}{end}" for folder in folders for end in ("", ".settings")}
-    ground = {"obskit._version", "obskit.errors", "obskit.fields", "obskit.service_settings", "obskit.settings"}
+    ground = {"obskit._version", "obskit.errors", "obskit.fields", "obskit.default_service"}
+    ground |= {"obskit.service_settings", "obskit.settings"}
 
     assert declared | ground == set(done.stdout.split())
 

@@ -4,25 +4,13 @@ Which service this process belongs to, and whether it is observed.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
-from pathlib import Path
-
+from obskit.default_service import default_service
 from obskit.fields import Section, flag, path, section, setting, text
 
 _state_directory = path(
     "an absolute path of a directory that stays, such as '/var/lib/shop', or None for the user's state folder",
     absolute=True,
 )
-
-
-def _service_name(environ: Mapping[str, str]) -> str:
-    """
-    Return OpenTelemetry's name of the service, else the program's; for `python -m` its package's.
-    """
-    program = Path(sys.argv[0] or "python")
-    by_program = program.parent.name or program.stem if program.name == "__main__.py" else program.stem
-    return environ.get("OTEL_SERVICE_NAME") or by_program
 
 
 @section
@@ -35,9 +23,11 @@ class ServiceSettings(Section, subject="Service"):
         "",
         text,
         "Name of the service: in every line, in `obskit_build_info`, in spans. Default: "
-        "`OTEL_SERVICE_NAME`, else the program's name.",
+        "`OTEL_SERVICE_NAME`, else the program's name; under a server or a runner (gunicorn, uvicorn, flask, celery, "
+        "python, ...) the project's: that of the nearest `pyproject.toml`, else of the folder that holds the "
+        "application's code.",
         empty_is_unset=True,
-        fallback=_service_name,
+        fallback=default_service,
     )
     version: str | None = setting(
         None, text, "Version of the service, in `obskit_build_info` and in spans.", empty_is_unset=True

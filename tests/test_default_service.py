@@ -1,0 +1,197 @@
+"""
+A service that nobody has named is called after its program, and where that runs any application, after its project.
+"""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from obskit.default_service import default_service, is_runner, program_name, project
+from obskit.settings import Settings
+
+
+def call_from(file):
+    """
+    Return the project as code of this file sees it.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("found = project()\n")
+    names = {"project": project}
+    exec(compile(file.read_text(), str(file), "exec"), names)
+    return names["found"]
+
+
+def write(path, text=""):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"),
+    [
+        ("/opt/shop/serve.py", "serve"),
+        ("/opt/shop/bin/nightly", "nightly"),
+        ("/opt/shop/bin/till.v2", "till.v2"),
+        ("/opt/plants/__main__.py", "plants"),
+        ("/usr/bin/gunicorn", "gunicorn"),
+        ("/lib/uvicorn/__main__.py", "uvicorn"),
+        ("python -m unittest", "unittest"),
+        ("", "python"),
+        ("-c", "-c"),
+    ],
+)
+def test_a_program_has_a_name(monkeypatch, program, expected):
+    """
+    What `python -m` runs is called after its package, not `__main__`.
+    """
+    monkeypatch.setattr(sys, "argv", [program])
+
+    assert expected == program_name()
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        *("gunicorn", "uvicorn", "hypercorn", "granian", "uwsgi", "waitress-serve", "daphne", "flask", "django-admin"),
+        *("manage", "celery", "python", "python3", "python3.13", "pypy3", "pytest", "py.test", "-c", "uWSGI", "Celery"),
+        *("fastapi", "unittest", "mod_wsgi", "alembic", "ipython", "coverage"),
+    ],
+)
+def test_what_runs_any_application_is_a_runner(program):
+    """
+    Servers, frameworks' commands, workers of queues and interpreters say nothing of what they run.
+    """
+    assert is_runner(program)
+
+
+@pytest.mark.parametrize(
+    "program", ["shop", "nightly", "pythonic", "gunicorns", "flask-shop", "celery-shop", "manager"]
+)
+def test_what_is_a_program_of_its_own_is_no_runner(program):
+    """
+    A name that only begins as a runner's is the application's own.
+    """
+    assert not is_runner(program)
+
+
+@pytest.mark.parametrize(
+    ("pyproject", "expected"),
+    [
+        ('[project]\nname = "plant-shop"', ("plant-shop", True)),
+        ('[tool.poetry]\nname = "plant-shop"', ("plant-shop", True)),
+        ("[tool.ruff]\nline-length = 1", ("garden", False)),
+        ("[project", ("garden", False)),
+        ("project = 3", ("garden", False)),
+        ("[project]\nname = 3", ("garden", False)),
+        ("\0" * 1_000_001, ("garden", False)),
+        (None, ("garden", False)),
+    ],
+)
+def test_a_project_has_the_name_of_its_pyproject(tmp_path, pyproject, expected):
+    """
+    Without a file that can be read and has a name, it is called after the folder that holds the code.
+    """
+    (tmp_path / "garden" / ".git").mkdir(parents=True)
+    if pyproject is not None:
+        write(tmp_path / "garden" / "pyproject.toml", pyproject)
+
+    assert (tmp_path / "garden", *expected) == call_from(tmp_path / "garden" / "web.py")
+
+
+def test_the_nearest_pyproject_with_a_name_counts(tmp_path):
+    """
+    Of a repository with several projects each has its own name, and one without takes that of the whole.
+    """
+    write(tmp_path / "pyproject.toml", '[project]\nname = "whole"')
+    write(tmp_path / "till" / "pyproject.toml", '[project]\nname = "till"')
+    write(tmp_path / "shop" / "pyproject.toml", "[tool.ruff]")
+    names = [call_from(tmp_path / part / "web.py").name for part in ("till", "shop")]
+
+    assert ["till", "whole"] == names
+
+
+@pytest.mark.parametrize(
+    "file", ["web.py", "shop/web.py", "shop/views/web.py", "src/shop/web.py", "src/web.py", "tests/test_web.py"]
+)
+def test_every_file_of_a_project_gives_the_same(tmp_path, file):
+    """
+    The server, the workers of a queue and the scripts of one project have one name, wherever their code lies.
+    """
+    (tmp_path / "garden" / ".git").mkdir(parents=True)
+    for package in ("shop", "shop/views", "src/shop"):
+        write(tmp_path / "garden" / package / "__init__.py")
+
+    assert (tmp_path / "garden", "garden", False) == call_from(tmp_path / "garden" / file)
+
+
+TOLD = """
+import json, os, sys
+from importlib import import_module
+from obskit.default_service import project
+
+sys.path.insert(0, sys.argv[1])
+import_module(sys.argv[2])
+for told in sys.argv[3:]:
+    sys.argv = ["uvicorn", "--port=0", told]
+    print(json.dumps([str(project().folder), *project()[1:]]))
+"""
+
+
+def told(path, module, *arguments):
+    """
+    Return the projects that a server finds by its command line, with no code of the application's that calls.
+    """
+    command = [sys.executable, "-c", TOLD, str(path), module, *arguments]
+    return [json.loads(line) for line in subprocess.check_output(command, text=True, cwd=path).splitlines()]
+
+
+def test_an_installed_application_is_called_after_its_package(tmp_path):
+    """
+    A server that imports what is installed tells it by the name that it was given.
+    """
+    folder = tmp_path / "lib" / "site-packages"
+    write(folder / "plant_shop" / "web.py")
+    write(folder / "plant_shop" / "__init__.py")
+
+    assert [[str(folder / "plant_shop"), "plant_shop", True]] == told(folder, "plant_shop.web", "plant_shop.web:app")
+
+
+def test_a_module_that_a_server_was_told_to_run_says_it(tmp_path):
+    """
+    Where no code of the application calls, as in a framework's own start, the command line names some.
+    """
+    file = write(tmp_path / "garden" / "garden_web.py")
+    arguments = ("garden_web:app", "--app=garden_web", "garden_web.py", "garden_web")
+
+    assert [[str(tmp_path / "garden"), "garden", False]] * 4 == told(file.parent, "garden_web", *arguments)
+
+
+def test_a_server_in_the_projects_own_folder_is_not_its_code(monkeypatch, tmp_path):
+    """
+    `.venv/bin/gunicorn` is a file of the project's that says nothing of it.
+    """
+    command = write(tmp_path / "garden" / ".venv" / "bin" / "gunicorn")
+    monkeypatch.setattr(sys, "argv", [str(command)])
+
+    assert tmp_path not in call_from(command).folder.parents
+
+
+def test_a_project_without_a_name_leaves_the_programs(monkeypatch):
+    """
+    Code in the root folder has no name to give.
+    """
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/gunicorn"])
+    names = {"default_service": default_service}
+    exec(compile("found = default_service({})", "/web.py", "exec"), names)
+
+    assert "gunicorn" == names["found"]
+
+
+def test_settings_have_the_name():
+    """
+    This test run, which pytest runs, is called after the project that it tests.
+    """
+    assert "obskit" == Settings.read({}, environ={}).service
