@@ -45,7 +45,7 @@ _HOOKS = (
         Raises:
             MissingExtraError: The SDK is not installed.
         """,
-        "Leave the `anthropic` SDK as it was.",
+        "Stop timing the calls of the `anthropic` SDK.",
         takes=_providers,
     ),
     _Hook(
@@ -54,19 +54,19 @@ _HOOKS = (
         Time the calls of the `openai` SDK, in every form. Undo: `uninstrument_openai()`.
 
         Args:
-            providers: Hosts that speak this protocol, and who is paid for each: `{"llm.internal": "openai"}`. Without a
-                word on it, a host that is not known has the provider `unknown`, and its calls no cost.
+            providers: Hosts that speak this protocol, and who is paid for each: `{"llm.internal": "openai"}`. Of a
+                host that is not known the provider is `unknown`, and its calls have no cost.
 
         Raises:
             MissingExtraError: The SDK is not installed.
         """,
-        "Leave the `openai` SDK as it was.",
+        "Stop timing the calls of the `openai` SDK.",
         takes=_providers,
     ),
     _Hook(
         "sqlite3",
         "Time the queries of every `sqlite3` connection that is opened from now on. Undo: `uninstrument_sqlite3()`.",
-        "Open plain `sqlite3` connections again.",
+        "Stop timing the queries of `sqlite3`: connections that are opened from now on are plain.",
     ),
     _Hook(
         "psycopg",
@@ -77,77 +77,77 @@ _HOOKS = (
         Raises:
             MissingExtraError: psycopg 3 is not installed.
         """,
-        "Leave psycopg and its pools to themselves again.",
+        "Stop timing psycopg's queries, and watching its pools.",
     ),
     _Hook(
         "sqlalchemy",
         """
-        Time the statements of one engine of SQLAlchemy, or of every engine: those that are there, and those to come.
+        Time the statements of one engine of SQLAlchemy, or of every engine, also those that are made later.
 
         Undo: `uninstrument_sqlalchemy()`.
 
         Args:
-            engine: What `create_engine()` or `create_async_engine()` gave. Default: every engine.
+            engine: An engine, synchronous or asynchronous. Default: every engine.
             pool: The label `pool` of its connections. Default: the name of its database.
 
         Raises:
             MissingExtraError: SQLAlchemy is not installed.
-            ConfigurationError: It is no engine.
+            ConfigurationError: `engine` is not an engine.
         """,
-        "Leave one engine to itself again, or every engine.",
+        "Stop timing one engine, or every engine.",
         takes=_engine_and_pool,
         takes_back=_engine,
     ),
     _Hook(
         "logging",
         """
-        Write what the standard library's loggers, `warnings` and the server say as obskit's lines, each once.
+        Write records of the standard library's loggers, of `warnings` and of the server as obskit's lines, each once.
 
         Handlers that write to the console are muted, also such as are set up later with `dictConfig()`; files and other
         handlers stay as they are. The levels become those of `log_level` and `log_levels`. It may come before or after
         `configure()`, and lasts beyond `shutdown()`. Undo: `uninstrument_logging()`.
         """,
-        "Leave loggers, levels and `warnings` as they were.",
+        "Restore loggers, levels and `warnings`.",
     ),
     _Hook(
         "threads",
         """
-        Let threads and pools work with the ids of the request that starts them, or that submits to them.
+        Run threads, and what is submitted to pools, with the ids of the request that starts or submits them.
 
         It changes `threading.Thread.start()` and `ThreadPoolExecutor.submit()`, for all of the process: so a thread
         that a request starts and that outlives it keeps the request's id. `obskit.with_context()` does the same for
         single calls. Undo: `uninstrument_threads()`.
         """,
-        "Start threads with nothing again.",
+        "Run threads without the ids of a request again.",
     ),
     _Hook(
         "httpx",
         """
-        Let calls of `httpx` and `httpx2` to the hosts of `propagate_to` carry the ids. Undo: `uninstrument_httpx()`.
+        Send the ids with calls of `httpx` and `httpx2` to the hosts of `propagate_to`. Undo: `uninstrument_httpx()`.
 
         Each hop of a redirect is judged by its own host, and headers that the application sets itself stay.
 
         Raises:
             MissingExtraError: Neither library is installed.
         """,
-        "Make calls as they are again.",
+        "Send calls without the ids again.",
     ),
     _Hook(
         "requests",
         """
-        Let calls of `requests` to the hosts of `propagate_to` carry the ids. Undo: `uninstrument_requests()`.
+        Send the ids with calls of `requests` to the hosts of `propagate_to`. Undo: `uninstrument_requests()`.
 
         Each hop of a redirect is judged by its own host, and headers that the application sets itself stay.
 
         Raises:
             MissingExtraError: `requests` is not installed.
         """,
-        "Make calls as they are again.",
+        "Send calls without the ids again.",
     ),
     _Hook(
         "celery",
         """
-        Let Celery tasks work with the ids of the request that sent them, in all processes that call this.
+        Run Celery tasks with the ids of the request that sent them, in all processes that call this.
 
         The ids travel as headers of the message. In a worker the lines of a task have its name and id as `task` and
         `task_id`; a task that came without an id gets a fresh one. Undo: `uninstrument_celery()`.
@@ -155,17 +155,17 @@ _HOOKS = (
         Raises:
             MissingExtraError: Celery is not installed.
         """,
-        "Send and run tasks as before.",
+        "Send and run tasks without ids again.",
     ),
     _Hook(
         "django_orm",
         """
-        Time the queries of Django's databases; what `obskit.integrations.django` in `INSTALLED_APPS` does by itself.
+        Time the queries of Django's databases, as `obskit.integrations.django` in `INSTALLED_APPS` does by itself.
 
         Raises:
             MissingExtraError: Django is not installed.
         """,
-        "Leave Django's cursors to themselves again.",
+        "Stop timing the queries of Django's databases.",
         module="django.databases",
     ),
 )

@@ -65,7 +65,7 @@ def instrument(app: App, **settings: Any) -> App:
         What to serve in place of `app`. An application that is instrumented already comes back as it is.
 
     Raises:
-        UnsupportedApplicationError: It is neither of these.
+        UnsupportedApplicationError: `app` is none of these.
         RouteTakenError: The application answers `metrics_path` or `health_path` itself.
         ConfigurationError: As for `obskit.configure()`.
     """

@@ -109,8 +109,5 @@ class WrappingMiddleware(MiddlewareBase, Generic[Application]):
         self.serve = self._timed(app) if self.server_timing else app
 
     def runtime_changed(self, runtime: Runtime | None) -> None:
-        """
-        Take the settings of this runtime from now on; None: pass everything through.
-        """
         super().runtime_changed(runtime)
         self.app = self._app

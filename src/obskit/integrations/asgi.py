@@ -104,9 +104,6 @@ class AsgiOperation(ServedOperation):
     _disconnected = SparseField(False)
 
     def locate(self) -> str:
-        """
-        Return the endpoint, once routing is over.
-        """
         if self.endpoint is UNMATCHED:
             locate(self, self._middleware.route, self.routed_scope)
             if self.routed_scope is not self.scope and self.endpoint is not UNMATCHED:
@@ -132,16 +129,10 @@ class AsgiOperation(ServedOperation):
 
     @property
     def is_answered(self) -> bool:
-        """
-        Return whether all of the reply has been sent.
-        """
         return self._last_byte_at is not None
 
     @property
     def trusts_traces(self) -> bool:
-        """
-        Return whether the trace that the client names is trusted.
-        """
         return self._middleware.trust_traces
 
     def mount_prefix(self, mounted: str) -> str:
@@ -161,23 +152,14 @@ class AsgiOperation(ServedOperation):
 
     @property
     def query(self) -> str:
-        """
-        Read the raw query string.
-        """
         return str(self.scope.get("query_string", b""), "latin-1")
 
     @property
     def scheme(self) -> str:
-        """
-        Read `http` or `https`.
-        """
         return str(self.scope.get("scheme", "http"))
 
     @property
     def raw_method(self) -> str:
-        """
-        Read the method as the client wrote it.
-        """
         return str(self.scope["method"])
 
     async def receive(self) -> Message:

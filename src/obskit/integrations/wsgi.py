@@ -79,9 +79,6 @@ class WsgiOperation(ServedOperation):
     _write: Callable[[bytes], object] | None
 
     def locate(self) -> str:
-        """
-        Return the endpoint, once routing is over.
-        """
         if self.endpoint is UNMATCHED:
             if self.sparse is None or self.inner_scope is None:
                 locate(self, self._middleware.route, self.environ)
@@ -91,9 +88,6 @@ class WsgiOperation(ServedOperation):
 
     @property
     def trusts_traces(self) -> bool:
-        """
-        Return whether the trace that the client names is trusted.
-        """
         return self._middleware.trust_traces
 
     def mount_prefix(self, mounted: str) -> str:
@@ -111,31 +105,19 @@ class WsgiOperation(ServedOperation):
         return self.path if self._middleware.reads_headers else text_of(self.path)
 
     def header(self, name: str) -> str | None:
-        """
-        Read a request header by its lower-case name.
-        """
         key = name.upper().replace("-", "_")
         return self.environ.get(key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else "HTTP_" + key)
 
     @property
     def query(self) -> str:
-        """
-        Read the raw query string.
-        """
         return str(self.environ.get("QUERY_STRING", ""))
 
     @property
     def scheme(self) -> str:
-        """
-        Read `http` or `https`.
-        """
         return str(self.environ.get("wsgi.url_scheme", "http"))
 
     @property
     def raw_method(self) -> str:
-        """
-        Read the method as the client wrote it.
-        """
         return str(self.environ["REQUEST_METHOD"])
 
     def start(self, status: str, headers: Headers, exc_info: Any = None) -> Callable[[bytes], object]:

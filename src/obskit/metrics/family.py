@@ -476,9 +476,6 @@ class CountedHistogram(Histogram):
         return self._cells.setdefault(made.key, made)
 
     def clear(self) -> None:
-        """
-        Drop every label set.
-        """
         super().clear()
         self._histogram_keys = set()
         self.on_clear()

@@ -551,9 +551,6 @@ class MetricsSink(Sink):
             self._health_status.cell((component,)).set(value)
 
     def close(self) -> None:
-        """
-        Unregister the collector.
-        """
         latest_rate_limits.on_reply = None
         self._collector.close()
 

@@ -20,7 +20,4 @@ class RequestHook(Sink):
         self._hook = hook
 
     def bind(self, kind: type[Operation]) -> tuple[Step | None, Step | None]:
-        """
-        Return the function as the step at the end of each request.
-        """
         return None, self._hook if kind is HttpOperation else None

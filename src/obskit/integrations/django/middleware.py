@@ -70,9 +70,6 @@ class ObskitMiddleware(MiddlewareBase):
         runtime.announce()
 
     def runtime_changed(self, runtime: Runtime | None) -> None:
-        """
-        Take the settings of this runtime from now on; None: pass everything through.
-        """
         super().runtime_changed(runtime)
         self._internal_prefixes: tuple[str, ...] | None = None
         self._operation = TimedOperation if self.server_timing else DjangoOperation

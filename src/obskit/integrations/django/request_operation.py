@@ -68,9 +68,6 @@ class DjangoOperation(WsgiOperation):
 
     @property
     def scheme(self) -> str:
-        """
-        Read `http` or `https`, as the server says.
-        """
         return super().scheme if self._scope is None else str(self._scope.get("scheme", "http"))
 
     def record_response(self, response: Any) -> None:
