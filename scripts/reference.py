@@ -214,7 +214,8 @@ def api() -> str:
     names = [name for name in obskit.__all__ if not name.startswith("__")]
     for name in sorted(names, key=str.lower):
         thing = getattr(obskit, name)
-        text += linked(name) if inspect.isclass(thing) else described(f"obskit.{name}", thing)
+        has_page = thing is Settings or (inspect.isclass(thing) and issubclass(thing, Exception))
+        text += linked(name) if has_page else described(f"obskit.{name}", thing, made_by_users=name != "Request")
     text += "\n## What counter(), gauge() and histogram() give\n"
     for cls in (family.Counter, family.Gauge, family.Histogram):
         text += described(cls.__name__, cls, made_by_users=False)

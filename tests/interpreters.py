@@ -13,7 +13,7 @@ USE = """
 import asyncio, threading
 import obskit
 from obskit.testing import LineStream
-from obskit.web.replies import Request
+from obskit.web.request import Request
 
 stream = LineStream()
 runtime = obskit.configure(

@@ -5,6 +5,7 @@ A system that has no thread to give, once or for long, costs a run, never an ans
 import asyncio
 import functools
 import gc
+import io
 import re
 import sys
 import threading
@@ -21,7 +22,10 @@ from obskit.ai.budget_book import budget_book
 from obskit.db.explain import explainer
 from obskit.health.registry import registry
 from obskit.testing import FakeClock, isolated_runtime
-from obskit.web.replies import Request
+from obskit.web.bodies import read_body
+from obskit.web.lanes import Lane
+from obskit.web.pieces import Pieces, send_pieces
+from obskit.web.request import Request
 
 SOURCE = Path(obskit.__file__).parent
 KNOWN_OWNERS = (threading.Condition, type(threading.RLock()))
@@ -165,6 +169,39 @@ def rotated(isolated):
         obskit.get_logger("shop").info("x" * 200)
 
 
+def page_on_a_loop(isolated):
+    async def serve():
+        return [await asked_async(isolated, "/metrics") for _ in range(2)]
+
+    assert asyncio.run(serve()) == [200, 200]
+
+
+def bodies_read(isolated):
+    for _ in range(2):
+        assert read_body({"CONTENT_LENGTH": "2", "wsgi.input": io.BytesIO(b"ab")}) == b"ab"
+
+
+def replies_in_pieces(isolated):
+    closed = []
+
+    def export(number):
+        try:
+            yield b"x"
+        finally:
+            closed.append(number)
+
+    async def send(message):
+        pass
+
+    async def serve():
+        for number in range(2):
+            pieces = Pieces(export(number), Lane(1), 10)
+            await send_pieces(pieces, {}, asyncio.Event().wait, send)
+
+    asyncio.run(serve())
+    assert closed == [0, 1]
+
+
 # Prefix of the threads' names -> what needs one twice, and the settings that it needs; a path is made of "{}".
 SCENES = {
     "obskit-gauges": (gauges, {}),
@@ -177,6 +214,9 @@ SCENES = {
     "obskit-sigterm": (joined, {"tracing": TracerProvider(shutdown_on_exit=False)}),
     "obskit-explain": (explained, {}),
     "obskit-log-queue": (lines, {"log_queue": 10}),
+    "obskit-web": (page_on_a_loop, {}),
+    "obskit-web-body": (bodies_read, {}),
+    "obskit-web-close": (replies_in_pieces, {}),
     "obskit-old-files": (rotated, {"log_file": "{}/lines.log", "log_rotate_bytes": 1024, "log_keep_files": 1}),
 }
 

@@ -11,6 +11,7 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from types import CodeType
 from typing import Any
 
@@ -31,7 +32,7 @@ from obskit.recorder import Recorder
 from obskit.redaction import driver_errors, keys, redactor, text_truncation, values
 from obskit.settings import Settings
 from obskit.sinks import log_sink, span_sink
-from obskit.web import replies
+from obskit.web import access, bodies, replies, request, router
 
 DIALECTS = ("postgresql", "mysql", "sqlite", "standard")
 LEXICONS = [sql_masking.lexicon(dialect) for dialect in DIALECTS]  # made with the first statement
@@ -111,6 +112,24 @@ def _read(text: str) -> None:
         fingerprint.shape(tokens, sql_summary.read(tokens, dialect).operation)
 
 
+_ROUTE = router.Route("a_path", {})
+
+
+def _checked(reply: replies.Reply) -> None:
+    with suppress(ValueError):
+        replies.checked(reply)
+
+
+def _with_content_length(text: str) -> None:
+    for length in (text, "1" * len(text)):
+        bodies.read_body({"CONTENT_LENGTH": length})
+
+
+def _below(text: str) -> object:
+    paths = router.PathsBelow({}, "/a", _ROUTE)
+    return [paths[path] for path in (text, f"/a/{text}") if path in paths]
+
+
 _NETWORKS = (ipaddress.ip_network("10.0.0.0/8"),)
 _MOMENT = "2026-11-30T00:00:00.000000Z"
 # By what a text is: what works on it.
@@ -149,7 +168,7 @@ ENTRIES: dict[str, Callable[[str], object]] = {
         _record("uvicorn.access", "", f"10.0.0.1:{text}", "GET", text, "1.1", 200),
         _record("werkzeug", f"{text} - - [", f"GET {text} HTTP/1.1", "200", "-"),
     ),
-    "an address": lambda text: (clients.mask_client(text), replies.is_in(text, _NETWORKS)),
+    "an address": lambda text: (clients.mask_client(text), access.is_in(text, _NETWORKS)),
     "what a server says": server_access.one_line,
     "a path in disguise": _served_request.text_of,
     "where an application is mounted": _served_request.prefix_label,
@@ -158,9 +177,13 @@ ENTRIES: dict[str, Callable[[str], object]] = {
         _request(**{"x-request-id": text}), trust=True
     ),
     "traceparent": lambda text: (correlation_ids.trace_id_of(text), trace_headers(_request(traceparent=text))),
-    "Authorization": lambda text: replies.has_token(
-        replies.Request("GET", "/", "", lambda name: text.encode("latin-1", "replace").decode("latin-1"), None), "t"
+    "Authorization": lambda text: access.has_token(
+        request.Request("GET", "/", "", lambda name: text.encode("latin-1", "replace").decode("latin-1"), None), "t"
     ),
+    "a path of obskit's": lambda text: (router.is_plain(text), _below(text)),
+    "a method": _ROUTE.handler,
+    "Content-Length": _with_content_length,
+    "a header of a reply": lambda text: _checked(replies.Reply(200, [(text, text)])),
     "Host": lambda text: span_sink._server(text, "http"),
     "User-Agent": lambda text: log_sink._clients(lambda client: client, {}, _redactor)["10.0.0.1", text],
     "a path": lambda text: log_sink._escaped(server_access.loggable_path(text, text, _redactor)),
@@ -231,7 +254,7 @@ SCANNERS = (
         console,
     ),
     *(_client_address, _inbound_correlation, _middleware, _route_conflicts, _served_request, correlation_ids),
-    *(server_access, clients, replies, span_sink, log_sink),
+    *(server_access, clients, access, bodies, replies, request, router, span_sink, log_sink),
 )
 EXCUSED = {
     **dict.fromkeys(
@@ -256,6 +279,13 @@ EXCUSED = {
             "_served_request.set_route",
             "_route_conflicts.warn_of_taken",
             "_route_conflicts._taken_routes",
+            "access.Access.__init__",
+            "bodies._RefusedError.__init__",
+            "replies.text",
+            "request.Request.__init__",
+            "router.PathsBelow.__init__",
+            "router.Router.add",
+            "router.Router.add_below",
             "replies.Reply.__init__",
             "replies.status_line",
         ),

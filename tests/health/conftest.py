@@ -15,7 +15,7 @@ from health_servers import free_port
 
 from obskit.health.registry import registry
 from obskit.testing import isolated_runtime
-from obskit.web.replies import Request
+from obskit.web.request import Request
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ import pytest
 
 from obskit import health
 from obskit.health.outcome import Outcome
-from obskit.web.replies import Request
+from obskit.web.request import Request
 
 
 @pytest.fixture

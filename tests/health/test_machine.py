@@ -17,7 +17,7 @@ from obskit.errors import HealthCheckError
 from obskit.health.event_loop_lag import TICK, lag
 from obskit.testing import isolated_runtime
 from obskit.time.clock import clock
-from obskit.web.replies import Request
+from obskit.web.request import Request
 
 
 def found(outcome):

@@ -17,7 +17,7 @@ from obskit.errors import ConfigurationError, HealthCheckError, UnknownGroupErro
 from obskit.health.registry import registry
 from obskit.recorder import recorder
 from obskit.testing import FakeClock, isolated_runtime
-from obskit.web.replies import Request
+from obskit.web.request import Request
 
 
 def of_health():

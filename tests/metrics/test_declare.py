@@ -15,7 +15,7 @@ from obskit.errors import ConfigurationError, LabelError, MetricConflictError, M
 from obskit.metrics.gauge_callbacks import gauge_callbacks
 from obskit.recorder import recorder
 from obskit.testing import FakeClock, isolated_runtime
-from obskit.web.routes import Request
+from obskit.web.request import Request
 
 
 class Asked:

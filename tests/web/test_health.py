@@ -12,9 +12,9 @@ from obskit.errors import ConfigurationError
 from obskit.health.registry import registry
 from obskit.recorder import recorder
 from obskit.testing import isolated_runtime
-from obskit.web import replies
+from obskit.web import access
 from obskit.web.health import format_for
-from obskit.web.replies import Request
+from obskit.web.request import Request
 
 DSN = "postgresql://shop:hunter2@db.internal:5432/orders"
 SECRETS = ("hunter2", "db.internal", "orders", "sk-ant-", "correct-horse")
@@ -165,7 +165,7 @@ def test_the_token_is_compared_in_constant_time(monkeypatch):
         compared.append((given, wanted))
         return hmac.compare_digest(given, wanted)
 
-    monkeypatch.setattr(replies, "hmac", type("hmac", (), {"compare_digest": staticmethod(compare)}))
+    monkeypatch.setattr(access, "hmac", type("hmac", (), {"compare_digest": staticmethod(compare)}))
     with isolated_runtime(details_token="s3cret") as isolated:
         ask(isolated, "/health/ready", token="wrong")
 

@@ -19,8 +19,9 @@ from obskit.errors import ConfigurationError
 from obskit.operation import HttpOperation
 from obskit.recorder import recorder
 from obskit.testing import FakeClock, isolated_runtime
-from obskit.web import replies
-from obskit.web.routes import Request, status_line
+from obskit.web import access
+from obskit.web.replies import status_line
+from obskit.web.request import Request
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 # What Prometheus 3 sends.
@@ -217,7 +218,7 @@ def test_a_token_is_compared_in_constant_time(monkeypatch):
         compared.append((given, wanted))
         return hmac.compare_digest(given, wanted)
 
-    monkeypatch.setattr(replies, "hmac", type("hmac", (), {"compare_digest": staticmethod(compare)}))
+    monkeypatch.setattr(access, "hmac", type("hmac", (), {"compare_digest": staticmethod(compare)}))
     with isolated_runtime(metrics_token="s3cret") as isolated:
         ask(isolated, authorization="Bearer wrong")
 

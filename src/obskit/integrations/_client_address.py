@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from obskit.bounded_cache import BoundedCache
 from obskit.fields import Network
-from obskit.web.routes import is_in
+from obskit.web.access import is_in
 
 
 def client_address(peer: str | None, forwarded: str | None, trusted: Sequence[Network]) -> str | None:

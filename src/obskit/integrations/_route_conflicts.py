@@ -51,12 +51,13 @@ def _taken_routes(runtime: Runtime, routes: Iterable[str], below: str = "") -> d
     """
     Return, for each route that the application and obskit both have, a message that says how to move obskit's.
     """
-    settings = runtime.settings
     messages = {}
-    for route in sorted(runtime.routes.paths.keys() & set(routes)):
-        setting = "metrics_path" if route == settings.metrics_path else "health_path"
+    paths = runtime.routes.paths
+    for route in sorted({route for route in routes if route in paths}):
+        setting = paths[route].setting
+        place = getattr(runtime.settings, setting, None) or route
         messages[route] = (
             f"the application has a route {below}{route} itself: give obskit another place with "
-            f"{setting}='/obskit{getattr(settings, setting)}', or {setting}=None to mount none"
+            f"{setting}='/obskit{place}', or {setting}=None to mount none"
         )
     return messages

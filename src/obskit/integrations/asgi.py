@@ -4,7 +4,6 @@ Observe ASGI applications: all of their timing, endings and ids, for every ASGI 
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import zlib
 from collections import deque
@@ -43,7 +42,8 @@ from obskit.operation import METHOD_LABELS, UNMATCHED, HttpOperation, Operation
 from obskit.recorder import recorder
 from obskit.runtime import Runtime, current_runtime, observe_runtime
 from obskit.sparse_field import SparseField
-from obskit.web.routes import Request
+from obskit.web.pieces import Pieces, send_pieces
+from obskit.web.request import Request
 from obskit.workers.candidates import note_serving
 
 Message: TypeAlias = MutableMapping[str, Any]
@@ -550,21 +550,23 @@ class ObskitMiddleware(WrappingMiddleware[Application]):
         op.scope = scope
         peer = scope.get("client")
         client = client_address(peer[0] if peer else None, op.header("x-forwarded-for"), self.trusted)
-        request = Request(scope["method"], path, op.query, op.header, client)
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:  # Trio's, where the health routes wait in a thread
-            reply = await in_thread(self.routes.answer, request)
-        else:
-            reply = await self.routes.answer_async(request)
+        request = Request(scope["method"], path, op.query, op.header, client, scope)
+        reply = await self.routes.answer_async(request, receive)
+        if reply is None:  # the client has left
+            return
         headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in reply.headers]
         start = {"type": "http.response.start", "status": reply.status, "headers": headers}
-        if len(reply.body) <= _HIGH_WATER_BYTES:
-            await send(start)
-            await send({"type": "http.response.body", "body": reply.body})
+        body = reply.body
+        if isinstance(body, Pieces):
+            await send_pieces(body, start, receive, send)
             return
-        pieces = await in_thread(_compressed_pieces, reply.body)
-        del reply
+        assert isinstance(body, bytes)
+        if len(body) <= _HIGH_WATER_BYTES:
+            await send(start)
+            await send({"type": "http.response.body", "body": body})
+            return
+        pieces = await in_thread(_compressed_pieces, body)
+        del reply, body
         await send(start)
         while pieces:
             piece = zlib.decompress(pieces.popleft())

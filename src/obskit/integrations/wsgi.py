@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from importlib import import_module
 from mmap import mmap
 from typing import Any, TypeAlias
@@ -32,7 +33,9 @@ from obskit.integrations._start import configure
 from obskit.operation import METHOD_LABELS, UNMATCHED, Event, HttpOperation
 from obskit.recorder import recorder
 from obskit.runtime import Runtime, current_runtime, observe_runtime
-from obskit.web.routes import Request, status_line
+from obskit.web.bodies import read_body
+from obskit.web.replies import status_line
+from obskit.web.request import Request
 
 Environ: TypeAlias = dict[str, Any]
 Headers: TypeAlias = list[tuple[str, str]]
@@ -703,11 +706,14 @@ class ObskitMiddleware(WrappingMiddleware[Application]):
         op = WsgiOperation()
         op.environ = environ
         client = client_address(environ.get("REMOTE_ADDR"), environ.get("HTTP_X_FORWARDED_FOR"), self.trusted)
-        reply = self.routes.answer(Request(environ["REQUEST_METHOD"], path, op.query, op.header, client))
+        if (shown := text_of(path)) in self.paths:
+            path = shown
+        request = Request(environ["REQUEST_METHOD"], path, op.query, op.header, client, environ)
+        reply = self.routes.answer(request, partial(read_body, environ))
         if environ.get("wsgi.multiprocess"):
             self._warn_of_processes()
         start_response(status_line(reply.status), reply.headers)
-        return [reply.body]
+        return [reply.body] if isinstance(reply.body, bytes) else reply.body
 
     def _warn_of_processes(self) -> None:
         """

@@ -4,7 +4,9 @@ Answer the health routes: whose checks count, in which format, and what whom is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from inspect import iscoroutine
 from typing import Any
 
 import orjson
@@ -19,8 +21,10 @@ from obskit.health.system_checks import uptime_seconds
 from obskit.recorder import recorder
 from obskit.redaction.redactor import Redactor
 from obskit.time.timestamps import rfc3339, split_second
+from obskit.web.access import Access
 from obskit.web.negotiation import preferred
-from obskit.web.replies import NO_STORE, TEXT, Reply, Request, has_token, is_in
+from obskit.web.replies import NO_STORE, TEXT, Reply
+from obskit.web.request import Request
 from obskit.web.route_settings import RouteSettings
 
 # What a route can answer in, the preferred first: a client that takes anything gets JSON.
@@ -50,9 +54,8 @@ class HealthRoutes:
         self._words: Mapping[str, str] = _WORDS[settings.health_schema]
         self._starts = {status: orjson.dumps(self._head(status))[:-1] for status in ("pass", "warn", "fail", "skipped")}
         self._redactor = Redactor(settings.redact_keys)  # by value, too, whatever lines do
-        self._nobody = settings.expose_details == "never" or (
-            settings.expose_details == "authorised" and settings.details_token is None and not settings.details_networks
-        )
+        self._access = details_access(settings)
+        self._nobody = self._access.lets_nobody_in
         self.paths: dict[str, tuple[str | None, str | None]] = {}
         if self._prefix:
             self.paths[self._prefix] = (None, None)
@@ -69,6 +72,12 @@ class HealthRoutes:
         path = f"{self._prefix}/{component}"
         self.paths[path] = (None, component)
         return path
+
+    def answers_on_loop(self, request: Request) -> bool:
+        """
+        Return whether `answer_async()` holds an event loop for nothing; not where the application says who sees more.
+        """
+        return request.path in self.paths and not (self._access.asks_application and request.path != self._prefix)
 
     def answer(self, request: Request) -> Reply:
         """
@@ -110,7 +119,7 @@ class HealthRoutes:
         if chosen == PLAIN:
             return Reply(code, headers, self._word(status).encode() + b"\n")
         now = self._now()
-        if self._nobody or request.path == self._prefix or not self._may_see(request):
+        if self._nobody or request.path == self._prefix or self._access.role(request) is None:
             if chosen == HEALTH_JSON:
                 return Reply(code, headers, b'{"status":"%b"}' % status.encode())
             return Reply(code, headers, b'%b,"timestamp":"%b"}' % (self._starts[status], now.encode()))
@@ -138,19 +147,6 @@ class HealthRoutes:
         if not second <= now < second + 1:
             second, text = self._moment = split_second(now)
         return "%s.%06dZ" % (text, (now - second) * 1e6)  # noqa: UP031  # a third of an f-string's time
-
-    def _may_see(self, request: Request) -> bool:
-        expose = self._settings.expose_details
-        if callable(expose):
-            try:
-                return expose(request) is True
-            except Exception as error:
-                recorder.failed("expose_details", error)
-                return False
-        if expose == "always":
-            return True
-        token, networks = self._settings.details_token, self._settings.details_networks
-        return bool(networks and is_in(request.client, networks)) or (token is not None and has_token(request, token))
 
     def _own(self, status: Status, now: str, checks: Iterable[Check], whole: bool) -> dict[str, Any]:
         body: dict[str, Any] = {**self._head(status), "timestamp": now, "checks": {}}
@@ -197,6 +193,28 @@ class HealthRoutes:
                 entry["output"] = shown["reason"]
             body["checks"][f"{name}:responseTime"] = [entry]
         return body
+
+
+def details_access(settings: RouteSettings) -> Access:
+    """
+    Return who sees more than one word.
+    """
+    expose = settings.expose_details
+    if callable(expose):
+        return Access(function=partial(_viewer_where_true, expose), part="expose_details")
+    if expose == "always":
+        return Access(everyone="viewer")
+    if expose == "never":
+        return Access()
+    return Access(view_token=settings.details_token, networks=settings.details_networks)
+
+
+def _viewer_where_true(expose: Callable[[Any], Any], request: Request) -> Any:
+    """
+    Read what a function of the setting `expose_details` says: True alone shows more, and a coroutine is a mistake.
+    """
+    said = expose(request)
+    return said if iscoroutine(said) else "viewer" if said is True else None
 
 
 def _shown(check: Check, now: float, redactor: Redactor) -> dict[str, Any]:

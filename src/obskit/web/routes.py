@@ -1,41 +1,50 @@
 """
-Answer `/metrics` and the health routes, whatever the framework.
+Answer obskit's own routes, whatever the framework: refuse, read, ask the handler, and finish what it gives.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeAlias
-from urllib.parse import parse_qs
+from weakref import WeakSet
 
-from obskit.background import in_thread
 from obskit.errors import ConfigurationError
 from obskit.health.event_loop_lag import lag
 from obskit.health.registry import registry
-from obskit.metrics.gauge_callbacks import gauge_callbacks
 from obskit.recorder import recorder
+from obskit.web.bodies import ClientGoneError, Receive, receive_body
 from obskit.web.health import HealthRoutes
-from obskit.web.negotiation import accepts
-from obskit.web.replies import NO_STORE, TEXT, Reply, Request, has_token, is_in, status_line
+from obskit.web.lanes import BusyError, Lane, TooLateError
+from obskit.web.metrics import PAGE_SECONDS, Page, metrics_access, metrics_handler
+from obskit.web.pieces import Pieces
+from obskit.web.replies import Reply, checked, text
+from obskit.web.request import Request
 from obskit.web.route_settings import RouteSettings
+from obskit.web.router import Route, Router, is_plain
 from obskit.workers.candidates import note_serving
 
-# Renders the metrics page for an `Accept` header, packed with gzip or not, of all names or some: headers and body.
-Page: TypeAlias = Callable[[str, bool, frozenset[str] | None], tuple[list[tuple[str, str]], bytes]]
+ReadBody: TypeAlias = Callable[[], bytes | Reply]
 
-MAX_NAMES = 1000  # of `name[]`; what follows is not looked for
-_NOT_ALLOWED = Reply(405, [("Allow", "GET, HEAD"), TEXT, NO_STORE], b"method not allowed\n")
+# Of an application's function that says who may: a client that it keeps waiting gets a 503.
+ACCESS_SECONDS = 5.0
+MAX_STREAMS = 4  # replies in pieces that are on their way; each may hold files, and its client may be slow
+_BUSY = (503, "this worker is busy with another such request\n", ("Retry-After", "1"))
 
 
-class Routes:
+class Routes(Router):
     """
     The paths that obskit answers itself; `paths` is what an adapter looks a request's path up in.
     """
 
     def __init__(self, settings: RouteSettings, page: Page | None) -> None:
+        super().__init__()
         self._settings = settings
-        self._page = page
-        self.paths: dict[str, Callable[[Request], Reply]] = {}
+        # A probe never waits for a page, and neither for anything of the application's or of a slow handler.
+        self._health_lane = Lane(16, may_hold_loop=True)
+        self._metrics_lane = Lane(4, may_hold_loop=True)
+        self._slow = Lane(1)
+        self._access_lane = Lane(4)
+        self._open: WeakSet[Pieces] = WeakSet()
         self._health = HealthRoutes(settings)
         if settings.metrics_path in self._health.paths:
             raise ConfigurationError(
@@ -43,72 +52,159 @@ class Routes:
                 "them different paths, or None to mount one of them nowhere"
             )
         if settings.metrics_path and page is not None:
-            self.paths[settings.metrics_path] = self._metrics
+            handlers = {"GET": metrics_handler(page)}
+            lane, access = self._metrics_lane, metrics_access(settings)
+            self.add(settings.metrics_path, Route("metrics_path", handlers, access, seconds=PAGE_SECONDS, lane=lane))
         for path in self._health.paths:
-            self.paths[path] = self._health.answer
+            self._add_health(path)
+
+    def _add_health(self, path: str) -> None:
+        handlers = {"GET": self._health.answer}
+        self.paths[path] = Route("health_path", handlers, seconds=PAGE_SECONDS, lane=self._health_lane)
 
     def mount(self, component: str) -> None:
         """
-        Add the route of a component of the health registry.
+        Answer for a component of the health registry, too, unless something else answers there.
         """
         path = self._health.mount(component)
-        if path is not None and path != self._settings.metrics_path:
-            self.paths[path] = self._health.answer
+        if path is not None and dict.get(self.paths, path) is None:
+            self._add_health(path)
 
-    def answer(self, request: Request) -> Reply:
+    def answer(self, request: Request, read_body: ReadBody | None = None) -> Reply:
         """
-        Answer a request for one of `paths`; HEAD as GET without the body.
+        Answer a request for one of `paths`, here; HEAD as GET without the body.
+
+        Args:
+            request: The request.
+            read_body: Reads its body, where the route takes one and the client may act; None: it has none.
+
+        Returns:
+            The reply; a body that is not whole is a `Pieces`, for the adapter to send and to close.
         """
         note_serving()
-        reply = self.paths[request.path](request) if request.method in ("GET", "HEAD") else _NOT_ALLOWED
+        route = self.paths[request.path]
+        reply = _refusal(route, request)
+        if reply is None and request.method == "POST" and read_body is not None:
+            reply = _with_body(request, read_body())
+        if reply is None:
+            reply = self._handled_here(route, request)
         return _finished(request, reply)
 
-    async def answer_async(self, request: Request) -> Reply:
-        """
-        Answer on asyncio's event loop: the health routes there, the page in a thread.
-        """
-        import asyncio  # servers without an event loop do not pay for it
-
-        registry.loop = loop = asyncio.get_running_loop()
-        lag.watch(loop)
-        note_serving()
-        if request.method not in ("GET", "HEAD") or request.path not in self._health.paths:
-            return await in_thread(self.answer, request)
-        return _finished(request, await self._health.answer_async(request))
-
-    def _metrics(self, request: Request) -> Reply:
-        refused = self._refused(request)
-        if refused is not None:
-            return refused
-        gauge_callbacks.ensure_running()
-        registry.ensure_running()
-        asked = parse_qs(request.query).get("name[]")
-        names = None if asked is None else frozenset(asked[:MAX_NAMES])
-        packed = accepts(request.header("accept-encoding") or "", "gzip")
-        assert self._page is not None
+    def _handled_here(self, route: Route, request: Request) -> Reply:
+        if route.lane is not None:  # its handlers are bounded by the server's own threads
+            return self._handle(route, request)
         try:
-            headers, body = self._page(request.header("accept") or "", packed, names)
-        except Exception as error:  # of a collector that is not ours: the server must not see it
-            recorder.failed("metrics_page", error)
-            return Reply(500, [TEXT, NO_STORE], b"a collector failed; the application's log says which\n")
-        return Reply(200, [*headers, NO_STORE, ("Vary", "Accept, Accept-Encoding")], body)
+            return self._slow.run(lambda: self._handle(route, request))
+        except BusyError:
+            return text(*_BUSY)
 
-    def _refused(self, request: Request) -> Reply | None:
-        token, networks = self._settings.metrics_token, self._settings.metrics_networks
-        if token is None and not networks:
+    async def answer_async(self, request: Request, receive: Receive | None = None) -> Reply | None:
+        """
+        Answer on an event loop: the health routes there, all else in a thread, with a deadline.
+
+        Args:
+            request: The request.
+            receive: The server's, for the body of a route that takes one.
+
+        Returns:
+            As `answer()`; None where the client left before its body had come.
+        """
+        note_serving()
+        route = self.paths[request.path]
+        lane = self._slow if route.lane is None else route.lane
+        has_loop = _watch_loop()
+        try:
+            refused = await self._refused(route, request)
+            if refused is None and request.method == "POST" and receive is not None:
+                refused = _with_body(request, await receive_body(request.header("content-length"), receive))
+            if refused is not None:
+                reply = refused
+            elif has_loop and self._health.answers_on_loop(request):
+                reply = await self._health.answer_async(request)
+            else:
+                reply = await lane.run_async(lambda: self._handle(route, request), route.seconds, _close)
+        except BusyError:
+            reply = text(*_BUSY)
+        except TooLateError:
+            reply = text(503, f"this took longer than {route.seconds:g} s\n", ("Retry-After", "10"))
+        except ClientGoneError:
             return None
-        if networks and is_in(request.client, networks):
-            return None
-        if token is None:
-            return Reply(403, [TEXT, NO_STORE], b"this address may not read the metrics\n")
-        if has_token(request, token):
-            return None
-        return Reply(401, [("WWW-Authenticate", "Bearer"), TEXT, NO_STORE], b"a bearer token is needed\n")
+        return _finished(request, reply)
+
+    async def _refused(self, route: Route, request: Request) -> Reply | None:
+        """
+        Refuse on the loop, so that strangers take no place of others; the application's function decides in a thread.
+        """
+        if route.access is None or not route.access.asks_application or route.handler(request.method) is None:
+            return _refusal(route, request)
+        return await self._access_lane.run_async(lambda: _refusal(route, request), ACCESS_SECONDS)
+
+    def _handle(self, route: Route, request: Request) -> Reply:
+        """
+        Ask the handler. What it raises, or gives in place of a reply, is a 500 that says nothing.
+        """
+        handler = route.handler(request.method)
+        assert handler is not None  # or the request was refused
+        try:
+            reply = checked(handler(request))
+            if isinstance(reply.body, bytes):
+                return reply
+            return self._in_pieces(route, request, reply, reply.body)
+        except Exception as error:
+            recorder.failed("web", error)
+            return text(500, "this failed; the application's log says why\n")
+
+    def _in_pieces(self, route: Route, request: Request, reply: Reply, body: Iterable[bytes]) -> Reply:
+        pieces = Pieces(body, self._slow if route.lane is None else route.lane, route.seconds)
+        if request.method == "HEAD":
+            pieces.close()
+        elif sum(not other.is_over for other in list(self._open)) >= MAX_STREAMS:
+            pieces.close()
+            return text(*_BUSY)
+        else:
+            self._open.add(pieces)
+            pieces.begin()
+        return Reply(reply.status, reply.headers, pieces)
+
+
+def _refusal(route: Route, request: Request) -> Reply | None:
+    refused = route.refusal(request)
+    if refused is None and not is_plain(request.path):
+        refused = text(404, "there is nothing here\n")
+    return refused
+
+
+def _with_body(request: Request, body: bytes | Reply) -> Reply | None:
+    if isinstance(body, Reply):
+        return body
+    request.body = body
+    return None
+
+
+def _watch_loop() -> bool:
+    """
+    Measure the lag of asyncio's event loop, and have coroutine checks run there; False on another loop.
+    """
+    import asyncio  # servers without an event loop do not pay for it
+
+    try:
+        registry.loop = loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    lag.watch(loop)
+    return True
+
+
+def _close(reply: Reply) -> None:
+    if isinstance(reply.body, Pieces):
+        reply.body.close()
 
 
 def _finished(request: Request, reply: Reply) -> Reply:
+    if not isinstance(reply.body, bytes):
+        return reply
     length = ("Content-Length", str(len(reply.body)))
     return Reply(reply.status, [*reply.headers, length], b"" if request.method == "HEAD" else reply.body)
 
 
-__all__ = ["Page", "Reply", "Request", "Routes", "is_in", "status_line"]
+__all__ = ["Page", "Reply", "Request", "Routes"]
