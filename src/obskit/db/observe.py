@@ -152,6 +152,8 @@ def end(op: DbOperation) -> None:
             totals.db_seconds += seconds
         if waiting:
             drain()
+        if op.sparse is not None and plan.finish_sparse is not None:
+            plan.finish_sparse(op)
         plan.finish(op)
         if plan.finish_too is not None:
             plan.finish_too(op)
