@@ -1,6 +1,6 @@
 """
-Write docs/reference/ from the code: settings, metrics, errors, log fields, names, the listing of them all, and which of
-them are stable.
+Write docs/reference/ from the code: settings, metrics, errors, log fields, events, names, the listing of them all, and
+which of them are stable.
 
     python scripts/reference.py            write the pages
     python scripts/reference.py --check    fail where a page is not what would be written
@@ -29,6 +29,7 @@ import obskit.logs
 import obskit.testing
 from obskit import catalogue, errors
 from obskit.catalogue import Metric
+from obskit.catalogue.events import EVENTS
 from obskit.fields import default_of
 from obskit.logs.rendering import RESERVED_FIELDS
 from obskit.metrics import family
@@ -301,6 +302,27 @@ def bullet(entry: str) -> str:
 
 
 @cache
+def event_page() -> str:
+    rows = [
+        (code(kind.name), ", ".join(map(code, kind.levels)), ", ".join(map(code, kind.fields)), kind.meaning)
+        for kind in EVENTS.values()
+    ]
+    fields = sorted({(name, meaning) for kind in EVENTS.values() for name, meaning in kind.fields.items()})
+    by_name: dict[str, list[str]] = {}
+    for name, meaning in fields:
+        by_name.setdefault(name, []).append(meaning)
+    return (
+        "# Events\n\n"
+        "An event is a fact without a duration.\n"
+        "Each is a line of the logger `obskit.` and its first word, with the event's message and fields, and sinks get "
+        "it in `emit()`.\n"
+        "Not every event has all of its fields.\n\n"
+        + table(("event", "level", "fields", "meaning"), rows)
+        + "\n## Fields\n\n"
+        + table(("field", "meaning"), ((code(name), " ".join(meanings)) for name, meanings in by_name.items()))
+    )
+
+
 def listing() -> str:
     return surface.listing({name: write() for name, write in PAGES.items() if write not in (listing, stable_page)})
 
@@ -314,6 +336,7 @@ PAGES = {
     "metrics.md": metrics,
     "errors.md": error_page,
     "log-fields.md": log_fields,
+    "events.md": event_page,
     "api.md": api,
     "surface.txt": listing,
     "stability.md": stable_page,

@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any, TypeAlias
 
 import obskit
+from obskit.catalogue.events import EVENTS
 
 Pages: TypeAlias = Mapping[str, str]
 
@@ -208,34 +209,8 @@ def events(_: Pages) -> list[str]:
     """
     List the events that obskit makes, with their severity where that is fixed.
     """
-    found = set()
-    for path in sorted(Path(str(find_spec("obskit").origin)).parent.rglob("*.py")):  # type: ignore[union-attr]
-        tree = ast.parse(path.read_text("utf-8"))
-        constants = dict(constants_of(tree))
-        for node in ast.walk(tree):
-            match node:
-                case ast.Call(func=ast.Name("Event"), args=[name, severity, *_]):
-                    found.add(f"{text_of(name, constants, path)}: {text_of(severity, constants, None)}")
-    return sorted(found)
-
-
-def constants_of(tree: ast.Module) -> Iterator[tuple[str, str]]:
-    for node in tree.body:
-        match node:
-            case ast.Assign(targets=[ast.Name(name)], value=ast.Constant(value=str(value))):
-                yield name, value
-
-
-def text_of(node: ast.expr, constants: dict[str, str], path: Path | None) -> str:
-    match node:
-        case ast.Constant(value=str(value)):
-            return value
-        case ast.Name(name) if name in constants:
-            return constants[name]
-    if path is None:
-        return "by its figures"
-    raise SystemExit(
-        f"scripts/surface.py: {path.name}:{node.lineno}: the name of an event is a text, or a constant of its file"
+    return sorted(
+        f"{kind.name}: {kind.levels[0] if len(kind.levels) == 1 else 'by its figures'}" for kind in EVENTS.values()
     )
 
 

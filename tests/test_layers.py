@@ -35,12 +35,12 @@ GROUND = (
     *(
         "file_modes",
         "redaction",
-        "catalogue",
         "settings_arguments",
         "fields",
         "default_service",
         "service_settings",
         "operation",
+        "catalogue",
     ),
     *("context", "deferred_endings"),
 )

@@ -12,6 +12,7 @@ from dataclasses import fields
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from obskit.catalogue import events
 from obskit.components import Assembly, Component, run_all
 from obskit.errors import AlreadyConfiguredError
 from obskit.fields import shown
@@ -20,7 +21,6 @@ from obskit.health.registry import registry as health
 from obskit.interpreters import IS_MAIN, NO_THREADS
 from obskit.logs import writer as logs
 from obskit.logs.writer import Writer
-from obskit.operation import Event
 from obskit.recorder import Sink, recorder
 from obskit.settings import Settings
 from obskit.sigterm import sigterm
@@ -146,7 +146,7 @@ class Runtime:
         if settings.metrics_path in self.routes.paths:
             guarded = settings.metrics_token or settings.metrics_networks
             fields["metrics_access"] = "restricted" if guarded else "everyone (set metrics_token or metrics_networks)"
-        recorder.emit(Event("runtime.started", "INFO", "obskit is on", fields))
+        recorder.emit(events.STARTED.event("obskit is on", fields))
         if settings.metrics and (settings.metric_names or settings.metric_labels):
             self._warn_of_unknown_names()
 
@@ -164,7 +164,7 @@ class Runtime:
             for name, nearest in unknown(names):
                 hint = f"did you mean {nearest!r}?" if nearest else "docs/reference/metrics.md lists obskit's"
                 message = f"{setting} has {name!r}, and no metric is called that so far; {hint}"
-                recorder.emit(Event("metrics.unknown_name", "WARNING", message, {"metric": name}))
+                recorder.emit(events.UNKNOWN_METRIC.event(message, {"metric": name}))
 
     def flush(self) -> None:
         """
@@ -244,7 +244,7 @@ def activate(given: Mapping[str, Any], extra_sinks: Sequence[Sink] = ()) -> Runt
     for observer in list(_observers):
         observer.runtime_changed(_runtime)
     if _runtime.settings.enabled and not IS_MAIN:
-        recorder.emit(Event("runtime.no_threads", "WARNING", NO_THREADS))
+        recorder.emit(events.NO_THREADS.event(NO_THREADS))
     return _runtime
 
 

@@ -19,11 +19,11 @@ from obskit.ai.ai_operation import AiOperation
 from obskit.ai.budget_estimates import max_cost, max_output_tokens, settled_cost
 from obskit.ai.pricing import Price
 from obskit.ai.request_size import text_bytes
+from obskit.catalogue import events
 from obskit.deferred_endings import drain
 from obskit.errors import BudgetError, BudgetExceededError
 from obskit.event_loop import in_event_loop
 from obskit.forks import at_fork
-from obskit.operation import Event
 from obskit.recorder import recorder
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 MAX_NAME = 200  # characters of the id of a reply that comes later
 RETRY_SECONDS = 5.0  # until what could not be written is tried again
-_SEVERITY = {50: "INFO", 80: "WARNING", 100: "ERROR"}
+_LEVELS = {50: "INFO", 80: "WARNING", 100: "ERROR"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -449,7 +449,7 @@ class BudgetBook:
                 "spent_usd": refused.spent,
                 "reserved_usd": refused.reserved,
             }
-            recorder.emit(Event("ai.budget.blocked", "ERROR", message, fields))
+            recorder.emit(events.BUDGET_BLOCKED.event(message, fields))
         self.on_blocked(budget.name)
         spent, reserved = (None, None) if refused.is_lost else (refused.spent, refused.reserved)
         return BudgetExceededError(
@@ -536,11 +536,11 @@ class BudgetBook:
                     "percent": crossing.percent,
                     "spent_usd": crossing.spent,
                 }
-                recorder.emit(Event("ai.budget", _SEVERITY[crossing.percent], message, fields))
+                recorder.emit(events.BUDGET.event(message, fields, level=_LEVELS[crossing.percent]))
 
     def _on_problem(self, kind: str, message: str) -> None:
-        severity = "WARNING" if kind in ("ephemeral", "network") else "ERROR"
-        recorder.emit(Event("ai.budget.state", severity, message, {"problem": kind}))
+        level = "WARNING" if kind in ("ephemeral", "network") else "ERROR"
+        recorder.emit(events.BUDGET_STATE.event(message, {"problem": kind}, level=level))
 
     # The thread that writes
 

@@ -19,7 +19,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from obskit.ai.token_kinds import Usage
-from obskit.operation import Event
+from obskit.catalogue import events
 from obskit.recorder import recorder
 from obskit.time.timestamps import to_the_second
 
@@ -431,4 +431,4 @@ def _warn_of_age(at: float) -> None:
     if known is not None and known.age_days is not None and known.age_days > MAX_AGE_DAYS:
         _is_age_reported = True
         message = f"the prices of AI calls are {known.age_days:.0f} days old or older: update genai-prices"
-        recorder.emit(Event("ai.old_prices", "WARNING", message, {"version": known.version, "of": known.of}))
+        recorder.emit(events.OLD_PRICES.event(message, {"version": known.version, "of": known.of}))

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from obskit.catalogue import events
 from obskit.db.callsite import calling_frame, format_call_site
 from obskit.db.statement import Statement
 from obskit.operation import Event
@@ -13,7 +14,7 @@ from obskit.operation import Event
 # Repeated statements that are counted in one request; more would let it grow without bound.
 MAX_STATEMENTS = 1000
 # The name of the event.
-N_PLUS_ONE = "performance.n_plus_one"
+N_PLUS_ONE = events.N_PLUS_ONE.name
 UNKNOWN_CALL_SITE = "<unknown>"
 
 
@@ -104,4 +105,4 @@ def n_plus_one_event(site: RepeatedQuery, endpoint: str) -> Event:
         "query_text": site.statement.text,
         "query_fingerprint": site.statement.fingerprint,
     }
-    return Event(N_PLUS_ONE, "WARNING", "n+1 queries", fields)
+    return events.N_PLUS_ONE.event("n+1 queries", fields)

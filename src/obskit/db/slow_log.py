@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from obskit.catalogue import events
 from obskit.context import current
 from obskit.db.callsite import call_site
 from obskit.db.db_operation import DbOperation
@@ -185,7 +186,7 @@ def record_slow(op: DbOperation, error_seconds: float) -> None:
         except Exception as error:
             recorder.failed("explain", error)
     _totals.add(found)
-    severity = "ERROR" if op.duration_seconds >= error_seconds else "WARNING"
+    level = "ERROR" if op.duration_seconds >= error_seconds else "WARNING"
     fields = {
         "query_ms": found.duration_ms,
         "db_system": found.system,
@@ -200,7 +201,7 @@ def record_slow(op: DbOperation, error_seconds: float) -> None:
         "plan": found.plan,
     }
     told = {name: value for name, value in fields.items() if value is not None}
-    emit_for(op, Event("performance.slow_query", severity, "slow query", told))
+    emit_for(op, events.SLOW_QUERY.event("slow query", told, level=level))
 
 
 def report_plan(query: SlowQuery, plan: str) -> None:
@@ -212,7 +213,7 @@ def report_plan(query: SlowQuery, plan: str) -> None:
     fields = {"query_summary": query.summary, "query_fingerprint": query.fingerprint, "plan": plan}
     holder = Operation()
     holder.correlation_id = query.correlation_id
-    emit_for(holder, Event("performance.query_plan", "WARNING", "query plan", fields))
+    emit_for(holder, events.QUERY_PLAN.event("query plan", fields))
 
 
 def emit_for(op: Operation, event: Event) -> None:

@@ -19,12 +19,12 @@ from threading import RLock, Timer
 from typing import TYPE_CHECKING, Any
 
 from obskit import background
+from obskit.catalogue import events
 from obskit.health.check_operation import CheckOperation
 from obskit.health.declaration import CheckDeclaration
 from obskit.health.outcome import Outcome, Status, judged, with_time
 from obskit.health.safe_details import redacted, without_secrets
 from obskit.interpreters import IS_MAIN
-from obskit.operation import Event
 from obskit.recorder import recorder
 from obskit.time.clock import system_clock
 
@@ -362,7 +362,7 @@ class Check:
             f"the check {name} held the event loop for {seconds:.1f} s or longer: await what it waits for, or make it "
             "a plain function; it runs in a thread from now on"
         )
-        recorder.emit(Event("health.blocked_loop", "WARNING", message, {"component": name}))
+        recorder.emit(events.BLOCKED_LOOP.event(message, {"component": name}))
 
 
 class _TimedCoroutine:

@@ -10,13 +10,13 @@ from threading import Condition, Thread, current_thread
 from typing import TYPE_CHECKING, Any
 
 from obskit import background
+from obskit.catalogue import events
 from obskit.errors import HealthCheckError, UnknownGroupError
 from obskit.forks import at_fork
 from obskit.health.check_runs import Check, Run, Transition
 from obskit.health.declaration import GROUPS, RESERVED_NAMES, STARTUP, CheckDeclaration
 from obskit.health.event_loop_lag import lag
 from obskit.health.outcome import Status, worst
-from obskit.operation import Event
 from obskit.recorder import recorder
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 KEPT_TRANSITIONS = 100
 _BACKGROUND = "\0background"  # no group's name
-_SEVERITY = {"pass": "INFO", "skipped": "INFO", "warn": "WARNING", "fail": "ERROR"}
+_LEVELS = {"pass": "INFO", "skipped": "INFO", "warn": "WARNING", "fail": "ERROR"}
 
 
 class Registry:
@@ -215,7 +215,7 @@ class Registry:
         check = self.checks.get(transition.component)
         if check is not None and check.result is not None and (error := check.result.outcome.details.get("error")):
             fields["error"] = error
-        recorder.emit(Event("health.transition", _SEVERITY[transition.now], message, fields))
+        recorder.emit(events.HEALTH_TRANSITION.event(message, fields, level=_LEVELS[transition.now]))
 
     # In the background
 

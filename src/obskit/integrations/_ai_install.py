@@ -12,11 +12,11 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
+from obskit.catalogue import events
 from obskit.errors import MissingExtraError
 from obskit.integrations._ai_hooks import NEEDED, SLEEPS, WANTED, close_hook
 from obskit.integrations._ai_sdk import Sdk, Wrapper
 from obskit.integrations._patches import when_imported
-from obskit.operation import Event
 from obskit.recorder import recorder
 
 
@@ -64,7 +64,7 @@ def _put(sdk: Sdk) -> None:
     missing = [f"{hook[0]}.{hook[1]}.{hook[2]}" for hook, found in zip(NEEDED, needed, strict=True) if found is None]
     if missing:
         message = f"this version of {sdk.name} has no {', '.join(missing)}: its calls are not observed"
-        recorder.emit(Event("ai.unknown_sdk", "WARNING", message, {"sdk": sdk.name}))
+        recorder.emit(events.UNKNOWN_SDK.event(message, {"sdk": sdk.name}))
         return
     further = tuple((module, cls, "close", close_hook) for module, cls in sdk.stream_classes)
     wanted = [_found(sdk, *hook) for hook in (*WANTED, *further)]

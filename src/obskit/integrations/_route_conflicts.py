@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from obskit.catalogue import events
 from obskit.errors import RouteTakenError
-from obskit.operation import Event
 from obskit.recorder import recorder
 from obskit.runtime import Runtime, current_runtime
 
@@ -44,7 +44,7 @@ def warn_of_taken(routes: Iterable[str], warned: set[str], below: str = "") -> N
         return
     for route in taken.keys() - warned:
         warned.add(route)
-        recorder.emit(Event("obskit.route_taken", "WARNING", f"{taken[route]}; until then one of the two is hidden"))
+        recorder.emit(events.ROUTE_TAKEN.event(f"{taken[route]}; until then one of the two is hidden"))
 
 
 def _taken_routes(runtime: Runtime, routes: Iterable[str], below: str = "") -> dict[str, str]:

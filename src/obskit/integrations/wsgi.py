@@ -11,6 +11,7 @@ from importlib import import_module
 from mmap import mmap
 from typing import Any, TypeAlias
 
+from obskit.catalogue import events
 from obskit.context import current
 from obskit.correlation_ids import ID_HEADER, ID_HEADER_LOWER
 from obskit.deferred_endings import drain, end_later, waiting
@@ -30,7 +31,7 @@ from obskit.integrations._served_request import (
 )
 from obskit.integrations._server_timing import over_wsgi
 from obskit.integrations._start import configure
-from obskit.operation import METHOD_LABELS, UNMATCHED, Event, HttpOperation
+from obskit.operation import METHOD_LABELS, UNMATCHED, HttpOperation
 from obskit.recorder import recorder
 from obskit.runtime import Runtime, current_runtime, observe_runtime
 from obskit.web.bodies import read_body
@@ -723,7 +724,7 @@ class ObskitMiddleware(WrappingMiddleware[Application]):
         if runtime is None or not runtime.counts_alone or self._has_warned[0]:
             return
         self._has_warned[0] = 1
-        recorder.emit(Event("metrics.alone", "WARNING", _COUNTS_ALONE))
+        recorder.emit(events.ALONE.event(_COUNTS_ALONE))
 
 
 def instrument(app: Application, runtime: Runtime) -> ObskitMiddleware:

@@ -15,6 +15,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from obskit import background
+from obskit.catalogue import events
 from obskit.forks import at_fork
 from obskit.metrics.cell_format import VERSION, LabelSet
 from obskit.metrics.cells import MemoryExemplars, Values, allocate_in_memory
@@ -135,7 +136,7 @@ class Workers:
             return
         self._directory, self.degraded = None, True
         message = "the values of several workers cannot be merged: each worker answers for itself alone"
-        self._unreported = Event("metrics.degraded", "WARNING", message, {"reason": str(error)})
+        self._unreported = events.DEGRADED.event(message, {"reason": str(error)})
 
     def _report(self) -> None:
         """

@@ -13,12 +13,11 @@ from typing import Any
 from obskit._version import __version__
 from obskit.ai.ai_operation import AiOperation
 from obskit.ai.rate_limit_headers import KINDS, LimitFigures, latest_rate_limits
-from obskit.catalogue import ai, db, function, health, http
+from obskit.catalogue import ai, db, events, function, health, http
 from obskit.catalogue import internal as own
 from obskit.catalogue import pools as pool_rows
 from obskit.db.database import QueryLabels
 from obskit.db.db_operation import DbOperation
-from obskit.db.n_plus_one import N_PLUS_ONE
 from obskit.db.pools import TIMEOUT, ConnectionUse, ConnectionWait, pools
 from obskit.health.check_operation import CheckOperation
 from obskit.metrics.bucket_bounds import BucketBounds
@@ -535,9 +534,9 @@ class MetricsSink(Sink):
         Count N+1 statements, and set a component's new status, which may change while its check hangs; other events
         with a metric update it themselves.
         """
-        if event.name == N_PLUS_ONE:
+        if event.name == events.N_PLUS_ONE.name:
             self._n_plus_one.cell((event.fields["route"],)).inc()
-        elif event.name == "health.transition" and self._health_status is not None:
+        elif event.name == events.HEALTH_TRANSITION.name and self._health_status is not None:
             fields = event.fields
             if "component" in fields and "health" in fields:
                 self._show_health(fields["component"], fields["health"])

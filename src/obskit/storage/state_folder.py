@@ -16,10 +16,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from obskit.catalogue import events
 from obskit.errors import StateFolderTakenError
 from obskit.file_modes import make_file, make_folder, refuse_foreign
 from obskit.forks import at_exit
-from obskit.operation import Event
 from obskit.recorder import recorder
 from obskit.storage.folder_names import folder_name, service_name
 
@@ -266,7 +266,7 @@ at_exit(_remove_temporary)  # registered before the runtime's own end, so done a
 _told: set[tuple[str, Path]] = set()
 
 
-def _tell_once(problem: str, path: Path, severity: str, message: str) -> None:
+def _tell_once(problem: str, path: Path, level: str, message: str) -> None:
     if (problem, path) not in _told:
         _told.add((problem, path))
-        recorder.emit(Event("state.folder", severity, message, {"problem": problem}))
+        recorder.emit(events.STATE_FOLDER.event(message, {"problem": problem}, level=level))
