@@ -17,6 +17,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "obskit"
 GROUND = (
     *(
         "_version",
+        "lazy_names",
         "wrapper_signatures",
         "errors",
         "text_table",
@@ -146,14 +147,16 @@ def names_in(tree: ast.Module, package: list[str], modules: Iterable[str]) -> It
     """
     Yield what a file imports ever: in a function, for the type checker, or by `import_module()` of a name.
 
-    Where part of that name is looked up, as in `import_module(f"obskit.ai.{_HOME[name]}")`, each module counts that a
-    text of the file completes it to.
+    Where part of that name is looked up, as in `import_module(f"obskit.{_MODULES[name]}")`, each module counts that a
+    text of the file completes it to; and so does each module that `lazy_names()` is given.
     """
     texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     for node in ast.walk(tree):
         match node:
             case ast.Import() | ast.ImportFrom():
                 yield from (imported.name for imported in imports_in(node, package))
+            case ast.Call(func=ast.Name("lazy_names"), args=[_, ast.Dict(keys=keys)]):
+                yield from (".".join([*package, key.value]) for key in keys if isinstance(key, ast.Constant))
             case ast.Call(
                 func=ast.Name("import_module") | ast.Attribute(attr="import_module"), args=[ast.Constant(value=name)]
             ):
@@ -391,6 +394,7 @@ def test_the_lawful_is_let_through(tmp_path, part, source):
         ("from .report import x", "import typing\nif typing.TYPE_CHECKING:\n from .advice import x"),
         ("from . import report", "from importlib import import_module\nimport_module('obskit.db.advice')"),
         ("from .report import x", "import importlib\nM = 'advice'\nimportlib.import_module(f'obskit.db.{M}')"),
+        ("from .report import x", "__getattr__, __all__ = lazy_names(globals(), {'advice': ('x',)})"),
     ],
 )
 def test_a_circle_is_found(tmp_path, there, back):

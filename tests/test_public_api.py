@@ -69,6 +69,19 @@ def test_the_types_are_those_of_the_names():
     assert real == typed
 
 
+@pytest.mark.parametrize("package", ["ai", "db", "health", "logs"])
+def test_the_types_of_a_package_are_those_of_its_names(package):
+    """
+    The stub of a package has each of its public names, under that name.
+    """
+    module = importlib.import_module(f"obskit.{package}")
+    tree = ast.parse(Path(module.__file__).with_suffix(".pyi").read_text("utf-8"))
+    typed = [(alias.name, alias.asname) for node in tree.body for alias in node.names]
+
+    assert [(name, name) for name in module.__all__] == sorted(typed)
+    assert [name for name in module.__all__ if getattr(module, name).__name__ != name] == []
+
+
 def test_a_hook_refuses_arguments_by_its_name():
     """
     What a hook does not take is refused before its library is asked for.

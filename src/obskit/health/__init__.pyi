@@ -1,0 +1,30 @@
+# Types of the public names, which `__init__.py` imports when they are first used.
+
+from obskit.health.api import add as add
+from obskit.health.api import check as check
+from obskit.health.api import heartbeat as heartbeat
+from obskit.health.api import remove as remove
+from obskit.health.database_checks import django as django
+from obskit.health.database_checks import django_cache as django_cache
+from obskit.health.database_checks import psycopg as psycopg
+from obskit.health.database_checks import redis as redis
+from obskit.health.database_checks import sqlalchemy as sqlalchemy
+from obskit.health.database_checks import sqlite as sqlite
+from obskit.health.event_loop_lag import event_loop as event_loop
+from obskit.health.heartbeats import Heartbeat as Heartbeat
+from obskit.health.outcome import Outcome as Outcome
+from obskit.health.outcome import failed as failed
+from obskit.health.outcome import passed as passed
+from obskit.health.outcome import skipped as skipped
+from obskit.health.outcome import warned as warned
+from obskit.health.provider_checks import ai_provider as ai_provider
+from obskit.health.remote_checks import certificate as certificate
+from obskit.health.remote_checks import http as http
+from obskit.health.system_checks import cpu as cpu
+from obskit.health.system_checks import disk as disk
+from obskit.health.system_checks import file_descriptors as file_descriptors
+from obskit.health.system_checks import load as load
+from obskit.health.system_checks import memory as memory
+from obskit.health.system_checks import storage as storage
+from obskit.health.system_checks import system as system
+from obskit.health.system_checks import threads as threads
