@@ -1,0 +1,44 @@
+"""
+Metrics of health checks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from obskit.catalogue import health
+from obskit.health.check_operation import CheckOperation
+from obskit.recorder import Step
+from obskit.sinks.metrics_by_kind.binding import Binding
+
+_VALUES = {"pass": 1.0, "warn": 0.5, "fail": 0.0}
+ShowStatus = Callable[[str, str], None]
+
+
+def bind_checks(binding: Binding) -> tuple[Step, ShowStatus]:
+    """
+    Return the step at a run's end, and what shows a component's status at once.
+    """
+    gauge, duration = binding.gauge(health.STATUS), binding.histogram(health.DURATION)
+    timeouts, last_run = binding.counter(health.TIMEOUTS), binding.gauge(health.LAST_RUN)
+    failed = binding.recorder.failed
+
+    def show(component: str, status: str) -> None:
+        value = _VALUES.get(status)
+        if value is None:  # skipped
+            gauge.remove((component,))
+        else:
+            gauge.cell((component,)).set(value)
+
+    def finish(op: CheckOperation) -> None:
+        try:
+            key = (op.component,)
+            show(op.component, op.status)
+            duration.cell(key).observe(op.duration_seconds)
+            last_run.cell(key).set(binding.recorder.wall_clock())
+            if op.timed_out:
+                timeouts.cell(key).inc()
+        except Exception as error:
+            failed("metrics", error)
+
+    return finish, show
