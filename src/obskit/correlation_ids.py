@@ -13,7 +13,7 @@ from obskit.forks import at_fork
 ID_HEADER = "X-Correlation-ID"
 ID_HEADER_LOWER = "x-correlation-id"
 
-# `uuid.UUID()` is no check: it drops hyphens and braces, so 60 KB of them pass. A fullmatch with a length is.
+# `uuid.UUID()` is not a check: it drops hyphens and braces, so 60 KB of them pass. A fullmatch with a length is.
 valid_id = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}").fullmatch
 # W3C Trace Context, level 2: version 00-fe, 16 bytes of trace id, 8 of span id, flags; neither id all zero. Version 00
 # has no more than that; later ones may.

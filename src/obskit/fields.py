@@ -95,7 +95,7 @@ def count(high: int, what: str = "", unit: str = "") -> Check:
 
 def items(check: Check, what: str) -> Check:
     """
-    Take a list or tuple of values that each pass, as a tuple. A text is no list of its letters.
+    Take a list or tuple of values that each pass, as a tuple. A text is not a list of its letters.
     """
     return checked(
         what, when(lambda value: isinstance(value, (list, tuple)), what), lambda value: tuple(map(check, value))

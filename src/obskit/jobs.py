@@ -50,7 +50,7 @@ def job(name: str) -> Observation:
         name: One of a bounded set, up to 100 characters.
 
     Raises:
-        ConfigurationError: The name is no string, is empty or too long.
+        ConfigurationError: The name is not a string, is empty or too long.
     """
     if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
         shown = repr(name)

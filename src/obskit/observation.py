@@ -419,7 +419,7 @@ def observe(name: str | Callable[P, R] | None = None) -> Observation | Callable[
 
     Raises:
         NotObservableError: What is decorated is a class, or nothing that can be called, such as a property.
-        ConfigurationError: The name is no string.
+        ConfigurationError: The name is not a string.
     """
     if name is None or isinstance(name, str):
         return _NamedObservation(name)

@@ -26,7 +26,7 @@ def outgoing_headers() -> dict[str, str]:
     Return the headers that an outgoing call made here should carry.
 
     They are `X-Correlation-ID`, and `traceparent` with `tracestate` where a span is current or the request came with
-    a trace. Add them to calls of your own services only: they tell a stranger which of his calls belong together.
+    a trace. Add them to calls of your own services only: others could see from them which calls belong together.
 
     Returns:
         A new dict; empty outside of a request and of a span.

@@ -11,7 +11,7 @@ from ipaddress import IPv4Network, IPv6Network
 from os import PathLike
 from typing import Any, Protocol, TypeAlias, TypedDict
 
-Texts: TypeAlias = list[str] | tuple[str, ...]  # a bare text is no list of one
+Texts: TypeAlias = list[str] | tuple[str, ...]  # a bare text is not a list of one
 Networks: TypeAlias = Sequence[str | IPv4Network | IPv6Network]
 Folder: TypeAlias = str | PathLike[str]
 Age: TypeAlias = str | timedelta  # such as "30d"

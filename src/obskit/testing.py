@@ -99,7 +99,7 @@ class RecordingSink:
 
     Attributes:
         begun: Operations in the order in which they began.
-        operations: Operations in the order in which they ended; those that were dropped by now, too.
+        operations: Operations in the order in which they ended; those that were dropped so far, too.
         events: Events in the order in which they came.
     """
 

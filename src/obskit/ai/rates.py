@@ -279,7 +279,7 @@ def _price_context(usage: Usage) -> dict[str, str]:
 
 def _derive(name: tuple[str, str, str], usage: Usage, at: float, total: int) -> tuple[Rates | str, RateBoundaries]:
     """
-    Derive rates by asking what so many tokens of one kind alone would cost; or say why there are none.
+    Derive rates from the price of tokens of one kind alone; or return why there are none.
     """
     if package() is None:
         return "no_price_data", RateBoundaries()

@@ -20,7 +20,7 @@ class Spread:
     Attributes:
         count: Of how many calls the figure is known.
         mean, min, max: Of them.
-        p50, p95, p99: The smallest figures that so many percent of them do not exceed.
+        p50, p95, p99: The smallest figures that this percentage of them does not exceed.
     """
 
     count: int

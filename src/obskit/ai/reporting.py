@@ -76,7 +76,7 @@ def report(hours: float = 24, *, high_cost_usd: float | None = 100.0, slow_secon
     Report the AI calls of this process: success, time, tokens, dollars by service, model, route, feature, user and day.
 
     Everything that `/metrics` counts is in it, estimates and unknown costs each apart. It is made from the calls that
-    are kept in memory, the last 100,000 since the start: with so many it takes a second or two, so ask for it in a
+    are kept in memory, the last 100,000 since the start: with that many it takes a second or two, so ask for it in a
     thread rather than in an event loop. Thread-safe.
 
     Args:
@@ -85,7 +85,7 @@ def report(hours: float = 24, *, high_cost_usd: float | None = 100.0, slow_secon
         slow_seconds: What the calls of a service may take on average before that is a finding; None for ever.
 
     Raises:
-        ConfigurationError: One of them is no number above 0.
+        ConfigurationError: One of them is not a number above 0.
     """
     _check("hours", hours)
     for name, limit in (("high_cost_usd", high_cost_usd), ("slow_seconds", slow_seconds)):

@@ -12,7 +12,7 @@ from obskit.db.statement import UNKNOWN_STATEMENT, BatchStatement, Statement, st
 # Each statement with literals is a new key; evicted entries are read from the larger cache again.
 MAX_ENTRIES = 1024
 MAX_KEY_LENGTH = 4096
-# What controls a transaction is no query: nobody can make fewer of them.
+# What controls a transaction is not a query: nobody can make fewer of them.
 TRANSACTION_CONTROL = frozenset({"abort", "begin", "commit", "end", "release", "rollback", "savepoint", "start"})
 
 
@@ -26,7 +26,7 @@ class QueryLabels:
         operation: The verb in lower case; an empty string is unknown.
         statement: The statement without its values.
         fingerprint: Of the statement; batches are counted apart from what is asked one by one.
-        is_transaction_control: Whether it begins or ends a transaction or savepoint, and is no query.
+        is_transaction_control: Whether it begins or ends a transaction or savepoint, and is not a query.
         given: Whether the application has said table and operation itself.
         cell_owner: The cells that `cell` is one of, so that the sink that counts queries needs no look-up.
         cell: Set by that sink.

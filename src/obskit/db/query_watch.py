@@ -58,7 +58,7 @@ _lock = RLock()
 
 def totals_of(root: Operation) -> RequestTotals | None:
     """
-    Return the totals of a request's queries, made with the first; None where the root is no request.
+    Return the totals of a request's queries, made with the first; None where the root is not a request.
     """
     if not isinstance(root, HttpOperation):
         return None

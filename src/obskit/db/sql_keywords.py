@@ -64,7 +64,7 @@ CTE_VERBS = ("insert", "update", "delete", "merge")
 TABLE_HINTS = ("holdlock", "nolock", "readpast", "rowlock", "tablock", "tablockx", "updlock")
 # Verbs that another verb may follow.
 EXPLAIN_VERBS = ("desc", "describe", "explain")
-# Verbs whose target is no table, and is in the summary; then those without a target.
+# Verbs whose target is not a table, and is in the summary; then those without a target.
 VERBS_WITH_NAME = ("call", "exec", "execute", "pragma", "use")
 VERBS_WITHOUT_TARGET = _words(
     """

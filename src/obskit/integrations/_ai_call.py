@@ -328,7 +328,7 @@ class Call(AiOperation):
     def end(self, at: float | None = None) -> None:
         """
         End the operation. A reply that will be told later takes its reserve along, and the reply of one that was told
-        earlier is no call.
+        earlier is not a call.
         """
         self.asked = None
         if self.is_call:

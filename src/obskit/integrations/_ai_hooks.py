@@ -331,7 +331,7 @@ def _call_of(holder: Any) -> Call | None:
 
 async def _close_events(events: Any) -> None:
     """
-    Close what events came from: another tool may have put an iterator there that is no generator.
+    Close what events came from: another tool may have put an iterator there that is not a generator.
     """
     close = getattr(events, "aclose", None)
     if close is not None:

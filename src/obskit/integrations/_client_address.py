@@ -17,7 +17,7 @@ def client_address(peer: str | None, forwarded: str | None, trusted: Sequence[Ne
     """
     Find the client: the peer, unless it is a trusted proxy; then the first untrusted address from the right.
 
-    What is no address ends the search: the hop before it is the last one that is known.
+    What is not an address ends the search: the hop before it is the last one that is known.
     """
     if peer is None or not trusted or not forwarded or not _trusted[peer, tuple(trusted)]:
         return peer

@@ -39,7 +39,7 @@ def assign_correlation_id(op: ServedOperation, trust: bool) -> None:
     op.correlation_id = recorder.new_id()
 
 
-# Generated ids are no secrets; other well-formed ones may be tokens that a client put there.
+# Generated ids are not secrets; other well-formed ones may be tokens that a client put there.
 _is_generated_id = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE).fullmatch
 _redact = Redactor().text
 

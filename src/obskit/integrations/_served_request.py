@@ -109,7 +109,7 @@ _IDENTIFYING_KEYS = tuple("HTTP_" + name.upper().replace("-", "_") for name in _
 
 def _request_identity(carrier: Any) -> tuple[Any, ...] | None:
     """
-    Read what an environ or a scope asks for, and by whom; None of what is no request.
+    Read what an environ or a scope asks for, and by whom; None of what is not a request.
     """
     try:
         if "REQUEST_METHOD" in carrier:

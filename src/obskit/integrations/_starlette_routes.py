@@ -292,7 +292,7 @@ def _template_entry(nodes: list[RouteNode]) -> TemplateEntry:
 
 def _is_of_frontend(scope: Scope) -> bool:
     """
-    Return whether one of FastAPI's frontends answers, which are no endpoints.
+    Return whether one of FastAPI's frontends answers, which are not endpoints.
     """
     return "frontend_path" in scope.get("fastapi", {})
 

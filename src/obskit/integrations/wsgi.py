@@ -157,7 +157,7 @@ class WsgiOperation(ServedOperation):
 
     def declare_length(self, length: object) -> None:
         """
-        Record the length that the reply's headers declare; none where that is no number.
+        Record the length that the reply's headers declare; none where that is not a number.
         """
         text = str(length)
         self._declared_length = int(text) if text.isdecimal() else _NO_LENGTH

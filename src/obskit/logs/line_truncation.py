@@ -30,7 +30,7 @@ def truncate_line(line: bytes, limit: int) -> bytes:
     Truncate a line to a number of bytes, its newline included.
 
     Of a traceback the outer frames go first: the class, the message and the innermost frames stay. Other strings lose
-    their end, the longest first. What is no JSON object, such as a line for the console, loses its end.
+    their end, the longest first. What is not a JSON object, such as a line for the console, loses its end.
     """
     try:
         fields = orjson.loads(line)

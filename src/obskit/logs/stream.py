@@ -25,7 +25,7 @@ from obskit.recorder import recorder
 
 # What a pipe takes atomically, in bytes. Systems that promise less run one developer's process, not several workers.
 PIPE_BYTES = max(getattr(select, "PIPE_BUF", 0), 4096)
-# Lines that may be pending for a stream that is no file while another thread writes to it.
+# Lines that may be pending for a stream that is not a file while another thread writes to it.
 MAX_PENDING = 1000
 # The length of a line's start by which an echo of it is recognised.
 _ECHO_BYTES = 64

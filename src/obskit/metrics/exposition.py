@@ -278,7 +278,7 @@ def _chosen(parts: list[str]) -> PageFormat | None:
     default = _format("")
     try:
         chosen = _format(",".join(parts))
-    except Exception:  # prometheus_client compares a version that is no number with one that is
+    except Exception:  # prometheus_client compares a version that is not a number with one that is
         chosen = default
     if not (chosen.content_type.isascii() and chosen.content_type.isprintable()):
         chosen = default  # it repeats the version that was asked for, and this goes into a header

@@ -102,7 +102,7 @@ class SecretKeys:
 
     def rule(self, name: str) -> str | None:
         """
-        Return the entry of the list that matches a name; None where its value is no secret.
+        Return the entry of the list that matches a name; None where its value is not a secret.
         """
         parts = segments(name)
         if not parts:

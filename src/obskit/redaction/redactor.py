@@ -73,7 +73,7 @@ class Redactor:
 
     def rule_for(self, name: str) -> str | None:
         """
-        Return the rule that matches a field's name; None where its value is no secret. The result is cached.
+        Return the rule that matches a field's name; None where its value is not a secret. The result is cached.
         """
         return self._rules[name]
 
@@ -241,7 +241,7 @@ class _Traversal:
 
     def rule_of_siblings(self, given: Mapping[Any, Any]) -> str | None:
         """
-        Return the rule for a `value` beside these fields; None where it is no secret.
+        Return the rule for a `value` beside these fields; None where it is not a secret.
         """
         return self._rule(given.get("name")) or self._rule(given.get("key"))
 

@@ -272,7 +272,7 @@ class SecretValues:
 
     def source_code(self, text: str) -> str:
         """
-        Redact source code, where a name that is assigned another name is no secret: `password = form.password`.
+        Redact source code, where a name that is assigned another name is not a secret: `password = form.password`.
         """
         return self._redact(text, text.encode("ascii", "ignore").translate(None, _REMOVED_BY_SIEVE), bare=False)
 

@@ -90,7 +90,7 @@ class BorrowedSpan:
 
     def tell(self, op: AiOperation) -> None:
         """
-        Add what is known by now, without secrets, before its owner ends it.
+        Add what is known so far, without secrets, before its owner ends it.
         """
         if self.span is not None and self.span.is_recording():
             self.span.set_attributes(self._hide(own_attributes(op)))

@@ -92,7 +92,7 @@ class OwnDatabase:
         self._schema, self._on_problem, self._on_replaced = schema, on_problem, on_replaced
         self._has_one_writer = has_one_writer
         self._turn = RLock()
-        self._is_busy = False  # whether somebody is at the file: nobody but his own thread may find it so
+        self._is_busy = False  # whether the file is in use: no thread but the one that uses it may see this
         self._lock = FileLock(path.with_name(f"{path.name}.lock"))
         self._connection: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None

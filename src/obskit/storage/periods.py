@@ -130,7 +130,7 @@ class PeriodFiles:
             writer: Small letters, digits, `_` and `-`, at most 60: one for each process.
 
         Raises:
-            ValueError: It is no name of a writer, or no moment with a year of four digits.
+            ValueError: It is not a name of a writer, or no moment with a year of four digits.
         """
         if _WRITER.fullmatch(writer) is None:
             raise ValueError(f"{writer!r} cannot be part of a file's name: small letters, digits, '_' and '-' can")

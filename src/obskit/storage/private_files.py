@@ -35,7 +35,7 @@ def open_file(path: str | os.PathLike[str]) -> int:
     Open a file of this user's to read and write it, made with 0600 where it is missing; others get no rights in it.
 
     Raises:
-        NotAFileError: It is no file.
+        NotAFileError: It is not a file.
         OSError: It is a link, it belongs to another user, or it cannot be opened.
     """
     try:
@@ -54,7 +54,7 @@ def open_existing(path: str | os.PathLike[str], flags: int = os.O_RDONLY) -> int
 
     Raises:
         FileNotFoundError: It is missing.
-        NotAFileError: It is no file.
+        NotAFileError: It is not a file.
         OSError: It is a link, it belongs to another user, or it cannot be opened.
     """
     found = os.lstat(path)  # before it is opened: a device may do something then

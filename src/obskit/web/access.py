@@ -127,7 +127,7 @@ def has_token(request: Request, token: str) -> bool:
 
 def is_in(client: str | None, networks: tuple[Network, ...]) -> bool:
     """
-    Return whether an address is in one of the networks; what is no address is in none.
+    Return whether an address is in one of the networks; what is not an address is in none.
     """
     try:
         address = ipaddress.ip_address(client or "")

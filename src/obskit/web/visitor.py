@@ -14,14 +14,14 @@ ROLES: tuple[Role, ...] = ("viewer", "operator")
 @dataclass(frozen=True, slots=True)
 class Visitor:
     """
-    Who a client is, as a function of the application's says it.
+    Who a client is, as a function of the application says.
 
     Attributes:
-        name: Under which acts are recorded; None where nobody knows it, as of whoever has a token.
+        name: The name that acts are recorded under; None where it is not known, as of a client with a token.
         role: A `viewer` looks; an `operator` acts, too.
 
     Raises:
-        ValueError: There is no such role, or the name is no text.
+        ValueError: There is no such role, or the name is not a text.
     """
 
     name: str | None
