@@ -31,7 +31,8 @@ from obskit.propagation import trace_headers
 from obskit.recorder import Recorder
 from obskit.redaction import driver_errors, keys, redactor, text_truncation, values
 from obskit.settings import Settings
-from obskit.sinks import log_sink, span_sink
+from obskit.sinks import log_sink
+from obskit.sinks.spans_by_kind import requests as request_spans
 from obskit.web import access, bodies, replies, request, router
 
 DIALECTS = ("postgresql", "mysql", "sqlite", "standard")
@@ -184,7 +185,7 @@ ENTRIES: dict[str, Callable[[str], object]] = {
     "a method": _ROUTE.handler,
     "Content-Length": _with_content_length,
     "a header of a reply": lambda text: _checked(replies.Reply(200, [(text, text)])),
-    "Host": lambda text: span_sink._server(text, "http"),
+    "Host": lambda text: request_spans._server(text, "http"),
     "User-Agent": lambda text: log_sink._clients(lambda client: client, {}, _redactor)["10.0.0.1", text],
     "a path": lambda text: log_sink._escaped(server_access.loggable_path(text, text, _redactor)),
     "an AI client's host": lambda text: (provider_of(text, CLOUDS), region_of(f"{text}.googleapis.com")),
@@ -254,7 +255,7 @@ SCANNERS = (
         console,
     ),
     *(_client_address, _inbound_correlation, _middleware, _route_conflicts, _served_request, correlation_ids),
-    *(server_access, clients, access, bodies, replies, request, router, span_sink, log_sink),
+    *(server_access, clients, access, bodies, replies, request, router, request_spans, log_sink),
 )
 EXCUSED = {
     **dict.fromkeys(

@@ -42,7 +42,10 @@ CALLS = frozenset(
 WAYS_OUT = {
     "lines": {"logs/writer.py", "logs/stream.py", "logs/queued.py", "logs/log_file.py", "logs/json_handler.py"},
     "lines of a second output": {"logs/outputs.py"},
-    "spans": {"sinks/span_sink.py", "sinks/genai_attributes.py"},
+    "spans": {
+        *(f"sinks/spans_by_kind/{kind}.py" for kind in ("requests", "functions", "queries", "ai_calls")),
+        "sinks/genai_attributes.py",
+    },
     "health": {"web/health.py"},
     "metrics": {"web/metrics.py"},
 }

@@ -1,0 +1,3 @@
+"""
+Turn operations of each kind into OpenTelemetry spans.
+"""
