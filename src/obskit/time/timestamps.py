@@ -28,4 +28,4 @@ def split_second(seconds: float) -> tuple[int, str]:
     Return the whole second, and its text up to the fraction; who writes often keeps both for a second.
     """
     second = floor(seconds)
-    return second, datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return second, datetime.fromtimestamp(second, UTC).isoformat()[:19]
