@@ -63,6 +63,7 @@ LOG_FIELDS = {
     "first_byte_ms": ("access, streamed", "Milliseconds to the first byte of a streamed reply."),
     "bytes_sent": ("access", "Bytes of body handed to the server."),
     "aborted": ("access, when true", "The reply was cut short after its status was sent."),
+    "refused": ("access, when true", "A gate answered, and the application never saw the request."),
     "left_out": ("where sampling is on", "How many like it were left out since the last one."),
     "client": ("access", "The client's address; masked to its network unless `log_client` says otherwise."),
     "user_agent": ("access", "The client's `User-Agent`."),
@@ -216,7 +217,8 @@ def api() -> str:
     for name in sorted(names, key=str.lower):
         thing = getattr(obskit, name)
         has_page = thing is Settings or (inspect.isclass(thing) and issubclass(thing, Exception))
-        text += linked(name) if has_page else described(f"obskit.{name}", thing, made_by_users=name != "Request")
+        is_made = name not in ("Gate", "Request")
+        text += linked(name) if has_page else described(f"obskit.{name}", thing, made_by_users=is_made)
     text += "\n## What counter(), gauge() and histogram() give\n"
     for cls in (family.Counter, family.Gauge, family.Histogram):
         text += described(cls.__name__, cls, made_by_users=False)

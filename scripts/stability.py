@@ -28,10 +28,12 @@ PROVISIONAL: dict[str, dict[str, str]] = {
             ("obskit.db.slow_queries", "obskit.db.slow_statements", "obskit.db.SlowQuery", "obskit.db.SlowStatement"),
             "they know the queries of one process; a history over all of them will have other fields",
         ),
+        **dict.fromkeys(("obskit.Gate", "obskit.Reply"), "how requests are refused is new"),
         "obskit.system.snapshot": "its keys follow what the platforms can tell",
         "obskit.ai.Usage": "providers add kinds of tokens, which become fields",
     },
     "settings": {
+        "gates": "how requests are refused is new",
         "log_archive_*": "how old files are archived is new",
         "log_outputs": "how lines are divided among files is new",
     },

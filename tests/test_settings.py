@@ -22,6 +22,7 @@ from obskit.fields import default_of
 from obskit.logs.settings import LogSettings
 from obskit.settings import SECTIONS, Settings
 from obskit.settings_arguments import SettingsArguments
+from obskit.web.gate import Gate
 
 PACKAGE = Path(obskit.__file__).parent
 PROBE = re.compile("^/probe")
@@ -284,6 +285,16 @@ def test_variables_are_text_lists_or_json(variable, text, expected):
             "request_hook",
             "hook",
             "request_hook='hook': expected a function that takes the finished HttpOperation, found str",
+        ),
+        (
+            "gates",
+            ["lockout"],
+            "gates=['lockout']: expected objects with a method admit(request), as obskit.Gate has it, found list",
+        ),
+        (
+            "gates",
+            (Gate,),
+            f"gates=({Gate!r},): expected objects with a method admit(request), as obskit.Gate has it, found tuple",
         ),
         (
             "slow_request_ms",

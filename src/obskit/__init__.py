@@ -15,8 +15,10 @@ from obskit._version import __version__ as __version__
 # Public name -> the module below obskit that it is imported from when it is first used. Their types: `__init__.pyi`.
 _MODULES = {
     "ConfigurationError": "errors",
+    "Gate": "web.gate",
     "MissingExtraError": "errors",
     "ObskitError": "errors",
+    "Reply": "web.replies",
     "Request": "web.request",
     "Settings": "settings",
     "Visitor": "web.visitor",

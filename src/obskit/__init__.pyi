@@ -29,6 +29,8 @@ from obskit.runtime import Runtime
 from obskit.runtime import shutdown as shutdown
 from obskit.settings import Settings as Settings
 from obskit.settings_arguments import SettingsArguments
+from obskit.web.gate import Gate as Gate
+from obskit.web.replies import Reply as Reply
 from obskit.web.request import Request as Request
 from obskit.web.visitor import Visitor as Visitor
 

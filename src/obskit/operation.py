@@ -99,6 +99,7 @@ class HttpOperation(Operation):
     streamed = SparseField(False)  # True where the reply went out in more than one piece
     exception = SparseField[str | None](None)  # class name of an exception that left the application or became its 500
     aborted = SparseField(False)  # True where the reply was cut short after its status was sent
+    refused = SparseField(False)  # True where a gate answered, and the application never saw it
     upgraded = SparseField(False)  # True where it became a WebSocket: as on ASGI, that is not a request to count
     first_byte_seconds = SparseField[float | None](None)  # to a streamed reply's first byte; None for all others
     totals = SparseField[RequestTotals | None](None)  # of its queries and AI calls; None where it made none

@@ -47,6 +47,7 @@ class SettingsArguments(TypedDict, total=False):
     exclude: Sequence[str | re.Pattern[str]]
     endpoint_style: str
     request_hook: Callable[[Any], object] | None
+    gates: Sequence[Any]
     server_timing: bool
     # Metrics
     metrics: bool

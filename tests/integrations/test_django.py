@@ -34,6 +34,7 @@ from obskit.errors import AlreadyConfiguredError, ConfigurationError, RouteTaken
 from obskit.integrations import django as module
 from obskit.integrations.django.apps import ObskitConfig, check_middleware, check_urls
 from obskit.integrations.django.routes import template
+from obskit.recorder import recorder
 from obskit.testing import FakeClock, FakeIds, isolated_runtime
 
 MIDDLEWARE = "obskit.integrations.django.ObskitMiddleware"
@@ -174,6 +175,101 @@ def read(client, path, **options):
     """
     answer = client.get(path, **options)
     return asyncio.run(answer) if asyncio.iscoroutine(answer) else answer
+
+
+# Gates
+
+
+class Doorkeeper:
+    """
+    Refuse everybody but those with a key, and remember who asked.
+    """
+
+    def __init__(self):
+        self.asked = []
+
+    def admit(self, request):
+        self.asked.append(request)
+        reply = obskit.Reply(403, [("X-Reason", "lockout")], b"locked out")
+        return None if request.header("x-key") else reply
+
+
+@pytest.mark.parametrize("form", ["instrument", "middleware"])
+def test_a_gate_refuses(site, protocol, sink, form, caplog):
+    """
+    The view is not called, the refusal is one operation without a route, and Django writes no line of its own.
+    """
+    seen, doorkeeper = [], Doorkeeper()
+    site.add("seen", lambda request: seen.append("seen") or HttpResponse("ok"))
+    middleware = [MIDDLEWARE, *settings.MIDDLEWARE] if form == "middleware" else settings.MIDDLEWARE
+    with (
+        override_settings(MIDDLEWARE=middleware),
+        isolated_runtime(sinks=[sink], gates=[doorkeeper], trusted_proxies=["192.0.2.0/24"]) as runtime,
+    ):
+        refused = Served(form, protocol).get("/seen", x_forwarded_for="198.51.100.7")
+        operation = only(sink)
+        admitted = Served(form, protocol).get("/seen", x_key="k")
+        lines = [line["status"] for line in runtime.lines if line["message"] == "request"]
+
+    said = [refused.header(name) for name in ("x-reason", "content-type", "content-length")]
+    asked = doorkeeper.asked[0]
+    assert (403, b"locked out", 200, ["seen"]) == (refused.status, refused.body, admitted.status, seen)
+    assert [["lockout"], [], ["10"]] == said
+    assert [operation.correlation_id] == refused.header("x-correlation-id")
+    assert ("<unmatched>", 403, 10, True) == (
+        operation.endpoint,
+        operation.status,
+        operation.bytes_sent,
+        operation.refused,
+    )
+    assert ([403, 200], []) == (lines, [record for record in caplog.records if record.name == "django.request"])
+    assert ("GET", "/seen", "198.51.100.7") == (asked.method, asked.path, asked.client)
+
+
+def test_a_gate_that_fails_lets_everybody_in(site, with_middleware, protocol, sink):
+    """
+    Its exception is counted, and the view is called.
+    """
+    with isolated_runtime(sinks=[sink], strict=False, gates=[type("Broken", (), {"admit": boom})()]):
+        assert 200 == Served("middleware", protocol).get("/items/7").status
+        assert 1 == recorder.errors["gate"]
+
+
+def test_a_gate_by_middleware_asks_about_excluded_paths(site, with_middleware, protocol, sink):
+    """
+    An excluded path is refused like others, and leaves no operation.
+    """
+    doorkeeper = Doorkeeper()
+    with isolated_runtime(sinks=[sink], gates=[doorkeeper], exclude=["/items"]):
+        served = Served("middleware", protocol)
+        statuses = [served.get("/items/7").status, served.get("/items/7", x_key="k").status]
+
+    assert ([403, 200], 2, []) == (statuses, len(doorkeeper.asked), sink.operations)
+
+
+@pytest.mark.parametrize("client", [Client, AsyncClient])
+@pytest.mark.parametrize("exclude", [[], ["/health"]])
+def test_a_gate_never_refuses_the_own_urls(site, with_middleware, client, exclude):
+    """
+    What the URLconf serves of obskit's is reachable where everybody else is locked out.
+    """
+    site.add("", include("obskit.integrations.django.urls"))
+    doorkeeper = Doorkeeper()
+    with isolated_runtime(gates=[doorkeeper], exclude=exclude):
+        statuses = [read(client(), path).status_code for path in ("/metrics", "/health/live")]
+
+    assert ([200, 200], []) == (statuses, doorkeeper.asked)
+
+
+def test_two_forms_ask_a_gate_once(site, with_middleware, protocol):
+    """
+    What stands around Django asks, and the middleware inside does not again.
+    """
+    doorkeeper = Doorkeeper()
+    with isolated_runtime(gates=[doorkeeper]):
+        reply = Served("instrument", protocol).get("/items/7", x_key="k")
+
+    assert (200, 1) == (reply.status, len(doorkeeper.asked))
 
 
 # Routes

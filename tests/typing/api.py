@@ -264,3 +264,21 @@ with isolated_runtime(
     assert_type(isolated, IsolatedRuntime)
     assert_type(isolated.value("http_requests_total", method="GET"), float | None)
     assert_type(isolated.lines, list[dict[str, Any]])
+
+
+# Gates.
+
+
+class Lockout:
+    """
+    A gate as a stranger writes one.
+    """
+
+    def admit(self, request: obskit.Request) -> obskit.Reply | None:
+        if request.header("x-key") is None:
+            return obskit.Reply(403, [("Retry-After", "60")], b"locked out")
+        return None
+
+
+gate: obskit.Gate = Lockout()
+obskit.configure(gates=[gate])

@@ -54,6 +54,7 @@ class MiddlewareBase:
         route: Returns the matched route, from the environ or the scope.
         route_of_error: Returns it from an exception that has left the application, after which `route` finds nothing.
         by_name: Whether the endpoint is the name that the framework gives it.
+        gates: What is asked before the application sees a request.
     """
 
     route: Callable[[Any], MatchedRoute] = staticmethod(no_route)
@@ -81,17 +82,22 @@ class MiddlewareBase:
         self.correlation = settings.correlation
         self.wants_client = runtime is not None and runtime.wants_client
         self.reads_headers = self.wants_client or self.correlation  # whether a request's headers are looked at
+        self.gates = settings.gates if settings.enabled else ()
         self.server_timing = settings.server_timing
         self.by_name = settings.endpoint_style == "name"
 
 
 class WrappingMiddleware(MiddlewareBase, Generic[Application]):
     """
-    A middleware that wraps an application, and adds `Server-Timing` to its replies where the setting asks for it.
+    A middleware that wraps an application: in `Server-Timing` and in the gates, where the settings ask for them.
 
     Args:
         app: The application.
         timed: Wraps it, so that its replies carry `Server-Timing`.
+
+    Attributes:
+        serve: What is called for a request that is observed.
+        serve_unobserved: For one on a path that is excluded.
     """
 
     def __init__(self, app: Application, timed: Callable[[Application], Application]) -> None:
@@ -107,6 +113,16 @@ class WrappingMiddleware(MiddlewareBase, Generic[Application]):
     def app(self, app: Application) -> None:
         self._app = app
         self.serve = self._timed(app) if self.server_timing else app
+        self.serve_unobserved = app
+        if self.gates:
+            self.serve = self.gated(self.serve, is_observed=True)
+            self.serve_unobserved = self.gated(app, is_observed=False)
+
+    def gated(self, app: Application, *, is_observed: bool) -> Application:
+        """
+        Wrap an application in the gates: what they refuse does not reach it.
+        """
+        raise NotImplementedError
 
     def runtime_changed(self, runtime: Runtime | None) -> None:
         super().runtime_changed(runtime)

@@ -16,6 +16,8 @@ from obskit.sparse_field import SparseField
 
 # A marker in `scope` and `environ`: this request is being observed already.
 OBSERVED = "obskit.observed"
+# Another, of a connection that is not observed: the gates have let it in.
+ADMITTED = "obskit.admitted"
 Scope: TypeAlias = MutableMapping[str, Any]  # of ASGI
 
 

@@ -24,6 +24,7 @@ from obskit.integrations._client_address import client_address
 from obskit.integrations._inbound_correlation import assign_correlation_id, attach_request_id
 from obskit.integrations._middleware import WrappingMiddleware, several_middlewares
 from obskit.integrations._served_request import (
+    ADMITTED,
     OBSERVED,
     Scope,
     ServedOperation,
@@ -42,7 +43,9 @@ from obskit.operation import METHOD_LABELS, UNMATCHED, HttpOperation, Operation
 from obskit.recorder import recorder
 from obskit.runtime import Runtime, current_runtime, observe_runtime
 from obskit.sparse_field import SparseField
+from obskit.web.gate import refusal
 from obskit.web.pieces import Pieces, send_pieces
+from obskit.web.replies import Reply
 from obskit.web.request import Request
 from obskit.workers.candidates import note_serving
 
@@ -67,6 +70,7 @@ _user_agents: BoundedCache[bytes | None, str | None] = BoundedCache(
 
 
 _no_templates = TemplateCache()
+_POLICY_VIOLATION = 1008  # RFC 6455, 7.4.1
 
 
 class AsgiOperation(ServedOperation):
@@ -104,7 +108,7 @@ class AsgiOperation(ServedOperation):
     _disconnected = SparseField(False)
 
     def locate(self) -> str:
-        if self.endpoint is UNMATCHED:
+        if self.endpoint is UNMATCHED and (self.sparse is None or not self.refused):
             locate(self, self._middleware.route, self.routed_scope)
             if self.routed_scope is not self.scope and self.endpoint is not UNMATCHED:
                 routed = self.routed_scope
@@ -445,7 +449,7 @@ class ObskitMiddleware(WrappingMiddleware[Application]):
             await self._answer(scope, receive, send, local)
             return
         if self.skip is not None and self.skip(local):
-            await self.app(scope, receive, send)
+            await self.serve_unobserved(scope, receive, send)
             return
         scope[OBSERVED] = True
         op = AsgiOperation()  # and then HttpOperation.__init__(), without the call
@@ -529,7 +533,8 @@ class ObskitMiddleware(WrappingMiddleware[Application]):
         Pass everything but requests through; note that the application has started, flush when it has shut down.
         """
         if scope["type"] != "lifespan":
-            await self.app(scope, receive, send)
+            serve = self.serve_unobserved if scope["type"] == "websocket" else self.app
+            await serve(scope, receive, send)
             return
         _frameworks.hook()  # the application has imported what it needs
 
@@ -546,17 +551,10 @@ class ObskitMiddleware(WrappingMiddleware[Application]):
         await self.app(scope, receive, send_and_flush)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
-        op = AsgiOperation()
-        op.scope = scope
-        peer = scope.get("client")
-        client = client_address(peer[0] if peer else None, op.header("x-forwarded-for"), self.trusted)
-        request = Request(scope["method"], path, op.query, op.header, client, scope)
-        reply = await self.routes.answer_async(request, receive)
+        reply = await self.routes.answer_async(self._request(scope, path), receive)
         if reply is None:  # the client has left
             return
-        headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in reply.headers]
-        start = {"type": "http.response.start", "status": reply.status, "headers": headers}
-        body = reply.body
+        start, body = _start_of(reply), reply.body
         if isinstance(body, Pieces):
             await send_pieces(body, start, receive, send)
             return
@@ -571,6 +569,46 @@ class ObskitMiddleware(WrappingMiddleware[Application]):
         while pieces:
             piece = zlib.decompress(pieces.popleft())
             await send({"type": "http.response.body", "body": piece, "more_body": bool(pieces)})
+
+    def _request(self, scope: Scope, path: str) -> Request:
+        """
+        Describe a request, or the handshake of a WebSocket, to what answers it in the application's place.
+        """
+        op = AsgiOperation()
+        op.scope = scope
+        peer = scope.get("client")
+        client = client_address(peer[0] if peer else None, op.header("x-forwarded-for"), self.trusted)
+        return Request(scope.get("method", "GET"), path, op.query, op.header, client, scope)
+
+    def gated(self, app: Application, *, is_observed: bool) -> Application:
+        """
+        Wrap an application in the gates. A handshake is refused before it is accepted, which servers answer with 403.
+        """
+        gates = self.gates
+
+        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+            reply = None
+            if ADMITTED not in scope:
+                reply = refusal(gates, lambda: self._request(scope, _below(scope["path"], scope.get("root_path", ""))))
+            if reply is None:
+                scope[ADMITTED] = True
+                await app(scope, receive, send)
+            elif scope["type"] == "websocket":
+                await receive()
+                await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
+            else:
+                if is_observed:
+                    op: Any = _current()
+                    op.refused = True
+                await send(_start_of(reply))
+                await send({"type": "http.response.body", "body": reply.body})
+
+        return serve
+
+
+def _start_of(reply: Reply) -> Message:
+    headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in reply.headers]
+    return {"type": "http.response.start", "status": reply.status, "headers": headers}
 
 
 def _compressed_pieces(body: bytes) -> deque[bytes]:

@@ -18,6 +18,10 @@ _exclude = items(
     when(lambda item: item.startswith("/") if isinstance(item, str) else isinstance(item.pattern, str), ""),
     "path prefixes with a leading slash, or compiled patterns, such as ('/static', re.compile('^/probe'))",
 )
+_gates = items(
+    when(lambda gate: callable(getattr(gate, "admit", None)) and not isinstance(gate, type), ""),
+    "objects with a method admit(request), as obskit.Gate has it",
+)
 _hook = when(callable, "a function that takes the finished HttpOperation")
 
 
@@ -62,6 +66,13 @@ class RequestSettings(Section, subject="Requests"):
         _hook,
         "Called with each finished `HttpOperation` before the sinks; what it puts into `extra` reaches lines and "
         "spans.",
+        env=None,
+    )
+    gates: tuple[Any, ...] = setting(
+        (),
+        _gates,
+        "Asked in this order about each request before the application sees it: whatever has `admit(request)`, which "
+        "gives None, or the reply that refuses. obskit's own routes are never refused.",
         env=None,
     )
     server_timing: bool = setting(

@@ -19,6 +19,7 @@ from obskit.integrations._client_address import client_address
 from obskit.integrations._inbound_correlation import assign_correlation_id, attach_request_id
 from obskit.integrations._middleware import WrappingMiddleware, several_middlewares
 from obskit.integrations._served_request import (
+    ADMITTED,
     OBSERVED,
     MatchedRoute,
     ServedOperation,
@@ -35,6 +36,7 @@ from obskit.operation import METHOD_LABELS, UNMATCHED, HttpOperation
 from obskit.recorder import recorder
 from obskit.runtime import Runtime, current_runtime, observe_runtime
 from obskit.web.bodies import read_body
+from obskit.web.gate import refusal
 from obskit.web.replies import status_line
 from obskit.web.request import Request
 
@@ -84,6 +86,8 @@ class WsgiOperation(ServedOperation):
 
     def locate(self) -> str:
         if self.endpoint is UNMATCHED:
+            if self.sparse is not None and self.refused:
+                return UNMATCHED
             if self.sparse is None or self.inner_scope is None:
                 locate(self, self._middleware.route, self.environ)
             else:
@@ -603,7 +607,8 @@ class ObskitMiddleware(WrappingMiddleware[Application]):
         if path in self.paths:
             return self._answer(environ, start_response, path)
         if self.skip is not None and self.skip(path):
-            return self.app(environ, start_response)
+            serve = self.serve_unobserved
+            return serve(environ, start_response)
         environ[OBSERVED] = True
         op = WsgiOperation()  # and then HttpOperation.__init__(), without the call
         op.correlation_id = op.span = op.sparse = op.whole_size = op.request = None
@@ -704,17 +709,46 @@ class ObskitMiddleware(WrappingMiddleware[Application]):
 
     def _answer(self, environ: Environ, start_response: StartResponse, path: str) -> Iterable[bytes]:
         self._watch()
-        op = WsgiOperation()
-        op.environ = environ
-        client = client_address(environ.get("REMOTE_ADDR"), environ.get("HTTP_X_FORWARDED_FOR"), self.trusted)
         if (shown := text_of(path)) in self.paths:
             path = shown
-        request = Request(environ["REQUEST_METHOD"], path, op.query, op.header, client, environ)
-        reply = self.routes.answer(request, partial(read_body, environ))
+        reply = self.routes.answer(self._request(environ, path), partial(read_body, environ))
         if environ.get("wsgi.multiprocess"):
             self._warn_of_processes()
         start_response(status_line(reply.status), reply.headers)
         return [reply.body] if isinstance(reply.body, bytes) else reply.body
+
+    def _request(self, environ: Environ, path: str) -> Request:
+        """
+        Describe a request to what answers it in the application's place.
+        """
+        op = WsgiOperation()
+        op.environ = environ
+        client = client_address(environ.get("REMOTE_ADDR"), environ.get("HTTP_X_FORWARDED_FOR"), self.trusted)
+        return Request(op.raw_method, path, op.query, op.header, client, environ)
+
+    def gated(self, app: Application, *, is_observed: bool) -> Application:
+        """
+        Wrap an application in the gates.
+        """
+        gates = self.gates
+
+        def serve(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+            if ADMITTED in environ:
+                return app(environ, start_response)
+            reply = refusal(gates, lambda: self._request(environ, text_of(environ.get("PATH_INFO", ""))))
+            if reply is None:
+                environ[ADMITTED] = True
+                return app(environ, start_response)
+            if is_observed:
+                op: Any = _current()
+                op.refused = True
+                if self.reports_response:  # by which nothing has been asked here
+                    op._start_response, start_response = start_response, op.start
+            start_response(status_line(reply.status), reply.headers)
+            assert isinstance(reply.body, bytes)
+            return [reply.body]
+
+        return serve
 
     def _warn_of_processes(self) -> None:
         """

@@ -40,6 +40,7 @@ RESERVED_FIELDS = frozenset(
         "first_byte_ms",
         "bytes_sent",
         "aborted",
+        "refused",
         "left_out",
         "client",
         "user_agent",

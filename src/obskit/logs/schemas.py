@@ -14,7 +14,8 @@ SchemaMapper: TypeAlias = Callable[[Line], Line]
 
 # What neither has a name for stays ours, in a namespace of its own.
 _OBSKIT_FIELDS = {
-    name: f"obskit.{name}" for name in ("first_byte_ms", "aborted", "db_queries", "db_ms", "ai_calls", "ai_cost_usd")
+    name: f"obskit.{name}"
+    for name in ("first_byte_ms", "aborted", "refused", "db_queries", "db_ms", "ai_calls", "ai_cost_usd")
 }
 # Elastic Common Schema 8.17, https://www.elastic.co/guide/en/ecs/8.17/; the dots are part of the names.
 ECS_VERSION = "8.17.0"

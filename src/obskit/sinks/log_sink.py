@@ -296,6 +296,8 @@ def _add_sparse(line: dict[str, Any], op: HttpOperation) -> None:
         line["first_byte_ms"] = _milliseconds(op.first_byte_seconds)
     if op.aborted:
         line["aborted"] = True
+    if op.refused:
+        line["refused"] = True
     if op.exception is not None:
         line["exception"] = {"type": op.exception}
 

@@ -13,13 +13,13 @@ from http import HTTPStatus
 @dataclass(slots=True)
 class Reply:
     """
-    What a route answers.
+    What a route of obskit's answers, or a gate.
 
     Attributes:
         status: An HTTP status.
         headers: In their order; `Content-Length` is added where the body is whole.
         body: All of it, or its pieces: a generator is asked for one at a time, sent before the next is made, and closed
-            when the client leaves.
+            when the client leaves. A gate's is whole.
     """
 
     status: int

@@ -5,18 +5,20 @@ Observe Django from its middleware, synchronous and asynchronous, without a thre
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.conf import settings
 from django.core.exceptions import MiddlewareNotUsed
+from django.http import HttpResponse
 from django.utils.log import log_response
 
 from obskit.context import current
 from obskit.errors import ConfigurationError
 from obskit.integrations._inbound_correlation import assign_correlation_id
 from obskit.integrations._middleware import MiddlewareBase
-from obskit.integrations._served_request import OBSERVED, current_request, leave
+from obskit.integrations._served_request import ADMITTED, OBSERVED, current_request, leave
 from obskit.integrations._start import configure
 from obskit.integrations.django.hooks import hook_exceptions, hook_views
 from obskit.integrations.django.request_operation import DjangoOperation, TimedOperation
@@ -24,6 +26,9 @@ from obskit.integrations.django.routes import internal_prefixes, record_route, w
 from obskit.operation import HttpOperation
 from obskit.recorder import recorder
 from obskit.runtime import Runtime, observe_runtime
+from obskit.web.gate import refusal
+from obskit.web.replies import Reply
+from obskit.web.request import Request
 
 _plan = recorder.plan(HttpOperation)
 
@@ -73,6 +78,10 @@ class ObskitMiddleware(MiddlewareBase):
         super().runtime_changed(runtime)
         self._internal_prefixes: tuple[str, ...] | None = None
         self._operation = TimedOperation if self.server_timing else DjangoOperation
+        self._serve = self._serve_unobserved = self.get_response
+        if self.gates:
+            gated = self._gated_async if self._asynchronous else self._gated
+            self._serve, self._serve_unobserved = partial(gated, True), partial(gated, False)
 
     def __call__(self, request: Any) -> Any:
         """
@@ -82,13 +91,13 @@ class ObskitMiddleware(MiddlewareBase):
             return self._serve_async(request)
         op = self._observe(request)
         if op is None:
-            return self.get_response(request)
+            return self._serve_unobserved(request)
         token = current.set(op)
         _plan.begin(op)
         if op.span is not None:
             op.span.enter()
         try:
-            response = self.get_response(request)
+            response = self._serve(request)
             if response.status_code >= 400:
                 _log(response, request)
             op.record_response(response)
@@ -104,13 +113,13 @@ class ObskitMiddleware(MiddlewareBase):
     async def _serve_async(self, request: Any) -> Any:
         op = self._observe(request)
         if op is None:
-            return await self.get_response(request)
+            return await self._serve_unobserved(request)
         token, closed = current.set(op), False
         _plan.begin(op)
         if op.span is not None:
             op.span.enter()
         try:
-            response = await self.get_response(request)
+            response = await self._serve(request)
             if response.status_code >= 400 and not hasattr(response, "_has_been_logged"):
                 await sync_to_async(_log, thread_sensitive=False)(response, request)
             op.record_response(response)
@@ -129,6 +138,35 @@ class ObskitMiddleware(MiddlewareBase):
                 if op.span is not None:
                     op.span.leave()
                 current.reset(token)
+
+    def _gated(self, is_observed: bool, request: Any) -> Any:
+        response = self._refusal(is_observed, request)
+        return self.get_response(request) if response is None else response
+
+    async def _gated_async(self, is_observed: bool, request: Any) -> Any:
+        response = self._refusal(is_observed, request)
+        return await self.get_response(request) if response is None else response
+
+    def _refusal(self, is_observed: bool, request: Any) -> HttpResponse | None:
+        """
+        Return the response by which a gate refuses a request; None where it is let in, or has been further outside.
+        """
+        carrier, path = getattr(request, "scope", None) or request.META, request.path_info
+        if not is_observed:
+            is_excluded = self.active and self.skip is not None and self.skip(path) and not self._is_internal(path)
+            if not is_excluded or OBSERVED in carrier or ADMITTED in carrier:
+                return None
+        reply = refusal(self.gates, lambda: self._describe(request))
+        if reply is None:
+            carrier[ADMITTED] = True
+            return None
+        if is_observed:
+            current.get().refused = True  # type: ignore[union-attr]
+        return _refusing(reply)
+
+    def _describe(self, request: Any) -> Request:
+        op = DjangoOperation(request, self)
+        return Request(request.method, request.path_info, op.query, op.header, op.client, request)
 
     def _observe(self, request: Any) -> DjangoOperation | None:
         """
@@ -167,6 +205,17 @@ class ObskitMiddleware(MiddlewareBase):
             if path.startswith(prefix) and "/" + path[len(prefix) :] in self.paths:
                 return True
         return False
+
+
+def _refusing(reply: Reply) -> HttpResponse:
+    """
+    Make Django's response of a gate's, of which Django writes no line of its own beside the access line.
+    """
+    response = HttpResponse(reply.body, status=reply.status, headers=dict(reply.headers))
+    if all(name.lower() != "content-type" for name, _ in reply.headers):
+        del response.headers["Content-Type"]  # Django's default
+    response._has_been_logged = True
+    return response
 
 
 def _log(response: Any, request: Any) -> None:

@@ -167,6 +167,8 @@ class RequestSpans:
                     span.update_name(f"{_method_of(op)} {route}")
                 if op.aborted:
                     attributes["obskit.aborted"] = True
+                if op.refused:
+                    attributes["obskit.refused"] = True
                 if op.totals is not None and op.totals.db_queries:
                     attributes["obskit.db_queries"] = op.totals.db_queries
                     attributes["obskit.db_ms"] = int(op.totals.db_seconds * 1e6 + 0.5) / 1000
