@@ -14,10 +14,10 @@ import statistics
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from time import perf_counter
 from typing import Any
+from wsgiref.util import setup_testing_defaults
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, disable_created_metrics, make_asgi_app
@@ -25,17 +25,15 @@ from prometheus_client.exposition import choose_encoder
 
 import obskit
 from bench.figures import keep
-from obskit.catalogue.http import DURATION, REQUESTS
-from obskit.metrics.collector import MetricCollector
-from obskit.metrics.family import CountedHistogram
-from obskit.metrics.settings import HTTP_BUCKETS
-from obskit.metrics.workers import Workers
 
 FORMATS = {"text": "", "OpenMetrics": "application/openmetrics-text; version=1.0.0"}
-LINES = len(HTTP_BUCKETS) + 4  # +Inf, sum, count, and the counter
+DURATION, REQUESTS = "bench_request_duration_seconds", "bench_requests_total"
+HELP = "As the requests of an application."
+LABELS = ("method", "endpoint")
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0)
+LINES = len(BUCKETS) + 4  # +Inf, sum, count, and the counter
 OBSERVED = (0.003, 0.03, 0.03, 0.3, 30.0)
 TICK = 0.001
-SPEC = replace(DURATION, buckets=HTTP_BUCKETS)
 # Scrapes one after another, each on its own connection, and says so after each.
 _SCRAPER = """
 import sys, urllib.request
@@ -51,39 +49,51 @@ App = Callable[..., Any]
 
 class Series:
     """
-    Histograms of so many label sets, and their counters, twice: in obskit's store, and in `prometheus_client`'s.
+    Histograms of so many label sets, and counters beside them, twice: obskit's, and those of `prometheus_client`.
     """
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self.own, self.registry = CollectorRegistry(), CollectorRegistry()
-        self.collector = MetricCollector("", {}, count, Workers("bench", None))
-        ours = self.collector.add(CountedHistogram(SPEC, REQUESTS))
-        self.collector.register(self.own)
-        theirs = prometheus_client.Histogram(
-            SPEC.name, SPEC.help, SPEC.labels, buckets=SPEC.buckets, registry=self.registry
+        self.registry = CollectorRegistry()
+        obskit.configure(
+            service="bench", registry=CollectorRegistry(), access_log=False, max_label_sets=count, log_stream=sys.stderr
         )
-        counters = prometheus_client.Counter(REQUESTS.name, REQUESTS.help, REQUESTS.labels, registry=self.registry)
+        self._app = obskit.instrument(not_found)
+        ours = obskit.histogram(DURATION, HELP, LABELS, buckets=BUCKETS)
+        our_counter = obskit.counter(REQUESTS, HELP, (*LABELS, "status"))
+        theirs = prometheus_client.Histogram(DURATION, HELP, LABELS, buckets=BUCKETS, registry=self.registry)
+        counter = prometheus_client.Counter(REQUESTS, HELP, (*LABELS, "status"), registry=self.registry)
         for number in range(count):
-            labels = ("GET", f"/things/{{thing_id}}/parts/{number}")
-            cell = ours.cell((*labels, "200"))
+            labels = {"method": "GET", "endpoint": f"/things/{{thing_id}}/parts/{number}"}
             for index, seconds in enumerate(OBSERVED):
                 for _ in range(1 + (number + index) % 3):
-                    cell.observe(seconds)
-                    theirs.labels(*labels).observe(seconds)
-                    counters.labels(*labels, "200").inc()
+                    ours.observe(seconds, **labels)
+                    our_counter.inc(**labels, status="200")
+                    theirs.labels(**labels).observe(seconds)
+                    counter.labels(**labels, status="200").inc()
 
     def render(self, accept: str) -> bytes:
         """
-        Render with obskit.
+        Ask obskit for its page, as a WSGI server does.
         """
-        return self.collector.render_page(self.own, accept, None, False)[1]
+        environ: dict[str, Any] = {"HTTP_ACCEPT": accept}
+        setup_testing_defaults(environ)
+        environ["PATH_INFO"] = "/metrics"
+        return b"".join(self._app(environ, lambda status, headers, error=None: None))
 
     def render_theirs(self, accept: str) -> bytes:
         """
         Render with `prometheus_client`.
         """
         return choose_encoder(accept)[0](self.registry)
+
+
+def not_found(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    """
+    Answer what is not obskit's own.
+    """
+    start_response("404 Not Found", [])
+    return []
 
 
 def seconds(render: Render) -> float:
@@ -99,7 +109,7 @@ def shared_lines(page: bytes) -> list[bytes]:
     """
     Take the samples that both have; obskit's page has figures of its own besides.
     """
-    return [line for line in page.splitlines() if line.startswith((SPEC.name.encode(), REQUESTS.name.encode()))]
+    return [line for line in page.splitlines() if line.startswith((DURATION.encode(), REQUESTS.encode()))]
 
 
 def compare(series: Series, rounds: int) -> None:
@@ -138,7 +148,7 @@ def _own_app(count: int) -> Iterator[App]:
         service="bench", registry=CollectorRegistry(), access_log=False, max_label_sets=count, log_stream=sys.stderr
     )
     app: App = obskit.instrument(empty)
-    histogram = obskit.histogram("parts_seconds", "Seconds.", SPEC.labels, buckets=SPEC.buckets)
+    histogram = obskit.histogram("parts_seconds", "Seconds.", LABELS, buckets=BUCKETS)
     for number in range(count):
         for duration in OBSERVED:
             histogram.observe(duration, method="GET", endpoint=f"/things/{{thing_id}}/parts/{number}")
@@ -223,6 +233,7 @@ def main(arguments: list[str]) -> None:
     )
     for count in counts:
         compare(Series(count), options.rounds)
+        obskit.shutdown()
 
 
 def watch(count: int, rounds: int) -> None:
@@ -241,3 +252,4 @@ def watch(count: int, rounds: int) -> None:
             print_stalls(name, asyncio.run(stalls(app, rounds, scrape)))
     theirs: App = make_asgi_app(Series(count).registry)
     print_stalls("prometheus_client, text", asyncio.run(stalls(theirs, min(rounds, 5), ("identity", ""))))
+    obskit.shutdown()
