@@ -176,7 +176,7 @@ class Stage:
             pass
         if number % 5 == 0:
             pools.add(Finalised(int), "other", lambda pool: None)
-            explainer.submit(int)
+            explainer.put(int)
             latest_rate_limits.read("openai", "gpt-4o", [(b"x-ratelimit-limit-requests", b"1")])
             self.runtime.value("own_total", a="0")
             self.app(environ("/metrics"), lambda *a: None)

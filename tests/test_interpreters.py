@@ -39,8 +39,7 @@ def test_this_is_the_main_one():
 
 def test_whatever_starts_a_thread_asks_where_it_is():
     """
-    Threads are started in these files alone, and each looks at which interpreter it is in; but SIGTERM is handled in
-    the main one only.
+    Threads are started in one file alone, which looks at which interpreter it is in.
     """
     found = {}
     for path in PACKAGE.rglob("*.py"):
@@ -57,9 +56,4 @@ def test_whatever_starts_a_thread_asks_where_it_is():
         if called & (ours & STARTERS | theirs):
             found[path.relative_to(PACKAGE).as_posix()] = "IS_MAIN" in text
 
-    assert found == {
-        "background.py": True,
-        "deferred_endings.py": True,
-        "health/check_runs.py": True,
-        "sigterm.py": False,
-    }
+    assert found == {"background.py": True}

@@ -27,6 +27,7 @@ GROUND = (
         "forks",
         "correlation_ids",
         "interpreters",
+        "background",
         "http_methods",
         "sparse_field",
         "request_totals",
@@ -50,7 +51,7 @@ GROUND = (
 LEVELS = {
     0: set(GROUND),
     1: {
-        *("recorder", "context_manager_entries", "observation", "process_identity", "background", "sigterm", "jobs"),
+        *("recorder", "context_manager_entries", "observation", "process_identity", "sigterm", "jobs"),
         *("storage", "workers", "components"),
     },
     2: {
@@ -66,7 +67,7 @@ ALSO = {
     "context_manager_entries": {"recorder"},
     "jobs": {"observation", "recorder"},
     "observation": {"recorder", "context_manager_entries"},
-    "sigterm": {"background", "recorder"},
+    "sigterm": {"recorder"},
     "storage": {"recorder"},
     "components": {"recorder"},
     "runtime": {"settings"},

@@ -2,13 +2,23 @@
 The fakes do what applications' tests need of them.
 """
 
+import threading
+from datetime import timedelta
+from itertools import pairwise
+
 import pytest
 
 import obskit
+from obskit import background, testing
+from obskit.background import Ticks
+from obskit.errors import DurationError
+from obskit.metrics import declare
+from obskit.metrics.gauge_callbacks import gauge_callbacks
 from obskit.operation import Event, HttpOperation
 from obskit.recorder import recorder
 from obskit.runtime import current_runtime
-from obskit.testing import FakeClock, FakeIds, LineStream, RecordingSink, isolated_runtime
+from obskit.testing import FakeClock, FakeIds, LineStream, RecordingSink, advance, isolated_runtime
+from obskit.time.clock import Patience
 
 
 def serve():
@@ -127,3 +137,147 @@ def test_strict_is_the_default():
         serve()
 
         assert 1.0 == isolated.value("obskit_errors_total", sink="recording")
+
+
+def asked_at(clock, name, every):
+    """
+    Declare a gauge, and give the moments at which its callback is called.
+    """
+    moments = []
+    gauge = obskit.gauge(name, "Asked.", query=lambda: moments.append(clock()) or 1.0, every=every)
+    return moments, gauge
+
+
+def test_an_hour_passes_in_order():
+    """
+    What is due in an hour is called at its moments and in their order, without an hour.
+    """
+    clock = FakeClock(100.0)
+    order = []
+    with isolated_runtime(clock=clock):
+        often, _ = asked_at(clock, "often", 60)
+        rarely, _ = asked_at(clock, "rarely", 1500)
+        obskit.gauge("any", "Any.", query=lambda: order.append(clock()) or 0.0, every=7.0)
+        advance("1h")
+
+    assert [100.0 + 60 * number for number in range(61)] == often
+    assert [100.0, 1600.0, 3100.0] == rarely
+    assert sorted(order) == order
+    assert 515 == len(order)
+    assert 3700.0 == clock.now
+
+
+def test_the_same_again():
+    """
+    Two runs of one test give the same, whatever threads do meanwhile.
+    """
+
+    def run():
+        clock, seen = FakeClock(), []
+        with isolated_runtime(clock=clock):
+            for name, every in (("a", 3.0), ("b", 5.0), ("c", 7.5)):
+                obskit.gauge(name, "Asked.", query=lambda name=name: seen.append((name, clock())) or 0.0, every=every)
+            advance("30s")
+            advance(timedelta(seconds=7))
+            declare.declared.clear()
+            gauge_callbacks.clear()
+        return seen
+
+    first, second = run(), run()
+
+    assert [moment for _, moment in first] == sorted(moment for _, moment in first)
+    assert set(first) == set(second)
+    assert [step for step in first if step[1] > 0] == [step for step in second if step[1] > 0]
+
+
+def test_checks_in_the_background_run_when_they_are_due():
+    """
+    Each run of a check has ended before the time goes on.
+    """
+    clock, seen = FakeClock(), []
+    with isolated_runtime(clock=clock):
+        obskit.health.add("queue", lambda: seen.append(clock()) or {}, background=True, every=30)
+        try:
+            advance("10m")
+        finally:
+            obskit.health.remove("queue")
+
+    assert 0.0 == seen[0]
+    assert all(26 < later - earlier < 34 for earlier, later in pairwise(seen))
+    assert 18 <= len(seen) <= 23
+
+
+def test_a_budgets_period_ends():
+    """
+    What expires by the day has expired when a day has passed.
+    """
+    clock = FakeClock()
+    with isolated_runtime(clock=clock, wall_clock=FakeClock(1_800_000_000.0)):
+        budget = obskit.ai.budget("daily", usd=5.0, unknown_price="allow")
+        before = budget.status().resets_at
+        advance("25h")
+
+        assert timedelta(days=1) == budget.status().resets_at - before
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_what_a_step_raises(strict):
+    """
+    An error of a callback is raised out of the test's own call, where it is strict; else it is counted, each time.
+    """
+
+    def broken():
+        if clock() >= 60:
+            raise KeyError("away")
+        return 1.0
+
+    clock = FakeClock()
+    with isolated_runtime(clock=clock, strict=strict):
+        obskit.gauge("broken", "Broken.", query=broken, every=60)
+        if strict:
+            with pytest.raises(KeyError, match="away"):
+                advance("3m")
+        else:
+            advance("3m")
+
+            assert 3 == recorder.errors["gauge_query"]
+
+
+def test_only_a_fake_clock_is_moved():
+    """
+    Without one, and with a bare number, the error says what to write.
+    """
+    with pytest.raises(obskit.ConfigurationError, match="FakeClock"):
+        advance("1h")
+    with isolated_runtime(clock=lambda: 1.0), pytest.raises(obskit.ConfigurationError, match="FakeClock"):
+        advance("1h")
+    with isolated_runtime(clock=FakeClock()), pytest.raises(DurationError, match='"5s" is that many seconds'):
+        advance(5)
+
+
+def test_a_step_that_does_not_end_is_named(monkeypatch):
+    """
+    A callback that hangs in its thread fails the test, and does not hang it.
+    """
+    monkeypatch.setattr(testing, "_STEP_PATIENCE_SECONDS", 0.05)
+    clock, begun, go_on = FakeClock(), threading.Event(), threading.Event()
+    with isolated_runtime(clock=clock):
+        obskit.gauge("hangs", "Hangs.", query=lambda: begun.set() or go_on.wait(60) or 1.0, every=60)
+        assert begun.wait(60)
+        with pytest.raises(AssertionError, match="obskit-gauges is at a step"):
+            advance("1m")
+        go_on.set()
+
+
+def test_a_step_that_is_always_due_is_named(monkeypatch):
+    """
+    A thread that never lets time pass fails the test.
+    """
+    monkeypatch.setattr(testing, "_STEPS_AT_ONCE", 20)
+    stuck = Ticks(name="obskit-stuck", step=lambda: 0.0, failed=recorder.failed, part="stuck")
+    with isolated_runtime(clock=FakeClock()):
+        with background.moved_by_a_test():  # so that it takes none by itself before
+            stuck.start()
+            with pytest.raises(AssertionError, match="obskit-stuck is due again and again"):
+                advance("1m")
+        stuck.stop(Patience(60))

@@ -8,16 +8,15 @@ by whoever reads figures, and after two seconds by a thread that lives no longer
 
 from __future__ import annotations
 
-import _thread
 import threading
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
+from obskit.background import start_bare
 from obskit.context import current
 from obskit.forks import at_fork
-from obskit.interpreters import IS_MAIN
 from obskit.operation import Operation
 from obskit.time.clock import rest
 
@@ -59,13 +58,9 @@ def end_later(op: Operation, ending: Ending, at: float) -> None:
     if op.ended or op.started < _state.forked_at:
         return
     waiting.append((op, ending, at))
-    if IS_MAIN and not _state.has_thread:
+    if not _state.has_thread:
         _state.has_thread = True
-        try:
-            # Not a `threading.Thread`, whose start takes locks and waits.
-            _thread.start_new_thread(_drain_soon, ())
-        except RuntimeError:  # none to be had, now or at exit: somebody else will drain
-            _state.has_thread = False
+        _state.has_thread = start_bare(_drain_soon)  # else somebody else will drain
 
 
 def drain() -> None:

@@ -7,11 +7,13 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
+# Before a fork, after it in the parent, and in the child.
+fork_steps: list[tuple[Callable[[], object] | None, Callable[[], object] | None, Callable[[], object] | None]] = []
 _last_steps: list[Callable[[], object]] = []
 _watched: set[str] = set()
 # Celery's is a copy of the other, with the same functions.
@@ -20,15 +22,40 @@ _LIBRARIES = ("multiprocessing", "billiard")
 _LAST = -100
 
 
-def at_fork(**steps: Callable[[], object]) -> None:
+def at_fork(
+    *,
+    before: Callable[[], object] | None = None,
+    after_in_parent: Callable[[], object] | None = None,
+    after_in_child: Callable[[], object] | None = None,
+) -> None:
     """
-    Register steps as `os.register_at_fork()` does; nothing where the system cannot fork, such as Windows.
+    Register steps for all forks, as `os.register_at_fork()` does: what is done before one in the reverse order. Nothing
+    where the system cannot fork, such as Windows. Steps stay for good, so modules register them, and no objects.
+    """
+    if not hasattr(os, "register_at_fork"):
+        return
+    if not fork_steps:
+        os.register_at_fork(
+            before=lambda: _take_all(reversed([step for step, _, _ in fork_steps])),
+            after_in_parent=lambda: _take_all(step for _, step, _ in fork_steps),
+            after_in_child=lambda: _take_all(step for _, _, step in fork_steps),
+        )
+    fork_steps.append((before, after_in_parent, after_in_child))
 
-    Args:
-        **steps: `before`, `after_in_parent`, `after_in_child`.
+
+def _take_all(steps: Iterable[Callable[[], object] | None]) -> None:
     """
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(**steps)
+    Take every step, whatever one of them raises; raise the first error at the end.
+    """
+    raised: BaseException | None = None
+    for step in steps:
+        if step is not None:
+            try:
+                step()
+            except BaseException as error:
+                raised = raised or error
+    if raised is not None:
+        raise raised
 
 
 def at_exit(step: Callable[[], object]) -> None:
@@ -44,14 +71,7 @@ def at_exit(step: Callable[[], object]) -> None:
 
 
 def _take_last_steps() -> None:
-    raised: Exception | None = None
-    for step in reversed(_last_steps):
-        try:
-            step()
-        except Exception as error:
-            raised = raised or error
-    if raised is not None:
-        raise raised
+    _take_all(reversed(_last_steps))
 
 
 def _watch() -> None:

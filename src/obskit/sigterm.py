@@ -6,7 +6,6 @@ A handler runs on top of whatever it interrupts, which may hold any lock: ours w
 
 from __future__ import annotations
 
-import _thread
 import os
 import signal
 import threading
@@ -86,11 +85,8 @@ class Sigterm:
         Start the thread in the handler itself: as a `threading.Thread` it would take locks, and wait.
         """
         wake: SimpleQueue[bool] = SimpleQueue()
-        try:
-            _thread.start_new_thread(self._run, (wake,))
-        except RuntimeError:  # none to be had
-            return
-        self._wake = wake
+        if background.start_bare(self._run, wake):
+            self._wake = wake
 
     def leave(self) -> None:
         """

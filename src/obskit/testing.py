@@ -20,10 +20,11 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from threading import Event as _Event
-from threading import Lock
+from datetime import timedelta
+from threading import Lock, Thread
 from typing import Any
 
+from obskit import background
 from obskit import runtime as _runtime
 from obskit.ai.budget_book import budget_book
 from obskit.db.callsite import call_site
@@ -37,9 +38,15 @@ from obskit.logs import writer as logs
 from obskit.operation import Event, Operation
 from obskit.recorder import Sink, Step, recorder
 from obskit.runtime import Runtime
+from obskit.time.clock import Patience, Waitable, system_clock
 from obskit.time.clock import clock as _clock
-from obskit.time.clock import system_clock
+from obskit.time.durations import seconds_of
 from obskit.time.fake_time import FakeTime
+
+_STEPS_AT_ONCE = 10_000
+# How long `advance()` lets a step, and what a step has started, take on the machine's clock.
+_STEP_PATIENCE_SECONDS = 10.0
+_PIECE_PATIENCE_SECONDS = 5.0
 
 
 class FakeClock:
@@ -50,7 +57,7 @@ class FakeClock:
     def __init__(self, now: float = 0.0) -> None:
         self.now = now
         self._lock = Lock()
-        self._waiting: list[tuple[float, _Event]] = []
+        self._waiting: list[tuple[float, Waitable]] = []
 
     def __call__(self) -> float:
         return self.now
@@ -65,7 +72,7 @@ class FakeClock:
         for event in woken:
             event.set()
 
-    def wait(self, event: _Event, seconds: float | None) -> None:
+    def wait(self, event: Waitable, seconds: float | None) -> None:
         """
         Return once the event is set, be it since the time has come.
         """
@@ -78,6 +85,49 @@ class FakeClock:
         finally:
             with self._lock:
                 self._waiting.remove(waiting)
+
+
+def advance(duration: str | timedelta) -> None:
+    """
+    Let time pass, and run what is due on the way: `advance("1h")`.
+
+    Each step of a background thread is taken here, at its moment and in the order of the moments, so that nothing
+    sleeps and the same test gives the same results: callbacks of gauges, checks in the background, what is tried again.
+    What only expires, such as a budget's period or the age of a heartbeat, has expired at its moment. With a strict
+    runtime, what a step raises is raised.
+
+    Args:
+        duration: Text with a unit, or a `timedelta`.
+
+    Raises:
+        ConfigurationError: No runtime has a `FakeClock`.
+        DurationError: The duration is none, or a bare number.
+        AssertionError: A step does not end, or is due again and again at one moment.
+    """
+    seconds, time = seconds_of(duration, "duration"), _clock.source
+    if not isinstance(time, FakeTime) or not isinstance(time.monotonic, FakeClock):
+        raise ConfigurationError("advance() moves a FakeClock: use isolated_runtime(clock=FakeClock()) around it")
+    end = time.monotonic() + seconds
+    with background.moved_by_a_test():
+        _take_steps(time, end)
+        time.move_to(end)
+    drain()
+
+
+def _take_steps(time: FakeTime, end: float) -> None:
+    hung: list[Thread] = []
+    steps_at_once = 0
+    while (ticking := background.ticking()) and (due := ticking[0].next_step) <= end:
+        steps_at_once += 1
+        if due > time.monotonic():
+            time.move_to(due)
+            steps_at_once = 0
+        name = ticking[0].name
+        if steps_at_once > _STEPS_AT_ONCE:
+            raise AssertionError(f"{name} is due again and again at {time.monotonic()}")
+        if not ticking[0].take_due_step(Patience(_STEP_PATIENCE_SECONDS)):
+            raise AssertionError(f"{name} is at a step that has not ended in {_STEP_PATIENCE_SECONDS:.0f} s")
+        hung += background.join_pieces(Patience(_PIECE_PATIENCE_SECONDS), hung)
 
 
 class FakeIds:

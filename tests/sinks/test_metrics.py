@@ -10,6 +10,7 @@ import pytest
 import obskit
 from forked import in_child
 from obskit.db.db_operation import DbOperation
+from obskit.forks import fork_steps
 from obskit.metrics import declare
 from obskit.observation import FunctionOperation
 from obskit.operation import HttpOperation
@@ -284,10 +285,10 @@ def test_a_runtime_leaves_no_fork_hook_behind(monkeypatch):
     """
     Runtimes that come and go register nothing that outlives them: one hook, made at import, serves them all.
     """
-    hooks = []
+    hooks, before = [], len(fork_steps)
     monkeypatch.setattr(os, "register_at_fork", lambda **given: hooks.append(given))
     for _ in range(2):
         with isolated_runtime():
             pass
 
-    assert [] == hooks
+    assert ([], before) == (hooks, len(fork_steps))

@@ -94,7 +94,7 @@ def test_the_clock_is_the_systems():
     """
     Without a test's clock, requests are timed by the C functions themselves.
     """
-    assert clock.is_system
+    assert clock.source is system_clock
     assert recorder.clock is clock.monotonic is system_clock.monotonic
     assert recorder.wall_clock is clock.wall is system_clock.wall
 
@@ -107,11 +107,11 @@ def test_a_tests_clock_is_told_to_all():
     with isolated_runtime(clock=fake, wall_clock=wall):
         assert [fake, fake] == [clock.monotonic, recorder.clock]
         assert [wall, wall] == [clock.wall, recorder.wall_clock]
-        assert not clock.is_system
+        assert clock.source is not system_clock
     with pytest.raises(obskit.ConfigurationError), isolated_runtime(clock=fake, no_such_setting=1):
         pass
 
-    assert clock.is_system
+    assert clock.source is system_clock
     assert recorder.clock is system_clock.monotonic
 
 

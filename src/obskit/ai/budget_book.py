@@ -8,23 +8,23 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime, tzinfo
-from queue import SimpleQueue
-from threading import Lock, RLock, Thread
+from threading import RLock
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
-from obskit import background
 from obskit.ai import budget_periods, pricing
 from obskit.ai.ai_operation import AiOperation
 from obskit.ai.budget_estimates import max_cost, max_output_tokens, settled_cost
 from obskit.ai.pricing import Price
 from obskit.ai.request_size import text_bytes
+from obskit.background import Ticks, in_thread
 from obskit.catalogue import events
 from obskit.deferred_endings import drain
 from obskit.errors import BudgetError, BudgetExceededError
 from obskit.event_loop import in_event_loop
 from obskit.forks import at_fork
 from obskit.recorder import recorder
+from obskit.time.clock import Patience
 
 if TYPE_CHECKING:
     from obskit.ai.ledger import Ledger
@@ -150,9 +150,8 @@ class BudgetBook:
         self.declared: dict[str, Budget] = {}
         self._ledger: Ledger | None = None
         self._path: tuple[str | None, str] | None = None  # state_dir and service; None without an active runtime
-        self._lock, self._starting = RLock(), Lock()  # nobody waits for the latter
-        self._thread: Thread | None = None
-        self._wake: SimpleQueue[bool] = SimpleQueue()
+        self._lock = RLock()
+        self.thread = Ticks(name="obskit-budgets", step=self._write, failed=recorder.failed, part="ai")
         self._announced: set[tuple[str, float]] = set()
 
     # Declaring
@@ -204,12 +203,9 @@ class BudgetBook:
         self.is_active = False
         with self._lock:
             ledger, self._ledger, self._path = self._ledger, None, None
-            thread, self._thread = self._thread, None
         self._announced.clear()
         self.on_blocked = _ignore
-        if thread is not None:
-            self._wake.put(False)
-            thread.join(RETRY_SECONDS)
+        self.thread.stop(Patience(RETRY_SECONDS))
         if ledger is not None:
             ledger.close()
 
@@ -288,7 +284,7 @@ class BudgetBook:
                 self.release(op)
 
         try:
-            await background.in_thread(reserve)
+            await in_thread(reserve)
         except BaseException:
             # Cancelled, most likely: the thread runs on. Whoever comes second gives back, and twice does no harm.
             is_given_up = True
@@ -342,7 +338,7 @@ class BudgetBook:
         ]
         name = _reply_id(op) if op.is_background or not op.is_call else None
         reservation.ledger.settle(reservation.amounts, dollars, estimated, name)
-        self._wake_writer()
+        self.thread.wake()
 
     # Replies that come later
 
@@ -355,7 +351,7 @@ class BudgetBook:
             reservation.ledger.expect_reply(
                 name, (op.service, op.provider, op.model, *(op.billed_as or ())), reservation.amounts
             )
-            self._wake_writer()
+            self.thread.wake()
 
     def pending_reply(self, op: AiOperation) -> PendingReply | None:
         """
@@ -428,7 +424,7 @@ class BudgetBook:
         reservation = op.reservation
         if reservation is not None:
             reservation.ledger.release(reservation.amounts)
-            self._wake_writer()
+            self.thread.wake()
 
     # Refusing
 
@@ -562,18 +558,22 @@ class BudgetBook:
         return found
 
     def _start_writer(self) -> None:
-        if self._thread is None and self._starting.acquire(blocking=False):
-            try:
-                ledger = self._ledger
-                if self._thread is None and ledger is not None:
-                    self._wake = SimpleQueue()
-                    self._thread = background.start(_write_loop, ledger, self._wake, name="obskit-budgets")
-            finally:
-                self._starting.release()
+        if self._ledger is not None:
+            self.thread.start()
 
-    def _wake_writer(self) -> None:
-        if self._thread is not None:  # else the next call writes it
-            self._wake.put(True)
+    def _write(self) -> float | None:
+        """
+        Write settlements as they come; return when to try again, where the file cannot be written.
+        """
+        from obskit.ai.reservations import UnavailableError
+
+        ledger = self._ledger
+        try:
+            if ledger is not None:
+                ledger.write()
+        except UnavailableError:
+            return RETRY_SECONDS
+        return None
 
     def before_fork(self) -> None:
         """
@@ -591,36 +591,11 @@ class BudgetBook:
 
     def start_over(self) -> None:
         """
-        Replace the locks and drop the thread, in a forked child.
+        Replace the lock, in a forked child.
         """
-        self._lock, self._starting, self._thread = RLock(), Lock(), None
-        self._wake = SimpleQueue()
+        self._lock = RLock()
         if self._ledger is not None:
             self._ledger.start_over()
-
-
-def _write_loop(ledger: Ledger, wake: SimpleQueue[bool]) -> None:
-    """
-    Write settlements as they come.
-    """
-    from queue import Empty
-
-    from obskit.ai.reservations import UnavailableError
-
-    timeout: float | None = None
-    while True:
-        try:
-            if not wake.get(timeout=timeout):
-                return
-        except Empty:
-            pass
-        timeout = None
-        try:
-            ledger.write()
-        except UnavailableError:
-            timeout = RETRY_SECONDS
-        except Exception as error:
-            recorder.failed("ai", error)
 
 
 budget_book = BudgetBook()

@@ -10,14 +10,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections import deque
 from collections.abc import Callable
-from threading import Condition, Thread
 from typing import Any
 
-from obskit import background
+from obskit.background import Queue
 from obskit.db.statement import Statement, summarize
-from obskit.forks import at_fork
 from obskit.recorder import recorder
 
 EVERY_SECONDS = 600.0
@@ -88,59 +85,16 @@ def _masked(condition: object) -> str:
     return summarize(f"SELECT {condition}", "postgresql").text.removeprefix("SELECT ")
 
 
-class Explainer:
-    """
-    A queue of questions to databases, and the thread that asks them; it starts with the first and ends with the last.
-    """
-
-    def __init__(self) -> None:
-        self.start_over()
-
-    def start_over(self) -> None:
-        """
-        Drop queued questions, and the thread, which did not survive the fork.
-        """
-        self._changed = Condition()
-        self._queue: deque[Callable[[], None]] = deque()
-        self._thread: Thread | None = None
-
-    def submit(self, question: Callable[[], None]) -> None:
-        """
-        Queue a question; where the queue is full, it is dropped and counted.
-        """
-        with self._changed:
-            if len(self._queue) >= MAX_QUEUED:
-                recorder.dropped.inc(("explain", "too_many"))
-                return
-            self._queue.append(question)
-            if self._thread is not None:
-                return
-            thread = self._thread = background.new_thread(self._work, name="obskit-explain")
-        if not background.try_start(thread):
-            with self._changed:
-                self._thread = None
-                self._changed.notify_all()
-
-    def _work(self) -> None:
-        while True:
-            with self._changed:
-                if not self._queue:
-                    self._thread = None
-                    self._changed.notify_all()
-                    return
-                question = self._queue.popleft()
-            try:
-                question()
-            except Exception as error:
-                recorder.failed("explain", error)
-
-    def wait(self, seconds: float) -> bool:
-        """
-        Wait until every question is answered; return False where that takes longer than `seconds`.
-        """
-        with self._changed:
-            return self._changed.wait_for(lambda: self._thread is None, seconds)
+def _too_many() -> None:
+    recorder.dropped.inc(("explain", "too_many"))
 
 
-explainer = Explainer()
-at_fork(after_in_child=explainer.start_over)
+# Questions to databases; one that hangs delays the others, never a request.
+explainer: Queue[Callable[[], None]] = Queue(
+    name="obskit-explain",
+    handle=lambda question: question(),
+    failed=recorder.failed,
+    part="explain",
+    size=MAX_QUEUED,
+    dropped=_too_many,
+)

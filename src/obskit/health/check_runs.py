@@ -11,11 +11,10 @@ import contextvars
 import random
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from inspect import isawaitable, iscoroutine
-from threading import RLock, Timer
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from obskit import background
@@ -24,9 +23,8 @@ from obskit.health.check_operation import CheckOperation
 from obskit.health.declaration import CheckDeclaration
 from obskit.health.outcome import Outcome, Status, judged, with_time
 from obskit.health.safe_details import redacted, without_secrets
-from obskit.interpreters import IS_MAIN
 from obskit.recorder import recorder
-from obskit.time.clock import system_clock
+from obskit.time.clock import WakeUp, system_clock
 
 if TYPE_CHECKING:
     import asyncio
@@ -325,7 +323,7 @@ class Check:
         timeout = loop.call_later(self.declared.timeout_seconds, task.cancel)
 
         def over(task: asyncio.Task[Any]) -> None:
-            watch.cancel()
+            watch.set()
             timeout.cancel()
             if steps.longest > BLOCKS_AFTER:
                 self._report_blocking(steps)
@@ -337,18 +335,15 @@ class Check:
 
         task.add_done_callback(over)
 
-    def _watch(self, steps: _TimedCoroutine) -> Timer:
+    def _watch(self, steps: _TimedCoroutine) -> WakeUp:
         """
         Measure once from outside: from inside, a step that never ends is not seen to be long.
         """
-        watch = Timer(
-            BLOCKS_AFTER * 2, lambda: self._report_blocking(steps) if steps.current() > BLOCKS_AFTER else None
+        return background.start_later(
+            BLOCKS_AFTER * 2,
+            lambda: self._report_blocking(steps) if steps.current() > BLOCKS_AFTER else None,
+            name=f"obskit-watch-{self.declared.name}",
         )
-        with suppress(RuntimeError, MemoryError):  # where no thread can be started, this run goes unwatched
-            if IS_MAIN:
-                watch.name, watch.daemon = f"obskit-watch-{self.declared.name}", True
-                watch.start()
-        return watch
 
     def _report_blocking(self, steps: _TimedCoroutine) -> None:
         """

@@ -6,10 +6,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from threading import Condition, Thread, current_thread
 from typing import TYPE_CHECKING, Any
 
-from obskit import background
+from obskit.background import Ticks
 from obskit.catalogue import events
 from obskit.errors import HealthCheckError, UnknownGroupError
 from obskit.forks import at_fork
@@ -45,8 +44,7 @@ class Registry:
         self._groups: frozenset[str] | None = None  # None while no runtime is active
         self._members: dict[str | None, tuple[Check, ...]] = {}
         self._started = False
-        self._wake = Condition()
-        self._thread: Thread | None = None
+        self.thread = Ticks(name="obskit-health", step=self._keep_fresh, failed=recorder.failed, part="health")
 
     def add(self, declared: CheckDeclaration) -> None:
         """
@@ -70,8 +68,7 @@ class Registry:
         self._members.clear()
         self.changed(declared.name)
         self.ensure_running()
-        with self._wake:
-            self._wake.notify()
+        self.thread.wake()
 
     def remove(self, name: str) -> None:
         """
@@ -103,17 +100,13 @@ class Registry:
         Discard what was found: no runtime is active any longer.
         """
         self._groups, self.changed = None, _ignore
-        with self._wake:
-            self._thread = None
-            self._wake.notify()
+        self.thread.stop()
         self._forget()
 
     def start_over(self) -> None:
         """
         Discard what a forked process's parent found; its threads are gone.
         """
-        self._wake = Condition()
-        self._thread = None
         self._forget()
 
     def _forget(self) -> None:
@@ -223,14 +216,8 @@ class Registry:
         """
         Start the thread that runs checks in the background, where this process has none and a check asks for it.
         """
-        if self._thread is None and self._groups is not None and self._in_background():
-            with self._wake:
-                if self._thread is not None:
-                    return
-                thread = self._thread = background.new_thread(self._keep_fresh, name="obskit-health")
-            if not background.try_start(thread):
-                with self._wake:
-                    self._thread = None if self._thread is thread else self._thread
+        if self._groups is not None and self._in_background():
+            self.thread.start()
 
     def _in_background(self) -> tuple[Check, ...]:
         found = self._members.get(_BACKGROUND)
@@ -240,18 +227,11 @@ class Registry:
             )
         return found
 
-    def _keep_fresh(self) -> None:
-        while True:
-            try:
-                self.refresh(self._in_background())
-            except Exception as error:
-                recorder.failed("health", error)
-            with self._wake:
-                if self._thread is not current_thread():
-                    return
-                now = recorder.clock()
-                dues = [check.next_due() for check in self._in_background()]
-                self._wake.wait(max(0.05, min(dues, default=now + 60.0) - now))
+    def _keep_fresh(self) -> float:
+        self.refresh(self._in_background())
+        now = recorder.clock()
+        dues = [check.next_due() for check in self._in_background()]
+        return max(0.05, min(dues, default=now + 60.0) - now)
 
 
 def _ignore(name: str) -> None:  # a new check, while no runtime is active

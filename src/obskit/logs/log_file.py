@@ -358,7 +358,6 @@ _files: weakref.WeakSet[LogFile] = weakref.WeakSet()
 def _reset_in_child() -> None:
     # The parent's lock is the child's too, for as long as the child has its descriptor.
     for file in list(_files):
-        file._rotated.reset()
         if not file._closed:
             file._reset()
             file._release()

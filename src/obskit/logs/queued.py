@@ -10,12 +10,13 @@ from collections import deque
 from queue import Empty, SimpleQueue
 from typing import TypeAlias
 
-from obskit.background import start
+from obskit.background import BackgroundThread
 from obskit.event_loop import in_event_loop
 from obskit.forks import at_exit, at_fork
 from obskit.logs.stream import Target, drop_reason
 from obskit.recorder import recorder
 from obskit.sigterm import sigterm
+from obskit.time.clock import Patience
 
 WARNING = 30
 # How long the end of the process waits for queued lines, in seconds: servers kill a worker after 10 to 30.
@@ -64,6 +65,7 @@ class QueuedTarget:
         self._target, self._size = target, size
         self._sync_target = _SyncTarget(self)
         self._reset()
+        self.thread = BackgroundThread(name="obskit-log-queue", body=self._run, end=lambda: self._queue.put(_STOP))
         _queues.add(self)
 
     def _reset(self) -> None:
@@ -71,9 +73,8 @@ class QueuedTarget:
         self._queue: SimpleQueue[_Item] = SimpleQueue()
         self._urgent: deque[_Request] = deque()
         self._is_stuck = False  # a caller has timed out, and no line was written since
-        self._starting, self._writing = threading.Lock(), threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._closed = False
+        self._writing = threading.Lock()
+        self._closed = self._is_abandoned = False
 
     def for_level(self, level: int) -> Target:
         """
@@ -90,15 +91,15 @@ class QueuedTarget:
         elif self._is_running():
             self._queue.put(line)
         else:
-            self._target.write(line)
+            self._write_here(line)
         return len(line)
 
     def write_sync(self, line: bytes) -> int:
         """
         Write a line before all that are queued, and wait for it.
         """
-        if not self._is_running() or threading.current_thread() is self._thread:
-            self._target.write(line)
+        if not self._is_running() or self.thread.is_current:
+            self._write_here(line)
         elif len(self._urgent) >= self._size:
             recorder.dropped.inc(("logs", "queue_full"))
         else:
@@ -108,6 +109,12 @@ class QueuedTarget:
             if not self._is_stuck and not in_event_loop():
                 self._is_stuck = not request.wait(SYNC_TIMEOUT_SECONDS)
         return len(line)
+
+    def _write_here(self, line: bytes) -> None:
+        if self._is_abandoned:
+            recorder.dropped.inc(("logs", "flush_timeout"))
+        else:
+            self._target.write(line)
 
     def write_rest(self, line: bytes, taken: int | None) -> None: ...
 
@@ -120,31 +127,31 @@ class QueuedTarget:
         """
         return self._target.notice()
 
-    def flush(self) -> bool:
+    def flush(self, patience: Patience | None = None) -> bool:
         """
-        Wait until all that was queued before is written; False after `DRAIN_TIMEOUT_SECONDS`.
+        Wait until all that was queued before is written; False once the patience is over, by default after
+        `DRAIN_TIMEOUT_SECONDS`.
         """
-        if self._thread is not None and self._thread is not threading.current_thread():
+        if self.thread.is_running and not self.thread.is_current:
             request = _Request()
             self._queue.put(request)
-            if not request.wait(DRAIN_TIMEOUT_SECONDS):
+            if not request.wait((patience or Patience(DRAIN_TIMEOUT_SECONDS)).left()):
                 return False
         self._target.flush()
         return True
 
-    def close(self) -> None:
+    def close(self, patience: Patience | None = None) -> None:
         """
         Write what is queued, and stop the thread. Later lines are written directly.
         """
         if self._closed:
             return
-        drained = self.flush()
+        drained = self.flush(patience)
         self._closed = True
         if not drained:
             self._drop_queued()
-        if self._thread is not None:
-            self._queue.put(_STOP)
-            self._thread.join(SYNC_TIMEOUT_SECONDS if drained else 0)
+        # The output is still at a line that it does not take: whoever wrote to it now would wait for that.
+        self._is_abandoned = not self.thread.stop(Patience(SYNC_TIMEOUT_SECONDS) if drained else None) and not drained
         self._target.close()
 
     def _drop_queued(self) -> None:
@@ -162,29 +169,22 @@ class QueuedTarget:
             recorder.dropped.inc(("logs", "flush_timeout"))
 
     def _is_running(self) -> bool:
-        if self._thread is not None:
+        if self.thread.is_running:
             return True
-        if self._closed or not self._starting.acquire(blocking=False):
-            return not self._closed  # another thread, or the code that this signal interrupts, is starting it
-        try:
-            if self._thread is None:
-                self._thread = start(self._run, name="obskit-log-queue")
-                sigterm.ensure_running()  # in a forked child, whose lines nothing else would write
-        finally:
-            self._starting.release()
-        return self._thread is not None
+        if self._closed or not self.thread.start():
+            return False
+        sigterm.ensure_running()  # in a forked child, whose lines nothing else would write
+        return True
 
     def _run(self) -> None:
-        try:
-            while (item := self._queue.get()) is not _STOP:
-                while (request := _pop_first(self._urgent)) is not None:
-                    self._serve(request)
-                if isinstance(item, bytes):
-                    self._write(item)
-                elif item is not _WAKE:
-                    self._serve(item)
-        finally:
-            self._thread = None
+        while (item := self._queue.get()) is not _STOP:
+            while (request := _pop_first(self._urgent)) is not None:
+                self._serve(request)
+            if isinstance(item, bytes):
+                self._write(item)
+            elif item is not _WAKE:
+                self._serve(item)
+        self._is_abandoned = False
 
     def _serve(self, request: _Request) -> None:
         try:
@@ -251,8 +251,9 @@ def _after_in_child() -> None:
 
 
 def _at_exit() -> None:
+    patience = Patience(DRAIN_TIMEOUT_SECONDS)  # of all outputs together
     for queued in list(_queues):
-        queued.close()
+        queued.close(patience)
 
 
 at_fork(before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child)

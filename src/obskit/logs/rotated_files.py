@@ -22,9 +22,10 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import BinaryIO, NamedTuple
 
-from obskit import background
+from obskit.background import OVER, Ticks
 from obskit.file_modes import make_alike, make_file, make_folder
 from obskit.recorder import recorder
+from obskit.time.clock import Patience
 
 # After this many seconds nobody writes to a rotated file any more, whatever locks there are: writers check each second
 # for the new file, so the lock is that of an idle process.
@@ -87,16 +88,11 @@ class RotatedFiles:
         self._archive, self._archive_after = archive, archive_after
         self._match_name = re.compile(re.escape(self._name) + r"\.(\d{8}T\d{6}\.\d{6}Z)(?:\.gz)?").fullmatch
         self.next_due = float("inf")
-        self.reset()
-
-    def reset(self) -> None:
-        """
-        Forget the thread: a forked child has none.
-        """
-        self._lock = threading.RLock()  # a signal's handler, or a finaliser, may log while its thread holds it
-        self._wake = threading.Event()
         self._stopped = False
-        self._thread: threading.Thread | None = None
+        self._waits = iter(_RETRY_SECONDS)
+        self.thread = Ticks(
+            name="obskit-old-files", step=self._tidy, failed=recorder.failed, part="logs", began=_lower_priority
+        )
 
     def make_archive(self) -> None:
         """
@@ -149,43 +145,28 @@ class RotatedFiles:
         asked = self._keep_files, self._keep, self._compress_after, self._archive
         if all(each is None for each in asked):
             return
-        with self._lock:
-            self._wake.set()
-            if self._thread is not None or self._stopped:
-                return
-            thread = self._thread = background.new_thread(self._run, name="obskit-old-files")
-        if not background.try_start(thread):  # the next file has it done, or the next process
-            with self._lock:
-                self._thread = None if self._thread is thread else self._thread
+        if not self._stopped:
+            self._waits = iter(_RETRY_SECONDS)
+            self.thread.wake()
+            self.thread.start()  # where none can be had, the next file has it done, or the next process
 
     def stop(self) -> None:
         """
         Stop the thread; unfinished work is left to the next process.
         """
-        with self._lock:
-            self._stopped, thread = True, self._thread
-            self._wake.set()
-        if thread is not None and thread.is_alive() and thread is not threading.current_thread():
-            thread.join(1.0)
+        self._stopped = True
+        self.thread.stop(Patience(1.0))
 
-    def _run(self) -> None:
-        if sys.platform == "linux":  # elsewhere it would be the priority of the whole process
-            with suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
-        waits = iter(_RETRY_SECONDS)
-        while True:
-            self._wake.clear()
-            try:
-                left = self.run_once()
-            except Exception as error:
-                recorder.failed("logs", error)
-                left = False
-            with self._lock:
-                if self._stopped or (not left and not self._wake.is_set()):
-                    self._thread = None
-                    return
-            if self._wake.wait(next(waits, _RETRY_SECONDS[-1])):
-                waits = iter(_RETRY_SECONDS)
+    def _tidy(self) -> float:
+        """
+        Return the seconds until a file that has to wait is looked at again; `OVER` where none has to.
+        """
+        try:
+            left = self.run_once()
+        except Exception as error:
+            recorder.failed("logs", error)
+            left = False
+        return next(self._waits, _RETRY_SECONDS[-1]) if left and not self._stopped else OVER
 
     def run_once(self) -> bool:
         """
@@ -360,6 +341,12 @@ class RotatedFiles:
                 yield source if alone else None
             finally:
                 _unlock(source)
+
+
+def _lower_priority() -> None:
+    if sys.platform == "linux":  # elsewhere it would be the priority of the whole process
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 def _require_same_content(source: str, target: str) -> None:

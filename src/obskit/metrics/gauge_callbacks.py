@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from threading import TIMEOUT_MAX, Condition, Event, Thread, current_thread
+from threading import Event, RLock
 from typing import Any
 
-from obskit import background
+from obskit.background import Ticks
 from obskit.forks import at_fork
 from obskit.metrics.cell_format import LabelSet
 from obskit.metrics.family import Gauge
@@ -27,7 +27,7 @@ class GaugeCallback:
     gauge: Gauge
     callback: Callable[[], Mapping[Any, float] | float]
     every_seconds: float
-    due: float = 0.0
+    due: float = float("-inf")
     has_run: Event = field(default_factory=Event)
 
     def skip(self) -> None:
@@ -70,18 +70,18 @@ class GaugeCallbacks:
 
     def __init__(self) -> None:
         self._callbacks: list[GaugeCallback] = []
-        self._wake = Condition()
-        self._thread: Thread | None = None
+        self._lock = RLock()
         self._running = False
         self._is_leader: Callable[[], bool] = _always
+        self.thread = Ticks(name="obskit-gauges", step=self._call_due, failed=recorder.failed, part="gauge_query")
 
     def add(self, callback: GaugeCallback) -> None:
         """
         Add a callback, replacing an earlier one of the same gauge.
         """
-        with self._wake:
+        with self._lock:
             self._callbacks = [known for known in self._callbacks if known.gauge is not callback.gauge] + [callback]
-            self._wake.notify()
+        self.thread.wake()
         self.ensure_running()
 
     def start(self, is_leader: Callable[[], bool] = _always) -> None:
@@ -98,24 +98,15 @@ class GaugeCallbacks:
         """
         Start the thread where it is needed and not running; where no thread can be started, the next call tries again.
         """
-        if self._thread or not (self._running and self._callbacks):
-            return
-        with self._wake:
-            if self._thread is not None or not self._running:
-                return
-            thread = self._thread = background.new_thread(self._run, name="obskit-gauges")
-        if not background.try_start(thread):
-            with self._wake:
-                self._thread = None if self._thread is thread else self._thread
+        if self._running and self._callbacks:
+            self.thread.start()
 
     def stop(self) -> None:
         """
         End the thread without waiting for it, since a callback may hang.
         """
-        with self._wake:
-            self._running, self._is_leader = False, _always
-            self._thread = None
-            self._wake.notify()
+        self._running, self._is_leader = False, _always
+        self.thread.stop()
         self._make_all_due()
 
     def clear(self) -> None:
@@ -123,32 +114,24 @@ class GaugeCallbacks:
 
     def start_over(self) -> None:
         """
-        Drop the parent's thread and lock, which a forked child does not have and may never get.
+        Drop the parent's lock, which a forked child may never get, and have the child call all anew.
         """
-        self._wake = Condition()
-        self._thread = None
+        self._lock = RLock()
         self._make_all_due()
 
     def _make_all_due(self) -> None:
         for callback in self._callbacks:
-            callback.due = 0.0
+            callback.due = float("-inf")
             callback.has_run.clear()
 
-    def _run(self) -> None:
-        while True:
-            with self._wake:
-                if self._thread is not current_thread():
-                    return
-                now = clock.monotonic()
-                due = [callback for callback in self._callbacks if callback.due <= now]
-                if not due:
-                    self._wake.wait(min(TIMEOUT_MAX, *(callback.due - now for callback in self._callbacks)))
-                    continue
-            for callback in due:
-                if self._is_leader():
-                    callback.run()
-                else:
-                    callback.skip()
+    def _call_due(self) -> float | None:
+        now = clock.monotonic()
+        for callback in [callback for callback in self._callbacks if callback.due <= now]:
+            if self._is_leader():
+                callback.run()
+            else:
+                callback.skip()
+        return min((callback.due - clock.monotonic() for callback in self._callbacks), default=None)
 
 
 gauge_callbacks = GaugeCallbacks()

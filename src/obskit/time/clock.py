@@ -32,11 +32,55 @@ class Clock(Protocol):
         Return seconds since the epoch, as the machine has them: they jump where its clock is set.
         """
 
-    def wait(self, event: threading.Event, seconds: float | None) -> None:
+    def wait(self, event: Waitable, seconds: float | None) -> None:
         """
         Return once the event is set, or that many seconds of this clock have passed; None: only then. It may return
         earlier: who waits looks again whether it is time.
         """
+
+
+class Waitable(Protocol):
+    """
+    What a thread waits for: a `WakeUp`, or an `Event`.
+    """
+
+    def set(self) -> None:
+        """
+        Have who waits go on.
+        """
+
+    def wait(self, timeout: float | None = None, /) -> bool:
+        """
+        Wait, no longer than these seconds; return whether it was set.
+        """
+
+
+class WakeUp:
+    """
+    Wakes one thread, once for however many times it is set. A signal's handler and a finaliser may set it, on top of
+    whatever they interrupt: each method is one call in C.
+    """
+
+    __slots__ = ("_is_unset",)
+
+    def __init__(self) -> None:
+        self._is_unset = threading.Lock()
+        self._is_unset.acquire()
+
+    def set(self) -> None:
+        """
+        Wake the thread that waits, or that waits next.
+        """
+        try:
+            self._is_unset.release()
+        except RuntimeError:  # it is set already
+            return
+
+    def wait(self, timeout: float | None = None, /) -> bool:
+        """
+        Wait until it is set, and unset it; return whether it was, in time.
+        """
+        return self._is_unset.acquire(timeout=-1 if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX))
 
 
 class SystemClock:
@@ -49,7 +93,7 @@ class SystemClock:
     wall = staticmethod(time.time)
     wall_ns = staticmethod(time.time_ns)
 
-    def wait(self, event: threading.Event, seconds: float | None) -> None:
+    def wait(self, event: Waitable, seconds: float | None) -> None:
         """
         Sleep.
         """
@@ -61,10 +105,11 @@ class CurrentClock:
     The clock of this process: the system's, or for as long as a test wants it, that of the test.
 
     Attributes:
-        monotonic, wall, wait: Those of the clock in use. Who calls one often may keep it, until the next `configure()`.
+        source: The clock in use.
+        monotonic, wall, wait: Its own. Who calls one often may keep it, until the next `configure()`.
     """
 
-    __slots__ = ("is_system", "monotonic", "wait", "wall")
+    __slots__ = ("monotonic", "source", "wait", "wall")
 
     def __init__(self) -> None:
         self.use(system_clock)
@@ -73,10 +118,10 @@ class CurrentClock:
         """
         Take the time from this clock from now on.
         """
-        self.is_system = source is system_clock
+        self.source = source
         self.monotonic: Callable[[], float] = source.monotonic
         self.wall: Callable[[], float] = source.wall
-        self.wait: Callable[[threading.Event, float | None], None] = source.wait
+        self.wait: Callable[[Waitable, float | None], None] = source.wait
 
 
 class Patience:

@@ -5,10 +5,9 @@ The clock that a test gives to all of obskit: operations, threads, leases, stamp
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Event
 from typing import Protocol, runtime_checkable
 
-from obskit.time.clock import system_clock
+from obskit.time.clock import Waitable, system_clock
 
 
 @runtime_checkable
@@ -24,7 +23,7 @@ class MovableClock(Protocol):
         Return it.
         """
 
-    def wait(self, event: Event, seconds: float | None) -> None:
+    def wait(self, event: Waitable, seconds: float | None) -> None:
         """
         Wait as a `Clock` does.
         """
@@ -43,7 +42,7 @@ class FakeTime:
         self.monotonic = monotonic or system_clock.monotonic
         self.wall = wall or (system_clock.wall if monotonic is None else _following(monotonic))
 
-    def wait(self, event: Event, seconds: float | None) -> None:
+    def wait(self, event: Waitable, seconds: float | None) -> None:
         """
         Wait by the test's clock where it is a `FakeClock`; by the system's where it is any other function.
         """

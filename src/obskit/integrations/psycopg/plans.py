@@ -27,7 +27,7 @@ def explain(connection: Any, query: Any, params: Any, statement: Statement, foun
         if schemas is not None:
             info = connection.info
             opening = {**info.get_parameters(), "password": info.password or None}
-            explainer.submit(partial(_ask_for_plan, opening, schemas, query, params, found))
+            explainer.put(partial(_ask_for_plan, opening, schemas, query, params, found))
 
 
 # Where a session finds its tables, as nobody else would by the same parameters.
