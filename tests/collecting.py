@@ -155,6 +155,7 @@ class Stage:
         self.counter = obskit.counter("own", "Own.", labels=["a"])
         self.seconds = obskit.histogram("own_seconds", "Own.", labels=["a"])
         self.level = obskit.gauge("own_level", "Own.")
+        obskit.gauge("own_asked", "Own.", query=lambda: 1.0, every=3600)
         self.log = obskit.get_logger("own")
         self.budget = obskit.ai.budget("own", usd=1000, per="day", action="block")
         obskit.health.add("own", lambda: True, background=True)

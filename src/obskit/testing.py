@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from threading import Lock, Thread
+from threading import Thread
 from typing import Any
 
 from obskit import background
@@ -56,7 +56,6 @@ class FakeClock:
 
     def __init__(self, now: float = 0.0) -> None:
         self.now = now
-        self._lock = Lock()
         self._waiting: list[tuple[float, Waitable]] = []
 
     def __call__(self) -> float:
@@ -67,29 +66,26 @@ class FakeClock:
         Advance the clock. Threads that wait for what is due by now are woken, and not waited for.
         """
         self.now += seconds
-        with self._lock:
-            woken = [event for due, event in self._waiting if due <= self.now]
-        for event in woken:
-            event.set()
+        for due, event in self._waiting.copy():
+            if due <= self.now:
+                event.set()
 
     def wait(self, event: Waitable, seconds: float | None) -> None:
         """
         Return once the event is set, be it since the time has come.
         """
         waiting = (float("inf") if seconds is None else self.now + seconds), event
-        with self._lock:
-            self._waiting.append(waiting)
+        self._waiting.append(waiting)
         try:
             if self.now < waiting[0]:
                 event.wait()
         finally:
-            with self._lock:
-                self._waiting.remove(waiting)
+            self._waiting.remove(waiting)
 
 
 def advance(duration: str | timedelta) -> None:
     """
-    Let time pass, and run what is due on the way: `advance("1h")`.
+    Move the clock on, and run what is due on the way: `advance("1h")`.
 
     Each step of a background thread is taken here, at its moment and in the order of the moments, so that nothing
     sleeps and the same test gives the same results: callbacks of gauges, checks in the background, what is tried again.
