@@ -86,9 +86,16 @@ def is_runner(program: str) -> bool:
 
 def project() -> Project:
     """
-    Return the project of the application that calls, or that the program was told to run; else of this folder.
+    Return the project of the application that calls.
     """
-    return _project_of(next(_application_files(), os.path.join(os.getcwd(), "")))
+    return project_of(application_file())
+
+
+def application_file() -> str:
+    """
+    Return a file of the application that calls, or that the program was told to run; else of this folder.
+    """
+    return next(_application_files(), os.path.join(os.getcwd(), ""))
 
 
 def _application_files() -> Iterator[str]:
@@ -130,7 +137,10 @@ def _is_command(file: str) -> bool:
 
 
 @lru_cache(16)
-def _project_of(file: str) -> Project:
+def project_of(file: str) -> Project:
+    """
+    Return the project that a file belongs to.
+    """
     folder, package = os.path.split(os.path.splitext(file)[0])
     while os.path.isfile(os.path.join(folder, "__init__.py")) and package:
         folder, package = os.path.split(folder)

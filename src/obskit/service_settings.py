@@ -60,8 +60,8 @@ class ServiceSettings(Section, subject="Service"):
     serving: bool | None = setting(
         None,
         flag,
-        "Whether this process may act for all processes of the service, such as ask the queries of gauges. None: from "
-        "its first request on, ASGI's start-up, or the start of a Celery worker. True: although it serves no request, "
-        "as a process of jobs. False: never.",
+        "Whether this process may act for all processes of the service, as one that judges, sends and cleans up. None: "
+        "from its first request on, ASGI's start-up, or the start of a Celery worker. True: although it serves no "
+        "request, as a process of jobs. False: never.",
         optional=True,
     )

@@ -94,6 +94,16 @@ STATE_FOLDER = EventKind(
     "The folder for state cannot be used as it is.",
     {"problem": "Which, in a word."},
 )
+NO_LEADER = EventKind(
+    "workers.no_leader",
+    ("WARNING",),
+    "This process cannot lead its service: the folder for state cannot be written to, or is another application's.",
+)
+NETWORK_FOLDER = EventKind(
+    "workers.network_folder",
+    ("WARNING",),
+    "The folder for state is on a file system of a network, where the leader's lock holds for all machines or none.",
+)
 HEALTH_TRANSITION = EventKind(
     "health.transition",
     ("INFO", "WARNING", "ERROR"),

@@ -15,7 +15,7 @@ from obskit.metrics.cell_format import LabelSet
 from obskit.metrics.family import Gauge
 from obskit.recorder import recorder
 from obskit.time.clock import clock
-from obskit.workers.instance_leader import ASK_EVERY_SECONDS
+from obskit.workers.leadership import ASK_EVERY_SECONDS
 
 
 @dataclass(eq=False)

@@ -4,11 +4,16 @@ What a runtime has of the service's other processes: whether this one may lead t
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 from obskit.components import Assembly, Component
+from obskit.default_service import application_file, program_name, project_of
 from obskit.recorder import recorder
 from obskit.service_settings import ServiceSettings
+from obskit.storage.state_folder import StateFolder
 from obskit.time.clock import Patience
-from obskit.workers import candidates, instance_leader
+from obskit.workers import candidates, instance_leader, service_leader
 
 
 class Candidacy(Component):
@@ -19,7 +24,8 @@ class Candidacy(Component):
     name = "workers"
 
     def __init__(self, assembly: Assembly) -> None:
-        self._serving = assembly.settings.of(ServiceSettings).serving
+        self._settings = assembly.settings.of(ServiceSettings)
+        self._serving = self._settings.serving
         if self._serving is None:
             assembly.sinks.append(candidates.FirstRequest(recorder))
 
@@ -28,6 +34,7 @@ class Candidacy(Component):
         Take the setting.
         """
         candidates.bind(self._serving)
+        service_leader.bind(_state_folder(self._settings))
 
     def stop(self, deadline: Patience) -> None:
         """
@@ -35,3 +42,18 @@ class Candidacy(Component):
         """
         candidates.unbind()
         instance_leader.unbind()
+        service_leader.unbind()
+
+
+def _state_folder(settings: ServiceSettings) -> Callable[[], Path | None]:
+    """
+    Return what opens the folder of the service's state, for the project whose code configures.
+    """
+    file, service = application_file(), settings.service
+
+    def open_folder() -> Path | None:
+        code = project_of(file)
+        is_named = code.is_named or service not in (code.name, program_name())
+        return StateFolder(settings.state_dir, service).open(code.folder, is_named=is_named)
+
+    return open_folder

@@ -12,9 +12,6 @@ from obskit.recorder import recorder
 from obskit.workers.candidates import is_candidate
 from obskit.workers.leadership import Leadership
 
-# A process that asks at least so often takes over within 5 seconds of its predecessor's death.
-ASK_EVERY_SECONDS = 2.0
-
 _leadership = Leadership("leader")
 
 

@@ -11,6 +11,11 @@ from threading import Lock
 from obskit.forks import at_fork
 from obskit.workers.file_lock import FileLock
 
+# A process that asks at least so often takes over within 5 seconds of its predecessor's death.
+ASK_EVERY_SECONDS = 2.0
+# How long a thread waits for another that asks: it may hang, where the disk does, or be what this one interrupts.
+_PATIENCE_SECONDS = 1.0
+
 
 class Leadership:
     """
@@ -40,8 +45,7 @@ class Leadership:
 
     def is_held(self, folder: Path) -> bool:
         """
-        Return whether this process is the holder, and become it where nobody is. It waits for nobody: where another
-        thread asks for the first time at the same moment, the answer is False.
+        Return whether this process is the holder, and become it where nobody is. It waits for no other process.
 
         Raises:
             OSError: The folder cannot be written to, or its file system has no such locks.
@@ -51,12 +55,13 @@ class Leadership:
         path, lock = folder / self._name, self._lock
         if lock is not None and lock.path == path and lock.is_held():
             return True
-        if not self._asking.acquire(blocking=False):
+        if not self._asking.acquire(timeout=_PATIENCE_SECONDS):
             return False
         try:
-            self._let_go()
-            self._lock = FileLock.take(path)
-            return self._lock is not None
+            if self._lock is None or self._lock is lock:
+                self._let_go()
+                self._lock = FileLock.take(path)
+            return self._lock is not None and self._lock.path == path
         finally:
             self._asking.release()
 
@@ -66,8 +71,11 @@ class Leadership:
         """
         if self._pid != os.getpid():
             self.start_over()
-        with self._asking:
-            self._let_go()
+        if self._asking.acquire(timeout=_PATIENCE_SECONDS):
+            try:
+                self._let_go()
+            finally:
+                self._asking.release()
 
     def _let_go(self) -> None:
         lock, self._lock = self._lock, None

@@ -1,0 +1,162 @@
+"""
+A service's leader has a lock in the folder of its state, which is made when a process that serves asks first.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from obskit.testing import RecordingSink, isolated_runtime
+from obskit.workers import service_leader
+from obskit.workers.leadership import Leadership
+from obskit.workers.service_leader import leads
+
+
+def test_nothing_is_made_before_somebody_asks(tmp_path):
+    """
+    A process that does not serve makes no folder, one that does makes its service's, for this user alone.
+    """
+    state = tmp_path / "state"
+    with isolated_runtime(state_dir=str(state), service="shop"):
+        asked, made = leads(), state.exists()
+    with isolated_runtime(state_dir=str(state), service="shop", serving=True):
+        served = leads()
+
+    assert (False, False, True) == (asked, made, served)
+    assert [0o40700, 0o100600] == [os.stat(state / name).st_mode for name in ("shop", "shop/leader")]
+
+
+def test_nobody_leads_without_a_runtime(tmp_path):
+    """
+    `shutdown()` leaves the lead to others, and the next `configure()` asks for it anew.
+    """
+    other = Leadership("leader")
+    told = []
+    for _ in range(2):
+        with isolated_runtime(state_dir=str(tmp_path), service="shop", serving=True):
+            told += [leads(), other.is_held(tmp_path / "shop")]
+        told += [leads(), other.is_held(tmp_path / "shop")]
+        other.let_go()
+
+    assert [True, False, False, True] * 2 == told
+
+
+def test_each_service_has_its_leader(tmp_path):
+    """
+    One of another name does not lead this one.
+    """
+    with isolated_runtime(state_dir=str(tmp_path), service="shop", serving=True):
+        assert leads()
+        assert Leadership("leader").is_held(tmp_path / "shop") is False
+    with isolated_runtime(state_dir=str(tmp_path), service="till", serving=True):
+        assert leads()
+
+
+def test_a_folder_that_was_removed_is_made_anew(tmp_path):
+    """
+    What leads notices that its lock keeps nobody out any more, and asks in the new folder.
+    """
+    other = Leadership("leader")
+    with isolated_runtime(state_dir=str(tmp_path), service="shop", serving=True):
+        assert leads()
+        shutil.rmtree(tmp_path / "shop")
+
+        assert [True, False] == [leads(), other.is_held(tmp_path / "shop")]
+
+
+def test_a_folder_that_cannot_be_used_is_told_once(tmp_path):
+    """
+    Nobody leads there, nothing breaks, and once it can be used, somebody does.
+    """
+    sink = RecordingSink()
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "leader").mkdir()
+    with isolated_runtime(sinks=[sink], state_dir=str(tmp_path), service="shop", serving=True):
+        before = [leads() for _ in range(3)]
+        (tmp_path / "shop" / "leader").rmdir()
+        after = leads()
+
+    assert ([False] * 3, True) == (before, after)
+    assert ["workers.no_leader"] == [event.name for event in sink.events if event.name.startswith("workers")]
+    assert str(tmp_path / "shop" / "leader") in sink.events[-1].message
+
+
+UNNAMED = """
+import sys
+import obskit
+from obskit.workers.service_leader import leads
+
+sys.argv = ["gunicorn", "web:app"]
+obskit.configure(state_dir=sys.path[0], serving=True, log_stream=sys.stderr)
+print(leads(), obskit.configure().settings.service)
+"""
+
+
+def test_a_second_application_of_one_name_is_told_to_take_another(tmp_path):
+    """
+    Two that nobody has named, in folders of one name, do not share a leader: the second says how to name it.
+    """
+    found = []
+    for place in ("one", "two"):
+        (tmp_path / place / "web").mkdir(parents=True)
+        (tmp_path / place / "web" / "run.py").write_text(UNNAMED.replace("sys.path[0]", repr(str(tmp_path / "state"))))
+        done = subprocess.run(
+            [sys.executable, str(tmp_path / place / "web" / "run.py")], capture_output=True, text=True, check=True
+        )
+        found.append((done.stdout.strip(), "configure(service='web-2')" in done.stderr))
+
+    assert [("True web", False), ("False web", True)] == found
+
+
+def test_copies_of_a_named_project_are_one_service(tmp_path):
+    """
+    Two releases of a project lie in folders of their own, and the second waits for the lead of the first.
+    """
+    found = []
+    for place in ("releases/1", "releases/2"):
+        folder = tmp_path / place
+        folder.mkdir(parents=True)
+        (folder / "pyproject.toml").write_text('[project]\nname = "web"')
+        (folder / "run.py").write_text(UNNAMED.replace("sys.path[0]", repr(str(tmp_path / "state"))))
+        done = subprocess.run([sys.executable, str(folder / "run.py")], capture_output=True, text=True, check=True)
+        found.append((done.stdout.strip(), done.stderr))
+
+    assert [("True web", "")] * 2 == found
+
+
+BARE = """
+import sys
+sys.modules["fcntl"] = None
+import obskit
+from obskit.workers.service_leader import leads
+
+obskit.configure(state_dir=sys.argv[1], service="shop", serving=True)
+print([leads() for _ in range(3)])
+"""
+
+
+def test_without_locks_nobody_leads(tmp_path):
+    """
+    A system without locks that end with their process has no leader, and says so once.
+    """
+    said = subprocess.check_output([sys.executable, "-c", BARE, str(tmp_path)], text=True)
+
+    assert 1 == said.count("this system has no locks that end with their process")
+    assert "[False, False, False]" == said.splitlines()[-1]
+
+
+@pytest.mark.parametrize("step", ["leads", "unbind"])
+def test_asking_waits_for_no_process(tmp_path, step):
+    """
+    Another holder makes neither question nor end wait.
+    """
+    other = Leadership("leader")
+    with isolated_runtime(state_dir=str(tmp_path), service="shop", serving=True):
+        (tmp_path / "shop").mkdir()
+        assert other.is_held(tmp_path / "shop")
+
+        assert not getattr(service_leader, step)()
+    other.let_go()
