@@ -2,7 +2,6 @@
 Prove that the listing of what applications build on is complete, and that its lines stand for themselves.
 """
 
-import ast
 import re
 
 import pytest
@@ -48,13 +47,3 @@ def test_every_metric_and_field_is_listed():
     """
     assert {metric.name for metric in catalogue.CATALOGUE} == {line.partition(":")[0] for line in part("metrics")}
     assert {line.partition(":")[0] for line in part("line fields")} == RESERVED_FIELDS
-
-
-def test_an_event_without_a_plain_name_is_told(tmp_path):
-    """
-    An event whose name is put together cannot be listed, and stops the script.
-    """
-    call = ast.parse("Event('ai.' + kind, 'INFO', '')", mode="eval").body
-
-    with pytest.raises(SystemExit, match=r"x.py:1: the name of an event is a text"):
-        surface.text_of(call.args[0], {}, tmp_path / "x.py")
