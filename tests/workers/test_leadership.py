@@ -33,9 +33,8 @@ for line in sys.stdin:
             leadership.let_go()
             say("gone")
         case "fork":
-            if child := os.fork():
-                say(child)
-            else:
+            if not os.fork():
+                say(os.getpid())  # by now it has let go of what its parent has
                 signal.pause()
 """
 
