@@ -30,18 +30,20 @@ PROVISIONAL: dict[str, dict[str, str]] = {
         ),
         **dict.fromkeys(("obskit.Gate", "obskit.Reply"), "how requests are refused is new"),
         "obskit.system.snapshot": "its keys follow what the platforms can tell",
+        **dict.fromkeys(("obskit.Request", "obskit.Visitor"), "routes with roles are still being built"),
         "obskit.ai.Usage": "providers add kinds of tokens, which become fields",
     },
     "settings": {
         "gates": "how requests are refused is new",
         "log_archive_*": "how old files are archived is new",
+        "serving": "what only a process that serves may do is still being built",
         "log_outputs": "how lines are divided among files is new",
     },
     "metrics": {
         "obskit_process_event_loop_lag_seconds": "how the lag is measured may change",
         "ai_budget_projected_usd": "how the end of a period is projected may change",
     },
-    "events": {},
+    "events": {"state.*": "where state is kept, and what is said of it, is new"},
     "line fields": {},
 }
 TITLES = {
