@@ -239,7 +239,7 @@ class Ticks(BackgroundThread):
 
     def wake(self) -> None:
         """
-        Have it take a step now, or one more after the present one.
+        Wake the thread for a step now, or for one more after the present one.
         """
         self._woken = True
         self._wake_up.set()
@@ -405,7 +405,7 @@ def _place(thread: BackgroundThread) -> int:
 @contextmanager
 def moved_by_a_test() -> Iterator[None]:
     """
-    Have threads take no steps by themselves, for as long as a test moves the clock and takes those that are due.
+    Stop threads from taking steps by themselves, while a test moves the clock and takes those that are due.
     """
     _moved_by_a_test.append(True)
     try:

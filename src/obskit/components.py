@@ -37,7 +37,7 @@ class Component(Protocol):
 
     def start(self) -> None:
         """
-        Begin. Nothing that was begun is left where this raises.
+        Start the part. Where this raises, nothing that was started is left.
         """
         return
 
@@ -127,7 +127,7 @@ class Assembly:
 
     def after_fork(self) -> None:
         """
-        Have each part start over in a forked child, from the first to the last.
+        Start over in a forked child, each part from the first to the last.
         """
         run_all([(part.name, part.after_fork) for part in self._parts])
 
@@ -161,7 +161,7 @@ class Outputs(Component):
 
     def after_fork(self) -> None:
         """
-        Have each sink start over that has something to forget.
+        Start over in a forked child, each sink that keeps something of its process.
         """
         run_all([(sink.name, sink.after_fork) for sink in self._sinks if hasattr(sink, "after_fork")])
 
@@ -191,13 +191,13 @@ class Recording(Component):
 
     def flush(self, deadline: Patience) -> None:
         """
-        End what was dropped without its end.
+        End operations that were dropped before their end.
         """
         drain()
 
     def stop(self, deadline: Patience) -> None:
         """
-        End what was dropped, and leave plans that do nothing.
+        End operations that were dropped, and replace the steps of all plans by none.
         """
         recorder.bind(())
 

@@ -1,5 +1,5 @@
 """
-What a service is called that nobody has named: after its program, or where that is a server, after its project.
+The name of a service that was given none: its program's, or where that is a server, its project's.
 
 Every application under gunicorn would be called gunicorn, and those of one user would share what goes by that name.
 """

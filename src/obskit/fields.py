@@ -30,7 +30,7 @@ SECRET_BYTES = 65_536
 
 def checked(what: str, *checks: Check) -> Check:
     """
-    Take a value through these checks; whichever refuses it, `what` is expected.
+    Pass a value through these checks; the error of any says that `what` is expected.
     """
 
     def check(value: Any) -> Any:

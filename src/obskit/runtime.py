@@ -180,7 +180,7 @@ class Runtime:
 
     def after_fork(self) -> None:
         """
-        Have every part start over in a forked child.
+        Start over in a forked child, every part.
         """
         self._assembly.after_fork()
 

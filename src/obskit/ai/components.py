@@ -1,5 +1,5 @@
 """
-What a runtime has of AI calls: prices, budgets, and the providers' limits.
+The components of AI calls: prices, budgets, and the providers' limits.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ class Prices(Component):
 
     def start(self) -> None:
         """
-        Use them from now on.
+        Use the prices of the setting from now on.
         """
         pricing.use(self._prices)
 
     def stop(self, deadline: Patience) -> None:
         """
-        Use none, and forget what providers said of their limits.
+        Drop the prices, and the providers' limits that were read.
         """
         pricing.use({})
         latest_rate_limits.clear()
@@ -50,19 +50,19 @@ class Budgets(Component):
 
     def start(self) -> None:
         """
-        Count from now on.
+        Count calls in the budgets from now on.
         """
         budget_book.bind(self._settings)
 
     def flush(self, deadline: Patience) -> None:
         """
-        Write pending settlements, those of calls that were dropped without their end too.
+        Write pending settlements, also of calls that were dropped before their end.
         """
         run_all([("endings", drain), ("ai", budget_book.flush)])
 
     def stop(self, deadline: Patience) -> None:
         """
-        Write pending settlements, while sinks still receive the events of it, and close the file.
+        Write pending settlements, while sinks still receive their events, and close the file.
         """
         self.flush(deadline)
         run_all([("ai", budget_book.unbind)])

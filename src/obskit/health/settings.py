@@ -1,5 +1,5 @@
 """
-Where health is told, and to whom how much of it.
+Where health is reported, and to whom how much of it.
 """
 
 from __future__ import annotations

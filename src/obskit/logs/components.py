@@ -24,7 +24,7 @@ class Lines(Component):
 
     def start(self) -> None:
         """
-        Have a queue drained by SIGTERM.
+        Register the drain of the queue for SIGTERM.
         """
         if self.writer.settings.enabled and self.writer.settings.log_queue is not None:
             self._drain.watch()
@@ -37,7 +37,7 @@ class Lines(Component):
 
     def stop(self, deadline: Patience) -> None:
         """
-        Leave loggers to standard output, in the same format, and close the writer.
+        Return loggers to standard output, in the same format, and close the writer.
         """
         if writers.is_current(self.writer):
             writers.activate_fallback(self.writer.settings)

@@ -39,7 +39,7 @@ class Collection(Component):
 
     def start(self) -> None:
         """
-        Make the collector, which has no metric yet.
+        Create the collector, without metrics yet.
         """
         from prometheus_client import REGISTRY
 
@@ -77,7 +77,7 @@ class Declared(Component):
 
     def start(self) -> None:
         """
-        Collect them.
+        Add them to the collector.
         """
         from obskit.metrics import declare
 
@@ -85,7 +85,7 @@ class Declared(Component):
 
     def stop(self, deadline: Patience) -> None:
         """
-        Collect no more.
+        Remove them from the collector.
         """
         from obskit.metrics import declare
 
@@ -104,7 +104,7 @@ class Exposition(Component):
 
     def start(self) -> None:
         """
-        Register the collector, and begin to call.
+        Register the collector, and start the gauge callbacks.
         """
         from obskit.metrics.gauge_callbacks import gauge_callbacks
 
@@ -113,7 +113,7 @@ class Exposition(Component):
 
     def stop(self, deadline: Patience) -> None:
         """
-        Call no more. The sink of metrics takes the collector out of the registry, once it has the last figures.
+        Stop the gauge callbacks. The metrics sink unregisters the collector, once it has the last figures.
         """
         from obskit.metrics.gauge_callbacks import gauge_callbacks
 

@@ -32,7 +32,7 @@ class GaugeCallback:
 
     def skip(self) -> None:
         """
-        Leave this run to the leader, and see soon whether there is one.
+        Skip this run, which is the leader's, and check soon whether there is one.
         """
         self.due = clock.monotonic() + min(self.every_seconds, ASK_EVERY_SECONDS)
         self.has_run.set()

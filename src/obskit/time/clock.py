@@ -46,7 +46,7 @@ class Waitable(Protocol):
 
     def set(self) -> None:
         """
-        Have who waits go on.
+        Wake those who wait.
         """
 
     def wait(self, timeout: float | None = None, /) -> bool:
@@ -116,7 +116,7 @@ class CurrentClock:
 
     def use(self, source: Clock) -> None:
         """
-        Take the time from this clock from now on.
+        Use this clock from now on.
         """
         self.source = source
         self.monotonic: Callable[[], float] = source.monotonic

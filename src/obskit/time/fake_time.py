@@ -53,7 +53,7 @@ class FakeTime:
 
     def move_to(self, moment: float) -> None:
         """
-        Have it be this moment of the monotonic clock, and as much later on the wall, and wake nobody.
+        Move to this moment of the monotonic clock, and the wall clock by as much, without waking those who wait.
 
         Raises:
             TypeError: The clock is no `FakeClock`.

@@ -1,5 +1,5 @@
 """
-Who may read a route, and who may act there: by token, by network, or as a function of the application's says.
+Who may read a route, and who may act there: by token, by network, or by a function of the application.
 """
 
 from __future__ import annotations
@@ -62,20 +62,20 @@ class Access:
     @property
     def asks_application(self) -> bool:
         """
-        Return whether code of the application's decides, which may wait for a database.
+        Return whether a function of the application decides, which may wait for a database.
         """
         return self._function is not None
 
     def role(self, request: Request) -> Role | None:
         """
-        Return a client's role; None for whoever may not even look.
+        Return a client's role; None where it may not even look.
         """
         visitor = self.visitor(request)
         return None if visitor is None else visitor.role
 
     def visitor(self, request: Request) -> Visitor | None:
         """
-        Return who the client is; None for whoever may not even look.
+        Return who the client is; None where it may not even look.
         """
         if self._token is not None and has_token(request, self._token):
             return _VISITORS["operator"]

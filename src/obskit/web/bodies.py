@@ -24,7 +24,7 @@ _PIECE_BYTES = 4096
 
 class ClientGoneError(Exception):
     """
-    The client has left: there is nobody to answer.
+    The client has left before its request was whole.
     """
 
 
@@ -144,7 +144,7 @@ def _read(environ: dict[str, Any], read: Callable[[int], bytes], declared: int |
 
 class _Watch:
     """
-    See to it that reading ends in time: a read that waits for its client is woken as if the client had left.
+    A watch that ends reading in time: a read that waits for its client is woken as if the client had left.
 
     Attributes:
         is_late: Whether the time is up.

@@ -1,5 +1,5 @@
 """
-What a runtime has of the web: obskit's own routes.
+The components of obskit's own routes.
 """
 
 from __future__ import annotations

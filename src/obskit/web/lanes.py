@@ -28,13 +28,13 @@ MAX_WAITING = 100
 
 class BusyError(Exception):
     """
-    There was no place in time.
+    No place became free in time.
     """
 
 
 class TooLateError(Exception):
     """
-    A handler was not over in time.
+    A handler did not end in time.
     """
 
 
@@ -61,7 +61,7 @@ class Lane:
 
     def run(self, call: Callable[[], T], turn_seconds: float = TURN_SECONDS) -> T:
         """
-        Make a call here, in its turn.
+        Run a call here, in its turn.
 
         Args:
             turn_seconds: How long to wait for the turn; the call itself takes its time.
@@ -86,7 +86,7 @@ class Lane:
         self, call: Callable[[], T], seconds: float, on_late: Callable[[T], object] = lambda late: None
     ) -> T:
         """
-        Make a call in a thread, in its turn and in this context, and wait for it on the event loop.
+        Run a call in a thread, in its turn and in this context, and wait for it on the event loop.
 
         Args:
             seconds: How long to wait for the turn, and then for the call.
@@ -136,7 +136,7 @@ class Lane:
 
     def _ask(self) -> Future[None]:
         """
-        Ask for a place: what is returned is done once it is there.
+        Ask for a place; the future that is returned is done once there is one.
         """
         if self._pid != os.getpid():
             self._start_over()

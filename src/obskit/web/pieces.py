@@ -109,7 +109,7 @@ class Pieces:
 
     def _make(self) -> bytes | None:
         """
-        Make the next piece that is not empty; None where there is none, or nobody wants it.
+        Return the next piece that is not empty; None where there is none, or the client has left.
         """
         with self._lock:
             if self._is_closed:

@@ -55,7 +55,7 @@ class Route:
 
     def refusal(self, request: Request) -> Reply | None:
         """
-        Return the reply to a request that is answered no further; None for all others.
+        Return the reply to a request that the handler does not answer; None for all others.
         """
         if self.handler(request.method) is None:
             return text(405, "method not allowed\n", ("Allow", ", ".join(self.methods)))
@@ -69,7 +69,7 @@ class Route:
 
 class PathsBelow(dict[str, Route]):
     """
-    Paths with everything below one prefix: looking one up costs a call more than in a plain dict.
+    Paths and everything below one prefix: a look-up costs a call more than in a plain dict.
     """
 
     def __init__(self, paths: Mapping[str, Route], prefix: str, route: Route) -> None:
@@ -92,7 +92,7 @@ _is_ambiguous = re.compile(r"//|/\.\.?(?:/|\Z)|[\\\x00-\x1f\x7f]").search
 
 def is_plain(path: str) -> bool:
     """
-    Return whether a path means the same to everybody who reads it.
+    Return whether a path is read in the same way by every server and proxy.
     """
     return _is_ambiguous(path) is None
 

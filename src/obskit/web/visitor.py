@@ -1,5 +1,5 @@
 """
-Who looks at obskit's routes, or acts there.
+Clients of obskit's own routes, and what they may do.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ _serving_pid = 0
 
 def bind(serving: bool | None) -> None:
     """
-    Take the setting of the runtime that becomes active.
+    Apply the setting of the runtime that becomes active.
     """
     global _setting
     _setting = serving
@@ -30,14 +30,14 @@ def bind(serving: bool | None) -> None:
 
 def unbind() -> None:
     """
-    Serve no more, as far as leading is concerned, until the next runtime.
+    Stop being a candidate until the next runtime.
     """
     bind(False)
 
 
 def note_serving() -> None:
     """
-    Take this process for one that serves: it is about to answer a request, or to run tasks. Its children are not.
+    Record that this process serves: it is about to answer a request, or to run tasks. Its children are not.
     """
     global _serving_pid
     pid = os.getpid()
@@ -80,7 +80,7 @@ class FirstRequest(Sink):
 
     def bind(self, kind: type[Operation]) -> tuple[Step | None, Step | None]:
         """
-        Have a step until there was a request.
+        Return a step until the first request.
         """
         is_awaited = kind is HttpOperation and not self._is_over and _setting is None
         return (self._note if is_awaited else None), None
@@ -94,7 +94,7 @@ class FirstRequest(Sink):
 
     def close(self) -> None:
         """
-        Await no request any more, in children neither.
+        Stop waiting for a request, in children too.
         """
         _first_requests.discard(self)
 

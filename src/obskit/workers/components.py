@@ -1,5 +1,5 @@
 """
-What a runtime has of the service's other processes: whether this one may lead them.
+The component that decides whether this process may lead the others of its service.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from obskit.workers import candidates, instance_leader, service_leader
 
 class Candidacy(Component):
     """
-    Whether this process may lead, which its first request says where the setting does not.
+    Whether this process may lead: by the setting, else from its first request on.
     """
 
     name = "workers"
@@ -31,14 +31,14 @@ class Candidacy(Component):
 
     def start(self) -> None:
         """
-        Take the setting.
+        Apply the setting.
         """
         candidates.bind(self._serving)
         service_leader.bind(_state_folder(self._settings))
 
     def stop(self, deadline: Patience) -> None:
         """
-        Leave the lead to others.
+        Release the lead, so that others may take it.
         """
         candidates.unbind()
         instance_leader.unbind()

@@ -33,7 +33,7 @@ def bind(folder: Callable[[], Path | None]) -> None:
 
 def unbind() -> None:
     """
-    Leave the lead to another worker, and forget the folder.
+    Release the lead to another worker, and drop the folder.
     """
     bind(_none)
     _leadership.let_go()
@@ -41,7 +41,7 @@ def unbind() -> None:
 
 def note_scrape() -> None:
     """
-    Take this process for one that reads its instance's cells, as any scrape does, be it by a server of its own.
+    Record that this process reads its instance's cells, as any scrape does, also by a server of its own.
     """
     global _scraped_pid
     _scraped_pid = os.getpid()

@@ -24,7 +24,7 @@ pool_namers: list[Callable[[Any], str | None]] = []
 
 def forget() -> None:
     """
-    Leave the sizes of all pools to themselves again.
+    Stop reading the sizes of all pools.
     """
     pools.forget(_size_of)
 
