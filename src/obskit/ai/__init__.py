@@ -8,7 +8,7 @@ __getattr__, __all__ = lazy_names(
     globals(),
     {
         "advice": ("Recommendation",),
-        "budget_book": ("Budget", "BudgetStatus"),
+        "declared_budget": ("Budget", "BudgetStatus"),
         "budget_declaration": ("budget", "budgets"),
         "observe": ("record",),
         "pricing": ("Price", "PriceData"),

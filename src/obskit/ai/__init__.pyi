@@ -1,10 +1,10 @@
 # Types of the public names, which `__init__.py` imports when they are first used.
 
 from obskit.ai.advice import Recommendation as Recommendation
-from obskit.ai.budget_book import Budget as Budget
-from obskit.ai.budget_book import BudgetStatus as BudgetStatus
 from obskit.ai.budget_declaration import budget as budget
 from obskit.ai.budget_declaration import budgets as budgets
+from obskit.ai.declared_budget import Budget as Budget
+from obskit.ai.declared_budget import BudgetStatus as BudgetStatus
 from obskit.ai.observe import record as record
 from obskit.ai.pricing import Price as Price
 from obskit.ai.pricing import PriceData as PriceData

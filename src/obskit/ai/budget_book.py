@@ -6,16 +6,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from datetime import datetime, tzinfo
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from obskit.ai import budget_periods, pricing
 from obskit.ai.ai_operation import AiOperation
 from obskit.ai.budget_estimates import max_cost, max_output_tokens, settled_cost
-from obskit.ai.pricing import Price
+from obskit.ai.budget_refusals import refusal, uncountable, without_price
+from obskit.ai.declared_budget import (
+    Budget,
+    BudgetStatus,
+    bounds_of,
+    description_of,
+    event_fields,
+    key_of,
+    period_of,
+    read_status_by,
+    refuse_without_price,
+    request_for,
+)
 from obskit.ai.request_size import text_bytes
 from obskit.background import Ticks, in_thread
 from obskit.catalogue import events
@@ -31,7 +39,6 @@ if TYPE_CHECKING:
     from obskit.ai.reservations import (
         PendingReply,
         ReservationRefusal,
-        ReservationRequest,
         ReservedAmount,
         ThresholdCrossing,
     )
@@ -40,79 +47,6 @@ if TYPE_CHECKING:
 MAX_NAME = 200  # characters of the id of a reply that comes later
 RETRY_SECONDS = 5.0  # until what could not be written is tried again
 _LEVELS = {50: "INFO", 80: "WARNING", 100: "ERROR"}
-
-
-@dataclass(frozen=True, slots=True)
-class BudgetStatus:
-    """
-    The state of a budget, over all processes of this machine.
-
-    Attributes:
-        name: Of the budget.
-        limit_usd: Of a period.
-        spent_usd: In this period, estimates included; None where `problem` says why.
-        estimated_usd: The part of it that is an estimate.
-        reserved_usd: By calls that are under way.
-        projected_usd: At the end of the period, if the next hours are like the last days; None while there is less
-            than a day of data: too early.
-        starts_at: When the period began, in the budget's time zone.
-        resets_at: When the next one begins.
-        problem: Why nothing is known; None where all is well.
-    """
-
-    name: str
-    limit_usd: float
-    spent_usd: float | None
-    estimated_usd: float | None
-    reserved_usd: float | None
-    projected_usd: float | None
-    starts_at: datetime
-    resets_at: datetime
-    problem: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """
-        Return the fields ready for JSON, times in ISO 8601.
-        """
-        moments = {"starts_at": self.starts_at.isoformat(), "resets_at": self.resets_at.isoformat()}
-        return {**asdict(self), **moments}
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """
-    A budget, as declared by `budget()`.
-
-    Attributes:
-        name: The label `budget`.
-        usd: Dollars a period.
-        per: `hour`, `day`, `week` or `month`.
-        timezone: Whose midnights begin its periods.
-        services: The services that it counts; None is every call.
-        action: `warn` or `block`.
-        unknown_price: `allow`, `block`, or the price of models that have none.
-    """
-
-    name: str
-    usd: float
-    per: budget_periods.Per
-    timezone: str
-    services: frozenset[str] | None
-    action: Literal["warn", "block"]
-    unknown_price: Literal["allow", "block"] | Price
-
-    @property
-    def blocks(self) -> bool:
-        """
-        Whether it refuses calls.
-        """
-        return self.action == "block"
-
-    def status(self) -> BudgetStatus:
-        """
-        Read how it stands now. This reads a file: in asynchronous code, run it in a thread.
-        """
-        return budget_book.status(self)
 
 
 class Reservation(NamedTuple):
@@ -168,11 +102,11 @@ class BudgetBook:
             if known == budget:
                 return known
             raise BudgetError(
-                f"a budget {budget.name!r} is declared already, differently ({_description(known)}): give this one "
+                f"a budget {budget.name!r} is declared already, differently ({description_of(known)}): give this one "
                 "another name, or declare it once"
             )
         if self._path is not None:
-            _refuse_without_price(budget)
+            refuse_without_price(budget)
         self.declared[budget.name] = budget
         self.is_active = self._path is not None
         return budget
@@ -192,7 +126,7 @@ class BudgetBook:
             BudgetError: There is no price to count by.
         """
         for budget in self.declared.values():
-            _refuse_without_price(budget)
+            refuse_without_price(budget)
         self._path = settings.state_dir, settings.service
         self.is_active = bool(self.declared)
 
@@ -260,14 +194,8 @@ class BudgetBook:
         asked = [max_cost(op, size, output, now, budget.unknown_price) for budget in budgets]
         for budget, dollars in zip(budgets, asked, strict=True):
             if dollars is None and budget.unknown_price == "block":
-                raise self._refusal_without_figures(
-                    budget,
-                    now,
-                    f"the budget {budget.name!r} blocks calls of unknown price, and there is none for the model "
-                    f"{_requested_model(op)}: the call was not sent. Add the model to the setting prices, or "
-                    'declare the budget with unknown_price="allow" or a Price',
-                    reason="unknown_price",
-                )
+                self.on_blocked(budget.name)
+                raise without_price(budget, op, now)
         self._reserve(op, budgets, tuple(dollars or 0.0 for dollars in asked), now)
 
     async def before_call_async(self, op: AiOperation, body: Any) -> None:
@@ -311,7 +239,7 @@ class BudgetBook:
             return
         amounts = []
         for budget in budgets:
-            request = _request_for(budget, 0.0, now)
+            request = request_for(budget, 0.0, now)
             amounts.append(ReservedAmount(None, request.key, request.start, 0.0, request.limit))
             if budget.blocks:
                 refused = None
@@ -382,12 +310,12 @@ class BudgetBook:
         budgets: tuple[Budget | None, ...] = self._applying_to(op)
         if known is None:
             now = recorder.wall_clock()
-            requests = [_request_for(budget, 0.0, now) for budget in budgets if budget is not None]
+            requests = [request_for(budget, 0.0, now) for budget in budgets if budget is not None]
             amounts = tuple(
                 ReservedAmount(None, request.key, request.start, 0.0, request.limit) for request in requests
             )
         else:
-            declared = {_key(budget): budget for budget in tuple(self.declared.values())}
+            declared = {key_of(budget): budget for budget in tuple(self.declared.values())}
             amounts = known.amounts
             budgets = tuple(declared.get(entry.key) for entry in amounts)
         op.reservation = Reservation(os.getpid(), ledger, budgets, amounts, tuple(entry.usd for entry in amounts))
@@ -406,7 +334,7 @@ class BudgetBook:
         ledger = self._open_ledger()
         if ledger is None:
             return
-        requests = [_request_for(budget, usd, now) for budget, usd in zip(budgets, dollars, strict=True)]
+        requests = [request_for(budget, usd, now) for budget, usd in zip(budgets, dollars, strict=True)]
         try:
             found = ledger.reserve(requests, now)
         except UnavailableError as error:
@@ -429,35 +357,18 @@ class BudgetBook:
     # Refusing
 
     def _refusal(self, budget: Budget, refused: ReservationRefusal, op: AiOperation, usd: float) -> BudgetExceededError:
-        _, resets_at = _period(budget, refused.start)
-        if refused.is_lost:
-            figures = "its count was lost with a broken file"
-        else:
-            figures = f"${refused.spent:.4f} spent and ${refused.reserved:.4f} reserved"
-        message = (
-            f"the budget {budget.name!r} allows ${budget.usd:g} per {budget.per}: {figures}; the call was not sent. "
-            f"It resets at {resets_at.isoformat()}. {_requested_text(op, usd)}"
-        )
+        """
+        Count a refusal, tell the first of a period, and return its error.
+        """
+        error = refusal(budget, refused, op, usd)
         key = budget.name, refused.start
         if refused.is_first and key not in self._announced:
             self._announced.add(key)
-            fields = _event_fields(budget, refused.start) | {
-                "spent_usd": refused.spent,
-                "reserved_usd": refused.reserved,
-            }
-            recorder.emit(events.BUDGET_BLOCKED.event(message, fields))
+            figures = {"spent_usd": refused.spent, "reserved_usd": refused.reserved}
+            fields = event_fields(budget, refused.start) | figures
+            recorder.emit(events.BUDGET_BLOCKED.event(str(error), fields))
         self.on_blocked(budget.name)
-        spent, reserved = (None, None) if refused.is_lost else (refused.spent, refused.reserved)
-        return BudgetExceededError(
-            message,
-            budget=budget.name,
-            limit_usd=budget.usd,
-            spent_usd=spent,
-            reserved_usd=reserved,
-            resets_at=resets_at,
-            reason="state" if refused.is_lost else "limit",
-            asked_usd=usd or None,
-        )
+        return error
 
     def _refuse_uncountable(self, budgets: tuple[Budget, ...], error: Exception, now: float) -> None:
         """
@@ -465,25 +376,8 @@ class BudgetBook:
         """
         for budget in budgets:
             if budget.blocks:
-                raise self._refusal_without_figures(
-                    budget,
-                    now,
-                    f"the budget {budget.name!r} blocks, and what was spent is not known: {error}. The call was not "
-                    "sent; put that right, or set state_dir to a directory that can be written to",
-                    reason="state",
-                )
-
-    def _refusal_without_figures(
-        self, budget: Budget, now: float, message: str, *, reason: Literal["state", "unknown_price"]
-    ) -> BudgetExceededError:
-        """
-        Count a refusal for which there are no figures, and make its error.
-        """
-        self.on_blocked(budget.name)
-        resets_at = _period(budget, _bounds(budget, now)[0])[1]
-        return BudgetExceededError(
-            message, budget=budget.name, limit_usd=budget.usd, resets_at=resets_at, reason=reason
-        )
+                self.on_blocked(budget.name)
+                raise uncountable(budget, error, now)
 
     # Status and events
 
@@ -495,16 +389,16 @@ class BudgetBook:
 
         drain()
         now = recorder.wall_clock()
-        start = _bounds(budget, now)[0]
+        start = bounds_of(budget, now)[0]
         problem = None
         try:
             ledger = self._open_ledger()
             if ledger is None:
                 raise UnavailableError("nothing is counted: call obskit.configure() first")
-            figures = ledger.figures(_key(budget), start, now)
+            figures = ledger.figures(key_of(budget), start, now)
         except UnavailableError as error:
             problem, figures = str(error), None
-        starts_at, resets_at = _period(budget, start if figures is None else figures.start)
+        starts_at, resets_at = period_of(budget, start if figures is None else figures.start)
         if figures is None:
             return BudgetStatus(budget.name, budget.usd, None, None, None, None, starts_at, resets_at, problem)
         projected = None
@@ -523,12 +417,12 @@ class BudgetBook:
 
     def _on_crossing(self, crossing: ThresholdCrossing) -> None:
         for budget in tuple(self.declared.values()):
-            if _key(budget) == crossing.key:
+            if key_of(budget) == crossing.key:
                 message = (
                     f"the budget {budget.name!r} is at {crossing.percent} %: ${crossing.spent:.4f} of ${budget.usd:g} "
                     f"per {budget.per}"
                 )
-                fields = _event_fields(budget, crossing.start) | {
+                fields = event_fields(budget, crossing.start) | {
                     "percent": crossing.percent,
                     "spent_usd": crossing.spent,
                 }
@@ -599,70 +493,8 @@ class BudgetBook:
 
 
 budget_book = BudgetBook()
+read_status_by(budget_book.status)
 at_fork(before=budget_book.before_fork, after_in_parent=budget_book.after_fork, after_in_child=budget_book.start_over)
-
-
-# Periods
-
-
-def _key(budget: Budget) -> str:
-    return f"{budget.name}/{budget.per}/{budget.timezone}"
-
-
-def _zone(budget: Budget) -> tzinfo:
-    return ZoneInfo(budget.timezone)
-
-
-def _bounds(budget: Budget, moment: float) -> tuple[float, float]:
-    return budget_periods.around(moment, budget.per, _zone(budget))
-
-
-def _period(budget: Budget, start: float) -> tuple[datetime, datetime]:
-    zone, (_, end) = _zone(budget), _bounds(budget, start)
-    return datetime.fromtimestamp(start, zone), datetime.fromtimestamp(end, zone)
-
-
-def _request_for(budget: Budget, usd: float, now: float) -> ReservationRequest:
-    from obskit.ai.reservations import ReservationRequest
-
-    return ReservationRequest(_key(budget), _bounds(budget, now)[0], usd, budget.usd, budget.blocks)
-
-
-def _event_fields(budget: Budget, start: float) -> dict[str, Any]:
-    resets_at = _period(budget, start)[1].isoformat()
-    return {"budget": budget.name, "limit_usd": budget.usd, "per": budget.per, "resets_at": resets_at}
-
-
-# Declaring
-
-
-def _refuse_without_price(budget: Budget) -> None:
-    if budget.blocks and not isinstance(budget.unknown_price, Price) and not pricing.has_source():
-        raise BudgetError(
-            f"the budget {budget.name!r} blocks, and there is no price to count by: pip install 'obskit[ai]', fill the "
-            "setting prices, or declare it with unknown_price=obskit.ai.Price(...)"
-        )
-
-
-def _description(budget: Budget) -> str:
-    return f"usd={budget.usd:g}, per={budget.per!r}, timezone={budget.timezone!r}, action={budget.action!r}"
-
-
-# Calls
-
-
-def _requested_model(op: AiOperation) -> str:
-    """
-    Return the requested model and provider, as error messages name them.
-    """
-    provider, model = (op.provider, op.model) if op.billed_as is None else op.billed_as
-    return f"{model!r} of {provider!r}"
-
-
-def _requested_text(op: AiOperation, usd: float) -> str:
-    if not usd:
-        return f"It asked for {_requested_model(op)}"
-    return f"It asked for {_requested_model(op)}, which may cost ${usd:.4f}"
 
 
 def _reply_id(op: AiOperation) -> str | None:

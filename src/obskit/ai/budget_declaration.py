@@ -9,7 +9,8 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from obskit.ai import budget_periods
-from obskit.ai.budget_book import Budget, budget_book
+from obskit.ai.budget_book import budget_book
+from obskit.ai.declared_budget import Budget
 from obskit.ai.pricing import Price
 from obskit.errors import BudgetError
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import cache
 
-from obskit.ai.budget_book import BudgetStatus, budget_book
+from obskit.ai.budget_book import budget_book
 from obskit.ai.budget_declaration import budgets as declared
+from obskit.ai.declared_budget import BudgetStatus
 from obskit.catalogue import Metric, budgets, process
 from obskit.catalogue import system as rows
 from obskit.health.event_loop_lag import lag
