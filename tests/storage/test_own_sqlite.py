@@ -254,14 +254,14 @@ def test_one_that_stays_locked_is_given_up(make, monkeypatch):
     add(database, 1)
     lock = FileLock(database.path.with_name("rows.sqlite3.lock"))
     other = sqlite3.connect(database.path, isolation_level=None)
-    for hold, let_go in (
+    for hold, release in (
         (lambda: lock.acquire(0.0), lock.release),
         (lambda: other.execute("BEGIN EXCLUSIVE"), lambda: other.execute("ROLLBACK")),
     ):
         hold()
         with pytest.raises(sqlite3.OperationalError, match="database is locked"):
             add(database, 2)
-        let_go()
+        release()
     other.close()
     lock.close()
     add(database, 3)

@@ -30,7 +30,7 @@ for line in sys.stdin:
         case "ask":
             say(leadership.is_held(folder))
         case "let go":
-            leadership.let_go()
+            leadership.release()
             say("gone")
         case "fork":
             if not os.fork():
@@ -89,7 +89,7 @@ def leadership():
     """
     made = Leadership("leader")
     yield made
-    made.let_go()
+    made.release()
 
 
 def forked(answer, fork=os.fork):
@@ -116,9 +116,9 @@ def test_one_of_two_has_it_until_it_lets_go(tmp_path, leadership):
     """
     other = Leadership("leader")
     asked = [one.is_held(tmp_path) for one in (leadership, other, leadership)]
-    leadership.let_go()
+    leadership.release()
     after = [one.is_held(tmp_path) for one in (other, leadership)]
-    other.let_go()
+    other.release()
 
     assert ([True, False, True], [True, False]) == (asked, after)
 
@@ -134,7 +134,7 @@ def test_each_folder_has_one(tmp_path, leadership):
     assert leadership.is_held(tmp_path / "shop")
     assert leadership.is_held(tmp_path / "till")
     assert other.is_held(tmp_path / "shop")
-    other.let_go()
+    other.release()
 
 
 def test_a_killed_process_has_it_no_more(tmp_path, start, leadership):
@@ -175,7 +175,7 @@ def test_a_child_does_not_have_it(tmp_path, leadership, fork):
     others = Leadership("leader")
 
     assert "False" == forked(lambda: leadership.is_held(tmp_path), fork)
-    assert "None" == forked(leadership.let_go, fork)
+    assert "None" == forked(leadership.release, fork)
     assert (True, False) == (leadership.is_held(tmp_path), others.is_held(tmp_path))
 
 
@@ -193,7 +193,7 @@ def test_a_folder_that_is_made_anew_has_one_leader(tmp_path, leadership):
     folder.mkdir()
 
     assert [True, False] == [one.is_held(folder) for one in (other, leadership)]
-    other.let_go()
+    other.release()
 
 
 def test_a_file_that_is_replaced_has_one_leader(tmp_path, leadership):
@@ -205,7 +205,7 @@ def test_a_file_that_is_replaced_has_one_leader(tmp_path, leadership):
     (tmp_path / "leader").unlink()
 
     assert [True, False] == [one.is_held(tmp_path) for one in (other, leadership)]
-    other.let_go()
+    other.release()
 
 
 def test_closed_descriptors_are_noticed(tmp_path):
@@ -220,7 +220,7 @@ def test_closed_descriptors_are_noticed(tmp_path):
         os.closerange(3, 256)
         taken = [os.open(tmp_path, os.O_RDONLY) for _ in range(20)]
         found = [one.is_held(tmp_path) for one in (other, leadership)]
-        leadership.let_go()
+        leadership.release()
         return led, found, [os.fstat(number).st_ino for number in taken] == [os.stat(tmp_path).st_ino] * 20
 
     reader, writer = os.pipe()
@@ -250,7 +250,7 @@ while led < 200:
         led += 1
         if led % 50 == 0:
             os.unlink(folder / "leader")  # as whoever tidies up
-        leadership.let_go()
+        leadership.release()
 print(led)
 """
 

@@ -39,7 +39,7 @@ def test_nobody_leads_without_a_runtime(tmp_path):
         with isolated_runtime(state_dir=str(tmp_path), service="shop", serving=True):
             told += [leads(), other.is_held(tmp_path / "shop")]
         told += [leads(), other.is_held(tmp_path / "shop")]
-        other.let_go()
+        other.release()
 
     assert [True, False, False, True] * 2 == told
 
@@ -159,4 +159,4 @@ def test_asking_waits_for_no_process(tmp_path, step):
         assert other.is_held(tmp_path / "shop")
 
         assert not getattr(service_leader, step)()
-    other.let_go()
+    other.release()

@@ -100,7 +100,7 @@ class CellFile:
         self._reading = self._writing = -1
         self._lock = RLock()  # `Workers` prevents re-entry from the same thread
         self._size = 0
-        self._let_go()
+        self._release()
         _files.add(self)
 
     @classmethod
@@ -243,12 +243,12 @@ class CellFile:
         self._reading = self._writing = -1
         self._kept = []
         self._lock = RLock()
-        self._let_go()
+        self._release()
         for descriptor in descriptors:
             if descriptor >= 0:
                 os.close(descriptor)
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         self._chunk = memoryview(b"")
         self._chunk_start = 0
         self._used = memoryview(bytes(8)).cast("Q")

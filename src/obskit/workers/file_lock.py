@@ -88,7 +88,7 @@ def is_file_unlocked(path: Path) -> bool:
 
 class FileLock:
     """
-    A lock that this process keeps until it lets go, or ends.
+    A lock that this process keeps until it releases it, or ends.
     """
 
     __slots__ = ("_descriptor", "_file", "path")
@@ -119,7 +119,7 @@ class FileLock:
             raise
         if lock.is_held():
             return lock
-        lock.let_go()  # it was removed meanwhile, and the next one may be somebody else's already
+        lock.release()  # it was removed meanwhile, and the next one may be somebody else's already
         return None
 
     def is_held(self) -> bool:
@@ -131,7 +131,7 @@ class FileLock:
         except OSError:
             return False
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """
         Unlock. A child that another thread is forking at this moment shares the lock, so closing would not do.
         """

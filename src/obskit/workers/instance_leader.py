@@ -36,7 +36,7 @@ def unbind() -> None:
     Release the lead to another worker, and drop the folder.
     """
     bind(_none)
-    _leadership.let_go()
+    _leadership.release()
 
 
 def note_scrape() -> None:

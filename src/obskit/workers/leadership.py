@@ -59,13 +59,13 @@ class Leadership:
             return False
         try:
             if self._lock is None or self._lock is lock:
-                self._let_go()
+                self._release()
                 self._lock = FileLock.take(path)
             return self._lock is not None and self._lock.path == path
         finally:
             self._asking.release()
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """
         Release it: another process may have it.
         """
@@ -73,11 +73,11 @@ class Leadership:
             self.start_over()
         if self._asking.acquire(timeout=_PATIENCE_SECONDS):
             try:
-                self._let_go()
+                self._release()
             finally:
                 self._asking.release()
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         lock, self._lock = self._lock, None
         if lock is not None:
-            lock.let_go()
+            lock.release()

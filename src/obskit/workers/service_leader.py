@@ -42,7 +42,7 @@ def unbind() -> None:
     Leave the lead to another process, and forget the folder.
     """
     bind(_none)
-    _leadership.let_go()
+    _leadership.release()
 
 
 def leads() -> bool:
