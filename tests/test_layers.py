@@ -52,7 +52,7 @@ LEVELS = {
     0: set(GROUND),
     1: {
         *("recorder", "context_manager_entries", "observation", "process_identity", "sigterm", "jobs"),
-        *("storage", "workers", "components"),
+        *("storage", "workers", "components", "outbound"),
     },
     2: {
         *("metrics", "sinks", "db", "ai", "logs", "health", "system", "web", "propagation"),

@@ -5,8 +5,10 @@ Ready-made checks of what the process stands on, of services, keys, jobs and cer
 import asyncio
 import json
 import os
+import socket
 import threading
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import psutil
@@ -150,6 +152,30 @@ def test_http_that_is_down():
     """
     with pytest.raises(OSError, match="refused"):
         health.http("http://127.0.0.1:9/")()
+
+
+def test_http_that_answers_a_byte_now_and_then():
+    """
+    The time is for all of it, and the failure names the host alone.
+    """
+    stop = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip():
+            connection, _ = server.accept()
+            with connection, suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\nX-")
+                while not stop.wait(0.02):
+                    connection.sendall(b"x")
+
+        thread = threading.Thread(target=drip, daemon=True)
+        thread.start()
+        try:
+            with pytest.raises(OSError, match=r"^127\.0\.0\.1: it did not answer in time$"):
+                health.http(f"http://user:s3cret@127.0.0.1:{server.getsockname()[1]}/s3cret", timeout=0.3)()
+        finally:
+            stop.set()
+            thread.join(10)
 
 
 def test_a_url_of_another_kind():

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from obskit.errors import HealthCheckError
 from obskit.health.outcome import WARN_MS, Outcome, failed, milliseconds_since, passed, warned
+from obskit.outbound import ANYWHERE, request
 from obskit.time.clock import clock
 
 _DAY = 86_400.0
@@ -20,7 +21,7 @@ def http(url: str, *, status: int | None = None, timeout: float = 2.0, warn_ms: 
     Args:
         url: `http://` or `https://`.
         status: The one that is expected. None: anything below 400.
-        timeout: Seconds for each step of it; give the check the same or more.
+        timeout: Seconds for all of it; give the check the same or more.
         warn_ms: An answer that takes this many milliseconds or more is a warning; None: never.
     """
     if not isinstance(url, str) or not url.startswith(("http://", "https://")):
@@ -41,19 +42,18 @@ class Http:
     is_dependency = True
 
     def __call__(self) -> Outcome:
-        from http.client import HTTPConnection, HTTPSConnection
-        from urllib.parse import urlsplit
-
-        parts = urlsplit(self.url)
-        kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-        connection = kind(parts.hostname or "", parts.port, timeout=self.timeout)
         began = clock.monotonic()
-        try:
-            path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-            connection.request("GET", path, headers={"User-Agent": "obskit-health", "Connection": "close"})
-            status = connection.getresponse().status
-        finally:
-            connection.close()
+        reply = request(
+            "GET",
+            self.url,
+            headers={"User-Agent": "obskit-health"},
+            connect_seconds=self.timeout,
+            seconds=self.timeout,
+            max_reply_bytes=0,
+            named=ANYWHERE,  # it is the application's own network that is checked
+            by_proxy=False,
+        )
+        status = reply.status
         details = {"status_code": status, "reply_ms": milliseconds_since(began)}
         well = status < 400 if self.status is None else status == self.status
         return passed(**details) if well else failed(f"answered {status}", **details)
