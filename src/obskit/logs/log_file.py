@@ -24,6 +24,7 @@ from obskit.forks import at_fork
 from obskit.logs.rotated_files import RotatedFiles
 from obskit.recorder import recorder
 from obskit.time.clock import clock as current_clock
+from obskit.workers.file_lock import locked
 
 # The interval in seconds at which a process checks that its file is still the one at the path.
 CHECK_INTERVAL_SECONDS = 1.0
@@ -340,14 +341,8 @@ def _folder_lock(folder: str) -> Iterator[bool]:
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        yield False
-    else:
-        try:
-            yield True
-        finally:
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        with locked(descriptor) as is_locked:
+            yield is_locked
     finally:
         os.close(descriptor)
 

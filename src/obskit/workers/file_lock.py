@@ -31,18 +31,27 @@ def locked_file(path: Path, *, wait: bool = False) -> Iterator[bool]:
     """
     descriptor = open_to_lock(path)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            # Unlocked explicitly: a child that another thread is forking at this moment shares the lock.
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        with locked(descriptor, wait=wait) as is_locked:
+            yield is_locked
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def locked(descriptor: int, *, wait: bool = False) -> Iterator[bool]:
+    """
+    Lock an open file or folder likewise.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        # Unlocked explicitly: a child that another thread is forking at this moment shares the lock.
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def open_to_lock(path: Path) -> int:
