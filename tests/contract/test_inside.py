@@ -17,7 +17,7 @@ from obskit.testing import isolated_runtime
 
 from .drivers import CALL, Request, call_asgi, call_wsgi
 from .shop import Record
-from .stacks import stacks
+from .stacks import only, stacks
 
 ITEM = "/items/{item_id:int}"
 
@@ -241,6 +241,23 @@ def test_bridges_count_once(shop):
     """
     shop.scene.inside = obskit.correlation_id
     reply = bridged(shop, Request("/inside"))
+
+    assert shop.records == [Record(endpoint="/inside", bytes_sent=len(reply.body))]
+    assert reply.header("x-correlation-id") == [reply.body.decode()]
+
+
+@pytest.mark.filterwarnings("ignore:Uvicorn's native WSGI implementation:DeprecationWarning")
+@only("wsgi", "flask", "django_sync", needs=["uvicorn"])
+def test_uvicorn_s_own_bridge_counts_once(shop):
+    """
+    The thread that it calls the application in knows which request it is for.
+    """
+    from uvicorn.middleware.wsgi import _WSGIMiddleware
+
+    shop.scene.inside = obskit.correlation_id
+    bridge = _WSGIMiddleware(shop.app)
+    reply = call_asgi(obskit.instrument(bridge), Request("/inside"))
+    bridge.executor.shutdown()
 
     assert shop.records == [Record(endpoint="/inside", bytes_sent=len(reply.body))]
     assert reply.header("x-correlation-id") == [reply.body.decode()]

@@ -1173,3 +1173,43 @@ if find_spec("rest_framework"):
         assert status == fresh.get("/caught").status
         operation = only(sink)
         assert ("/caught", status, named) == (operation.endpoint, operation.status, operation.exception)
+
+
+if find_spec("ninja"):
+
+    class NinjaHandled(Exception):
+        pass
+
+    @pytest.mark.parametrize(
+        ("error", "status", "named"),
+        [("own", 500, "NinjaHandled"), ("own", 409, None), ("HttpError", 503, None), ("Http404", 404, None)],
+    )
+    @pytest.mark.parametrize("kind", ["sync", "async"])
+    def test_what_ninja_answers(served, site, sink, error, status, named, kind):
+        """
+        A handler of Django Ninja that answers with a 500 names its exception; their own are answers.
+        """
+        import ninja
+
+        raised = {
+            "own": NinjaHandled(),
+            "HttpError": ninja.errors.HttpError(503, "closed"),
+            "Http404": Http404(),
+        }[error]
+        api = ninja.NinjaAPI(urls_namespace=f"{kind}-{error}-{status}")
+
+        def item(request, item_id: int):
+            raise raised
+
+        async def async_item(request, item_id: int):
+            raise raised
+
+        api.get("/items/{item_id}")(item if kind == "sync" else async_item)
+        if error == "own":
+            api.exception_handler(Exception)(lambda request, exc: HttpResponse("sorry", status=status))
+        site.add("api/", api.urls)
+        fresh = Served("middleware" if MIDDLEWARE in settings.MIDDLEWARE else "instrument", served.protocol)
+
+        assert status == fresh.get("/api/items/7").status
+        operation = only(sink)
+        assert ("/api/items/<item_id>", status, named) == (operation.endpoint, operation.status, operation.exception)

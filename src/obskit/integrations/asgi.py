@@ -374,8 +374,12 @@ class _Frameworks:
                 import_module(f"obskit.integrations.{integration}").hook()
 
 
-# Module of a framework -> the integration that notes its routes and exceptions.
-_HOOKED = {"starlette.routing": "_starlette_routes", "django.core.handlers.base": "django.hooks"}
+# Module of a framework, or of a bridge -> the integration that notes its routes and exceptions, or its requests.
+_HOOKED = {
+    "starlette.routing": "_starlette_routes",
+    "django.core.handlers.base": "django.hooks",
+    "uvicorn.middleware.wsgi": "_uvicorn_bridge",
+}
 _frameworks = _Frameworks()
 
 

@@ -40,8 +40,12 @@ def hook_exceptions() -> None:
 
 def hook_views() -> None:
     """
-    Record the exceptions that views of Django REST framework answer themselves, once the URLconf has imported it.
+    Record the exceptions that Django REST framework and Django Ninja answer themselves, once the URLconf has imported
+    them.
     """
+    ninja = sys.modules.get("ninja.main")
+    if hasattr(ninja, "NinjaAPI"):
+        patches.put(ninja.NinjaAPI, "on_exception", _recording_answered)  # type: ignore[union-attr]
     views = sys.modules.get("rest_framework.views")
     if hasattr(views, "APIView"):
         patches.put(views.APIView, "handle_exception", _recording_caught)  # type: ignore[union-attr]
@@ -88,6 +92,15 @@ def _recording_caught(handle: Callable[..., Any]) -> Callable[..., Any]:
         return handle(self, exc)
 
     return handle_exception
+
+
+def _recording_answered(answer: Callable[..., Any]) -> Callable[..., Any]:
+    def on_exception(self: Any, request: Any, exc: Exception) -> Any:
+        if not hasattr(exc, "status_code"):  # as their `HttpError`, which is an answer
+            capture_django_exception(exc, request)
+        return answer(self, request, exc)
+
+    return on_exception
 
 
 def capture_django_exception(error: BaseException, request: Any) -> None:
