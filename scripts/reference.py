@@ -239,9 +239,8 @@ def api() -> str:
         text += described(f"obskit.health.{name}", thing, made_by_users=name != "Heartbeat")
     text += "\n## obskit.system\n" + described("obskit.system.snapshot", obskit.system.snapshot)
     text += "\n## obskit.testing\n\n" + docstring(inspect.getdoc(obskit.testing) or "")
-    for name, thing in vars(obskit.testing).items():
-        if not name.startswith("_") and getattr(thing, "__module__", "") == "obskit.testing":
-            text += described(f"obskit.testing.{name}", thing)
+    for name in surface.names_of(obskit.testing):
+        text += described(f"obskit.testing.{name}", getattr(obskit.testing, name))
     return text
 
 

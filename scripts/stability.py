@@ -29,6 +29,7 @@ PROVISIONAL: dict[str, dict[str, str]] = {
             "they know the queries of one process; a history over all of them will have other fields",
         ),
         **dict.fromkeys(("obskit.Gate", "obskit.Reply"), "how requests are refused is new"),
+        "obskit.testing.check_*": "what is asked of others' work grows with what is found in it",
         "obskit.system.snapshot": "its keys follow what the platforms can tell",
         **dict.fromkeys(("obskit.Request", "obskit.Visitor"), "routes with roles are still being built"),
         "obskit.ai.Usage": "providers add kinds of tokens, which become fields",

@@ -53,7 +53,7 @@ def names(pages: Pages) -> list[str]:
 
 def names_of(module: ModuleType) -> list[str]:
     """
-    List what a module offers: its `__all__`, or what it defines itself.
+    List what a module offers: its `__all__`, or what it, or a folder that it is the door of, defines.
     """
     offered = getattr(module, "__all__", None)
     if offered is not None:
@@ -61,8 +61,12 @@ def names_of(module: ModuleType) -> list[str]:
     return [
         name
         for name, thing in vars(module).items()
-        if not name.startswith("_") and getattr(thing, "__module__", None) == module.__name__
+        if not name.startswith("_") and is_of(module, str(getattr(thing, "__module__", None)))
     ]
+
+
+def is_of(module: ModuleType, home: str) -> bool:
+    return home == module.__name__ or (module.__name__ == "obskit.testing" and home.startswith("obskit._contracts."))
 
 
 def class_lines(title: str, cls: type, pages: Pages) -> Iterator[str]:

@@ -26,6 +26,10 @@ from typing import Any
 
 from obskit import background
 from obskit import runtime as _runtime
+from obskit._contracts.gate import check_gate as check_gate
+from obskit._contracts.health_check import check_health_check as check_health_check
+from obskit._contracts.sink import check_sink as check_sink
+from obskit._contracts.state_engine import check_state_engine as check_state_engine
 from obskit.ai.budget_book import budget_book
 from obskit.db.callsite import call_site
 from obskit.db.db_operation import DbOperation

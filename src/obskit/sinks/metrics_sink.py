@@ -57,7 +57,6 @@ class MetricsSink(Sink):
         self._limits: PendingLimits = {}
         self._show_health: Callable[[str, str], None] | None = None
         self._binders: dict[type[Operation], Callable[[], tuple[Step | None, Step | None]]] = {
-            HttpOperation: self._requests.bind,
             FunctionOperation: partial(bind_functions, binding),
             DbOperation: partial(bind_queries, binding),
             AiOperation: partial(bind_calls, binding, self._limits),
@@ -65,6 +64,7 @@ class MetricsSink(Sink):
             ConnectionUse: partial(bind_uses, binding),
             CheckOperation: partial(self._bind_checks, binding),
         }
+        self._bound: dict[type[Operation], tuple[Step | None, Step | None]] = {}
         self._n_plus_one = collector.add(Counter(db.N_PLUS_ONE))
         info = (settings.service, settings.version or "", settings.environment or "", __version__)
         collector.add_scrape_time(own.BUILD_INFO, lambda: {info: 1.0})
@@ -78,8 +78,12 @@ class MetricsSink(Sink):
         """
         Create the families of this kind; return the functions that update them.
         """
-        binder = self._binders.get(kind)
-        return binder() if binder else (None, None)
+        if kind is HttpOperation:
+            return self._requests.bind()
+        if kind not in self._bound:  # a kind may be bound again: its families are there already
+            binder = self._binders.get(kind)
+            self._bound[kind] = binder() if binder else (None, None)
+        return self._bound[kind]
 
     def _bind_checks(self, binding: Binding) -> tuple[None, Step]:
         finish, self._show_health = bind_checks(binding)

@@ -1,0 +1,3 @@
+"""
+What sinks, health checks, gates and state engines must keep, whoever writes them.
+"""
