@@ -32,19 +32,19 @@ def shop(environ, start_response):
 
 async def store(scope, receive, send):
     await receive()
-    await send({"type": "lifespan.startup.complete"})
+    await send({"type": "lifespan.startup.complete" if scope["type"] == "lifespan" else "websocket.close"})
 
 def ask(path):
     environ = {"PATH_INFO": path}
     setup_testing_defaults(environ)
     b"".join(app(environ, lambda *given: None))
 
-def start_up():
+def connect(kind):
     async def receive():
-        return {"type": "lifespan.startup"}
+        return {}
     async def send(message):
         pass
-    asyncio.run(asgi({"type": "lifespan"}, receive, send))
+    asyncio.run(asgi({"type": kind, "path": "/"}, receive, send))
 
 def in_child(act):
     reader, writer = os.pipe()
@@ -95,10 +95,12 @@ told += [is_candidate(), samples()]
     assert [False] * 3 + [True, True, False, True] + [False] * 2 + [True] * 2 == run(program)
 
 
-@pytest.mark.parametrize("act", ["ask('/metrics')", "ask('/health/live')", "start_up()"])
+@pytest.mark.parametrize(
+    "act", ["ask('/metrics')", "ask('/health/live')", "connect('lifespan')", "connect('websocket')"]
+)
 def test_what_else_is_serving(act):
     """
-    A probe, a scrape, and the start-up of ASGI are signs of a server as well.
+    A probe, a scrape, a WebSocket and the start-up of ASGI are signs of a server as well.
     """
     assert [False, True] == run(f"told.append(is_candidate())\n{act}\ntold.append(is_candidate())")
 

@@ -27,15 +27,13 @@ UWSGI = (
     *("--http-socket=127.0.0.1:{port}", "--master", "--processes=2", "--enable-threads", "--die-on-term"),
     "--module=led:wsgi",
 )
+BESIDE = Path(sys.executable).with_name("uwsgi")
+# The program, or None where it is not installed, and its arguments.
+LOADED_BEFORE_FORKS = {
+    "gunicorn": (find_spec("gunicorn") and sys.executable, (*TWO_WORKERS[:-1], "--preload", "led:wsgi")),
+    "uwsgi": (str(BESIDE) if BESIDE.exists() else shutil.which("uwsgi"), UWSGI),
+}
 needs_gunicorn = pytest.mark.parametrize("server", ["gunicorn"] if find_spec("gunicorn") else [])
-
-
-def uwsgi():
-    """
-    Return where uWSGI is, if it is there.
-    """
-    beside = Path(sys.executable).parent / "uwsgi"
-    return str(beside) if beside.exists() else shutil.which("uwsgi")
 
 
 class Machine:
@@ -236,12 +234,14 @@ def test_a_new_release_takes_over_when_the_old_one_has_gone(machine, server):
     assert second in both
 
 
-@needs_gunicorn
+@pytest.mark.parametrize("server", [name for name, program in LOADED_BEFORE_FORKS.items() if program[0]])
 def test_a_server_that_loads_the_application_before_it_forks_does_not_lead(machine, server):
     """
-    The process that only forks workers never asks, and none of them keeps what it may have.
+    The process that only forks workers never asks, and they keep nothing of it, also under uWSGI, which tells Python of
+    no fork. When the one that leads is killed, another one does.
     """
-    with machine.running((*TWO_WORKERS[:-1], "--preload", "led:wsgi")) as running:
+    program, arguments = LOADED_BEFORE_FORKS[server]
+    with machine.running(arguments, program=program) as running:
         workers = set(running.workers(2))
         first = machine.leader()
         os.kill(first, signal.SIGKILL)
@@ -282,21 +282,6 @@ def test_a_worker_leads_from_its_start_on(machine, server):
         os.kill(first, signal.SIGKILL)
 
         assert first != machine.leader({first})
-
-
-@pytest.mark.parametrize("program", [found] if (found := uwsgi()) else [])
-def test_uwsgi_has_one_leader(machine, program):
-    """
-    UWSGI loads the application before it forks, and tells Python of no fork: its workers ask as any other's.
-    """
-    with machine.running(UWSGI, program=program) as running:
-        workers = set(running.workers(2))
-        first = machine.leader()
-        os.kill(first, signal.SIGKILL)
-        second = machine.leader({first})
-
-    assert first in workers
-    assert running.process.pid not in (first, second)
 
 
 @needs_gunicorn

@@ -536,6 +536,8 @@ class ObskitMiddleware(WrappingMiddleware[Application]):
         """
         Pass everything but requests through; note that the application has started, flush when it has shut down.
         """
+        if scope["type"] == "websocket":
+            note_serving()
         if scope["type"] != "lifespan":
             serve = self.serve_unobserved if scope["type"] == "websocket" else self.app
             await serve(scope, receive, send)
