@@ -52,7 +52,7 @@ LEVELS = {
     0: set(GROUND),
     1: {
         *("recorder", "context_manager_entries", "observation", "process_identity", "sigterm", "jobs"),
-        *("storage", "workers", "components", "outbound"),
+        *("storage", "workers", "components", "outbound", "subscribers"),
     },
     2: {
         *("metrics", "sinks", "db", "ai", "logs", "health", "system", "web", "propagation"),
@@ -70,6 +70,7 @@ ALSO = {
     "sigterm": {"recorder"},
     "storage": {"recorder"},
     "components": {"recorder"},
+    "subscribers": {"components", "recorder", "storage"},
     "runtime": {"settings"},
     "workers": {"process_identity", "recorder", "storage", "components"},
     "health": {"system", "ai"},

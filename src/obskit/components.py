@@ -82,12 +82,14 @@ class Assembly:
 
     Attributes:
         settings: `settings.of(LogSettings)` is the part that a component reads.
-        sinks: Filled by the parts; `Recording` binds them.
+        sinks: The outputs, filled by the parts; `Recording` binds them.
+        watchers: Sinks of parts that put nothing out, bound after those; whoever adds one ends it.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.sinks: list[Sink] = []
+        self.watchers: list[Sink] = []
         self._parts: list[Component] = []
 
     def start(self, makers: Iterable[str | Maker]) -> None:
@@ -124,6 +126,7 @@ class Assembly:
         finally:
             self._parts.clear()
             self.sinks.clear()
+            self.watchers.clear()
 
     def after_fork(self) -> None:
         """
@@ -181,13 +184,13 @@ class Recording(Component):
     name = "runtime"
 
     def __init__(self, assembly: Assembly) -> None:
-        self._sinks = assembly.sinks
+        self._sinks, self._watchers = assembly.sinks, assembly.watchers
 
     def start(self) -> None:
         """
         Bind the sinks.
         """
-        recorder.bind(self._sinks)
+        recorder.bind([*self._sinks, *self._watchers])
 
     def flush(self, deadline: Patience) -> None:
         """

@@ -72,6 +72,7 @@ COMPONENTS: tuple[str, ...] = (
     "obskit.sinks.components:spans",
     "obskit.sinks.components:metrics",
     "obskit.sinks.components:lines",
+    "obskit.subscribers:Subscribers",
     "obskit.metrics.components:declared",
     "obskit.components:Recording",
     "obskit.ai.components:Budgets",
