@@ -19,8 +19,10 @@ from opentelemetry.sdk.trace import TracerProvider
 import obskit
 from obskit import background
 from obskit.ai.budget_book import budget_book
+from obskit.catalogue import events
 from obskit.db.explain import explainer
 from obskit.health.registry import registry
+from obskit.recorder import recorder
 from obskit.testing import FakeClock, isolated_runtime
 from obskit.web.bodies import read_body
 from obskit.web.lanes import Lane
@@ -169,6 +171,12 @@ def rotated(isolated):
         obskit.get_logger("shop").info("x" * 200)
 
 
+def events_of_others(isolated):
+    subscribers = isolated.runtime._assembly.part("subscribers")
+    subscribers.subscribe([events.UNKNOWN_SDK], id, part="test", everywhere=True)
+    recorder.emit(events.UNKNOWN_SDK.event("no"))
+
+
 def page_on_a_loop(isolated):
     async def serve():
         return [await asked_async(isolated, "/metrics") for _ in range(2)]
@@ -217,6 +225,7 @@ SCENES = {
     "obskit-web": (page_on_a_loop, {}),
     "obskit-web-body": (bodies_read, {}),
     "obskit-web-close": (replies_in_pieces, {}),
+    "obskit-events": (events_of_others, {}),
     "obskit-old-files": (rotated, {"log_file": "{}/lines.log", "log_rotate_bytes": 1024, "log_keep_files": 1}),
 }
 

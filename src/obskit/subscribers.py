@@ -1,6 +1,6 @@
 """
-Tell parts of events that they have named: those of this process at once, and those of the service's other processes on
-this machine within a second.
+Pass events on to parts that have named them: those of this process at once, and those of the service's other processes
+on this machine within a second.
 
     subscribers.subscribe([events.HEALTH_TRANSITION], self._note, part="alerts", everywhere=True)
 
@@ -73,7 +73,7 @@ class Subscription:
 
     def cancel(self) -> None:
         """
-        Be told no more.
+        Call no more.
         """
         self._end(self)
 
@@ -113,18 +113,22 @@ class Subscribers(Component):
         made = Subscription(frozenset(kind.name for kind in kinds), call, part, everywhere, self._cancel)
         with self._lock:
             self._take((*self._subscriptions, made))
+        self._follow()
         return made
 
     def _cancel(self, subscription: Subscription) -> None:
         with self._lock:
             self._take(tuple(known for known in self._subscriptions if known is not subscription))
+        self._follow()
 
     def _take(self, subscriptions: tuple[Subscription, ...]) -> None:
         names = {name for subscription in subscriptions for name in subscription.names}
         self._subscriptions = subscriptions
         self._by_name = {name: tuple(each for each in subscriptions if name in each.names) for name in names}
-        everywhere = [each.names for each in subscriptions if each.everywhere]
-        self._exchange.follow(frozenset().union(*everywhere))
+
+    def _follow(self) -> None:
+        # Without the lock: a thread may start.
+        self._exchange.follow(frozenset().union(*(each.names for each in self._subscriptions if each.everywhere)))
 
     def _emitted(self, event: Event) -> None:
         at = recorder.wall_clock()
@@ -157,7 +161,7 @@ class Subscribers(Component):
 
     def stop(self, deadline: Patience) -> None:
         """
-        Tell nobody any more.
+        End every subscription.
         """
         with self._lock:
             self._take(())
@@ -329,14 +333,15 @@ class _Exchange:
         """
         Read what others have written since; return the seconds until the next look.
         """
-        if self._follower is None:
+        follower = self._follower  # another thread may end this one meanwhile
+        if follower is None:
             StateFolder(self._settings.state_dir, self._settings.service).make()
             make_folder(self._path(), 0o700)
-            self._follower = RecordFollower(self._path(), lambda: self._own_file().name, _count_lost)
+            follower = self._follower = RecordFollower(self._path(), lambda: self._own_file().name, _count_lost)
         if system_clock.monotonic() - self._said_at >= WANTED_EVERY_SECONDS:
             self._said_at = system_clock.monotonic()
             self._say_what_is_wanted()
-        records = self._follower.read()
+        records = follower.read()
         for record in records:
             self._read(record)
         return 0.0 if records else READ_EVERY_SECONDS  # there may be more

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-import weakref
 
-from obskit.forks import at_fork
 from obskit.operation import HttpOperation, Operation
 from obskit.recorder import Recorder, Sink, Step
 
@@ -76,7 +74,6 @@ class FirstRequest(Sink):
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self._is_over = False
-        _first_requests.add(self)
 
     def bind(self, kind: type[Operation]) -> tuple[Step | None, Step | None]:
         """
@@ -92,24 +89,7 @@ class FirstRequest(Sink):
         self._is_over = False
         self._recorder.rebind(HttpOperation)
 
-    def close(self) -> None:
-        """
-        Stop waiting for a request, in children too.
-        """
-        _first_requests.discard(self)
-
     def _note(self, operation: Operation) -> None:
         self._is_over = True
         note_serving()
         self._recorder.rebind(HttpOperation)
-
-
-_first_requests: weakref.WeakSet[FirstRequest] = weakref.WeakSet()
-
-
-def _start_over_in_child() -> None:
-    for awaited in list(_first_requests):
-        awaited.start_over()
-
-
-at_fork(after_in_child=_start_over_in_child)

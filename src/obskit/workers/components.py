@@ -26,8 +26,9 @@ class Candidacy(Component):
     def __init__(self, assembly: Assembly) -> None:
         self._settings = assembly.settings.of(ServiceSettings)
         self._serving = self._settings.serving
+        self._first_request = candidates.FirstRequest(recorder)
         if self._serving is None:
-            assembly.sinks.append(candidates.FirstRequest(recorder))
+            assembly.watchers.append(self._first_request)
 
     def start(self) -> None:
         """
@@ -43,6 +44,12 @@ class Candidacy(Component):
         candidates.unbind()
         instance_leader.unbind()
         service_leader.unbind()
+
+    def after_fork(self) -> None:
+        """
+        Await a request of the child's own.
+        """
+        self._first_request.start_over()
 
 
 def _state_folder(settings: ServiceSettings) -> Callable[[], Path | None]:
