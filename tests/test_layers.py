@@ -4,6 +4,7 @@ Imports point down only: the table below is the law, and these tests are its pol
 
 import ast
 import graphlib
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -288,6 +289,17 @@ def test_the_tables_name_what_is_there():
     Each part that the tables place, allow or forbid is a module or a folder of the library.
     """
     assert unknown_names(PACKAGE) == []
+
+
+def test_the_page_names_each_part():
+    """
+    The picture of the house in the documentation has every part of the library.
+    """
+    page = (PACKAGE.parents[1] / "docs" / "explanation" / "architecture.md").read_text("utf-8")
+    house = page.partition("## The house")[2].partition("```text\n")[2].partition("```")[0]
+    public = {part for part in parts_of(PACKAGE) if re.fullmatch(r"[a-z]\w*", part)}
+
+    assert public - set(re.findall(r"\w+", house)) == set()
 
 
 def test_no_files_import_each_other():
