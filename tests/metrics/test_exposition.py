@@ -28,7 +28,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from obskit.metrics import exposition
-from obskit.metrics.exposition import PIECE_BYTES, FamilyRenderer, Section, negotiate, render_page
+from obskit.metrics.exposition import PIECE_BYTES, Section, negotiate, render_page
+from obskit.metrics.family_renderer import FamilyRenderer
 from obskit.recorder import recorder
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"

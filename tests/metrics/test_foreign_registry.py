@@ -16,7 +16,8 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.platform_collector import PlatformCollector
 
-from obskit.metrics.exposition import FamilyRenderer, Section, render_page
+from obskit.metrics.exposition import Section, render_page
+from obskit.metrics.family_renderer import FamilyRenderer
 from obskit.metrics.foreign_registry import foreign_families, is_collecting_foreign
 from obskit.recorder import recorder
 
@@ -243,7 +244,8 @@ CHILD = """
 SCRAPE = """
     from prometheus_client.multiprocess import MultiProcessCollector
     from prometheus_client import generate_latest
-    from obskit.metrics.exposition import FamilyRenderer, Section, render_page
+    from obskit.metrics.exposition import Section, render_page
+    from obskit.metrics.family_renderer import FamilyRenderer
     from obskit.metrics.foreign_registry import foreign_families
 
     own = Section(FamilyRenderer("own", "gauge", "O."), [((), [1.0])])

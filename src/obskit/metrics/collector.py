@@ -20,7 +20,7 @@ from obskit.errors import MetricConflictError
 from obskit.metrics import process_gauges
 from obskit.metrics.cell_format import LabelSet
 from obskit.metrics.cells import Cell
-from obskit.metrics.exposition import CellValues, Exemplars, FamilyRenderer, Section, negotiate, render_page
+from obskit.metrics.exposition import Section, negotiate, render_page
 from obskit.metrics.family import (
     MEMORY_ALLOCATOR,
     CountedHistogram,
@@ -29,6 +29,7 @@ from obskit.metrics.family import (
     Gauge,
     sanitize_label_value,
 )
+from obskit.metrics.family_renderer import CellValues, Exemplars, FamilyRenderer
 from obskit.metrics.foreign_registry import foreign_families, is_collecting_foreign
 from obskit.metrics.label_names import NO_RENAMES, LabelRenames
 from obskit.metrics.merge import exact_sum, latest_by_bucket
