@@ -15,7 +15,9 @@ __getattr__, __all__ = lazy_names(
     globals(),
     {
         "api": ("add", "check", "heartbeat", "remove"),
-        "database_checks": ("django", "django_cache", "psycopg", "redis", "sqlalchemy", "sqlite"),
+        "database_checks": ("django", "django_cache", "psycopg", "sqlalchemy"),
+        "redis_checks": ("redis",),
+        "sqlite_checks": ("sqlite",),
         "event_loop_lag": ("event_loop",),
         "heartbeats": ("Heartbeat",),
         "outcome": ("Outcome", "failed", "passed", "skipped", "warned"),

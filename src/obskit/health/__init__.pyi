@@ -7,9 +7,7 @@ from obskit.health.api import remove as remove
 from obskit.health.database_checks import django as django
 from obskit.health.database_checks import django_cache as django_cache
 from obskit.health.database_checks import psycopg as psycopg
-from obskit.health.database_checks import redis as redis
 from obskit.health.database_checks import sqlalchemy as sqlalchemy
-from obskit.health.database_checks import sqlite as sqlite
 from obskit.health.event_loop_lag import event_loop as event_loop
 from obskit.health.heartbeats import Heartbeat as Heartbeat
 from obskit.health.outcome import Outcome as Outcome
@@ -18,8 +16,10 @@ from obskit.health.outcome import passed as passed
 from obskit.health.outcome import skipped as skipped
 from obskit.health.outcome import warned as warned
 from obskit.health.provider_checks import ai_provider as ai_provider
+from obskit.health.redis_checks import redis as redis
 from obskit.health.remote_checks import certificate as certificate
 from obskit.health.remote_checks import http as http
+from obskit.health.sqlite_checks import sqlite as sqlite
 from obskit.health.system_checks import cpu as cpu
 from obskit.health.system_checks import disk as disk
 from obskit.health.system_checks import file_descriptors as file_descriptors

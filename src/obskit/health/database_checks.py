@@ -4,125 +4,22 @@ Checks of databases and caches, through the application's own clients.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, closing
+from contextlib import AbstractAsyncContextManager
 from copy import copy
 from dataclasses import dataclass, field
-from functools import partial
-from inspect import isawaitable, iscoroutine, iscoroutinefunction, signature
+from inspect import isawaitable, iscoroutine
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
-from obskit.health.outcome import WARN_MS, Outcome, failed, milliseconds_since, passed, warned
+from obskit.health.outcome import WARN_MS, Outcome, failed, milliseconds_since, passed
 from obskit.health.registry import registry
 from obskit.observation import kind_of, unrecorded
 from obskit.time.clock import clock
 
 if TYPE_CHECKING:
-    import sqlite3
-
-_MEGABYTE = 1_000_000
-
-
-def sqlite(
-    path: str | os.PathLike[str],
-    *,
-    write: bool = True,
-    wal_warn_bytes: int = 100 * _MEGABYTE,
-    warn_ms: float | None = WARN_MS,
-) -> Sqlite:
-    """
-    Check an SQLite file: a real query over its schema, with its time, and whether it can be written to.
-
-    Nothing is created and no row is changed: the test of writing takes the write lock, and gives it back. A file that
-    somebody else writes to at that moment is a warning, since SQLite has one writer at a time; one that is read-only,
-    missing, damaged or full is a failure.
-
-    Args:
-        path: The file.
-        write: False: being read-only is no failure.
-        wal_warn_bytes: A write-ahead log of this size is a warning: no checkpoint has got through for long.
-        warn_ms: An answer that takes this many milliseconds or more is a warning; None: never.
-    """
-    return Sqlite(os.fspath(path), write, wal_warn_bytes, warn_ms)
-
-
-@dataclass(frozen=True)
-class Sqlite:
-    """
-    The check of one SQLite file.
-    """
-
-    path: str = field(repr=False)
-    write: bool
-    wal_warn_bytes: int
-    warn_ms: float | None
-    is_dependency = True
-
-    def __call__(self) -> Outcome:
-        import sqlite3  # with the first run: most processes that have obskit have no SQLite
-
-        if not os.path.isfile(self.path):
-            return failed("missing")
-        # `mode=rw` never creates; a connection of its own, since the application's may be in a transaction.
-        uri = f"file:{quote(os.path.abspath(self.path))}?mode={'rw' if self.write else 'ro'}"
-        try:
-            with closing(sqlite3.Connection(uri, timeout=0.0, isolation_level=None, uri=True)) as connection:
-                return self._ask(connection)
-        except sqlite3.DatabaseError as error:
-            reason = _sqlite_reason(error)
-            return warned(reason) if reason == "locked" else failed(reason)
-
-    def _ask(self, connection: sqlite3.Connection) -> Outcome:
-        began = clock.monotonic()
-        tables = connection.execute("SELECT count(*) FROM sqlite_master WHERE type = 'table'").fetchone()[0]
-        details = {
-            "query_ms": milliseconds_since(began),
-            "tables": tables,
-            "size_bytes": os.path.getsize(self.path),
-            "journal_mode": connection.execute("PRAGMA journal_mode").fetchone()[0],
-        }
-        try:
-            details["wal_bytes"] = os.path.getsize(self.path + "-wal")
-        except OSError:
-            pass  # no write-ahead log
-        if self.write:
-            self._try_to_write(connection)
-        if details.get("wal_bytes", 0) >= self.wal_warn_bytes:
-            return warned("the write-ahead log is large", **details)
-        return passed(**details)
-
-    def _try_to_write(self, connection: sqlite3.Connection) -> None:
-        # Setting a header field to the value it has dirties a page: read-only files, directories and full disks show
-        # when the journal is made, and ROLLBACK takes it all back. BEGIN IMMEDIATE alone writes nothing.
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            connection.execute(f"PRAGMA user_version = {int(version)}")
-            connection.execute("PRAGMA cache_spill")
-        finally:
-            connection.execute("ROLLBACK")
-
-
-_SQLITE_REASONS = {
-    "SQLITE_BUSY": "locked",
-    "SQLITE_LOCKED": "locked",
-    "SQLITE_READONLY": "read-only",
-    "SQLITE_CORRUPT": "corrupt",
-    "SQLITE_NOTADB": "corrupt",
-    "SQLITE_FULL": "disk full",
-    "SQLITE_CANTOPEN": "cannot be opened",
-    "SQLITE_IOERR": "I/O error",
-    "SQLITE_PERM": "no permission",
-}
-
-
-def _sqlite_reason(error: sqlite3.Error) -> str:
-    name = getattr(error, "sqlite_errorname", "")  # a main code, and often a detail: SQLITE_READONLY_DIRECTORY
-    return _SQLITE_REASONS.get("_".join(name.split("_")[:2]), type(error).__name__)
+    pass
 
 
 def sqlalchemy(engine: Any, *, warn_ms: float | None = WARN_MS) -> Sqlalchemy:
@@ -158,7 +55,7 @@ class Sqlalchemy:
 
     def __call__(self) -> Any:  # an Outcome, or on an event loop that runs what gives it
         if self.is_async:
-            return _run_or_return(self._ask_async)
+            return run_or_return(self._ask_async)
         began = clock.monotonic()
         with unrecorded(), self.engine.connect() as connection:
             return self._ask(connection, began)
@@ -176,7 +73,7 @@ class Sqlalchemy:
     async def _ask_async(self) -> Outcome:
         make = sys.modules["sqlalchemy.ext.asyncio"].AsyncEngine  # which made this one
         engine = self.engine
-        if not _is_served_here():
+        if not is_served_here():
             engine = copy(engine)
             engine.pool = engine.pool.recreate()
         began = clock.monotonic()
@@ -190,7 +87,7 @@ class Sqlalchemy:
                 await make(engine).dispose()
 
 
-def _run_or_return(ask: Callable[[], Coroutine[Any, Any, Outcome]]) -> Outcome | Coroutine[Any, Any, Outcome]:
+def run_or_return(ask: Callable[[], Coroutine[Any, Any, Outcome]]) -> Outcome | Coroutine[Any, Any, Outcome]:
     """
     Return the coroutine where a loop runs; run it to its end where none does.
     """
@@ -203,7 +100,7 @@ def _run_or_return(ask: Callable[[], Coroutine[Any, Any, Outcome]]) -> Outcome |
     return ask()
 
 
-def _is_served_here() -> bool:
+def is_served_here() -> bool:
     """
     Return whether this is the server's event loop, to which the connections of an asynchronous client belong.
     """
@@ -322,14 +219,14 @@ class Psycopg:
 
     def __call__(self) -> Any:  # an Outcome, or on an event loop that runs what gives it
         if hasattr(self.source, "__aenter__"):
-            return _run_or_return(self._ask_pool)
+            return run_or_return(self._ask_pool)
         began = clock.monotonic()
         pooled = getattr(self.source, "connection", None)
         made = pooled() if callable(pooled) else self.source()
         if isawaitable(made):
             if iscoroutine(made):
                 made.close()  # it may belong to another loop
-            return _run_or_return(self._ask_made)
+            return run_or_return(self._ask_made)
         with made as connection, unrecorded():
             connection.execute("SELECT 1").fetchone()
             return self._passed(began, connection)
@@ -340,7 +237,7 @@ class Psycopg:
 
     async def _ask_pool(self) -> Outcome:
         began, pool = clock.monotonic(), self.source
-        if _is_served_here():
+        if is_served_here():
             return await self._ask(pool.connection(), began)
         given = [await made if isawaitable(made) else made for made in map(_value_of, (pool.conninfo, pool.kwargs))]
         return await self._ask(await pool.connection_class.connect(given[0] or "", **(given[1] or {})), began)
@@ -363,104 +260,3 @@ _POOL = ("pool_size", "pool_available", "pool_max", "requests_waiting")
 
 def _value_of(given: Any) -> Any:
     return given() if callable(given) else given
-
-
-def redis(client: Any, *, warn_ms: float | None = WARN_MS) -> Redis:
-    """
-    Check Redis through the client itself: `PING` on a connection of its pool.
-
-    Args:
-        client: A `redis.Redis` or `redis.asyncio.Redis`, of a Sentinel's `master_for()` too, or one of a cluster. An
-            asynchronous one is asked on the server's event loop; where there is none, a connection of the check's own
-            is made.
-        warn_ms: An answer that takes this many milliseconds or more is a warning; None: never.
-    """
-    return Redis(client, warn_ms)
-
-
-@dataclass(frozen=True)
-class Redis:
-    """
-    The check of one Redis server or cluster.
-    """
-
-    client: Any = field(repr=False)
-    warn_ms: float | None
-    is_dependency = True
-
-    @property
-    def is_async(self) -> bool:
-        """
-        Return whether it is asked on an event loop.
-        """
-        return iscoroutinefunction(getattr(self.client, "execute_command", None))
-
-    def __call__(self) -> Any:  # an Outcome, or on an event loop that runs what gives it
-        if self.is_async:
-            return _run_or_return(self._ask_async)
-        began = clock.monotonic()
-        answer = self.client.ping()
-        if isawaitable(answer):
-            if iscoroutine(answer):
-                answer.close()
-            return _run_or_return(self._ask_async)
-        return _pong_outcome(answer, began)
-
-    async def _ask_async(self) -> Outcome:
-        began = clock.monotonic()
-        if _is_served_here():
-            return _pong_outcome(await self.client.ping(), began)
-        own, close = _separate_client(self.client)
-        try:
-            return _pong_outcome(await own.ping(), began)
-        finally:
-            await close()
-
-
-def _separate_client(client: Any) -> tuple[Any, Callable[[], Coroutine[Any, Any, None]]]:
-    """
-    Make a client of the same server, or cluster, with connections of its own, and give what closes them.
-    """
-    pool = getattr(client, "connection_pool", None)
-    if pool is not None:
-        own = type(client)(connection_pool=_separate_pool(pool))
-        return own, partial(_disconnect, own.connection_pool)
-    nodes = getattr(client, "nodes_manager", None)
-    if nodes is None:  # of a kind that is not known
-        return client, _nothing_to_close
-    options, taken = client.connection_kwargs, signature(type(client)).parameters
-    own = type(client)(
-        startup_nodes=list(nodes.startup_nodes.values()),
-        ssl="ssl_keyfile" in options,
-        **{name: option for name, option in options.items() if name in taken},
-    )
-    return own, own.aclose
-
-
-def _separate_pool(pool: Any) -> Any:
-    options = {name: option for name, option in pool.connection_kwargs.items() if name != "connection_pool"}
-    options["connection_class"] = pool.connection_class
-    manager = getattr(pool, "sentinel_manager", None)
-    if manager is None:
-        return type(pool)(**options)
-    own = copy(manager)
-    own.sentinels = [type(asked)(connection_pool=_separate_pool(asked.connection_pool)) for asked in manager.sentinels]
-    own_ways = {"is_master": pool.is_master, "check_connection": pool.check_connection}
-    return type(pool)(pool.service_name, own, **own_ways, **options)
-
-
-async def _disconnect(pool: Any) -> None:
-    await pool.disconnect()
-    manager = getattr(pool, "sentinel_manager", None)
-    for asked in manager.sentinels if manager is not None else ():
-        await asked.connection_pool.disconnect()
-
-
-async def _nothing_to_close() -> None: ...
-
-
-def _pong_outcome(answer: Any, began: float) -> Outcome:
-    answers = answer.values() if isinstance(answer, dict) else [answer]  # of each node, where there are several
-    if not answers or not all(said in (True, "PONG", b"PONG") for said in answers):
-        return failed("no PONG")
-    return passed(ping_ms=milliseconds_since(began))
