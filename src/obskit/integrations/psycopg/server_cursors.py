@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -100,8 +101,8 @@ _COUNTS: dict[str, Callable[[Any, Any], int]] = {
 }
 
 
-def _fetching(original: Wrapper) -> Wrapper:
-    count_of, is_last = _COUNTS[original.__name__], original.__name__ == "fetchall"
+def _fetching(name: str, original: Wrapper) -> Wrapper:
+    count_of, is_last = _COUNTS[name], name == "fetchall"
 
     def fetch(self: Any, *args: Any, **kwargs: Any) -> Any:
         held = _open.get(self)
@@ -119,8 +120,8 @@ def _fetching(original: Wrapper) -> Wrapper:
     return fetch
 
 
-def _fetching_async(original: Wrapper) -> Wrapper:
-    count_of, is_last = _COUNTS[original.__name__], original.__name__ == "fetchall"
+def _fetching_async(name: str, original: Wrapper) -> Wrapper:
+    count_of, is_last = _COUNTS[name], name == "fetchall"
 
     async def fetch(self: Any, *args: Any, **kwargs: Any) -> Any:
         held = _open.get(self)
@@ -159,10 +160,10 @@ ITERATIONS = {"__iter__": "__next__", "__aiter__": "__anext__"}
 METHODS: dict[str, Around] = {
     "execute": _declare,
     "__iter__": blocking_rows(_iterated),
-    **dict.fromkeys(("fetchone", "fetchmany", "fetchall", "__next__", "close"), _fetching),
+    **{name: partial(_fetching, name) for name in ("fetchone", "fetchmany", "fetchall", "__next__", "close")},
 }
 ASYNC_METHODS: dict[str, Around] = {
     "execute": _declare_async,
     "__aiter__": awaiting_rows(_iterated),
-    **dict.fromkeys(("fetchone", "fetchmany", "fetchall", "__anext__", "close"), _fetching_async),
+    **{name: partial(_fetching_async, name) for name in ("fetchone", "fetchmany", "fetchall", "__anext__", "close")},
 }
