@@ -268,6 +268,67 @@ def test_a_stop_that_waits_gives_up(made):
     assert not thread.stop(Patience(0.01))
 
 
+def test_a_start_that_is_interrupted_is_tried_again(made, monkeypatch):
+    """
+    Where a signal's handler raises in the middle of a start, the next need starts the thread.
+    """
+    step = Steps()
+    thread = made(step)
+
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            thread.start()
+    started = thread.start()
+    begun(step)
+
+    assert started
+
+
+def test_a_thread_waits_with_locks_of_its_own(made):
+    """
+    What a thread waits with is made when it starts: gevent may have replaced locks since the import.
+    """
+    thread = made(Steps())
+    locks = [(thread._turn, thread._wake_up)]
+    for _ in range(2):
+        thread.start()
+        locks.append((thread._turn, thread._wake_up))
+        thread.stop(Patience(60))
+
+    assert 6 == len({id(lock) for pair in locks for lock in pair})
+
+
+def test_what_is_of_no_use_at_the_end_is_not_waited_for(made):
+    """
+    A question to a database that hangs does not hold up the end; what is to be kept is worked off before.
+    """
+    kept, hangs, go_on, asked = [], [], threading.Event(), threading.Event()
+    queue = made(None, kind=Queue, name="obskit-kept", handle=kept.append, size=10, dropped=int)
+    other = made(
+        None,
+        kind=Queue,
+        name="obskit-asked",
+        handle=lambda item: asked.set() or go_on.wait(60) or hangs.append(item),
+        size=10,
+        dropped=int,
+        drained=False,
+    )
+    for item in range(5):
+        queue.put(item)
+    other.put(1)
+    assert asked.wait(60)
+    patience = Patience(60)
+    ended = [thread.stop(patience if thread.drained else None) for thread in (queue, other)]
+    go_on.set()
+
+    assert ([0, 1, 2, 3, 4], [True, False]) == (kept, ended)
+    assert not patience.is_over()
+
+
 def test_all_are_stopped_in_their_order_within_one_deadline(made, monkeypatch):
     """
     Lines come last; one that hangs takes what is left of the deadline, and the others are still told to end.

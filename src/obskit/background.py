@@ -113,10 +113,13 @@ class BackgroundThread:
         name: Of the thread.
         body: What it does, until `end` was called.
         end: Has the body return soon; called without any lock, in any thread.
+        drained: Whether the end of the process waits for it; not for what hangs where others do, and is of no use then.
     """
 
-    def __init__(self, *, name: str, body: Callable[[], object], end: Callable[[], object]) -> None:
-        self.name = name
+    def __init__(
+        self, *, name: str, body: Callable[[], object], end: Callable[[], object], drained: bool = True
+    ) -> None:
+        self.name, self.drained = name, drained
         self._body, self._end = body, end
         self.after_fork()
         _threads.add(self)
@@ -152,11 +155,18 @@ class BackgroundThread:
         with self._lock:
             if self._thread is not None:
                 return True
+            self._start_over()
             self._thread = thread
-        if _try_start(thread):
-            return True
-        self._forget(thread)
-        return False
+        try:
+            return _try_start(thread)
+        finally:
+            if not thread.is_alive():  # also where a signal's handler raised something here
+                self._forget(thread)
+
+    def _start_over(self) -> None:
+        """
+        Make what one thread has for itself, before it starts.
+        """
 
     def flush(self, patience: Patience) -> bool:
         """
@@ -207,6 +217,7 @@ class Ticks(BackgroundThread):
         failed: Told what a step raises, and the part; the step is taken again later.
         part: Whose step it is.
         began: Called in a new thread before its first step.
+        drained: As for `BackgroundThread`.
 
     Attributes:
         due: When the next step is, by the monotonic clock.
@@ -220,9 +231,10 @@ class Ticks(BackgroundThread):
         failed: Failed,
         part: str,
         began: Callable[[], object] | None = None,
+        drained: bool = True,
     ) -> None:
         self._step, self._failed, self._part, self._began = step, failed, part, began
-        super().__init__(name=name, body=self._take_steps, end=lambda: None)
+        super().__init__(name=name, body=self._take_steps, end=lambda: None, drained=drained)
 
     def after_fork(self) -> None:
         """
@@ -233,6 +245,8 @@ class Ticks(BackgroundThread):
         self._start_over()
 
     def _start_over(self) -> None:
+        # Each thread has its own: none waits for one that hangs, and where gevent has replaced locks after the import,
+        # none waits with a lock from before, which would hold up all.
         self._turn = Lock()  # a step is taken by the thread, or by a test that moves the clock
         self._wake_up = WakeUp()
         self.due, self._is_over = -inf, False
@@ -250,8 +264,7 @@ class Ticks(BackgroundThread):
         """
         with self._lock:
             thread, self._thread = self._thread, None
-            wake_up = self._wake_up
-            self._start_over()  # each thread has its own, so that none waits for one that hangs
+            wake_up, self._turn = self._wake_up, Lock()
         wake_up.set()
         return thread is None or _joined(thread, patience)
 
@@ -314,7 +327,6 @@ class Ticks(BackgroundThread):
             if self._woken or not self.is_current:
                 return not self.is_current
             self._thread = None
-            self._start_over()
             return True
 
 
@@ -329,6 +341,7 @@ class Queue(Ticks, Generic[T]):
         part: Whose queue it is.
         size: How many items may wait.
         dropped: Called for each one more.
+        drained: As for `BackgroundThread`.
     """
 
     def __init__(
@@ -340,9 +353,10 @@ class Queue(Ticks, Generic[T]):
         part: str,
         size: int,
         dropped: Callable[[], object],
+        drained: bool = True,
     ) -> None:
         self._handle, self._size, self._dropped = handle, size, dropped
-        super().__init__(name=name, step=self._handle_next, failed=failed, part=part)
+        super().__init__(name=name, step=self._handle_next, failed=failed, part=part, drained=drained)
 
     def after_fork(self) -> None:
         """
@@ -373,6 +387,13 @@ class Queue(Ticks, Generic[T]):
         self.wake()
         return self.start() and reached.wait(0.0 if in_event_loop() or self.is_current else patience.left())
 
+    def stop(self, patience: Patience | None = None) -> bool:
+        """
+        Have what waits worked off as far as the patience goes, and end the thread.
+        """
+        done = patience is None or self.flush(patience)
+        return super().stop(patience) and done
+
     def _handle_next(self) -> float:
         try:
             item = self._items.popleft()
@@ -395,7 +416,7 @@ def stop_all(patience: Patience) -> bool:
     """
     Stop all threads in their order, within one deadline; True where all have ended.
     """
-    return all([thread.stop(patience) for thread in sorted(list(_threads), key=_place)])
+    return all([thread.stop(patience if thread.drained else None) for thread in sorted(list(_threads), key=_place)])
 
 
 def _place(thread: BackgroundThread) -> int:

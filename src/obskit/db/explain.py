@@ -97,4 +97,5 @@ explainer: Queue[Callable[[], None]] = Queue(
     part="explain",
     size=MAX_QUEUED,
     dropped=_too_many,
+    drained=False,
 )

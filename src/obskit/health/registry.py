@@ -44,7 +44,9 @@ class Registry:
         self._groups: frozenset[str] | None = None  # None while no runtime is active
         self._members: dict[str | None, tuple[Check, ...]] = {}
         self._started = False
-        self.thread = Ticks(name="obskit-health", step=self._keep_fresh, failed=recorder.failed, part="health")
+        self.thread = Ticks(
+            name="obskit-health", step=self._keep_fresh, failed=recorder.failed, part="health", drained=False
+        )
 
     def add(self, declared: CheckDeclaration) -> None:
         """

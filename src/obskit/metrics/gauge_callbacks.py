@@ -73,7 +73,9 @@ class GaugeCallbacks:
         self._lock = RLock()
         self._running = False
         self._is_leader: Callable[[], bool] = _always
-        self.thread = Ticks(name="obskit-gauges", step=self._call_due, failed=recorder.failed, part="gauge_query")
+        self.thread = Ticks(
+            name="obskit-gauges", step=self._call_due, failed=recorder.failed, part="gauge_query", drained=False
+        )
 
     def add(self, callback: GaugeCallback) -> None:
         """
