@@ -351,7 +351,7 @@ def test_all_are_stopped_in_their_order_within_one_deadline(made, monkeypatch):
     monkeypatch.setattr(background, "_threads", set(threads))
     monkeypatch.setattr(BackgroundThread, "stop", noted)
     assert all([thread.start() for thread in threads])
-    running = [thread._thread for thread in threads]
+    running = [thread.running for thread in threads]
     patience = Patience(0.05)
     ended = stop_all(patience)
     for wake_up in wake_ups:
@@ -437,6 +437,50 @@ def test_a_fork_in_the_middle_of_a_step(made):
 
     assert "(False, True, 2, True)" == told
     assert thread.is_running
+
+
+UNTOLD = """
+import ctypes, io, os, threading
+from obskit.background import Ticks
+from obskit.logs.queued import QueuedTarget
+from obskit.time.clock import Patience
+
+class Output:
+    def __init__(self):
+        self.lines, self.written = [], threading.Semaphore(0)
+    def write(self, line):
+        self.lines.append(line)
+        self.written.release()
+    def notice(self): return None
+    def flush(self): pass
+    def close(self): pass
+
+taken = threading.Semaphore(0)
+ticks = Ticks(name="obskit-made", step=taken.release, failed=print, part="made")
+output = Output()
+queue = QueuedTarget(output)
+ticks.start()
+queue.put(b"parent's")
+assert taken.acquire(timeout=60) and output.written.acquire(timeout=60)
+child = ctypes.CDLL(None).fork()
+if not child:
+    taken, output.lines = threading.Semaphore(0), []
+    ticks._step = taken.release
+    queue.write_sync(b"child's")
+    well = ticks.start() and taken.acquire(timeout=60)
+    well = well and output.written.acquire(timeout=60) and output.lines == [b"child's"]
+    os._exit(0 if well else 1)
+print(os.waitpid(child, 0)[1])
+"""
+
+
+def test_a_fork_that_python_is_not_told_of():
+    """
+    Where a server forks past Python, as uWSGI does, a thread that went with the parent is seen to be gone.
+    """
+    done = subprocess.run([sys.executable, "-c", UNTOLD], capture_output=True, text=True, timeout=100)
+
+    assert ("0\n", "") == (done.stdout, done.stderr)
 
 
 FORKS = """

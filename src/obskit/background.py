@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import _thread
 import contextvars
+import os
 import weakref
 from collections import deque
 from collections.abc import Callable, Container, Iterator
@@ -114,6 +115,9 @@ class BackgroundThread:
         body: What it does, until `end` was called.
         end: Has the body return soon; called without any lock, in any thread.
         drained: Whether the end of the process waits for it; not for what hangs where others do, and is of no use then.
+
+    Attributes:
+        running: The thread, or one that is being started; None where there is none.
     """
 
     def __init__(
@@ -129,34 +133,44 @@ class BackgroundThread:
         Drop the parent's thread and locks, which a forked child does not have and may never get.
         """
         self._lock = RLock()  # a signal's handler, or a finaliser, may need it while its thread is here
-        self._thread: Thread | None = None
+        self.running: Thread | None = None
+        self._pid = os.getpid()
 
     @property
     def is_running(self) -> bool:
         """
         Whether there is a thread, or one is being started.
         """
-        return self._thread is not None
+        return self.running is not None
+
+    @property
+    def is_of_parent(self) -> bool:
+        """
+        Whether a server has forked without telling Python, as uWSGI does, and this has not started over since.
+        """
+        return self._pid != os.getpid()
 
     @property
     def is_current(self) -> bool:
         """
         Whether this is it.
         """
-        return self._thread is current_thread()
+        return self.running is current_thread()
 
     def start(self) -> bool:
         """
         Start it where it is not running; False where no thread can be had. No lock may be held.
         """
-        if self._thread is not None:
+        if self.is_of_parent:
+            self.after_fork()
+        if self.running is not None:
             return True
         thread = _new_thread(self._run, name=self.name)
         with self._lock:
-            if self._thread is not None:
+            if self.running is not None:
                 return True
             self._start_over()
-            self._thread = thread
+            self.running = thread
         try:
             return _try_start(thread)
         finally:
@@ -181,8 +195,10 @@ class BackgroundThread:
         Args:
             patience: None does not wait: what it does may hang.
         """
+        if self.is_of_parent:
+            self.after_fork()
         with self._lock:
-            thread, self._thread = self._thread, None
+            thread, self.running = self.running, None
         if thread is None:
             return True
         self._end()
@@ -196,8 +212,8 @@ class BackgroundThread:
 
     def _forget(self, thread: Thread) -> None:
         with self._lock:
-            if self._thread is thread:
-                self._thread = None
+            if self.running is thread:
+                self.running = None
 
 
 def _joined(thread: Thread, patience: Patience | None) -> bool:
@@ -262,8 +278,10 @@ class Ticks(BackgroundThread):
         """
         End it, as every thread; the next one takes a step at once.
         """
+        if self.is_of_parent:
+            self.after_fork()
         with self._lock:
-            thread, self._thread = self._thread, None
+            thread, self.running = self.running, None
             wake_up, self._turn = self._wake_up, Lock()
         wake_up.set()
         return thread is None or _joined(thread, patience)
@@ -273,7 +291,7 @@ class Ticks(BackgroundThread):
         """
         When the next step is, by the monotonic clock; infinite where there is no thread, or nothing to wait for.
         """
-        if self._thread is None:
+        if self.running is None:
             return inf
         return -inf if self._woken else self.due
 
@@ -326,7 +344,7 @@ class Ticks(BackgroundThread):
         with self._lock:
             if self._woken or not self.is_current:
                 return not self.is_current
-            self._thread = None
+            self.running = None
             return True
 
 

@@ -102,7 +102,7 @@ def test_no_thread_without_a_line(make, output):
     The thread starts with the first line.
     """
     queue = make(output)
-    before = queue.thread._thread
+    before = queue.thread.running
     queue.put(line(1))
     output.free()
     queue.flush()
@@ -278,7 +278,7 @@ def test_closing_writes_what_is_queued(make, output):
     queue = make(output)
     for number in range(100):
         queue.put(line(number))
-    thread = queue.thread._thread
+    thread = queue.thread.running
     output.free()
     queue.close()
     queue.put(line(100))

@@ -518,7 +518,7 @@ def test_queries_stop_with_the_runtime():
             assert answered(gauge)
 
     assert (0, 2) == (before, asked.calls)
-    assert [] == [thread.name for thread in threading.enumerate() if thread is gauge_callbacks.thread._thread]
+    assert [] == [thread.name for thread in threading.enumerate() if thread is gauge_callbacks.thread.running]
 
 
 def test_a_forked_child_asks_from_its_first_scrape_on():
@@ -531,7 +531,7 @@ def test_a_forked_child_asks_from_its_first_scrape_on():
         assert answered(devices)
 
         def work():
-            idle = gauge_callbacks.thread._thread
+            idle = gauge_callbacks.thread.running
             scrape(isolated)
             return idle, answered(devices), isolated.value("devices", status="online")
 

@@ -26,6 +26,9 @@ SYNC_TIMEOUT_SECONDS = 5.0
 # How long a fork waits for the line that is being written, in seconds.
 FORK_TIMEOUT_SECONDS = 1.0
 
+# At each so many queued lines there is a look whether the thread is gone: uWSGI forks without telling Python.
+_LOOK_EVERY = 63
+
 _Item: TypeAlias = "bytes | _Request"
 
 
@@ -76,6 +79,15 @@ class QueuedTarget:
         self._writing = threading.Lock()
         self._closed = self._is_abandoned = False
 
+    def _start_over(self) -> None:
+        """
+        Leave what is queued to the parent of a forked process.
+        """
+        closed = self._closed
+        self._reset()
+        self._closed = closed
+        self.thread.after_fork()
+
     def for_level(self, level: int) -> Target:
         """
         Return the target of a level's lines: the queue below WARNING, else the synchronous one.
@@ -86,9 +98,10 @@ class QueuedTarget:
         """
         Queue a line. One that does not fit is counted and raises nothing.
         """
-        if self._queue.qsize() >= self._size:
+        waiting = self._queue.qsize()
+        if (waiting >= self._size or waiting & _LOOK_EVERY == _LOOK_EVERY) and not self._has_room():
             recorder.dropped.inc(("logs", "queue_full"))
-        elif self._is_running():
+        elif self.thread.running is not None or self._is_running():
             self._queue.put(line)
         else:
             self._write_here(line)
@@ -98,6 +111,8 @@ class QueuedTarget:
         """
         Write a line before all that are queued, and wait for it.
         """
+        if self.thread.is_of_parent:
+            self._start_over()
         if not self._is_running() or self.thread.is_current:
             self._write_here(line)
         elif len(self._urgent) >= self._size:
@@ -109,6 +124,11 @@ class QueuedTarget:
             if not self._is_stuck and not in_event_loop():
                 self._is_stuck = not request.wait(SYNC_TIMEOUT_SECONDS)
         return len(line)
+
+    def _has_room(self) -> bool:
+        if self.thread.is_of_parent:  # asking the system for each line would cost as much as queueing it
+            self._start_over()
+        return self._queue.qsize() < self._size
 
     def _write_here(self, line: bytes) -> None:
         if self._is_abandoned:
@@ -245,9 +265,7 @@ def _after_in_parent() -> None:
 
 def _after_in_child() -> None:
     for queued in list(_queues):
-        closed = queued._closed
-        queued._reset()
-        queued._closed = closed
+        queued._start_over()
 
 
 def _at_exit() -> None:
