@@ -177,10 +177,7 @@ class BackgroundThread:
             if not thread.is_alive():  # also where a signal's handler raised something here
                 self._forget(thread)
 
-    def _start_over(self) -> None:
-        """
-        Make what one thread has for itself, before it starts.
-        """
+    def _start_over(self) -> None: ...  # makes what one thread has for itself, before it starts
 
     def flush(self, patience: Patience) -> bool:
         """
