@@ -5,11 +5,20 @@ A service that nobody has named is called after its program, and where that runs
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from obskit.default_service import default_service, is_runner, program_name, project
+from obskit.default_service import is_runner, program_name, project
 from obskit.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def inside(tmp_path, monkeypatch):
+    """
+    Work in a folder that has none of this project's code.
+    """
+    monkeypatch.chdir(tmp_path)
 
 
 def call_from(file):
@@ -169,29 +178,69 @@ def test_a_module_that_a_server_was_told_to_run_says_it(tmp_path):
     assert [[str(tmp_path / "garden"), "garden", False]] * 4 == told(file.parent, "garden_web", *arguments)
 
 
-def test_a_server_in_the_projects_own_folder_is_not_its_code(monkeypatch, tmp_path):
+def test_what_applications_share_is_not_their_project(tmp_path):
     """
-    `.venv/bin/gunicorn` is a file of the project's that says nothing of it.
+    The application that calls a library of its repository, which configures for it, has the name.
     """
-    command = write(tmp_path / "garden" / ".venv" / "bin" / "gunicorn")
-    monkeypatch.setattr(sys, "argv", [str(command)])
+    for name in ("common", "till"):
+        write(tmp_path / name / "pyproject.toml", f'[project]\nname = "{name}"')
+    library = write(tmp_path / "common" / "observing.py", "def find():\n    return project()\n")
+    caller = write(tmp_path / "till" / "web.py", "found = find()\n")
+    names = {"project": project}
+    for file in (library, caller):
+        exec(compile(file.read_text(), str(file), "exec"), names)
 
-    assert tmp_path not in call_from(command).folder.parents
+    assert "till" == names["found"].name
 
 
-def test_a_project_without_a_name_leaves_the_programs(monkeypatch):
+def test_what_calls_from_outside_of_the_folder_is_not_the_project(tmp_path, monkeypatch):
     """
-    Code in the root folder has no name to give.
+    A debugger, or whatever else runs applications, lies elsewhere than where one works.
     """
-    monkeypatch.setattr(sys, "argv", ["/usr/bin/gunicorn"])
-    names = {"default_service": default_service}
-    exec(compile("found = default_service({})", "/web.py", "exec"), names)
+    debugger = write(tmp_path / "opt" / "debugger" / "run.py", "found = call_from(file)\n")
+    monkeypatch.chdir(write(tmp_path / "garden" / "README").parent)
+    names = {"call_from": call_from, "file": tmp_path / "garden" / "web.py"}
+    exec(compile(debugger.read_text(), str(debugger), "exec"), names)
 
-    assert "gunicorn" == names["found"]
+    assert "garden" == names["found"].name
 
 
-def test_settings_have_the_name():
+ELSEWHERE = """
+import sys
+from obskit.default_service import default_service, project
+
+file, sys.argv = sys.argv[1], sys.argv[2:]
+names = {"project": project, "default_service": default_service}
+exec(compile("print(project().name, default_service({}))", file, "exec"), names)
+"""
+
+
+@pytest.mark.parametrize(
+    ("file", "program", "expected"),
+    [
+        ("/web.py", "/usr/bin/gunicorn", " gunicorn"),  # the root folder has no name to give
+        ("/srv/garden/web.py", "/usr/bin/gunicorn", "garden garden"),
+        ("/srv/garden/web.py", "/srv/garden/web.py", "garden web"),
+        ("/srv/garden/bin/web", "/srv/garden/bin/web", "bin web"),
+        # `.venv/bin/gunicorn` is a file of the project's that says nothing of it, so the folder that one works in does
+        ("/srv/garden/.venv/bin/gunicorn", "/srv/garden/.venv/bin/gunicorn", "work work"),
+    ],
+)
+def test_a_program_that_lies_elsewhere(tmp_path, file, program, expected):
+    """
+    The code that calls says the project's name, which counts where the program has none of its own.
+    """
+    command = [sys.executable, "-c", ELSEWHERE, file, program]
+    folder = tmp_path / "work"
+    folder.mkdir()
+
+    assert expected == subprocess.check_output(command, text=True, cwd=folder).rstrip("\n")
+
+
+def test_settings_have_the_name(monkeypatch):
     """
     This test run, which pytest runs, is called after the project that it tests.
     """
+    monkeypatch.chdir(Path(__file__).parent)
+
     assert "obskit" == Settings.read({}, environ={}).service

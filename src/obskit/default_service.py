@@ -94,25 +94,48 @@ def project() -> Project:
 def application_file() -> str:
     """
     Return a file of the application that calls, or that the program was told to run; else of this folder.
+
+    Of files that call each other it is the outermost, since applications call what several of them share; first of
+    those below this folder, since debuggers call applications.
     """
-    return next(_application_files(), os.path.join(os.getcwd(), ""))
+    here = os.path.join(_working_folder(), "")
+    calling = list(_calling_files())
+    below = [file for file in calling if file.startswith(here)]
+    return next(iter((*below[::-1], *calling[::-1], *_told_files(), here)))
 
 
-def _application_files() -> Iterator[str]:
+def _working_folder() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # it was removed
+        return os.sep
+
+
+def _calling_files() -> Iterator[str]:
     """
-    Yield files of the application's, the likeliest first: those that call, then those that a server imports by name.
+    Yield the application's files whose code is running, the innermost first.
     """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
         if not _is_library(file) and not _is_installed(file) and not _is_command(file):
-            yield os.path.abspath(file)
+            yield _absolute(file)
         frame = frame.f_back
+
+
+def _told_files() -> Iterator[str]:
+    """
+    Yield files of modules that have been imported, and that the command line or a framework's variable names.
+    """
     told = [os.environ.get(name, "") for name in ("DJANGO_SETTINGS_MODULE", "FLASK_APP")]
     for text in (*told, *sys.argv[1:]):
         file = getattr(sys.modules.get(_around_module("", text)), "__file__", None) or ""
         if file and (_is_installed(file) or not _is_library(file)):
-            yield os.path.abspath(file)
+            yield _absolute(file)
+
+
+def _absolute(file: str) -> str:
+    return os.path.normpath(os.path.join(_working_folder(), file))
 
 
 # `--app=shop.web:make_app` names the module `shop.web`.
@@ -131,9 +154,9 @@ def _is_command(file: str) -> bool:
     """
     Return whether a file is the command that runs, as it lies among others: `/srv/shop/.venv/bin/gunicorn`.
     """
-    path = os.path.abspath(file)
+    path = _absolute(file)
     is_among_others = os.path.basename(os.path.dirname(path)) in ("bin", "Scripts")
-    return is_among_others and path == os.path.abspath(sys.argv[0]) and is_runner(program_name())
+    return is_among_others and path == _absolute(sys.argv[0]) and is_runner(program_name())
 
 
 @lru_cache(16)
