@@ -19,7 +19,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Print a report; return 1 where the file is not healthy or something asked for was not done, else 0.
     """
     parser = argparse.ArgumentParser(prog="python -m obskit.db.doctor", description="Examine a SQLite file.")
-    parser.add_argument("path")
+    add_arguments(parser)
+    return run(parser.parse_args(arguments))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """
+    Add what can be asked of the doctor.
+    """
+    parser.add_argument("path", metavar="FILE", help="the database; it is not created")
     parser.add_argument("--quick-check", action="store_true", help="run PRAGMA quick_check too")
     parser.add_argument("--integrity-check", action="store_true", help="run PRAGMA integrity_check too")
     parser.add_argument("--schema", action="store_true", help="quote tables, indexes, views and triggers")
@@ -28,7 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--backup", metavar="FILE", help="copy the database while it is in use, and check the copy")
     parser.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help="for counting and measuring")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    wanted = parser.parse_args(arguments)
+
+
+def run(wanted: argparse.Namespace) -> int:
+    """
+    Do what was asked for, and print a report; return as `main()` does.
+    """
     try:
         if wanted.optimize:
             optimize(wanted.path)
