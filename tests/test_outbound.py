@@ -16,7 +16,7 @@ import pytest
 
 from obskit import outbound
 from obskit.outbound import ANYWHERE, OutboundError, is_inside, request
-from obskit.time.clock import Patience
+from obskit.time.clock import Deadline
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 SECRETS = "https://user:s3cret-1@shop.internal/hooks/s3cret-2?token=s3cret-3#s3cret-4"
@@ -649,5 +649,5 @@ def test_a_time_that_is_over_is_never_no_time():
     A socket that is given 0 seconds does not wait, and says something else than that the time is over.
     """
     with pytest.raises(TimeoutError):
-        outbound._left(Patience(0.0))
-    assert outbound._left(Patience(60.0)) > 0.0
+        outbound._left(Deadline(0.0))
+    assert outbound._left(Deadline(60.0)) > 0.0

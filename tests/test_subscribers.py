@@ -18,7 +18,7 @@ from obskit.catalogue.events import EventKind
 from obskit.recorder import recorder
 from obskit.storage.state_folder import StateFolder
 from obskit.testing import isolated_runtime
-from obskit.time.clock import Patience
+from obskit.time.clock import Deadline
 
 TIMEOUT_SECONDS = 60
 SERVICE = "subscribed"
@@ -232,10 +232,10 @@ def wait_until_wanted(tmp_path, by=1):
     """
     Wait until so many processes have said what they want.
     """
-    patience = Patience(TIMEOUT_SECONDS)
+    deadline = Deadline(TIMEOUT_SECONDS)
     while len(list(folder_of(tmp_path).glob("*.wanted"))) < by:
-        assert not patience.is_over()
-        patience.rest(0.01)
+        assert not deadline.is_over()
+        deadline.rest(0.01)
 
 
 def test_events_of_other_processes_arrive(tmp_path):

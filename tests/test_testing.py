@@ -18,7 +18,7 @@ from obskit.operation import Event, HttpOperation
 from obskit.recorder import recorder
 from obskit.runtime import current_runtime
 from obskit.testing import FakeClock, FakeIds, LineStream, RecordingSink, advance, isolated_runtime
-from obskit.time.clock import Patience
+from obskit.time.clock import Deadline
 
 
 def serve():
@@ -280,4 +280,4 @@ def test_a_step_that_is_always_due_is_named(monkeypatch):
             stuck.start()
             with pytest.raises(AssertionError, match="obskit-stuck is due again and again"):
                 advance("1m")
-        stuck.stop(Patience(60))
+        stuck.stop(Deadline(60))

@@ -21,7 +21,7 @@ from obskit.background import LINES, ORDER, OVER, BackgroundThread, Queue, Ticks
 from obskit.logs import queued
 from obskit.recorder import recorder
 from obskit.testing import isolated_runtime
-from obskit.time.clock import Patience, WakeUp
+from obskit.time.clock import Deadline, WakeUp
 
 PACKAGE = Path(obskit.__file__).parent
 MAKERS = {"Thread", "Timer", "ThreadPoolExecutor", "start_new_thread", "_start_new_thread", "start_joinable_thread"}
@@ -143,7 +143,7 @@ def made():
     for thread in threads:
         if isinstance(getattr(thread, "_step", None), Steps):
             thread._step.go_on.set()
-        thread.stop(Patience(60))
+        thread.stop(Deadline(60))
 
 
 def begun(step):
@@ -181,7 +181,7 @@ def test_no_wake_is_lost(made):
         thread.wake()
     step.go_on.set()
     begun(step)
-    thread.stop(Patience(60))
+    thread.stop(Deadline(60))
 
     assert 2 == step.taken
 
@@ -197,7 +197,7 @@ def test_a_step_that_raises_costs_one_step(made):
     begun(step)
     thread.wake()
     begun(step)
-    thread.stop(Patience(60))
+    thread.stop(Deadline(60))
 
     assert [("made", step.raises)] * 2 == made.failures
 
@@ -211,8 +211,8 @@ def test_a_step_that_raises_is_taken_again(made):
     thread = made(step)
     with background.moved_by_a_test():
         thread.start()
-        assert thread.take_due_step(Patience(60))
-        assert thread.take_due_step(Patience(60))
+        assert thread.take_due_step(Deadline(60))
+        assert thread.take_due_step(Deadline(60))
 
         assert 1 == step.taken
         assert 0 < thread.next_step < float("inf")
@@ -239,14 +239,14 @@ def test_a_thread_ends_when_nothing_is_left(made):
 
 def test_a_step_that_hangs_holds_nobody_up(made):
     """
-    A stop waits as long as its patience; a new thread is not held up by the one that hangs.
+    A stop waits as long as its deadline; a new thread is not held up by the one that hangs.
     """
     step = Steps()
     thread = made(step)
     step.go_on.clear()
     thread.start()
     begun(step)
-    ended = [thread.stop(), thread.stop(Patience(0.01))]
+    ended = [thread.stop(), thread.stop(Deadline(0.01))]
     thread.start()
     begun(step)
     step.go_on.set()
@@ -265,7 +265,7 @@ def test_a_stop_that_waits_gives_up(made):
     thread.start()
     begun(step)
 
-    assert not thread.stop(Patience(0.01))
+    assert not thread.stop(Deadline(0.01))
 
 
 def test_a_start_that_is_interrupted_is_tried_again(made, monkeypatch):
@@ -297,7 +297,7 @@ def test_a_thread_waits_with_locks_of_its_own(made):
     for _ in range(2):
         thread.start()
         locks.append((thread._turn, thread._wake_up))
-        thread.stop(Patience(60))
+        thread.stop(Deadline(60))
 
     assert 6 == len({id(lock) for pair in locks for lock in pair})
 
@@ -321,12 +321,12 @@ def test_what_is_of_no_use_at_the_end_is_not_waited_for(made):
         queue.put(item)
     other.put(1)
     assert asked.wait(60)
-    patience = Patience(60)
-    ended = [thread.stop(patience if thread.drained else None) for thread in (queue, other)]
+    deadline = Deadline(60)
+    ended = [thread.stop(deadline if thread.drained else None) for thread in (queue, other)]
     go_on.set()
 
     assert ([0, 1, 2, 3, 4], [True, False]) == (kept, ended)
-    assert not patience.is_over()
+    assert not deadline.is_over()
 
 
 def test_all_are_stopped_in_their_order_within_one_deadline(made, monkeypatch):
@@ -335,9 +335,9 @@ def test_all_are_stopped_in_their_order_within_one_deadline(made, monkeypatch):
     """
     order, stop = [], BackgroundThread.stop
 
-    def noted(thread, patience=None):
+    def noted(thread, deadline=None):
         order.append(thread.name)
-        return stop(thread, patience)
+        return stop(thread, deadline)
 
     def body(wake_up):
         wake_up.wait(60)
@@ -352,14 +352,14 @@ def test_all_are_stopped_in_their_order_within_one_deadline(made, monkeypatch):
     monkeypatch.setattr(BackgroundThread, "stop", noted)
     assert all([thread.start() for thread in threads])
     running = [thread.running for thread in threads]
-    patience = Patience(0.05)
-    ended = stop_all(patience)
+    deadline = Deadline(0.05)
+    ended = stop_all(deadline)
     for wake_up in wake_ups:
         wake_up.set()
     for thread in running:
         thread.join(60)
 
-    assert (False, True) == (ended, patience.is_over())
+    assert (False, True) == (ended, deadline.is_over())
     assert ["obskit-health", "obskit-budgets", "obskit-another", LINES] == order
     assert [] == [thread for thread in running if thread.is_alive()]
 
@@ -377,13 +377,13 @@ def test_an_event_loop_never_waits(made):
     queue.put(1)
 
     async def ask():
-        return thread.stop(Patience(3600)), queue.flush(Patience(3600))
+        return thread.stop(Deadline(3600)), queue.flush(Deadline(3600))
 
     asked = asyncio.run(ask())
     answer.set()
 
     assert (False, False) == asked
-    assert queue.flush(Patience(60))
+    assert queue.flush(Deadline(60))
 
 
 def test_a_queue_works_off_in_order(made):
@@ -405,11 +405,11 @@ def test_a_queue_works_off_in_order(made):
     for item in range(1, 9):
         queue.put(item)
     go_on.set()
-    flushed = queue.flush(Patience(60))
+    flushed = queue.flush(Deadline(60))
 
     assert (True, [0, 1, 2, 3, 4, 5], 3) == (flushed, handled, len(dropped))
     assert ["2"] == [str(error) for _, error in made.failures]
-    assert queue.flush(Patience(60))
+    assert queue.flush(Deadline(60))
 
 
 def test_a_fork_in_the_middle_of_a_step(made):
@@ -428,7 +428,7 @@ def test_a_fork_in_the_middle_of_a_step(made):
         step.go_on.set()
         started = thread.start()
         begun(step)
-        return before, started, step.taken, thread.stop(Patience(60))
+        return before, started, step.taken, thread.stop(Deadline(60))
 
     told = in_child(work)
     step.go_on.set()
@@ -443,7 +443,7 @@ UNTOLD = """
 import ctypes, io, os, threading
 from obskit.background import Ticks
 from obskit.logs.queued import QueuedTarget
-from obskit.time.clock import Patience
+from obskit.time.clock import Deadline
 
 class Output:
     def __init__(self):
@@ -487,7 +487,7 @@ FORKS = """
 import os, sys, threading
 from obskit.background import Ticks
 from obskit.forks import fork_steps
-from obskit.time.clock import Patience
+from obskit.time.clock import Deadline
 import obskit
 obskit.configure(service="shop", log_stream=open(os.devnull, "w"), log_queue=100)
 taken = threading.Semaphore(0)
@@ -527,11 +527,11 @@ def test_a_thousand_forks():
 LATE = """
 import atexit, sys
 from obskit.background import Ticks, start
-from obskit.time.clock import Patience
+from obskit.time.clock import Deadline
 
 def late():
     ticks = Ticks(name="obskit-late", step=lambda: None, failed=print, part="late")
-    told = ticks.start() in (True, False), ticks.stop(Patience(60)), start(int, name="obskit-late") is None
+    told = ticks.start() in (True, False), ticks.stop(Deadline(60)), start(int, name="obskit-late") is None
     print(told[:2])
 
 atexit.register(late)

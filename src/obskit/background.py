@@ -26,7 +26,7 @@ from typing import Any, Generic, TypeVar
 from obskit.event_loop import in_event_loop
 from obskit.forks import at_exit, at_fork
 from obskit.interpreters import IS_MAIN
-from obskit.time.clock import Patience, WakeUp, clock
+from obskit.time.clock import Deadline, WakeUp, clock
 
 T = TypeVar("T")
 Failed = Callable[[str, BaseException], object]
@@ -179,18 +179,18 @@ class BackgroundThread:
 
     def _start_over(self) -> None: ...  # makes what one thread has for itself, before it starts
 
-    def flush(self, patience: Patience) -> bool:
+    def flush(self, deadline: Deadline) -> bool:
         """
         Wait until what it was given is done; False where that takes longer. A thread without a queue has nothing.
         """
         return True
 
-    def stop(self, patience: Patience | None = None) -> bool:
+    def stop(self, deadline: Deadline | None = None) -> bool:
         """
-        End it, and wait no longer than the patience, and not at all on an event loop; True where it has ended.
+        End it, and wait no longer than the deadline, and not at all on an event loop; True where it has ended.
 
         Args:
-            patience: None does not wait: what it does may hang.
+            deadline: None does not wait: what it does may hang.
         """
         if self.is_of_parent:
             self.after_fork()
@@ -199,7 +199,7 @@ class BackgroundThread:
         if thread is None:
             return True
         self._end()
-        return _joined(thread, patience)
+        return _joined(thread, deadline)
 
     def _run(self) -> None:
         try:
@@ -213,10 +213,10 @@ class BackgroundThread:
                 self.running = None
 
 
-def _joined(thread: Thread, patience: Patience | None) -> bool:
-    if patience is not None and thread is not current_thread() and not in_event_loop():
+def _joined(thread: Thread, deadline: Deadline | None) -> bool:
+    if deadline is not None and thread is not current_thread() and not in_event_loop():
         with suppress(RuntimeError):  # it is being started by another thread
-            thread.join(patience.left())
+            thread.join(deadline.remaining())
     return not thread.is_alive()
 
 
@@ -271,7 +271,7 @@ class Ticks(BackgroundThread):
         self._woken = True
         self._wake_up.set()
 
-    def stop(self, patience: Patience | None = None) -> bool:
+    def stop(self, deadline: Deadline | None = None) -> bool:
         """
         End it, as every thread; the next one takes a step at once.
         """
@@ -281,7 +281,7 @@ class Ticks(BackgroundThread):
             thread, self.running = self.running, None
             wake_up, self._turn = self._wake_up, Lock()
         wake_up.set()
-        return thread is None or _joined(thread, patience)
+        return thread is None or _joined(thread, deadline)
 
     @property
     def next_step(self) -> float:
@@ -292,12 +292,12 @@ class Ticks(BackgroundThread):
             return inf
         return -inf if self._woken else self.due
 
-    def take_due_step(self, patience: Patience) -> bool:
+    def take_due_step(self, deadline: Deadline) -> bool:
         """
         Take the step that is due, here and not in the thread; False where the thread is at one, and does not end it.
         """
         turn = self._turn
-        if not turn.acquire(timeout=patience.left()):
+        if not turn.acquire(timeout=deadline.remaining()):
             return False
         try:
             self._step_if_due(turn)
@@ -391,7 +391,7 @@ class Queue(Ticks, Generic[T]):
         self.wake()
         self.start()
 
-    def flush(self, patience: Patience) -> bool:
+    def flush(self, deadline: Deadline) -> bool:
         """
         Wait until every item that waits is worked off; False where that takes longer, or this is an event loop.
         """
@@ -400,14 +400,14 @@ class Queue(Ticks, Generic[T]):
         reached = WakeUp()
         self._items.append(reached)
         self.wake()
-        return self.start() and reached.wait(0.0 if in_event_loop() or self.is_current else patience.left())
+        return self.start() and reached.wait(0.0 if in_event_loop() or self.is_current else deadline.remaining())
 
-    def stop(self, patience: Patience | None = None) -> bool:
+    def stop(self, deadline: Deadline | None = None) -> bool:
         """
-        Have what waits worked off as far as the patience goes, and end the thread.
+        Have what waits worked off as far as the deadline goes, and end the thread.
         """
-        done = patience is None or self.flush(patience)
-        return super().stop(patience) and done
+        done = deadline is None or self.flush(deadline)
+        return super().stop(deadline) and done
 
     def _handle_next(self) -> float:
         try:
@@ -427,11 +427,11 @@ _pieces: weakref.WeakSet[Thread] = weakref.WeakSet()  # of work that are over by
 _moved_by_a_test: list[bool] = []
 
 
-def stop_all(patience: Patience) -> bool:
+def stop_all(deadline: Deadline) -> bool:
     """
     Stop all threads in their order, within one deadline; True where all have ended.
     """
-    return all([thread.stop(patience if thread.drained else None) for thread in sorted(list(_threads), key=_place)])
+    return all([thread.stop(deadline if thread.drained else None) for thread in sorted(list(_threads), key=_place)])
 
 
 def _place(thread: BackgroundThread) -> int:
@@ -460,16 +460,16 @@ def ticking() -> list[Ticks]:
     return sorted(found, key=lambda thread: (thread.next_step, _place(thread), thread.name))
 
 
-def join_pieces(patience: Patience, but: Container[Thread]) -> list[Thread]:
+def join_pieces(deadline: Deadline, but: Container[Thread]) -> list[Thread]:
     """
     Wait for the pieces of work that are under way; return those that go on.
 
     Args:
-        patience: For all of them together.
+        deadline: For all of them together.
         but: Those that are not waited for, and not returned.
     """
     awaited = [thread for thread in list(_pieces) if thread is not current_thread() and thread not in but]
-    return [thread for thread in awaited if not _joined(thread, patience)]
+    return [thread for thread in awaited if not _joined(thread, deadline)]
 
 
 class _OnceCall(Generic[T]):
@@ -529,4 +529,4 @@ def _start_over_in_child() -> None:
 
 
 at_fork(after_in_child=_start_over_in_child)
-at_exit(lambda: stop_all(Patience(DEADLINE_SECONDS)))
+at_exit(lambda: stop_all(Deadline(DEADLINE_SECONDS)))

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 from obskit.deferred_endings import drain
 from obskit.fields import Section
 from obskit.recorder import Sink, recorder
-from obskit.time.clock import Patience
+from obskit.time.clock import Deadline
 
 P = TypeVar("P", bound=Section)
 # How long a runtime may take to flush and stop what waits for others: less than servers and orchestrators wait.
@@ -41,13 +41,13 @@ class Component(Protocol):
         """
         return
 
-    def flush(self, deadline: Patience) -> None:
+    def flush(self, deadline: Deadline) -> None:
         """
         Write what is queued. A part that waits for others does so no longer than the deadline says.
         """
         return
 
-    def stop(self, deadline: Patience) -> None:
+    def stop(self, deadline: Deadline) -> None:
         """
         Flush, and release all that is held and all that was registered elsewhere. It may come without a `start()`
         that was successful, and twice.
@@ -112,14 +112,14 @@ class Assembly:
         """
         Write what is queued.
         """
-        deadline = Patience(DEADLINE_SECONDS)
+        deadline = Deadline(DEADLINE_SECONDS)
         run_all([(part.name, partial(part.flush, deadline)) for part in self._backwards()])
 
     def stop(self) -> None:
         """
         Stop each part and forget it.
         """
-        deadline = Patience(DEADLINE_SECONDS)
+        deadline = Deadline(DEADLINE_SECONDS)
         parts = self._backwards()
         try:
             run_all([(part.name, partial(part.stop, deadline)) for part in parts])
@@ -149,13 +149,13 @@ class Outputs(Component):
     def __init__(self, assembly: Assembly) -> None:
         self._sinks = assembly.sinks
 
-    def flush(self, deadline: Patience) -> None:
+    def flush(self, deadline: Deadline) -> None:
         """
         Flush each sink.
         """
         run_all([(sink.name, sink.flush) for sink in self._sinks])
 
-    def stop(self, deadline: Patience) -> None:
+    def stop(self, deadline: Deadline) -> None:
         """
         Flush each sink, then close each.
         """
@@ -192,13 +192,13 @@ class Recording(Component):
         """
         recorder.bind([*self._sinks, *self._watchers])
 
-    def flush(self, deadline: Patience) -> None:
+    def flush(self, deadline: Deadline) -> None:
         """
         End operations that were dropped before their end.
         """
         drain()
 
-    def stop(self, deadline: Patience) -> None:
+    def stop(self, deadline: Deadline) -> None:
         """
         End operations that were dropped, and replace the steps of all plans by none.
         """

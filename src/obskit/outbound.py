@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from obskit._version import __version__
-from obskit.time.clock import Patience
+from obskit.time.clock import Deadline
 
 if TYPE_CHECKING:
     import ssl
@@ -103,26 +103,26 @@ def request(
         OutboundError: No reply came: it is not known whether what was sent has arrived.
     """
     target = _read(url)
-    patience = Patience(seconds)
+    deadline = Deadline(seconds)
     with suppressed(), _errors_of(target.host):
         proxy = _proxy_of(target) if by_proxy else None
-        plain = _connect(proxy or target, named if proxy is None else ANYWHERE, connect_seconds, patience)
+        plain = _connect(proxy or target, named if proxy is None else ANYWHERE, connect_seconds, deadline)
         with _closing(plain):
             connection: Any = plain
             if proxy is not None:
                 _refuse_inside(target, named)
                 if target.scheme == "https":
-                    _tunnel(plain, target, proxy, patience)
+                    _tunnel(plain, target, proxy, deadline)
             if target.scheme == "https":
-                plain.settimeout(min(connect_seconds, _left(patience)))
+                plain.settimeout(min(connect_seconds, _left(deadline)))
                 connection = (tls or _tls()).wrap_socket(plain, server_hostname=target.host)
             with _closing(connection):
                 path = target.path if proxy is None or target.scheme == "https" else target.origin + target.path
                 given = _headers(target, proxy if target.scheme == "http" else None, headers or {}, body)
                 head = _head(method, path, given)
                 with suppress(BrokenPipeError, ConnectionResetError):  # it may have answered before it had all
-                    _send(connection, head + (body or b""), patience)
-                return _receive(connection, method, max_reply_bytes, patience)
+                    _send(connection, head + (body or b""), deadline)
+                return _receive(connection, method, max_reply_bytes, deadline)
 
 
 @contextmanager
@@ -222,7 +222,7 @@ def _is_named(address: str, host: str, named: Collection[str | Network]) -> bool
 
 
 def _connect(
-    target: _Target, named: Collection[str | Network], connect_seconds: float, patience: Patience
+    target: _Target, named: Collection[str | Network], connect_seconds: float, deadline: Deadline
 ) -> socket.socket:
     """
     Connect to the first address that may be reached: to the address that was looked at, not to the name again.
@@ -237,7 +237,7 @@ def _connect(
     if not may:
         why = "its address is inside of the network (private, loopback or link-local), and nobody has named it"
         raise OutboundError("address", target.host, why)
-    limit, failure = Patience(min(connect_seconds, patience.left())), OSError()
+    limit, failure = Deadline(min(connect_seconds, deadline.remaining())), OSError()
     for tried, (family, kind, protocol, _, address) in enumerate(may):
         connection = socket.socket(family, kind, protocol)
         try:
@@ -297,11 +297,11 @@ def _is_in_networks(host: str, listed: str) -> bool:
     return False
 
 
-def _tunnel(connection: socket.socket, target: _Target, proxy: _Target, patience: Patience) -> None:
+def _tunnel(connection: socket.socket, target: _Target, proxy: _Target, deadline: Deadline) -> None:
     name = f"[{target.host}]:{target.port}" if ":" in target.host else f"{target.host}:{target.port}"
     given = {"Host": name, **({"Proxy-Authorization": proxy.credentials} if proxy.credentials else {})}
-    _send(connection, _head("CONNECT", name, given), patience)
-    reply = _begun(connection, "CONNECT", patience)
+    _send(connection, _head("CONNECT", name, given), deadline)
+    reply = _begun(connection, "CONNECT", deadline)
     if not 200 <= reply.status < 300:
         raise OutboundError("proxy", target.host, f"the proxy {proxy.host} answered {reply.status}")
 
@@ -333,8 +333,8 @@ def _head(method: str, path: str, headers: Mapping[str, str]) -> bytes:
         raise OutboundError("url", "", "a header has signs that HTTP has none for") from None
 
 
-def _send(connection: socket.socket, content: bytes, patience: Patience) -> None:
-    connection.settimeout(_left(patience))
+def _send(connection: socket.socket, content: bytes, deadline: Deadline) -> None:
+    connection.settimeout(_left(deadline))
     connection.sendall(content)
 
 
@@ -343,8 +343,8 @@ class _Incoming(io.RawIOBase):
     What comes over a connection, until the time is over: a byte now and then does not make it longer.
     """
 
-    def __init__(self, connection: socket.socket, patience: Patience) -> None:
-        self._connection, self._patience = connection, patience
+    def __init__(self, connection: socket.socket, deadline: Deadline) -> None:
+        self._connection, self._patience = connection, deadline
 
     def readable(self) -> bool:
         return True
@@ -357,16 +357,16 @@ class _Incoming(io.RawIOBase):
         return io.BufferedReader(self)
 
 
-def _begun(connection: socket.socket, method: str, patience: Patience) -> HTTPResponse:
+def _begun(connection: socket.socket, method: str, deadline: Deadline) -> HTTPResponse:
     from http.client import HTTPResponse
 
-    response = HTTPResponse(_Incoming(connection, patience), method=method)  # type: ignore[arg-type]
+    response = HTTPResponse(_Incoming(connection, deadline), method=method)  # type: ignore[arg-type]
     response.begin()
     return response
 
 
-def _receive(connection: socket.socket, method: str, max_bytes: int, patience: Patience) -> Reply:
-    response = _begun(connection, method, patience)
+def _receive(connection: socket.socket, method: str, max_bytes: int, deadline: Deadline) -> Reply:
+    response = _begun(connection, method, deadline)
     found: list[bytes] = []
     left = max_bytes + 1 if max_bytes else 0
     while left and (piece := response.read(min(left, 16_384))):
@@ -378,16 +378,16 @@ def _receive(connection: socket.socket, method: str, max_bytes: int, patience: P
     return Reply(response.status, headers, body[:max_bytes], is_whole)
 
 
-def _left(patience: Patience) -> float:
+def _left(deadline: Deadline) -> float:
     """
     Return the seconds that are left.
 
     Raises:
         TimeoutError: None are.
     """
-    if patience.is_over():
+    if deadline.is_over():
         raise TimeoutError
-    return max(_LEAST_SECONDS, patience.left())
+    return max(_LEAST_SECONDS, deadline.remaining())
 
 
 def _tls() -> ssl.SSLContext:

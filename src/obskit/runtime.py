@@ -24,7 +24,7 @@ from obskit.logs.writer import Writer
 from obskit.recorder import Sink, recorder
 from obskit.settings import Settings
 from obskit.sigterm import sigterm
-from obskit.time.clock import Patience, clock, system_clock
+from obskit.time.clock import Deadline, clock, system_clock
 from obskit.web.route_settings import RouteSettings
 from obskit.web.routes import Routes
 
@@ -48,7 +48,7 @@ class Drain(Component):
         """
         sigterm.watch(self._assembly.part("logs").writer.flush, shutdown)
 
-    def stop(self, deadline: Patience) -> None:
+    def stop(self, deadline: Deadline) -> None:
         """
         Restore what the signal does without obskit.
         """

@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from obskit import background
 from obskit.forks import at_fork
 from obskit.recorder import recorder
-from obskit.time.clock import Patience
+from obskit.time.clock import Deadline
 
 # How long all of it may take: servers kill a process that takes 10 to 30.
 DEADLINE_SECONDS = 5.0
@@ -119,13 +119,13 @@ class Sigterm:
     def _run(self, wake: SimpleQueue[bool]) -> None:
         if not wake.get():
             return
-        patience = Patience(DEADLINE_SECONDS)
+        deadline = Deadline(DEADLINE_SECONDS)
         started = [background.start(_guarded, drain, name="obskit-drain", ends=True) for drain in self._drains]
         for drain, thread in zip(self._drains, started, strict=True):
             if thread is None:
                 _guarded(drain)
             else:
-                thread.join(patience.left())
+                thread.join(deadline.remaining())
         os.kill(os.getpid(), signal.SIGTERM)
 
     def finish(self) -> None:

@@ -29,7 +29,7 @@ from obskit.service_settings import ServiceSettings
 from obskit.storage.appended_records import KEPT_SECONDS, RecordFollower, RecordWriter
 from obskit.storage.private_files import open_existing
 from obskit.storage.state_folder import StateFolder
-from obskit.time.clock import Patience, system_clock
+from obskit.time.clock import Deadline, system_clock
 
 # An event is known elsewhere within a second: half of one until it is read, half for what that takes.
 READ_EVERY_SECONDS = 0.5
@@ -159,7 +159,7 @@ class Subscribers(Component):
             else:
                 self._depth.pop(thread, None)
 
-    def stop(self, deadline: Patience) -> None:
+    def stop(self, deadline: Deadline) -> None:
         """
         End every subscription.
         """
@@ -260,7 +260,7 @@ class _Exchange:
         if self.is_due:
             self._thread.start()
 
-    def stop(self, deadline: Patience) -> None:
+    def stop(self, deadline: Deadline) -> None:
         """
         Read no more. This process's own events stay for those who have not read them yet.
         """

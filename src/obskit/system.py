@@ -18,7 +18,7 @@ from obskit.components import Assembly, Component
 from obskit.forks import at_fork
 from obskit.metrics.settings import MetricsSettings
 from obskit.service_settings import ServiceSettings
-from obskit.time.clock import Patience, system_clock
+from obskit.time.clock import Deadline, system_clock
 
 __all__ = ["snapshot"]
 
@@ -359,7 +359,7 @@ class Machine(Component):
         """
         sampler.version, sampler.disk_paths = self._version, self._disk_paths
 
-    def stop(self, deadline: Patience) -> None:
+    def stop(self, deadline: Deadline) -> None:
         """
         Name no version, and look at the disk of the root.
         """

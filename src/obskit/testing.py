@@ -42,7 +42,7 @@ from obskit.logs import writer as logs
 from obskit.operation import Event, Operation
 from obskit.recorder import Sink, Step, recorder
 from obskit.runtime import Runtime
-from obskit.time.clock import Patience, Waitable, system_clock
+from obskit.time.clock import Deadline, Waitable, system_clock
 from obskit.time.clock import clock as _clock
 from obskit.time.durations import seconds_of
 from obskit.time.fake_time import FakeTime
@@ -125,9 +125,9 @@ def _take_steps(time: FakeTime, end: float) -> None:
         name = ticking[0].name
         if steps_at_once > _STEPS_AT_ONCE:
             raise AssertionError(f"{name} is due again and again at {time.monotonic()}")
-        if not ticking[0].take_due_step(Patience(_STEP_PATIENCE_SECONDS)):
+        if not ticking[0].take_due_step(Deadline(_STEP_PATIENCE_SECONDS)):
             raise AssertionError(f"{name} is at a step that has not ended in {_STEP_PATIENCE_SECONDS:.0f} s")
-        hung += background.join_pieces(Patience(_PIECE_PATIENCE_SECONDS), hung)
+        hung += background.join_pieces(Deadline(_PIECE_PATIENCE_SECONDS), hung)
 
 
 class FakeIds:

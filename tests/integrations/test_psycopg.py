@@ -25,7 +25,7 @@ from obskit.observation import unrecorded
 from obskit.operation import HttpOperation
 from obskit.recorder import recorder
 from obskit.testing import RecordingSink, isolated_runtime
-from obskit.time.clock import Patience
+from obskit.time.clock import Deadline
 
 PLAIN = {
     (cls, name): vars(cls).get(name)
@@ -343,7 +343,7 @@ def test_a_slow_query_is_explained_on_another_connection(sink, postgres):
             connection.execute("select * from plants where name = %s", ("s3cret",)).fetchall()
             connection.execute("insert into plants (name) values ('new') returning id").fetchall()
             connection.execute(sql.SQL("select count(*) from {}").format(sql.Identifier("plants")))
-            assert explainer.flush(Patience(30))
+            assert explainer.flush(Deadline(30))
             assert connection.info.transaction_status == psycopg.pq.TransactionStatus.INTRANS
         obskit.uninstrument_psycopg()
         plans = {query.summary: query.plan for query in slow_queries()}
@@ -395,7 +395,7 @@ def test_a_plan_is_of_the_tables_that_the_session_sees(greenhouse, way):
         with closing(psycopg.connect(greenhouse)) as connection:
             connection.execute(setting)
             connection.execute(query)
-            assert explainer.flush(Patience(30))
+            assert explainer.flush(Deadline(30))
             assert connection.info.transaction_status == psycopg.pq.TransactionStatus.INTRANS
         obskit.uninstrument_psycopg()
         plan = slow_queries()[-1].plan
@@ -421,7 +421,7 @@ def test_an_asynchronous_session_that_has_moved_is_not_asked_for(greenhouse, way
     with isolated_runtime(slow_query_warning_ms=0, explain_slow_queries=True):
         obskit.instrument_psycopg()
         asyncio.run(use())
-        assert explainer.flush(Patience(30))
+        assert explainer.flush(Deadline(30))
         obskit.uninstrument_psycopg()
         plan = slow_queries()[-1].plan
         failures = dict(recorder.errors)
@@ -455,7 +455,7 @@ def test_a_move_is_seen_however_it_is_written(greenhouse, setting):
     with isolated_runtime(slow_query_warning_ms=0, explain_slow_queries=True):
         obskit.instrument_psycopg()
         asyncio.run(use())
-        assert explainer.flush(Patience(30))
+        assert explainer.flush(Deadline(30))
         obskit.uninstrument_psycopg()
         found, failures = slow_queries()[-1], dict(recorder.errors)
 

@@ -45,7 +45,7 @@ from obskit.errors import ConfigurationError
 from obskit.operation import HttpOperation
 from obskit.recorder import recorder
 from obskit.testing import FakeClock, isolated_runtime, no_n_plus_one
-from obskit.time.clock import Patience
+from obskit.time.clock import Deadline
 
 
 class Base(DeclarativeBase):
@@ -411,11 +411,11 @@ def test_a_slow_statement_is_explained(url, sink, opened):
             connection.execute(insert(Plant).values(name="s3cret"))
             ordered = select(Plant.id, func.lower(Plant.name).label(opened)).where(Plant.name == "s3cret")
             found = connection.execute(ordered).all()
-            assert explainer.flush(Patience(30))
+            assert explainer.flush(Deadline(30))
             connection.execute(insert(Plant).values(name="fern"))
         with engine.connect() as connection:
             names = connection.scalars(select(Plant.name).order_by(Plant.id)).all()
-        assert explainer.flush(Patience(30))
+        assert explainer.flush(Deadline(30))
         plans = [query.plan for query in slow_queries() if query.text.count(opened) and query.summary.count("plants")]
         writing = [query.plan for query in slow_queries() if query.summary.lower().startswith("insert")]
         failures = dict(recorder.errors)

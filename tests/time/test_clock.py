@@ -13,7 +13,7 @@ import obskit
 from obskit.health import heartbeat
 from obskit.recorder import recorder
 from obskit.testing import FakeClock, isolated_runtime
-from obskit.time.clock import Patience, clock, system_clock
+from obskit.time.clock import Deadline, clock, system_clock
 from obskit.time.fake_time import FakeTime
 
 PACKAGE = Path(obskit.__file__).parent
@@ -211,20 +211,20 @@ def test_one_clock_for_both_is_moved_once():
     assert (70.0, 70.0) == (time.monotonic(), time.wall())
 
 
-def test_patience_is_not_hurried():
+def test_a_deadline_is_not_hurried():
     """
     How long another process is waited for is not the test's to say.
     """
     fake = FakeClock()
     with isolated_runtime(clock=fake):
-        patience, none = Patience(1000.0), Patience(0.0)
+        deadline, none = Deadline(1000.0), Deadline(0.0)
         fake.advance(1e6)
 
-        assert not patience.is_over()
-        assert 0 < patience.left() <= 1000.0
+        assert not deadline.is_over()
+        assert 0 < deadline.remaining() <= 1000.0
         assert none.is_over()
         none.rest(1000.0)
-        assert 0.0 == none.left()
+        assert 0.0 == none.remaining()
 
 
 def test_moments_are_of_this_machine():

@@ -32,7 +32,7 @@ from obskit.errors import BudgetError, BudgetExceededError
 from obskit.event_loop import in_event_loop
 from obskit.forks import at_fork
 from obskit.recorder import recorder
-from obskit.time.clock import Patience
+from obskit.time.clock import Deadline
 
 if TYPE_CHECKING:
     from obskit.ai.ledger import Ledger
@@ -139,7 +139,7 @@ class BudgetBook:
             ledger, self._ledger, self._path = self._ledger, None, None
         self._announced.clear()
         self.on_blocked = _ignore
-        self.thread.stop(Patience(RETRY_SECONDS))
+        self.thread.stop(Deadline(RETRY_SECONDS))
         if ledger is not None:
             ledger.close()
 

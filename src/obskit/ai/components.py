@@ -11,7 +11,7 @@ from obskit.ai.settings import AiSettings
 from obskit.components import Assembly, Component, run_all
 from obskit.deferred_endings import drain
 from obskit.service_settings import ServiceSettings
-from obskit.time.clock import Patience
+from obskit.time.clock import Deadline
 
 
 class Prices(Component):
@@ -30,7 +30,7 @@ class Prices(Component):
         """
         pricing.use(self._prices)
 
-    def stop(self, deadline: Patience) -> None:
+    def stop(self, deadline: Deadline) -> None:
         """
         Drop the prices, and the providers' limits that were read.
         """
@@ -54,13 +54,13 @@ class Budgets(Component):
         """
         budget_book.bind(self._settings)
 
-    def flush(self, deadline: Patience) -> None:
+    def flush(self, deadline: Deadline) -> None:
         """
         Write pending settlements, also of calls that were dropped before their end.
         """
         run_all([("endings", drain), ("ai", budget_book.flush)])
 
-    def stop(self, deadline: Patience) -> None:
+    def stop(self, deadline: Deadline) -> None:
         """
         Write pending settlements, while sinks still receive their events, and close the file.
         """

@@ -22,7 +22,7 @@ from obskit.sqlite_doctor.backup import backup as copy_database
 from obskit.sqlite_doctor.cli import main
 from obskit.sqlite_doctor.doctor import ApplicationFacts
 from obskit.sqlite_doctor.report import SqliteFindings
-from obskit.time.clock import Patience
+from obskit.time.clock import Deadline
 
 __all__ = ["SqliteReport", "main", "sqlite_doctor"]
 
@@ -107,7 +107,7 @@ def sqlite_doctor(
     """
     _refuse_in_request(path, "examined")
     whole = os.path.abspath(os.fspath(path))
-    patience = Patience(_ANSWER_SECONDS)
+    deadline = Deadline(_ANSWER_SECONDS)
     with survey_connections() as survey:
         found = doctor.examine(
             whole,
@@ -117,17 +117,17 @@ def sqlite_doctor(
             try_write=try_write,
             timeout_seconds=timeout_seconds,
             bounds=Bounds(large_bytes, many_rows, many_slow_queries),
-            ask_application=lambda: _ask_application(survey, whole, patience),
+            ask_application=lambda: _ask_application(survey, whole, deadline),
         )
     return SqliteReport(**{field.name: getattr(found, field.name) for field in fields(found)})
 
 
-def _ask_application(survey: PragmaSurvey, path: str, patience: Patience) -> ApplicationFacts:
+def _ask_application(survey: PragmaSurvey, path: str, deadline: Deadline) -> ApplicationFacts:
     """
     Collect what is known of the file here; connections of other threads have a moment to answer.
     """
-    while survey.unanswered() and not patience.is_over():
-        patience.rest(_ANSWER_PAUSE_SECONDS)
+    while survey.unanswered() and not deadline.is_over():
+        deadline.rest(_ANSWER_PAUSE_SECONDS)
     unanswered = survey.unanswered()
     is_known = survey.has_answers or unanswered
     watched = thresholds.slow_seconds != NEVER

@@ -8,7 +8,7 @@ from obskit.components import Assembly, Component
 from obskit.logs import writer as writers
 from obskit.logs.line_settings import LineSettings
 from obskit.recorder import recorder
-from obskit.time.clock import Patience
+from obskit.time.clock import Deadline
 
 
 class Lines(Component):
@@ -29,13 +29,13 @@ class Lines(Component):
         if self.writer.settings.enabled and self.writer.settings.log_queue is not None:
             self._drain.watch()
 
-    def flush(self, deadline: Patience) -> None:
+    def flush(self, deadline: Deadline) -> None:
         """
         Write what is queued.
         """
         self.writer.flush()
 
-    def stop(self, deadline: Patience) -> None:
+    def stop(self, deadline: Deadline) -> None:
         """
         Return loggers to standard output, in the same format, and close the writer.
         """

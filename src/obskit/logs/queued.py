@@ -16,7 +16,7 @@ from obskit.forks import at_exit, at_fork
 from obskit.logs.stream import Target, drop_reason
 from obskit.recorder import recorder
 from obskit.sigterm import sigterm
-from obskit.time.clock import Patience
+from obskit.time.clock import Deadline
 
 WARNING = 30
 # How long the end of the process waits for queued lines, in seconds: servers kill a worker after 10 to 30.
@@ -147,31 +147,31 @@ class QueuedTarget:
         """
         return self._target.notice()
 
-    def flush(self, patience: Patience | None = None) -> bool:
+    def flush(self, deadline: Deadline | None = None) -> bool:
         """
-        Wait until all that was queued before is written; False once the patience is over, by default after
+        Wait until all that was queued before is written; False once the deadline is over, by default after
         `DRAIN_TIMEOUT_SECONDS`.
         """
         if self.thread.is_running and not self.thread.is_current:
             request = _Request()
             self._queue.put(request)
-            if not request.wait((patience or Patience(DRAIN_TIMEOUT_SECONDS)).left()):
+            if not request.wait((deadline or Deadline(DRAIN_TIMEOUT_SECONDS)).remaining()):
                 return False
         self._target.flush()
         return True
 
-    def close(self, patience: Patience | None = None) -> None:
+    def close(self, deadline: Deadline | None = None) -> None:
         """
         Write what is queued, and stop the thread. Later lines are written directly.
         """
         if self._closed:
             return
-        drained = self.flush(patience)
+        drained = self.flush(deadline)
         self._closed = True
         if not drained:
             self._drop_queued()
         # The output is still at a line that it does not take: whoever wrote to it now would wait for that.
-        self._is_abandoned = not self.thread.stop(Patience(SYNC_TIMEOUT_SECONDS) if drained else None) and not drained
+        self._is_abandoned = not self.thread.stop(Deadline(SYNC_TIMEOUT_SECONDS) if drained else None) and not drained
         self._target.close()
 
     def _drop_queued(self) -> None:
@@ -269,9 +269,9 @@ def _after_in_child() -> None:
 
 
 def _at_exit() -> None:
-    patience = Patience(DRAIN_TIMEOUT_SECONDS)  # of all outputs together
+    deadline = Deadline(DRAIN_TIMEOUT_SECONDS)  # of all outputs together
     for queued in list(_queues):
-        queued.close(patience)
+        queued.close(deadline)
 
 
 at_fork(before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child)

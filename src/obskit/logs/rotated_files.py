@@ -25,7 +25,7 @@ from typing import BinaryIO, NamedTuple
 from obskit.background import OVER, Ticks
 from obskit.file_modes import make_alike, make_file, make_folder
 from obskit.recorder import recorder
-from obskit.time.clock import Patience
+from obskit.time.clock import Deadline
 
 # After this many seconds nobody writes to a rotated file any more, whatever locks there are: writers check each second
 # for the new file, so the lock is that of an idle process.
@@ -155,7 +155,7 @@ class RotatedFiles:
         Stop the thread; unfinished work is left to the next process.
         """
         self._stopped = True
-        self.thread.stop(Patience(1.0))
+        self.thread.stop(Deadline(1.0))
 
     def _tidy(self) -> float:
         """

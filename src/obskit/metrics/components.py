@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from obskit.components import Assembly, Component
 from obskit.metrics.settings import MetricsSettings
 from obskit.service_settings import ServiceSettings
-from obskit.time.clock import Patience
+from obskit.time.clock import Deadline
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -83,7 +83,7 @@ class Declared(Component):
 
         declare.collect(self._collection.collector.add)
 
-    def stop(self, deadline: Patience) -> None:
+    def stop(self, deadline: Deadline) -> None:
         """
         Remove them from the collector.
         """
@@ -111,7 +111,7 @@ class Exposition(Component):
         self._collection.collector.register(self._collection.registry)
         gauge_callbacks.start(self._collection.workers.asks_for_all)
 
-    def stop(self, deadline: Patience) -> None:
+    def stop(self, deadline: Deadline) -> None:
         """
         Stop the gauge callbacks. The metrics sink unregisters the collector, once it has the last figures.
         """

@@ -15,7 +15,7 @@ from pathlib import Path
 from obskit.errors import SqliteDoctorError
 from obskit.sqlite_doctor.inspection import connect, errors_named
 from obskit.sqlite_doctor.report import size
-from obskit.time.clock import Patience, clock
+from obskit.time.clock import Deadline, clock
 
 # How long a copy waits for a lock.
 _LOCK_SECONDS = 10.0
@@ -63,10 +63,10 @@ def backup(path: str | os.PathLike[str], to: str | os.PathLike[str], *, overwrit
 
 
 def _copy(what: str, path: str, partial: str) -> None:
-    patience = Patience(_LOCK_SECONDS)
+    deadline = Deadline(_LOCK_SECONDS)
 
     def give_up(status: int, _remaining: int, _total: int) -> None:
-        if status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) and patience.is_over():
+        if status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) and deadline.is_over():
             raise SqliteDoctorError(f"{what}: locked for {_LOCK_SECONDS:.0f} s. Find the connection that does.")
 
     # SQLite's own waiting has pauses of a tenth of a second, and would miss the moments that a busy writer leaves.

@@ -18,7 +18,7 @@ from typing import Any
 
 from obskit.errors import SqliteDoctorError
 from obskit.sqlite_doctor.report import Index, SchemaText, Table
-from obskit.time.clock import Patience, clock
+from obskit.time.clock import Deadline, clock
 from obskit.time.timestamps import to_the_second
 
 # Rows are counted to here, some tens of milliseconds; beyond, the estimate of the last ANALYZE is taken.
@@ -96,7 +96,7 @@ class Inspection:
         self.checks = checks
         self.schema = schema
         self.try_write = try_write
-        self.patience = Patience(timeout_seconds)
+        self.deadline = Deadline(timeout_seconds)
         self.found: dict[str, Any] = {"status": "ok", "problem": None}
         self.unfinished: list[str] = []
         self.foreign_keys: list[tuple[str, tuple[str, ...], str]] = []
@@ -163,7 +163,7 @@ class Inspection:
         if self.schema:
             self.found["schema"] = tuple(_texts(connection))
         self._statistics(connection, tables)
-        connection.set_progress_handler(self.patience.is_over, _STEPS)
+        connection.set_progress_handler(self.deadline.is_over, _STEPS)
         counts = dict(self._counts(connection, tables))
         sizes = self._sizes(connection)
         connection.set_progress_handler(None, 0)

@@ -22,7 +22,7 @@ from obskit.file_modes import make_folder, refuse_foreign
 from obskit.recorder import recorder
 from obskit.storage.filesystems import EPHEMERAL, filesystem_of, is_network
 from obskit.storage.private_files import HAS_LOCKS, FileLock, NotAFileError, inode_of, open_existing, open_file
-from obskit.time.clock import Patience
+from obskit.time.clock import Deadline
 
 T = TypeVar("T")
 
@@ -165,7 +165,7 @@ class OwnDatabase:
             OSError, sqlite3.Error: The file cannot be used: another has locked it for `BUSY_SECONDS`, the disk is full,
                 a newer version wrote it.
         """
-        is_new, patience = False, Patience(BUSY_SECONDS)
+        is_new, deadline = False, Deadline(BUSY_SECONDS)
         while True:
             inode = None
             try:
@@ -174,15 +174,15 @@ class OwnDatabase:
                 # As `_writing()` does, which costs a generator.
                 if self._lock.is_held:
                     return _committed(db, work)
-                self._acquire(patience.left())
+                self._acquire(deadline.remaining())
                 try:
                     return _committed(db, work)
                 finally:
                     self._lock.release()
             except (sqlite3.Error, NotAFileError) as error:
-                if primary_code(error) in BUSY and not patience.is_over():
+                if primary_code(error) in BUSY and not deadline.is_over():
                     # SQLite waits by itself, but not where two make the file at the same time.
-                    patience.rest(0.005)
+                    deadline.rest(0.005)
                     continue
                 if is_new or not _is_damage(error):
                     self.disconnect()

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from obskit.file_modes import make_file, refuse_foreign
-from obskit.time.clock import Patience
+from obskit.time.clock import Deadline
 
 try:
     import fcntl
@@ -117,7 +117,7 @@ class FileLock:
             self._is_held, self._pid = True, os.getpid()
             return True
         descriptor = self._open()
-        patience, wait = Patience(patience_seconds), _FIRST_WAIT_SECONDS
+        deadline, wait = Deadline(patience_seconds), _FIRST_WAIT_SECONDS
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -127,9 +127,9 @@ class FileLock:
             else:
                 self._is_held = True
                 return True
-            if patience.is_over():
+            if deadline.is_over():
                 return False
-            patience.rest(wait)
+            deadline.rest(wait)
             wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
 
     def release(self) -> None:

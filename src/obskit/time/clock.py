@@ -6,7 +6,7 @@ The one clock, which every thread, tick, lease and stamp of obskit takes.
     deadline = clock.monotonic() + 5.0
 
 Tests have it tell theirs (`obskit.testing`). What waits for another process, a thread or a disk is not to be moved by
-that, and takes `Patience`.
+that, and takes `Deadline`.
 """
 
 from __future__ import annotations
@@ -124,9 +124,9 @@ class CurrentClock:
         self.wait: Callable[[Waitable, float | None], None] = source.wait
 
 
-class Patience:
+class Deadline:
     """
-    How long something is waited for that no test can hurry: a lock of another process, a thread, a disk.
+    The end of a wait that no test can hurry: for a lock of another process, a thread, a disk.
 
     Args:
         seconds: From now on.
@@ -137,7 +137,7 @@ class Patience:
     def __init__(self, seconds: float) -> None:
         self._end = system_clock.monotonic() + seconds
 
-    def left(self) -> float:
+    def remaining(self) -> float:
         """
         Return the seconds that are left; 0 once it is over.
         """
@@ -153,7 +153,7 @@ class Patience:
         """
         Sleep before the next try, and not beyond the end.
         """
-        rest(min(seconds, self.left()))
+        rest(min(seconds, self.remaining()))
 
 
 system_clock = SystemClock()

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from obskit.components import Assembly, Component
 from obskit.health.registry import registry as health
-from obskit.time.clock import Patience
+from obskit.time.clock import Deadline
 from obskit.web.route_settings import RouteSettings
 from obskit.web.routes import Routes
 
@@ -31,7 +31,7 @@ class OwnRoutes(Component):
         for component in health.checks:
             self.routes.mount(component)
 
-    def stop(self, deadline: Patience) -> None:
+    def stop(self, deadline: Deadline) -> None:
         """
         Run no more checks, and forget what they found.
         """

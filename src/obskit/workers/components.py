@@ -12,7 +12,7 @@ from obskit.default_service import application_file, program_name, project_of
 from obskit.recorder import recorder
 from obskit.service_settings import ServiceSettings
 from obskit.storage.state_folder import StateFolder
-from obskit.time.clock import Patience
+from obskit.time.clock import Deadline
 from obskit.workers import candidates, instance_leader, service_leader
 
 
@@ -37,7 +37,7 @@ class Candidacy(Component):
         candidates.bind(self._serving)
         service_leader.bind(_state_folder(self._settings))
 
-    def stop(self, deadline: Patience) -> None:
+    def stop(self, deadline: Deadline) -> None:
         """
         Release the lead, so that others may take it.
         """

@@ -44,7 +44,7 @@ from obskit.integrations.django import databases  # noqa: E402
 from obskit.operation import HttpOperation  # noqa: E402
 from obskit.recorder import recorder  # noqa: E402
 from obskit.testing import RecordingSink, isolated_runtime  # noqa: E402
-from obskit.time.clock import Patience  # noqa: E402
+from obskit.time.clock import Deadline  # noqa: E402
 
 ODD = ("", " ", ";", "-- nothing", "SELECT 'abc", 'SELECT "abc', "SELECT 1 /* abc", b"SELECT 1", None, 7, [])
 
@@ -212,11 +212,11 @@ def explain():
         with transaction.atomic():
             fern = Plant.objects.create(name="s3cret")
             found = [plant.name for plant in Plant.objects.filter(name="s3cret", id__gt=0)[:3]]
-            waited = explainer.flush(Patience(30))
+            waited = explainer.flush(Deadline(30))
             fern.name = "fern"
             fern.save()
         names = list(Plant.objects.values_list("name", flat=True))
-        waited = waited and explainer.flush(Patience(30))
+        waited = waited and explainer.flush(Deadline(30))
         plans = [(query.summary.split()[0].lower(), query.plan) for query in slow_queries()]
         return {"found": found, "names": names, "plans": plans, "waited": waited, "errors": dict(recorder.errors)}
 
