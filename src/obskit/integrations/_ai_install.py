@@ -14,10 +14,13 @@ from typing import Any
 
 from obskit.catalogue import events
 from obskit.errors import MissingExtraError
-from obskit.integrations._ai_hooks import NEEDED, SLEEPS, WANTED, close_hook
+from obskit.integrations import _ai_replies, _ai_requests
 from obskit.integrations._ai_sdk import Sdk, Wrapper
 from obskit.integrations._patches import when_imported
 from obskit.recorder import recorder
+
+NEEDED = (*_ai_requests.NEEDED, *_ai_replies.NEEDED)
+WANTED = (*_ai_requests.WANTED, *_ai_replies.WANTED)
 
 
 def _module(name: str) -> ModuleType | None:
@@ -66,7 +69,7 @@ def _put(sdk: Sdk) -> None:
         message = f"this version of {sdk.name} has no {', '.join(missing)}: its calls are not observed"
         recorder.emit(events.UNKNOWN_SDK.event(message, {"sdk": sdk.name}))
         return
-    further = tuple((module, cls, "close", close_hook) for module, cls in sdk.stream_classes)
+    further = tuple((module, cls, "close", _ai_replies.close_hook) for module, cls in sdk.stream_classes)
     wanted = [_found(sdk, *hook) for hook in (*WANTED, *further)]
     with sdk.lock:
         if sdk.is_on or not sdk.is_wanted:
@@ -74,7 +77,7 @@ def _put(sdk: Sdk) -> None:
         sdk.is_on = True
         for owner, name, wrapper in (found for found in (*needed, *wanted) if found is not None):
             sdk.patches.put(owner, name, partial(wrapper, sdk))
-        sdk.tells_retries = {found[2] for found in wanted if found is not None} >= SLEEPS
+        sdk.tells_retries = {found[2] for found in wanted if found is not None} >= _ai_requests.SLEEPS
 
 
 def _found(sdk: Sdk, module: str, cls: str, name: str, wrapper: Wrapper) -> tuple[Any, str, Wrapper] | None:
