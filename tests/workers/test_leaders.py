@@ -19,7 +19,7 @@ import pytest
 
 HERE = Path(__file__).parent
 PATIENCE_SECONDS = 40
-GUNICORN = ("-m", "gunicorn", "--bind=127.0.0.1:{port}", "--no-control-socket", "--log-level=warning")
+GUNICORN = ("-m", "gunicorn", "--bind=127.0.0.1:{port}", "--no-control-socket", "--log-level=warning", "--timeout=0")
 ONE_WORKER = (*GUNICORN, "--workers=1", "led:wsgi")
 TWO_WORKERS = (*GUNICORN, "--workers=2", "led:wsgi")
 CELERY = ("-m", "celery", "-A", "led", "worker", "--pool=prefork", "--concurrency=2", "--loglevel=warning")
@@ -207,6 +207,7 @@ def test_a_stopped_leader_is_the_leader_when_it_wakes(machine, server):
         one.workers(1)
         leader = machine.leader()
         with machine.running(ONE_WORKER) as other:
+            other.workers(1)
             os.kill(leader, signal.SIGSTOP)
             asked = [*other.workers(1).values()]
             os.kill(leader, signal.SIGCONT)

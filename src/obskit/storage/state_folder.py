@@ -157,7 +157,7 @@ def base_folder(state_dir: str | os.PathLike[str] | None) -> Path:
     """
     if state_dir is not None:
         return Path(state_dir)
-    return system_state_dir() or (_temporary_folder() if _is_pytest() else user_state_dir())
+    return system_state_dir() or (_temporary_folder() if is_pytest() else user_state_dir())
 
 
 def system_state_dir() -> Path | None:
@@ -186,7 +186,7 @@ def former_bases(state_dir: str | os.PathLike[str] | None) -> list[Path]:
     """
     Return where earlier versions, which did not know systemd's folder, have kept state.
     """
-    return [] if state_dir is not None or _is_pytest() else [user_state_dir()]
+    return [] if state_dir is not None or is_pytest() else [user_state_dir()]
 
 
 def services_in(base: str | os.PathLike[str]) -> dict[str, Path]:
@@ -232,7 +232,7 @@ _temporary: Path | None = None
 _temporary_pid = 0
 
 
-def _is_pytest() -> bool:
+def is_pytest() -> bool:
     """
     Return whether this process runs pytest, and is not only started by it.
     """
