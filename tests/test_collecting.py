@@ -34,12 +34,14 @@ DROPPED = [f"dropped {what}" for what, libraries in OURS.items() if all(map(find
 COLLECTED, SIGNALLED = ([f"{way} {what}" for what in (*COUNTED, *READING)] for way in ("collected", "signalled"))
 # Figures in memory, and in a file that others read; all lines at once, and through a queue.
 ALONE, SHARED = {"log_sample_first": 5, "access_log_sample": {"<unmatched>": 2}}, {"slow_query_ms": 0, "n_plus_one": 3}
-# Of cells outside of a family, of a file that is closed, of what SQLAlchemy needs, and one that nobody waits for. What
-# `start_over()` makes is a forked child's.
+# Of cells outside of a family, of a file that is closed, of what SQLAlchemy needs, one that nobody waits for, and those
+# of a reply in pieces and of who wants events, which these scenes do not have. What `start_over()` makes is a forked
+# child's.
 ELSEWHERE = {
     *("obskit.metrics.cells:Cell.__init__", "obskit.metrics.cells:Cell.reset"),
     *("obskit.metrics.cell_file:CellFile.abandon", "obskit.integrations.sqlalchemy:<module>"),
-    "obskit.background:_OnceCall.__init__",
+    *("obskit.background:_OnceCall.__init__", "obskit.web.pieces:Pieces.__init__"),
+    "obskit.subscribers:Subscribers.after_fork",
 }
 
 

@@ -34,7 +34,10 @@ Failed = Callable[[str, BaseException], object]
 # Who works for another ends before it: what checks, gauges and budgets find is written to lines, which come last.
 # A thread that is not named here ends before the lines.
 LINES = "obskit-log-queue"
-ORDER = ("obskit-health", "obskit-gauges", "obskit-explain", "obskit-budgets", "obskit-old-files", LINES)
+ORDER = (
+    *("obskit-health", "obskit-gauges", "obskit-explain", "obskit-budgets", "obskit-events", "obskit-old-files"),
+    LINES,
+)
 # How long the end of the process waits for all of them: servers kill a process that takes 10 to 30.
 DEADLINE_SECONDS = 5.0
 # When a step that raised is tried again, unless somebody asks earlier.
@@ -260,7 +263,7 @@ class Ticks(BackgroundThread):
     def _start_over(self) -> None:
         # Each thread has its own: none waits for one that hangs, and where gevent has replaced locks after the import,
         # none waits with a lock from before, which would hold up all.
-        self._turn = Lock()  # a step is taken by the thread, or by a test that moves the clock
+        self._turn: Lock | None = Lock()  # a step is taken by the thread, or by a test that moves the clock
         self._wake_up = WakeUp()
         self.due, self._is_over = -inf, False
 
@@ -279,7 +282,7 @@ class Ticks(BackgroundThread):
             self.after_fork()
         with self._lock:
             thread, self.running = self.running, None
-            wake_up, self._turn = self._wake_up, Lock()
+            wake_up, self._turn = self._wake_up, None
         wake_up.set()
         return thread is None or _joined(thread, deadline)
 
@@ -297,6 +300,8 @@ class Ticks(BackgroundThread):
         Take the step that is due, here and not in the thread; False where the thread is at one, and does not end it.
         """
         turn = self._turn
+        if turn is None:  # it was stopped meanwhile
+            return True
         if not turn.acquire(timeout=deadline.remaining()):
             return False
         try:
@@ -309,7 +314,7 @@ class Ticks(BackgroundThread):
         turn, wake_up = self._turn, self._wake_up
         if self._began is not None:
             self._began()
-        while self.is_current:
+        while turn is not None and self.is_current:
             if not _moved_by_a_test:
                 with turn:
                     self._step_if_due(turn)
