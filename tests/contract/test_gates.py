@@ -266,6 +266,17 @@ def test_a_refused_upload_on_a_server(shop, doorkeeper, stack):
     assert [(True, 403), (False, 200)] == [(op.refused, op.status) for op in shop.operations]
 
 
+@only("wsgi", "flask")
+def test_a_handshake_over_wsgi_is_a_request(shop):
+    """
+    What asks for a WebSocket and is refused became none: it is counted as the reply that it got.
+    """
+    reply = shop.get("/inside", upgrade="websocket", connection="Upgrade")
+
+    assert (403, [refusal()]) == (reply.status, shop.records)
+    assert (False, True) == (shop.operation.upgraded, shop.operation.refused)
+
+
 @stacks("asgi", "websocket")
 def test_a_handshake_is_refused_before_it_is_accepted(shop, doorkeeper):
     """
