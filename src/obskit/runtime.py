@@ -19,7 +19,7 @@ from obskit.fields import shown
 from obskit.forks import at_exit, at_fork
 from obskit.health.registry import registry as health
 from obskit.interpreters import IS_MAIN, NO_THREADS
-from obskit.logs import writer as logs
+from obskit.logs import current_writer as logs
 from obskit.logs.writer import Writer
 from obskit.recorder import Sink, recorder
 from obskit.settings import Settings

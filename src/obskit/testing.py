@@ -38,7 +38,7 @@ from obskit.db.query_watch import watching
 from obskit.deferred_endings import drain
 from obskit.errors import AlreadyConfiguredError, ConfigurationError
 from obskit.health.registry import registry as health
-from obskit.logs import writer as logs
+from obskit.logs import current_writer as logs
 from obskit.operation import Event, Operation
 from obskit.recorder import Sink, Step, recorder
 from obskit.runtime import Runtime

@@ -17,7 +17,7 @@ import structlog
 
 import obskit
 from obskit.context import current
-from obskit.logs import writer as writers
+from obskit.logs import current_writer as writers
 from obskit.operation import HttpOperation
 from obskit.recorder import recorder
 from obskit.testing import FakeClock, isolated_runtime
@@ -501,7 +501,9 @@ def test_importing_reads_nothing():
     """
     A logger that is made at import reads no setting and opens nothing before its first line.
     """
-    lines = run("import obskit, obskit.logs.writer as w; obskit.get_logger('x'); print(int(w._current_writer is None))")
+    lines = run(
+        "import obskit, obskit.logs.current_writer as w; obskit.get_logger('x'); print(int(w._current_writer is None))"
+    )
 
     assert [1] == lines
 

@@ -10,7 +10,7 @@ import threading
 from types import TracebackType
 from typing import Any
 
-from obskit.logs import writer as writers
+from obskit.logs import current_writer as writers
 
 LOGGER = "py.exceptions"
 

@@ -24,8 +24,8 @@ from obskit.integrations._middleware import skipper
 from obskit.integrations._patches import Patches
 from obskit.integrations._served_request import OBSERVED
 from obskit.integrations._uncaught import LOGGER, Uncaught
+from obskit.logs import current_writer as writers
 from obskit.logs import json_handler, record_origin
-from obskit.logs import writer as writers
 from obskit.logs.json_handler import JsonHandler, propagation_path
 from obskit.logs.server_access import ACCESS_PARSERS, ALL_SERVER_LOGGERS, SERVER_LOGGERS, parse_access_record
 from obskit.logs.writer import LEVELS, Writer

@@ -5,8 +5,9 @@ What a runtime has of logs: the writer of all lines.
 from __future__ import annotations
 
 from obskit.components import Assembly, Component
-from obskit.logs import writer as writers
+from obskit.logs import current_writer as writers
 from obskit.logs.line_settings import LineSettings
+from obskit.logs.writer import Writer
 from obskit.recorder import recorder
 from obskit.time.clock import Deadline
 
@@ -19,7 +20,7 @@ class Lines(Component):
     name = "logs"
 
     def __init__(self, assembly: Assembly) -> None:
-        self.writer = writers.Writer(assembly.settings.of(LineSettings), recorder)
+        self.writer = Writer(assembly.settings.of(LineSettings), recorder)
         self._drain = assembly.part("drain")
 
     def start(self) -> None:

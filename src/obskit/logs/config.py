@@ -7,8 +7,9 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 from typing import Any, NoReturn
 
+from obskit.logs.current_writer import current_writer
 from obskit.logs.structlog_events import add_event, pop_message
-from obskit.logs.writer import LEVELS, current_writer
+from obskit.logs.writer import LEVELS
 
 _SERVER_LOGGERS = ("uvicorn", "uvicorn.access", "gunicorn.error", "gunicorn.access", "_granian", "granian.access")
 _HYPERCORN_LOGGERS = ("hypercorn.error", "hypercorn.access")

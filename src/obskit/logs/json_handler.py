@@ -12,6 +12,9 @@ from weakref import WeakKeyDictionary
 
 from obskit.context import current
 from obskit.logs import record_origin
+from obskit.logs.caller import caller_frame, callsite
+from obskit.logs.current_writer import current_writer, subscribe
+from obskit.logs.exceptions import exception_from
 from obskit.logs.line_format import Body, Renderer
 from obskit.logs.record_origin import ORIGIN, predates
 from obskit.logs.rendering import SCALARS, SizeBudget, as_text, to_jsonable
@@ -26,7 +29,7 @@ from obskit.logs.structlog_events import (
     pop_message,
     repeats_record,
 )
-from obskit.logs.writer import Writer, caller_frame, callsite, current_writer, exception_from, subscribe
+from obskit.logs.writer import Writer
 from obskit.redaction.redactor import Redactor
 from obskit.redaction.values import MIN_CARD_NUMBER, MIN_SECRET_LENGTH
 

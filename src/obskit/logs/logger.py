@@ -17,10 +17,11 @@ from structlog import BoundLoggerBase
 from structlog.typing import FilteringBoundLogger
 
 from obskit.forks import at_fork
+from obskit.logs.current_writer import current_writer, subscribe
 from obskit.logs.json_handler import forward_to_logging
 from obskit.logs.rendering import as_text, to_jsonable
 from obskit.logs.sampling import SAMPLED_OUT
-from obskit.logs.writer import LEVELS, Writer, current_writer, level_name, subscribe
+from obskit.logs.writer import LEVELS, Writer, level_name
 from obskit.redaction.redactor import Redactor
 
 Method = Callable[..., Any]

@@ -17,8 +17,9 @@ from typing import Any
 
 from obskit.correlation_ids import valid_id
 from obskit.forks import at_fork
+from obskit.logs.current_writer import current_writer, subscribe
 from obskit.logs.line_format import Body
-from obskit.logs.writer import Writer, current_writer, subscribe
+from obskit.logs.writer import Writer
 from obskit.operation import Operation
 from obskit.recorder import recorder
 from obskit.time.clock import system_clock

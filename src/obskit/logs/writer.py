@@ -7,20 +7,14 @@ what turns the bodies of one logger and level into bytes, and where these go.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-import os
-import sys
-import threading
-import traceback
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import PurePath
-from types import FrameType
-from typing import IO, Any, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar
 
 from obskit.context import current
-from obskit.errors import ConfigurationError
+from obskit.logs.caller import add_callsite, stack
 from obskit.logs.categories import category_of
+from obskit.logs.exceptions import exception_from, message_of, traceback_of
 from obskit.logs.line_format import Body, LineFormat, Renderer, clock_offset_now
 from obskit.logs.line_settings import LineSettings
 from obskit.logs.line_truncation import truncate_traceback
@@ -38,10 +32,10 @@ from obskit.logs.rendering import (
 )
 from obskit.logs.sampling import Sampler
 from obskit.logs.schemas import field_renames, object_names
-from obskit.logs.stream import StandardOutput, Target, drop_reason
+from obskit.logs.stream import Target, drop_reason
 from obskit.logs.targets import channel_target_for, error_target_for, output_settings, target_for
 from obskit.operation import Operation
-from obskit.recorder import Recorder, recorder
+from obskit.recorder import Recorder
 from obskit.redaction.keys import CONTEXTUAL_NAMES
 from obskit.redaction.redactor import Redactor
 from obskit.redaction.text_truncation import MAX_TEXT
@@ -115,7 +109,7 @@ class Writer:
         self.clean_messages: set[str] = set()
         self.add = self._adder()
         self.sampler = self._sampler_of(settings)
-        self.callsite = _add_callsite if settings.log_callsite else None
+        self.callsite = add_callsite if settings.log_callsite else None
         self._targets: list[Target] = []
         try:
             self._open(settings, others)
@@ -257,7 +251,7 @@ class Writer:
                 self.add_exception(body, value)
             elif key == "stack_info":
                 if value:
-                    self.add_stack(body, value if isinstance(value, str) else _stack())
+                    self.add_stack(body, value if isinstance(value, str) else stack())
             else:
                 self.add_field(body, key, value, budget, given if siblings is None else siblings)
 
@@ -303,7 +297,7 @@ class Writer:
         if error is None:
             return
         redact = self.redactor.traceback
-        said, trace = redact(_message_of(error)), self.redactor.traceback_of_any_length(_traceback_of(error, redact))
+        said, trace = redact(message_of(error)), self.redactor.traceback_of_any_length(traceback_of(error, redact))
         body["exception"] = {
             "type": type(error).__name__,
             "message": said,
@@ -436,133 +430,3 @@ def _add_request_ids(body: Body, operation: Operation | None) -> None:
             body["trace_id"] = root.trace_id
             if root.span_id is not None:
                 body["span_id"] = root.span_id
-
-
-def exception_from(given: Any) -> BaseException | None:
-    """
-    Return the exception in a caller's `exc_info`; None where there is none.
-    """
-    if isinstance(given, BaseException):
-        return given
-    found = given if isinstance(given, tuple) else sys.exc_info() if given else ()
-    return next((part for part in found if isinstance(part, BaseException)), None)
-
-
-def _traceback_of(error: BaseException, redact: Callable[[str], str]) -> str:
-    """
-    Format a traceback; a part that is too long is truncated on its own, so that the others stay.
-    """
-    try:
-        parts = traceback.format_exception(error)
-        return "".join([part if len(part) <= MAX_TEXT else redact(part) for part in parts])
-    except Exception:
-        return "<a traceback that cannot be shown>"
-
-
-def _message_of(error: BaseException) -> str:
-    try:
-        return str.__str__(str(error))
-    except Exception:
-        return "<a message that cannot be shown>"
-
-
-def _stack() -> str:
-    return "".join(traceback.format_stack(caller_frame()))
-
-
-def _add_callsite(body: Body) -> None:
-    frame = caller_frame()
-    if frame is not None:
-        code = frame.f_code
-        body.update(callsite(PurePath(code.co_filename).stem, code.co_name, frame.f_lineno))
-
-
-def callsite(module: str, function: str, line: int) -> Body:
-    """
-    Return the fields that `log_callsite` adds.
-    """
-    thread, process = threading.current_thread().name, os.getpid()
-    return {"module": module, "function": function, "line": line, "thread": thread, "process": process}
-
-
-def caller_frame() -> FrameType | None:
-    """
-    Return the frame of the logging call: the innermost one outside of this folder.
-    """
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-        frame = frame.f_back
-    return frame
-
-
-_PACKAGE = os.path.dirname(__file__) + os.sep
-
-
-# The current writer
-
-_current_writer: Writer | None = None
-_observers: list[Callable[[Writer | None], None]] = []
-
-
-def current_writer() -> Writer:
-    """
-    Return the writer of the current runtime; before the first one, a writer to standard output with the environment's
-    settings.
-    """
-    if _current_writer is None:
-        activate(_fallback_writer(_from_environment()))
-    assert _current_writer is not None
-    return _current_writer
-
-
-def current_settings() -> LineSettings:
-    """
-    Return the settings of the current writer, or of the one that the next line creates.
-    """
-    return _from_environment() if _current_writer is None else _current_writer.settings
-
-
-def is_current(writer: Writer) -> bool:
-    """
-    Return whether loggers use this writer.
-    """
-    return _current_writer is writer
-
-
-def activate(writer: Writer | None) -> None:
-    """
-    Make every logger use this writer; None: the one that the next line creates.
-    """
-    global _current_writer
-    _current_writer = writer
-    for observer in _observers:
-        observer(writer)
-
-
-def activate_fallback(settings: LineSettings) -> None:
-    """
-    Write to standard output, in the same format, once the runtime with these settings is gone.
-    """
-    activate(_fallback_writer(settings))
-
-
-def _fallback_writer(settings: LineSettings) -> Writer:
-    stream = cast(IO[Any], StandardOutput())
-    alone: dict[str, Any] = {"log_file": None, "log_channels": {}, "error_file": None, "log_outputs": ()}
-    return Writer(dataclasses.replace(settings, log_stream=stream, **alone), recorder)
-
-
-def _from_environment() -> LineSettings:
-    known = {"OBSKIT_" + field.name.upper() for field in dataclasses.fields(LineSettings)} | {"OTEL_SERVICE_NAME"}
-    try:
-        return LineSettings.read({}, {name: text for name, text in os.environ.items() if name in known})
-    except ConfigurationError:  # configure() says what is wrong
-        return LineSettings.read({}, {})
-
-
-def subscribe(observer: Callable[[Writer | None], None]) -> None:
-    """
-    Call an observer with the current writer, and with each that replaces it.
-    """
-    _observers.append(observer)
-    observer(_current_writer)
