@@ -147,6 +147,23 @@ def test_a_test_is_no_server():
         assert samples()
 
 
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["python -m unittest", "shop"], False),
+        (["/usr/lib/python3/unittest/__main__.py"], False),
+        (["/srv/shop/manage.py", "test"], False),
+        (["/srv/shop/manage.py", "runserver", "test"], True),
+        (["/srv/unittest/serve.py", "test"], True),
+    ],
+)
+def test_other_test_runs_are_no_servers(argv, expected):
+    """
+    So it is with unittest and with Django's own test command, and a name alone makes none of a server.
+    """
+    assert [expected] == run(f"sys.argv = {argv!r}\ntold.append(asked('/'))")
+
+
 def test_later_requests_pay_nothing():
     """
     The step that waits for the first request is gone with it, and there is none where a setting says what holds.

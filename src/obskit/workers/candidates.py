@@ -10,8 +10,10 @@ from __future__ import annotations
 import os
 import sys
 
+from obskit.default_service import program_name
 from obskit.operation import HttpOperation, Operation
 from obskit.recorder import Recorder, Sink, Step
+from obskit.storage.state_folder import is_pytest
 
 # What the active runtime's setting says: None leaves it to what happens, and without a runtime nothing serves.
 _setting: bool | None = False
@@ -54,12 +56,9 @@ def is_test_run() -> bool:
     """
     Return whether this process runs tests, whose clients make requests that nobody serves.
     """
-    if "_pytest" in sys.modules and ("PYTEST_CURRENT_TEST" in os.environ or "PYTEST_VERSION" in os.environ):
-        return True
-    program, *rest = sys.argv or [""]
-    return "unittest" in program or (
-        os.path.basename(program).startswith(("manage", "django-admin")) and "test" in rest
-    )
+    program = program_name()
+    by_django = program in ("manage", "django-admin") and sys.argv[1:2] == ["test"]
+    return is_pytest() or program == "unittest" or by_django
 
 
 class FirstRequest(Sink):
