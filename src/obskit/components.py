@@ -31,9 +31,11 @@ class Component(Protocol):
 
     Attributes:
         name: In `obskit_errors_total`, and for parts that are started later.
+        section: The settings that come with a part which is none of obskit's own.
     """
 
     name: ClassVar[str]
+    section: ClassVar[type[Section] | None] = None
 
     def start(self) -> None:
         """
@@ -97,7 +99,7 @@ class Assembly:
         Make and start each part, given as `module:name` or as what makes it.
         """
         for maker in makers:
-            part = (_imported(maker) if isinstance(maker, str) else maker)(self)
+            part = imported(maker)(self)
             if part is not None:
                 self._parts.append(part)  # before its start, so that what it began before it failed is ended
                 part.start()
@@ -205,8 +207,13 @@ class Recording(Component):
         recorder.bind(())
 
 
-def _imported(name: str) -> Maker:
-    module, _, attribute = name.partition(":")
+def imported(maker: str | Maker) -> Maker:
+    """
+    Return what makes a part, which may be given as `module:name`.
+    """
+    if not isinstance(maker, str):
+        return maker
+    module, _, attribute = maker.partition(":")
     made: Maker = getattr(importlib.import_module(module), attribute)
     return made
 

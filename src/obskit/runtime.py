@@ -13,7 +13,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from obskit.catalogue import events
-from obskit.components import Assembly, Component, run_all
+from obskit.components import Assembly, Component, imported, run_all
 from obskit.errors import AlreadyConfiguredError
 from obskit.fields import shown
 from obskit.forks import at_exit, at_fork
@@ -22,7 +22,7 @@ from obskit.interpreters import IS_MAIN, NO_THREADS
 from obskit.logs import current_writer as logs
 from obskit.logs.writer import Writer
 from obskit.recorder import Sink, recorder
-from obskit.settings import Settings
+from obskit.settings import Settings, with_sections
 from obskit.sigterm import sigterm
 from obskit.time.clock import Deadline, clock, system_clock
 from obskit.web.route_settings import RouteSettings
@@ -239,7 +239,7 @@ def activate(given: Mapping[str, Any], extra_sinks: Sequence[Sink] = ()) -> Runt
     Build a runtime and make it the active one.
     """
     global _runtime
-    _runtime = Runtime(Settings.read(given), extra_sinks)
+    _runtime = Runtime(_settings_class().read(given), extra_sinks)
     _watch_forks()
     logs.activate(_runtime.writer)
     for observer in list(_observers):
@@ -249,11 +249,17 @@ def activate(given: Mapping[str, Any], extra_sinks: Sequence[Sink] = ()) -> Runt
     return _runtime
 
 
+def _settings_class() -> type[Settings]:
+    others = [maker for maker in COMPONENTS if not str(maker).startswith("obskit.")]
+    sections = [getattr(imported(maker), "section", None) for maker in others]
+    return with_sections(tuple(section for section in sections if section is not None))
+
+
 def _join(runtime: Runtime, given: Mapping[str, Any]) -> Runtime:
     sigterm.ensure_running()
     if given:
-        asked = Settings.read(given, environ={})
-        for field in fields(Settings):
+        asked = type(runtime.settings).read(given, environ={})
+        for field in fields(asked):
             if field.name in given and getattr(asked, field.name) != getattr(runtime.settings, field.name):
                 raise AlreadyConfiguredError(
                     f"obskit is configured already, with "

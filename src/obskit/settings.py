@@ -5,6 +5,7 @@ Compose the settings of one runtime: those of a subject are declared where it is
 from __future__ import annotations
 
 from dataclasses import fields
+from functools import cache
 from typing import TypeVar
 
 from obskit.ai.settings import AiSettings
@@ -44,6 +45,14 @@ class Settings(  # from the last to the first, since a dataclass has the fields 
         Return what one part reads: the settings of a subject, or of a class that joins several.
         """
         return part(**{setting.name: getattr(self, setting.name) for setting in fields(part)})
+
+
+@cache
+def with_sections(further: tuple[type[Section], ...]) -> type[Settings]:
+    """
+    Return the settings, with the sections of parts that are none of obskit's own.
+    """
+    return section(type("Settings", (*further, Settings), {})) if further else Settings
 
 
 SECTIONS: tuple[type[Section], ...] = Settings.__bases__[::-1]

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from obskit.background import Ticks
+from obskit.background import BackgroundThread
 from obskit.catalogue.events import EventKind
 from obskit.components import Assembly, Component
 from obskit.file_modes import make_file, make_folder
@@ -29,7 +29,7 @@ from obskit.service_settings import ServiceSettings
 from obskit.storage.appended_records import KEPT_SECONDS, RecordFollower, RecordWriter
 from obskit.storage.private_files import open_existing
 from obskit.storage.state_folder import StateFolder
-from obskit.time.clock import Deadline, system_clock
+from obskit.time.clock import Deadline, WakeUp, system_clock
 
 # An event is known elsewhere within a second: half of one until it is read, half for what that takes.
 READ_EVERY_SECONDS = 0.5
@@ -163,9 +163,9 @@ class Subscribers(Component):
         """
         End every subscription.
         """
+        self._exchange.stop(deadline)
         with self._lock:
             self._take(())
-        self._exchange.stop(deadline)
 
     def after_fork(self) -> None:
         """
@@ -220,7 +220,8 @@ class _Exchange:
         self._asked_at = float("-inf")
         self._folder: Path | None = None
         self._writer: RecordWriter | None = None
-        self._thread = Ticks(name="obskit-events", step=self._look, failed=recorder.failed, part="subscribers")
+        self._wake_up = WakeUp()
+        self._thread = BackgroundThread(name="obskit-events", body=self._run, end=self._wake_up.set)
         self.start_over()
 
     def start_over(self) -> None:
@@ -235,7 +236,7 @@ class _Exchange:
         """
         Whether somebody wants others' events, and nobody reads them.
         """
-        return bool(self._wanted) and not self._thread.is_running
+        return bool(self._wanted) and (not self._thread.is_running or self._thread.is_of_parent)
 
     def follow(self, names: frozenset[str]) -> None:
         """
@@ -245,13 +246,11 @@ class _Exchange:
             return
         had_any, self._wanted, self._said_at = bool(self._wanted), names, float("-inf")
         if names:
-            self._thread.wake()
+            self._wake_up.set()
             self.ensure_running()
         elif had_any:
             self._thread.stop()
-            self.start_over()
-            with suppress(OSError):
-                os.unlink(self._wanted_path())
+            self._want_nothing()
 
     def ensure_running(self) -> None:
         """
@@ -264,8 +263,15 @@ class _Exchange:
         """
         Read no more. This process's own events stay for those who have not read them yet.
         """
-        self.follow(frozenset())
+        had_any, self._wanted = bool(self._wanted), frozenset()
         self._thread.stop(deadline)
+        if had_any:
+            self._want_nothing()
+
+    def _want_nothing(self) -> None:
+        self.start_over()
+        with suppress(OSError):
+            os.unlink(self._wanted_path())
 
     # Writing
 
@@ -328,6 +334,17 @@ class _Exchange:
         return frozenset(names)
 
     # Reading
+
+    def _run(self) -> None:
+        # By the system's clock: no test can hurry what other processes do.
+        while self._thread.is_current:
+            seconds = READ_EVERY_SECONDS
+            try:
+                seconds = self._look()
+            except Exception as error:
+                if self._thread.is_current:  # else what it reads may be gone with the runtime
+                    recorder.failed("subscribers", error)
+            self._wake_up.wait(seconds)
 
     def _look(self) -> float:
         """
