@@ -16,7 +16,7 @@ import re
 import socket
 from base64 import b64encode
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
@@ -301,7 +301,8 @@ def _tunnel(connection: socket.socket, target: _Target, proxy: _Target, deadline
     name = f"[{target.host}]:{target.port}" if ":" in target.host else f"{target.host}:{target.port}"
     given = {"Host": name, **({"Proxy-Authorization": proxy.credentials} if proxy.credentials else {})}
     _send(connection, _head("CONNECT", name, given), deadline)
-    reply = _begun(connection, "CONNECT", deadline)
+    with closing(_begun(connection, "CONNECT", deadline)) as reply:
+        pass  # nothing comes after its head
     if not 200 <= reply.status < 300:
         raise OutboundError("proxy", target.host, f"the proxy {proxy.host} answered {reply.status}")
 
@@ -344,13 +345,13 @@ class _Incoming(io.RawIOBase):
     """
 
     def __init__(self, connection: socket.socket, deadline: Deadline) -> None:
-        self._connection, self._patience = connection, deadline
+        self._connection, self._deadline = connection, deadline
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        self._connection.settimeout(_left(self._patience))
+        self._connection.settimeout(_left(self._deadline))
         return self._connection.recv_into(buffer)
 
     def makefile(self, mode: str) -> io.BufferedReader:  # what http.client asks of a socket
@@ -361,20 +362,25 @@ def _begun(connection: socket.socket, method: str, deadline: Deadline) -> HTTPRe
     from http.client import HTTPResponse
 
     response = HTTPResponse(_Incoming(connection, deadline), method=method)  # type: ignore[arg-type]
-    response.begin()
+    try:
+        response.begin()
+    except BaseException:
+        response.close()
+        raise
     return response
 
 
 def _receive(connection: socket.socket, method: str, max_bytes: int, deadline: Deadline) -> Reply:
-    response = _begun(connection, method, deadline)
     found: list[bytes] = []
     left = max_bytes + 1 if max_bytes else 0
-    while left and (piece := response.read(min(left, 16_384))):
-        found.append(piece)
-        left -= len(piece)
+    with closing(_begun(connection, method, deadline)) as response:
+        while left and (piece := response.read(min(left, 16_384))):
+            found.append(piece)
+            left -= len(piece)
+        is_cut = bool(response.length)
     body = b"".join(found)
     headers = {name.lower(): value for name, value in response.headers.items()}
-    is_whole = bool(max_bytes) and len(body) <= max_bytes and not response.length
+    is_whole = bool(max_bytes) and len(body) <= max_bytes and not is_cut
     return Reply(response.status, headers, body[:max_bytes], is_whole)
 
 
