@@ -18,7 +18,7 @@ import pytest
 
 import obskit
 from obskit.errors import ConfigurationError, UnknownSettingError
-from obskit.fields import default_of
+from obskit.fields import default_of, duration
 from obskit.logs.settings import LogSettings
 from obskit.settings import SECTIONS, Settings
 from obskit.settings_arguments import SettingsArguments
@@ -570,7 +570,13 @@ def test_reading_settings_imports_no_part():
     folders = {path.parent.name for path in PACKAGE.glob("*/settings.py")}
     declared = {f"obskit.{folder}{end}" for folder in folders for end in ("", ".settings")}
     ground = {"obskit._version", "obskit.errors", "obskit.fields", "obskit.default_service"}
-    ground |= {"obskit.lazy_names", "obskit.service_settings", "obskit.settings"}
+    ground |= {
+        "obskit.time",
+        "obskit.time.durations",
+        "obskit.lazy_names",
+        "obskit.service_settings",
+        "obskit.settings",
+    }
 
     assert declared | ground == set(done.stdout.split())
 
@@ -676,3 +682,43 @@ def test_nothing_shows_a_secret(tmp_path, name):
 
     assert "s3cret" not in repr(settings)
     assert "s3cret" not in repr(settings.of(section))
+
+
+# Lengths of time
+
+LENGTH = duration("a length of time")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("15m", timedelta(minutes=15)),
+        ("1h30m", timedelta(minutes=90)),
+        ("2w", timedelta(days=14)),
+        ("250ms", timedelta(milliseconds=250)),
+        (timedelta(days=1), timedelta(days=1)),
+    ],
+)
+def test_a_length_of_time_is_a_text_with_units_or_a_timedelta(value, expected):
+    """
+    Whatever a duration may be elsewhere, it may be as a setting.
+    """
+    assert expected == LENGTH(value)
+
+
+@pytest.mark.parametrize("value", ["", "15", "0s", "-1s", "m", timedelta(0), timedelta(days=-1), "200000w", True, [1]])
+def test_what_is_no_length_of_time_is_refused(value):
+    """
+    Nothing, none and for ever are no durations.
+    """
+    with pytest.raises(ValueError, match=r"^a length of time$"):
+        LENGTH(value)
+
+
+@pytest.mark.parametrize("value", [15, 1.5, float("nan")])
+def test_a_bare_number_has_two_readings(value):
+    """
+    A number without a unit is refused, and the error shows what it may be.
+    """
+    with pytest.raises(ValueError, match=rf"^a length of time, since {value} may be '{value}s' or '{value}d'$"):
+        LENGTH(value)

@@ -12,11 +12,13 @@ import re
 import stat
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import MISSING, Field, dataclass, field, fields
 from datetime import timedelta
 from typing import Any, ClassVar, Literal, Self, TypeAlias, TypeVar, dataclass_transform
 
 from obskit.errors import ConfigurationError, UnknownSettingError
+from obskit.time.durations import seconds_of
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 # Returns the value that is kept; raises a ValueError that says what is expected.
@@ -126,25 +128,22 @@ def path(what: str, *, absolute: bool = False) -> Check:
     return checked(what, is_path, os.fspath, when(lambda value: not absolute or os.path.isabs(value), what), str)
 
 
-def duration(what: str) -> Check:
+def duration(what: str, seconds_in: Callable[[Any], float] = seconds_of) -> Check:
     """
     Take a length of time, such as `"15m"` or a timedelta. A bare number is refused: its unit cannot be known.
     """
 
     def check(value: Any) -> Any:
-        found = value
-        if isinstance(value, str) and (parts := length_of_time(value)):
-            found = timedelta(seconds=float(parts[1]) * _SECONDS[parts[2]])
-        if isinstance(found, timedelta) and timedelta(0) < found <= timedelta(days=36_500):
-            return found
+        with suppress(ValueError):
+            found = timedelta(seconds=seconds_in(value))
+            if timedelta(0) < found <= timedelta(days=36_500):
+                return found
         is_bare = isinstance(value, (int, float)) and not isinstance(value, bool)
         raise ValueError(f"{what}, since {value} may be '{value}s' or '{value}d'" if is_bare else what)
 
     return check
 
 
-length_of_time = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smhd])").fullmatch
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _FLAGS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 

@@ -4,6 +4,7 @@ Which lines are written, what they look like, and where they go.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import IO, Any
@@ -17,7 +18,6 @@ from obskit.fields import (
     flag,
     having,
     items,
-    length_of_time,
     mapping,
     new_names,
     number,
@@ -42,18 +42,31 @@ _OUTPUTS = (
 )
 
 
+_length_of_time = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smhd])").fullmatch
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def _age_seconds(value: Any) -> float:
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    found = _length_of_time(value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError
+    return float(found[1]) * _SECONDS[found[2]]
+
+
 def _level(value: Any) -> Any:
     return one_of(*LEVELS)(value.upper() if isinstance(value, str) else value)
 
 
 def _gzip(value: Any) -> Any:
-    if isinstance(value, timedelta) or (isinstance(value, str) and length_of_time(value)):
+    if isinstance(value, timedelta) or (isinstance(value, str) and _length_of_time(value)):
         return _age(value)
     return checked("True or False, or from which age on, such as '7d'", flag)(value)
 
 
 _levels = mapping(_level, "a mapping of logger names to levels, such as {'sqlalchemy.engine': 'WARNING'}")
-_age = duration("an age such as '30d', '12h', '15m' or '90s', or a timedelta")
+_age = duration("an age such as '30d', '12h', '15m' or '90s', or a timedelta", _age_seconds)
 _folder = path("a path of a folder")
 _rotate_bytes = number(1024, 2**40, f"a size in bytes from 1 KiB to 1 TiB{_NO_LIMIT}", int)
 _keep = count(100_000, _NO_LIMIT)
