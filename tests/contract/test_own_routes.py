@@ -651,7 +651,7 @@ def test_over_a_socket(toy, server, monkeypatch):
     """
     from .posts import get_whole, post, post_slowly
 
-    monkeypatch.setattr(bodies, "SECONDS", 0.2)
+    monkeypatch.setattr(bodies, "SECONDS", 1.0)
     toy.answer("export", lambda request: OwnReply(200, PLAIN, pieces_of(b"a" * 1000, b"b" * 1000)))
     with serving(server, toy.app) as port:
         replies = [

@@ -55,8 +55,8 @@ class HealthSettings(Section, subject="Health"):
         "authorised",
         _expose,
         "Who sees more of the health routes than one word: `never` nobody, `authorised` whom `details_token` or "
-        "`details_networks` lets, `always` everyone; or a function that takes the request (`method`, `path`, `query`, "
-        "`client`, `header(name)`) and answers True.",
+        "`details_networks` lets, `always` everyone; or a function that takes an `obskit.Request` and "
+        "returns True.",
     )
     details_token: str | None = setting(
         None, text, "Bearer token that shows health details; probes need none.", secret=True
