@@ -241,10 +241,9 @@ class Stage:
 
     def cursors_of_psycopg(self) -> list[Any]:
         from obskit.db.database import Database
-        from obskit.db.observe import begin
-        from obskit.integrations.psycopg.server_cursors import _OpenQuery  # what a server-side cursor is tied to
+        from obskit.db.observe import OpenQuery, begin  # what a server-side cursor is tied to
 
-        return [_OpenQuery(begin(Database("postgresql"), "select 1")) for _ in range(60)]
+        return [OpenQuery(begin(Database("postgresql"), "select 1")) for _ in range(60)]
 
     def streams(self) -> list[Any]:
         import httpx

@@ -87,6 +87,21 @@ def _end_abandoned(op: DbOperation, at: float) -> None:
     end(op)  # it is as long as the driver took, whenever it was dropped
 
 
+class OpenQuery:
+    """
+    The query of a cursor that has rows left; it lives as long as the cursor, and is abandoned with it.
+    """
+
+    __slots__ = ("op",)
+
+    def __init__(self, op: DbOperation) -> None:
+        self.op = op
+
+    def __del__(self) -> None:
+        if not self.op.ended:
+            abandon(self.op)
+
+
 def begin(database: Database, sql: object, many: bool = False) -> DbOperation:
     """
     Return the operation of a hooked query, with its clock started. It is never current: only the driver runs inside.

@@ -21,7 +21,7 @@ from django.db.backends.utils import CursorWrapper
 
 from obskit.db.database import Database
 from obskit.db.db_operation import DbOperation
-from obskit.db.observe import abandon, add_fetch_time, begin, end, fail, plan
+from obskit.db.observe import OpenQuery, add_fetch_time, begin, end, fail, plan
 from obskit.db.query_watch import thresholds
 from obskit.errors import MissingExtraError
 from obskit.integrations._explainers import set_explain
@@ -35,21 +35,6 @@ SYSTEMS = {"microsoft": "microsoft.sql_server", "oracle": "oracle.db"}
 
 _patches = Patches()
 Wrapper = Callable[..., Any]
-
-
-class _OpenQuery:
-    """
-    The query of a cursor that has rows left; it lives as long as the cursor.
-    """
-
-    __slots__ = ("op",)
-
-    def __init__(self, op: DbOperation) -> None:
-        self.op = op
-
-    def __del__(self) -> None:
-        if not self.op.ended:
-            abandon(self.op)
 
 
 def instrument() -> None:
@@ -174,7 +159,7 @@ def _execute(original: Wrapper, many: bool = False) -> Wrapper:
             has_rows = bool(getattr(cursor, "name", None))  # of a server-side cursor
         if has_rows:
             op.rows = 0
-            self._obskit_open = _OpenQuery(op)
+            self._obskit_open = OpenQuery(op)
         else:
             op.rows = rows_of(cursor)
             end(op)

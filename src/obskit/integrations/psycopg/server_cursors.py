@@ -13,24 +13,17 @@ from weakref import WeakKeyDictionary
 import psycopg
 
 from obskit.db.db_operation import DbOperation
-from obskit.db.observe import abandon, end, fail, plan
+from obskit.db.observe import OpenQuery, end, fail, plan
 from obskit.integrations.psycopg.cursors import awaiting_rows, begun, blocking_rows
 from obskit.integrations.psycopg.pipelines import Around, Wrapper
 
 
-class _OpenQuery:
+class _DeclaredQuery(OpenQuery):
     """
-    The query of a server-side cursor, which takes no attributes; it lives as long as the cursor.
+    The query of a server-side cursor, which takes no attributes.
     """
 
-    __slots__ = ("op",)
-
-    def __init__(self, op: DbOperation) -> None:
-        self.op = op
-
-    def __del__(self) -> None:
-        if not self.op.ended:
-            abandon(self.op)
+    __slots__ = ()
 
     def fetched(self, started: float, count: int, is_last: bool) -> None:
         op = self.op
@@ -48,10 +41,10 @@ class _OpenQuery:
             fail(self.op, error)
 
 
-_open: WeakKeyDictionary[Any, _OpenQuery] = WeakKeyDictionary()
+_open: WeakKeyDictionary[Any, _DeclaredQuery] = WeakKeyDictionary()
 
 
-def _open_query_of(cursor: Any) -> _OpenQuery | None:
+def _open_query_of(cursor: Any) -> _DeclaredQuery | None:
     held = _open.get(cursor)
     return None if held is None or held.op.ended else held
 
@@ -65,7 +58,7 @@ def _declared(cursor: Any, query: Any) -> Iterator[None]:
         yield
         op.duration_seconds = plan.clock() - op.started
         op.rows = 0
-        _open[cursor] = _OpenQuery(op)
+        _open[cursor] = _DeclaredQuery(op)
 
 
 def _declare(original: Wrapper) -> Wrapper:
