@@ -51,6 +51,15 @@ def test_a_bare_number_has_two_readings(bare):
     assert f'"{number}m"' in str(caught.value)
 
 
+class Unsayable:
+    """
+    An object whose text cannot be had.
+    """
+
+    def __repr__(self):
+        raise RuntimeError("no")
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -69,6 +78,16 @@ def test_what_is_no_duration_is_refused(wrong):
 
     assert isinstance(caught.value, ConfigurationError)
     assert len(str(caught.value)) < 300
+
+
+def test_what_has_no_text_is_refused():
+    """
+    An error's text is made of any value, also of one whose own cannot be had.
+    """
+    with pytest.raises(DurationError, match="a value of Unsayable is no length of time"):
+        seconds_of(Unsayable())
+    with pytest.raises(DurationError, match="a value of int has no unit"):
+        seconds_of(10**5000)
 
 
 @given(st.integers(0, int(LONGEST_SECONDS * 1000)))

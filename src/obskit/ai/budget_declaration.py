@@ -6,13 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any, Literal
-from zoneinfo import ZoneInfo
 
 from obskit.ai import budget_periods
 from obskit.ai.budget_book import budget_book
 from obskit.ai.declared_budget import Budget
 from obskit.ai.pricing import Price
-from obskit.errors import BudgetError
+from obskit.errors import BudgetError, ScheduleError
+from obskit.time.local_time import zone_named
 
 _ACTIONS = ("warn", "block")
 
@@ -26,8 +26,8 @@ def _check(good: bool, name: str, argument: str, value: object, what: str) -> No
 
 def _is_zone(name: Any) -> bool:
     try:
-        ZoneInfo(name)
-    except (ValueError, OSError, LookupError, TypeError, AttributeError):
+        zone_named(name)
+    except ScheduleError:
         return False
     return True
 

@@ -4,8 +4,10 @@ Find the hour, day, week or month around a moment, as a time zone has it.
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from typing import Literal, TypeAlias
+
+from obskit.time.local_time import moment_at
 
 Per: TypeAlias = Literal["hour", "day", "week", "month"]
 PERIODS: tuple[Per, ...] = ("hour", "day", "week", "month")
@@ -34,9 +36,4 @@ def around(moment: float, per: Per, zone: tzinfo) -> tuple[float, float]:
     else:
         first = first.replace(day=1)
         after = (first + timedelta(days=31)).replace(day=1)
-    return _midnight(first, zone), _midnight(after, zone)
-
-
-def _midnight(day: date, zone: tzinfo) -> float:
-    # A midnight that comes twice is the first one; one that is left out is the moment of the change.
-    return datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()
+    return moment_at(first, 0, zone), moment_at(after, 0, zone)

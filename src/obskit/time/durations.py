@@ -41,7 +41,7 @@ def seconds_of(value: object, name: str = "") -> float:
             return _bounded(sum(float(amount) * seconds for amount, seconds in amounts if amount), value, name)
         is_bare = _is_number(text) is not None
     else:
-        text = repr(value)
+        text = _shown(value)
         is_bare = isinstance(value, int | float) and not isinstance(value, bool)
     if is_bare:
         raise DurationError(
@@ -74,5 +74,8 @@ def _whose(name: str) -> str:
 
 
 def _shown(value: object) -> str:
-    shown = repr(value)
+    try:
+        shown = repr(value)
+    except Exception:  # an integer of too many digits, and whatever another's object does
+        return f"a value of {type(value).__name__}"
     return shown if len(shown) <= 80 else shown[:77] + "..."

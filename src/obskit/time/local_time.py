@@ -35,7 +35,8 @@ def zone_named(name: object) -> tzinfo:
         near = get_close_matches(name, known, 1) if isinstance(name, str) else []
         hint = f"did you mean {near[0]!r}?" if near else "expected a name such as 'Europe/Berlin' or 'UTC'"
         empty = "" if known or not isinstance(name, str) else "; this machine has none: pip install tzdata"
-        raise ScheduleError(f"{name!r:.80} is no time zone: {hint}{empty}") from None
+        shown = repr(name) if isinstance(name, str) else f"a value of {type(name).__name__}"
+        raise ScheduleError(f"{shown:.80} is no time zone: {hint}{empty}") from None
 
 
 def minute_of_day(text: str) -> int:
