@@ -16,7 +16,7 @@ from obskit.time.schedule import day_of_week
 _DAYS = r"[a-z]+(?:-[a-z]+)?"
 _TIMES = r"[0-9:]+-[0-9:]+"
 _match_part = re.compile(
-    rf"(?P<days>{_DAYS}(?:,{_DAYS})*)?(?P<space>\s+)?(?P<times>{_TIMES}(?:,{_TIMES})*)?", re.IGNORECASE
+    rf"\A(?P<days>{_DAYS}(?:,{_DAYS})*)?(?P<space>\s+)?(?P<times>{_TIMES}(?:,{_TIMES})*)?", re.IGNORECASE
 ).fullmatch
 # From one opening to the next: of a single day of the week, which a change of the clock may leave without its hours.
 _HORIZON_DAYS = 22
