@@ -2,6 +2,7 @@
 The fakes do what applications' tests need of them.
 """
 
+import sys
 import threading
 from datetime import timedelta
 from itertools import pairwise
@@ -19,6 +20,9 @@ from obskit.recorder import recorder
 from obskit.runtime import current_runtime
 from obskit.testing import FakeClock, FakeIds, LineStream, RecordingSink, advance, isolated_runtime
 from obskit.time.clock import Deadline
+from obskit.time.clock import clock as obskit_clock
+
+PATIENCE_SECONDS = 30
 
 
 def serve():
@@ -218,6 +222,41 @@ def test_a_budgets_period_ends():
         advance("25h")
 
         assert timedelta(days=1) == budget.status().resets_at - before
+
+
+def test_a_step_under_way_is_of_the_present_moment():
+    """
+    A step that a thread has begun ends before the clock is moved, so that none after it is left out.
+    """
+    begun, go_on, moments = threading.Event(), threading.Event(), []
+
+    def step():
+        moments.append(obskit_clock.monotonic())
+        begun.set()
+        go_on.wait(PATIENCE_SECONDS)
+        return 10.0
+
+    with isolated_runtime(clock=FakeClock()):
+        ticks = Ticks(name="obskit-toy", step=step, failed=recorder.failed, part="toy")
+        ticks.start()
+        begun.wait(PATIENCE_SECONDS)
+        moving = threading.Thread(target=advance, args=("1m",))
+        moving.start()
+        while not waits_for_a_step(moving):
+            pass
+        go_on.set()
+        moving.join(PATIENCE_SECONDS)
+        ticks.stop(Deadline(PATIENCE_SECONDS))
+
+    assert [0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0] == moments
+
+
+def waits_for_a_step(thread):
+    """
+    Look whether a thread waits for another's step, by what it runs.
+    """
+    frame = sys._current_frames().get(thread.ident)
+    return frame is not None and frame.f_code.co_name in ("await_step", "take_due_step")
 
 
 @pytest.mark.parametrize("strict", [True, False])

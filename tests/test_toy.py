@@ -26,6 +26,7 @@ from obskit.storage.state_folder import StateFolder
 from obskit.testing import FakeClock, advance, isolated_runtime
 from obskit.time.clock import Deadline
 from obskit.web.request import Request
+from obskit.workers.service_leader import leads
 
 TESTS = Path(__file__).parent
 LINE = "toy.component:Toy"
@@ -139,22 +140,22 @@ def test_nothing_is_left_of_it(tmp_path):
 
 def test_a_forked_child_has_its_own_thread(tmp_path):
     """
-    A child has no thread of its parent's, and starts one when its route is asked.
+    A child that serves has a thread of its own in place of its parent's, and does not lead beside it.
     """
-    with isolated_runtime(service="toys", toy_token="t0ken", state_dir=str(tmp_path)) as isolated:
+    with isolated_runtime(service="toys", serving=True, state_dir=str(tmp_path)) as isolated:
+        toy = isolated.runtime._assembly.part("toy")
+        is_leader = leads()
         child = os.fork()
         if child == 0:
             code = 1
             try:
-                before = any(thread.name == "toy" for thread in threading.enumerate())
-                status = asked(isolated, "t0ken").status
-                after = any(thread.name == "toy" for thread in threading.enumerate())
-                code = 0 if (before, status, after) == (False, 200, True) else 2
+                [thread] = [thread for thread in threading.enumerate() if thread.name == "toy"]
+                code = 0 if (thread is toy._thread.running, leads()) == (True, False) else 2
             finally:
                 os._exit(code)
         _, status = os.waitpid(child, 0)
 
-    assert 0 == os.waitstatus_to_exitcode(status)
+    assert (True, 0) == (is_leader, os.waitstatus_to_exitcode(status))
     assert {} == recorder.errors
 
 

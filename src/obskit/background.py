@@ -310,13 +310,25 @@ class Ticks(BackgroundThread):
             turn.release()
         return True
 
+    def await_step(self, deadline: Deadline) -> bool:
+        """
+        Wait until the thread is at no step; False where it does not end the one that it is at.
+        """
+        turn = self._turn
+        if turn is None:  # it was stopped meanwhile
+            return True
+        is_over = turn.acquire(timeout=deadline.remaining())
+        if is_over:
+            turn.release()
+        return is_over
+
     def _take_steps(self) -> None:
         turn, wake_up = self._turn, self._wake_up
         if self._began is not None:
             self._began()
         while turn is not None and self.is_current:
-            if not _moved_by_a_test:
-                with turn:
+            with turn:
+                if not _moved_by_a_test:
                     self._step_if_due(turn)
             if self._is_over and self._ends():
                 return

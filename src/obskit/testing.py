@@ -117,17 +117,22 @@ def advance(duration: str | timedelta) -> None:
 def _take_steps(time: FakeTime, end: float) -> None:
     hung: list[Thread] = []
     steps_at_once = 0
+    for thread in background.ticking():  # what began before is of the present moment
+        _awaited(thread, thread.await_step(Deadline(_STEP_PATIENCE_SECONDS)))
     while (ticking := background.ticking()) and (due := ticking[0].next_step) <= end:
         steps_at_once += 1
         if due > time.monotonic():
             time.move_to(due)
             steps_at_once = 0
-        name = ticking[0].name
         if steps_at_once > _STEPS_AT_ONCE:
-            raise AssertionError(f"{name} is due again and again at {time.monotonic()}")
-        if not ticking[0].take_due_step(Deadline(_STEP_PATIENCE_SECONDS)):
-            raise AssertionError(f"{name} is at a step that has not ended in {_STEP_PATIENCE_SECONDS:.0f} s")
+            raise AssertionError(f"{ticking[0].name} is due again and again at {time.monotonic()}")
+        _awaited(ticking[0], ticking[0].take_due_step(Deadline(_STEP_PATIENCE_SECONDS)))
         hung += background.join_pieces(Deadline(_PIECE_PATIENCE_SECONDS), hung)
+
+
+def _awaited(thread: background.Ticks, has_ended: bool) -> None:
+    if not has_ended:
+        raise AssertionError(f"{thread.name} is at a step that has not ended in {_STEP_PATIENCE_SECONDS:.0f} s")
 
 
 class FakeIds:

@@ -11,6 +11,7 @@ from obskit.time.clock import clock
 from obskit.web.access import Access
 from obskit.web.replies import text
 from obskit.web.router import Route
+from obskit.workers.candidates import when_serving
 from obskit.workers.service_leader import leads
 from toy.settings import ToySettings
 
@@ -31,13 +32,12 @@ class Toy(Component):
     def start(self):
         self._routes.add("/toy", Route("toy", {"POST": self._show}, Access(token=self._settings.toy_token)))
         self._subscribers.subscribe([COUNTED], self.heard.append, part="toy", everywhere=True)
-        self._thread.start()
+        when_serving(self._thread.start, self.name)
 
     def stop(self, deadline):
         self._thread.stop(deadline)
 
     def _show(self, request):
-        self._thread.start()  # in a forked child
         return text(200, f"{len(self.heard)}\n")
 
     def _count(self):

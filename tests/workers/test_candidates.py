@@ -218,3 +218,30 @@ def test_a_degraded_worker_samples_itself(tmp_path):
         "ask('/')\ntold += [samples(), in_child(lambda: (ask('/'), samples())[1])]",
         metrics_dir=str(tmp_path / "file" / "metrics"),
     )
+
+
+def test_what_waits_for_it_is_called_once_it_serves():
+    """
+    Once in each process that serves; what one of them raises stops no other; after `shutdown()` none is left.
+    """
+    program = """
+from obskit.workers.candidates import when_serving
+
+called = []
+def broken():
+    called.append("broken")
+    raise ValueError("wrong")
+when_serving(broken, "toy")
+when_serving(lambda: called.append("first"), "toy")
+told.append(list(called))
+ask("/")
+ask("/")
+when_serving(lambda: called.append("at once"), "toy")
+told += [list(called), in_child(lambda: (called.clear(), ask("/"), called)[2])]
+obskit.shutdown()
+configure()
+called.clear()
+told += [in_child(lambda: (ask("/"), called)[1])]
+"""
+
+    assert [[], ["broken", "first", "at once"], ["broken", "first", "at once"], []] == run(program)

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 
 from obskit.default_service import program_name
 from obskit.operation import HttpOperation, Operation
-from obskit.recorder import Recorder, Sink, Step
+from obskit.recorder import Recorder, Sink, Step, recorder
 from obskit.storage.state_folder import is_pytest
 
 # What the active runtime's setting says: None leaves it to what happens, and without a runtime nothing serves.
 _setting: bool | None = False
 _serving_pid = 0
+_starts: list[tuple[str, Callable[[], object]]] = []
 
 
 def bind(serving: bool | None) -> None:
@@ -30,9 +32,44 @@ def bind(serving: bool | None) -> None:
 
 def unbind() -> None:
     """
-    Stop being a candidate until the next runtime.
+    Stop being a candidate until the next runtime, which says anew what it starts.
     """
     bind(False)
+    _starts.clear()
+
+
+def when_serving(start: Callable[[], object], part: str) -> None:
+    """
+    Call this once the process serves: now where it does, else with its first request; and again in each forked child
+    that serves. Importing an application, or a command that does, starts nothing.
+
+    Args:
+        start: Starts a thread, say. It is called in a request, so it waits for nothing.
+        part: Whose it is, in `obskit_errors_total`.
+    """
+    _starts.append((part, start))
+    if is_candidate():
+        _call(part, start)
+
+
+def after_fork() -> None:
+    """
+    Start over in a forked child: what was started ended with its parent's threads.
+    """
+    if _setting:
+        _call_all()
+
+
+def _call_all() -> None:
+    for part, start in list(_starts):
+        _call(part, start)
+
+
+def _call(part: str, start: Callable[[], object]) -> None:
+    try:
+        start()
+    except Exception as error:
+        recorder.failed(part, error)
 
 
 def note_serving() -> None:
@@ -43,6 +80,8 @@ def note_serving() -> None:
     pid = os.getpid()
     if _serving_pid != pid and not is_test_run():
         _serving_pid = pid
+        if _setting is None:
+            _call_all()
 
 
 def is_candidate() -> bool:

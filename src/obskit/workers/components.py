@@ -19,6 +19,9 @@ from obskit.workers import candidates, instance_leader, service_leader
 class Candidacy(Component):
     """
     Whether this process may lead: by the setting, else from its first request on.
+
+    Attributes:
+        open_state_folder: Makes the service's state folder where it is missing; None where it cannot be used.
     """
 
     name = "workers"
@@ -26,6 +29,7 @@ class Candidacy(Component):
     def __init__(self, assembly: Assembly) -> None:
         self._settings = assembly.settings.of(ServiceSettings)
         self._serving = self._settings.serving
+        self.open_state_folder = _state_folder(self._settings)
         self._first_request = candidates.FirstRequest(recorder)
         if self._serving is None:
             assembly.watchers.append(self._first_request)
@@ -35,7 +39,7 @@ class Candidacy(Component):
         Apply the setting.
         """
         candidates.bind(self._serving)
-        service_leader.bind(_state_folder(self._settings))
+        service_leader.bind(self.open_state_folder)
 
     def stop(self, deadline: Deadline) -> None:
         """
@@ -50,6 +54,7 @@ class Candidacy(Component):
         Await a request of the child's own.
         """
         self._first_request.start_over()
+        candidates.after_fork()
 
 
 def _state_folder(settings: ServiceSettings) -> Callable[[], Path | None]:
