@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import weakref
-from collections.abc import Callable
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from obskit.forks import at_fork
 from obskit.metrics.cell_format import VERSION, LabelSet
 from obskit.metrics.cells import MemoryExemplars, Values, allocate_in_memory
 from obskit.metrics.family import Family
-from obskit.operation import Event
+from obskit.operation import Event, HttpOperation
 from obskit.recorder import recorder
 from obskit.workers.file_lock import ARE_SUPPORTED
 from obskit.workers.instance_leader import note_scrape, samples
@@ -31,9 +30,6 @@ if TYPE_CHECKING:
 
 # Successive workers see different label sets; of dead ones this many times the cap of one worker is kept.
 _DEAD_WORKERS_FACTOR = 10
-
-
-def _do_nothing() -> None: ...
 
 
 class Workers:
@@ -48,14 +44,12 @@ class Workers:
     Attributes:
         is_resolved: Whether it is known whose worker this is.
         degraded: Whether this worker exposes its own values only, since the directory cannot be used.
-        on_resolved: Called once it is known whether the values are shared.
     """
 
     def __init__(self, service: str, path: str | None, max_label_sets: int = 1000) -> None:
         self._service = service
         self._path = path
         self._max_dead_label_sets = _DEAD_WORKERS_FACTOR * max_label_sets
-        self.on_resolved: Callable[[], None] = _do_nothing
         self.start_over()
         _all.add(self)
 
@@ -93,7 +87,7 @@ class Workers:
                 self.is_resolved, self._is_busy = True, False
         self._allocate_early()
         self._report()
-        self.on_resolved()
+        recorder.rebind(HttpOperation)  # to steps for what has been resolved
 
     def _find_or_error(self) -> Directory | Exception | None:
         """
@@ -241,7 +235,6 @@ class Workers:
         """
         with self._lock:
             file, self._file, self._directory = self._file, None, None
-            self.on_resolved = _do_nothing
             if file is not None:
                 file.close()
 

@@ -71,8 +71,6 @@ class MetricsSink(Sink):
         add_scrape_time_metrics(collector, workers)
         recorder.errors.subscribe(_counter_updater(collector.add(Counter(own.ERRORS))))
         recorder.dropped.subscribe(_counter_updater(collector.add(Counter(own.DROPPED))))
-        # The first request resolves whose worker this is; the plan is then rebound to what that needs.
-        workers.on_resolved = lambda: recorder.rebind(HttpOperation)
 
     def bind(self, kind: type[Operation]) -> tuple[Step | None, Step | None]:
         """
