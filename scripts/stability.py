@@ -45,7 +45,7 @@ PROVISIONAL: dict[str, dict[str, str]] = {
         "ai_budget_projected_usd": "how the end of a period is projected may change",
     },
     "events": {"state.*": "where state is kept, and what is said of it, is new"},
-    "line fields": {},
+    "line fields": {"refused": "how requests are refused is new"},
 }
 TITLES = {
     "names": "Names",
