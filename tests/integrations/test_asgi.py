@@ -144,6 +144,30 @@ def test_a_large_page_goes_out_in_pieces():
     assert [more for _, more in sizes] == [True] * (len(sizes) - 1) + [False]
 
 
+def test_a_large_page_asks_nothing_of_the_pool_of_the_application():
+    """
+    The application's threads may all be busy, just when somebody looks at its metrics.
+    """
+    asked = []
+
+    class Pool(ThreadPoolExecutor):
+        def submit(self, call, /, *args, **kwargs):
+            asked.append(call)
+            return super().submit(call, *args, **kwargs)
+
+    async def ask(app):
+        asyncio.get_running_loop().set_default_executor(Pool())
+        await app(scope_of(Request("/metrics"), WHOLE), None, sizes.send)
+
+    sizes = Sizes()
+    with isolated_runtime():
+        large_page()
+        asyncio.run(ask(obskit.instrument(answer_nothing)))
+
+    assert len(sizes) > 1
+    assert asked == []
+
+
 async def answer_nothing(scope, receive, send):
     await send({"type": "http.response.start", "status": 204, "headers": []})
     await send({"type": "http.response.body"})

@@ -9,7 +9,7 @@ import zlib
 from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextvars import Token
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from traceback import walk_tb
 from types import MethodType
@@ -44,6 +44,7 @@ from obskit.recorder import recorder
 from obskit.runtime import Runtime, current_runtime, observe_runtime
 from obskit.sparse_field import SparseField
 from obskit.web.gate import refusal
+from obskit.web.lanes import BusyError, Lane, TooLateError
 from obskit.web.pieces import Pieces, send_pieces
 from obskit.web.replies import Reply
 from obskit.web.request import Request
@@ -60,6 +61,9 @@ _current, _enter, _leave = current.get, current.set, current.reset
 _ID = ID_HEADER_LOWER.encode()
 # asyncio's transports take this much before they ask to wait (its high-water mark): such a reply is sent when given.
 _HIGH_WATER_BYTES = 64 * 1024
+# Large pages are packed in turns of their own: the application's pool may be full, just when somebody looks.
+_packing = Lane(4, may_hold_loop=True)
+_PACK_SECONDS = 10.0
 _NO_LENGTH = -1
 
 
@@ -569,8 +573,13 @@ class ObskitMiddleware(WrappingMiddleware[Application]):
             await send(start)
             await send({"type": "http.response.body", "body": body})
             return
-        pieces = await in_thread(_compressed_pieces, body)
+        pack = partial(_compressed_pieces, body)
         del reply, body
+        try:
+            pieces = await _packing.run_async(pack, _PACK_SECONDS)
+        except (BusyError, TooLateError):
+            pieces = pack()
+        del pack
         await send(start)
         while pieces:
             piece = zlib.decompress(pieces.popleft())
