@@ -13,6 +13,8 @@ import pytest
 from prometheus_client import REGISTRY, CollectorRegistry, Counter
 
 import obskit
+import obskit.runtime
+from forked import in_child
 from obskit.errors import AlreadyConfiguredError, ConfigurationError, MetricConflictError
 from obskit.integrations._middleware import MiddlewareBase
 from obskit.metrics import declare
@@ -496,6 +498,29 @@ def drained(before="", after="", end=TERMINATE):
     done = run(DRAIN.format(before=before, after=after, end=end))
     queued, _, later = done.stdout.partition("queued\n")
     return done.returncode, '"last words"' in queued, '"last words"' in later
+
+
+def test_a_fork_leaves_the_lock_to_the_parent():
+    """
+    A child that is forked while a thread is at configuring, or at a shutdown that takes long, waits for neither.
+    """
+    taken, release = threading.Event(), threading.Event()
+
+    def hold():
+        with obskit.runtime._lock:
+            taken.set()
+            release.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    taken.wait()
+    try:
+        told = in_child(lambda: obskit.runtime._lock.acquire(blocking=False))
+    finally:
+        release.set()
+        thread.join()
+
+    assert told == "True"
 
 
 def test_sigterm_drains():

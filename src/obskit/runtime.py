@@ -304,9 +304,15 @@ def _watch_forks() -> None:
     at_fork(after_in_child=_after_fork)  # after what the parts have registered, since theirs comes first
 
 
+def _renew_lock() -> None:
+    global _lock
+    _lock = threading.RLock()  # a thread of the parent may have been at it, and the end of the child takes it
+
+
 def _after_fork() -> None:
     if _runtime is not None:
         _runtime.after_fork()
 
 
+at_fork(after_in_child=_renew_lock)
 at_exit(_at_exit)
