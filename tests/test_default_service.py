@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from obskit.default_service import is_runner, program_name, project
+from obskit.default_service import is_runner, program_name, project, project_of
 from obskit.settings import Settings
 
 
@@ -155,6 +155,14 @@ def told(path, module, *arguments):
     """
     command = [sys.executable, "-c", TOLD, str(path), module, *arguments]
     return [json.loads(line) for line in subprocess.check_output(command, text=True, cwd=path).splitlines()]
+
+
+@pytest.mark.parametrize("part", ["x" * 300, "x\0"])
+def test_a_folder_that_cannot_be_looked_at_has_a_name(part):
+    """
+    Where the system tells nothing of a folder, for want of rights or by its name, that keeps nobody from configuring.
+    """
+    assert ("/" + part, part, False) == (str(project_of(f"/{part}/web.py").folder), *project_of(f"/{part}/web.py")[1:])
 
 
 def test_an_installed_application_is_called_after_its_package(tmp_path):

@@ -172,7 +172,7 @@ def project_of(file: str) -> Project:
     for parent in (Path(folder), *Path(folder).parents):
         if name := _name_in(parent / "pyproject.toml"):
             return Project(parent, name, True)
-        if (parent / ".git").exists():
+        if os.path.exists(parent / ".git"):  # a path that may not be looked at is none
             break
     if os.path.basename(folder) in _LAYOUT:
         folder = os.path.dirname(folder)
