@@ -126,6 +126,34 @@ def test_what_is_cancelled_is_told_no_more(tmp_path):
     assert (["one"], True, False) == (told.messages, is_running, thread.is_alive())
 
 
+class Overtaken:
+    """
+    Say yes, once another has been faster.
+    """
+
+    def __init__(self, faster):
+        self._faster = faster
+
+    def __bool__(self):
+        faster, self._faster = self._faster, lambda: None
+        faster()
+        return True
+
+
+def test_who_subscribes_meanwhile_is_told_too(tmp_path):
+    """
+    Of two that subscribe at once, the slower does not have what the faster wants of others forgotten.
+    """
+    with subscribed(tmp_path) as subscribers:
+
+        def subscribe(kind, everywhere):
+            subscribers.subscribe([kind], Told(), part="test", everywhere=everywhere)
+
+        subscribe(events.UNKNOWN_SDK, Overtaken(lambda: subscribe(events.ALONE, True)))
+
+        assert {events.UNKNOWN_SDK.name, events.ALONE.name} == subscribers._exchange._wanted
+
+
 def test_one_that_raises_keeps_nobody_from_being_told():
     """
     What a subscriber raises is counted under its part, and the others are called.

@@ -127,8 +127,14 @@ class Subscribers(Component):
         self._by_name = {name: tuple(each for each in subscriptions if name in each.names) for name in names}
 
     def _follow(self) -> None:
-        # Without the lock: a thread may start.
-        self._exchange.follow(frozenset().union(*(each.names for each in self._subscriptions if each.everywhere)))
+        # Without the lock: a thread may start. Whoever has changed them meanwhile may have been faster.
+        names = None
+        while names != (now := self._wanted_everywhere()):
+            names = now
+            self._exchange.follow(now)
+
+    def _wanted_everywhere(self) -> frozenset[str]:
+        return frozenset().union(*(each.names for each in self._subscriptions if each.everywhere))
 
     def _emitted(self, event: Event) -> None:
         at = recorder.wall_clock()
