@@ -648,6 +648,21 @@ def test_a_secret_that_cannot_be_read_is_an_error(tmp_path, name, make):
     assert raised.value.__cause__ is None
 
 
+def test_a_folder_for_a_secret_leaves_no_descriptor(tmp_path):
+    """
+    What is tried again and again does not use up what a process may have open.
+    """
+    before = os.open(os.devnull, os.O_RDONLY)
+    os.close(before)
+    for _ in range(3):
+        with pytest.raises(ConfigurationError):
+            read(metrics_token=f"file:{tmp_path}")
+    after = os.open(os.devnull, os.O_RDONLY)
+    os.close(after)
+
+    assert before == after
+
+
 @pytest.mark.parametrize("name", SECRETS)
 @pytest.mark.parametrize("text", ["", "\n"])
 def test_an_empty_secret_of_a_file_is_an_error(tmp_path, name, text):

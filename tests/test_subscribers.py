@@ -128,7 +128,7 @@ def test_what_is_cancelled_is_told_no_more(tmp_path):
 
 class Overtaken:
     """
-    Say yes, once another has been faster.
+    Give another its way first, when it is asked whether it is true; it is.
     """
 
     def __init__(self, faster):

@@ -348,9 +348,12 @@ def _content_of(path: str) -> str:
     try:
         # A FIFO would hold the start up until somebody writes.
         descriptor = os.open(path if os.path.isabs(path) else "", os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)  # `open()` would leave that of a folder open
+            raise ValueError(what)
         with open(descriptor, "rb") as file:
-            content = file.read(SECRET_BYTES + 1) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
-        if content is None or len(content) > SECRET_BYTES:
+            content = file.read(SECRET_BYTES + 1)
+        if len(content) > SECRET_BYTES:
             raise ValueError(what)
         return re.sub(r"\r?\n\Z", "", content.decode())
     except (OSError, ValueError):
