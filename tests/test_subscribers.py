@@ -128,7 +128,7 @@ def test_what_is_cancelled_is_told_no_more(tmp_path):
 
 class Overtaken:
     """
-    Give another its way first, when it is asked whether it is true; it is.
+    A yes that comes once another has been faster.
     """
 
     def __init__(self, faster):
