@@ -302,6 +302,40 @@ def test_the_page_names_each_part():
     assert public - set(re.findall(r"\w+", house)) == set()
 
 
+def arrows_in(page: str) -> list[tuple[str, str]]:
+    """
+    Return the arrows that a page draws from part to part.
+    """
+    drawn = page.partition("## Ways through the house")[2].partition("```text\n")[2].partition("```")[0]
+    return re.findall(r"(\w+) -> (\w+)", drawn)
+
+
+def imports_between_parts(package: Path) -> set[tuple[str, str]]:
+    """
+    Return each pair of parts of which the first imports the second, be it late.
+    """
+    modules, found = modules_of(package), set()
+    for module, path in modules.items():
+        home = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
+        part = path.relative_to(package).parts[0].removesuffix(".py")
+        for name in names_in(ast.parse(path.read_text("utf-8")), home, modules):
+            if name.startswith("obskit."):
+                found.add((part, name.split(".")[1]))
+    return found
+
+
+def test_the_page_draws_what_is_imported():
+    """
+    Each arrow in the documentation is an import, and none is one in the other direction.
+    """
+    page = (PACKAGE.parents[1] / "docs" / "explanation" / "architecture.md").read_text("utf-8")
+    arrows, imports = arrows_in(page), imports_between_parts(PACKAGE)
+
+    assert len(arrows) > 15
+    assert [arrow for arrow in arrows if arrow not in imports] == []
+    assert [arrow for arrow in arrows if arrow[::-1] in imports] == []
+
+
 def test_no_files_import_each_other():
     """
     No file imports itself by way of others, be it late, for its types, or by a name that is put together.
