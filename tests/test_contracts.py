@@ -56,7 +56,9 @@ def patience(name):
     """
     Wait shortly for what never comes, and long for what a busy machine may be slow with.
     """
-    return 2.0 if any(word in name for word in ("waits", "slow", "thread", "fork")) else 20.0
+    if "fork" in name:  # a child may take seconds to come to where it hangs
+        return 6.0
+    return 2.0 if any(word in name for word in ("waits", "slow", "thread")) else 20.0
 
 
 # Sinks

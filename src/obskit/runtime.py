@@ -304,7 +304,7 @@ def _watch_forks() -> None:
     at_fork(after_in_child=_after_fork)  # after what the parts have registered, since theirs comes first
 
 
-def _renew_lock() -> None:
+def _start_over_in_child() -> None:
     global _lock
     _lock = threading.RLock()  # a thread of the parent may have been at it, and the end of the child takes it
 
@@ -314,5 +314,5 @@ def _after_fork() -> None:
         _runtime.after_fork()
 
 
-at_fork(after_in_child=_renew_lock)
+at_fork(after_in_child=_start_over_in_child)
 at_exit(_at_exit)
