@@ -17,11 +17,13 @@ import obskit.runtime
 from forked import in_child
 from obskit.errors import AlreadyConfiguredError, ConfigurationError, MetricConflictError
 from obskit.integrations._middleware import MiddlewareBase
+from obskit.integrations._patches import Patches
 from obskit.metrics import declare
 from obskit.operation import Event, HttpOperation
-from obskit.recorder import recorder
+from obskit.recorder import Sink, recorder
 from obskit.runtime import current_runtime, observe_runtime
 from obskit.testing import FakeClock, LineStream, RecordingSink, isolated_runtime
+from obskit.workers.candidates import when_serving
 
 
 @pytest.fixture
@@ -521,6 +523,51 @@ def test_a_fork_leaves_the_lock_to_the_parent():
         thread.join()
 
     assert told == "True"
+
+
+def test_what_serves_starts_after_every_part_has_started_over():
+    """
+    In a forked child of a process that serves a thread may use each part at once: none has its parent's locks any more.
+    """
+    order = []
+
+    class Last(Sink):
+        name = "last"
+
+        def bind(self, kind):
+            return None, None
+
+        def after_fork(self):
+            order.append("part")
+
+    with isolated_runtime(serving=True, sinks=[Last()]):
+        when_serving(lambda: order.append("start"), "toy")
+        order.clear()
+        told = in_child(lambda: order)
+
+    assert told == "['part', 'start']"
+
+
+def test_a_fork_leaves_the_locks_of_patches_to_the_parent():
+    """
+    A child that is forked while a thread instruments a library may do so itself.
+    """
+    patches = Patches()
+    with patches._lock:
+        told = in_child(lambda: taken_elsewhere(patches._lock))
+
+    assert told == "True"
+
+
+def taken_elsewhere(lock):
+    """
+    Try a lock in another thread, which none that was inherited lets in.
+    """
+    tried = []
+    thread = threading.Thread(target=lambda: tried.append(lock.acquire(blocking=False)))
+    thread.start()
+    thread.join()
+    return tried[0]
 
 
 def test_sigterm_drains():

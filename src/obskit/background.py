@@ -29,6 +29,7 @@ from obskit.interpreters import IS_MAIN
 from obskit.time.clock import Deadline, WakeUp, clock
 
 T = TypeVar("T")
+M = TypeVar("M")
 Failed = Callable[[str, BaseException], object]
 
 # Who works for another ends before it: what checks, gauges and budgets find is written to lines, which come last.
@@ -444,11 +445,22 @@ _pieces: weakref.WeakSet[Thread] = weakref.WeakSet()  # of work that are over by
 _moved_by_a_test: list[bool] = []
 
 
+def listed(found: weakref.WeakSet[M]) -> list[M]:
+    """
+    List what is in a set to which other threads may add, which Python refuses to go through meanwhile.
+    """
+    while True:
+        try:
+            return list(found)
+        except RuntimeError:  # it has changed
+            continue
+
+
 def stop_all(deadline: Deadline) -> bool:
     """
     Stop all threads in their order, within one deadline; True where all have ended.
     """
-    return all([thread.stop(deadline if thread.drained else None) for thread in sorted(list(_threads), key=_place)])
+    return all([thread.stop(deadline if thread.drained else None) for thread in sorted(listed(_threads), key=_place)])
 
 
 def _place(thread: BackgroundThread) -> int:
@@ -473,7 +485,7 @@ def ticking() -> list[Ticks]:
     """
     List the threads that take steps, by the next one, then in the order of `ORDER`.
     """
-    found = [thread for thread in list(_threads) if isinstance(thread, Ticks) and thread.is_running]
+    found = [thread for thread in listed(_threads) if isinstance(thread, Ticks) and thread.is_running]
     return sorted(found, key=lambda thread: (thread.next_step, _place(thread), thread.name))
 
 
@@ -485,7 +497,7 @@ def join_pieces(deadline: Deadline, but: Container[Thread]) -> list[Thread]:
         deadline: For all of them together.
         but: Those that are not waited for, and not returned.
     """
-    awaited = [thread for thread in list(_pieces) if thread is not current_thread() and thread not in but]
+    awaited = [thread for thread in listed(_pieces) if thread is not current_thread() and thread not in but]
     return [thread for thread in awaited if not _joined(thread, deadline)]
 
 

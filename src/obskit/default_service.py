@@ -189,7 +189,7 @@ def _name_in(pyproject: Path) -> str | None:
         import tomllib  # which only a service without a name pays for
 
         found = tomllib.loads(pyproject.read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     for tables in (("project",), ("tool", "poetry")):
         at: object = found

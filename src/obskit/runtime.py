@@ -27,6 +27,7 @@ from obskit.sigterm import sigterm
 from obskit.time.clock import Deadline, clock, system_clock
 from obskit.web.route_settings import RouteSettings
 from obskit.web.routes import Routes
+from obskit.workers import candidates
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -312,6 +313,7 @@ def _start_over_in_child() -> None:
 def _after_fork() -> None:
     if _runtime is not None:
         _runtime.after_fork()
+        candidates.after_fork()  # what starts there finds every part started over
 
 
 at_fork(after_in_child=_start_over_in_child)

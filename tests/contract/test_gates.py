@@ -135,7 +135,12 @@ BAD_ANSWERS = {
     "header that is bytes": lambda: obskit.Reply(403, [(b"x-reason", b"a")], b""),
     "header that no server can send": lambda: obskit.Reply(403, [("X-Reason", "\u2603")], b""),
     "an exception": lambda: 1 / 0,
+    "a coroutine": lambda: no_wait(),
 }
+
+
+async def no_wait():
+    return None
 
 
 @stacks()

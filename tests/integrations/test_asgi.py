@@ -168,6 +168,41 @@ def test_a_large_page_asks_nothing_of_the_pool_of_the_application():
     assert asked == []
 
 
+def test_the_end_of_the_lifespan_asks_nothing_of_the_pool():
+    """
+    An application whose threads are all busy shuts down, and what is queued is written.
+    """
+    refused = []
+
+    class Pool(ThreadPoolExecutor):
+        def submit(self, call, /, *args, **kwargs):
+            refused.append(call)
+            raise RuntimeError("no thread is free")
+
+    async def live(app):
+        asyncio.get_running_loop().set_default_executor(Pool())
+        told = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])
+
+        async def receive():
+            return next(told)
+
+        async def send(message):
+            sent.append(message["type"])
+
+        await app({"type": "lifespan"}, receive, send)
+
+    async def answer(scope, receive, send):
+        for step in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{step}.complete"})
+
+    sent = []
+    with isolated_runtime():
+        asyncio.run(live(obskit.instrument(answer)))
+
+    assert (["lifespan.startup.complete", "lifespan.shutdown.complete"], []) == (sent, refused)
+
+
 async def answer_nothing(scope, receive, send):
     await send({"type": "http.response.start", "status": 204, "headers": []})
     await send({"type": "http.response.body"})

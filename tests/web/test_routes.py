@@ -177,6 +177,8 @@ def test_nothing_is_kept_by_caches(isolated, path):
     ("authorization", "status"),
     [
         ("Bearer s3cret", 200),
+        ("bearer s3cret", 200),
+        ("Digest s3cret", 401),
         ("Bearer s3cre", 401),
         ("Bearer s3cret ", 401),
         ("bearers3cret", 401),

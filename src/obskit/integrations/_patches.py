@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 from inspect import getattr_static
 from threading import RLock
 from typing import Any
+from weakref import WeakSet
 
+from obskit.forks import at_fork
 from obskit.recorder import recorder
 from obskit.wrapper_signatures import accepts_arguments_of, with_signature
 
@@ -29,6 +31,9 @@ def when_imported(library: str, step: Callable[[Any], object]) -> None:
     register_post_import_hook(step, library)
 
 
+_all_patches: WeakSet[Patches] = WeakSet()
+
+
 class Patches:
     """
     Functions that ours replace, and what they replaced. Thread-safe.
@@ -42,8 +47,15 @@ class Patches:
 
     def __init__(self) -> None:
         self._lock = RLock()
+        _all_patches.add(self)
         self._made: dict[tuple[int, str], tuple[Any, Any, Any]] = {}
         self.on = False
+
+    def start_over(self) -> None:
+        """
+        Take a new lock in a forked child: a thread of the parent may have been at it.
+        """
+        self._lock = RLock()
 
     def __iter__(self) -> Iterator[tuple[Any, str, Any, Any]]:
         """
@@ -91,3 +103,11 @@ class Patches:
                     delattr(owner, key[1])
                 else:
                     setattr(owner, key[1], original)
+
+
+def _start_over() -> None:
+    for patches in list(_all_patches):
+        patches.start_over()
+
+
+at_fork(after_in_child=_start_over)

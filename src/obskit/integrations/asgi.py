@@ -15,7 +15,6 @@ from traceback import walk_tb
 from types import MethodType
 from typing import Any, TypeAlias
 
-from obskit.background import in_thread
 from obskit.bounded_cache import BoundedCache
 from obskit.context import current
 from obskit.correlation_ids import ID_HEADER_LOWER
@@ -64,6 +63,9 @@ _HIGH_WATER_BYTES = 64 * 1024
 # Large pages are packed in turns of their own: the application's pool may be full, just when somebody looks.
 _packing = Lane(4, may_hold_loop=True)
 _PACK_SECONDS = 10.0
+# What is queued is written when the application shuts down, by no thread of its pool, and for no longer than this.
+_flushing = Lane(1, may_hold_loop=True)
+_FLUSH_SECONDS = 10.0
 _NO_LENGTH = -1
 
 
@@ -553,8 +555,8 @@ class ObskitMiddleware(WrappingMiddleware[Application]):
                 note_serving()
             elif message["type"].startswith("lifespan.shutdown.") and (runtime := current_runtime()) is not None:
                 try:
-                    await in_thread(runtime.flush)
-                except Exception as error:  # no thread is to be had: the application still shuts down
+                    await _flushing.run_async(runtime.flush, _FLUSH_SECONDS)
+                except Exception as error:  # it takes too long: the application still shuts down
                     recorder.failed("drain", error)
             await send(message)
 

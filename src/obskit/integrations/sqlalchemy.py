@@ -22,6 +22,7 @@ from obskit.db.observe import begin, end, fail, plan
 from obskit.db.pools import PoolSize, begin_use, begin_wait, end_use, end_wait, pools
 from obskit.db.query_watch import thresholds
 from obskit.errors import ConfigurationError, MissingExtraError
+from obskit.forks import at_fork
 from obskit.integrations._explainers import set_explain
 from obskit.integrations._patches import Patches
 from obskit.integrations.dbapi import is_timed, rows_of
@@ -48,6 +49,14 @@ _patches = Patches()
 _KEY = "obskit"  # in the dialect's attributes, and in a connection record's info
 _hooks_every_engine = False  # whether engines are hooked that nobody named
 _hook_lock = RLock()
+
+
+def _start_over() -> None:
+    global _hook_lock
+    _hook_lock = RLock()  # a thread of the parent may have been at it
+
+
+at_fork(after_in_child=_start_over)
 
 
 class _Hook:

@@ -121,8 +121,10 @@ def has_token(request: Request, token: str) -> bool:
     """
     Return whether the client sent this bearer token; compared in constant time.
     """
-    given = (request.header("authorization") or "").encode("latin-1", "replace")
-    return hmac.compare_digest(given, b"Bearer " + token.encode())
+    given = request.header("authorization") or ""
+    if given[:7].lower() == "bearer ":  # RFC 9110, 11.1: schemes have no case
+        given = f"Bearer {given[7:]}"
+    return hmac.compare_digest(given.encode("latin-1", "replace"), b"Bearer " + token.encode())
 
 
 def is_in(client: str | None, networks: tuple[Network, ...]) -> bool:

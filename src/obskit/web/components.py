@@ -31,6 +31,12 @@ class OwnRoutes(Component):
         for component in health.checks:
             self.routes.mount(component)
 
+    def after_fork(self) -> None:
+        """
+        Forget the replies of the parent.
+        """
+        self.routes.start_over()
+
     def stop(self, deadline: Deadline) -> None:
         """
         Run no more checks, and forget what they found.

@@ -5,6 +5,7 @@ What may refuse a request before the application sees it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from inspect import iscoroutine
 from typing import Protocol
 
 from obskit.recorder import recorder
@@ -38,6 +39,9 @@ def refusal(gates: Sequence[Gate], describe: Callable[[], Request]) -> Reply | N
         try:
             request = describe()
             reply: object = gate.admit(request)
+            if iscoroutine(reply):
+                reply.close()
+                raise TypeError("it is a coroutine function, and must be a plain one")
             if reply is not None:
                 return _sendable(checked(reply), request.method)
         except Exception as error:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeAlias
 from weakref import WeakSet
 
+from obskit.background import listed
 from obskit.errors import ConfigurationError
 from obskit.health.event_loop_lag import lag
 from obskit.health.registry import registry
@@ -61,6 +62,12 @@ class Routes(Router):
     def _add_health(self, path: str) -> None:
         handlers = {"GET": self._health.answer}
         self.paths[path] = Route("health_path", handlers, seconds=PAGE_SECONDS, lane=self._health_lane)
+
+    def start_over(self) -> None:
+        """
+        Forget the replies that a forked child's parent goes on sending.
+        """
+        self._open = WeakSet()
 
     def mount(self, component: str) -> None:
         """
@@ -126,7 +133,7 @@ class Routes(Router):
         except BusyError:
             reply = text(*_BUSY)
         except TooLateError:
-            reply = text(503, f"this took longer than {route.seconds:g} s\n", ("Retry-After", "10"))
+            reply = _too_late(route.seconds)
         except ClientGoneError:
             return None
         return _finished(request, reply)
@@ -137,7 +144,10 @@ class Routes(Router):
         """
         if route.access is None or not route.access.asks_application or route.handler(request.method) is None:
             return _refusal(route, request)
-        return await self._access_lane.run_async(lambda: _refusal(route, request), ACCESS_SECONDS)
+        try:
+            return await self._access_lane.run_async(lambda: _refusal(route, request), ACCESS_SECONDS)
+        except TooLateError:
+            return _too_late(ACCESS_SECONDS)
 
     def _handle(self, route: Route, request: Request) -> Reply:
         """
@@ -158,7 +168,7 @@ class Routes(Router):
         pieces = Pieces(body, self._slow if route.lane is None else route.lane, route.seconds)
         if request.method == "HEAD":
             pieces.close()
-        elif sum(not other.is_over for other in list(self._open)) >= MAX_STREAMS:
+        elif sum(not other.is_over for other in listed(self._open)) >= MAX_STREAMS:
             pieces.close()
             return text(*_BUSY)
         else:
@@ -172,6 +182,10 @@ def _refusal(route: Route, request: Request) -> Reply | None:
     if refused is None and not is_plain(request.path):
         refused = text(404, "there is nothing here\n")
     return refused
+
+
+def _too_late(seconds: float) -> Reply:
+    return text(503, f"this took longer than {seconds:g} s\n", ("Retry-After", "10"))
 
 
 def _with_body(request: Request, body: bytes | Reply) -> Reply | None:

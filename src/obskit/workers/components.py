@@ -54,7 +54,6 @@ class Candidacy(Component):
         Await a request of the child's own.
         """
         self._first_request.start_over()
-        candidates.after_fork()
 
 
 def _state_folder(settings: ServiceSettings) -> Callable[[], Path | None]:
