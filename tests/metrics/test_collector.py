@@ -356,3 +356,31 @@ def test_bytes_that_are_no_text_cost_no_page(monkeypatch):
 
     labels = {"service": "a?b", "version": "a?b", "environment": "a?b", "obskit": obskit.__version__}
     assert ["200 OK", labels, {"path": "?"}] * 2 == told
+
+
+class Interrupted(CollectorRegistry):
+    """
+    A registry in the middle of whose registering a signal's handler runs, once.
+    """
+
+    handler = staticmethod(lambda: None)
+
+    def _get_names(self, collector):
+        handler, self.handler = self.handler, lambda: None
+        handler()
+        return super()._get_names(collector)
+
+
+@pytest.mark.timeout(30)
+def test_a_metric_is_declared_on_top_of_another():
+    """
+    What a signal's handler declares while its thread registers another metric is on the page, as that one is.
+    """
+    registry = Interrupted()
+    with isolated_runtime(registry=registry):
+        registry.handler = lambda: obskit.counter("inner_orders_total", "Orders.").inc(2)
+        obskit.counter("outer_orders_total", "Orders.").inc()
+
+        assert 2.0 == registry.get_sample_value("inner_orders_total")
+        assert 1.0 == registry.get_sample_value("outer_orders_total")
+        assert "inner_orders_total" in registry._names_to_collectors

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from threading import get_ident
 from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry
@@ -118,6 +119,7 @@ class MetricCollector:
         self._label_renames = labels
         self._max_label_sets = max_label_sets
         self._workers = workers
+        self._registering, self._is_outdated = 0, False  # by which thread; whether a name came meanwhile
         self._families: dict[str, Family[Any]] = {}
         self._scrape_time: list[tuple[Metric, Callable[[], Mapping[LabelSet, float]]]] = []
         self._registries: list[CollectorRegistry] = []
@@ -192,15 +194,28 @@ class MetricCollector:
     def _reregister(self, family: Family[Any], name: str) -> None:
         """
         Register again, so that the registry knows a name that was added later.
+
+        A signal's handler, or a finaliser, may come here on top of its own thread, which then holds the registry's
+        lock: it leaves the registering to that.
         """
+        names = _sample_names(self._empty_family(family.spec, name))
         for registry in self._registries:
-            names = _sample_names(self._empty_family(family.spec, name))
             taken = getattr(registry, "_names_to_collectors", {})
             if any(taken.get(sample, self) is not self for sample in names):
                 raise _conflict(name, family.spec)
-            registry.unregister(self)
-            self._families[name] = family
-            registry.register(self)
+        self._families[name] = family
+        self._is_outdated = True
+        if self._registering == get_ident():
+            return
+        self._registering = get_ident()
+        try:
+            while self._is_outdated:
+                self._is_outdated = False
+                for registry in self._registries:
+                    registry.unregister(self)
+                    registry.register(self)
+        finally:
+            self._registering = 0
 
     def close(self) -> None:
         """
