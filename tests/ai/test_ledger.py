@@ -107,7 +107,7 @@ def test_who_asks_in_the_middle_of_a_transaction_is_answered_from_memory(make):
     """
     ledger = make()
     ledger.reserve([ask(0.6)], NOW)
-    with ledger._exclusively():
+    with ledger._database.exclusively():
         held, glanced = ledger.reserve([ask(0.2)], NOW), ledger.current_refusal(ask())
         with pytest.raises(UnavailableError, match="in use by the code"):
             ledger.figures("daily", NOW, NOW)
@@ -115,7 +115,7 @@ def test_who_asks_in_the_middle_of_a_transaction_is_answered_from_memory(make):
 
     assert ([one.id for one in held], glanced) == ([None], None)
     assert ledger.figures("daily", NOW, NOW)[:4] == (NOW, 0.5, 0.0, 0.6)
-    with ledger._exclusively():
+    with ledger._database.exclusively():
         assert ledger.reserve([ask(0.2)], NOW).place == 0
 
 

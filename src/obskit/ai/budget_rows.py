@@ -8,7 +8,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from obskit.ai.reservations import (
     BudgetFigures,
@@ -31,6 +31,32 @@ BLOCKED_BIT = 8
 # What reading a row raises that somebody has changed by hand.
 INVALID_ROW_ERRORS = (ValueError, TypeError, AttributeError, OverflowError)
 _AHEAD_SECONDS = 400 * 86_400.0  # so far a clock may have been ahead, in an earlier period
+# One statement: a call waits for each.
+_STANDING = """
+SELECT
+    (SELECT usd FROM spent WHERE budget = ?1 AND period_start = ?2),
+    (SELECT total(usd) FROM reserve WHERE budget = ?1 AND period_start = ?2),
+    (SELECT told FROM spent WHERE budget = ?1 AND period_start = ?2),
+    EXISTS (SELECT 1 FROM lost WHERE at >= ?2)
+"""
+_SPEND = "UPDATE spent SET usd = usd + ?, estimated_usd = estimated_usd + ? WHERE budget = ? AND period_start = ?"
+
+
+class _Standing(NamedTuple):
+    """
+    How a budget stands in a period.
+
+    Attributes:
+        spent: Dollars.
+        reserved: Dollars, by calls that are under way.
+        announced: The bits of what was announced; None where there is no row of the period.
+        is_lost: Whether its count was lost with a broken file.
+    """
+
+    spent: float
+    reserved: float
+    announced: int | None
+    is_lost: bool
 
 
 class BudgetRows:
@@ -54,27 +80,31 @@ class BudgetRows:
         Args:
             owner: The process that asks, by its id and its identity.
         """
-        starts = []
+        starts, unrecorded = [], []
         for index, request in enumerate(requests):
             start = self._start(db, request.key, request.start)
             starts.append(start)
             if not request.blocks:
+                unrecorded.append((request.key, start))
                 continue
-            spent, reserved, announced = self._totals(db, request.key, start)
-            if _exceeds_limit(spent + reserved, request) and reserved:
+            standing = self._standing(db, request.key, start)
+            if standing.reserved and _exceeds_limit(standing, request):
                 self._free_stale(db, now)
-                spent, reserved, announced = self._totals(db, request.key, start)
-            is_lost = self._is_lost(db, start)
-            if is_lost or _exceeds_limit(spent + reserved, request):
+                standing = self._standing(db, request.key, start)
+            if standing.announced is None:
+                unrecorded.append((request.key, start))
+            if standing.is_lost or _exceeds_limit(standing, request):
                 self._ensure_row(db, request.key, start, now)
                 db.execute(
                     "UPDATE spent SET told = told | ? WHERE budget = ? AND period_start = ?",
                     (BLOCKED_BIT, request.key, start),
                 )
-                return ReservationRefusal(index, start, spent, reserved, not announced & BLOCKED_BIT, is_lost)
+                is_first = not (standing.announced or 0) & BLOCKED_BIT
+                return ReservationRefusal(index, start, standing.spent, standing.reserved, is_first, standing.is_lost)
+        for key, start in unrecorded:
+            self._ensure_row(db, key, start, now)
         amounts = []
         for request, start in zip(requests, starts, strict=True):
-            self._ensure_row(db, request.key, start, now)
             id = None
             if request.usd:
                 # No counter: those of a file that was set aside would come again.
@@ -89,8 +119,7 @@ class BudgetRows:
         Return a refusal if nothing is left, else None; this writes nothing.
         """
         start = self._start(db, request.key, request.start)
-        spent, reserved, _ = self._totals(db, request.key, start)
-        is_lost = self._is_lost(db, start)
+        spent, reserved, _, is_lost = self._standing(db, request.key, start)
         is_used_up = is_lost or spent + reserved >= request.limit
         return ReservationRefusal(0, start, spent, reserved, True, is_lost) if is_used_up else None
 
@@ -118,21 +147,12 @@ class BudgetRows:
         if settlement.rowcount:
             db.execute("DELETE FROM spent WHERE budget = ? AND period_start < ?", (key, start - RETENTION_SECONDS))
 
-    def _totals(self, db: sqlite3.Connection, key: str, start: float) -> tuple[float, float, int]:
-        row = db.execute("SELECT usd, told FROM spent WHERE budget = ? AND period_start = ?", (key, start)).fetchone()
-        [reserved] = db.execute(
-            "SELECT total(usd) FROM reserve WHERE budget = ? AND period_start = ?", (key, start)
-        ).fetchone()
-        spent, announced = row or (0.0, 0)
-        spent, reserved = (
-            _checked_number(spent, f"usd of {key}"),
-            _checked_number(reserved, f"usd that is reserved of {key}"),
-        )
+    def _standing(self, db: sqlite3.Connection, key: str, start: float) -> _Standing:
+        spent, reserved, announced, is_lost = db.execute(_STANDING, (key, start)).fetchone()
+        spent = _checked_number(0.0 if spent is None else spent, f"usd of {key}")
+        reserved = _checked_number(reserved, f"usd that is reserved of {key}")
         self._last[key] = start, spent, reserved
-        return spent, reserved, int(announced)
-
-    def _is_lost(self, db: sqlite3.Connection, start: float) -> bool:
-        return db.execute("SELECT 1 FROM lost WHERE at >= ?", (start,)).fetchone() is not None
+        return _Standing(spent, reserved, None if announced is None else int(announced), bool(is_lost))
 
     def _free_stale(self, db: sqlite3.Connection, now: float) -> None:
         """
@@ -175,12 +195,12 @@ class BudgetRows:
 
     def _spend(self, db: sqlite3.Connection, entry: ReservedAmount, usd: float, estimated: bool) -> None:
         where = (entry.key, entry.start)
-        self._ensure_row(db, *where, recorder.wall_clock())
-        db.execute(
-            "UPDATE spent SET usd = usd + ?, estimated_usd = estimated_usd + ? WHERE budget = ? AND period_start = ?",
-            (usd, usd if estimated else 0.0, *where),
-        )
-        spent, _, announced = self._totals(db, *where)
+        spent_now = (usd, usd if estimated else 0.0, *where)
+        if not db.execute(_SPEND, spent_now).rowcount:
+            self._ensure_row(db, *where, recorder.wall_clock())
+            db.execute(_SPEND, spent_now)
+        standing = self._standing(db, *where)
+        spent, announced = standing.spent, standing.announced or 0
         for bit, percent in LEVELS:
             if spent * 100 >= entry.limit * percent and not announced & bit:
                 announced |= bit
@@ -193,7 +213,7 @@ class BudgetRows:
         """
         start = self._start(db, key, start)
         self._free_stale(db, now)
-        spent, reserved, _ = self._totals(db, key, start)
+        spent, reserved, _, _ = self._standing(db, key, start)
         row = db.execute(
             "SELECT estimated_usd FROM spent WHERE budget = ? AND period_start = ?", (key, start)
         ).fetchone()
@@ -222,7 +242,8 @@ def _delete_oldest(db: sqlite3.Connection) -> None:
     db.execute("DELETE FROM awaited WHERE place <= (SELECT max(place) FROM awaited) - ?", (MAX_PENDING_REPLIES,))
 
 
-def _exceeds_limit(taken: float, request: ReservationRequest) -> bool:
+def _exceeds_limit(standing: _Standing, request: ReservationRequest) -> bool:
+    taken = standing.spent + standing.reserved
     return taken + request.usd > request.limit or taken >= request.limit
 
 

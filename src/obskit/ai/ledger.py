@@ -11,8 +11,8 @@ import functools
 import os
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -78,8 +78,7 @@ class Ledger:
                 if request.blocks and (refused := self._rows.last_known_refusal(request)) is not None:
                     return refused._replace(place=place)
             return tuple(ReservedAmount(None, request.key, request.start, 0.0, request.limit) for request in requests)
-        with self._exclusively():
-            return self._in_transaction(lambda db: self._rows.reserve(db, requests, now, self._owner()))
+        return self._in_transaction(lambda db: self._rows.reserve(db, requests, now, self._owner()))
 
     def settle(
         self,
@@ -123,8 +122,7 @@ class Ledger:
             UnavailableError: The file cannot be used; what was settled waits for the next time.
         """
         if self._pending:
-            with self._exclusively():
-                self._in_transaction(lambda db: None)
+            self._in_transaction(lambda db: None)
 
     def figures(self, key: str, start: float, now: float) -> BudgetFigures:
         """
@@ -133,8 +131,7 @@ class Ledger:
         Raises:
             UnavailableError: The file cannot be used.
         """
-        with self._exclusively():
-            return self._in_transaction(lambda db: self._rows.figures(db, key, start, now))
+        return self._in_transaction(lambda db: self._rows.figures(db, key, start, now))
 
     def current_refusal(self, request: ReservationRequest) -> ReservationRefusal | None:
         """
@@ -155,8 +152,7 @@ class Ledger:
             UnavailableError: The file cannot be used.
         """
         if may_wait and not self._database.is_reentrant:
-            with self._exclusively():
-                return self._in_transaction(lambda db: self._rows.pending_reply(db, name))
+            return self._in_transaction(lambda db: self._rows.pending_reply(db, name))
         return self._read_without_waiting(lambda db: self._rows.pending_reply(db, name), lambda: None)
 
     def _read_without_waiting(self, read: Callable[[sqlite3.Connection], T], otherwise: Callable[[], T]) -> T:
@@ -183,14 +179,6 @@ class Ledger:
 
     # Transactions
 
-    @contextmanager
-    def _exclusively(self) -> Iterator[None]:
-        try:
-            with self._database.exclusively():
-                yield
-        except InUseError as error:
-            raise UnavailableError(str(error)) from error
-
     def _in_transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """
         Settle what is pending, then work, in one transaction.
@@ -205,14 +193,17 @@ class Ledger:
             return work(db)
 
         try:
-            found = self._database.transaction(settle_and_work)
+            with self._database.exclusively():
+                found = self._database.transaction(settle_and_work)
+                for _ in range(settled):
+                    self._pending.popleft()
+                for crossing in self._rows.crossings:
+                    self._database.call_later(functools.partial(self._on_crossing, crossing))
+                self._is_unavailable = False
+        except InUseError as error:
+            raise UnavailableError(str(error)) from error
         except (sqlite3.Error, OSError, *INVALID_ROW_ERRORS) as error:
             raise self._unavailable(error) from error
-        for _ in range(settled):
-            self._pending.popleft()
-        for crossing in self._rows.crossings:
-            self._database.call_later(functools.partial(self._on_crossing, crossing))
-        self._is_unavailable = False
         return found
 
     # Problems

@@ -12,7 +12,7 @@ import errno
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from threading import RLock
 from typing import Any, NamedTuple, TypeVar
@@ -103,25 +103,27 @@ class OwnDatabase:
 
     # Turns
 
-    @contextmanager
-    def exclusively(self) -> Iterator[None]:
+    def exclusively(self) -> AbstractContextManager[None]:
         """
         Take a turn at the file: no other thread is at it within the block.
 
         Raises:
             InUseError: Another thread has been at it for long, or this one is, further down its stack.
         """
+        return self
+
+    def __enter__(self) -> None:
         if not self._turn.acquire(timeout=TURN_SECONDS):
             raise InUseError(f"{self.path} is locked: another thread has waited for it for long")
         if self._is_busy:
             self._turn.release()
             raise InUseError(f"{self.path} is in use by the code that a finaliser, or a signal, interrupted")
         self._is_busy = True
-        try:
-            yield
-        finally:
-            self._is_busy = False
-            self._turn.release()
+
+    def __exit__(self, *raised: object) -> None:
+        self._is_busy = False
+        self._turn.release()
+        if self._callbacks:
             self._run_callbacks()
 
     @property

@@ -117,20 +117,15 @@ class FileLock:
             self._is_held, self._pid = True, os.getpid()
             return True
         descriptor = self._open()
-        deadline, wait = Deadline(patience_seconds), _FIRST_WAIT_SECONDS
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES, errno.EINTR):
-                    raise
-            else:
-                self._is_held = True
-                return True
-            if deadline.is_over():
-                return False
-            deadline.rest(wait)
-            wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
+        if not _is_locked_now(descriptor):
+            deadline, wait = Deadline(patience_seconds), _FIRST_WAIT_SECONDS
+            while not _is_locked_now(descriptor):
+                if deadline.is_over():
+                    return False
+                deadline.rest(wait)
+                wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
+        self._is_held = True
+        return True
 
     def release(self) -> None:
         """
@@ -138,8 +133,10 @@ class FileLock:
         """
         self._is_held = False
         if self._descriptor is not None and self._pid == os.getpid():
-            with suppress(OSError):
+            try:
                 fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+            except OSError:
+                return
 
     def close(self) -> None:
         """
@@ -159,3 +156,16 @@ class FileLock:
         if self._descriptor is None:
             self._descriptor, self._pid = open_file(self._path), os.getpid()
         return self._descriptor
+
+
+def _is_locked_now(descriptor: int) -> bool:
+    """
+    Lock a file if nobody else has.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES, errno.EINTR):
+            raise
+        return False
+    return True
