@@ -30,6 +30,7 @@ import obskit.testing
 from obskit import catalogue, errors
 from obskit.catalogue import Metric
 from obskit.catalogue.events import EVENTS
+from obskit.catalogue.spec import UNITS
 from obskit.fields import default_of
 from obskit.logs.rendering import RESERVED_FIELDS
 from obskit.metrics import family
@@ -153,21 +154,34 @@ def metrics() -> str:
         "[`metric_names`](settings.md) renames a metric, or leaves it out; `metric_labels` renames labels, and "
         "`metric_buckets` gives a histogram other bounds.\n"
         "`endpoint` is the route template as the framework writes it, with a leading slash, or `<unmatched>`.\n"
+        "`workers` says how the figures of several workers make one: their sum, the least, the greatest or the latest "
+        "of them, or one figure that all of them read alike, of the machine or of a file.\n"
         "[What is counted](../explanation/what-is-counted.md) says when, and what the caps do.\n"
     )
     for name in catalogue.__all__:
         module = getattr(catalogue, name)
         if isinstance(module, ModuleType):
             text += f"\n## {name}\n\n{sentences(inspect.getdoc(module) or '')}\n"
-            text += table(("metric", "type", "labels", "meaning"), map(metric_row, module.METRICS))
+            text += table(("metric", "type", "unit", "workers", "labels", "meaning"), map(metric_row, module.METRICS))
     histograms = [metric for metric in catalogue.CATALOGUE if metric.kind == "histogram"]
     text += "\n## Buckets\n\nUpper bounds; `+Inf` follows.\n\n"
-    return text + table(("histogram", "bounds"), ((code(metric.name), bounds(metric)) for metric in histograms))
+    text += table(("histogram", "bounds"), ((code(metric.name), bounds(metric)) for metric in histograms))
+    text += "\n## Units\n\nAn application's own metrics may have [others](../how-to/own-metrics.md).\n\n"
+    text += table(("unit", "meaning"), UNITS.items())
+    text += "\n## States\n\nWhat the numbers of a state stand for.\n\n"
+    states = [metric for metric in catalogue.CATALOGUE if metric.values]
+    return text + table(("metric", "values"), ((code(metric.name), shown_values(metric)) for metric in states))
+
+
+def shown_values(metric: Metric) -> str:
+    return ", ".join(f"{value:g} {word}" for value, word in metric.values)
 
 
 def metric_row(metric: Metric) -> tuple[str, ...]:
     meaning = metric.help.rstrip(".") + f" ({metric.note})." if metric.note else metric.help
-    return code(metric.name), metric.kind, ", ".join(map(code, metric.labels)), meaning + mark("metrics", metric.name)
+    workers = "one figure" if metric.is_shared else metric.workers
+    labels = ", ".join(map(code, metric.labels))
+    return code(metric.name), metric.kind, metric.unit, workers, labels, meaning + mark("metrics", metric.name)
 
 
 def bounds(metric: Metric) -> str:

@@ -195,10 +195,10 @@ def metrics(pages: Pages) -> list[str]:
     rows = list(rows_of(pages["metrics.md"]))
     bounds = {bare(row[0]): row[1] for row in rows if len(row) == 2}
     return sorted(
-        f"{bare(row[0])}: {row[1]} {{{bare(row[2])}}}"
+        f"{bare(row[0])}: {row[1]} {{{bare(row[4])}}}"
         + (f" at {bounds[bare(row[0])]}" if row[1] == "histogram" else "")
         for row in rows
-        if len(row) == 4
+        if len(row) == 6
     )
 
 

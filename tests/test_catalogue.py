@@ -14,7 +14,7 @@ from obskit import system
 from obskit.ai.ai_operation import AiOperation
 from obskit.ai.rate_limit_headers import latest_rate_limits
 from obskit.ai.usage import Usage
-from obskit.catalogue import CATALOGUE, Metric
+from obskit.catalogue import CATALOGUE, Metric, spec
 from obskit.catalogue import db as db_rows
 from obskit.catalogue import function as function_rows
 from obskit.catalogue import health as health_rows
@@ -30,6 +30,7 @@ from obskit.metrics import declare
 from obskit.observation import FunctionOperation
 from obskit.operation import Event, HttpOperation
 from obskit.recorder import recorder
+from obskit.sinks import scrape_time
 from obskit.sparse_field import SparseField
 from obskit.testing import FakeClock, isolated_runtime
 
@@ -222,6 +223,54 @@ def test_a_row_follows_the_rules(row):
     assert re.fullmatch(r"[A-Z].*\.", row.help)
     assert list(row.buckets) == sorted(set(row.buckets))
     assert row.prefixed != row.name.startswith("obskit_")
+
+
+@pytest.mark.parametrize("row", CATALOGUE, ids=lambda row: row.name)
+def test_every_metric_has_a_unit(row):
+    """
+    It is one of the list; a state names what its numbers stand for, in its help too, and nothing else has such names.
+    """
+    told = [f"{value:g}" for value, _ in row.values]
+
+    assert row.unit in spec.UNITS
+    assert (row.unit == "state") == bool(row.values)
+    assert [] == [number for number in told if number not in row.help]
+
+
+def test_every_unit_is_used():
+    """
+    The list of units has none that no metric has.
+    """
+    assert {row.unit for row in CATALOGUE} == spec.UNITS.keys()
+
+
+def test_a_row_without_a_unit_is_found():
+    """
+    A gauge whose name says none has none, which the test of all rows refuses; counters count.
+    """
+    assert ("", "count") == (Metric("x", "gauge", "X.").unit, Metric("x_total", "counter", "X.").unit)
+    assert "" not in spec.UNITS
+
+
+@pytest.mark.parametrize(("suffix", "unit"), spec.SUFFIXES.items())
+def test_the_end_of_a_name_says_the_unit(suffix, unit):
+    """
+    Of each kind, with `_total` behind it where it counts; and another unit cannot be written.
+    """
+    said = [Metric(f"x{suffix}", kind, "X.").unit for kind in ("gauge", "histogram")]
+
+    assert [unit] * 3 == [*said, Metric(f"x{suffix}_total", "counter", "X.").unit]
+    with pytest.raises(MetricNameError, match=f"the end of the name says '{unit}'"):
+        Metric(f"x{suffix}", "gauge", "X.", unit="plates")
+
+
+def test_figures_that_all_workers_read_are_those_of_the_machine_and_of_files():
+    """
+    What is said to be one figure is what is read when it is asked for, alike in every worker, and has no cells.
+    """
+    shared = {row for row in CATALOGUE if row.is_shared}
+
+    assert {*scrape_time.READERS, *scrape_time.BUDGET_READERS} == shared
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,17 @@ def test_what_is_written_is_what_is_read(file):
     } == figures(file.path)
 
 
+@pytest.mark.parametrize("name", ["queue", "queue_ms"])
+def test_a_unit_comes_back(file, name):
+    """
+    The unit that a metric was given is read with it, whatever its name on the page says.
+    """
+    spec = Metric("queue", "gauge", "Waiting.", unit="plates")
+    file.allocate(file.family(spec, name), (), 1)
+
+    assert ["plates"] == [family.spec.unit for family in read(file.path).families]
+
+
 @pytest.mark.parametrize("label", ["", " ", '"', "\\", "\n", "\0", "é", "\U0001f600", "\ud800", "x" * 100_000, '"],["'])
 def test_any_label_comes_back(file, label):
     """
@@ -584,6 +595,8 @@ BROKEN = {
     "a metric without a name": (parts(encode_json(FAMILY_KIND, {**DESCRIPTION, "name": None})), "corrupt"),
     "a metric with a bad name": (parts(encode_json(FAMILY_KIND, {**DESCRIPTION, "name": "no name"})), "corrupt"),
     "a metric of an unknown kind": (parts(encode_json(FAMILY_KIND, {**DESCRIPTION, "kind": "poll"})), "corrupt"),
+    "a unit that is no word": (parts(encode_json(FAMILY_KIND, {**DESCRIPTION, "unit": "a b"})), "corrupt"),
+    "a unit that is no text": (parts(encode_json(FAMILY_KIND, {**DESCRIPTION, "unit": 5})), "corrupt"),
     "a gauge that adds up oddly": (parts(encode_json(FAMILY_KIND, {**DESCRIPTION, "workers": "avg"})), "corrupt"),
     "a metric with odd labels": (parts(encode_json(FAMILY_KIND, {**DESCRIPTION, "labels": 5})), "corrupt"),
     "buckets that go down": (parts(encode_json(FAMILY_KIND, {**DESCRIPTION, "buckets": [2, 1]})), "corrupt"),

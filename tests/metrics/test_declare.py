@@ -138,6 +138,29 @@ def test_a_counter_ends_in_total():
     assert obskit.counter("plates", "Plates.") is obskit.counter("plates_total", "Plates.")
 
 
+@pytest.mark.parametrize("declare", [obskit.counter, obskit.gauge, obskit.histogram])
+def test_a_unit_is_what_was_given_or_what_the_name_says(declare):
+    """
+    `unit=` names it; without it the end of the name does; a counter counts.
+    """
+    plain = "count" if declare is obskit.counter else ""
+    units = [declare("plates", "Plates.").spec.unit, declare("bill_usd", "Bill.").spec.unit]
+
+    assert [plain, "usd", "plates"] == [*units, declare("waiting", "Waiting.", unit="plates").spec.unit]
+
+
+@pytest.mark.parametrize("unit", ["Plates", "°C", "a b", "9", "x" * 41])
+@pytest.mark.parametrize("declare", [obskit.counter, obskit.gauge, obskit.histogram])
+def test_a_unit_is_a_word(declare, unit):
+    """
+    Anything else raises where the metric is declared, and so does what contradicts the name.
+    """
+    with pytest.raises(MetricNameError, match=r"unit=.* of plates.*: expected a word in lower case, such as 'plates'"):
+        declare("plates", "Plates.", unit=unit)
+    with pytest.raises(MetricNameError, match="the end of the name says 'seconds'; rename it, or leave unit out"):
+        declare("wait_seconds", "Wait.", unit="bytes")
+
+
 def test_a_gauge_that_ends_in_total_warns():
     """
     The name says counter, and the warning says so, where the gauge is declared.

@@ -27,12 +27,14 @@ TOKENS = Metric(
     "counter",
     "Tokens by kind: input, cache_read, cache_write, output. The kinds add up; reasoning is a part of output.",
     labels=(*CALL, "kind"),
+    unit="tokens",
 )
 ESTIMATED_TOKENS = Metric(
     "ai_tokens_estimated_total",
     "counter",
     "Estimated tokens of streams that ended without usage; not in ai_tokens_used_total.",
     labels=(*CALL, "kind"),
+    unit="tokens",
 )
 COST = Metric(
     "ai_cost_usd_total",
@@ -85,6 +87,7 @@ RATELIMIT_LIMIT = Metric(
     "Rate limit from the provider's latest reply, by kind: requests, tokens, input_tokens, output_tokens.",
     labels=_LIMIT,
     workers="latest",
+    unit="count",
     note=_LIMIT_NOTE,
 )
 RATELIMIT_REMAINING = Metric(
@@ -93,6 +96,7 @@ RATELIMIT_REMAINING = Metric(
     "What was left of the rate limit at the provider's latest reply.",
     labels=_LIMIT,
     workers="latest",
+    unit="count",
     note=_LIMIT_NOTE,
 )
 RATELIMIT_RESET = Metric(

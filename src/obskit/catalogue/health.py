@@ -15,6 +15,8 @@ STATUS = Metric(
     "Status of a health check as probes see it: 1 pass, 0.5 warn, 0 fail.",
     _COMPONENT,
     workers="min",
+    unit="state",
+    values=((1.0, "pass"), (0.5, "warn"), (0.0, "fail")),
 )
 DURATION = Metric(
     "health_check_duration_seconds",

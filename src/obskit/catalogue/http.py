@@ -18,7 +18,9 @@ FIRST_BYTE = Metric(
     labels=("method", "endpoint"),
     note="streamed replies only",
 )
-IN_PROGRESS = Metric("http_requests_in_progress", "gauge", "HTTP requests in progress.", labels=("method",))
+IN_PROGRESS = Metric(
+    "http_requests_in_progress", "gauge", "HTTP requests in progress.", labels=("method",), unit="count"
+)
 EXCEPTIONS = Metric(
     "http_exceptions_total",
     "counter",

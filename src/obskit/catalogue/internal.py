@@ -18,7 +18,15 @@ ERRORS = Metric(
     ("sink",),
     prefixed=False,
 )
-LABEL_SETS = Metric("obskit_label_sets", "gauge", "Label sets of a metric.", ("metric",), workers="max", prefixed=False)
+LABEL_SETS = Metric(
+    "obskit_label_sets",
+    "gauge",
+    "Label sets of a metric.",
+    ("metric",),
+    workers="max",
+    prefixed=False,
+    unit="count",
+)
 OVERFLOW = Metric(
     "obskit_overflow_total",
     "counter",
@@ -33,6 +41,8 @@ BUILD_INFO = Metric(
     ("service", "version", "environment", "obskit"),
     workers="max",
     prefixed=False,
+    unit="state",
+    values=((1.0, "on"),),
 )
 
 DEGRADED = Metric(
@@ -41,6 +51,8 @@ DEGRADED = Metric(
     "Whether this worker reports its own figures only, because those of several cannot be merged: 1, else 0.",
     workers="max",
     prefixed=False,
+    unit="state",
+    values=((0.0, "merged"), (1.0, "degraded")),
 )
 SET_ASIDE = Metric(
     "obskit_metrics_files_set_aside_total",

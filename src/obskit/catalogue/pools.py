@@ -9,18 +9,21 @@ ACTIVE = Metric(
     "gauge",
     "Connections of a pool in use.",
     labels=("pool",),
+    unit="count",
 )
 IDLE = Metric(
     "database_connections_idle",
     "gauge",
     "Idle connections of a pool.",
     labels=("pool",),
+    unit="count",
 )
 MAX = Metric(
     "database_connections_max",
     "gauge",
     "Maximum number of connections of a pool.",
     labels=("pool",),
+    unit="count",
     note="where it has a bound",
 )
 WAIT = Metric(

@@ -28,8 +28,15 @@ START = Metric(
     _WORKER,
     prefixed=False,
 )
-THREADS = Metric("obskit_process_threads", "gauge", "Threads of the process.", _WORKER, prefixed=False)
-OPEN_FDS = Metric("obskit_process_open_fds", "gauge", "Open file descriptors of the process.", _WORKER, prefixed=False)
+THREADS = Metric("obskit_process_threads", "gauge", "Threads of the process.", _WORKER, prefixed=False, unit="count")
+OPEN_FDS = Metric(
+    "obskit_process_open_fds",
+    "gauge",
+    "Open file descriptors of the process.",
+    _WORKER,
+    prefixed=False,
+    unit="count",
+)
 
 GC = Metric(
     "obskit_process_gc_collections_total",

@@ -212,6 +212,7 @@ def encode_family(spec: Metric, name: str) -> bytes:
         "buckets": spec.buckets,
         "workers": spec.workers,
         "prefixed": spec.prefixed,
+        "unit": spec.unit,
     }
     return encode_json(FAMILY_KIND, content)
 
@@ -231,6 +232,7 @@ def decode_family(content: dict[str, Any]) -> tuple[Metric, str]:
         buckets=tuple(map(float, content["buckets"])),
         workers=content["workers"],
         prefixed=content["prefixed"],
+        unit=content.get("unit", ""),  # files of before have none
     )
     name = content["name"]
     if (
@@ -240,7 +242,7 @@ def decode_family(content: dict[str, Any]) -> tuple[Metric, str]:
         or (type(spec.help), type(spec.prefixed)) != (str, bool)
     ):
         raise CellFileError("corrupt", f"the metric {name!r}")
-    replace(spec, name=name)  # validates the name on the page, too
+    replace(spec, name=name, unit="")  # validates the name on the page, too
     return spec, name
 
 

@@ -29,7 +29,9 @@ listeners: list[Callable[[Family[Any]], object]] = []
 _own = {row.name: row for row in CATALOGUE}
 
 
-def counter(name: str, help: str, labels: Iterable[str] = (), *, namespace: str | None = None) -> Counter:
+def counter(
+    name: str, help: str, labels: Iterable[str] = (), *, namespace: str | None = None, unit: str = ""
+) -> Counter:
     """
     Declare a counter: a value that only grows, such as plates recognised.
 
@@ -38,16 +40,18 @@ def counter(name: str, help: str, labels: Iterable[str] = (), *, namespace: str 
         help: One sentence, shown on the metrics page.
         labels: Names of labels, each with a bounded set of values; at most `max_label_sets` combinations are kept.
         namespace: An empty string leaves the application's namespace out.
+        unit: What it counts, a word in lower case such as `plates`. Default: what the end of the name says
+            (`_seconds`, `_bytes`, `_usd`, `_percent`, `_ratio`, `_celsius` ...), else `count`.
 
     Returns:
         The counter; the same declaration again returns the same object. Thread-safe.
 
     Raises:
-        MetricNameError: Prometheus does not accept the name or a label.
+        MetricNameError: Prometheus does not accept the name or a label, or `unit` is no word or not what the name says.
         MetricConflictError: The name is declared already, with another type, help or labels.
     """
     name = name if name.endswith("_total") else name + "_total"
-    spec = Metric(name, "counter", help, _label_names(name, labels), prefixed=namespace != "")
+    spec = Metric(name, "counter", help, _label_names(name, labels), prefixed=namespace != "", unit=unit)
     return _declare(spec, Counter, namespace)
 
 
@@ -60,6 +64,7 @@ def gauge(
     workers: Workers = "sum",
     query: Callable[[], Any] | None = None,
     every: float = 60.0,
+    unit: str = "",
 ) -> Gauge:
     """
     Declare a gauge: a value that goes up and down, such as open connections.
@@ -74,12 +79,13 @@ def gauge(
             the gauge has labels (a tuple where it has several). Label sets that it no longer returns are removed from
             the page. An error keeps the last result and is counted in `obskit_errors_total{sink="gauge_query"}`.
         every: Seconds between two calls of `query`, from 0.1 up.
+        unit: As for `counter()`; where neither it nor the name says one, the gauge is a plain number.
 
     Returns:
         The gauge; the same declaration again returns the same object. Thread-safe.
 
     Raises:
-        MetricNameError: Prometheus does not accept the name or a label.
+        MetricNameError: Prometheus does not accept the name or a label, or `unit` is no word or not what the name says.
         MetricConflictError: The name is declared already, differently.
         ConfigurationError: `query` is not a plain function, `every` or `workers` is out of range.
     """
@@ -87,7 +93,8 @@ def gauge(
         warnings.warn(f"the gauge {name} ends in _total, which says counter; rename it", stacklevel=2)
     if workers not in ("sum", "min", "max", "latest"):
         raise ConfigurationError(f"workers={workers!r}: expected 'sum', 'min', 'max' or 'latest'")
-    spec = Metric(name, "gauge", help, _label_names(name, labels), workers=workers, prefixed=namespace != "")
+    names, is_prefixed = _label_names(name, labels), namespace != ""
+    spec = Metric(name, "gauge", help, names, workers=workers, prefixed=is_prefixed, unit=unit)
     if query is None:
         return _declare(spec, Gauge, namespace)
     ask, seconds = _checked_query(name, query), _checked_every(name, every)
@@ -103,6 +110,7 @@ def histogram(
     *,
     namespace: str | None = None,
     buckets: Iterable[float] = DEFAULT_BUCKETS,
+    unit: str = "",
 ) -> Histogram:
     """
     Declare a histogram: observations by bucket, such as seconds of OCR.
@@ -113,17 +121,18 @@ def histogram(
         labels: Names of labels, each with a bounded set of values.
         namespace: An empty string leaves the application's namespace out.
         buckets: Upper bounds, ascending; `+Inf` is added. Default: `prometheus_client`'s, for seconds.
+        unit: As for `gauge()`.
 
     Returns:
         The histogram; the same declaration again returns the same object. Thread-safe.
 
     Raises:
-        MetricNameError: Prometheus does not accept the name or a label.
+        MetricNameError: Prometheus does not accept the name or a label, or `unit` is no word or not what the name says.
         MetricConflictError: The name is declared already, differently.
         ConfigurationError: The bounds are not ascending.
     """
     names, bounds = _label_names(name, labels), _bounds(name, buckets)
-    spec = Metric(name, "histogram", help, names, buckets=bounds, prefixed=namespace != "")
+    spec = Metric(name, "histogram", help, names, buckets=bounds, prefixed=namespace != "", unit=unit)
     return _declare(spec, Histogram, namespace)
 
 
