@@ -22,7 +22,6 @@ LONG_FILES = {
     "logs/json_handler.py": "one record of the standard library as a line",
     "logs/rotated_files.py": "files that were rotated",
     "logs/writer.py": "the writer of lines",
-    "metrics/collector.py": "the page and the registries that all families are on",
     "metrics/directory.py": "the directory that workers share",
     "metrics/family.py": "a metric with its label sets",
     "observation.py": "observed functions, generators and blocks",

@@ -5,10 +5,9 @@ The collector: exposes families on the metrics page and to `prometheus_client` r
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from threading import get_ident
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -20,7 +19,6 @@ from obskit.deferred_endings import drain
 from obskit.errors import MetricConflictError
 from obskit.metrics import process_gauges
 from obskit.metrics.cell_format import LabelSet
-from obskit.metrics.cells import Cell
 from obskit.metrics.exposition import Section, negotiate, render_page
 from obskit.metrics.family import (
     MEMORY_ALLOCATOR,
@@ -30,68 +28,21 @@ from obskit.metrics.family import (
     Gauge,
     sanitize_label_value,
 )
-from obskit.metrics.family_renderer import CellValues, Exemplars, FamilyRenderer
+from obskit.metrics.family_renderer import CellValues, FamilyRenderer
+from obskit.metrics.figures import CountedGroups, Figures, columns_of, local, merged
 from obskit.metrics.foreign_registry import foreign_families, is_collecting_foreign
 from obskit.metrics.label_names import NO_RENAMES, LabelRenames
-from obskit.metrics.merge import exact_sum, latest_by_bucket
 from obskit.metrics.workers import Workers
 from obskit.recorder import recorder
+
+if TYPE_CHECKING:
+    from obskit.metrics.directory import Snapshot
 
 F = TypeVar("F", bound=Family[Any])
 K = TypeVar("K")
 V = TypeVar("V")
 _CLIENT_METRICS = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}
-_CellExemplars = Mapping[LabelSet, Exemplars]
-
-
-@dataclass(frozen=True, slots=True)
-class _CellColumns:
-    """
-    One metric's label sets, and what their values are read from, in the same order.
-
-    Two plain lists, since thousands of live tuples would trigger the garbage collector.
-    """
-
-    keys: Sequence[LabelSet]
-    sources: Sequence[Any]
-    read: Callable[[Any], CellValues]
-
-    def shown(self, spec: Metric) -> Iterable[tuple[LabelSet, CellValues]]:
-        """
-        Return pairs of label set and values; a gauge's without the time it was set, which only merging needs.
-        """
-        if spec.kind == "histogram":
-            return zip(self.keys, map(self.read, self.sources), strict=True)
-        return zip(self.keys, zip([self.read(source)[0] for source in self.sources], strict=True), strict=True)
-
-
-class _Groups:
-    """
-    Label sets of a counted histogram, grouped by the label set on the page; cached while the label sets are the same.
-    """
-
-    def __init__(self, keys: Sequence[LabelSet]) -> None:
-        self.keys = keys
-        self.members: dict[LabelSet, list[int]] = {}
-        for index, key in enumerate(keys):
-            self.members.setdefault(key[:-1], []).append(index)
-
-    def histograms(self, cells: _CellColumns, totals: list[float | None]) -> Iterator[tuple[LabelSet, CellValues]]:
-        """
-        Yield the histograms, and write the number of observations of each label set into `totals`.
-        """
-        for key, members in self.members.items():
-            rows = [cells.read(cells.sources[index]) for index in members]
-            for index, row in zip(members, rows, strict=True):
-                totals[index] = sum(row[2:])
-            yield key, rows[0] if len(rows) == 1 else _sum_rows(rows)
-
-    def counters(self, cells: _CellColumns, totals: list[float | None]) -> Iterator[tuple[LabelSet, CellValues]]:
-        """
-        Yield the counters from the histograms' totals, so that both agree; read now where those are not on the page.
-        """
-        for key, source, total in zip(cells.keys, cells.sources, totals, strict=True):
-            yield key, (sum(cells.read(source)[2:]) if total is None else total,)
+_NAMED_BY_LABEL = {own.LABEL_SETS.name, own.OVERFLOW.name}
 
 
 class MetricCollector:
@@ -120,15 +71,16 @@ class MetricCollector:
         self._max_label_sets = max_label_sets
         self._workers = workers
         self._registering, self._is_outdated = 0, False  # by which thread; whether a name came meanwhile
-        self._families: dict[str, Family[Any]] = {}
+        self._families: dict[str, Family[Any]] = {}  # by their name in the catalogue
+        self._shown: dict[str, Family[Any]] = {}  # by each name that they have on the page
         self._scrape_time: list[tuple[Metric, Callable[[], Mapping[LabelSet, float]]]] = []
         self._registries: list[CollectorRegistry] = []
         self._renderers: dict[tuple[Metric, str], FamilyRenderer] = {}
-        self._groups: dict[str, _Groups] = {}
-        # Called before each page, to update what is counted elsewhere.
+        self._groups: dict[str, CountedGroups] = {}
+        # Called before each reading, to update what is counted elsewhere.
         self.refresh: list[Callable[[], None]] = []
         overflowed = self.add(Counter(own.OVERFLOW))
-        self._overflow = lambda family: overflowed.cell((family.name,)).inc()
+        self._overflow = lambda family: overflowed.cell((family.spec.name,)).inc()
         degraded, set_aside = self.add(Gauge(own.DEGRADED)).labels(), self.add(Counter(own.SET_ASIDE))
 
         def refresh() -> None:
@@ -149,7 +101,7 @@ class MetricCollector:
 
     def add(self, family: F) -> F:
         """
-        Expose a family, unless the settings leave it out; it can be updated either way. Return it.
+        Expose a family. One that the settings leave out is not on the page, and is counted all the same. Return it.
 
         Raises:
             MetricConflictError: Another family, or the application, has the name.
@@ -157,17 +109,26 @@ class MetricCollector:
         """
         self._label_renames.check(family.spec)
         family.max_label_sets = self._max_label_sets
-        name = self.name_of(family.spec)
-        if name is not None:
-            if self._families.get(name, family) is not family:
-                raise _conflict(name, family.spec)
-            self._reregister(family, name)
-            family.name = name
-            if family.spec is not own.OVERFLOW:
-                family.on_overflow = self._overflow
-            family.move_to(self._workers)
-            self._families[name] = family
+        shown = list(self._on_page(family))
+        for spec, name in shown:
+            if self._shown.get(name, family) is not family or self._is_taken(spec, name):
+                raise _conflict(name, spec)
+        self._families[family.spec.name] = family
+        self._shown.update((name, family) for _, name in shown)
+        if shown:
+            self._register_again()
+        if family.spec is not own.OVERFLOW:
+            family.on_overflow = self._overflow
+        family.move_to(self._workers)
         return family
+
+    def _on_page(self, family: Family[Any]) -> Iterator[tuple[Metric, str]]:
+        """
+        Yield what a family has on the page: its row, and that of the counter which comes with it.
+        """
+        for spec in (family.spec, *([family.counter_spec] if isinstance(family, CountedHistogram) else [])):
+            if (name := self.name_of(spec)) is not None:
+                yield spec, name
 
     def add_scrape_time(self, spec: Metric, read: Callable[[], Mapping[LabelSet, float]]) -> None:
         """
@@ -191,19 +152,13 @@ class MetricCollector:
         registry.register(self)
         self._registries.append(registry)
 
-    def _reregister(self, family: Family[Any], name: str) -> None:
+    def _register_again(self) -> None:
         """
-        Register again, so that the registry knows a name that was added later.
+        Register again, so that the registries know a name that was added later.
 
-        A signal's handler, or a finaliser, may come here on top of its own thread, which then holds the registry's
+        A signal's handler, or a finaliser, may come here on top of its own thread, which then holds a registry's
         lock: it leaves the registering to that.
         """
-        names = _sample_names(self._empty_family(family.spec, name))
-        for registry in self._registries:
-            taken = getattr(registry, "_names_to_collectors", {})
-            if any(taken.get(sample, self) is not self for sample in names):
-                raise _conflict(name, family.spec)
-        self._families[name] = family
         self._is_outdated = True
         if self._registering == get_ident():
             return
@@ -217,6 +172,14 @@ class MetricCollector:
         finally:
             self._registering = 0
 
+    def _is_taken(self, spec: Metric, name: str) -> bool:
+        """
+        Whether the application has registered one of the names of a metric's samples itself.
+        """
+        samples = _sample_names(self._empty_family(spec, name))
+        taken = [getattr(registry, "_names_to_collectors", {}) for registry in self._registries]
+        return any(known.get(sample, self) is not self for known in taken for sample in samples)
+
     def close(self) -> None:
         """
         Unregister everywhere, and reset all families.
@@ -228,6 +191,7 @@ class MetricCollector:
             family.allocator = MEMORY_ALLOCATOR
             family.clear()
         self._families.clear()
+        self._shown.clear()
         self._groups.clear()
         self._workers.close()
 
@@ -241,10 +205,8 @@ class MetricCollector:
         return _CLIENT_METRICS[spec.kind](name, spec.help, labels=self._label_renames.rename(spec))
 
     def _specs_and_names(self) -> Iterator[tuple[Metric, str]]:
-        for name, family in self._families.copy().items():
-            yield family.spec, name
-            if isinstance(family, CountedHistogram) and (counted := self.name_of(family.counter_spec)):
-                yield family.counter_spec, counted
+        for family in self._families.copy().values():
+            yield from self._on_page(family)
         for spec in (*(spec for spec, _ in self._scrape_time), own.LABEL_SETS, *process_gauges.READERS):
             if (shown := self.name_of(spec)) is not None:
                 yield spec, shown
@@ -256,6 +218,13 @@ class MetricCollector:
         if not is_collecting_foreign():
             for section in self.sections():
                 yield section.metric()
+
+    @property
+    def is_degraded(self) -> bool:
+        """
+        Whether the values are this process's alone since sharing them failed.
+        """
+        return self._workers.degraded
 
     @property
     def is_of_one_process(self) -> bool:
@@ -288,69 +257,86 @@ class MetricCollector:
 
     def sections(self, exemplars: bool = False) -> Iterator[Section]:
         """
-        Yield the families with the values of all workers.
+        Yield the families with the values of all workers, as the page has them.
 
         Args:
             exemplars: With exemplars, which only OpenMetrics shows.
         """
+        reading = self.read(exemplars=exemplars)
+        for figures in self.figures(reading, self.name_of, exemplars=exemplars):
+            spec, cells = figures.spec, figures.cells
+            if (name := self.name_of(spec)) is not None:
+                if spec.name in _NAMED_BY_LABEL:
+                    cells = self._renamed(cells, reading)
+                yield Section(self._renderer(spec, name), cells, figures.exemplars)
+
+    def _renamed(
+        self, cells: Iterable[tuple[LabelSet, CellValues]], reading: Snapshot | None
+    ) -> Iterator[tuple[LabelSet, CellValues]]:
+        """
+        Yield these cells, of metrics that are named by a label, with the names on the page, of those that it has.
+        """
+        others = [shared.spec for shared in reading.families.values()] if reading else []
+        specs = {spec.name: spec for spec in (*others, *(family.spec for family in self._families.copy().values()))}
+        for (name,), values in cells:
+            if (shown := self.name_of(specs[name]) if name in specs else name) is not None:
+                yield (shown,), values
+
+    def read(self, *, exemplars: bool = False) -> Snapshot | None:
+        """
+        Read the files of all workers, once what this process alone knows is in its own; None: it is alone.
+        """
         drain()
         for refresh in self.refresh:
             refresh()
-        snapshot = self._workers.snapshot(exemplars=exemplars)
-        found = dict(snapshot.families) if snapshot else {}
+        return self._workers.snapshot(exemplars=exemplars)
+
+    def pids(self, reading: Snapshot | None) -> dict[str, int]:
+        """
+        Return the process ids of the workers that live, by the label `worker`.
+        """
+        found = {str(worker.slot): worker.pid for worker in reading.workers} if reading else {}
+        return found or {self._workers.slot: os.getpid()}
+
+    def figures(
+        self, reading: Snapshot | None, wants: Callable[[Metric], object], *, exemplars: bool = False
+    ) -> Iterator[Figures]:
+        """
+        Yield each metric's figures, of all workers.
+
+        Args:
+            reading: What `read()` has returned.
+            wants: Whether a metric is asked for; what takes time is not read for others.
+            exemplars: With exemplars.
+        """
+        found = dict(reading.families) if reading else {}
         counts: dict[LabelSet, float] = {}
         for name, family in self._families.copy().items():
-            if snapshot is None:
-                cells, cell_exemplars = _local_cells(family), _local_exemplars(family) if exemplars else {}
-                cell_spec = family.cell_spec
-            else:
-                shared = found.pop(name, None)
-                cells = _CellColumns(shared.keys, shared.rows, _identity) if shared else _NO_CELLS
-                cell_spec, cell_exemplars = (shared.spec, shared.exemplars) if shared else (family.cell_spec, {})
-                if not cells.keys and not family.spec.labels:
-                    cells = _CellColumns([()], [[0.0] * (len(family.spec.buckets) + 3)], _identity)
-            if isinstance(family, CountedHistogram) and cell_spec.labels == family.cell_spec.labels:
-                yield from self._counted(name, family, cells, cell_exemplars, counts)
-            else:
+            spec, cells, marks = local(family, exemplars) if reading is None else merged(family, found.pop(name, None))
+            if isinstance(family, CountedHistogram) and spec.labels == family.cell_spec.labels:
+                groups = self._groups.get(name)
+                if groups is None or groups.keys != cells.keys:
+                    groups = self._groups[name] = CountedGroups(cells.keys)
+                if wants(family.spec):
+                    counts[name,] = len(groups.members)
+                yield from groups.figures(family, cells, marks, wants)
+            elif wants(spec):
                 counts[name,] = len(cells.keys)
-                yield Section(self._renderer(cell_spec, name), cells.shown(cell_spec), cell_exemplars)
-        for name, shared in found.items():  # declared by other workers only
-            cells = _CellColumns(shared.keys, shared.rows, _identity)
-            yield Section(self._renderer(shared.spec, name), cells.shown(shared.spec), shared.exemplars)
-        pids = {str(worker.slot): worker.pid for worker in snapshot.workers} if snapshot else {}
-        yield from self._scrape_time_sections(counts, pids or {self._workers.slot: os.getpid()})
+                yield Figures(spec, cells.shown(spec), marks)
+        for shared in found.values():  # declared by other workers only
+            if wants(shared.spec):
+                counts[shared.spec.name,] = len(shared.keys)
+                yield Figures(shared.spec, columns_of(shared).shown(shared.spec), shared.exemplars)
+        yield from self._scrape_time_figures(counts, self.pids(reading), wants)
 
-    def _counted(
-        self,
-        name: str,
-        family: CountedHistogram,
-        cells: _CellColumns,
-        cell_exemplars: _CellExemplars,
-        counts: dict[LabelSet, float],
-    ) -> Iterator[Section]:
-        """
-        Yield a histogram, summed over the last label, and the counter of its observations.
-        """
-        groups = self._groups.get(name)
-        if groups is None or groups.keys != cells.keys:
-            groups = self._groups[name] = _Groups(cells.keys)
-        counts[name,] = len(groups.members)
-        totals: list[float | None] = [None] * len(cells.keys)
-        shown: dict[LabelSet, Exemplars] = {}
-        for key, found in cell_exemplars.items():
-            known = shown.get(key[:-1])
-            shown[key[:-1]] = found if known is None else latest_by_bucket(known, found)
-        yield Section(self._renderer(family.spec, name), groups.histograms(cells, totals), shown)
-        if counted := self.name_of(family.counter_spec):
-            yield Section(self._renderer(family.counter_spec, counted), groups.counters(cells, totals))
-
-    def _scrape_time_sections(self, counts: Mapping[LabelSet, float], pids: Mapping[str, int]) -> Iterator[Section]:
-        read = [(spec, _guarded(pull)) for spec, pull in self._scrape_time]
+    def _scrape_time_figures(
+        self, counts: Mapping[LabelSet, float], pids: Mapping[str, int], wants: Callable[[Metric], object]
+    ) -> Iterator[Figures]:
+        read = [(spec, _guarded(pull)) for spec, pull in self._scrape_time if wants(spec)]
         read += [(own.LABEL_SETS, counts), *_guarded(lambda: process_gauges.read_all(pids)).items()]
         for spec, values in read:
-            if (name := self.name_of(spec)) and values:
-                cells = [(tuple(map(sanitize_label_value, key)), [value]) for key, value in values.items()]
-                yield Section(self._renderer(spec, name), cells)
+            if values and wants(spec):
+                yield Figures(spec, [(tuple(map(sanitize_label_value, key)), [value]) for key, value in values.items()])
 
     def _renderer(self, spec: Metric, name: str) -> FamilyRenderer:
         renderer = self._renderers.get((spec, name))
@@ -358,31 +344,6 @@ class MetricCollector:
             labels = self._label_renames.rename(spec)
             renderer = self._renderers[spec, name] = FamilyRenderer(name, spec.kind, spec.help, labels, spec.buckets)
         return renderer
-
-
-def _sum_rows(rows: list[CellValues]) -> CellValues:
-    """
-    Return the sum of several histograms. Their order may change between pages, and the sum must not decrease for that.
-    """
-    joined: list[float] = [*map(sum, zip(*rows, strict=True))]
-    joined[1] = exact_sum([row[1] for row in rows])
-    return joined
-
-
-def _local_cells(family: Family[Any]) -> _CellColumns:
-    keys, cells = family.keys_and_cells()
-    return _CellColumns(keys, cells, Cell.read_values)
-
-
-def _identity(row: CellValues) -> CellValues:
-    return row
-
-
-_NO_CELLS = _CellColumns([], [], _identity)
-
-
-def _local_exemplars(family: Family[Any]) -> _CellExemplars:
-    return {key: cell.exemplars for key, cell in family.items() if cell.exemplars}
 
 
 def _guarded(read: Callable[[], Mapping[K, V]]) -> Mapping[K, V]:

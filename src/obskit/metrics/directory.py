@@ -102,7 +102,7 @@ class Snapshot:
     The values of all workers of an instance at one moment.
 
     Attributes:
-        families: By name on the page.
+        families: By name in the catalogue, whatever a page calls them.
         workers: Those that live, by slot.
         conflicts: Number of metrics left out, since a newer worker has a different one of that name.
         unreadable: Number of files that could not be read: set aside, of a newer version, or refused by the system.

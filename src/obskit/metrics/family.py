@@ -91,7 +91,6 @@ class Family(Generic[C]):
     Attributes:
         spec: Its row in the catalogue: name, type, labels.
         cell_spec: The row as its cells have it, perhaps with one more label.
-        name: The name on the page, with namespace and renames; set when a collector adds it.
         max_label_sets: The cap; label sets beyond it share one whose label values are all `_OVERFLOW`.
         overflowed: Number of updates that went there.
         lock: Guards the values of all cells.
@@ -103,7 +102,6 @@ class Family(Generic[C]):
 
     def __init__(self, spec: Metric, new_cell: Callable[[LockLike, Callable[[int], Values]], C]) -> None:
         self.spec = self.cell_spec = spec
-        self.name = spec.name
         self.max_label_sets = 1000
         self.overflowed = 0
         self.on_overflow: Callable[[Family[Any]], None] = _ignore

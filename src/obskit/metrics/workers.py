@@ -176,7 +176,7 @@ class Workers:
                 return allocate_in_memory(size)
             self._is_busy = True
             try:
-                values: Values = file.allocate(file.family(family.cell_spec, family.name), key, size)
+                values: Values = file.allocate(file.family(family.cell_spec, family.spec.name), key, size)
             except OSError as error:
                 self._degrade(error)
                 values = allocate_in_memory(size)
@@ -196,7 +196,7 @@ class Workers:
                 return MemoryExemplars()
             self._is_busy = True
             try:
-                return file.allocate_exemplars(file.family(family.cell_spec, family.name), key, slots)
+                return file.allocate_exemplars(file.family(family.cell_spec, family.spec.name), key, slots)
             except (OSError, KeyError):  # no space, or its values are in memory
                 return MemoryExemplars()
             finally:

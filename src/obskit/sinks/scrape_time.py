@@ -94,8 +94,7 @@ def add_scrape_time_metrics(collector: MetricCollector, workers: Workers) -> Non
     Expose the machine's values, and those that only the process itself can read.
     """
     for spec, read in (*READERS.items(), *BUDGET_READERS.items()):
-        if collector.name_of(spec) is not None:
-            collector.add_scrape_time(spec, _guarded(read))
+        collector.add_scrape_time(spec, _guarded(read))
     blocked = collector.add(Counter(budgets.BLOCKED))
     budget_book.on_blocked = lambda name: blocked.cell((name,)).inc()
     collections, delay = collector.add(Counter(process.GC)), collector.add(Gauge(process.LOOP_LAG))

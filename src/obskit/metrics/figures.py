@@ -1,0 +1,144 @@
+"""
+What a metric's cells say, of this process or of all workers, before it has a name on a page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from obskit.catalogue import Metric
+from obskit.metrics.cell_format import LabelSet
+from obskit.metrics.cells import Cell
+from obskit.metrics.family import CountedHistogram, Family
+from obskit.metrics.family_renderer import CellValues, Exemplars
+from obskit.metrics.merge import can_merge, exact_sum, latest_by_bucket
+
+if TYPE_CHECKING:
+    from obskit.metrics.directory import MergedFamily
+
+CellExemplars = Mapping[LabelSet, Exemplars]
+
+
+@dataclass(slots=True)
+class Figures:
+    """
+    One metric's figures.
+
+    Attributes:
+        spec: Its row in the catalogue.
+        cells: Label set and values of each cell; iterated once, and a histogram's before its counter's. Generated, for
+            thousands of live tuples would trigger the garbage collector.
+        exemplars: Of some cells, by label set.
+    """
+
+    spec: Metric
+    cells: Iterable[tuple[LabelSet, CellValues]]
+    exemplars: CellExemplars = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CellColumns:
+    """
+    One metric's label sets, and what their values are read from, in the same order.
+
+    Two plain lists, for the same reason.
+    """
+
+    keys: Sequence[LabelSet]
+    sources: Sequence[Any]
+    read: Callable[[Any], CellValues]
+
+    def shown(self, spec: Metric) -> Iterable[tuple[LabelSet, CellValues]]:
+        """
+        Return pairs of label set and values; a gauge's without the time it was set, which only merging needs.
+        """
+        if spec.kind == "histogram":
+            return zip(self.keys, map(self.read, self.sources), strict=True)
+        return zip(self.keys, zip([self.read(source)[0] for source in self.sources], strict=True), strict=True)
+
+
+def local(family: Family[Any], exemplars: bool) -> tuple[Metric, CellColumns, CellExemplars]:
+    """
+    Return a family's cells in this process, and the row that they are by.
+    """
+    keys, cells = family.keys_and_cells()
+    found = {key: cell.exemplars for key, cell in family.items() if cell.exemplars} if exemplars else {}
+    return family.cell_spec, CellColumns(keys, cells, Cell.read_values), found
+
+
+def merged(family: Family[Any], shared: MergedFamily | None) -> tuple[Metric, CellColumns, CellExemplars]:
+    """
+    Return a family's cells in all workers, and the row that they are by; None: no worker has any.
+    """
+    spec = shared.spec if shared is not None and not can_merge(shared.spec, family.cell_spec) else family.cell_spec
+    if shared is not None and (shared.keys or family.spec.labels):
+        return spec, columns_of(shared), shared.exemplars
+    keys = [] if family.spec.labels else [()]
+    return spec, CellColumns(keys, [[0.0] * (len(family.spec.buckets) + 3) for _ in keys], _identity), {}
+
+
+def columns_of(shared: MergedFamily) -> CellColumns:
+    """
+    Return what the files of all workers say of one metric.
+    """
+    return CellColumns(shared.keys, shared.rows, _identity)
+
+
+def _identity(row: CellValues) -> CellValues:
+    return row
+
+
+class CountedGroups:
+    """
+    Label sets of a counted histogram, grouped by that of the histogram; kept while the label sets are the same.
+    """
+
+    def __init__(self, keys: Sequence[LabelSet]) -> None:
+        self.keys = keys
+        self.members: dict[LabelSet, list[int]] = {}
+        for index, key in enumerate(keys):
+            self.members.setdefault(key[:-1], []).append(index)
+
+    def figures(
+        self, family: CountedHistogram, cells: CellColumns, exemplars: CellExemplars, wants: Callable[[Metric], object]
+    ) -> Iterator[Figures]:
+        """
+        Yield the histogram, summed over the last label, and the counter of its observations, of those that are wanted.
+        """
+        totals: list[float | None] = [None] * len(cells.keys)
+        if wants(family.spec):
+            shown: dict[LabelSet, Exemplars] = {}
+            for key, found in exemplars.items():
+                known = shown.get(key[:-1])
+                shown[key[:-1]] = found if known is None else latest_by_bucket(known, found)
+            yield Figures(family.spec, self._histograms(cells, totals), shown)
+        if wants(family.counter_spec):
+            yield Figures(family.counter_spec, self._counters(cells, totals))
+
+    def _histograms(self, cells: CellColumns, totals: list[float | None]) -> Iterator[tuple[LabelSet, CellValues]]:
+        """
+        Yield the histograms, and write the number of observations of each label set into `totals`.
+        """
+        for key, members in self.members.items():
+            rows = [cells.read(cells.sources[index]) for index in members]
+            for index, row in zip(members, rows, strict=True):
+                totals[index] = sum(row[2:])
+            yield key, rows[0] if len(rows) == 1 else _sum_rows(rows)
+
+    def _counters(self, cells: CellColumns, totals: list[float | None]) -> Iterator[tuple[LabelSet, CellValues]]:
+        """
+        Yield the counters from the histograms' totals, so that both agree; read now where those are not wanted.
+        """
+        for key, source, total in zip(cells.keys, cells.sources, totals, strict=True):
+            yield key, (sum(cells.read(source)[2:]) if total is None else total,)
+
+
+def _sum_rows(rows: list[CellValues]) -> CellValues:
+    """
+    Return the sum of several histograms. Their order may change between pages, and the sum must not decrease for that.
+    """
+    joined: list[float] = [*map(sum, zip(*rows, strict=True))]
+    joined[1] = exact_sum([row[1] for row in rows])
+    return joined
