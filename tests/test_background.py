@@ -104,6 +104,11 @@ def gauges(isolated):
     assert called.wait(30)
 
 
+def refreshed(isolated):
+    obskit.counter("sold_total", "Sold.").inc()
+    answered(isolated, "/metrics")
+
+
 def background_checks(isolated):
     called = threading.Event()
     obskit.health.add("queue", lambda: called.set() or {}, background=True)
@@ -222,6 +227,7 @@ SCENES = {
     "obskit-sigterm": (joined, {"tracing": TracerProvider(shutdown_on_exit=False)}),
     "obskit-explain": (explained, {}),
     "obskit-log-queue": (lines, {"log_queue": 10}),
+    "obskit-refresh": (refreshed, {"metrics_dir": "{}/workers", "serving": True}),
     "obskit-web": (page_on_a_loop, {}),
     "obskit-web-body": (bodies_read, {}),
     "obskit-web-close": (replies_in_pieces, {}),

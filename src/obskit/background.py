@@ -36,7 +36,8 @@ Failed = Callable[[str, BaseException], object]
 # A thread that is not named here ends before the lines.
 LINES = "obskit-log-queue"
 ORDER = (
-    *("obskit-health", "obskit-gauges", "obskit-explain", "obskit-budgets", "obskit-events", "obskit-old-files"),
+    *("obskit-health", "obskit-gauges", "obskit-refresh", "obskit-explain"),
+    *("obskit-budgets", "obskit-events", "obskit-old-files"),
     LINES,
 )
 # How long the end of the process waits for all of them: servers kill a process that takes 10 to 30.

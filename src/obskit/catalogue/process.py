@@ -44,7 +44,7 @@ GC = Metric(
     "Garbage collections of all generations.",
     _WORKER,
     prefixed=False,
-    note="of the workers that have been asked for the page",
+    note="at most five seconds old, of workers that serve",
 )
 LOOP_LAG = Metric(
     "obskit_process_event_loop_lag_seconds",
@@ -52,7 +52,7 @@ LOOP_LAG = Metric(
     "Largest delay of the event loop in the last ten seconds, in seconds.",
     _WORKER,
     prefixed=False,
-    note="under asyncio servers, of the workers that have been asked for the page",
+    note="under asyncio servers; at most five seconds old, of workers that serve",
 )
 
 METRICS = (CPU, MEMORY, START, THREADS, OPEN_FDS, GC, LOOP_LAG)

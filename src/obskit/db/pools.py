@@ -1,8 +1,8 @@
 """
 Connection pools: their sizes, how long connections are waited for, and how long they are used.
 
-Sizes are read when the metrics page is asked for. Waiting for a connection and holding one are operations, made by
-the hooks of SQLAlchemy and psycopg_pool.
+Sizes are read when the metrics page is asked for, and every five seconds where other workers show them. Waiting for a
+connection and holding one are operations, made by the hooks of SQLAlchemy and psycopg_pool.
 """
 
 from __future__ import annotations

@@ -39,6 +39,19 @@ class LoopLag:
         self._lags.clear()
         self._schedule(loop)
 
+    def watch_running(self) -> asyncio.AbstractEventLoop | None:
+        """
+        Measure the loop that runs here, and return it; None where it is none of asyncio's.
+        """
+        import asyncio  # servers without an event loop do not pay for it
+
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return None
+        self.watch(loop)
+        return loop
+
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         self._due = system_clock.monotonic() + TICK
         loop.call_later(TICK, self._measure, loop)

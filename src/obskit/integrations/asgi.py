@@ -19,6 +19,7 @@ from obskit.bounded_cache import BoundedCache
 from obskit.context import current
 from obskit.correlation_ids import ID_HEADER_LOWER
 from obskit.deferred_endings import drain, end_later, waiting
+from obskit.health.event_loop_lag import lag
 from obskit.integrations._client_address import client_address
 from obskit.integrations._inbound_correlation import assign_correlation_id, attach_request_id
 from obskit.integrations._middleware import WrappingMiddleware, several_middlewares
@@ -553,6 +554,7 @@ class ObskitMiddleware(WrappingMiddleware[Application]):
         async def send_and_flush(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete":
                 note_serving()
+                lag.watch_running()
             elif message["type"].startswith("lifespan.shutdown.") and (runtime := current_runtime()) is not None:
                 try:
                     await _flushing.run_async(runtime.flush, _FLUSH_SECONDS)

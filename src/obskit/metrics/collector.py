@@ -77,7 +77,7 @@ class MetricCollector:
         self._registries: list[CollectorRegistry] = []
         self._renderers: dict[tuple[Metric, str], FamilyRenderer] = {}
         self._groups: dict[str, CountedGroups] = {}
-        # Called before each reading, to update what is counted elsewhere.
+        # Called before each reading, and meanwhile, to update what is counted elsewhere.
         self.refresh: list[Callable[[], None]] = []
         overflowed = self.add(Counter(own.OVERFLOW))
         self._overflow = lambda family: overflowed.cell((family.spec.name,)).inc()
@@ -287,9 +287,18 @@ class MetricCollector:
         Read the files of all workers, once what this process alone knows is in its own; None: it is alone.
         """
         drain()
-        for refresh in self.refresh:
-            refresh()
+        self.update_own()
         return self._workers.snapshot(exemplars=exemplars)
+
+    def update_own(self) -> None:
+        """
+        Update the figures that this process alone knows.
+        """
+        for refresh in self.refresh:
+            try:
+                refresh()
+            except Exception as error:
+                recorder.failed("metrics", error)
 
     def pids(self, reading: Snapshot | None) -> dict[str, int]:
         """

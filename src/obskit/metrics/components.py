@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from obskit.metrics.collector import MetricCollector
+    from obskit.metrics.refresher import Refresher
     from obskit.metrics.workers import Workers
 
 
@@ -94,30 +95,38 @@ class Declared(Component):
 
 class Exposition(Component):
     """
-    The collector in its registry, and the callbacks of gauges, once every metric is known.
+    The collector in its registry, the callbacks of gauges and the refresher, once every metric is known.
     """
 
     name = "metrics"
 
     def __init__(self, assembly: Assembly) -> None:
         self._collection: Collection = assembly.part("metrics")
+        self._refresher: Refresher | None = None
 
     def start(self) -> None:
         """
-        Register the collector, and start the gauge callbacks.
+        Register the collector, and start the gauge callbacks and the refresher.
         """
         from obskit.metrics.gauge_callbacks import gauge_callbacks
+        from obskit.metrics.refresher import Refresher
 
-        self._collection.collector.register(self._collection.registry)
-        gauge_callbacks.start(self._collection.workers.asks_for_all)
+        collector, workers = self._collection.collector, self._collection.workers
+        collector.register(self._collection.registry)
+        gauge_callbacks.start(workers.asks_for_all)
+        self._refresher = Refresher(workers, collector.update_own)
+        collector.refresh.append(self._refresher.ensure_running)
+        self._refresher.start()
 
     def stop(self, deadline: Deadline) -> None:
         """
-        Stop the gauge callbacks. The metrics sink unregisters the collector, once it has the last figures.
+        Stop them. The metrics sink unregisters the collector, once it has the last figures.
         """
         from obskit.metrics.gauge_callbacks import gauge_callbacks
 
         gauge_callbacks.stop()
+        if self._refresher is not None:
+            self._refresher.stop(deadline)
 
 
 def collection(assembly: Assembly) -> Collection | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any
@@ -44,12 +45,14 @@ class Workers:
     Attributes:
         is_resolved: Whether it is known whose worker this is.
         degraded: Whether this worker exposes its own values only, since the directory cannot be used.
+        on_resolved: Called once that is known, and so in each process anew.
     """
 
     def __init__(self, service: str, path: str | None, max_label_sets: int = 1000) -> None:
         self._service = service
         self._path = path
         self._max_dead_label_sets = _DEAD_WORKERS_FACTOR * max_label_sets
+        self.on_resolved: Callable[[], object] = _ignore
         self.start_over()
         _all.add(self)
 
@@ -88,6 +91,7 @@ class Workers:
         self._allocate_early()
         self._report()
         recorder.rebind(HttpOperation)  # to steps for what has been resolved
+        self.on_resolved()
 
     def _find_or_error(self) -> Directory | Exception | None:
         """
@@ -237,6 +241,10 @@ class Workers:
             file, self._file, self._directory = self._file, None, None
             if file is not None:
                 file.close()
+
+
+def _ignore() -> None:
+    return None
 
 
 _all: weakref.WeakSet[Workers] = weakref.WeakSet()

@@ -199,13 +199,10 @@ def _watch_loop() -> bool:
     """
     Measure the lag of asyncio's event loop, and have coroutine checks run there; False on another loop.
     """
-    import asyncio  # servers without an event loop do not pay for it
-
-    try:
-        registry.loop = loop = asyncio.get_running_loop()
-    except RuntimeError:
+    loop = lag.watch_running()
+    if loop is None:
         return False
-    lag.watch(loop)
+    registry.loop = loop
     return True
 
 
