@@ -36,7 +36,8 @@ LabelSet: TypeAlias = tuple[str, ...]
 Row: TypeAlias = tuple[float, ...]
 Reason: TypeAlias = Literal["truncated", "foreign", "newer", "corrupt"]
 
-VERSION = 1
+# What is written, and the first that is read: the version before, once there is one.
+VERSION, OLDEST_VERSION = 1, 1
 MAGIC = b"obskit\r\n"
 BYTE_ORDER = 0x01020304
 # magic, version, byte order, process, slot, made (nanoseconds since the epoch), random token, checksum, used
@@ -163,7 +164,7 @@ def decode_header(head: bytes) -> tuple[int, int, int, int, int]:
         raise CellFileError("corrupt", "its header")
     if version > VERSION:
         raise CellFileError("newer", f"version {version}, and this is {VERSION}")
-    if version < VERSION or used < HEADER.size or used % 8 or used > MAX_READ_BYTES:
+    if version < OLDEST_VERSION or used < HEADER.size or used % 8 or used > MAX_READ_BYTES:
         raise CellFileError("corrupt", f"version {version}, {used} bytes used")
     return pid, slot, created_ns, token, used
 
@@ -232,7 +233,7 @@ def decode_family(content: dict[str, Any]) -> tuple[Metric, str]:
         buckets=tuple(map(float, content["buckets"])),
         workers=content["workers"],
         prefixed=content["prefixed"],
-        unit=content.get("unit", ""),  # files of before have none
+        unit=content.get("unit", ""),  # of an obskit from before units there is none
     )
     name = content["name"]
     if (

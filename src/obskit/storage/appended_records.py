@@ -28,8 +28,9 @@ KEPT_SECONDS = 3600.0
 MAX_FILES = 1000
 
 _END, _OLD = ".records", ".records.old"
+FORMAT = 1
 # A file begins with a line that no other has: inodes are used again at once.
-_HEAD = '{"file":"%s"}\n'
+_HEAD = f'{{"file":"%s","format":{FORMAT}}}\n'
 _HEAD_BYTES = len(_HEAD % (16 * "0"))
 Record = Mapping[str, Any]
 

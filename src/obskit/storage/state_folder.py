@@ -24,6 +24,7 @@ from obskit.recorder import recorder
 from obskit.storage.folder_names import folder_name, service_name
 
 MARKER = "service.json"
+FORMAT = 1  # of the marker
 _MARKER_BYTES = 65_536
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 
@@ -130,7 +131,7 @@ class StateFolder:
         with suppress(FileNotFoundError):
             os.unlink(new)  # of a process that was killed, and whose id this one has
         with open(make_file(new, os.O_WRONLY, 0o600), "w", encoding="ascii") as file:
-            json.dump({"format": 1, **occupant._asdict()}, file)
+            json.dump({"format": FORMAT, **occupant._asdict()}, file)
         try:
             if is_first:
                 try:
