@@ -4,6 +4,7 @@ A snapshot has what the page says, of the same workers, under the catalogue's na
 
 import json
 import os
+from dataclasses import replace
 from importlib.util import find_spec
 from itertools import accumulate
 
@@ -15,11 +16,12 @@ from prometheus_client.utils import floatToGoString
 from test_servers import GUNICORN, Load, kill_one, serving
 
 import obskit
-from obskit.catalogue import CATALOGUE
+from obskit.catalogue import CATALOGUE, http
 from obskit.metrics import declare
+from obskit.metrics.collector import MetricCollector
+from obskit.metrics.family import CountedHistogram
 from obskit.metrics.snapshot import take
-from obskit.operation import HttpOperation
-from obskit.recorder import recorder
+from obskit.metrics.workers import Workers
 from obskit.testing import isolated_runtime
 from test_catalogue import budgets_happen, everything_happens, told
 
@@ -178,6 +180,26 @@ def test_a_snapshot_has_what_the_page_has(tmp_path, own, told, settings, is_shar
     assert [os.getpid()] == list(snapshot.pids.values())
 
 
+def test_a_process_that_serves_nothing_reads_requests_alike(tmp_path):
+    """
+    Whoever has no metrics of requests itself has those of the others as they have them: histogram and counter.
+    """
+    folder = str(tmp_path / "workers")
+    serves, other = (MetricCollector("", {}, 1000, Workers("shop", folder)) for _ in range(2))
+    requests = serves.add(CountedHistogram(replace(http.DURATION, buckets=(0.1, 1.0)), http.REQUESTS))
+    for status in ("200", "200", "404"):
+        requests.cell(("GET", "/", status)).observe(0.5)
+    one, two = take(serves).families, take(other).families
+    serves.close()
+    other.close()
+
+    assert {("GET", "/"): (3.0, 1.5, 0.0, 3.0, 0.0)} == two[http.DURATION.name].cells
+    assert {("GET", "/", "200"): (2.0,), ("GET", "/", "404"): (1.0,)} == two[http.REQUESTS.name].cells
+    assert [one[row.name] for row in (http.DURATION, http.REQUESTS)] == [
+        two[row.name] for row in (http.DURATION, http.REQUESTS)
+    ]
+
+
 @pytest.mark.parametrize(
     ("workers", "settings"),
     [(1, RENAMED), (4, {}), (8, RENAMED)] if find_spec("gunicorn") else [],
@@ -200,7 +222,6 @@ def test_a_snapshot_has_what_the_page_of_any_worker_has(tmp_path, workers, setti
             answered = load.answered
             server.until(lambda: load.answered > answered + 20)
         with isolated_runtime(metrics_dir=folder, service="shop", **settings) as isolated:
-            recorder.plan(HttpOperation)  # whoever serves has the metrics of requests
 
             def both():
                 page, snapshot = samples_on(server.get("/metrics")), take(isolated.runtime._collector)

@@ -52,4 +52,7 @@ RESPONSE_SIZE = Metric(
     note="with `size_metrics=True`",
 )
 
+# The cells of the histogram have one label more, the counter's last: both are made of them, so that they agree.
+COUNTED = {DURATION.name: (DURATION, REQUESTS)}
+
 METRICS = (REQUESTS, DURATION, FIRST_BYTE, IN_PROGRESS, EXCEPTIONS, ABORTED, REQUEST_SIZE, RESPONSE_SIZE)

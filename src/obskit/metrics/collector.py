@@ -29,7 +29,7 @@ from obskit.metrics.family import (
     sanitize_label_value,
 )
 from obskit.metrics.family_renderer import CellValues, FamilyRenderer
-from obskit.metrics.figures import CountedGroups, Figures, columns_of, local, merged
+from obskit.metrics.figures import CountedFigures, Figures, columns_of, counted_by_others, local, merged
 from obskit.metrics.foreign_registry import foreign_families, is_collecting_foreign
 from obskit.metrics.label_names import NO_RENAMES, LabelRenames
 from obskit.metrics.workers import Workers
@@ -76,7 +76,7 @@ class MetricCollector:
         self._scrape_time: list[tuple[Metric, Callable[[], Mapping[LabelSet, float]]]] = []
         self._registries: list[CollectorRegistry] = []
         self._renderers: dict[tuple[Metric, str], FamilyRenderer] = {}
-        self._groups: dict[str, CountedGroups] = {}
+        self._counted = CountedFigures()
         # Called before each reading, and meanwhile, to update what is counted elsewhere.
         self.refresh: list[Callable[[], None]] = []
         overflowed = self.add(Counter(own.OVERFLOW))
@@ -192,7 +192,7 @@ class MetricCollector:
             family.clear()
         self._families.clear()
         self._shown.clear()
-        self._groups.clear()
+        self._counted.clear()
         self._workers.close()
 
     def describe(self) -> Iterable[ClientMetric]:
@@ -323,19 +323,17 @@ class MetricCollector:
         for name, family in self._families.copy().items():
             spec, cells, marks = local(family, exemplars) if reading is None else merged(family, found.pop(name, None))
             if isinstance(family, CountedHistogram) and spec.labels == family.cell_spec.labels:
-                groups = self._groups.get(name)
-                if groups is None or groups.keys != cells.keys:
-                    groups = self._groups[name] = CountedGroups(cells.keys)
-                if wants(family.spec):
-                    counts[name,] = len(groups.members)
-                yield from groups.figures(family, cells, marks, wants)
+                yield from self._counted.figures((family.spec, family.counter_spec), cells, marks, counts, wants)
             elif wants(spec):
                 counts[name,] = len(cells.keys)
                 yield Figures(spec, cells.shown(spec), marks)
-        for shared in found.values():  # declared by other workers only
-            if wants(shared.spec):
+        for shared in found.values():  # which other workers alone have
+            cells, rows = columns_of(shared), counted_by_others(shared.spec)
+            if rows is not None:
+                yield from self._counted.figures(rows, cells, shared.exemplars, counts, wants)
+            elif wants(shared.spec):
                 counts[shared.spec.name,] = len(shared.keys)
-                yield Figures(shared.spec, columns_of(shared).shown(shared.spec), shared.exemplars)
+                yield Figures(shared.spec, cells.shown(shared.spec), shared.exemplars)
         yield from self._scrape_time_figures(counts, self.pids(reading), wants)
 
     def _scrape_time_figures(

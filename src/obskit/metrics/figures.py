@@ -5,13 +5,14 @@ What a metric's cells say, of this process or of all workers, before it has a na
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from obskit.catalogue import Metric
+from obskit.catalogue.http import COUNTED
 from obskit.metrics.cell_format import LabelSet
 from obskit.metrics.cells import Cell
-from obskit.metrics.family import CountedHistogram, Family
+from obskit.metrics.family import Family
 from obskit.metrics.family_renderer import CellValues, Exemplars
 from obskit.metrics.merge import can_merge, exact_sum, latest_by_bucket
 
@@ -79,6 +80,16 @@ def merged(family: Family[Any], shared: MergedFamily | None) -> tuple[Metric, Ce
     return spec, CellColumns(keys, [[0.0] * (len(family.spec.buckets) + 3) for _ in keys], _identity), {}
 
 
+def counted_by_others(spec: Metric) -> tuple[Metric, Metric] | None:
+    """
+    Return the rows of a counted histogram and its counter by that of their cells; None of any other metric.
+    """
+    rows = COUNTED.get(spec.name)
+    if rows is None or spec.labels != (*rows[0].labels, rows[1].labels[-1]):
+        return None
+    return replace(rows[0], buckets=spec.buckets), rows[1]
+
+
 def columns_of(shared: MergedFamily) -> CellColumns:
     """
     Return what the files of all workers say of one metric.
@@ -102,20 +113,31 @@ class CountedGroups:
             self.members.setdefault(key[:-1], []).append(index)
 
     def figures(
-        self, family: CountedHistogram, cells: CellColumns, exemplars: CellExemplars, wants: Callable[[Metric], object]
+        self,
+        specs: tuple[Metric, Metric],
+        cells: CellColumns,
+        exemplars: CellExemplars,
+        wants: Callable[[Metric], object],
     ) -> Iterator[Figures]:
         """
         Yield the histogram, summed over the last label, and the counter of its observations, of those that are wanted.
+
+        Args:
+            specs: The histogram's row, and the counter's.
+            cells: Those of both.
+            exemplars: Of these cells.
+            wants: Whether a row is asked for.
         """
+        histogram, counter = specs
         totals: list[float | None] = [None] * len(cells.keys)
-        if wants(family.spec):
+        if wants(histogram):
             shown: dict[LabelSet, Exemplars] = {}
             for key, found in exemplars.items():
                 known = shown.get(key[:-1])
                 shown[key[:-1]] = found if known is None else latest_by_bucket(known, found)
-            yield Figures(family.spec, self._histograms(cells, totals), shown)
-        if wants(family.counter_spec):
-            yield Figures(family.counter_spec, self._counters(cells, totals))
+            yield Figures(histogram, self._histograms(cells, totals), shown)
+        if wants(counter):
+            yield Figures(counter, self._counters(cells, totals))
 
     def _histograms(self, cells: CellColumns, totals: list[float | None]) -> Iterator[tuple[LabelSet, CellValues]]:
         """
@@ -133,6 +155,40 @@ class CountedGroups:
         """
         for key, source, total in zip(cells.keys, cells.sources, totals, strict=True):
             yield key, (sum(cells.read(source)[2:]) if total is None else total,)
+
+
+class CountedFigures:
+    """
+    The figures of histograms whose observations a counter shows.
+    """
+
+    def __init__(self) -> None:
+        self._groups: dict[str, CountedGroups] = {}
+
+    def clear(self) -> None:
+        """
+        Drop what is kept of their label sets.
+        """
+        self._groups.clear()
+
+    def figures(
+        self,
+        rows: tuple[Metric, Metric],
+        cells: CellColumns,
+        exemplars: CellExemplars,
+        counts: dict[LabelSet, float],
+        wants: Callable[[Metric], object],
+    ) -> Iterator[Figures]:
+        """
+        Yield a histogram and its counter, and write the number of label sets into `counts`.
+        """
+        name = rows[0].name
+        groups = self._groups.get(name)
+        if groups is None or groups.keys != cells.keys:
+            groups = self._groups[name] = CountedGroups(cells.keys)
+        if wants(rows[0]):
+            counts[name,] = len(groups.members)
+        yield from groups.figures(rows, cells, exemplars, wants)
 
 
 def _sum_rows(rows: list[CellValues]) -> CellValues:
