@@ -108,7 +108,7 @@ class MetricsSettings(Section, subject="Metrics"):
         {},
         _metric_names,
         'New names for metrics, without the namespace: `{"http_requests_total": "requests_total"}`. '
-        "None leaves a metric out.",
+        "None leaves a metric off the page.",
     )
     metric_labels: Mapping[str, Mapping[str, str]] = setting(
         {},
