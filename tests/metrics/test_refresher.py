@@ -10,8 +10,9 @@ from test_servers import GUNICORN, UVICORN, serving
 
 import obskit
 from forked import in_child
-from obskit.catalogue import process
+from obskit.catalogue import Metric, process
 from obskit.db.pools import PoolSize, pools
+from obskit.metrics.family import Counter
 from obskit.metrics.snapshot import take
 from obskit.metrics.workers import Workers
 from obskit.testing import FakeClock, advance, isolated_runtime
@@ -128,13 +129,27 @@ def test_a_figure_that_cannot_be_read_stops_no_other():
     assert errors == 2.0
 
 
+def test_a_count_that_is_kept_elsewhere_never_goes_down():
+    """
+    Two threads read it, and the one that read it earlier tells it later.
+    """
+    with isolated_runtime() as isolated:
+        collections = isolated.runtime._collector.add(Counter(Metric("collected_total", "counter", "Collected.")))
+        for total in (3.0, 2.0):
+            collections.cell(()).set_total(total)
+        value = isolated.value("collected_total")
+
+    assert value == 3.0
+
+
 SERVED = {
     "gunicorn": ((*GUNICORN, "--workers=2", "counted:wsgi"), {GC}),
     "uvicorn": ((*UVICORN, "--workers=2", "counted:asgi"), {GC, LAG}),
+    "uvicorn, no lifespan": ((*UVICORN, "--workers=2", "--lifespan=off", "counted:asgi"), {GC, LAG}),
 }
 
 
-@pytest.mark.parametrize("name", [name for name in SERVED if find_spec(name)])
+@pytest.mark.parametrize("name", [name for name in SERVED if find_spec(name.split(",")[0])])
 def test_every_worker_tells_what_only_it_knows(tmp_path, name):
     """
     Of all workers that serve, and not only of those that were asked for the page: here none was.

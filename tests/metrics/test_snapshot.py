@@ -16,10 +16,10 @@ from prometheus_client.utils import floatToGoString
 from test_servers import GUNICORN, Load, kill_one, serving
 
 import obskit
-from obskit.catalogue import CATALOGUE, http
+from obskit.catalogue import CATALOGUE, Metric, http
 from obskit.metrics import declare
 from obskit.metrics.collector import MetricCollector
-from obskit.metrics.family import CountedHistogram
+from obskit.metrics.family import CountedHistogram, Counter
 from obskit.metrics.snapshot import take
 from obskit.metrics.workers import Workers
 from obskit.testing import isolated_runtime
@@ -198,6 +198,23 @@ def test_a_process_that_serves_nothing_reads_requests_alike(tmp_path):
     assert [one[row.name] for row in (http.DURATION, http.REQUESTS)] == [
         two[row.name] for row in (http.DURATION, http.REQUESTS)
     ]
+
+
+def test_a_snapshot_without_a_metric_of_some_worker_is_not_whole(tmp_path):
+    """
+    Where workers have declared one name differently, it says that figures are missing.
+    """
+    folder = str(tmp_path / "workers")
+    older, newer = (MetricCollector("", {}, 1000, Workers("shop", folder)) for _ in range(2))
+    whole = take(newer).is_whole
+    older.add(Counter(Metric("sold_total", "counter", "Sold.", ("crop",)))).cell(("rose",)).inc()
+    newer.add(Counter(Metric("sold_total", "counter", "Sold."))).cell(()).inc()
+    found = take(newer)
+    older.close()
+    newer.close()
+
+    assert (True, False) == (whole, found.is_whole)
+    assert {(): (1.0,)} == found.families["sold_total"].cells
 
 
 @pytest.mark.parametrize(

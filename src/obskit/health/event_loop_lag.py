@@ -4,6 +4,7 @@ Measure the lag of asyncio's event loop: how long after its due time a callback 
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,9 @@ class LoopLag:
         """
         Measure the loop that runs here, and return it; None where it is none of asyncio's.
         """
-        import asyncio  # servers without an event loop do not pay for it
+        if "asyncio" not in sys.modules:  # servers without an event loop do not pay for it
+            return None
+        import asyncio
 
         try:
             loop = asyncio.get_running_loop()

@@ -554,7 +554,8 @@ class ObskitMiddleware(WrappingMiddleware[Application]):
         async def send_and_flush(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete":
                 note_serving()
-                lag.watch_running()
+                if self.active:
+                    lag.watch_running()
             elif message["type"].startswith("lifespan.shutdown.") and (runtime := current_runtime()) is not None:
                 try:
                     await _flushing.run_async(runtime.flush, _FLUSH_SECONDS)

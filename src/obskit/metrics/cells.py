@@ -143,10 +143,15 @@ class CounterCell(_ValueCell):
         self.inc(amount)
 
     def set_total(self, total: float) -> None:
+        """
+        Take over a count that is kept elsewhere. Of two threads that have read it, the later to come may be the one
+        that has read it earlier: the counter does not go down.
+        """
         with self.lock:
             values = self.values
             if values:
-                values[0] = total
+                if total > values[0]:
+                    values[0] = total
                 return
         self.attach()
         self.set_total(total)

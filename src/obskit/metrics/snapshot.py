@@ -58,7 +58,8 @@ class MetricsSnapshot:
         at: When they were read, in seconds since the epoch.
         families: By the metric's name in the catalogue, or as it was declared. What nothing is known of is not there.
         pids: Process ids of the workers whose figures they are, by the label `worker`.
-        is_whole: Whether they are of all workers: False where these cannot be merged, or a file could not be read.
+        is_whole: Whether they are of all workers: False where these cannot be merged, a file could not be read, or
+            workers have declared a metric differently.
     """
 
     at: float
@@ -74,7 +75,7 @@ def take(collector: MetricCollector) -> MetricsSnapshot:
     """
     at, reading = clock.wall(), collector.read()
     families = {figures.spec.name: _family(figures) for figures in collector.figures(reading, _everything)}
-    is_whole = not collector.is_degraded and (reading is None or not reading.unreadable)
+    is_whole = not collector.is_degraded and (reading is None or not (reading.unreadable or reading.conflicts))
     return MetricsSnapshot(at, families, collector.pids(reading), is_whole)
 
 

@@ -17,6 +17,7 @@ from obskit.metrics.collector import MetricCollector
 from obskit.metrics.family import Counter, Gauge
 from obskit.metrics.workers import Workers
 from obskit.system import gc_collections, sampler
+from obskit.workers.candidates import when_serving
 
 GaugeValues = Mapping[tuple[str, ...], float]
 
@@ -109,6 +110,7 @@ def add_scrape_time_metrics(collector: MetricCollector, workers: Workers) -> Non
             delay.cell(worker).set(seconds)
 
     collector.refresh.append(refresh)
+    when_serving(lag.watch_running, "metrics")  # in the first request, and so on its loop
 
 
 def _guarded(read: Callable[[], GaugeValues]) -> Callable[[], GaugeValues]:
