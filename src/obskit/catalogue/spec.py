@@ -78,6 +78,9 @@ class Metric:
     unit: str = ""
     values: tuple[tuple[float, str], ...] = ()
 
+    def __hash__(self) -> int:
+        return hash(self.name)  # names tell rows apart, and a page looks up each
+
     def __post_init__(self) -> None:
         # `worker` is obskit's to give: to its own processes' figures, and to what several workers cannot add up.
         check_names(self.name, () if self.labels == ("worker",) and not self.prefixed else self.labels)

@@ -29,7 +29,7 @@ from obskit.metrics.family import (
     sanitize_label_value,
 )
 from obskit.metrics.family_renderer import CellValues, FamilyRenderer
-from obskit.metrics.figures import CountedFigures, Figures, columns_of, counted_by_others, local, merged
+from obskit.metrics.figures import CountedFigures, Figures, NameOf, columns_of, counted_by_others, local, merged
 from obskit.metrics.foreign_registry import foreign_families, is_collecting_foreign
 from obskit.metrics.label_names import NO_RENAMES, LabelRenames
 from obskit.metrics.workers import Workers
@@ -68,6 +68,7 @@ class MetricCollector:
         self._namespace = namespace
         self._renames = renames
         self._label_renames = labels
+        self._names: dict[tuple[str, bool], str | None] = {}
         self._max_label_sets = max_label_sets
         self._workers = workers
         self._registering, self._is_outdated = 0, False  # by which thread; whether a name came meanwhile
@@ -94,10 +95,14 @@ class MetricCollector:
         """
         Return the metric's name on the page; None where the settings leave it out.
         """
-        name = self._renames.get(spec.name, spec.name)
-        if name is None or not spec.prefixed or not self._namespace:
+        try:
+            return self._names[spec.name, spec.prefixed]  # a page asks twice for each
+        except KeyError:
+            name = self._renames.get(spec.name, spec.name)
+            if name is not None and spec.prefixed and self._namespace:
+                name = f"{self._namespace}_{name}"
+            self._names[spec.name, spec.prefixed] = name
             return name
-        return f"{self._namespace}_{name}"
 
     def add(self, family: F) -> F:
         """
@@ -264,11 +269,10 @@ class MetricCollector:
         """
         reading = self.read(exemplars=exemplars)
         for figures in self.figures(reading, self.name_of, exemplars=exemplars):
-            spec, cells = figures.spec, figures.cells
-            if (name := self.name_of(spec)) is not None:
-                if spec.name in _NAMED_BY_LABEL:
-                    cells = self._renamed(cells, reading)
-                yield Section(self._renderer(spec, name), cells, figures.exemplars)
+            name, spec, cells, marks = figures
+            if spec.name in _NAMED_BY_LABEL:
+                cells = self._renamed(cells, reading)
+            yield Section(self._renderer(spec, name), cells, marks)
 
     def _renamed(
         self, cells: Iterable[tuple[LabelSet, CellValues]], reading: Snapshot | None
@@ -276,11 +280,13 @@ class MetricCollector:
         """
         Yield these cells, of metrics that are named by a label, with the names on the page, of those that it has.
         """
-        others = [shared.spec for shared in reading.families.values()] if reading else []
-        specs = {spec.name: spec for spec in (*others, *(family.spec for family in self._families.copy().values()))}
-        for (name,), values in cells:
-            if (shown := self.name_of(specs[name]) if name in specs else name) is not None:
-                yield (shown,), values
+        others = reading.families if reading else {}
+        for key, values in cells:
+            known = self._families.get(key[0]) or others.get(key[0])
+            if known is None:
+                yield key, values
+            elif (name := self.name_of(known.spec)) is not None:
+                yield (name,), values
 
     def read(self, *, exemplars: bool = False) -> Snapshot | None:
         """
@@ -307,15 +313,13 @@ class MetricCollector:
         found = {str(worker.slot): worker.pid for worker in reading.workers} if reading else {}
         return found or {self._workers.slot: os.getpid()}
 
-    def figures(
-        self, reading: Snapshot | None, wants: Callable[[Metric], object], *, exemplars: bool = False
-    ) -> Iterator[Figures]:
+    def figures(self, reading: Snapshot | None, name_of: NameOf, *, exemplars: bool = False) -> Iterator[Figures]:
         """
         Yield each metric's figures, of all workers.
 
         Args:
             reading: What `read()` has returned.
-            wants: Whether a metric is asked for; what takes time is not read for others.
+            name_of: Names those that are asked for; what takes time is not read for others.
             exemplars: With exemplars.
         """
         found = dict(reading.families) if reading else {}
@@ -323,27 +327,28 @@ class MetricCollector:
         for name, family in self._families.copy().items():
             spec, cells, marks = local(family, exemplars) if reading is None else merged(family, found.pop(name, None))
             if isinstance(family, CountedHistogram) and spec.labels == family.cell_spec.labels:
-                yield from self._counted.figures((family.spec, family.counter_spec), cells, marks, counts, wants)
-            elif wants(spec):
+                yield from self._counted.figures((family.spec, family.counter_spec), cells, marks, counts, name_of)
+            elif (asked := name_of(spec)) is not None:
                 counts[name,] = len(cells.keys)
-                yield Figures(spec, cells.shown(spec), marks)
+                yield Figures(asked, spec, cells.shown(spec), marks)
         for shared in found.values():  # which other workers alone have
             cells, rows = columns_of(shared), counted_by_others(shared.spec)
             if rows is not None:
-                yield from self._counted.figures(rows, cells, shared.exemplars, counts, wants)
-            elif wants(shared.spec):
+                yield from self._counted.figures(rows, cells, shared.exemplars, counts, name_of)
+            elif (asked := name_of(shared.spec)) is not None:
                 counts[shared.spec.name,] = len(shared.keys)
-                yield Figures(shared.spec, cells.shown(shared.spec), shared.exemplars)
-        yield from self._scrape_time_figures(counts, self.pids(reading), wants)
+                yield Figures(asked, shared.spec, cells.shown(shared.spec), shared.exemplars)
+        yield from self._scrape_time_figures(counts, self.pids(reading), name_of)
 
     def _scrape_time_figures(
-        self, counts: Mapping[LabelSet, float], pids: Mapping[str, int], wants: Callable[[Metric], object]
+        self, counts: Mapping[LabelSet, float], pids: Mapping[str, int], name_of: NameOf
     ) -> Iterator[Figures]:
-        read = [(spec, _guarded(pull)) for spec, pull in self._scrape_time if wants(spec)]
+        read = [(spec, _guarded(pull)) for spec, pull in self._scrape_time if name_of(spec) is not None]
         read += [(own.LABEL_SETS, counts), *_guarded(lambda: process_gauges.read_all(pids)).items()]
         for spec, values in read:
-            if values and wants(spec):
-                yield Figures(spec, [(tuple(map(sanitize_label_value, key)), [value]) for key, value in values.items()])
+            if values and (name := name_of(spec)) is not None:
+                cells = [(tuple(map(sanitize_label_value, key)), [value]) for key, value in values.items()]
+                yield Figures(name, spec, cells)
 
     def _renderer(self, spec: Metric, name: str) -> FamilyRenderer:
         renderer = self._renderers.get((spec, name))

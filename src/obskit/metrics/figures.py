@@ -5,8 +5,9 @@ What a metric's cells say, of this process or of all workers, before it has a na
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from obskit.catalogue import Metric
 from obskit.catalogue.http import COUNTED
@@ -20,27 +21,29 @@ if TYPE_CHECKING:
     from obskit.metrics.directory import MergedFamily
 
 CellExemplars = Mapping[LabelSet, Exemplars]
+# What a metric is asked for under, as by its name on the page; None: it is not asked for.
+NameOf = Callable[[Metric], str | None]
 
 
-@dataclass(slots=True)
-class Figures:
+class Figures(NamedTuple):
     """
     One metric's figures.
 
     Attributes:
+        name: What they are asked for under.
         spec: Its row in the catalogue.
         cells: Label set and values of each cell; iterated once, and a histogram's before its counter's. Generated, for
             thousands of live tuples would trigger the garbage collector.
         exemplars: Of some cells, by label set.
     """
 
+    name: str
     spec: Metric
     cells: Iterable[tuple[LabelSet, CellValues]]
-    exemplars: CellExemplars = field(default_factory=dict)
+    exemplars: CellExemplars = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class CellColumns:
+class CellColumns(NamedTuple):
     """
     One metric's label sets, and what their values are read from, in the same order.
 
@@ -117,27 +120,27 @@ class CountedGroups:
         specs: tuple[Metric, Metric],
         cells: CellColumns,
         exemplars: CellExemplars,
-        wants: Callable[[Metric], object],
+        name_of: NameOf,
     ) -> Iterator[Figures]:
         """
-        Yield the histogram, summed over the last label, and the counter of its observations, of those that are wanted.
+        Yield the histogram, summed over the last label, and the counter of its observations, as far as asked for.
 
         Args:
             specs: The histogram's row, and the counter's.
             cells: Those of both.
             exemplars: Of these cells.
-            wants: Whether a row is asked for.
+            name_of: Names those that are asked for.
         """
         histogram, counter = specs
         totals: list[float | None] = [None] * len(cells.keys)
-        if wants(histogram):
+        if (name := name_of(histogram)) is not None:
             shown: dict[LabelSet, Exemplars] = {}
             for key, found in exemplars.items():
                 known = shown.get(key[:-1])
                 shown[key[:-1]] = found if known is None else latest_by_bucket(known, found)
-            yield Figures(histogram, self._histograms(cells, totals), shown)
-        if wants(counter):
-            yield Figures(counter, self._counters(cells, totals))
+            yield Figures(name, histogram, self._histograms(cells, totals), shown)
+        if (name := name_of(counter)) is not None:
+            yield Figures(name, counter, self._counters(cells, totals))
 
     def _histograms(self, cells: CellColumns, totals: list[float | None]) -> Iterator[tuple[LabelSet, CellValues]]:
         """
@@ -151,7 +154,7 @@ class CountedGroups:
 
     def _counters(self, cells: CellColumns, totals: list[float | None]) -> Iterator[tuple[LabelSet, CellValues]]:
         """
-        Yield the counters from the histograms' totals, so that both agree; read now where those are not wanted.
+        Yield the counters from the histograms' totals, so that both agree; read now where those are not asked for.
         """
         for key, source, total in zip(cells.keys, cells.sources, totals, strict=True):
             yield key, (sum(cells.read(source)[2:]) if total is None else total,)
@@ -177,18 +180,18 @@ class CountedFigures:
         cells: CellColumns,
         exemplars: CellExemplars,
         counts: dict[LabelSet, float],
-        wants: Callable[[Metric], object],
+        name_of: NameOf,
     ) -> Iterator[Figures]:
         """
         Yield a histogram and its counter, and write the number of label sets into `counts`.
         """
-        name = rows[0].name
-        groups = self._groups.get(name)
+        key = rows[0].name
+        groups = self._groups.get(key)
         if groups is None or groups.keys != cells.keys:
-            groups = self._groups[name] = CountedGroups(cells.keys)
-        if wants(rows[0]):
-            counts[name,] = len(groups.members)
-        yield from groups.figures(rows, cells, exemplars, wants)
+            groups = self._groups[key] = CountedGroups(cells.keys)
+        if name_of(rows[0]) is not None:
+            counts[key,] = len(groups.members)
+        yield from groups.figures(rows, cells, exemplars, name_of)
 
 
 def _sum_rows(rows: list[CellValues]) -> CellValues:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from obskit.catalogue import Metric
@@ -74,13 +75,9 @@ def take(collector: MetricCollector) -> MetricsSnapshot:
     label sets takes milliseconds: call it in a thread.
     """
     at, reading = clock.wall(), collector.read()
-    families = {figures.spec.name: _family(figures) for figures in collector.figures(reading, _everything)}
+    families = {figures.name: _family(figures) for figures in collector.figures(reading, attrgetter("name"))}
     is_whole = not collector.is_degraded and (reading is None or not (reading.unreadable or reading.conflicts))
     return MetricsSnapshot(at, families, collector.pids(reading), is_whole)
-
-
-def _everything(spec: Metric) -> bool:
-    return True
 
 
 def _family(figures: Figures) -> FamilySnapshot:
