@@ -13,7 +13,7 @@ from forked import in_child
 from obskit.catalogue import Metric, process
 from obskit.db.pools import PoolSize, pools
 from obskit.metrics.family import Counter
-from obskit.metrics.snapshot import take
+from obskit.metrics.snapshots import take
 from obskit.metrics.workers import Workers
 from obskit.testing import FakeClock, advance, isolated_runtime
 

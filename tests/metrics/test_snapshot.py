@@ -20,7 +20,7 @@ from obskit.catalogue import CATALOGUE, Metric, http
 from obskit.metrics import declare
 from obskit.metrics.collector import MetricCollector
 from obskit.metrics.family import CountedHistogram, Counter
-from obskit.metrics.snapshot import take
+from obskit.metrics.snapshots import take
 from obskit.metrics.workers import Workers
 from obskit.testing import isolated_runtime
 from test_catalogue import budgets_happen, everything_happens, told
