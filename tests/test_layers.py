@@ -56,7 +56,7 @@ LEVELS = {
         *("storage", "workers", "components", "outbound", "subscribers"),
     },
     2: {
-        *("metrics", "sinks", "db", "ai", "logs", "health", "system", "web", "propagation"),
+        *("metrics", "sinks", "db", "ai", "logs", "health", "system", "web", "propagation", "signals"),
     },
     3: {"settings", "runtime"},
     4: {"integrations"},
@@ -75,6 +75,7 @@ ALSO = {
     "runtime": {"settings"},
     "workers": {"process_identity", "recorder", "storage", "components"},
     "health": {"system", "ai"},
+    "signals": {"metrics"},
     "web": {"metrics", "health"},
     "sinks": {"metrics", "db", "ai", "health", "system", "logs", "propagation"},
 }

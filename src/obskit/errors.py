@@ -15,6 +15,7 @@ Name each mistake a user can make with a class of its own.
     |   +-- StateFolderTakenError              another application of the same name keeps its state there
     |   +-- DurationError                      a length of time without a unit, or none at all
     |   +-- ScheduleError                      a time of day, time zone, cron expression or hours with no meaning
+    |   +-- SignalError                        nothing that can be asked of a metric: the rate of a gauge, no such label
     |   +-- BudgetError                        an AI budget cannot be declared so, or is declared twice
     +-- BudgetExceededError                    an AI budget refused a call; nothing was sent
     +-- LabelError (ValueError)                an update named labels the metric does not have
@@ -112,6 +113,12 @@ class DurationError(ConfigurationError):
 class ScheduleError(ConfigurationError):
     """
     A time of day, a time zone, a cron expression or service hours cannot be read, or never come.
+    """
+
+
+class SignalError(ConfigurationError):
+    """
+    Something cannot be asked of a metric: another kind of metric has it, a label or a bound is not there, units differ.
     """
 
 

@@ -66,6 +66,7 @@ COMPONENTS: tuple[str, ...] = (
     "obskit.ai.components:Prices",
     "obskit.system:Machine",
     "obskit.metrics.components:collection",
+    "obskit.signals.components:page_names",
     "obskit.sinks.components:request_hook",
     "obskit.sinks.components:queries",
     "obskit.sinks.components:totals",

@@ -1,0 +1,163 @@
+"""
+Signals of gauges: what they are, how long ago they say something was, how they grow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from obskit.signals.arithmetic import slope_of
+from obskit.signals.page import Page
+from obskit.signals.samples import Samples
+from obskit.signals.selection import Grouping, Selection, Values
+from obskit.signals.signal import Signal, number_text
+from obskit.signals.units import SECONDS, unit_of
+from obskit.signals.windows import Span
+
+# How the series of a group are combined, by how a gauge's row says that workers are.
+_COMBINED: dict[str, tuple[str, Callable[[Iterable[float]], float]]] = {
+    "sum": ("sum", sum),
+    "min": ("min", min),
+    "max": ("max", max),
+    "latest": ("max", max),
+}
+
+
+@dataclass(frozen=True)
+class Level(Signal):
+    """
+    What gauges are at a moment.
+    """
+
+    selection: Selection
+    grouping: Grouping
+
+    @property
+    def unit(self) -> str:
+        """
+        Return the gauge's unit.
+        """
+        return unit_of(self.selection.metric)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """
+        Return the labels that are kept.
+        """
+        return self.grouping.labels
+
+    def spans(self) -> Iterator[Span]:
+        """
+        Yield nothing.
+        """
+        yield from ()
+
+    def render(self, page: Page) -> str:
+        """
+        Render the gauges, combined as those of workers are.
+        """
+        name, _ = _COMBINED[self.selection.metric.workers]
+        return f"{name} {self.grouping.promql(page)} ({self.selection.promql(page)})"
+
+    def values(self, samples: Samples, at: float) -> Values:
+        """
+        Combine the gauges that are there.
+        """
+        _, combine = _COMBINED[self.selection.metric.workers]
+        return self.grouping.group(self.selection.at(samples, at), combine)
+
+
+@dataclass(frozen=True)
+class Age(Signal):
+    """
+    How long ago the latest of the moments is that gauges hold; 0 there is none yet.
+    """
+
+    selection: Selection
+    grouping: Grouping
+
+    @property
+    def unit(self) -> str:
+        """
+        Return `seconds`.
+        """
+        return SECONDS
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """
+        Return the labels that are kept.
+        """
+        return self.grouping.labels
+
+    def spans(self) -> Iterator[Span]:
+        """
+        Yield nothing.
+        """
+        yield from ()
+
+    def render(self, page: Page) -> str:
+        """
+        Render the time since the latest moment.
+        """
+        return f"time() - max {self.grouping.promql(page)} ({self.selection.promql(page)} > 0)"
+
+    def values(self, samples: Samples, at: float) -> Values:
+        """
+        Compute the time since the latest moment.
+        """
+        latest = self.grouping.group((it for it in self.selection.at(samples, at) if it[1] > 0), max)
+        return {key: at - moment for key, moment in latest.items()}
+
+
+@dataclass(frozen=True)
+class Growth(Signal):
+    """
+    By how much gauges grow in a window, along the straight line that fits best.
+    """
+
+    selection: Selection
+    grouping: Grouping
+    span: Span
+
+    @property
+    def unit(self) -> str:
+        """
+        Return the gauge's unit.
+        """
+        return unit_of(self.selection.metric)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """
+        Return the labels that are kept.
+        """
+        return self.grouping.labels
+
+    def spans(self) -> Iterator[Span]:
+        """
+        Yield the window.
+        """
+        yield self.span
+
+    def shifted(self, window: float, offset: float) -> Growth:
+        """
+        Return the growth in another window.
+        """
+        return replace(self, span=Span(window, offset))
+
+    def render(self, page: Page) -> str:
+        """
+        Render the sum of the growths.
+        """
+        ranged = self.selection.promql(page, self.span.window, self.span.offset)
+        return f"sum {self.grouping.promql(page)} (deriv({ranged})) * {number_text(self.span.window)}"
+
+    def values(self, samples: Samples, at: float) -> Values:
+        """
+        Sum the growths.
+        """
+        found = self.selection.between(samples, at - self.span.start, at - self.span.offset)
+        slopes = self.grouping.group((series, slope_of(series.times, series.values)) for series in found)
+        return {key: slope * self.span.window for key, slope in slopes.items()}

@@ -1,0 +1,87 @@
+"""
+A Prometheus server of one's own, on a folder of blocks: where there is one on this machine.
+"""
+
+import json
+import shutil
+import socket
+import subprocess
+import urllib.error
+import urllib.parse
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def found():
+    """
+    Return the folders with a server and promtool: those that the script made, and that of the system.
+    """
+    made = [path.parent for path in sorted(ROOT.glob(".prometheus-*/usr/bin/prometheus"))]
+    of_system = shutil.which("prometheus")
+    folders = made or ([Path(of_system).parent] if of_system else [])
+    return [folder for folder in folders if (folder / "promtool").exists()]
+
+
+@contextmanager
+def serving(programs, folder, text, lookback):
+    """
+    Serve what a text in the OpenMetrics format has, and yield a function that asks for a range.
+    """
+    (folder / "samples.txt").write_text(text)
+    (folder / "prometheus.yml").write_text("global: {}\n")
+    make = [programs / "promtool", "tsdb", "create-blocks-from", "openmetrics", folder / "samples.txt", folder / "data"]
+    subprocess.run(make, check=True, capture_output=True, timeout=300)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    options = {
+        "config.file": folder / "prometheus.yml",
+        "storage.tsdb.path": folder / "data",
+        "storage.tsdb.retention.time": "100y",
+        "web.listen-address": address,
+        "query.lookback-delta": lookback,
+        "query.max-samples": 500_000_000,
+        "log.level": "error",
+    }
+    command = [programs / "prometheus", *(f"--{name}={value}" for name, value in options.items())]
+    with (folder / "log.txt").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as server:
+        try:
+            wait_for(f"http://{address}/-/ready", server)
+            yield lambda query, start, end, step: ask(address, query, start, end, step)
+        finally:
+            server.terminate()
+
+
+def wait_for(url, server):
+    """
+    Ask again until the server is ready, or has ended.
+    """
+    while server.poll() is None:
+        try:
+            with urllib.request.urlopen(url, timeout=60):
+                return
+        except (urllib.error.URLError, ConnectionError):
+            try:
+                server.wait(0.05)
+            except subprocess.TimeoutExpired:
+                pass
+    raise AssertionError("the server ended")
+
+
+def ask(address, query, start, end, step):
+    """
+    Return the values by job, other labels, and time.
+    """
+    fields = urllib.parse.urlencode({"query": query, "start": start, "end": end, "step": step}).encode()
+    with urllib.request.urlopen(f"http://{address}/api/v1/query_range", fields, timeout=300) as reply:
+        result = json.load(reply)["data"]["result"]
+    values = {}
+    for series in result:
+        labels = {name: value for name, value in series["metric"].items() if name not in ("instance", "__name__")}
+        job = labels.pop("job")
+        for at, value in series["values"]:
+            values[job, tuple(sorted(labels.items())), at] = float(value)
+    return values
