@@ -1,31 +1,51 @@
 #!/usr/bin/env bash
-# Get Debian's Prometheus without installing anything: prometheus_of_debian.sh FOLDER [VERSION]
-# It is FOLDER/usr/bin/prometheus with promtool beside it, and is gone with the folder. tests/signals uses each that is
-# in a folder .prometheus-* of the repository. Without a version it is the one of this machine's suite (2.42 in Debian
-# 12); another must be in a suite that apt has a source of. Works as any user.
+# Get Debian's Prometheus without installing anything: prometheus_of_debian.sh SUITE FOLDER
+# It is FOLDER/usr/bin/prometheus with promtool beside it, and is gone with the folder. tests/signals asks each that is
+# in a folder .prometheus-* of the repository. bookworm has 2.42, trixie 2.53, forky 3.5; all run on Debian 12.
+# Needs apt with a source of Debian's; works as any user.
 set -euo pipefail
 
 fail() { printf 'prometheus_of_debian.sh: %s\n' "$*" >&2; exit 1; }
 
-[ $# = 1 ] || [ $# = 2 ] || fail "usage: prometheus_of_debian.sh FOLDER [VERSION], such as .prometheus-2.42"
+[ $# = 2 ] || fail "usage: prometheus_of_debian.sh SUITE FOLDER, such as bookworm .prometheus-2.42"
 for command in apt-get apt-cache dpkg-deb; do
     command -v "$command" >/dev/null || fail "$command is needed and not there"
 done
+mkdir -p "$2"
+folder=$(cd "$2" && pwd)
 
 state=$(mktemp -d)
 trap 'rm -rf "$state"' EXIT
-apt-cache show prometheus >/dev/null 2>&1 || fail "apt has no prometheus: run apt-get update"
-package=prometheus
-if [ $# = 2 ]; then
-    version=$(apt-cache madison prometheus | awk '{print $3}' | grep "^$2[.+-]" | head -1) || true
-    [ -n "$version" ] || fail "apt has no prometheus $2"
-    package="prometheus=$version"
-fi
-(cd "$state" && apt-get -qq download -o APT::Sandbox::User= "$package") || fail "apt cannot get $package"
-mkdir -p "$1"
-dpkg-deb -x "$state"/prometheus_*.deb "$1"
-if [ ! -x "$1/usr/bin/promtool" ]; then # since Debian 13 it is a package of its own
-    (cd "$state" && apt-get -qq download -o APT::Sandbox::User= "${package/prometheus/promtool}") || fail "apt cannot get promtool"
-    dpkg-deb -x "$state"/promtool_*.deb "$1"
-fi
-"$1/usr/bin/prometheus" --version 2>&1 | head -1
+mkdir -p "$state/lists/partial" "$state/cache/archives/partial"
+touch "$state/status"
+
+# The host's settings, such as a proxy, without its folders, and without what it runs after an update.
+apt-config dump | grep -vE '^Dir\b|-Invoke\b' >"$state/apt.conf"
+cat >>"$state/apt.conf" <<END
+Dir::Etc::main "/dev/null";
+Dir::Etc::parts "/dev/null";
+Dir::State "$state";
+Dir::State::status "$state/status";
+Dir::Cache "$state/cache";
+APT::Sandbox::User "";
+END
+
+# Where the host's own packages come from is where another suite is, too.
+uri=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | head -1)
+[ -n "$uri" ] || fail "apt has no list of Debian's: run apt-get update"
+keys=/usr/share/keyrings/debian-archive-keyring.gpg
+[ -r "$keys" ] && options="[signed-by=$keys]" || options=
+echo "deb $options $uri $1 main" >"$state/sources.list"
+printf 'Dir::Etc::sourcelist "%s";\nDir::Etc::sourceparts "/dev/null";\n' "$state/sources.list" >>"$state/apt.conf"
+export APT_CONFIG=$state/apt.conf
+apt-get -qq update || fail "apt cannot read Debian's suite $1"
+
+cd "$state"
+for package in prometheus promtool; do # promtool is a package of its own since trixie
+    if apt-cache show "$package" >/dev/null 2>&1; then
+        apt-get -qq download "$package" >/dev/null || fail "apt cannot get $package"
+        dpkg-deb -x "$package"_*.deb "$folder"
+    fi
+done
+[ -x "$folder/usr/bin/promtool" ] || fail "Debian's suite $1 has no promtool"
+"$folder/usr/bin/prometheus" --version 2>&1 | sed -n 1p
