@@ -26,6 +26,7 @@ import obskit
 import obskit.ai
 import obskit.db
 import obskit.logs
+import obskit.signals
 import obskit.testing
 from obskit import catalogue, errors
 from obskit.catalogue import Metric
@@ -251,6 +252,11 @@ def api() -> str:
     for name in sorted(obskit.health.__all__, key=str.lower):
         thing = getattr(obskit.health, name)
         text += described(f"obskit.health.{name}", thing, made_by_users=name != "Heartbeat")
+    text += "\n## obskit.signals\n\n" + docstring(inspect.getdoc(obskit.signals) or "")
+    for name in sorted(obskit.signals.__all__, key=str.lower):
+        thing = getattr(obskit.signals, name)
+        made_by_users = name == "MemorySamples" or not inspect.isclass(thing)
+        text += described(f"obskit.signals.{name}", thing, made_by_users=made_by_users)
     text += "\n## obskit.system\n" + described("obskit.system.snapshot", obskit.system.snapshot)
     text += "\n## obskit.testing\n\n" + docstring(inspect.getdoc(obskit.testing) or "")
     for name in surface.names_of(obskit.testing):

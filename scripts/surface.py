@@ -27,7 +27,10 @@ ROOT = Path(__file__).parents[1]
 HEAD = "# What applications build on: a line that changes here changes for users.\n"
 
 # Modules that are read whole; what else is public is what the pages of docs/ import or name.
-DOORS = ("obskit", *(f"obskit.{part}" for part in ("ai", "db", "errors", "health", "logs", "system", "testing")))
+DOORS = (
+    "obskit",
+    *(f"obskit.{part}" for part in ("ai", "db", "errors", "health", "logs", "signals", "system", "testing")),
+)
 NAMED = re.compile(r"(?:from (obskit\.integrations[a-z_.]*) import (\w+)|(obskit\.integrations\.[A-Za-z_.]+\w))")
 OBJECT = re.compile(r"<[^<>]* at 0x[0-9a-f]+>")
 

@@ -69,7 +69,7 @@ def test_the_types_are_those_of_the_names():
     assert real == typed
 
 
-@pytest.mark.parametrize("package", ["ai", "db", "health", "logs"])
+@pytest.mark.parametrize("package", ["ai", "db", "health", "logs", "signals"])
 def test_the_types_of_a_package_are_those_of_its_names(package):
     """
     The stub of a package has each of its public names, under that name.

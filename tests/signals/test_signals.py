@@ -10,7 +10,6 @@ from obskit.errors import ConfigurationError, DurationError, SignalError
 from obskit.metrics.settings import MetricsSettings
 from obskit.signals import (
     MemorySamples,
-    Page,
     age,
     first,
     fraction,
@@ -23,7 +22,7 @@ from obskit.signals import (
     rate,
     ratio,
 )
-from obskit.signals.page import page_in_force
+from obskit.signals.page import Page, page_in_force
 
 REQUESTS, DURATION = "http_requests_total", "http_request_duration_seconds"
 BEAT = ("obskit_build_info", ())

@@ -15,8 +15,7 @@ __getattr__, __all__ = lazy_names(
     globals(),
     {
         "definitions": ("age", "first", "fraction", "growth", "increase", "level", "mean", "quantile", "rate", "ratio"),
-        "matching": ("Matcher", "matches"),
-        "page": ("Page",),
+        "matching": ("matches",),
         "samples": ("MemorySamples", "Samples", "Series"),
         "signal": ("Condition", "Signal"),
     },

@@ -10,9 +10,7 @@ from obskit.signals.definitions import mean as mean
 from obskit.signals.definitions import quantile as quantile
 from obskit.signals.definitions import rate as rate
 from obskit.signals.definitions import ratio as ratio
-from obskit.signals.matching import Matcher as Matcher
 from obskit.signals.matching import matches as matches
-from obskit.signals.page import Page as Page
 from obskit.signals.samples import MemorySamples as MemorySamples
 from obskit.signals.samples import Samples as Samples
 from obskit.signals.samples import Series as Series
