@@ -56,7 +56,7 @@ LEVELS = {
         *("storage", "workers", "components", "outbound", "subscribers"),
     },
     2: {
-        *("metrics", "sinks", "db", "ai", "logs", "health", "system", "web", "propagation", "signals"),
+        *("metrics", "sinks", "db", "ai", "logs", "health", "system", "web", "propagation", "signals", "rules"),
     },
     3: {"settings", "runtime"},
     4: {"integrations"},
@@ -76,6 +76,7 @@ ALSO = {
     "workers": {"process_identity", "recorder", "storage", "components"},
     "health": {"system", "ai"},
     "signals": {"metrics"},
+    "rules": {"signals"},
     "web": {"metrics", "health"},
     "sinks": {"metrics", "db", "ai", "health", "system", "logs", "propagation"},
 }
