@@ -29,7 +29,7 @@ def kept(sequences):
             ]
             for name, values in sequences.items()
         },
-        EVERY,
+        duration(EVERY),
     )
 
 

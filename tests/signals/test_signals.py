@@ -38,7 +38,7 @@ def sampled(every=15, start=0, **series):
     for status, values in series.items():
         moments = [(start + every * place, value) for place, value in enumerate(values)]
         kept[names[status]] = [(at, float(value)) for at, value in moments if value is not None]
-    return MemorySamples(kept, every)
+    return MemorySamples(kept, f"{every}s")
 
 
 WRONG = {
@@ -187,7 +187,7 @@ def test_a_bound_that_is_gone_is_no_verdict():
     """
     condition = quantile(0.95, DURATION) > 0.5
     counts = (f"{DURATION}_count", (("endpoint", "/"), ("method", "GET")))
-    samples = MemorySamples({counts: [(15.0 * at, 9.0 * at) for at in range(25)]}, 15)
+    samples = MemorySamples({counts: [(15.0 * at, 9.0 * at) for at in range(25)]}, "15s")
 
     with pytest.raises(SignalError, match="is no bound"):
         condition.promql(Page("app", MetricsSettings(http_buckets=(0.3, 1.5))))
@@ -251,7 +251,7 @@ def test_a_missing_part_is_0_and_a_missing_whole_is_no_data():
 
     assert {(): 0.0} == share.evaluate(sampled(s200=list(range(25))))
     assert {} == share.evaluate(sampled(s200=[7] * 25))
-    assert {} == share.evaluate(MemorySamples({}, 15))
+    assert {} == share.evaluate(MemorySamples({}, "15s"))
 
 
 def test_little_traffic_is_silent():
@@ -265,6 +265,7 @@ def test_little_traffic_is_silent():
     assert {} == (share.at_least(failures=5) > 0.05).evaluate(few)
     assert {} == (share.at_least(requests=50) > 0.05).evaluate(many)
     assert {(): 0.5} == (share.at_least(requests=20, failures=5) > 0.05).evaluate(many)
+    assert (share > 0.05).at_least(requests=20) == (share.at_least(requests=20) > 0.05)
 
 
 def test_a_long_window_has_no_value_until_it_is_covered():
@@ -289,7 +290,7 @@ def test_a_condition_on_a_quantile_is_one_on_a_share():
         for suffix, le in (("_bucket", (("le", "+Inf"),)), ("_count", ()))
     }
     samples = MemorySamples(
-        {key: [(15.0 * at, float(at * step)) for at in range(25)] for key, step in slow.items()}, 15
+        {key: [(15.0 * at, float(at * step)) for at in range(25)] for key, step in slow.items()}, "15s"
     )
     asked = quantile(0.95, DURATION).at_least(requests=20, failures=5)
 
@@ -330,7 +331,7 @@ def test_gauges_are_combined_as_workers_are():
     The worst of the statuses counts, and what is not told apart adds up.
     """
     rows = {("health_status", (("component", name),)): [(0.0, value)] for name, value in (("a", 1.0), ("b", 0.0))}
-    samples = MemorySamples(rows, 15)
+    samples = MemorySamples(rows, "15s")
 
     assert {(): 0.0} == level("health_status", by=[]).evaluate(samples)
     assert {(("component", "b"),): 0.0} == (level("health_status") < 0.25).evaluate(samples)
@@ -341,9 +342,30 @@ def test_what_is_gone_has_no_value():
     A label set that a sample no longer has is gone with that sample.
     """
     gone = {BEAT: [(0.0, 1.0), (15.0, 1.0)], ("health_status", (("component", "a"),)): [(0.0, 1.0)]}
-    samples = MemorySamples(gone, 15)
+    samples = MemorySamples(gone, "15s")
 
     assert [1, 0] == [len(level("health_status").evaluate(samples, at=at)) for at in (0.0, 15.0)]
+
+
+def test_samples_may_come_in_any_order_and_twice():
+    """
+    A moment has one value, the last one that is given.
+    """
+    ordered = sampled(s200=[1, 2, 3, 4, 5])
+    mixed = {
+        **{BEAT: []},
+        (REQUESTS, ()): [(60.0, 5.0), (0.0, 1.0), (15.0, 2.0), (45.0, 4.0), (30.0, 3.0), (30.0, 3.0)],
+    }
+
+    assert increase(REQUESTS).evaluate(ordered) == increase(REQUESTS).evaluate(MemorySamples(mixed, "15s"))
+
+
+def test_how_often_samples_come_has_a_unit():
+    """
+    A bare number may be seconds or minutes.
+    """
+    with pytest.raises(DurationError, match="every=15 has no unit"):
+        MemorySamples({}, 15)
 
 
 def test_signals_that_ask_the_same_are_equal():

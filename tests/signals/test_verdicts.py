@@ -65,7 +65,7 @@ def sides(request, tmp_path_factory):
     Make the histories, and a server that has them; yield the samples by job, and the question.
     """
     histories = {f"history-{seed}": History(seed, START, SCRAPES) for seed in range(HISTORIES)}
-    samples = {job: MemorySamples(history.series, EVERY) for job, history in histories.items()}
+    samples = {job: MemorySamples(history.series, f"{EVERY}s") for job, history in histories.items()}
     folder = tmp_path_factory.mktemp("prometheus")
     with prometheus.serving(request.param, folder, openmetrics(histories), f"{EVERY * 1000 - 1}ms") as ask:
         yield samples, lambda query: ask(of_every_job(query), START, START + SCRAPES * EVERY, EVERY)

@@ -18,7 +18,7 @@ from obskit.signals.matching import Matcher
 from obskit.signals.selection import Grouping, Selection
 from obskit.signals.signal import Signal
 from obskit.signals.units import PER_SECOND, SHARE, TIMESTAMP, unit_of
-from obskit.signals.windows import Span, window_seconds
+from obskit.signals.windows import Duration, Span, window_seconds
 
 # Alerts have these of their own, or Prometheus gives them: a label of a metric would be hidden behind them.
 # `component` is not among them: an alert's names what the metric's does.
@@ -44,7 +44,7 @@ _NOWHERE: Where = {}
 WINDOW = "5m"
 
 
-def increase(metric: Asked, *, by: By = (), where: Where = _NOWHERE, window: object = WINDOW) -> Signal:
+def increase(metric: Asked, *, by: By = (), where: Where = _NOWHERE, window: Duration = WINDOW) -> Signal:
     """
     Ask by how much a counter rose in a window, in the counter's unit.
 
@@ -60,7 +60,7 @@ def increase(metric: Asked, *, by: By = (), where: Where = _NOWHERE, window: obj
     return _rise("increase", metric, by, where, window)
 
 
-def rate(metric: Asked, *, by: By = (), where: Where = _NOWHERE, window: object = WINDOW) -> Signal:
+def rate(metric: Asked, *, by: By = (), where: Where = _NOWHERE, window: Duration = WINDOW) -> Signal:
     """
     Ask by how much a counter rises a second, on average over a window.
 
@@ -76,7 +76,9 @@ def rate(metric: Asked, *, by: By = (), where: Where = _NOWHERE, window: object 
     return _rise("rate", metric, by, where, window)
 
 
-def first(metric: Asked, *, by: By, where: Where = _NOWHERE, window: object = WINDOW, before: object = "1d") -> Signal:
+def first(
+    metric: Asked, *, by: By, where: Where = _NOWHERE, window: Duration = WINDOW, before: Duration = "1d"
+) -> Signal:
     """
     Ask for kinds that a counter has not counted before: how many it has of those that came in the window.
 
@@ -137,7 +139,7 @@ def fraction(part: Asked, whole: Asked, *, by: By | None = None, where: Where = 
     return Ratio(used, all_of_it, SHARE, needs_part=True)
 
 
-def quantile(share: float, metric: Asked, *, by: By = (), where: Where = _NOWHERE, window: object = WINDOW) -> Signal:
+def quantile(share: float, metric: Asked, *, by: By = (), where: Where = _NOWHERE, window: Duration = WINDOW) -> Signal:
     """
     Ask for a quantile of a histogram's observations in a window.
 
@@ -161,7 +163,7 @@ def quantile(share: float, metric: Asked, *, by: By = (), where: Where = _NOWHER
     return Quantile(float(share), selection, _grouping(row, by), Span(window_seconds(window)))
 
 
-def mean(metric: Asked, *, by: By = (), where: Where = _NOWHERE, window: object = WINDOW) -> Signal:
+def mean(metric: Asked, *, by: By = (), where: Where = _NOWHERE, window: Duration = WINDOW) -> Signal:
     """
     Ask for the mean of a histogram's observations in a window.
 
@@ -216,7 +218,7 @@ def age(metric: Asked, *, by: By | None = None, where: Where = _NOWHERE) -> Sign
     return Age(Selection(row, where=_where(row, where)), _grouping(row, row.labels if by is None else by))
 
 
-def growth(metric: Asked, *, by: By | None = None, where: Where = _NOWHERE, window: object = "1h") -> Signal:
+def growth(metric: Asked, *, by: By | None = None, where: Where = _NOWHERE, window: Duration = "1h") -> Signal:
     """
     Ask by how much a gauge grows in a window, in the gauge's unit: along the straight line that fits best.
 
@@ -236,7 +238,7 @@ def growth(metric: Asked, *, by: By | None = None, where: Where = _NOWHERE, wind
     return Growth(Selection(row, where=_where(row, where)), grouping, Span(window_seconds(window)))
 
 
-def _rise(asked: str, metric: Asked, by: By, where: Where, window: object) -> Signal:
+def _rise(asked: str, metric: Asked, by: By, where: Where, window: Duration) -> Signal:
     row = _row(asked, metric, "counter")
     span = Span(window_seconds(window))
     return Rise(Selection(row, where=_where(row, where)), _grouping(row, by), span, per_second=asked == "rate")

@@ -5,8 +5,11 @@ Samples that signals are judged on: what is asked of whoever keeps them, and a s
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import NamedTuple, Protocol, TypeAlias
+
+from obskit.time.durations import seconds_of
 
 LabelPairs: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -56,18 +59,23 @@ class MemorySamples:
     others have one has left.
 
     Args:
-        series: By name and sorted pairs of labels, lists of seconds and value, from the oldest to the newest.
-        every: Seconds between two samplings.
+        series: By name and pairs of labels, pairs of seconds and value.
+        every: How long after a sampling the next one comes, such as `"15s"`.
+
+    Attributes:
+        every: In seconds.
     """
 
-    def __init__(self, series: Mapping[tuple[str, LabelPairs], Sequence[tuple[float, float]]], every: float) -> None:
-        self.every = every
+    def __init__(
+        self, series: Mapping[tuple[str, LabelPairs], Iterable[tuple[float, float]]], every: str | timedelta
+    ) -> None:
+        self.every = seconds_of(every, "every")
         self._by_name: dict[str, list[Series]] = {}
         times: set[float] = set()
         for (name, labels), samples in series.items():
-            moments = [at for at, _ in samples]
-            times.update(moments)
-            self._by_name.setdefault(name, []).append(Series(dict(labels), moments, [value for _, value in samples]))
+            values = dict(sorted(samples))  # one a moment, as a page has it
+            times.update(values)
+            self._by_name.setdefault(name, []).append(Series(dict(labels), list(values), list(values.values())))
         self._times = sorted(times)
 
     def latest(self) -> float:

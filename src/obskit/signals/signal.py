@@ -16,7 +16,7 @@ from obskit.signals.page import Page, page_in_force
 from obskit.signals.samples import Samples
 from obskit.signals.selection import Values
 from obskit.signals.units import TIMES, threshold_in
-from obskit.signals.windows import Span, window_seconds
+from obskit.signals.windows import Duration, Span, window_seconds
 
 HOLDS: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
@@ -110,7 +110,7 @@ class Signal(ABC):
             return {}
         return self.values(samples, at)
 
-    def against(self, window: object) -> Signal:
+    def against(self, window: Duration) -> Signal:
         """
         Compare it with itself over the window that ended where its own began: 2 is twice as much.
 
@@ -138,19 +138,19 @@ class Signal(ABC):
             raise SignalError("at_least(requests=...): this signal is not made of observations that can be counted")
         return AtLeast(self, requests, failures)
 
-    def __gt__(self, threshold: object) -> Condition:
+    def __gt__(self, threshold: float | str) -> Condition:
         return self._compared(">", threshold)
 
-    def __ge__(self, threshold: object) -> Condition:
+    def __ge__(self, threshold: float | str) -> Condition:
         return self._compared(">=", threshold)
 
-    def __lt__(self, threshold: object) -> Condition:
+    def __lt__(self, threshold: float | str) -> Condition:
         return self._compared("<", threshold)
 
-    def __le__(self, threshold: object) -> Condition:
+    def __le__(self, threshold: float | str) -> Condition:
         return self._compared("<=", threshold)
 
-    def _compared(self, sign: str, threshold: object) -> Condition:
+    def _compared(self, sign: str, threshold: float | str) -> Condition:
         condition = Condition(self, sign, threshold_in(self.unit, threshold))
         self.judged(sign, condition.threshold)  # what cannot be judged is an error now
         return condition
@@ -195,6 +195,12 @@ class Condition:
         holding = {key: value for key, value in signal.evaluate(samples, at).items() if HOLDS[sign](value, threshold)}
         shown = self.signal.evaluate(samples, at) if holding and signal is not self.signal else holding
         return {key: shown.get(key, value) for key, value in holding.items()}
+
+    def at_least(self, requests: int = 0, failures: int = 0) -> Condition:
+        """
+        Silence it where there is too little to judge, as `Signal.at_least()` does.
+        """
+        return Condition(self.signal.at_least(requests, failures), self.sign, self.threshold)
 
     def __bool__(self) -> NoReturn:
         raise SignalError(

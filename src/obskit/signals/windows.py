@@ -5,6 +5,8 @@ Windows that signals look at.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeAlias
 
 from obskit.errors import SignalError
 from obskit.signals.page import SCRAPE_SECONDS, Page
@@ -12,6 +14,8 @@ from obskit.signals.samples import Samples
 from obskit.signals.selection import offset_text
 from obskit.time.durations import duration_text, seconds_of
 
+# Text such as "5m", as `seconds_of()` reads it.
+Duration: TypeAlias = str | timedelta
 # A longer window has no value until nine tenths of it are covered, counted at sixty moments.
 UNGUARDED_SECONDS, MOMENTS, MOMENTS_NEEDED = 600.0, 60, 54
 SHORTEST_SECONDS, LONGEST_SECONDS = 3 * SCRAPE_SECONDS, 31 * 86_400.0
@@ -57,7 +61,7 @@ class Span:
         return sum(samples.was_sampled(moment) for moment in moments) >= MOMENTS_NEEDED
 
 
-def window_seconds(given: object, name: str = "window") -> float:
+def window_seconds(given: Duration, name: str = "window") -> float:
     """
     Return the seconds of a window that samples can fill.
     """
