@@ -3,6 +3,7 @@ A Prometheus server of one's own, on a folder of blocks: where there is one on t
 """
 
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -23,6 +24,14 @@ def found():
     of_system = shutil.which("prometheus")
     folders = made or ([Path(of_system).parent] if of_system else [])
     return [folder for folder in folders if (folder / "promtool").exists()]
+
+
+def version_of(programs):
+    """
+    Return the version of a server, such as (2, 42, 0).
+    """
+    told = subprocess.run([programs / "prometheus", "--version"], check=True, capture_output=True, text=True).stdout
+    return tuple(int(part) for part in re.search(r"version (\d+)\.(\d+)\.(\d+)", told).groups())
 
 
 @contextmanager

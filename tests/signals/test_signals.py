@@ -83,6 +83,10 @@ WRONG = {
     "the growth of a time": (lambda: growth("health_check_last_run_timestamp_seconds"), "ask for age()"),
     "a kind of nothing": (lambda: first(REQUESTS, by=[]), "by= names the labels that make a kind"),
     "a broken pattern": (lambda: matches("5("), "is no pattern"),
+    "a measured value that equals": (lambda: level("health_status") == 0, "write <, <=, > or >="),
+    "a measured value that differs": (lambda: level("health_status") != 0, "write <, <=, > or >="),
+    "a factor of a growth": (lambda: growth("system_memory_usage_bytes").against("1h"), "there is no such factor"),
+    "letters of every script": (lambda: matches(r"(?u)\w"), "which Prometheus does not know"),
     "a pattern of Python's": (lambda: matches("(?!5)"), "which Prometheus does not know"),
 }
 
@@ -324,6 +328,21 @@ def test_twice_as_much_as_before():
     [factor] = rate(REQUESTS).against("1h").evaluate(sampled(s200=calm + busy)).values()
 
     assert 2.9 < factor < 3.1
+
+
+def test_a_count_is_compared_with_before_as_a_rate():
+    """
+    A longer window counts more, and is no reason to be more.
+    """
+    assert increase(REQUESTS).against("1h") == rate(REQUESTS).against("1h")
+    assert increase(REQUESTS).at_least(requests=5).against("1h") == rate(REQUESTS).at_least(requests=5).against("1h")
+
+
+def test_a_pattern_knows_what_prometheus_knows():
+    """
+    Digits and letters are those of ASCII.
+    """
+    assert [True, False] == [matches(r"\d").accepts(text) for text in ("5", "\N{THAI DIGIT FIVE}")]
 
 
 def test_gauges_are_combined_as_workers_are():

@@ -18,7 +18,7 @@ from obskit.signals.units import COUNT, PER_SECOND, SHARE, unit_of
 from obskit.signals.windows import Span
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rise(Signal):
     """
     By how much counters rose in a window, in all or per second.
@@ -61,6 +61,12 @@ class Rise(Signal):
         Return the rise in another window.
         """
         return replace(self, span=Span(window, offset))
+
+    def averaged(self) -> Rise:
+        """
+        Return the rise per second.
+        """
+        return replace(self, per_second=True)
 
     def in_all(self) -> Rise:
         """
@@ -127,7 +133,7 @@ def _identity(series: Series) -> LabelPairs:
     return tuple(sorted(series.labels.items()))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class First(Signal):
     """
     Counts of kinds that were not there before the window, nor in the time before it that is looked at.
@@ -189,7 +195,7 @@ class First(Signal):
         return {key: value for key, value in now.items() if key not in known}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Quantile(Signal):
     """
     A quantile of a histogram's observations in a window. A comparison with it is one of shares.

@@ -14,7 +14,7 @@ from obskit.signals.signal import Signal, enclosed
 from obskit.signals.windows import Span
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Ratio(Signal):
     """
     A part of a whole. Without a whole, or of none, there is no value.
@@ -93,7 +93,7 @@ class Ratio(Signal):
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Difference(Signal):
     """
     What is left of a whole without a part.

@@ -5,8 +5,9 @@ Signals of gauges: what they are, how long ago they say something was, how they 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from obskit.errors import SignalError
 from obskit.signals.arithmetic import slope_of
 from obskit.signals.page import Page
 from obskit.signals.samples import Samples
@@ -24,7 +25,7 @@ _COMBINED: dict[str, tuple[str, Callable[[Iterable[float]], float]]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Level(Signal):
     """
     What gauges are at a moment.
@@ -68,7 +69,7 @@ class Level(Signal):
         return self.grouping.group(self.selection.at(samples, at), combine)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Age(Signal):
     """
     How long ago the latest of the moments is that gauges hold; 0 there is none yet.
@@ -111,7 +112,7 @@ class Age(Signal):
         return {key: at - moment for key, moment in latest.items()}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Growth(Signal):
     """
     By how much gauges grow in a window, along the straight line that fits best.
@@ -141,11 +142,11 @@ class Growth(Signal):
         """
         yield self.span
 
-    def shifted(self, window: float, offset: float) -> Growth:
+    def averaged(self) -> Signal:
         """
-        Return the growth in another window.
+        Refuse: a gauge may have fallen before, and then there is nothing that it grows twice as fast as.
         """
-        return replace(self, span=Span(window, offset))
+        raise SignalError("growth() may have been below 0 before: there is no such factor; compare it with a threshold")
 
     def render(self, page: Page) -> str:
         """

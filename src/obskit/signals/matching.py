@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from obskit.errors import SignalError
 
 # Python's patterns have these, and Prometheus' (RE2) do not; `(?P=` and `\1` refer back, `(?<=` looks around.
-_only_python = re.compile(r"\\[1-9AZ]|\(\?(?:=|!|<|#|>|\(|P=)|[*+?}]\+").search
+_only_python = re.compile(r"\\[1-9AZNUu]|\(\?(?:=|!|<|#|>|\(|P=|[a-zA-Z-]*[aLux])|[*+?}]\+").search
+# Prometheus knows ASCII's digits, letters and blanks only, and its dot is any character since version 3.
+_FLAGS = re.ASCII | re.DOTALL
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ class Matcher:
         """
         Return whether a label's value is meant.
         """
-        return re.fullmatch(self.text, value, re.DOTALL) is not None if self.is_pattern else value == self.text
+        return re.fullmatch(self.text, value, _FLAGS) is not None if self.is_pattern else value == self.text
 
     def promql(self) -> str:
         """
@@ -52,10 +54,10 @@ def matches(pattern: str) -> Matcher:
     """
     if not isinstance(pattern, str):
         raise SignalError(f"matches() takes text, such as matches('5..'), not {type(pattern).__name__}")
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise SignalError(f"{pattern!r} is no pattern: {error}") from None
     if found := _only_python(pattern):
         raise SignalError(f"{pattern!r} has {found[0]!r}, which Prometheus does not know: write it without")
+    try:
+        re.compile(pattern, _FLAGS)
+    except re.error as error:
+        raise SignalError(f"{pattern!r} is no pattern: {error}") from None
     return Matcher(pattern, is_pattern=True)

@@ -78,6 +78,12 @@ class Signal(ABC):
         """
         raise SignalError(f"{type(self).__name__.lower()}() has no window to compare with another")
 
+    def averaged(self) -> Signal:
+        """
+        Return what of it can be compared over windows of different length.
+        """
+        return self
+
     def judged(self, sign: str, threshold: float) -> tuple[Signal, str, float]:
         """
         Return what is compared, how, and with what, where `self sign threshold` is asked.
@@ -121,7 +127,8 @@ class Signal(ABC):
         if own is None:
             self.shifted(0.0, 0.0)
             raise SignalError("this signal has no window to compare with another")
-        return Against(self, self.shifted(window_seconds(window, "against"), own.start))
+        now = self.averaged()
+        return Against(now, now.shifted(window_seconds(window, "against"), own.start))
 
     def at_least(self, requests: int = 0, failures: int = 0) -> Signal:
         """
@@ -137,6 +144,16 @@ class Signal(ABC):
         if requests and self.requests() is None:
             raise SignalError("at_least(requests=...): this signal is not made of observations that can be counted")
         return AtLeast(self, requests, failures)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Signal):
+            return type(self) is type(other) and _asked(self) == _asked(other)
+        if isinstance(other, int | float | str):
+            raise SignalError(f"a signal == {other!r} is no condition: values are measured; write <, <=, > or >=")
+        return NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((type(self), *_asked(self)))
 
     def __gt__(self, threshold: float | str) -> Condition:
         return self._compared(">", threshold)
@@ -209,7 +226,7 @@ class Condition:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Against(Signal):
     """
     A signal divided by itself over an earlier window.
@@ -263,7 +280,7 @@ class Against(Signal):
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AtLeast(Signal):
     """
     A signal where there is enough to judge.
@@ -315,6 +332,12 @@ class AtLeast(Signal):
         """
         return self.signal.shifted(window, offset)
 
+    def averaged(self) -> Signal:
+        """
+        Return the signal's, silenced in the same way.
+        """
+        return AtLeast(self.signal.averaged(), self.fewest_requests, self.fewest_failures)
+
     def judged(self, sign: str, threshold: float) -> tuple[Signal, str, float]:
         """
         Return what the signal compares, silenced in the same way.
@@ -357,6 +380,10 @@ def enclosed(expression: str) -> str:
     Return an expression in brackets.
     """
     return f"({expression})"
+
+
+def _asked(signal: Signal) -> tuple[object, ...]:
+    return tuple(vars(signal).values())
 
 
 def _guarded(signal: Signal, expression: str, page: Page) -> str:
