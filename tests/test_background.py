@@ -182,6 +182,11 @@ def events_of_others(isolated):
     recorder.emit(events.UNKNOWN_SDK.event("no"))
 
 
+def events_for_others(isolated):
+    for _ in range(2):
+        recorder.emit(events.UNKNOWN_SDK.event("no"))
+
+
 def page_on_a_loop(isolated):
     async def serve():
         return [await asked_async(isolated, "/metrics") for _ in range(2)]
@@ -231,7 +236,8 @@ SCENES = {
     "obskit-web": (page_on_a_loop, {}),
     "obskit-web-body": (bodies_read, {}),
     "obskit-web-close": (replies_in_pieces, {}),
-    "obskit-events": (events_of_others, {}),
+    "obskit-events": (events_of_others, {"serving": True}),
+    "obskit-event-writer": (events_for_others, {"serving": True}),
     "obskit-old-files": (rotated, {"log_file": "{}/lines.log", "log_rotate_bytes": 1024, "log_keep_files": 1}),
 }
 

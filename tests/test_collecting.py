@@ -41,7 +41,7 @@ ELSEWHERE = {
     *("obskit.metrics.cells:Cell.__init__", "obskit.metrics.cells:Cell.reset"),
     *("obskit.metrics.cell_file:CellFile.abandon", "obskit.integrations.sqlalchemy:<module>"),
     *("obskit.background:_OnceCall.__init__", "obskit.web.pieces:Pieces.__init__"),
-    "obskit.subscribers:Subscribers.after_fork",
+    *("obskit.event_exchange:EventFiles.after_fork", "obskit.subscribers:Subscribers.after_fork"),
 }
 
 

@@ -15,7 +15,7 @@ from obskit.operation import Event
 PACKAGE = Path(obskit.__file__).parent
 CATALOGUE = PACKAGE / "catalogue" / "events.py"
 CONTRACTS = PACKAGE / "_contracts"  # which give others' sinks events that none of ours emits
-PASSED_ON = {"subscribers.py"}  # events of another process, by the names that it has written
+PASSED_ON = {"event_exchange.py"}  # events of another process, by the names that it has written
 LEVELS = ("INFO", "WARNING", "ERROR", "CRITICAL")
 
 

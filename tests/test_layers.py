@@ -53,7 +53,7 @@ LEVELS = {
     0: set(GROUND),
     1: {
         *("recorder", "context_manager_entries", "observation", "process_identity", "sigterm", "jobs"),
-        *("storage", "workers", "components", "outbound", "subscribers"),
+        *("storage", "workers", "components", "outbound", "event_exchange", "subscribers"),
     },
     2: {
         *("metrics", "sinks", "db", "ai", "logs", "health", "system", "web", "propagation", "signals", "rules"),
@@ -71,7 +71,8 @@ ALSO = {
     "sigterm": {"recorder"},
     "storage": {"recorder"},
     "components": {"recorder"},
-    "subscribers": {"components", "recorder", "storage"},
+    "event_exchange": {"recorder", "storage", "workers"},
+    "subscribers": {"components", "event_exchange", "recorder", "workers"},
     "runtime": {"settings"},
     "workers": {"process_identity", "recorder", "storage", "components"},
     "health": {"system", "ai"},

@@ -28,7 +28,6 @@ LONG_FILES = {
     "outbound.py": "one HTTP request of our own",
     "redaction/values.py": "what is secret by its look",
     "storage/own_sqlite.py": "one SQLite file of our own",
-    "subscribers.py": "who is told of which events",
 }
 # On the way of every request, or of every sink: a call of a function costs what a line does not.
 LONG_FUNCTIONS = {

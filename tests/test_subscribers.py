@@ -2,6 +2,7 @@
 Whoever names an event is told of it: at once in this process, and soon of those of others.
 """
 
+import asyncio
 import json
 import os
 import select
@@ -27,10 +28,10 @@ SERVICE = "subscribed"
 @contextmanager
 def subscribed(tmp_path=None, **settings):
     """
-    Run a block with a runtime, and what is told of events in it.
+    Run a block with a runtime of a process that serves, and what is told of events in it.
     """
-    given = {} if tmp_path is None else {"state_dir": str(tmp_path)}
-    with isolated_runtime(service=SERVICE, **given, **settings) as isolated:
+    given = {"serving": True} if tmp_path is None else {"serving": True, "state_dir": str(tmp_path)}
+    with isolated_runtime(**{"service": SERVICE, **given, **settings}) as isolated:
         yield isolated.runtime._assembly.part("subscribers")
 
 
@@ -106,6 +107,30 @@ def test_no_thread_and_no_file_without_a_subscriber(tmp_path):
     assert not folder_of(tmp_path).exists()
 
 
+def threads_of_events():
+    return [name for name in names_of_threads() if name.startswith("obskit-event")]
+
+
+@pytest.mark.parametrize("serving", [None, False])
+def test_a_process_that_does_not_serve_starts_nothing(tmp_path, serving):
+    """
+    Whoever only imports the application, as a command does, has no thread and makes no file, whatever its parts want to
+    know and emit, on an event loop too.
+    """
+
+    async def on_loop():
+        emit()
+        return threads_of_events()
+
+    with subscribed(tmp_path, serving=serving) as subscribers:
+        subscribers.subscribe([events.UNKNOWN_SDK], Told(), part="test", everywhere=True)
+        emit()
+        threads = threads_of_events() + asyncio.run(on_loop())
+
+    assert [] == threads
+    assert [] == list(tmp_path.iterdir())
+
+
 def test_what_is_cancelled_is_told_no_more(tmp_path):
     """
     A cancelled subscription is not called, and its thread ends with the last that needs it.
@@ -151,7 +176,7 @@ def test_who_subscribes_meanwhile_is_told_too(tmp_path):
 
         subscribe(events.UNKNOWN_SDK, Overtaken(lambda: subscribe(events.ALONE, True)))
 
-        assert {events.UNKNOWN_SDK.name, events.ALONE.name} == subscribers._exchange._wanted
+        assert {events.UNKNOWN_SDK.name, events.ALONE.name} == subscribers._exchange.wanted
 
 
 def test_one_that_raises_keeps_nobody_from_being_told():
@@ -344,14 +369,18 @@ def tell(received):
 parent = os.getpid()
 runtime = obskit.configure(service="{SERVICE}", state_dir=sys.argv[1], log_file="/dev/null")
 runtime._assembly.part("subscribers").subscribe([events.UNKNOWN_SDK], tell, part="test", everywhere=True)
-in_parent = threads()
+
+def serve():
+    plan, operation = recorder.plan(HttpOperation), HttpOperation("GET", "/")
+    plan.begin(operation)
+    plan.end(operation)
+    return threads()
+
+found = [threads(), serve()]
 if os.fork():
     os.wait()
     os._exit(0)
-at_first, plan, operation = threads(), recorder.plan(HttpOperation), HttpOperation("GET", "/")
-plan.begin(operation)
-plan.end(operation)
-print(json.dumps([in_parent, at_first, threads()]), flush=True)
+print(json.dumps([*found, threads(), serve()]), flush=True)
 for line in sys.stdin:
     recorder.emit(events.UNKNOWN_SDK.event(line.strip()))
 """
@@ -359,7 +388,8 @@ for line in sys.stdin:
 
 def test_a_forked_child_tells_and_is_told(tmp_path):
     """
-    A child has no thread of its parent's, reads from its first request on, and is read by others.
+    A process reads from its first request on; its child has no thread of it, reads from a first request of its own on,
+    and is read by others.
     """
     told = Told()
     command = [sys.executable, "-c", CHILD, str(tmp_path)]
@@ -378,11 +408,59 @@ def test_a_forked_child_tells_and_is_told(tmp_path):
             process.stdin.close()
             process.stdout.read()
 
-    assert [["obskit-events"], [], ["obskit-events"]] == threads
+    assert [[], ["obskit-events"], [], ["obskit-events"]] == threads
     assert ["of the child", True] == own
     assert ["of the test", False] == other
     assert not found.is_own
     assert found.process not in (os.getpid(), process.pid)
+
+
+@pytest.mark.parametrize("is_serving", [True, False])
+def test_no_event_loop_waits_for_a_file(tmp_path, is_serving):
+    """
+    What is emitted on an event loop is written by a thread: at once where the process serves, else at its end.
+    """
+    command = [sys.executable, "-c", ON_LOOP, str(tmp_path), json.dumps(is_serving)]
+    told = Told()
+    with subscribed(tmp_path) as subscribers:
+        subscribers.subscribe([events.UNKNOWN_SDK], told, part="test", everywhere=True)
+        wait_until_wanted(tmp_path)
+        touched, has_started = json.loads(subprocess.check_output(command, text=True, timeout=TIMEOUT_SECONDS))
+        told.wait_for("late")
+
+    assert [] == touched
+    assert is_serving or not has_started
+    assert ["early", "late"] == told.messages
+
+
+ON_LOOP = f"""
+import asyncio, json, sys, threading
+import obskit
+from obskit.catalogue import events
+from obskit.recorder import recorder
+
+obskit.configure(service="{SERVICE}", state_dir=sys.argv[1], serving=json.loads(sys.argv[2]), log_file="/dev/null")
+touched, started, loop_thread, is_on_loop = [], [], threading.get_ident(), False
+
+def watch(event, args):
+    if is_on_loop and event.startswith("_thread.start_"):
+        started.append(event)
+    if is_on_loop and threading.get_ident() == loop_thread:
+        if event in ("open", "os.scandir", "os.listdir", "os.rename", "os.remove") and sys.argv[1] in str(args[0]):
+            touched.append([event, str(args[0])])
+
+async def main():
+    global is_on_loop
+    is_on_loop = True
+    recorder.emit(events.UNKNOWN_SDK.event("early"))
+    recorder.emit(events.UNKNOWN_SDK.event("late"))
+    is_on_loop = False
+
+sys.addaudithook(watch)
+asyncio.run(main())
+obskit.shutdown()
+print(json.dumps([touched, bool(started)]))
+"""
 
 
 @pytest.mark.parametrize("plant", [lambda path: path.write_text(""), lambda path: path.symlink_to("/nowhere")])

@@ -68,17 +68,13 @@ EXCUSED = {
         ("_contracts/trials.py", "_contracts/state_engine.py"), "tries what somebody else has made, in his tests"
     ),
     "integrations/django/hooks.py": "hands an exception on to the view that handles it",
-    **dict.fromkeys(
-        ("subscribers.py", "storage/appended_records.py"),
-        "passes events on to processes of the same user, which put them out by the ways above",
-    ),
     "outbound.py": "sends what it is given to whom the application has named",
     **dict.fromkeys(
         ("cli/front.py", "cli/usage.py"), "prints on the command line what its user asked of his own application"
     ),
     "sqlite_doctor/cli.py": "prints on the command line what its user asked of his own file",
     **dict.fromkeys(
-        ("subscribers.py", "storage/appended_records.py"),
+        ("event_exchange.py", "storage/appended_records.py"),
         "writes events for other processes, whose secrets are gone by then: `test_subscribers.py` proves it",
     ),
     "health/system_checks.py": "writes and removes a file of its own, to see whether it can",

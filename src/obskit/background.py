@@ -36,8 +36,8 @@ Failed = Callable[[str, BaseException], object]
 # A thread that is not named here ends before the lines.
 LINES = "obskit-log-queue"
 ORDER = (
-    *("obskit-health", "obskit-gauges", "obskit-refresh", "obskit-explain"),
-    *("obskit-budgets", "obskit-events", "obskit-old-files"),
+    *("obskit-health", "obskit-gauges", "obskit-refresh", "obskit-explain", "obskit-budgets"),
+    *("obskit-events", "obskit-event-writer", "obskit-old-files"),
     LINES,
 )
 # How long the end of the process waits for all of them: servers kill a process that takes 10 to 30.
@@ -399,16 +399,27 @@ class Queue(Ticks, Generic[T]):
         super().after_fork()
         self._items: deque[T | WakeUp] = deque()
 
-    def put(self, item: T) -> None:
+    @property
+    def is_waiting(self) -> bool:
+        """
+        Whether something waits to be worked off, and no thread is there to do it.
+        """
+        return bool(self._items) and not self.is_running
+
+    def put(self, item: T, *, starts: bool = True) -> None:
         """
         Queue an item; where the queue is full, it is dropped and counted.
+
+        Args:
+            starts: Whether the thread starts; else it does with the next one, or with a flush.
         """
         if len(self._items) >= self._size:
             self._dropped()
             return
         self._items.append(item)
         self.wake()
-        self.start()
+        if starts:
+            self.start()
 
     def flush(self, deadline: Deadline) -> bool:
         """

@@ -11,7 +11,14 @@ import sys
 import pytest
 
 from obskit.storage import appended_records
-from obskit.storage.appended_records import RECORD_BYTES, RecordFollower, RecordWriter
+from obskit.storage.appended_records import (
+    KEPT_SECONDS,
+    READ_WITHIN_SECONDS,
+    RECORD_BYTES,
+    RecordFollower,
+    RecordWriter,
+)
+from obskit.time.clock import system_clock
 
 
 class Losses(dict):
@@ -239,18 +246,85 @@ def test_a_folder_that_is_gone_has_nothing(tmp_path, lost):
         RecordWriter(folder).append({"what": 1})
 
 
-def test_old_files_are_deleted(tmp_path, follower):
+class SetClock:
     """
-    What nobody has written to for an hour goes, and its writer makes another with its next record.
+    A clock whose two times a test moves each by itself.
     """
-    writer = RecordWriter(tmp_path)
+
+    def __init__(self):
+        self.passed = self.set_by = 0.0
+
+    def monotonic(self):
+        return self.passed
+
+    def wall(self):
+        return system_clock.wall() + self.passed + self.set_by
+
+
+@pytest.fixture
+def clock():
+    return SetClock()
+
+
+def test_old_files_are_deleted(tmp_path, lost, clock):
+    """
+    What nobody has written to for an hour goes, once all have had a minute to read it; its writer makes another with
+    its next record.
+    """
+    here, writer = RecordFollower(tmp_path, lambda: "nobody", lost, clock), RecordWriter(tmp_path)
     writer.append({"what": 1})
-    os.utime(path_of(tmp_path, writer), (0, 0))
-    told(follower)
+    found = told(here)
+    clock.passed += KEPT_SECONDS + 1
+    found += told(here)
+    clock.passed += READ_WITHIN_SECONDS
+    found += told(here)
     left = list(tmp_path.iterdir())
     writer.append({"what": 2})
+    clock.passed = 0
 
-    assert ([], [2]) == (left, told(follower))
+    assert ([1], [], [2]) == (found, left, told(here))
+
+
+@pytest.mark.parametrize("hours", [-50, -2, 2, 50])
+def test_no_record_is_deleted_unread_where_the_clock_is_set(tmp_path, follower, lost, clock, hours):
+    """
+    However far the wall clock is set, another process reads what was written before; what stays long is deleted still.
+    """
+    other, writer = RecordFollower(tmp_path, lambda: "nobody", lost, clock), RecordWriter(tmp_path)
+    writer.append({"what": 1})
+    clock.set_by += hours * 3600
+    first, second = told(other), told(follower)
+    clock.passed += READ_WITHIN_SECONDS
+    other.read()
+
+    assert ([1], [1], {}) == (first, second, lost)
+    assert [] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("do", ["write", "follow", "read"])
+def test_a_folder_that_is_a_link_is_not_used(tmp_path, lost, do):
+    """
+    Whoever may put a link in the folder's place has nothing written, read or deleted where that leads.
+    """
+    there, folder = tmp_path / "there", tmp_path / "events"
+    there.mkdir()
+    old = there / "1-a.records"
+    old.write_text('{"what":1,"n":1}\n')
+    os.utime(old, (0, 0))
+    clock = SetClock()
+    if do != "read":
+        folder.symlink_to(there)
+    follower = RecordFollower(folder, lambda: "nobody", lost, clock)
+    if do == "read":
+        folder.symlink_to(there)
+    for _ in range(2):
+        clock.passed += READ_WITHIN_SECONDS
+        assert [] == follower.read()
+    if do == "write":
+        with pytest.raises(NotADirectoryError, match="it is a link"):
+            RecordWriter(folder).append({"what": 2})
+
+    assert [old] == list(there.iterdir())
 
 
 def test_a_forked_child_has_a_file_of_its_own(tmp_path, follower, lost):

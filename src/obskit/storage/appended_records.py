@@ -15,16 +15,17 @@ from threading import Lock
 from typing import Any, NamedTuple
 
 from obskit.file_modes import make_file
-from obskit.storage.private_files import open_existing
-from obskit.time.clock import system_clock
+from obskit.storage.private_files import check_folder, open_existing
+from obskit.time.clock import Clock, system_clock
 
 RECORD_BYTES = 16_384
 # A file of this size is put aside for one more, so a process has twice as much at most.
 FILE_BYTES = 1_000_000
 # Read of one file at a time.
 CHUNK_BYTES = 262_144
-# A file that nobody has written to for so long has been read by everybody.
-KEPT_SECONDS = 3600.0
+# A file that nobody has written to for so long goes, and not before everybody has had so long to read it, by the clock
+# that is never set.
+KEPT_SECONDS, READ_WITHIN_SECONDS = 3600.0, 60.0
 MAX_FILES = 1000
 
 _END, _OLD = ".records", ".records.old"
@@ -65,10 +66,11 @@ class RecordWriter:
         Append a record, which JSON can hold.
 
         Raises:
-            OSError: It cannot be written.
+            OSError: It cannot be written, or the folder is a link.
             ValueError: It is larger than 16 kB.
         """
         path = self._folder / (self.name + _END)
+        check_folder(self._folder)
         with self._lock:
             line = json.dumps({**record, "n": self._count + 1}, separators=(",", ":"), default=str).encode() + b"\n"
             if len(line) > RECORD_BYTES:
@@ -128,10 +130,18 @@ class RecordFollower:
         folder: Where the files are.
         own: Returns the name of this process's own file, which is not read.
         lost: Called with a reason, `damaged` or `missed`, and how many records that are.
+        clock: By which files are old: the system's, as their times are.
     """
 
-    def __init__(self, folder: Path, own: Callable[[], str], lost: Callable[[str, int], object]) -> None:
-        self._folder, self._own, self._lost = folder, own, lost
+    def __init__(
+        self,
+        folder: Path,
+        own: Callable[[], str],
+        lost: Callable[[str, int], object],
+        clock: Clock = system_clock,
+    ) -> None:
+        self._folder, self._own, self._lost, self._clock = folder, own, lost, clock
+        self._old_since: dict[str, float] = {}  # by file name, by the monotonic clock
         self._positions: dict[str, _Position] = {}  # by file name
         self._counts: dict[str, int] = {}  # the number of the last record, by the writer's name
         for name, found in self._files():
@@ -167,19 +177,38 @@ class RecordFollower:
         """
         List the files of other processes, the older of one writer's first; delete what is long read.
         """
-        own, now = self._own(), system_clock.wall()
+        own = self._own()
         found: list[tuple[str, os.stat_result]] = []
-        with suppress(OSError), os.scandir(self._folder) as entries:
-            for entry in entries:
+        with suppress(OSError):
+            check_folder(self._folder)
+            for entry in self._entries():
                 if not entry.name.endswith((_END, _OLD)):
                     continue
                 with suppress(OSError):
                     status = os.lstat(entry.path)  # the entry's may be an older one
-                    if now - status.st_mtime > KEPT_SECONDS:
+                    if self._is_read(entry.name, status):
                         os.unlink(entry.path)
                     elif _writer_of(entry.name) != own and len(found) < MAX_FILES:
                         found.append((entry.name, status))
         return sorted(found, key=lambda file: (_writer_of(file[0]), not file[0].endswith(_OLD)))
+
+    def _entries(self) -> list[os.DirEntry[str]]:
+        with os.scandir(self._folder) as entries:
+            found = list(entries)
+        names = {entry.name for entry in found}
+        self._old_since = {name: since for name, since in self._old_since.items() if name in names}
+        return found
+
+    def _is_read(self, name: str, found: os.stat_result) -> bool:
+        """
+        Return whether everybody has read a file: it is old, and has been for a while. Where the clock was set, all are
+        old at once.
+        """
+        if abs(self._clock.wall() - found.st_mtime) <= KEPT_SECONDS:
+            self._old_since.pop(name, None)
+            return False
+        now = self._clock.monotonic()
+        return now - self._old_since.setdefault(name, now) >= READ_WITHIN_SECONDS
 
     def _chunk_of(self, name: str, found: os.stat_result) -> tuple[bytes, _Position]:
         """

@@ -10,7 +10,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from obskit.file_modes import make_file, refuse_foreign
+from obskit.file_modes import make_file, make_folder, refuse_foreign
 from obskit.time.clock import Deadline
 
 try:
@@ -28,6 +28,33 @@ class NotAFileError(OSError):
     """
     Report a folder, a FIFO or a device where a file should be.
     """
+
+
+def make_private_folder(path: Path) -> None:
+    """
+    Make a folder of this user's alone where it is missing; others get no rights in it.
+
+    Raises:
+        OSError: It cannot be made, it is a link, or it belongs to another user.
+    """
+    make_folder(path, 0o700)
+    found = check_folder(path)
+    if os.name == "posix" and found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) & 0o077:
+        os.chmod(path, found.st_mode & 0o700)
+
+
+def check_folder(path: Path) -> os.stat_result:
+    """
+    Refuse a folder through which somebody else may have what is ours, or have us write where he may not.
+
+    Raises:
+        OSError: It is missing, it is a link, or it belongs to another user.
+    """
+    found = os.lstat(path)
+    if not stat.S_ISDIR(found.st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, "it is a link, and should be a folder", str(path))
+    refuse_foreign(found, path)
+    return found
 
 
 def open_file(path: str | os.PathLike[str]) -> int:

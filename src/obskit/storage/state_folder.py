@@ -18,10 +18,11 @@ from typing import NamedTuple
 
 from obskit.catalogue import events
 from obskit.errors import StateFolderTakenError
-from obskit.file_modes import make_file, make_folder, refuse_foreign
+from obskit.file_modes import make_file, refuse_foreign
 from obskit.forks import at_exit
 from obskit.recorder import recorder
 from obskit.storage.folder_names import folder_name, service_name
+from obskit.storage.private_files import check_folder, make_private_folder
 
 MARKER = "service.json"
 FORMAT = 1  # of the marker
@@ -88,17 +89,21 @@ class StateFolder:
             raise FileNotFoundError(
                 errno.ENOENT, "this user has no home folder: set state_dir (OBSKIT_STATE_DIR)", str(self.base)
             )
-        make_folder(self.path, 0o700)
-        refuse_foreign(os.stat(self.base), self.base)  # who could put another folder in place of this one
-        found = os.lstat(self.path)
-        if not stat.S_ISDIR(found.st_mode):
-            raise NotADirectoryError(errno.ENOTDIR, "it is a link, and should be a folder", str(self.path))
-        refuse_foreign(found, self.path)
-        if os.name == "posix" and found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) & 0o077:
-            os.chmod(self.path, found.st_mode & 0o700)
+        make_private_folder(self.path)
+        self.check()
         if self.base == _temporary:
             message = f"under pytest, state is kept in {self.base}, which goes with this process"
             _tell_once("temporary", self.base, "INFO", message)
+
+    def check(self) -> None:
+        """
+        Refuse the folder where it is a link by now, or another user's.
+
+        Raises:
+            OSError: It is, or it is missing.
+        """
+        refuse_foreign(os.stat(self.base), self.base)  # who could put another folder in place of this one
+        check_folder(self.path)
 
     def occupant(self) -> Occupant | None:
         """
