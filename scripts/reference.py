@@ -26,6 +26,7 @@ import obskit
 import obskit.ai
 import obskit.db
 import obskit.logs
+import obskit.metrics
 import obskit.signals
 import obskit.testing
 from obskit import catalogue, errors
@@ -252,6 +253,10 @@ def api() -> str:
     for name in sorted(obskit.health.__all__, key=str.lower):
         thing = getattr(obskit.health, name)
         text += described(f"obskit.health.{name}", thing, made_by_users=name != "Heartbeat")
+    text += "\n## obskit.metrics\n\n" + docstring(inspect.getdoc(obskit.metrics) or "")
+    for name in obskit.metrics.__all__:
+        thing = getattr(obskit.metrics, name)
+        text += described(f"obskit.metrics.{name}", thing, made_by_users=not inspect.isclass(thing))
     text += "\n## obskit.signals\n\n" + docstring(inspect.getdoc(obskit.signals) or "")
     for name in sorted(obskit.signals.__all__, key=str.lower):
         thing = getattr(obskit.signals, name)

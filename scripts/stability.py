@@ -28,6 +28,13 @@ PROVISIONAL: dict[str, dict[str, str]] = {
             ("obskit.db.slow_queries", "obskit.db.slow_statements", "obskit.db.SlowQuery", "obskit.db.SlowStatement"),
             "they know the queries of one process; a history over all of them will have other fields",
         ),
+        **dict.fromkeys(
+            (
+                *("obskit.metrics.snapshot", "obskit.metrics.MetricsSnapshot"),
+                *("obskit.metrics.FamilySnapshot", "obskit.metrics.Exemplar"),
+            ),
+            "what is built on it may ask for more fields",
+        ),
         **dict.fromkeys(("obskit.Gate", "obskit.Reply"), "how requests are refused is new"),
         "obskit.testing.check_*": "what is asked of others' work grows with what is found in it",
         "obskit.system.snapshot": "its keys follow what the platforms can tell",

@@ -29,7 +29,7 @@ HEAD = "# What applications build on: a line that changes here changes for users
 # Modules that are read whole; what else is public is what the pages of docs/ import or name.
 DOORS = (
     "obskit",
-    *(f"obskit.{part}" for part in ("ai", "db", "errors", "health", "logs", "signals", "system", "testing")),
+    *(f"obskit.{part}" for part in ("ai", "db", "errors", "health", "logs", "metrics", "signals", "system", "testing")),
 )
 NAMED = re.compile(r"(?:from (obskit\.integrations[a-z_.]*) import (\w+)|(obskit\.integrations\.[A-Za-z_.]+\w))")
 OBJECT = re.compile(r"<[^<>]* at 0x[0-9a-f]+>")

@@ -6,6 +6,7 @@ from typing import Any, TypeVar, Unpack
 from obskit import ai as ai
 from obskit import db as db
 from obskit import health as health
+from obskit import metrics as metrics
 from obskit import system as system
 from obskit._version import __version__ as __version__
 from obskit.ai.observe import observe_ai as observe_ai

@@ -4,6 +4,7 @@ A snapshot has what the page says, of the same workers, under the catalogue's na
 
 import json
 import os
+from contextlib import nullcontext
 from dataclasses import replace
 from importlib.util import find_spec
 from itertools import accumulate
@@ -17,12 +18,14 @@ from test_servers import GUNICORN, Load, kill_one, serving
 
 import obskit
 from obskit.catalogue import CATALOGUE, Metric, http
-from obskit.metrics import declare
+from obskit.errors import ConfigurationError, LabelError
+from obskit.metrics import Exemplar, declare
 from obskit.metrics.collector import MetricCollector
 from obskit.metrics.family import CountedHistogram, Counter
 from obskit.metrics.snapshots import take
 from obskit.metrics.workers import Workers
 from obskit.testing import isolated_runtime
+from obskit.workers import instance_leader
 from test_catalogue import budgets_happen, everything_happens, told
 
 __all__ = ["told"]
@@ -198,6 +201,65 @@ def test_a_process_that_serves_nothing_reads_requests_alike(tmp_path):
     assert [one[row.name] for row in (http.DURATION, http.REQUESTS)] == [
         two[row.name] for row in (http.DURATION, http.REQUESTS)
     ]
+
+
+def test_the_snapshot_of_the_active_runtime(own):
+    """
+    It is public, and each metric answers by its labels.
+    """
+    sold, *_ = own
+    with isolated_runtime():
+        sold.inc(3, crop="rose")
+        found = obskit.metrics.snapshot().families["sold_total"]
+
+    assert [(3.0,), None] == [found.value(crop="rose"), found.value(crop="tulip")]
+    with pytest.raises(LabelError, match=r"sold_total has the labels \('crop',\), and was asked for \('plant',\)"):
+        found.value(plant="rose")
+
+
+@pytest.mark.parametrize("settings", [None, {"metrics": False}], ids=["no runtime", "metrics=False"])
+def test_there_is_no_snapshot_where_no_metrics_are_kept(settings):
+    """
+    It says what to do, and not that nothing happened.
+    """
+    with (
+        nullcontext() if settings is None else isolated_runtime(**settings),
+        pytest.raises(ConfigurationError, match=r"no metrics are kept here; call obskit\.configure\(\) or"),
+    ):
+        obskit.metrics.snapshot()
+
+
+@pytest.mark.parametrize("is_shared", [False, True], ids=["memory", "files"])
+def test_a_snapshot_has_the_exemplars_of_the_page(tmp_path, is_shared):
+    """
+    Each lies in the bucket of its value; nothing is read of them unless they are asked for.
+    """
+    folder = {"metrics_dir": str(tmp_path / "workers")} if is_shared else {}
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    registry = CollectorRegistry()
+    with isolated_runtime(registry=registry, metric_buckets={http.DURATION.name: (0.1, 1.0)}, **folder) as isolated:
+        family = isolated.runtime._collector._families[http.DURATION.name]
+        cell = family.cell(("GET", "/", "200"))
+        cell.observe(0.5)
+        family.record_exemplar(cell.key, 0.5, trace, 1_800_000_000.0)
+        found, without = (obskit.metrics.snapshot(exemplars=asked) for asked in (True, False))
+
+    assert {("GET", "/"): {1: Exemplar(trace, 0.5, 1_800_000_000.0)}} == found.families[http.DURATION.name].exemplars
+    assert {} == without.families[http.DURATION.name].exemplars
+    assert (1.0, 0.5, 0.0, 1.0, 0.0) == found.families[http.DURATION.name].value(method="GET", endpoint="/")
+
+
+def test_whoever_takes_a_snapshot_asks_nothing_for_the_others(tmp_path):
+    """
+    A script that looks once does not become the process that asks the queries of gauges for all.
+    """
+    with isolated_runtime(metrics_dir=str(tmp_path / "workers")) as isolated:
+        obskit.metrics.snapshot()
+        before = instance_leader.samples()
+        rendered(isolated.runtime._collector, isolated.registry)
+        after = instance_leader.samples()
+
+    assert (False, True) == (before, after)
 
 
 def test_a_snapshot_without_a_metric_of_some_worker_is_not_whole(tmp_path):

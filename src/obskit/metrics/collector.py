@@ -34,6 +34,7 @@ from obskit.metrics.foreign_registry import foreign_families, is_collecting_fore
 from obskit.metrics.label_names import NO_RENAMES, LabelRenames
 from obskit.metrics.workers import Workers
 from obskit.recorder import recorder
+from obskit.workers.instance_leader import note_scrape
 
 if TYPE_CHECKING:
     from obskit.metrics.directory import Snapshot
@@ -267,6 +268,7 @@ class MetricCollector:
         Args:
             exemplars: With exemplars, which only OpenMetrics shows.
         """
+        note_scrape()
         reading = self.read(exemplars=exemplars)
         for figures in self.figures(reading, self.name_of, exemplars=exemplars):
             name, spec, cells, marks = figures

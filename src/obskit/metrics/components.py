@@ -108,6 +108,7 @@ class Exposition(Component):
         """
         Register the collector, and start the gauge callbacks and the refresher.
         """
+        from obskit.metrics import snapshots
         from obskit.metrics.gauge_callbacks import gauge_callbacks
         from obskit.metrics.refresher import Refresher
 
@@ -117,13 +118,16 @@ class Exposition(Component):
         self._refresher = Refresher(workers, collector.update_own)
         collector.refresh.append(self._refresher.ensure_running)
         self._refresher.start()
+        snapshots.bind(collector)
 
     def stop(self, deadline: Deadline) -> None:
         """
         Stop them. The metrics sink unregisters the collector, once it has the last figures.
         """
+        from obskit.metrics import snapshots
         from obskit.metrics.gauge_callbacks import gauge_callbacks
 
+        snapshots.bind(None)
         gauge_callbacks.stop()
         if self._refresher is not None:
             self._refresher.stop(deadline)

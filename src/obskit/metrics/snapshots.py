@@ -1,7 +1,7 @@
 """
 All figures of all workers at one moment, as data: what the page says, under the catalogue's names.
 
-    snapshot = take(collector)
+    snapshot = obskit.metrics.snapshot()
     for family in snapshot.families.values():
         for labels, row in zip(family.keys, family.rows):
             ...
@@ -14,11 +14,12 @@ their values are that library's, and of one worker.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from obskit.catalogue import Metric
+from obskit.errors import ConfigurationError, LabelError
 from obskit.metrics.cell_format import LabelSet, Row
 from obskit.time.clock import clock
 
@@ -27,20 +28,39 @@ if TYPE_CHECKING:
     from obskit.metrics.figures import Figures
 
 
+class Exemplar(NamedTuple):
+    """
+    One observation in a bucket, and the trace in which it was made.
+
+    Attributes:
+        trace_id: Of the trace, in 32 hexadecimal digits.
+        value: What was observed.
+        at: When, in seconds since the epoch.
+    """
+
+    trace_id: str
+    value: float
+    at: float
+
+
 @dataclass(frozen=True, slots=True)
 class FamilySnapshot:
     """
     One metric's figures.
 
     Attributes:
-        spec: Its row: name, type, unit, labels, buckets, and what the numbers of a state stand for.
-        keys: Label sets, as values in the order of the row's labels.
+        spec: Its row in the catalogue, or its declaration: `name`, `kind`, `unit`, `help`, `labels`, `buckets`, and
+            `values`, which says what the numbers of a state stand for.
+        keys: Label sets, as values in the order of `spec.labels`.
         rows: In the same order: `(value,)`, of a histogram `(count, sum, bucket, ..., +Inf bucket)`, not cumulative.
+        exemplars: Of the histograms' buckets that have one, by label set and number of the bucket, from 0; empty where
+            they were not asked for.
     """
 
     spec: Metric
     keys: Sequence[LabelSet]
     rows: Sequence[Row]
+    exemplars: Mapping[LabelSet, Mapping[int, Exemplar]] = field(default_factory=dict)
 
     @property
     def cells(self) -> dict[LabelSet, Row]:
@@ -48,6 +68,17 @@ class FamilySnapshot:
         The figures by label set.
         """
         return dict(zip(self.keys, self.rows, strict=True))
+
+    def value(self, **labels: str) -> Row | None:
+        """
+        Return the figures of one label set; None: there are none.
+
+        Raises:
+            LabelError: The metric has other labels.
+        """
+        if labels.keys() != set(self.spec.labels):
+            raise LabelError(f"{self.spec.name} has the labels {self.spec.labels}, and was asked for {tuple(labels)}")
+        return self.cells.get(tuple(labels[name] for name in self.spec.labels))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +100,45 @@ class MetricsSnapshot:
     is_whole: bool
 
 
-def take(collector: MetricCollector) -> MetricsSnapshot:
+# That of the active runtime.
+_collector: MetricCollector | None = None
+
+
+def bind(collector: MetricCollector | None) -> None:
     """
-    Read the figures of all workers. It takes no lock that an update or another process waits for; a large number of
-    label sets takes milliseconds: call it in a thread.
+    Take the collector of the runtime that becomes active; None: there is none any more.
     """
-    at, reading = clock.wall(), collector.read()
-    families = {figures.name: _family(figures) for figures in collector.figures(reading, attrgetter("name"))}
+    global _collector
+    _collector = collector
+
+
+def snapshot(*, exemplars: bool = False) -> MetricsSnapshot:
+    """
+    Read the figures of all workers of this instance, as `/metrics` shows them, under the names of the catalogue.
+
+    It takes some milliseconds for thousands of label sets: from a coroutine, call it in a thread.
+
+    Args:
+        exemplars: With the exemplars of histograms.
+
+    Raises:
+        ConfigurationError: No metrics are kept, for obskit is not configured, or with `metrics=False`.
+    """
+    if _collector is None:
+        raise ConfigurationError(
+            "obskit.metrics.snapshot(): no metrics are kept here; call obskit.configure() or obskit.instrument() "
+            "first, and leave metrics=True"
+        )
+    return take(_collector, exemplars=exemplars)
+
+
+def take(collector: MetricCollector, *, exemplars: bool = False) -> MetricsSnapshot:
+    """
+    Read the figures of all workers, of a collector. No update waits for more than one cell's reading.
+    """
+    at, reading = clock.wall(), collector.read(exemplars=exemplars)
+    found = collector.figures(reading, attrgetter("name"), exemplars=exemplars)
+    families = {figures.name: _family(figures) for figures in found}
     is_whole = not collector.is_degraded and (reading is None or not (reading.unreadable or reading.conflicts))
     return MetricsSnapshot(at, families, collector.pids(reading), is_whole)
 
@@ -86,7 +149,8 @@ def _family(figures: Figures) -> FamilySnapshot:
     for key, values in figures.cells:
         keys.append(key)
         rows.append(_histogram(values) if figures.spec.kind == "histogram" else (float(values[0]),))
-    return FamilySnapshot(figures.spec, keys, rows)
+    marks = {key: {index: Exemplar(*one) for index, one in marks.items()} for key, marks in figures.exemplars.items()}
+    return FamilySnapshot(figures.spec, keys, rows, marks)
 
 
 def _histogram(values: Sequence[float]) -> Row:

@@ -23,7 +23,7 @@ from obskit.metrics.family import Family
 from obskit.operation import Event, HttpOperation
 from obskit.recorder import recorder
 from obskit.workers.file_lock import ARE_SUPPORTED
-from obskit.workers.instance_leader import note_scrape, samples
+from obskit.workers.instance_leader import samples
 
 if TYPE_CHECKING:
     from obskit.metrics.cell_file import CellFile, ExemplarSlots
@@ -212,7 +212,6 @@ class Workers:
         """
         self.resolve()
         self._report()
-        note_scrape()
         try:
             return self._directory.snapshot(self._file, exemplars=exemplars) if self._directory else None
         except Exception as error:  # the directory was removed
