@@ -10,6 +10,7 @@ import pytest
 from obskit.context import current
 from obskit.metrics import declare
 from obskit.metrics.gauge_callbacks import gauge_callbacks
+from obskit.rules import declared as declared_rules
 from obskit.runtime import current_runtime
 from obskit.testing import RecordingSink
 
@@ -55,7 +56,10 @@ def declarations():
     Forget what the test declares, its queries included.
     """
     before, asked = dict(declare.declared), list(gauge_callbacks._callbacks)
+    rules = dict(declared_rules.declared)
     yield
+    declared_rules.declared.clear()
+    declared_rules.declared.update(rules)
     declare.declared.clear()
     declare.declared.update(before)
     gauge_callbacks._callbacks[:] = asked

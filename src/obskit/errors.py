@@ -16,6 +16,7 @@ Name each mistake a user can make with a class of its own.
     |   +-- DurationError                      a length of time without a unit, or none at all
     |   +-- ScheduleError                      a time of day, time zone, cron expression or hours with no meaning
     |   +-- SignalError                        nothing that can be asked of a metric: the rate of a gauge, no such label
+    |   +-- RuleError                          a rule cannot be declared so, can never fire, or its name is taken
     |   +-- BudgetError                        an AI budget cannot be declared so, or is declared twice
     +-- BudgetExceededError                    an AI budget refused a call; nothing was sent
     +-- LabelError (ValueError)                an update named labels the metric does not have
@@ -119,6 +120,12 @@ class ScheduleError(ConfigurationError):
 class SignalError(ConfigurationError):
     """
     Something cannot be asked of a metric: another kind of metric has it, a label or a bound is not there, units differ.
+    """
+
+
+class RuleError(ConfigurationError):
+    """
+    A rule cannot be declared so: it can never fire, its name is taken, a severity, an area or a label is unknown.
     """
 
 

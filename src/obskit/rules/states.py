@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 from obskit.signals.samples import LabelPairs, Samples
 from obskit.signals.selection import Values
 from obskit.signals.signal import Condition
+from obskit.time.service_hours import ServiceHours
 
 State: TypeAlias = Literal["pending", "firing"]
 
@@ -42,10 +43,21 @@ class AlertStates:
         condition: What is judged.
         for_seconds: How long it must hold before an alert fires; from 0, with which it fires at once.
         keep_firing_seconds: How long an alert goes on once it does not hold any more.
+        hours: When it can hold at all; None means always.
+        keeps: Whether an alert stays as it is while nothing is known of its label set.
     """
 
-    def __init__(self, condition: Condition, for_seconds: float = 0.0, keep_firing_seconds: float = 0.0) -> None:
+    def __init__(
+        self,
+        condition: Condition,
+        for_seconds: float = 0.0,
+        keep_firing_seconds: float = 0.0,
+        hours: ServiceHours | None = None,
+        keeps: bool = False,
+    ) -> None:
         self._condition = condition
+        self._hours = hours
+        self._keeps = keeps
         self._for_seconds = for_seconds
         self._keep_firing_seconds = keep_firing_seconds
         self._alerts: dict[LabelPairs, Alert] = {}
@@ -54,7 +66,11 @@ class AlertStates:
         """
         Judge the samples at a moment, and return the alerts that there are then, by label set.
         """
-        holding = self._condition.evaluate(samples, at)
+        is_on = self._hours is None or self._hours.is_open(at)
+        holding = self._condition.evaluate(samples, at) if is_on else {}
+        if is_on and self._keeps and self._alerts.keys() - holding.keys():
+            known = self._condition.compared[0].evaluate(samples, at)
+            holding |= {labels: alert.value for labels, alert in self._alerts.items() if labels not in known}
         self._end(holding, at)
         for labels, value in holding.items():
             alert = self._alerts.setdefault(labels, Alert("pending", at, value))

@@ -43,6 +43,17 @@ def slope_of(times: Sequence[float], values: Sequence[float]) -> float | None:
     return sum((age - mean_age) * (it - mean_change) for age, it in zip(ages, changes, strict=True)) / spread
 
 
+def forecast_of(times: Sequence[float], values: Sequence[float], at: float) -> float | None:
+    """
+    Return what a gauge is at a moment, along the line of `slope_of()`.
+    """
+    slope = slope_of(times, values)
+    if slope is None:
+        return None
+    since = at - sum(time - times[0] for time in times) / len(times) - times[0]
+    return sum(values) / len(values) + slope * since
+
+
 def quantile_of(share: float, buckets: Iterable[tuple[float, float]]) -> float | None:
     """
     Return the quantile of cumulative buckets, pairs of upper bound and count; None where nothing was observed.

@@ -13,7 +13,7 @@ from obskit.errors import SignalError
 from obskit.metrics.declare import declared
 from obskit.signals.counted import First, Quantile, Rise
 from obskit.signals.derived import Ratio
-from obskit.signals.gauged import Age, Growth, Level
+from obskit.signals.gauged import Age, Forecast, Growth, Level
 from obskit.signals.matching import Matcher
 from obskit.signals.selection import Grouping, Selection
 from obskit.signals.signal import Signal
@@ -115,6 +115,28 @@ def ratio(part: Signal, whole: Signal) -> Signal:
         raise SignalError("ratio() takes two signals of one window; to compare windows, write signal.against()")
     part, whole = part.in_all(), whole.in_all()
     return Ratio(part, whole, SHARE, failing=part.requests())
+
+
+def observations(metric: Asked, *, by: By = (), where: Where = _NOWHERE, window: Duration = WINDOW) -> Signal:
+    """
+    Ask how many observations a histogram has a second, as `rate()` asks of a counter.
+    """
+    row = _row("observations", metric, "histogram")
+    return Rise(
+        Selection(row, "_count", _where(row, where)), _grouping(row, by), Span(window_seconds(window)), per_second=True
+    )
+
+
+def fraction_ahead(part: Asked, whole: Asked, ahead: Duration, window: Duration) -> Signal:
+    """
+    Ask for a gauge as a share of another, `ahead` from now, along the straight line of the window.
+    """
+    rows = _row("fraction_ahead", part, "gauge"), _row("fraction_ahead", whole, "gauge")
+    grouping = _grouping(rows[0], rows[0].labels)
+    then = Forecast(Selection(rows[0]), grouping, Span(window_seconds(window)), window_seconds(ahead, "ahead"))
+    of_all = Level(Selection(rows[1]), _grouping(rows[1], rows[1].labels))
+    _check_alike("fraction_ahead", then, of_all)
+    return Ratio(then, of_all, SHARE, needs_part=True)
 
 
 def fraction(part: Asked, whole: Asked, *, by: By | None = None, where: Where = _NOWHERE) -> Signal:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from obskit.errors import SignalError
 from obskit.signals.page import Page
 from obskit.signals.samples import Samples
 from obskit.signals.selection import Values
@@ -77,7 +78,16 @@ class Ratio(Signal):
     def render(self, page: Page) -> str:
         """
         Render the quotient.
+
+        Raises:
+            SignalError: The page has other names for the labels of the part than for those of the whole.
         """
+        names = self.part.label_names(page), self.whole.label_names(page)
+        if names[0] != names[1]:
+            raise SignalError(
+                f"metric_labels calls the labels of the two metrics of this ratio {', '.join(names[0].values())} and "
+                f"{', '.join(names[1].values())}: Prometheus cannot divide one by the other; rename both alike"
+            )
         part, whole = enclosed(self.part.render(page)), enclosed(self.whole.render(page))
         return f"{part if self.needs_part else f'({part} or {whole} * 0)'} / ({whole} > 0)"
 

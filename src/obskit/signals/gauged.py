@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from obskit.errors import SignalError
-from obskit.signals.arithmetic import slope_of
+from obskit.signals.arithmetic import forecast_of, slope_of
 from obskit.signals.page import Page
 from obskit.signals.samples import Samples
 from obskit.signals.selection import Grouping, Selection, Values
@@ -162,3 +162,50 @@ class Growth(Signal):
         found = self.selection.between(samples, at - self.span.start, at - self.span.offset)
         slopes = self.grouping.group((series, slope_of(series.times, series.values)) for series in found)
         return {key: slope * self.span.window for key, slope in slopes.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Forecast(Signal):
+    """
+    What gauges will be some time from now, along the straight line that fits a window best.
+    """
+
+    selection: Selection
+    grouping: Grouping
+    span: Span
+    ahead_seconds: float
+
+    @property
+    def unit(self) -> str:
+        """
+        Return the gauge's unit.
+        """
+        return unit_of(self.selection.metric)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """
+        Return the labels that are kept.
+        """
+        return self.grouping.labels
+
+    def spans(self) -> Iterator[Span]:
+        """
+        Yield the window.
+        """
+        yield self.span
+
+    def render(self, page: Page) -> str:
+        """
+        Render the sum of the forecasts.
+        """
+        ranged = self.selection.promql(page, self.span.window, self.span.offset)
+        return f"sum {self.grouping.promql(page)} (predict_linear({ranged}, {number_text(self.ahead_seconds)}))"
+
+    def values(self, samples: Samples, at: float) -> Values:
+        """
+        Sum the forecasts.
+        """
+        found = self.selection.between(samples, at - self.span.start, at - self.span.offset)
+        then = at + self.ahead_seconds
+        return self.grouping.group((series, forecast_of(series.times, series.values, then)) for series in found)

@@ -78,6 +78,13 @@ class MemorySamples:
             self._by_name.setdefault(name, []).append(Series(dict(labels), list(values), list(values.values())))
         self._times = sorted(times)
 
+    @property
+    def times(self) -> Sequence[float]:
+        """
+        Return when there were samplings, in order.
+        """
+        return self._times
+
     def latest(self) -> float:
         """
         Return when the last sampling was; 0 where there was none.

@@ -100,6 +100,12 @@ class Grouping:
         """
         return self.metric in system.METRICS
 
+    def label_names(self, page: Page) -> dict[str, str]:
+        """
+        Return the names of the labels on the page, by the catalogue's.
+        """
+        return {label: page.label_of(self.metric, label) for label in self.labels}
+
     def promql(self, page: Page, *further: str) -> str:
         """
         Render `by (...)`.

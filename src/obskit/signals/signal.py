@@ -14,7 +14,7 @@ from typing import ClassVar, NoReturn
 from obskit.errors import SignalError
 from obskit.signals.page import Page, page_in_force
 from obskit.signals.samples import Samples
-from obskit.signals.selection import Values
+from obskit.signals.selection import Grouping, Values
 from obskit.signals.units import TIMES, threshold_in
 from obskit.signals.windows import Duration, Span, window_seconds
 
@@ -59,6 +59,21 @@ class Signal(ABC):
 
     @abstractmethod
     def values(self, samples: Samples, at: float) -> Values: ...
+
+    def label_names(self, page: Page) -> dict[str, str]:
+        """
+        Return the names of its labels on the page, by the catalogue's.
+        """
+        grouping = _grouping_of(self)
+        return grouping.label_names(page) if grouping else {}
+
+    @property
+    def keeps_instance(self) -> bool:
+        """
+        Return whether to Prometheus each instance of the service has a value of its own.
+        """
+        grouping = _grouping_of(self)
+        return grouping is not None and grouping.keeps_instance
 
     def requests(self) -> Signal | None:
         """
@@ -226,6 +241,32 @@ class Condition:
         )
 
 
+@dataclass(frozen=True)
+class ConditionOrNoData(Condition):
+    """
+    A condition that holds as well where nothing is known of any label set, though the service was sampled.
+    """
+
+    def promql(self, page: Page | None = None) -> str:
+        """
+        Render it; the value is 0 where there is none.
+        """
+        page = page or page_in_force()
+        there = f"0 * count by (job) ({page.heartbeat()})"
+        absent = f"{there} unless on (job) {enclosed(self.signal.render(page))}"
+        return f"{enclosed(super().promql(page))} or {enclosed(_guarded(self.signal, enclosed(absent), page))}"
+
+    def evaluate(self, samples: Samples, at: float | None = None) -> Values:
+        """
+        Return what the condition does, or 0 where there is no value of any label set.
+        """
+        at = samples.latest() if at is None else at
+        covered = all(span.is_covered(samples, at) for span in self.signal.spans() if span.is_guarded)
+        if covered and samples.was_sampled(at) and not self.signal.values(samples, at):
+            return {(): 0.0}
+        return super().evaluate(samples, at)
+
+
 @dataclass(frozen=True, eq=False)
 class Against(Signal):
     """
@@ -380,6 +421,14 @@ def enclosed(expression: str) -> str:
     Return an expression in brackets.
     """
     return f"({expression})"
+
+
+def _grouping_of(signal: Signal) -> Grouping | None:
+    for part in _asked(signal):
+        found = part if isinstance(part, Grouping) else _grouping_of(part) if isinstance(part, Signal) else None
+        if found:
+            return found
+    return None
 
 
 def _asked(signal: Signal) -> tuple[object, ...]:

@@ -1,0 +1,146 @@
+"""
+A rule: a condition, for how long it must hold, how bad it is, and what is said of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from obskit.signals.page import Page, page_in_force
+from obskit.signals.samples import LabelPairs
+from obskit.signals.signal import Condition
+from obskit.time.service_hours import ServiceHours
+
+Severity: TypeAlias = Literal["critical", "high", "warning", "info"]
+Area: TypeAlias = Literal[
+    "http", "database", "ai", "system", "health", "security", "audit", "jobs", "business", "obskit"
+]
+NoData: TypeAlias = Literal["ok", "firing", "keep"]
+Judged: TypeAlias = Literal["both", "outside", "inside"]
+
+
+@dataclass(frozen=True)
+class Outside:
+    """
+    What only Prometheus can tell of a service, such as that it does not answer.
+
+    Attributes:
+        text: PromQL, with `{up}` for the selector of the scrape job's `up`.
+    """
+
+    text: str
+
+    def promql(self, page: Page | None = None) -> str:
+        """
+        Render it.
+        """
+        return self.text.format(up=(page or page_in_force()).selector("up"))
+
+
+@dataclass(frozen=True)
+class Rule:
+    """
+    When somebody is told of what.
+
+    Attributes:
+        name: In CamelCase. Two rules of one name are bands; name and severity are the key.
+        condition: What is judged, here and by Prometheus, or by Prometheus only.
+        severity: How bad it is.
+        area: What it is about.
+        for_seconds: How long the condition must hold.
+        keep_firing_seconds: How long an alert goes on once it does not hold any more.
+        no_data: What it means that nothing is known: all is well, an alert, or whatever was before.
+        hours: When it is judged at all; None means always.
+        summary: What has happened, without figures.
+        description: The same with `{value}`, `{threshold}`, `{window}`, `{component}`, and labels by their names.
+        runbook: Where it is written what to do; empty for the page that is exported with the rule.
+        component: What an alert is about, with labels in braces: `disk:{path}`. A label `component` of the signal's own
+            goes before it.
+        labels: Further labels of its alerts, sorted.
+        mutes: Components whose other alerts say nothing new while this one fires; `database` is `database:orders`
+            too, and `*` is every component.
+        is_default: Whether it is in force unless a setting says otherwise.
+    """
+
+    name: str
+    condition: Condition | Outside
+    severity: Severity
+    area: Area
+    for_seconds: float = 0.0
+    keep_firing_seconds: float = 0.0
+    no_data: NoData = "ok"
+    hours: ServiceHours | None = None
+    summary: str = ""
+    description: str = ""
+    runbook: str = ""
+    component: str = ""
+    labels: LabelPairs = ()
+    mutes: tuple[str, ...] = ()
+    is_default: bool = True
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """
+        Return name and severity.
+        """
+        return self.name, self.severity
+
+    @property
+    def judged(self) -> Judged:
+        """
+        Return who judges it: this process and Prometheus, or one of them only.
+        """
+        if isinstance(self.condition, Outside):
+            return "outside"
+        return "inside" if self.hours or self.no_data == "keep" else "both"
+
+    @property
+    def by(self) -> tuple[str, ...]:
+        """
+        Return the labels that its alerts are told apart by, by the catalogue's names.
+        """
+        return () if isinstance(self.condition, Outside) else self.condition.signal.labels
+
+    @property
+    def sums_instances(self) -> bool:
+        """
+        Return whether the figures of all instances of the service are one to Prometheus, and not one each.
+        """
+        return isinstance(self.condition, Condition) and not self.condition.signal.keeps_instance
+
+    def fixed_labels(self, page: Page) -> dict[str, str]:
+        """
+        Return the labels that are the rule's own: `component` with the signal's labels in braces, and none of the
+        names of the signal's labels.
+        """
+        own = {"severity": self.severity, "area": self.area, "app": page.service, "component": self.component}
+        return {name: text for name, text in {**own, **dict(self.labels)}.items() if name not in self.by}
+
+    def labels_of(self, values: LabelPairs, page: Page) -> dict[str, str]:
+        """
+        Return all labels of an alert, as the exported one has them, without `alertname`, `job` and `instance`.
+
+        Args:
+            values: The label set that the condition holds for.
+            page: Whose names the signal's labels have.
+        """
+        fixed = {name: filled(text, dict(values)) for name, text in self.fixed_labels(page).items()}
+        names = self.label_names(page)
+        return {**fixed, **{names.get(label, label): text for label, text in values}}
+
+    def label_names(self, page: Page) -> dict[str, str]:
+        """
+        Return the names of the signal's labels on the page, by the catalogue's.
+        """
+        return {} if isinstance(self.condition, Outside) else self.condition.signal.label_names(page)
+
+
+def filled(text: str, values: Mapping[str, str]) -> str:
+    """
+    Return a text with values for what is in braces.
+    """
+    for name, value in values.items():
+        text = text.replace(f"{{{name}}}", value)
+    return text
