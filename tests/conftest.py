@@ -29,28 +29,28 @@ NEEDS = {
     "examples/*demo*": ("fastapi", "uvicorn", "httpx", "anthropic", "genai_prices"),
 }
 collect_ignore_glob = [tests for tests, libraries in NEEDS.items() if not all(map(find_spec, libraries))]
-# A matter of the text alone, whatever the Python and the libraries: `--without-text` leaves them out.
-OF_THE_TEXT = (
+# What neither the Python nor an extra changes: texts, and our own arithmetic. `--again` leaves it out.
+ONCE = (
     *("test_hygiene.py", "test_layers.py", "test_sizes.py", "test_bench.py", "test_debian_programs.py"),
     *("docs/test_reference.py", "docs/test_stability.py", "docs/test_surface.py"),
+    *("test_linear_work.py", "signals/test_verdicts.py"),
 )
 # Pools that belong to asgiref, anyio and asyncio, and outlive a test by design.
 POOLS = ("ThreadPoolExecutor", "AnyIO worker thread", "asyncio")
 
 
 def pytest_addoption(parser):
-    parser.addoption("--without-text", action="store_true", help="leave out what is a matter of the text alone")
+    parser.addoption("--again", action="store_true", help="leave out what one run of the suite shows for all Pythons")
 
 
 def pytest_configure(config):
-    if config.getoption("without_text"):
-        collect_ignore_glob.extend(OF_THE_TEXT)
+    if config.getoption("again"):
+        collect_ignore_glob.extend(ONCE)
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    if config.getoption("without_text"):
-        left_out = f"left out, {len(OF_THE_TEXT)} files of the text alone: {', '.join(OF_THE_TEXT)}"
-        terminalreporter.write_line(left_out)
+    if config.getoption("again"):
+        terminalreporter.write_line(f"left out, {len(ONCE)} files that run once: {', '.join(ONCE)}")
 
 
 def pytest_collection_modifyitems(items):

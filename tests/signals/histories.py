@@ -3,13 +3,23 @@ Histories of a service that never was, made of chance: what its metrics page wou
 """
 
 import random
+from functools import cache
 
 from obskit.catalogue import health, http, internal, system
 
 EVERY = 15
 ENDPOINTS, STATUSES = ("/a", "/b"), ("200", "404", "500")
 BOUNDS = (0.1, 0.5, 2.0)
+LE = {**{bound: repr(bound) for bound in BOUNDS}, float("inf"): "+Inf"}
 KINDS = ("ValueError", "KeyError", "OSError")
+
+
+@cache
+def key_of(name, *labels):
+    """
+    Return what a series is kept under; each is asked for some million times.
+    """
+    return name, tuple(sorted(labels))
 
 
 class History:
@@ -65,7 +75,7 @@ class History:
         self.gauges[(health.STATUS.name, (("component", "database"),))] = choose((1.0, 1.0, 0.5, 0.0))
 
     def count(self, name, *labels, by=1.0):
-        key = (name, tuple(sorted(labels)))
+        key = key_of(name, *labels)
         self.counts[key] = self.counts.get(key, 0.0) + by
 
     def work(self):
@@ -78,9 +88,8 @@ class History:
             status = ("status", "500" if broken else self.chance.choice(STATUSES[:2]))
             self.count(http.REQUESTS.name, ("method", "GET"), endpoint, status)
             seconds = 3.0 if self.chance.random() < self.slow else self.chance.choice((0.05, 0.3, 1.0))
-            for bound in (*BOUNDS, float("inf")):
-                le = "+Inf" if bound == float("inf") else repr(bound)
-                labels = (("method", "GET"), endpoint, ("le", le))
+            for bound in LE:
+                labels = (("method", "GET"), endpoint, ("le", LE[bound]))
                 self.count(http.DURATION.name + "_bucket", *labels, by=float(seconds <= bound))
             self.count(http.DURATION.name + "_sum", ("method", "GET"), endpoint, by=seconds)
             self.count(http.DURATION.name + "_count", ("method", "GET"), endpoint)

@@ -31,6 +31,7 @@ from obskit.signals.signal import AtLeast
 from signals import prometheus
 from signals.histories import BOUNDS, EVERY, History, openmetrics
 
+pytestmark = pytest.mark.timeout(600)  # the first of a server makes the histories, and the blocks of them
 START, SCRAPES, HISTORIES = 1_700_006_400, 160, 200
 PAGE = Page("app", MetricsSettings(http_buckets=BOUNDS))
 
