@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 from obskit.bounded_cache import BoundedCache
 from obskit.context import current
 from obskit.correlation_ids import ID_HEADER_LOWER
-from obskit.deferred_endings import drain, end_later, waiting
+from obskit.deferred_endings import end_later
 from obskit.health.event_loop_lag import lag
 from obskit.integrations._client_address import client_address
 from obskit.integrations._inbound_correlation import assign_correlation_id, attach_request_id
@@ -210,18 +210,7 @@ class AsgiOperation(ServedOperation):
                         self.locate()
                 except KeyError:
                     self.locate()
-            if not self.ended:  # Plan.end(), without the call
-                self.ended = True
-                clock = _plan.clock  # what lies in a slot is read before it is called: see `wsgi.py`
-                self.duration_seconds = clock() - self.started
-                if waiting:
-                    drain()
-                if self.sparse is not None and _plan.finish_sparse is not None:
-                    _plan.finish_sparse(self)
-                finish, finish_too = _plan.finish, _plan.finish_too
-                finish(self)
-                if finish_too is not None:
-                    finish_too(self)
+            _plan.end(self)
         elif kind == "http.response.start":
             send = self._send
             if type(send) is MethodType and getattr(send.__self__, "disconnected", False) is True:
@@ -492,13 +481,9 @@ class ObskitMiddleware(WrappingMiddleware[Application]):
                 else:
                     new_id = recorder.new_id
                     op.correlation_id = new_id()
-        if waiting:  # Plan.begin(), without the call
-            drain()
-        # What lies in a slot or an attribute is read before it is called: see `wsgi.py`.
-        start, clock, serve = _plan.start, _plan.clock, self.serve
+        serve = self.serve  # what lies in an attribute is read before it is called: see `wsgi.py`
         token = _enter(op)
-        start(op)
-        op.started = clock()
+        _plan.begin(op)
         if op.span is not None:
             op.span.enter()
         try:
