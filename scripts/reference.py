@@ -34,47 +34,18 @@ from obskit.catalogue import Metric
 from obskit.catalogue.events import EVENTS
 from obskit.catalogue.spec import UNITS
 from obskit.fields import default_of
-from obskit.logs.rendering import RESERVED_FIELDS
 from obskit.metrics import family
+from obskit.rows.ai_calls import AI
+from obskit.rows.field import Field
+from obskit.rows.functions import FUNCTION, JOB
+from obskit.rows.lines import LEFT_OUT, LINE
+from obskit.rows.queries import DATABASE
+from obskit.rows.requests import HTTP
 from obskit.settings import SECTIONS, Settings
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 COMMAND = "python scripts/reference.py"
 NOTICE = f"<!-- Written by `{COMMAND}` from the code. Do not edit. -->\n"
-
-# Field of a line -> the lines that have it, and what it says. The names are checked against the code's.
-LOG_FIELDS = {
-    "timestamp": ("every", "When the line was made: RFC 3339, UTC, microseconds, `Z`."),
-    "level": ("every", "`DEBUG`, `INFO`, `WARNING`, `ERROR` or `CRITICAL`."),
-    "logger": ("every", "Which logger wrote it: `obskit.access` for access lines."),
-    "message": ("every", "What happened; `request` on access lines."),
-    "service": ("every", "The setting `service`."),
-    "version": ("every, where set", "The setting `version`."),
-    "environment": ("every, where set", "The setting `environment`."),
-    "correlation_id": ("every, in a request or task", "Its id, as in the `X-Correlation-ID` header of the reply."),
-    "trace_id": ("every, in a trace", "The W3C trace id: 32 hexadecimal digits."),
-    "span_id": ("every, with a span", "The id of the current span, on access lines of the request's: 16 digits."),
-    "exception": (
-        "every, with one",
-        "`type` is its class, `message` what it says, `traceback` its text; access lines have the `type` alone.",
-    ),
-    "method": ("access", "The HTTP method; `_OTHER` for those that no RFC knows."),
-    "path": ("access", "The path as it came, without query string, cut at 2048 characters."),
-    "endpoint": ("access", "The route template, or `<unmatched>`."),
-    "status": ("access", "The status that was sent; 499 where the client left before one was."),
-    "duration_ms": ("access", "Milliseconds from the request's arrival to the last byte."),
-    "first_byte_ms": ("access, streamed", "Milliseconds to the first byte of a streamed reply."),
-    "bytes_sent": ("access", "Bytes of body handed to the server."),
-    "aborted": ("access, when true", "The reply was cut short after its status was sent."),
-    "refused": ("access, when true", "A gate answered, and the application never saw the request."),
-    "left_out": ("where sampling is on", "How many like it were left out since the last one."),
-    "client": ("access", "The client's address; masked to its network unless `log_client` says otherwise."),
-    "user_agent": ("access", "The client's `User-Agent`."),
-    "db_queries": ("access, when not 0", "Queries that the request made."),
-    "db_ms": ("access, when not 0", "Milliseconds that they took together."),
-    "ai_calls": ("access, when not 0", "AI calls that the request made."),
-    "ai_cost_usd": ("access, with AI calls", "Dollars that they cost together, as far as that is known."),
-}
 
 # Methods of metrics that the collector calls, and users do not.
 MACHINERY = {
@@ -207,9 +178,8 @@ def error_page() -> str:
 
 
 def log_fields() -> str:
-    if set(LOG_FIELDS) != RESERVED_FIELDS:
-        raise SystemExit(f"scripts/reference.py: LOG_FIELDS and the code disagree: {set(LOG_FIELDS) ^ RESERVED_FIELDS}")
-    rows = [(code(name), lines, meaning) for name, (lines, meaning) in LOG_FIELDS.items()]
+    fields = (*LINE, *HTTP.on_lines(), LEFT_OUT)
+    rows = [(code(field.line), field.on, field.meaning) for field in fields]
     return (
         "# Log fields\n\n"
         "Each line is one JSON object.\n"
@@ -225,6 +195,28 @@ def log_fields() -> str:
         "`log_category` adds `category`, which is reserved then.\n"
         "[`log_schema`](settings.md) writes them all under the names of another schema.\n"
     )
+
+
+def span_attributes() -> str:
+    text = (
+        "# Span attributes\n\n"
+        "A field that an operation does not have is left out.\n"
+        "`op.extra`, and fields of `obskit.bind()` that are strings or numbers, become attributes under their own "
+        "names.\n"
+        "[Trace requests](../how-to/tracing.md) says how spans are named, and when they are errors.\n"
+    )
+    for kind in (HTTP, FUNCTION, JOB, DATABASE, AI):
+        fields = sorted((field for field in kind.fields if field.span), key=lambda field: field.span)
+        rows = [(code(field.span), field.type.__name__, shown_meaning(field)) for field in fields]
+        text += f"\n## {kind.kind[0].upper()}{kind.kind[1:]}\n\n" + table(("attribute", "type", "meaning"), rows)
+    return text
+
+
+def shown_meaning(field: Field) -> str:
+    """
+    Return a field's meaning; what it says of a line's form does not hold for a span.
+    """
+    return field.meaning + (" Samplers see it." if field.at_begin else "")
 
 
 def api() -> str:
@@ -362,6 +354,7 @@ PAGES = {
     "metrics.md": metrics,
     "errors.md": error_page,
     "log-fields.md": log_fields,
+    "span-attributes.md": span_attributes,
     "events.md": event_page,
     "api.md": api,
     "surface.txt": listing,

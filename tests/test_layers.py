@@ -31,6 +31,7 @@ GROUND = (
         "background",
         "http_methods",
         "sparse_field",
+        "rows",
         "request_totals",
         "bounded_cache",
         "loss_counts",

@@ -25,17 +25,17 @@ class SparseField(Generic[T]):
     """
 
     def __init__(self, default: T) -> None:
-        self._default = default
+        self.default = default
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
 
     def __get__(self, op: HasSparseFields | None, owner: type) -> T:
-        return self._default if op is None or op.sparse is None else op.sparse.get(self._name, self._default)
+        return self.default if op is None or op.sparse is None else op.sparse.get(self._name, self.default)
 
     def __set__(self, op: HasSparseFields, value: T) -> None:
         if op.sparse is None:
-            if value is self._default:
+            if value is self.default:
                 return
             empty: dict[str, Any] = {}
             if op.sparse is None:  # a finaliser may have set it while this was made

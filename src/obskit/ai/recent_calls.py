@@ -17,6 +17,8 @@ from obskit.deferred_endings import drain
 from obskit.forks import at_fork
 from obskit.recorder import recorder
 from obskit.redaction.redactor import Redactor
+from obskit.rows.ai_calls import AI
+from obskit.rows.compiled import row_maker
 
 # With the names, at most about 14 MB, reached after as many calls; an application that makes none pays nothing.
 MAX_CALLS = 100_000
@@ -219,53 +221,49 @@ def _source(flags: int) -> str:
     return "own" if flags & APPLICATION_PRICE else "told" if flags & REPORTED_PRICE else "list"
 
 
+_labels_of = row_maker(AiOperation, [AI[name] for name in ("service", "provider", "model", "endpoint")])
+_figures_of = row_maker(
+    AiOperation,
+    [
+        AI[name]
+        for name in (
+            *("duration_seconds", "cost_usd", "cost_reason", "cost_source", "savings_usd", "first_chunk_seconds"),
+            *("retry_wait_seconds", "status_code", "attempts", "error", "aborted", "estimated", "failed_attempts"),
+            *("is_call", "is_known_call", "bound"),
+        )
+    ],
+)
+
+
 def _pack(op: AiOperation) -> tuple[tuple[str, ...], bytes]:
     """
     Return the labels of a call, and its figures packed as one row.
     """
-    root, flags = op.root, _SOURCES.get(op.cost_source, 0)
-    bound = None if root.sparse is None else root.fields
-    feature = user = error = aborted = reason = ""
+    seconds, usd, reason, source, saved, first, waited, status, attempts, *rest = _figures_of(op)
+    error, aborted, estimated, failed_attempts, is_call, is_known_call, bound = rest
+    feature = user = ""
     if bound:
         feature, user = bound.get("feature", ""), bound.get("user", "")
         if type(feature) is not str or type(user) is not str:
             feature, user = str(feature), str(user)
-    first, waited, usd, used = None, 0.0, op.cost_usd, op.tokens
-    if op.sparse is not None:
-        get = op.sparse.get
-        error, aborted = get("error") or "", get("aborted") or ""
-        first, waited = get("first_chunk_seconds"), get("retry_wait_seconds", 0.0)
-        flags |= (ERROR if error else 0) | (ESTIMATED if get("estimated") else 0)
-        if "error" in get("failed_attempts", ()):
-            flags |= UNANSWERED
-    if not op.is_call:
-        flags |= FETCHED | OF_OWN_CALL if op.is_known_call else FETCHED
+    flags = _SOURCES.get(source, 0) | (ERROR if error else 0) | (ESTIMATED if estimated else 0)
+    if "error" in failed_attempts:
+        flags |= UNANSWERED
+    if not is_call:
+        flags |= FETCHED | OF_OWN_CALL if is_known_call else FETCHED
     if usd is None:
-        usd, reason = nan, op.cost_reason or "unknown"
+        usd, reason = nan, reason or "unknown"
     else:
+        reason = ""
         flags |= HAS_COST | WASTED if usd and (error or aborted) else HAS_COST
-    if used is None:
-        i = r = w = o = 0
-    else:
+    used, tokens = op.tokens, (0, 0, 0, 0)
+    if used is not None:
         flags |= HAS_TOKENS
-        i, r, w, o = used.tokens()
-    key = (op.service, op.provider, op.model, op.endpoint, feature, user, error, aborted, reason)
-    row = _ROW.pack(
-        recorder.wall_clock(),
-        op.duration_seconds,
-        usd,
-        op.savings_usd,
-        nan if first is None else first,
-        waited,
-        i,
-        r,
-        w,
-        o,
-        (op.status_code or 0) & 0xFFFF,
-        op.attempts & 0xFFFF,
-        flags,
-    )
-    return key, row
+        tokens = used.tokens()
+    key = (*_labels_of(op), feature, user, error or "", aborted or "", reason)
+    first = nan if first is None else first
+    figures = recorder.wall_clock(), seconds, usd, saved, first, waited, *tokens
+    return key, _ROW.pack(*figures, (status or 0) & 0xFFFF, attempts & 0xFFFF, flags)
 
 
 recent_calls = RecentCalls()  # of this process

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from obskit.operation import Event
+from obskit.rows.queries import DATABASE
 
 _NO_FIELDS: Mapping[str, Any] = MappingProxyType({})
 
@@ -52,11 +53,7 @@ _BUDGET = {
     "resets_at": "When the period ends; UTC.",
     "spent_usd": "Dollars spent in it.",
 }
-_QUERY = {
-    "query_summary": "Operation and tables.",
-    "query_text": "The statement, without its values.",
-    "query_fingerprint": "What statements that differ in values alone have in common.",
-}
+_QUERY = {DATABASE[name].line: DATABASE[name].meaning for name in ("summary", "text", "fingerprint")}
 
 STARTED = EventKind(
     "runtime.started",
@@ -126,17 +123,7 @@ SLOW_QUERY = EventKind(
     "performance.slow_query",
     ("WARNING", "ERROR"),
     "A query took longer than `slow_query_warning_ms` or `slow_query_ms`.",
-    {
-        "query_ms": "Milliseconds that it took.",
-        "db_system": "The database's kind, such as `postgresql`.",
-        "database": "The database's name.",
-        **_QUERY,
-        "rows": "Rows that it returned or changed.",
-        "error": "The class of what it raised.",
-        "route": "The request's route.",
-        "call_site": "The line that asked.",
-        "plan": "How the database runs it, with `explain_slow_queries`.",
-    },
+    {field.line: field.meaning for field in DATABASE.on_lines()},
 )
 QUERY_PLAN = EventKind(
     "performance.query_plan",

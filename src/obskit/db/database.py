@@ -8,10 +8,14 @@ from typing import Any
 
 from obskit.db.sql_masking import without_comment
 from obskit.db.statement import UNKNOWN_STATEMENT, BatchStatement, Statement, statement_cache
+from obskit.rows.queries import DATABASE
 
 # Each statement with literals is a new key; evicted entries are read from the larger cache again.
 MAX_ENTRIES = 1024
 MAX_KEY_LENGTH = 4096
+_SYSTEM, _ALIAS, _NAMESPACE, _HOST, _PORT = (
+    DATABASE[name].span for name in ("system", "alias", "namespace", "server_address", "server_port")
+)
 # What controls a transaction is not a query: nobody can make fewer of them.
 TRANSACTION_CONTROL = frozenset({"abort", "begin", "commit", "end", "release", "rollback", "savepoint", "start"})
 
@@ -125,13 +129,13 @@ class Database:
             system, LabelsCache(system, is_batch=True)
         )
         self.unknown_labels = QueryLabels(system, "", "")
-        self.attributes: dict[str, str | int] = {"db.system.name": system}
+        self.attributes: dict[str, str | int] = {_SYSTEM: system}
         self.name = alias or database or None
         if alias:
-            self.attributes["database"] = alias
+            self.attributes[_ALIAS] = alias
         if database:
-            self.attributes["db.namespace"] = database
+            self.attributes[_NAMESPACE] = database
         if host:
-            self.attributes["server.address"] = host
+            self.attributes[_HOST] = host
             if str(port).isdecimal():  # several servers have several
-                self.attributes["server.port"] = int(str(port))
+                self.attributes[_PORT] = int(str(port))

@@ -5,6 +5,7 @@ Report slow queries, and keep the last and the slowest of them.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from operator import attrgetter
 from typing import Any
 
 from obskit.catalogue import events
@@ -16,6 +17,9 @@ from obskit.deferred_endings import drain, is_draining
 from obskit.errors import ConfigurationError
 from obskit.operation import Event, HttpOperation, Operation
 from obskit.recorder import recorder
+from obskit.rows.compiled import row_maker
+from obskit.rows.queries import DATABASE
+from obskit.time.durations import milliseconds
 
 OTHERS = "(others)"
 
@@ -107,6 +111,13 @@ class SlowStatement:
 
 
 _totals = SlowQueryTotals[SlowQuery]()
+# The fields of a slow query that are the operation's, and the names by which its line has them.
+_OWN = {field.name: field for field in DATABASE.in_rows() if field.name in {*SlowQuery.__slots__, "duration_seconds"}}
+_COLUMNS, _row_of = tuple(_OWN), row_maker(DbOperation, _OWN.values())
+_ON_LINES = [
+    (field.line, attrgetter("duration_ms" if field.name == "duration_seconds" else field.name))
+    for field in DATABASE.on_lines()
+]
 
 
 def slow_queries(*, slowest: int | None = None) -> list[SlowQuery]:
@@ -187,20 +198,7 @@ def record_slow(op: DbOperation, error_seconds: float) -> None:
             recorder.failed("explain", error)
     _totals.add(found)
     level = "ERROR" if op.duration_seconds >= error_seconds else "WARNING"
-    fields = {
-        "query_ms": found.duration_ms,
-        "db_system": found.system,
-        "database": found.database,
-        "query_summary": found.summary,
-        "query_text": found.text,
-        "query_fingerprint": found.fingerprint,
-        "rows": found.rows,
-        "error": found.error,
-        "route": found.route,
-        "call_site": found.call_site,
-        "plan": found.plan,
-    }
-    told = {name: value for name, value in fields.items() if value is not None}
+    told = {name: value for name, read in _ON_LINES if (value := read(found)) is not None}
     emit_for(op, events.SLOW_QUERY.event("slow query", told, level=level))
 
 
@@ -210,7 +208,7 @@ def report_plan(query: SlowQuery, plan: str) -> None:
     """
     query.plan = plan
     _totals.explain(query, plan)
-    fields = {"query_summary": query.summary, "query_fingerprint": query.fingerprint, "plan": plan}
+    fields = {DATABASE[name].line: getattr(query, name) for name in ("summary", "fingerprint", "plan")}
     holder = Operation()
     holder.correlation_id = query.correlation_id
     emit_for(holder, events.QUERY_PLAN.event("query plan", fields))
@@ -228,19 +226,12 @@ def emit_for(op: Operation, event: Event) -> None:
 
 
 def _slow_query_of(op: DbOperation) -> SlowQuery:
-    root, statement = op.root, op.statement
+    root, told = op.root, dict(zip(_COLUMNS, _row_of(op), strict=True))
     return SlowQuery(
         at=recorder.wall_clock(),
-        duration_ms=int(op.duration_seconds * 1e6 + 0.5) / 1000,
-        system=op.system,
-        summary=statement.summary or f"{op.operation} {op.table}".strip(),
-        text=statement.text,
-        fingerprint=statement.fingerprint,
-        rows=op.rows,
-        error=op.error,
+        duration_ms=milliseconds(told.pop("duration_seconds")),
+        summary=told.pop("summary") or f"{op.operation} {op.table}".strip(),
         route=root.locate() if isinstance(root, HttpOperation) else None,
-        correlation_id=root.correlation_id,
-        database=op.database.name if op.database is not None else None,
         call_site=None if is_draining() else call_site(),
-        tables=statement.tables,
+        **told,
     )

@@ -17,39 +17,11 @@ from uuid import UUID
 import orjson
 
 from obskit.errors import ConfigurationError
+from obskit.rows.lines import LEFT_OUT, LINE
+from obskit.rows.requests import HTTP
 
 # Every field of the line's contract: a caller's value of that name becomes `extra_<name>`.
-RESERVED_FIELDS = frozenset(
-    [
-        "timestamp",
-        "level",
-        "logger",
-        "message",
-        "service",
-        "version",
-        "environment",
-        "correlation_id",
-        "trace_id",
-        "span_id",
-        "exception",
-        "method",
-        "path",
-        "endpoint",
-        "status",
-        "duration_ms",
-        "first_byte_ms",
-        "bytes_sent",
-        "aborted",
-        "refused",
-        "left_out",
-        "client",
-        "user_agent",
-        "db_queries",
-        "db_ms",
-        "ai_calls",
-        "ai_cost_usd",
-    ]
-)
+RESERVED_FIELDS = frozenset(field.line for field in (*LINE, *HTTP.on_lines(), LEFT_OUT))
 # What `log_callsite` adds; reserved where it is on.
 CALLSITE_FIELDS = frozenset(["module", "function", "line", "thread", "process"])
 # What `log_category` adds; likewise.

@@ -12,36 +12,19 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from obskit.ai.ai_operation import UNKNOWN, AiOperation
+from obskit.rows.ai_calls import AI
+from obskit.rows.compiled import renderer, row_maker
 
-# The names of the GenAI conventions (repository semantic-conventions-genai, 2026-11), each written here alone: the
-# constants of OpenTelemetry's Python package are marked as moved, and have an older name for cache writes.
-OPERATION = "gen_ai.operation.name"
-PROVIDER = "gen_ai.provider.name"
-REQUEST_MODEL = "gen_ai.request.model"
-MAX_TOKENS = "gen_ai.request.max_tokens"
-STREAM = "gen_ai.request.stream"
-RESPONSE_ID = "gen_ai.response.id"
-RESPONSE_MODEL = "gen_ai.response.model"
-FINISH_REASONS = "gen_ai.response.finish_reasons"
-FIRST_CHUNK = "gen_ai.response.time_to_first_chunk"
-INPUT = "gen_ai.usage.input_tokens"  # with caches
-OUTPUT = "gen_ai.usage.output_tokens"
-CACHE_READ = "gen_ai.usage.cache_read.input_tokens"
-CACHE_WRITE = "gen_ai.usage.cache_write.input_tokens"
-REASONING = "gen_ai.usage.reasoning.output_tokens"
-HOST = "server.address"
-PORT = "server.port"
-ERROR = "error.type"
-RESENDS = "http.request.resend_count"
-# They have no name for these.
-COST = "obskit.ai.cost.usd"
-COST_STATUS = "obskit.ai.cost.status"
-SERVICE = "obskit.ai.service"
-ABORTED = "obskit.ai.aborted"
-ESTIMATED_INPUT = "obskit.ai.estimated.input_tokens"
-ESTIMATED_OUTPUT = "obskit.ai.estimated.output_tokens"
 
-_NOTHING: dict[str, Any] = {}
+def _span(name: str) -> str:
+    return AI[name].span
+
+
+OPERATION, FINISH_REASONS, COST_STATUS = _span("operation"), _span("finish_reason"), _span("cost_status")
+INPUT, OUTPUT, RESENDS = _span("total_input_tokens"), _span("output_tokens"), _span("resends")
+CACHE_READ, CACHE_WRITE, REASONING = map(_span, ("cache_read_tokens", "cache_write_tokens", "reasoning_tokens"))
+ESTIMATED_INPUT, ESTIMATED_OUTPUT = _span("estimated_input_tokens"), _span("estimated_output_tokens")
+
 _OPERATIONS = {"image": "generate_content", "audio": "generate_content"}
 # Spans around a call that are another thing: an agent's turn, a tool.
 _AROUND = ("invoke_agent", "create_agent", "execute_tool", "invoke_workflow")
@@ -96,32 +79,24 @@ class BorrowedSpan:
             self.span.set_attributes(self._hide(own_attributes(op)))
 
 
-Asked = tuple[str, str, str, str | None, int | None, int | None, bool]
+Asked = tuple[Any, ...]
 
-
-def asked_of(op: AiOperation) -> Asked:
-    """
-    Return what the attributes of a call's start depend on: equal requests share them.
-    """
-    return op.operation, op.provider, op.model, op.host, op.port, op.max_tokens, op.is_stream
+_BEGIN = AI.on_spans(at_begin=True)
+# Of AI calls without the tokens, which have other names where they are estimates.
+_TOKENS = [field.name for field in AI.fields if field.source.startswith("tokens.tokens()")]
+_OWN = ("service", "cost_usd", "aborted")
+# What the attributes of a call's start depend on: equal requests share them.
+asked_of: Callable[[AiOperation], Asked] = row_maker(AiOperation, _BEGIN)
+_add_own = renderer("span", AiOperation, [AI[name] for name in _OWN], {})
+_add_end = renderer("span", AiOperation, AI.without(*_OWN, *_TOKENS, "reasoning_tokens").on_spans(at_begin=False), {})
 
 
 def start_attributes(asked: Asked) -> dict[str, Any]:
     """
     Return the attributes that are known at the start, for samplers.
     """
-    operation, provider, model, host, port, max_tokens, is_stream = asked
-    found: dict[str, Any] = {OPERATION: _OPERATIONS.get(operation, operation)}
-    if provider != UNKNOWN:
-        found[PROVIDER] = provider
-    if model != UNKNOWN:
-        found[REQUEST_MODEL] = model
-    for name, value in ((HOST, host), (PORT, port), (MAX_TOKENS, max_tokens)):
-        if value is not None:
-            found[name] = value
-    if is_stream:
-        found[STREAM] = True
-    return found
+    told = {field.span: value for field, value in zip(_BEGIN, asked, strict=True) if value not in (field.unset, None)}
+    return {**told, OPERATION: _OPERATIONS.get(told[OPERATION], told[OPERATION])}
 
 
 def own_attributes(op: AiOperation) -> dict[str, Any]:
@@ -129,17 +104,12 @@ def own_attributes(op: AiOperation) -> dict[str, Any]:
     Return the attributes that the conventions have no name for.
     """
     found: dict[str, Any] = {}
-    sparse = op.sparse or _NOTHING
-    if op.service:
-        found[SERVICE] = op.service
+    _add_own(op, found)
     if op.cost_usd is None:
         found[COST_STATUS] = op.cost_reason or UNKNOWN
     else:
-        found[COST] = op.cost_usd
         is_told = op.cost_source == "told"
-        found[COST_STATUS] = "estimate" if sparse.get("estimated") else "told" if is_told else "exact"
-    if "aborted" in sparse and op.aborted is not None:
-        found[ABORTED] = op.aborted
+        found[COST_STATUS] = "estimate" if op.estimated else "told" if is_told else "exact"
     return found
 
 
@@ -147,11 +117,11 @@ def end_attributes(op: AiOperation) -> dict[str, Any]:
     """
     Return what is known once a call has ended; `FINISH_REASONS` as one text, which the span makes a list of.
     """
-    found = own_attributes(op)
-    tokens, sparse = op.tokens, op.sparse or _NOTHING
+    found, tokens = own_attributes(op), op.tokens
+    _add_end(op, found)
     if tokens is not None:
         plain, read, write, output = tokens.tokens()
-        if sparse.get("estimated"):
+        if op.estimated:
             found[ESTIMATED_INPUT], found[ESTIMATED_OUTPUT] = plain + read + write, output
         else:
             found[INPUT], found[OUTPUT] = plain + read + write, output
@@ -161,18 +131,8 @@ def end_attributes(op: AiOperation) -> dict[str, Any]:
                 found[CACHE_WRITE] = write
             if tokens.reasoning:
                 found[REASONING] = tokens.reasoning
-        if tokens.model:
-            found[RESPONSE_MODEL] = tokens.model
     if op.attempts > 1:
         found[RESENDS] = op.attempts - 1
-    if op.finish_reason is not None:
-        found[FINISH_REASONS] = op.finish_reason
-    if op.response_id is not None:
-        found[RESPONSE_ID] = op.response_id
-    if sparse:
-        for name, value in ((FIRST_CHUNK, sparse.get("first_chunk_seconds")), (ERROR, sparse.get("error"))):
-            if value is not None:
-                found[name] = value
     return found
 
 

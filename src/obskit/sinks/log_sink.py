@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from obskit.bounded_cache import BoundedCache
@@ -15,23 +16,29 @@ from obskit.logs.rendering import render
 from obskit.logs.sampling import SAMPLED_OUT, EveryNth
 from obskit.logs.server_access import MAX_HEADER, MAX_PATH, loggable_path
 from obskit.logs.writer import LEVELS, Writer
-from obskit.operation import Event, HttpOperation, Operation, RequestTotals
+from obskit.operation import Event, HttpOperation, Operation
 from obskit.recorder import Sink, Step
 from obskit.redaction.redactor import Redactor
+from obskit.rows.compiled import Forms, is_sparse, renderer
+from obskit.rows.functions import JOB
+from obskit.rows.lines import LEFT_OUT
+from obskit.rows.requests import HTTP
+from obskit.time.durations import milliseconds
 from obskit.time.timestamps import split_second
 
 ACCESS = "obskit.access"
-JOB = "obskit.job"
+JOB_LOGGER = "obskit.job"
 # Routes times statuses; an application that invents endpoints must not grow memory.
 MAX_TEMPLATES = 4096
 MAX_ENDPOINT = 512  # characters; templates of longer ones are not cached
+# The fields by which lines share a template, and those that one client's lines share.
+_KEY, _OF_CLIENT = ("method", "endpoint", "status"), ("client", "agent")
+_COMMON = [field for field in HTTP.on_lines() if not is_sparse(HttpOperation, field)]
 # The fields that differ between requests of one template, with their placeholders, in this order.
+_PLACES = {str: b'"%b"', float: b"%.3f", int: b"%d"}
 _OWN = (
     ("timestamp", b'"%b.%06dZ"'),
-    ("correlation_id", b'"%b"'),
-    ("path", b'"%b"'),
-    ("duration_ms", b"%.3f"),
-    ("bytes_sent", b"%d"),
+    *((field.line, _PLACES[field.type]) for field in _COMMON if field.name not in (*_KEY, *_OF_CLIENT)),
 )
 # A path that needs no JSON escaping, and is no longer than MAX_PATH.
 _plain_path = re.compile(rf"[ !#-\[\]-~]{{0,{MAX_PATH}}}").fullmatch
@@ -64,9 +71,9 @@ class _Templates(dict[tuple[int, str, str, int], bytes]):
             **self._writer.shared_fields(ACCESS, LEVELS[level]),
             "message": "request",
             **self._writer.process_fields,
-            "method": method,
-            "endpoint": self._writer.redactor.text(endpoint),
-            "status": status,
+            HTTP["method"].line: method,
+            HTTP["endpoint"].line: self._writer.redactor.text(endpoint),
+            HTTP["status"].line: status,
         }
         own = b""
         for name, place in _OWN:
@@ -87,10 +94,11 @@ def _clients(
     """
     Return a cache of what the lines of one client share: its address, as `log_client` has it, and its User-Agent.
     """
+    names = [HTTP[name].line for name in _OF_CLIENT]
 
     def written(key: tuple[str | None, str | None]) -> bytes:
         client, agent = key
-        said = {"client": show(client), "user_agent": None if agent is None else redactor.short(agent, MAX_HEADER)}
+        said = dict(zip(names, (show(client), _header(agent, redactor)), strict=True))
         named = {renames.get(name, name): value for name, value in said.items()}
         return b"".join(_member(name, value) + b"," for name, value in named.items() if name)
 
@@ -108,34 +116,37 @@ class LogSink(Sink):
     def __init__(self, writer: Writer) -> None:
         self._settings = writer.settings
         self._writer = writer
-        self.wants = frozenset(["client", "agent"] if self._settings.access_log else [])
+        self.wants = frozenset(_OF_CLIENT if self._settings.access_log else [])
+        self._forms = _forms(writer)
+        rare = (field for field in HTTP.on_lines() if is_sparse(HttpOperation, field))
+        self._add_sparse = renderer("line", HttpOperation, rare, self._forms)
 
     def bind(self, kind: type[Operation]) -> tuple[Step | None, Step | None]:
         """
         Return a step that writes a line at the end of each request or job; other kinds have none.
         """
         if kind is JobOperation:
-            return None, self._job_line
+            return None, self._job_line()
         if kind is not HttpOperation or not self._settings.access_log:
             return None, None
         return None, self._usual_line() if self._is_usual() else self._any_line()
 
-    def _job_line(self, op: JobOperation) -> None:
-        level = LEVELS["INFO" if op.error is None else "ERROR"]
-        if level < self._writer.level_of(JOB):
-            return
-        line: dict[str, Any] = {"message": "job"}
-        if self._settings.correlation:
-            line["correlation_id"] = op.correlation_id
-        if op.trace_id is not None:
-            line |= {"trace_id": op.trace_id, "span_id": op.span_id}
-        line |= {"job": op.job, "outcome": op.outcome, "duration_ms": _milliseconds(op.duration_seconds)}
-        if op.error is not None:
-            line["error"] = op.error
-        for given in (op.fields, op._extra):
-            if given:
-                self._writer.add(line, {name: value for name, value in given.items() if name not in line})
-        self._writer.emitter(JOB, level)(self._writer.wall_clock(), line)
+    def _job_line(self) -> Callable[[JobOperation], None]:
+        writer, fields = self._writer, JOB if self._settings.correlation else JOB.without("correlation_id")
+        add_fields = renderer("line", JobOperation, fields.on_lines(), self._forms)
+
+        def finish(op: JobOperation) -> None:
+            level = LEVELS["INFO" if op.error is None else "ERROR"]
+            if level < writer.level_of(JOB_LOGGER):
+                return
+            line: dict[str, Any] = {"message": "job"}
+            add_fields(op, line)
+            for given in (op.fields, op._extra):
+                if given:
+                    writer.add(line, {name: value for name, value in given.items() if name not in line})
+            writer.emitter(JOB_LOGGER, level)(writer.wall_clock(), line)
+
+        return finish
 
     def _is_usual(self) -> bool:
         """
@@ -203,9 +214,7 @@ class LogSink(Sink):
         Return a line with the fields that few requests have.
         """
         line: dict[str, Any] = {}
-        _add_sparse(line, op)
-        if op.totals is not None:
-            _add_totals(line, op.totals)
+        self._add_sparse(op, line)
         if op.fields:
             self._writer.add(line, op.fields)
         if op._extra:
@@ -241,32 +250,24 @@ class LogSink(Sink):
                     return
             line = fields_of(op)
             if left_out:
-                line["left_out"] = left_out
+                line[LEFT_OUT.line] = left_out
             emitters[level](wall_clock(), line)
 
         return finish
 
     def _fields(self) -> Callable[[HttpOperation], dict[str, Any]]:
-        settings, add = self._settings, self._writer.add
-        show_client, with_query = client_formatter(settings.log_client), settings.log_query_string
-        redactor = self._writer.redactor
+        writer, redactor = self._writer, self._writer.redactor
+        add_fields = renderer("line", HttpOperation, HTTP.on_lines(), self._forms)
+        with_query, path = self._settings.log_query_string, HTTP["path"].line
 
         def fields_of(op: HttpOperation) -> dict[str, Any]:
             line: dict[str, Any] = {"message": "request"}
-            if op.correlation_id is not None:
-                line["correlation_id"] = op.correlation_id
-            path = loggable_path(op.path, op.query if with_query else "", redactor)
-            line |= {"method": op.method, "path": path, "endpoint": redactor.text(op.endpoint), "status": op.status}
-            line["duration_ms"] = _milliseconds(op.duration_seconds)
-            line["bytes_sent"] = op.bytes_sent
-            line["client"] = show_client(op.client)
-            line["user_agent"] = None if op.agent is None else redactor.short(op.agent, MAX_HEADER)
-            _add_sparse(line, op)
-            if op.totals is not None:
-                _add_totals(line, op.totals)
+            add_fields(op, line)
+            if with_query and op.query:
+                line[path] = loggable_path(op.path, op.query, redactor)
             for given in (op.fields, op._extra):
                 if given:
-                    add(line, given)
+                    writer.add(line, given)
             return line
 
         return fields_of
@@ -280,35 +281,23 @@ class LogSink(Sink):
             writer.emitter(logger, level)(writer.wall_clock(), line)
 
 
-def _milliseconds(seconds: float) -> float:
+def _header(value: str | None, redactor: Redactor) -> str | None:
+    return None if value is None else redactor.short(value, MAX_HEADER)
+
+
+def _forms(writer: Writer) -> Forms:
     """
-    Return milliseconds rounded to microseconds; `round()` would cost five times as much.
+    Return how lines write the fields that they do not write as they are.
     """
-    return int(seconds * 1e6 + 0.5) / 1000
-
-
-def _add_sparse(line: dict[str, Any], op: HttpOperation) -> None:
-    if op.trace_id is not None:
-        line["trace_id"] = op.trace_id
-    if op.span_id is not None:
-        line["span_id"] = op.span_id
-    if op.first_byte_seconds is not None:
-        line["first_byte_ms"] = _milliseconds(op.first_byte_seconds)
-    if op.aborted:
-        line["aborted"] = True
-    if op.refused:
-        line["refused"] = True
-    if op.exception is not None:
-        line["exception"] = {"type": op.exception}
-
-
-def _add_totals(line: dict[str, Any], totals: RequestTotals) -> None:
-    if totals.db_queries:
-        line["db_queries"] = totals.db_queries
-        line["db_ms"] = _milliseconds(totals.db_seconds)
-    if totals.ai_calls:
-        line["ai_calls"] = totals.ai_calls
-        line["ai_cost_usd"] = totals.ai_cost_usd
+    redactor = writer.redactor
+    return {
+        "client": client_formatter(writer.settings.log_client),
+        "exception": lambda name: {"type": name},
+        "header": partial(_header, redactor=redactor),
+        "milliseconds": milliseconds,
+        "path": lambda path: loggable_path(path, "", redactor),
+        "text": redactor.text,
+    }
 
 
 def _whole_second(now: float) -> tuple[int, bytes]:

@@ -75,7 +75,7 @@ class SpanSink(Sink):
         if kind is HttpOperation:
             return self._requests.start(), self._requests.finish()
         if kind is FunctionOperation or kind is JobOperation:
-            return function_start(tracing), function_finish(tracing)
+            return function_start(tracing, kind), function_finish(tracing, kind)
         if kind is DbOperation:
             return query_start(tracing), query_finish(tracing)
         if kind is AiOperation:

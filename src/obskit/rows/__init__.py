@@ -1,0 +1,3 @@
+"""
+The fields of operations and events, declared once for lines, spans, stored rows and the reference.
+"""
