@@ -3,13 +3,11 @@ A system that has no thread to give, once or for long, costs a run, never an ans
 """
 
 import asyncio
-import functools
 import gc
 import io
 import re
 import sys
 import threading
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,15 +15,15 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
 import obskit
-from obskit import background
+from obskit.ai.ai_operation import AiOperation
 from obskit.ai.budget_book import budget_book
+from obskit.bounded_calls import Lane
 from obskit.catalogue import events
 from obskit.db.explain import explainer
 from obskit.health.registry import registry
 from obskit.recorder import recorder
 from obskit.testing import FakeClock, isolated_runtime
 from obskit.web.bodies import read_body
-from obskit.web.lanes import Lane
 from obskit.web.pieces import Pieces, send_pieces
 from obskit.web.request import Request
 
@@ -154,6 +152,16 @@ def spans(isolated):
         isolated.runtime.flush()
 
 
+def budgeted_calls_on_a_loop(isolated):
+    obskit.ai.budget("daily", usd=1, unknown_price="allow")
+
+    async def call():
+        for _ in range(2):
+            await budget_book.before_call_async(AiOperation("planogram", "acme", "house-model"), {})
+
+    asyncio.run(call())
+
+
 def joined(isolated):
     obskit.configure()
 
@@ -227,6 +235,7 @@ SCENES = {
     "obskit-health-": (plain_checks, {}),
     "obskit-watch-": (coroutine_checks, {}),
     "obskit-budgets": (budgets, {}),
+    "obskit-reserve": (budgeted_calls_on_a_loop, {}),
     "obskit-warning": (degraded, {"metrics_dir": "{}/a-file/metrics"}),
     "obskit-spans": (spans, {"tracing": TracerProvider(shutdown_on_exit=False)}),
     "obskit-sigterm": (joined, {"tracing": TracerProvider(shutdown_on_exit=False)}),
@@ -329,26 +338,9 @@ def test_our_routes_answer_where_no_thread_starts_at_all(path):
     assert code == (503 if path != "/metrics" else 200)
 
 
-def test_a_call_that_its_pool_keeps_is_made_once():
+def test_a_call_is_made_on_the_loop_where_no_thread_starts():
     """
-    A pool whose thread does not start keeps the call; it is made here, and not again by a thread that comes later.
-    """
-    made = []
-
-    async def serve():
-        with scarce("", 1):
-            answer = await background.in_thread(functools.partial(made.append, 1))
-        await asyncio.to_thread(time.monotonic)
-        return answer
-
-    asyncio.run(serve())
-
-    assert [1] == made
-
-
-def test_what_a_call_raises_is_raised_here():
-    """
-    An error of the call, also a RuntimeError, is its own, and the call is not made anew for it.
+    What may hold the loop is made there, once, and what it raises, also a RuntimeError, is its own.
     """
     made = []
 
@@ -356,8 +348,12 @@ def test_what_a_call_raises_is_raised_here():
         made.append(1)
         raise RuntimeError("its own")
 
+    async def serve():
+        with scarce("", 1):
+            return await Lane(1, may_hold_loop=True).run_async(call, 60)
+
     with pytest.raises(RuntimeError, match="its own"):
-        asyncio.run(background.in_thread(call))
+        asyncio.run(serve())
 
     assert [1] == made
 

@@ -40,7 +40,7 @@ ALONE, SHARED = {"log_sample_first": 5, "access_log_sample": {"<unmatched>": 2}}
 ELSEWHERE = {
     *("obskit.metrics.cells:Cell.__init__", "obskit.metrics.cells:Cell.reset"),
     *("obskit.metrics.cell_file:CellFile.abandon", "obskit.integrations.sqlalchemy:<module>"),
-    *("obskit.background:_OnceCall.__init__", "obskit.web.pieces:Pieces.__init__"),
+    "obskit.web.pieces:Pieces.__init__",
     *("obskit.event_exchange:EventFiles.after_fork", "obskit.subscribers:Subscribers.after_fork"),
 }
 

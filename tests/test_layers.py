@@ -29,6 +29,7 @@ GROUND = (
         "correlation_ids",
         "interpreters",
         "background",
+        "bounded_calls",
         "http_methods",
         "sparse_field",
         "rows",

@@ -1,5 +1,5 @@
 """
-Our threads, all of them, and calls in others', on a system that may have no thread to give.
+Our threads, all of them, on a system that may have none to give.
 
 A thread starts late: with the first need in this process, so that importing and forking start none. One that cannot be
 had is asked for again at the next need. None is waited for by an event loop. A forked child has none of its parent's,
@@ -11,14 +11,11 @@ At the end they are stopped in the order of `ORDER`, within one deadline.
 from __future__ import annotations
 
 import _thread
-import contextvars
 import os
 import weakref
 from collections import deque
 from collections.abc import Callable, Container, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from importlib import import_module
 from math import inf
 from threading import Lock, RLock, Thread, current_thread
 from typing import Any, Generic, TypeVar
@@ -511,55 +508,6 @@ def join_pieces(deadline: Deadline, but: Container[Thread]) -> list[Thread]:
     """
     awaited = [thread for thread in listed(_pieces) if thread is not current_thread() and thread not in but]
     return [thread for thread in awaited if not _joined(thread, deadline)]
-
-
-class _OnceCall(Generic[T]):
-    """
-    A call that is made once, by whoever comes first: a pool that fails to start a thread keeps the call, and may
-    make it later.
-    """
-
-    def __init__(self, call: Callable[..., T], args: tuple[Any, ...]) -> None:
-        self._call, self._args = call, args
-        self._taken = Lock()
-        self.answer: Future[T] = Future()
-        self.answer.set_running_or_notify_cancel()  # so that nobody who waits can cancel it
-
-    def __call__(self) -> None:
-        if not self._taken.acquire(blocking=False):
-            return
-        try:
-            answer = self._call(*self._args)
-        except BaseException as error:
-            self.answer.set_exception(error)
-        else:
-            self.answer.set_result(answer)
-
-
-async def in_thread(call: Callable[..., T], *args: Any) -> T:
-    """
-    Wait for a call in a thread, on asyncio and on Trio; where no thread can be started, make it here.
-    """
-    import asyncio  # servers without an event loop do not pay for it
-
-    once = _OnceCall(call, args)
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        return await _in_trio(once)
-    try:
-        loop.run_in_executor(None, contextvars.copy_context().run, once)
-    except (RuntimeError, MemoryError):
-        once()
-    return await asyncio.wrap_future(once.answer)
-
-
-async def _in_trio(once: _OnceCall[T]) -> T:
-    try:
-        await import_module("trio").to_thread.run_sync(once)
-    except (RuntimeError, MemoryError):
-        once()
-    return once.answer.result()
 
 
 def _start_over_in_child() -> None:

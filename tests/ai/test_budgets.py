@@ -19,9 +19,11 @@ import pytest
 import obskit
 from forked import in_child
 from obskit.ai import Budget, Price, budget, budgets
+from obskit.ai.ai_operation import AiOperation
 from obskit.ai.budget_book import budget_book
 from obskit.ai.budget_estimates import DEFAULT_OUTPUT_TOKENS
 from obskit.errors import BudgetError, BudgetExceededError, ConfigurationError
+from obskit.recorder import recorder
 from obskit.testing import FakeClock, RecordingSink, isolated_runtime
 
 from .provider import headers
@@ -99,7 +101,7 @@ async def waiting_call(client):
     Begin a call, and come back when a thread waits for the file on its behalf.
     """
     call = asyncio.create_task(client.messages.create(**ASKED))
-    while not any(thread.name.startswith("asyncio_") for thread in threading.enumerate()):
+    while not any(thread.name == "obskit-reserve" for thread in threading.enumerate()):
         await asyncio.sleep(0)
     return call
 
@@ -438,7 +440,7 @@ def patient(monkeypatch):
 
 def test_calls_on_trio_are_counted(anthropic, provider, runtime):
     """
-    They reserve in one of its threads.
+    They reserve in a thread there too.
     """
     trio = pytest.importorskip("trio")
     daily = budget("daily", usd=1, action="block")
@@ -451,7 +453,6 @@ def test_an_error_of_our_own_refuses_where_a_budget_blocks(claude, provider, run
     """
     What cannot be counted is not sent; where the budgets only warn, the call goes its way.
     """
-    from obskit.recorder import recorder
 
     def broken(*args):
         raise RuntimeError("broken")
@@ -509,8 +510,70 @@ def test_a_call_that_is_cancelled_while_it_reserves_gives_back(anthropic, provid
 
     asyncio.run(told_async(anthropic, provider, work))
     other.close()
+    end_reserving()
 
     assert provider.attempts == []
+    assert (0.0, 0.0) == settled(daily)
+
+
+def end_reserving():
+    """
+    Wait until no thread reserves any more.
+    """
+    for thread in threading.enumerate():
+        if thread.name == "obskit-reserve":
+            thread.join()
+
+
+def test_a_full_pool_of_the_application_holds_no_call_up(runtime):
+    """
+    An async call reserves although every thread of the event loop's pool waits for something else.
+    """
+    daily, is_over = budget("daily", usd=1, action="block"), threading.Event()
+    call = AiOperation("planogram", "anthropic", "claude-test")
+
+    async def work():
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        busy = loop.run_in_executor(None, is_over.wait)
+        try:
+            async with asyncio.timeout(60):
+                await budget_book.before_call_async(call, ASKED)
+        finally:
+            is_over.set()
+            await busy
+
+    asyncio.run(work())
+
+    assert daily.status().reserved_usd > 0
+    budget_book.release(call)
+
+
+@pytest.mark.parametrize(("action", "sent"), [("block", 0), ("warn", 1)])
+def test_a_call_does_not_wait_for_its_budget_for_ever(anthropic, provider, runtime, patient, monkeypatch, action, sent):
+    """
+    Where the file is not free in time, an async call is refused by a budget that blocks, and goes its way without one;
+    what is reserved for it late is given back.
+    """
+    daily = budget("daily", usd=1, action=action)
+    daily.status()
+    other = at_the_file(runtime)
+    monkeypatch.setattr("obskit.ai.budget_book.RESERVE_SECONDS", 0.05)
+
+    async def work(client):
+        await client.messages.create(**ASKED)
+
+    if action == "block":
+        with pytest.raises(BudgetExceededError, match="what was spent is not known: others have waited"):
+            asyncio.run(told_async(anthropic, provider, work))
+    else:
+        asyncio.run(told_async(anthropic, provider, work))
+    other.execute("COMMIT")
+    other.close()
+    end_reserving()
+
+    assert sent == len(provider.attempts)
+    assert 1 == recorder.dropped["ai", "budget_reserve"]
     assert (0.0, 0.0) == settled(daily)
 
 

@@ -548,7 +548,7 @@ def test_slow_handlers_come_one_at_a_time(toy, monkeypatch):
     """
     While one runs another is told that the worker is busy, and probes and scrapes are answered.
     """
-    monkeypatch.setattr("obskit.web.lanes.Lane.run.__defaults__", (0.05,))
+    monkeypatch.setattr("obskit.bounded_calls.Lane.run.__defaults__", (0.05,))
     inside, release = threading.Event(), threading.Event()
 
     def hang(request: obskit.Request) -> OwnReply:

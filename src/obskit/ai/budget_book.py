@@ -25,7 +25,8 @@ from obskit.ai.declared_budget import (
     request_for,
 )
 from obskit.ai.request_size import text_bytes
-from obskit.background import Ticks, in_thread
+from obskit.background import Ticks
+from obskit.bounded_calls import BusyError, Lane, TooLateError
 from obskit.catalogue import events
 from obskit.deferred_endings import drain
 from obskit.errors import BudgetError, BudgetExceededError
@@ -46,6 +47,10 @@ if TYPE_CHECKING:
 
 MAX_NAME = 200  # characters of the id of a reply that comes later
 RETRY_SECONDS = 5.0  # until what could not be written is tried again
+# How long a call on an event loop waits for its turn, and then for the file, which others may hold for 2 seconds.
+RESERVE_SECONDS = 5.0
+# Calls on event loops that wait for their turn: each takes about a millisecond.
+MAX_RESERVING = 5000
 _LEVELS = {50: "INFO", 80: "WARNING", 100: "ERROR"}
 
 
@@ -86,6 +91,7 @@ class BudgetBook:
         self._path: tuple[str | None, str] | None = None  # state_dir and service; None without an active runtime
         self._lock = RLock()
         self.thread = Ticks(name="obskit-budgets", step=self._write, failed=recorder.failed, part="ai")
+        self._reserving = Lane(1, may_hold_loop=True, most_waiting=MAX_RESERVING, name="obskit-reserve")
         self._announced: set[tuple[str, float]] = set()
 
     # Declaring
@@ -200,24 +206,20 @@ class BudgetBook:
 
     async def before_call_async(self, op: AiOperation, body: Any) -> None:
         """
-        Reserve like `before_call()`, in a thread: the event loop never waits for the file.
+        Reserve like `before_call()`, in a thread: the event loop never waits for the file, and the call only so long.
         """
-        if not self._applying_to(op):
+        budgets = self._applying_to(op)
+        if not budgets:
             return
-        is_given_up = False
-
-        def reserve() -> None:
-            self.before_call(op, body)
-            if is_given_up:
-                self.release(op)
-
         try:
-            await in_thread(reserve)
-        except BaseException:
-            # Cancelled, most likely: the thread runs on. Whoever comes second gives back, and twice does no harm.
-            is_given_up = True
-            self.release(op)
-            raise
+            # What comes after nobody waits for it any more is given back.
+            await self._reserving.run_async(
+                lambda: self.before_call(op, body), RESERVE_SECONDS, on_late=lambda _: self.release(op)
+            )
+        except (BusyError, TooLateError):
+            recorder.dropped.inc(("ai", "budget_reserve"))
+            error = TimeoutError(f"others have waited for its file for {RESERVE_SECONDS:.0f} s and more")
+            self._refuse_uncountable(budgets, error, recorder.wall_clock())
 
     def before_block(self, op: AiOperation) -> None:
         """

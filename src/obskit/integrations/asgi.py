@@ -16,6 +16,7 @@ from types import MethodType
 from typing import Any, TypeAlias
 
 from obskit.bounded_cache import BoundedCache
+from obskit.bounded_calls import BusyError, Lane, TooLateError
 from obskit.context import current
 from obskit.correlation_ids import ID_HEADER_LOWER
 from obskit.deferred_endings import end_later
@@ -44,7 +45,6 @@ from obskit.recorder import recorder
 from obskit.runtime import Runtime, current_runtime, observe_runtime
 from obskit.sparse_field import SparseField
 from obskit.web.gate import refusal
-from obskit.web.lanes import BusyError, Lane, TooLateError
 from obskit.web.pieces import Pieces, send_pieces
 from obskit.web.replies import Reply
 from obskit.web.request import Request

@@ -12,7 +12,7 @@ from threading import Event
 from typing import Any, TypeAlias
 
 from obskit import background
-from obskit.web.event_loops import within
+from obskit.event_loop import within
 from obskit.web.replies import Reply, text
 
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]

@@ -12,9 +12,9 @@ from threading import Lock
 from typing import Any, TypeAlias
 
 from obskit import background
+from obskit.bounded_calls import Lane
+from obskit.event_loop import beside, within
 from obskit.recorder import recorder
-from obskit.web.event_loops import beside, within
-from obskit.web.lanes import Lane
 
 Message: TypeAlias = MutableMapping[str, Any]
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from obskit.bounded_calls import Lane
 from obskit.errors import ConfigurationError
 from obskit.web.access import Access
-from obskit.web.lanes import Lane
 from obskit.web.replies import Reply, text
 from obskit.web.request import Request
 from obskit.web.visitor import Role

@@ -9,13 +9,13 @@ from typing import TypeAlias
 from weakref import WeakSet
 
 from obskit.background import listed
+from obskit.bounded_calls import BusyError, Lane, TooLateError
 from obskit.errors import ConfigurationError
 from obskit.health.event_loop_lag import lag
 from obskit.health.registry import registry
 from obskit.recorder import recorder
 from obskit.web.bodies import ClientGoneError, Receive, receive_body
 from obskit.web.health import HealthRoutes
-from obskit.web.lanes import BusyError, Lane, TooLateError
 from obskit.web.metrics import PAGE_SECONDS, Page, metrics_access, metrics_handler
 from obskit.web.pieces import Pieces
 from obskit.web.replies import Reply, checked, text

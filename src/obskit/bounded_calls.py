@@ -1,9 +1,9 @@
 """
-Bound how many handlers of a kind run at once in a worker, and how long one may take.
+Bound how many calls of a kind run at once in a process, and how long an event loop waits for one.
 
 On an event loop each runs in a thread of its own, never in one of the application's pool: the pool may be full of what
-the application waits for, just when somebody looks at its metrics. A handler that hangs keeps its place until it is
-over, so that those after it are refused and do not hang as well.
+the application waits for, just when somebody looks at its metrics. A call that hangs keeps its place until it is over,
+so that those after it are refused and do not hang as well.
 """
 
 from __future__ import annotations
@@ -17,13 +17,12 @@ from threading import Lock
 from typing import Any, TypeVar
 
 from obskit import background
-from obskit.web.event_loops import is_done_within
+from obskit.event_loop import is_done_within
 
 T = TypeVar("T")
 
 # How long a server's own thread is held for its turn: it is one of few, and the application needs it.
 TURN_SECONDS = 1.0
-MAX_WAITING = 100
 
 
 class BusyError(Exception):
@@ -34,22 +33,30 @@ class BusyError(Exception):
 
 class TooLateError(Exception):
     """
-    A handler did not end in time.
+    A call did not end in time.
     """
 
 
 class Lane:
     """
-    Places for handlers, given in the order in which they are asked for. Thread-safe; a forked child has its own.
+    Places for calls, given in the order in which they are asked for. Thread-safe; a forked child has its own.
 
     Args:
-        at_once: How many handlers may run.
-        may_hold_loop: Whether a handler runs on the event loop itself where no thread can be started; else it is
-            refused.
+        at_once: How many calls may run.
+        may_hold_loop: Whether a call runs on the event loop itself where no thread can be started; else it is refused.
+        most_waiting: How many may wait for a place.
+        name: Of the threads.
     """
 
-    def __init__(self, at_once: int, *, may_hold_loop: bool = False) -> None:
-        self._at_once = at_once
+    def __init__(
+        self,
+        at_once: int,
+        *,
+        may_hold_loop: bool = False,
+        most_waiting: int = 100,
+        name: str = "obskit-web",
+    ) -> None:
+        self._at_once, self._most_waiting, self._name = at_once, most_waiting, name
         self._may_hold_loop = may_hold_loop
         self._start_over()
 
@@ -106,7 +113,7 @@ class Lane:
         answer: Future[T] = Future()
         answer.set_running_or_notify_cancel()
         context = contextvars.copy_context()
-        if background.start(self._work, context, call, answer, name="obskit-web", ends=True) is None:
+        if background.start(self._work, context, call, answer, name=self._name, ends=True) is None:
             return self._run_here(call)
         try:
             if not await is_done_within(seconds, answer):
@@ -143,7 +150,7 @@ class Lane:
         turn: Future[None] = Future()
         with self._lock:
             if not self._free:
-                if len(self._waiting) >= MAX_WAITING:
+                if len(self._waiting) >= self._most_waiting:
                     raise BusyError
                 self._waiting.append(turn)
                 return turn
