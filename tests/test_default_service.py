@@ -39,6 +39,21 @@ def write(path, text=""):
 
 
 @pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        *(("srv/shop/releases/20261130", "shop"), ("srv/shop/current", "shop"), ("srv/shop/releases/3/src", "shop")),
+        *(("srv/releases/3/shop", "shop"), ("srv/shop/current/src", "shop"), ("srv/releases", "releases")),
+        *(("srv/deployments/till", "till"), ("srv/shop/releases/v1.2-rc1", "shop"), ("srv/3", "3")),
+    ],
+)
+def test_a_release_is_called_after_its_project(tmp_path, folder, name):
+    """
+    Not by its number, which is another one soon.
+    """
+    assert name == call_from(tmp_path / folder / "run.py").name
+
+
+@pytest.mark.parametrize(
     ("program", "expected"),
     [
         ("/opt/shop/serve.py", "serve"),

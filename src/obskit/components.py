@@ -66,7 +66,13 @@ class Component(Protocol):
 class Settings(Protocol):
     """
     The settings, of which a part is given its own.
+
+    Attributes:
+        given: Names of those that somebody has given, as an argument or a variable.
     """
+
+    @property
+    def given(self) -> frozenset[str]: ...
 
     def of(self, part: type[P], /) -> P:
         """

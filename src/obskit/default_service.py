@@ -33,6 +33,10 @@ _RUNNERS = frozenset(
 _without_version = re.compile(r"(python|pypy|pytest|celery|uwsgi)[-_.\d]*").fullmatch
 # Folders that hold a project's code, and have no name of its own.
 _LAYOUT = ("src", "lib", "tests", "test")
+# Folders of which each folder inside is one release of a project, as Capistrano, Deployer, Ansistrano and others make
+# them, called by a number, a time or a commit; the one in use is linked as `current` beside them.
+_RELEASES, _CURRENT = ("releases", "versions", "deployments"), "current"
+_is_release = re.compile(r"([a-z]+[-_])?v?\d[\w.+-]*|[0-9a-f-]{7,64}", re.ASCII).fullmatch
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _STDLIB = os.path.dirname(os.path.abspath(os.__file__))
 _INSTALLED = ("site-packages", "dist-packages")
@@ -45,7 +49,8 @@ class Project(NamedTuple):
 
     Attributes:
         folder: Where it lies.
-        name: What it is called: by its `pyproject.toml`, or as it is installed, else as its folder; may be empty.
+        name: What it is called: by its `pyproject.toml`, or as it is installed, else as its folder, or as the one
+            above its releases; may be empty.
         is_named: Whether its authors gave it the name, so that two copies are the same project.
     """
 
@@ -176,7 +181,28 @@ def project_of(file: str) -> Project:
             break
     if os.path.basename(folder) in _LAYOUT:
         folder = os.path.dirname(folder)
-    return Project(Path(folder), os.path.basename(folder), False)
+    return Project(Path(folder), _named_folder(Path(folder)).name, False)
+
+
+def _named_folder(folder: Path) -> Path:
+    """
+    Return the folder that a project is called after: of a release, the one above all releases.
+    """
+    if folder.parent.name in _RELEASES and _is_release(folder.name):
+        return folder.parent.parent
+    return folder.parent if folder.name == _CURRENT else folder
+
+
+def is_same_project(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
+    """
+    Return whether two folders are of one project: they are one, or lie at the same place in two of its releases.
+    """
+    return _without_release(Path(one)) == _without_release(Path(other))
+
+
+def _without_release(folder: Path) -> tuple[str, ...]:
+    pairs = zip(("", *folder.parts), folder.parts, strict=False)
+    return tuple(part for above, part in pairs if above not in _RELEASES or not _is_release(part))
 
 
 def _name_in(pyproject: Path) -> str | None:

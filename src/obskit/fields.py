@@ -228,9 +228,11 @@ class Section:
 
     Attributes:
         subject: Its heading in the reference.
+        given: Names of those that somebody has given, as an argument or a variable.
     """
 
     subject: ClassVar[str]
+    given: ClassVar[frozenset[str]] = frozenset()
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     def __init_subclass__(cls, subject: str = "") -> None:
@@ -247,7 +249,9 @@ class Section:
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def __eq__(self, other: object) -> bool:
-        return self.__dict__ == other.__dict__ if type(self) is type(other) else NotImplemented
+        if type(self) is not type(other):
+            return NotImplemented
+        return all(getattr(self, setting.name) == getattr(other, setting.name) for setting in fields(self))
 
     __hash__ = None  # type: ignore[assignment]  # since mappings are among the values
 
@@ -267,10 +271,13 @@ class Section:
             if name not in known:
                 raise UnknownSettingError(f"there is no setting {name!r}{_nearest(name, {n: n for n in known})}")
             values[name] = _accepted(known[name], value, f"{name}={shown(known[name], value)}")
+        told = frozenset(values)
         for name, setting in known.items():
             if setting.metadata["fallback"] and not values.get(name):
                 values[name] = setting.metadata["fallback"](environ)
-        return cls(**values)
+        read = cls(**values)
+        read.__dict__["given"] = told
+        return read
 
 
 # Reading

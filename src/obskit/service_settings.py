@@ -25,7 +25,7 @@ class ServiceSettings(Section, subject="Service"):
         "Name of the service: in every line, in `obskit_build_info`, in spans. Default: "
         "`OTEL_SERVICE_NAME`, else the program's name; under a server or a runner (gunicorn, uvicorn, flask, celery, "
         "python, ...) the project's: that of the nearest `pyproject.toml`, else of the folder that holds the "
-        "application's code.",
+        "application's code, or all of its releases (`shop/releases/42`).",
         empty_is_unset=True,
         fallback=default_service,
     )

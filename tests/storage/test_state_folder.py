@@ -371,6 +371,21 @@ def test_a_project_that_is_gone_gives_its_folder_up(tmp_path, projects):
     assert Occupant("shop", str(projects[1])) == folder.occupant()
 
 
+def test_a_new_release_is_remembered(tmp_path):
+    """
+    The folder is of the latest release, so that it is not given up with the first.
+    """
+    first, second = (tmp_path / "shop" / "releases" / number for number in ("1", "2"))
+    first.mkdir(parents=True)
+    second.mkdir()
+    folder = StateFolder(tmp_path / "state", "shop")
+    folder.open(first, is_named=False)
+    folder.open(second, is_named=False)
+    folder.open()
+
+    assert Occupant("shop", str(second)) == folder.occupant()
+
+
 def test_the_project_is_filled_in(tmp_path, projects):
     """
     Whoever came first may not have known it.

@@ -111,6 +111,43 @@ def test_a_second_application_of_one_name_is_told_to_take_another(tmp_path):
     assert [("True web", False), ("False web", True)] == found
 
 
+def ran_in(folder, state, **environ):
+    """
+    Configure in a folder; return whether that process leads, its service, and what was said.
+    """
+    folder.mkdir(parents=True)
+    (folder / "run.py").write_text(UNNAMED.replace("sys.path[0]", repr(str(state))))
+    command, given = [sys.executable, str(folder / "run.py")], {**os.environ, **environ}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=given)
+    return done.stdout.strip(), done.stderr
+
+
+@pytest.mark.parametrize("place", ["shop/releases/{}", "srv/releases/{}/shop", "srv/versions/{}/shop/src"])
+def test_releases_of_a_project_that_nobody_named_are_one_service(tmp_path, place):
+    """
+    A new release takes the lead over, whatever its folder is called, and so does the one before it again; an
+    application of the same name elsewhere does not.
+    """
+    state = tmp_path / "state"
+    found = [ran_in(tmp_path / place.format(release), state) for release in ("20261129", "b5f2c1d", "3")]
+    elsewhere, said = ran_in(tmp_path / "other" / place.format("3"), state)
+
+    assert [("True shop", "")] * 3 == found
+    assert "False shop" == elsewhere
+    assert "give both its name: configure(service='shop') or OBSKIT_SERVICE=shop" in said
+
+
+@pytest.mark.parametrize("variable", ["OBSKIT_SERVICE", "OTEL_SERVICE_NAME"])
+def test_who_says_the_name_shares_it(tmp_path, variable):
+    """
+    Two folders of one name that are told the same name, though it is their own, are one service.
+    """
+    state, said = tmp_path / "state", {variable: "web"}
+    found = [ran_in(tmp_path / place / "web", state, **said) for place in ("one", "two")]
+
+    assert [("True web", "")] * 2 == found
+
+
 def test_copies_of_a_named_project_are_one_service(tmp_path):
     """
     Two releases of a project lie in folders of their own, and the second waits for the lead of the first.

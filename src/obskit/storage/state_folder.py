@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from obskit.catalogue import events
+from obskit.default_service import is_same_project
 from obskit.errors import StateFolderTakenError
 from obskit.file_modes import make_file, refuse_foreign
 from obskit.forks import at_exit
@@ -60,7 +61,8 @@ class StateFolder:
         Args:
             project: The folder of the application's code.
             is_named: Whether somebody has chosen the service's name: two projects that were given the same name share
-                the folder, as a site and its workers do. One that has its name by default may not share another's.
+                the folder, as a site and its workers do. One that has its name by default may not share another's, but
+                for that of another release of its own.
 
         Returns:
             Its path; None where it cannot be used, which is told once.
@@ -115,12 +117,15 @@ class StateFolder:
         is_first = not os.path.lexists(self.path / MARKER)  # asked before it is read
         known = self.occupant()
         served = None if known is None or known.service != self.service else known.project
-        if served is not None and served != project and os.path.isdir(served):
-            if project is not None and not is_named:
+        is_other = served is not None and project is not None and not is_same_project(served, project)
+        if served is not None and (is_other or project is None) and os.path.isdir(served):
+            if is_other and not is_named:
                 raise StateFolderTakenError(
                     f"{self.path} keeps the state of the application in {served}, and the one in {project} is called "
-                    f"{self.service!r} too, as nobody has named it: give it a name of its own, such as "
-                    f"configure(service={self.service + '-2'!r}) or OBSKIT_SERVICE={self.service}-2"
+                    f"{self.service!r} too, as nobody has named it. Where it is another application, give it a name of "
+                    f"its own, such as configure(service={self.service + '-2'!r}) or OBSKIT_SERVICE={self.service}-2; "
+                    f"where it is the same, give both its name: configure(service={self.service!r}) or "
+                    f"OBSKIT_SERVICE={self.service}"
                 )
             return
         if known != (now := Occupant(self.service, project or served)):

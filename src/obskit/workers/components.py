@@ -4,11 +4,12 @@ The component that decides whether this process may lead the others of its servi
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 from obskit.components import Assembly, Component
-from obskit.default_service import application_file, program_name, project_of
+from obskit.default_service import application_file, project_of
 from obskit.recorder import recorder
 from obskit.service_settings import ServiceSettings
 from obskit.storage.state_folder import StateFolder
@@ -29,7 +30,8 @@ class Candidacy(Component):
     def __init__(self, assembly: Assembly) -> None:
         self._settings = assembly.settings.of(ServiceSettings)
         self._serving = self._settings.serving
-        self.open_state_folder = _state_folder(self._settings)
+        is_named = "service" in assembly.settings.given or bool(os.environ.get("OTEL_SERVICE_NAME"))
+        self.open_state_folder = _state_folder(self._settings, is_named)
         self._first_request = candidates.FirstRequest(recorder)
         if self._serving is None:
             assembly.watchers.append(self._first_request)
@@ -56,7 +58,7 @@ class Candidacy(Component):
         self._first_request.start_over()
 
 
-def _state_folder(settings: ServiceSettings) -> Callable[[], Path | None]:
+def _state_folder(settings: ServiceSettings, is_named: bool) -> Callable[[], Path | None]:
     """
     Return what opens the folder of the service's state, for the project whose code configures.
     """
@@ -64,7 +66,6 @@ def _state_folder(settings: ServiceSettings) -> Callable[[], Path | None]:
 
     def open_folder() -> Path | None:
         code = project_of(file)
-        is_named = code.is_named or service not in (code.name, program_name())
-        return StateFolder(settings.state_dir, service).open(code.folder, is_named=is_named)
+        return StateFolder(settings.state_dir, service).open(code.folder, is_named=is_named or code.is_named)
 
     return open_folder
