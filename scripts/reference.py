@@ -24,6 +24,7 @@ import surface
 
 import obskit
 import obskit.ai
+import obskit.alerts
 import obskit.db
 import obskit.logs
 import obskit.metrics
@@ -108,7 +109,7 @@ def meaning_of(field: Any) -> str:
 
 def shown_default(value: Any) -> str:
     if isinstance(value, tuple) and value:
-        return ", ".join(f"{item:g}" for item in value)
+        return ", ".join(code(item) if isinstance(item, str) else f"{item:g}" for item in value)
     return code(repr(value)) if value != "" else ""
 
 
@@ -249,6 +250,9 @@ def api() -> str:
     for name in obskit.metrics.__all__:
         thing = getattr(obskit.metrics, name)
         text += described(f"obskit.metrics.{name}", thing, made_by_users=not inspect.isclass(thing))
+    text += "\n## obskit.alerts\n\n" + docstring(inspect.getdoc(obskit.alerts) or "")
+    for name in sorted(obskit.alerts.__all__, key=str.lower):
+        text += described(f"obskit.alerts.{name}", getattr(obskit.alerts, name), made_by_users=name != "Rule")
     text += "\n## obskit.signals\n\n" + docstring(inspect.getdoc(obskit.signals) or "")
     for name in sorted(obskit.signals.__all__, key=str.lower):
         thing = getattr(obskit.signals, name)

@@ -39,6 +39,7 @@ PROVISIONAL: dict[str, dict[str, str]] = {
         "obskit.testing.check_*": "what is asked of others' work grows with what is found in it",
         "obskit.system.snapshot": "its keys follow what the platforms can tell",
         **dict.fromkeys(("obskit.Request", "obskit.Visitor"), "routes with roles are still being built"),
+        "obskit.alerts.*": "what is judged and sent in the process is still being built",
         "obskit.signals.*": "the rules and the history that stand on them are still being built",
         "obskit.ai.Usage": "providers add kinds of tokens, which become fields",
     },

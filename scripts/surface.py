@@ -29,7 +29,10 @@ HEAD = "# What applications build on: a line that changes here changes for users
 # Modules that are read whole; what else is public is what the pages of docs/ import or name.
 DOORS = (
     "obskit",
-    *(f"obskit.{part}" for part in ("ai", "db", "errors", "health", "logs", "metrics", "signals", "system", "testing")),
+    *(
+        f"obskit.{part}"
+        for part in ("ai", "alerts", "db", "errors", "health", "logs", "metrics", "signals", "system", "testing")
+    ),
 )
 NAMED = re.compile(r"(?:from (obskit\.integrations[a-z_.]*) import (\w+)|(obskit\.integrations\.[A-Za-z_.]+\w))")
 OBJECT = re.compile(r"<[^<>]* at 0x[0-9a-f]+>")
@@ -69,7 +72,8 @@ def names_of(module: ModuleType) -> list[str]:
 
 
 def is_of(module: ModuleType, home: str) -> bool:
-    return home == module.__name__ or (module.__name__ == "obskit.testing" and home.startswith("obskit._contracts."))
+    of_testing = home.startswith("obskit._contracts.") or home == "obskit.rules.replaying"
+    return home == module.__name__ or (module.__name__ == "obskit.testing" and of_testing)
 
 
 def class_lines(title: str, cls: type, pages: Pages) -> Iterator[str]:

@@ -64,7 +64,7 @@ _MODULES = {
 }
 
 # Packages that are used by their name: `obskit.db.summarize()`.
-_PACKAGES = ("ai", "db", "health", "metrics", "system")
+_PACKAGES = ("ai", "alerts", "db", "health", "metrics", "system")
 
 __all__ = sorted([*_MODULES, "__version__"])
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar, Unpack
 
 from obskit import ai as ai
+from obskit import alerts as alerts
 from obskit import db as db
 from obskit import health as health
 from obskit import metrics as metrics

@@ -67,6 +67,7 @@ COMPONENTS: tuple[str, ...] = (
     "obskit.system:Machine",
     "obskit.metrics.components:collection",
     "obskit.signals.components:page_names",
+    "obskit.rules.components:chosen_rules",
     "obskit.sinks.components:request_hook",
     "obskit.sinks.components:queries",
     "obskit.sinks.components:totals",

@@ -17,6 +17,7 @@ from obskit.integrations.settings import RequestSettings
 from obskit.logs.settings import LogSettings
 from obskit.metrics.settings import MetricsSettings
 from obskit.redaction.settings import RedactionSettings
+from obskit.rules.settings import RuleSettings
 from obskit.service_settings import ServiceSettings
 from obskit.sinks.settings import TracingSettings
 
@@ -25,6 +26,7 @@ P = TypeVar("P", bound=Section)
 
 @section
 class Settings(  # from the last to the first, since a dataclass has the fields of its last base first
+    RuleSettings,
     AiSettings,
     DatabaseSettings,
     HealthSettings,

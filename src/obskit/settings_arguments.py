@@ -118,3 +118,5 @@ class SettingsArguments(TypedDict, total=False):
     n_plus_one_allow: Texts
     # AI calls
     prices: Mapping[str, Any]
+    # Alerts
+    alerts: str | Texts

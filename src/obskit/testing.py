@@ -41,6 +41,8 @@ from obskit.health.registry import registry as health
 from obskit.logs import current_writer as logs
 from obskit.operation import Event, Operation
 from obskit.recorder import Sink, Step, recorder
+from obskit.rules.replaying import Verdict as Verdict
+from obskit.rules.replaying import replay as replay
 from obskit.runtime import Runtime
 from obskit.time.clock import Deadline, Waitable, system_clock
 from obskit.time.clock import clock as _clock

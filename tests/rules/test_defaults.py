@@ -49,7 +49,7 @@ def test_some_are_in_force_and_the_others_are_listed_with_the_reason():
 @pytest.mark.parametrize(
     ("alerts", "said"),
     [
-        ("some", "expected 'default', 'all', or a list"),
+        ("some", "alerts names 'some', which is not shipped"),
         (["HighErorRate"], "did you mean 'HighErrorRate'?"),
         (["JobMissed"], "nothing on the page tells of jobs"),
     ],

@@ -31,50 +31,66 @@ class InForce(NamedTuple):
     left_out: dict[str, str]
 
 
-def rules_in_force(page: Page | None = None, alerts: str | Iterable[str] = "default") -> InForce:
+# What the active runtime was told by its setting `alerts`.
+chosen: list[str] = ["default"]
+
+
+def rules_in_force(page: Page | None = None, alerts: str | Iterable[str] | None = None) -> InForce:
     """
     Return the rules in force.
 
     Args:
         page: What the service's metrics page has; that of the active runtime by default.
-        alerts: `default`, `all`, or the names of those that are shipped which are in force.
+        alerts: `default`, `all`, or names of rules that are shipped; those that the active runtime chose by default.
 
     Raises:
         RuleError: No rule of that name is shipped.
     """
     page = page or page_in_force()
-    rules, left_out = [], dict(LEFT_OUT)
-    wanted = _wanted(alerts)
-    own = {name for name, _ in declared}
+    rules, left_out = list(declared.values()), dict(LEFT_OUT)
+    names, own = wanted(chosen if alerts is None else alerts), {name for name, _ in declared}
     for rule in shipped():
         if rule.name in own:  # the application's take the place of ours
-            left_out.pop(rule.name, None)
-        elif rule.name not in wanted:
-            left_out[rule.name] = f"off by default; alerts='all' or alerts=['{rule.name}'] switches it on"
+            continue
+        if rule.name not in names:
+            left_out[rule.name] = f"switched off; alerts=['default', '{rule.name}'] switches it on"
+            continue
+        try:
+            rule.condition.promql(page)
+        except SignalError as error:
+            left_out[rule.name] = str(error)
         else:
-            try:
-                rule.condition.promql(page)
-            except SignalError as error:
-                left_out[rule.name] = str(error)
-            else:
-                rules.append(rule)
-    return InForce(tuple(sorted([*rules, *declared.values()], key=lambda rule: rule.key)), left_out)
+            rules.append(rule)
+    for name in own:
+        left_out.pop(name, None)
+    return InForce(tuple(sorted(rules, key=lambda rule: rule.key)), dict(sorted(left_out.items())))
 
 
-def _wanted(alerts: str | Iterable[str]) -> set[str]:
-    names = {row.name for row in (*ON, *OFF)}
-    if isinstance(alerts, str):
-        if alerts == "all":
-            return names
-        if alerts == "default":
-            return {row.name for row in ON}
-        raise RuleError(f"alerts={alerts!r}: expected 'default', 'all', or a list of names")
-    wanted = set(alerts)
-    for name in sorted(wanted - names):
-        near = get_close_matches(name, names, n=1)
-        reason = LEFT_OUT.get(name) or (f"did you mean {near[0]!r}?" if near else "no rule of that name is shipped")
-        raise RuleError(f"alerts names {name!r}: {reason}")
-    return wanted
+def rules() -> tuple[Rule, ...]:
+    """
+    Return the rules in force: those that are shipped and switched on, as far as the page has their figures, and those
+    of `rule()`. Each has `name`, `severity`, `area`, and `judged`: `both`, `outside` or `inside`.
+    """
+    return rules_in_force().rules
+
+
+def wanted(alerts: str | Iterable[str]) -> set[str]:
+    """
+    Return the names of the rules that are meant.
+
+    Raises:
+        RuleError: No rule of that name is shipped.
+    """
+    all_of_them = {row.name for row in (*ON, *OFF)}
+    asked = {alerts} if isinstance(alerts, str) else set(alerts)
+    names = asked - {"default", "all"}
+    for name in sorted(names - all_of_them):
+        near = get_close_matches(name, all_of_them, n=1)
+        reason = LEFT_OUT.get(name) or (f"did you mean {near[0]!r}?" if near else "there is none of that name")
+        raise RuleError(f"alerts names {name!r}, which is not shipped: {reason}")
+    if "all" in asked:
+        return all_of_them
+    return names | ({row.name for row in ON} if "default" in asked else set())
 
 
 @cache

@@ -5,9 +5,9 @@ Judge rules on samples of the past, as if they had been in force.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from math import ceil, floor
-from typing import NamedTuple
 
 from obskit.errors import RuleError
 from obskit.rules.rule import Outside, Rule
@@ -17,7 +17,8 @@ from obskit.signals.samples import LabelPairs, MemorySamples
 from obskit.time.durations import seconds_of
 
 
-class Verdict(NamedTuple):
+@dataclass(frozen=True)
+class Verdict:
     """
     What a rule said at a moment of a label set.
 
