@@ -15,7 +15,7 @@ import os
 import random
 import statistics
 from collections.abc import Callable, Iterator
-from itertools import repeat
+from itertools import cycle, repeat
 from time import thread_time_ns
 from typing import BinaryIO, NamedTuple
 
@@ -30,6 +30,17 @@ from obskit.logs import JsonFormatter, JsonHandler
 from obskit.operation import Operation
 
 Call = Callable[[], object]
+# What people log: lists, objects, and texts that look as if they could hold a secret; `path` is a name of ours.
+MIX: dict[str, object] = {
+    "items": [1, 2, 3],
+    "order": {"id": 17, "state": "paid"},
+    "ref": "ord-2024-000917",
+    "path": "/var/lib/shop/7.bin",
+    "at": "2026-11-30T09:00:00Z",
+    "url": "https://shop.example/items/7?page=2",
+}
+# More than are remembered of any kind of text.
+UNLIKE = 10_007
 FIELDS = {"order": 17, "customer": "c-9", "total": 12.5, "items": 3}
 IDENTITY = "4bf92f3577b34da6a3ce929d0e0e4736"
 
@@ -70,6 +81,33 @@ def _own_line(log: structlog.typing.FilteringBoundLogger) -> Call:
     return lambda: log.info("order placed", order=17, customer="c-9", total=12.5, items=3)
 
 
+def _mix(log: structlog.typing.FilteringBoundLogger) -> Call:
+    return lambda: log.info("order placed", **MIX)
+
+
+def _unlike() -> Iterator[dict[str, object]]:
+    """
+    Yield the mix for ever, no two alike within what is remembered.
+    """
+    seconds = [f"2026-11-30T{n // 3600 % 24:02}:{n // 60 % 60:02}:{n % 60:02}Z" for n in range(UNLIKE)]
+    return cycle(
+        {
+            "items": [n, 2, 3],
+            "order": {"id": n, "state": "paid"},
+            "ref": f"ord-2024-{n:06}",
+            "path": f"/var/lib/shop/{n}.bin",
+            "at": second,
+            "url": f"https://shop.example/items/{n}?page=2",
+        }
+        for n, second in enumerate(seconds)
+    )
+
+
+def _unlike_mix(log: structlog.typing.FilteringBoundLogger) -> Call:
+    mixes = _unlike()
+    return lambda: log.info("order placed", **next(mixes))
+
+
 def _record(name: str, handler: logging.Handler) -> logging.Logger:
     logger = logging.getLogger(f"bench.{name}")
     logger.setLevel(logging.INFO)
@@ -92,6 +130,10 @@ def _with_arguments(logger: logging.Logger) -> Call:
     return lambda: logger.info("order %s of %s placed", 17, "c-9")
 
 
+def _mix_as_extra(logger: logging.Logger) -> Call:
+    return lambda: logger.info("order placed", extra=MIX)
+
+
 def _off(log: structlog.typing.FilteringBoundLogger) -> Call:
     return lambda: log.debug("order placed", order=17, customer="c-9", total=12.5, items=3)
 
@@ -106,7 +148,13 @@ def _rows(nowhere: BinaryIO) -> Iterator[Row]:
     yield Row("own line, level off", _off(ours), "structlog, level off", _off(theirs))
     pjl = _record("pjl", _formatted(OrjsonFormatter("%(asctime)s %(levelname)s %(name)s %(message)s")))
     handled, formatted = _record("handled", JsonHandler()), _record("formatted", _formatted(JsonFormatter()))
-    kinds: dict[str, Callable[[logging.Logger], Call]] = {"extra": _with_extra, "arguments": _with_arguments}
+    yield Row("own line, mix", _mix(ours), "structlog", _mix(theirs))
+    yield Row("own line, mix, none alike", _unlike_mix(ours), "structlog", _unlike_mix(theirs))
+    kinds: dict[str, Callable[[logging.Logger], Call]] = {
+        "extra": _with_extra,
+        "arguments": _with_arguments,
+        "mix": _mix_as_extra,
+    }
     for kind, calls in kinds.items():
         yield Row(f"record, {kind}", calls(handled), "python-json-logger", calls(pjl))
         yield Row(f"by JsonFormatter, {kind}", calls(formatted), "python-json-logger", calls(pjl))

@@ -29,7 +29,7 @@ from obskit.logs.writer import Writer
 from obskit.operation import HttpOperation
 from obskit.propagation import trace_headers
 from obskit.recorder import Recorder
-from obskit.redaction import driver_errors, keys, redactor, text_truncation, values
+from obskit.redaction import driver_errors, keys, redactor, signs, text_truncation, values
 from obskit.settings import Settings
 from obskit.sinks import log_sink
 from obskit.sinks.spans_by_kind import requests as request_spans
@@ -244,6 +244,7 @@ SCANNERS = (
         driver_errors,
         keys,
         redactor,
+        signs,
         values,
         safe_details,
         statement,

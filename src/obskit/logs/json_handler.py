@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -17,12 +18,11 @@ from obskit.logs.current_writer import current_writer, subscribe
 from obskit.logs.exceptions import exception_from
 from obskit.logs.line_format import Body, Renderer
 from obskit.logs.record_origin import ORIGIN, predates
-from obskit.logs.rendering import SCALARS, SizeBudget, as_text, to_jsonable
+from obskit.logs.rendering import LEFT_IN_RECORDS, PROCESSOR_FIELDS, SizeBudget, as_text, to_jsonable
 from obskit.logs.sampling import SAMPLED_OUT
 from obskit.logs.server_access import ACCESS_PARSERS, ALL_SERVER_LOGGERS, access_fields, one_line, parse_access_record
 from obskit.logs.stream import Target
 from obskit.logs.structlog_events import (
-    PROCESSOR_FIELDS,
     add_event,
     add_rendered_exception,
     is_rendered_exception,
@@ -31,15 +31,13 @@ from obskit.logs.structlog_events import (
 )
 from obskit.logs.writer import Writer
 from obskit.redaction.redactor import Redactor
-from obskit.redaction.values import MIN_CARD_NUMBER, MIN_SECRET_LENGTH
 
 _Record = logging.LogRecord
 # The attributes of every record come first in its dict, in one order; those of `extra` follow. Read from the class
 # itself, since a record factory adds its own.
 _RECORD_ATTRIBUTES = tuple(_Record("", 0, "", 0, "", (), None).__dict__)
 _RECORD_ATTRIBUTE_COUNT = len(_RECORD_ATTRIBUTES)
-# What other formatters, servers and newer versions of Python (in records that they send) leave in a record.
-_IGNORED_ATTRIBUTES = frozenset(["message", "asctime", "color_message", "taskName", ORIGIN])
+_IGNORED_ATTRIBUTES = LEFT_IN_RECORDS | {ORIGIN}
 # Both are in a record that structlog has wrapped for its `ProcessorFormatter`.
 _STRUCTLOG_ATTRIBUTES = frozenset(["_logger", "_name"])
 # Fields of a line that a record has elsewhere.
@@ -112,9 +110,9 @@ def _body_builder(
         writer: The writer.
         kept_body: Builds the body of a record that was kept, or sent; None where it has its line.
     """
-    add_trace_and_bindings, add_field = writer.add_trace_and_bindings, writer.add_field
+    add_trace_and_bindings, add = writer.add_trace_and_bindings, writer.add
     get_current, spans_enabled = current.get, writer.spans_enabled
-    known_names, clean_messages = writer.known_names, writer.clean_messages
+    clean_messages, add_extra = writer.clean_messages, partial(_add_extra, writer)
     redact_message, text, clock_offset = writer.redact_message, writer.redactor.text, writer.clock_offset
 
     # Written out, since every record pays for it.
@@ -148,19 +146,10 @@ def _body_builder(
         if len(fields) > _RECORD_ATTRIBUTE_COUNT:
             if ORIGIN in fields:
                 return kept_body(record, writer)
-            budget = None
             extra = (
                 islice(fields.items(), _RECORD_ATTRIBUTE_COUNT, None) if type(record) is _Record else _extra_of(record)
             )
-            for name, value in extra:
-                if name not in known_names:
-                    _add_extra(body, name, value, writer, budget := budget or SizeBudget(), record)
-                elif (kind := type(value)) is str:
-                    body[name] = value if len(value) < MIN_SECRET_LENGTH else text(value)
-                elif kind in SCALARS and (kind is not int or value < MIN_CARD_NUMBER):
-                    body[name] = value
-                else:
-                    add_field(body, name, value, budget := budget or SizeBudget())
+            add(body, record, extra, add_extra)
         if record.exc_info or record.exc_text or record.stack_info:
             _add_trace(body, record, writer)
         return body
@@ -309,7 +298,7 @@ def _extra_of(record: logging.LogRecord) -> Iterable[tuple[Any, Any]]:
 
 
 def _add_extra(
-    body: Body, name: Any, value: Any, writer: Writer, budget: SizeBudget, record: logging.LogRecord
+    writer: Writer, body: Body, name: Any, value: Any, budget: SizeBudget, record: logging.LogRecord
 ) -> None:
     if name in _IGNORED_ATTRIBUTES or (
         name in PROCESSOR_FIELDS and _is_added_by_structlog(body, name, value, writer, record)

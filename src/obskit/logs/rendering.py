@@ -26,6 +26,10 @@ RESERVED_FIELDS = frozenset(field.line for field in (*LINE, *HTTP.on_lines(), LE
 CALLSITE_FIELDS = frozenset(["module", "function", "line", "thread", "process"])
 # What `log_category` adds; likewise.
 CATEGORY_FIELDS = frozenset(["category"])
+# What structlog's processors put beside the message that a record of the standard library has itself, ...
+PROCESSOR_FIELDS = frozenset(["timestamp", "level", "level_number", "logger", "exception"])
+# ... and what other formatters, servers and newer versions of Python (in records that they send) leave in one.
+LEFT_IN_RECORDS = frozenset(["message", "asctime", "color_message", "taskName"])
 # Deeper values are cut; a list may contain itself, and log stores accept about 20 levels.
 MAX_DEPTH = 16
 # What the converted values of a line may take, in characters: log stores refuse lines of a megabyte, and 16,000 values
@@ -38,7 +42,7 @@ SCALARS = frozenset([str, int, float, bool, type(None), datetime, date, UUID])
 ORJSON_OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_PASSTHROUGH_DATACLASS
 _OPTIONS_WITH_NEWLINE = ORJSON_OPTIONS | orjson.OPT_APPEND_NEWLINE
 # Beyond it a reader with floats only would round.
-_MAX_SAFE_INTEGER = 2**53
+MAX_SAFE_INTEGER = 2**53
 _SEQUENCES = (list, tuple, Set, deque)
 _CONTAINERS = (Mapping, *_SEQUENCES)
 # Line ends and terminal commands that JSON does not escape: C1 controls, the Unicode line and paragraph separators, and
@@ -92,12 +96,12 @@ def to_jsonable(value: Any, depth: int = MAX_DEPTH, budget: SizeBudget | None = 
     if kind is str:
         return _text_within(value, budget)
     budget.remaining -= VALUE_OVERHEAD
-    if (kind is int and -_MAX_SAFE_INTEGER < value < _MAX_SAFE_INTEGER) or value is None or kind is bool:
+    if (kind is int and -MAX_SAFE_INTEGER < value < MAX_SAFE_INTEGER) or value is None or kind is bool:
         return value
     try:
         if isinstance(value, float):
             return value if isfinite(value) else None  # as orjson has it
-        if isinstance(value, int) and abs(value) < _MAX_SAFE_INTEGER:
+        if isinstance(value, int) and abs(value) < MAX_SAFE_INTEGER:
             return value
         if isinstance(value, Mapping):
             return _dict_to_jsonable(value.items(), len(value), depth, budget)

@@ -52,10 +52,6 @@ def add_event(body: Body, event: dict[str, Any], writer: Writer) -> None:
         add_rendered_exception(body, rendered, writer)
 
 
-# What processors put beside the message that a record has itself, and what becomes of its exception.
-PROCESSOR_FIELDS = frozenset(["timestamp", "level", "level_number", "logger", "exception"])
-
-
 def repeats_record(name: str, value: Any, record: logging.LogRecord) -> bool:
     """
     Return whether a field beside a record's message repeats the record's level, logger or time.

@@ -8,8 +8,8 @@ what turns the bodies of one logger and level into bytes, and where these go.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from obskit.context import current
 from obskit.logs.caller import add_callsite, stack
@@ -19,10 +19,14 @@ from obskit.logs.line_format import Body, LineFormat, Renderer, clock_offset_now
 from obskit.logs.line_settings import LineSettings
 from obskit.logs.line_truncation import truncate_traceback
 from obskit.logs.outputs import Output, Tee, fan_out
+from obskit.logs.plain_values import plain_sizes
 from obskit.logs.rendering import (
     CALLSITE_FIELDS,
     CATEGORY_FIELDS,
+    LEFT_IN_RECORDS,
     MAX_DEPTH,
+    MAX_LINE_CHARACTERS,
+    PROCESSOR_FIELDS,
     RESERVED_FIELDS,
     SCALARS,
     SizeBudget,
@@ -39,10 +43,12 @@ from obskit.recorder import Recorder
 from obskit.redaction.keys import CONTEXTUAL_NAMES
 from obskit.redaction.redactor import Redactor
 from obskit.redaction.text_truncation import MAX_TEXT
-from obskit.redaction.values import MIN_CARD_NUMBER, MIN_SECRET_LENGTH, marker
+from obskit.redaction.values import marker
 
 T = TypeVar("T")
-Add: TypeAlias = Callable[[Body, Mapping[str, Any]], None]
+Pairs: TypeAlias = Iterable[tuple[Any, Any]]
+# Adds one field that is not known to be plain; the last is what it comes from, a mapping or a record.
+AddOther: TypeAlias = Callable[[Body, Any, Any, SizeBudget, Any], None]
 Emit: TypeAlias = Callable[[float, Body], None]
 Route: TypeAlias = tuple[Renderer, Target]
 
@@ -55,6 +61,7 @@ MAX_NAME_LENGTH = 64
 MAX_CLEAN_MESSAGES = 4096
 MAX_CLEAN_MESSAGE_LENGTH = 256
 LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
+_JUDGED_EACH_TIME = CONTEXTUAL_NAMES | PROCESSOR_FIELDS | LEFT_IN_RECORDS
 _NO_FIELDS: Mapping[Any, Any] = {}
 _MAX_INTEGER = 2**63  # orjson serializes no greater number
 _LEVEL_NAMES = {number: name for name, number in LEVELS.items()}
@@ -65,6 +72,23 @@ def level_name(number: int) -> str:
     Return the name of a level; an application's own level counts as the next lower one of the five.
     """
     return _LEVEL_NAMES.get(number) or _LEVEL_NAMES[min(max(number // 10 * 10, 10), 50)]
+
+
+class Add(Protocol):
+    """
+    Adds fields to a body.
+    """
+
+    def __call__(self, body: Body, given: Any, pairs: Pairs | None = ..., add_other: AddOther = ..., /) -> None:
+        """
+        Add them.
+
+        Args:
+            body: What they are added to.
+            given: What they come from: a mapping of a caller's fields, or a record.
+            pairs: The fields, where it is a record.
+            add_other: Adds one that is not known to be plain.
+        """
 
 
 class Writer:
@@ -81,7 +105,8 @@ class Writer:
         add: Adds a caller's fields to a body; those with a reserved name become `extra_<name>`.
         redactor: Redacts secrets.
         clean_messages: Messages without a secret.
-        known_names: Names of callers' fields that need no redaction.
+        known_names: The names of callers' fields that need no redaction, and what they are on a line.
+        unchanged_names: Those that are the same there.
         sampler: Decides which lines of loggers are left out; None where all are written.
         callsite: Adds the place of the logging call; None where `log_callsite` is off.
         clock_offset: The approximate offset in seconds from the clock of operations to that of records.
@@ -105,7 +130,8 @@ class Writer:
         self.spans_enabled = False
         self._add_ids: Callable[[Body, Operation | None], None] = _add_request_ids
         self.redactor = Redactor(settings.redact_keys, settings.redact_values)
-        self.known_names: set[str] = set()
+        self.known_names: dict[str, str] = {}
+        self.unchanged_names: set[str] = set()
         self.clean_messages: set[str] = set()
         self.add = self._adder()
         self.sampler = self._sampler_of(settings)
@@ -216,44 +242,59 @@ class Writer:
             self.add(body, fields)
 
     def _adder(self) -> Add:
-        all_known, all_simple = self.known_names.issuperset, SCALARS.issuperset
+        """
+        Return the function that adds fields to a body: plain values are added as they are.
+        """
+        known, text, (size_of_dict, size_of_list) = self.known_names.get, self.redactor.text, plain_sizes(self.redactor)
+        shorter, smaller = self.redactor.shorter_texts, self.redactor.smaller_integers
 
-        def add(body: Body, given: Mapping[str, Any]) -> None:
-            if all_known(given) and all_simple(map(type, given.values())):
+        def add(body: Body, given: Any, pairs: Pairs | None = None, add_other: AddOther = self._add_redacted) -> None:
+            remaining = MAX_LINE_CHARACTERS
+            for key, value in given.items() if pairs is None else pairs:
+                name = known(key)
+                if name is not None:
+                    kind = type(value)
+                    if kind is str:
+                        body[name] = value if len(value) < shorter else text(value)
+                        continue
+                    if kind in SCALARS and (kind is not int or value < smaller):
+                        body[name] = value
+                        continue
+                    size = size_of_dict(value) if kind is dict else size_of_list(value) if kind is list else 0
+                    if 0 < size < remaining:
+                        body[name] = value
+                        remaining -= size
+                        continue
+                budget = SizeBudget(remaining)
+                add_other(body, key, value, budget, given)
+                remaining = budget.remaining
+
+        return add if self.settings.redact_values else self._adder_of_simple(add)
+
+    def _adder_of_simple(self, add: Add) -> Add:
+        """
+        Return the function that adds fields that need no look at each.
+        """
+        all_known, all_simple = self.unchanged_names.issuperset, SCALARS.issuperset
+
+        def add_all(body: Body, given: Any, pairs: Pairs | None = None, add_other: AddOther | None = None) -> None:
+            if add_other is not None:
+                add(body, given, pairs, add_other)
+            elif all_known(given) and all_simple(map(type, given.values())):
                 body.update(given)
             else:
-                self._add_redacted(body, given)
+                add(body, given)
 
-        return self._add_each if self.settings.redact_values else add
+        return add_all
 
-    def _add_each(self, body: Body, given: Mapping[str, Any]) -> None:
-        known_names, text, budget = self.known_names, self.redactor.text, None
-        for name, value in given.items():
-            if name not in known_names:
-                self._add_redacted(body, {name: value}, budget := budget or SizeBudget(), given)
-            elif (kind := type(value)) is str:
-                body[name] = value if len(value) < MIN_SECRET_LENGTH else text(value)
-            elif kind in SCALARS and (kind is not int or value < MIN_CARD_NUMBER):
-                body[name] = value
-            else:
-                self.add_field(body, name, value, budget := budget or SizeBudget())
-
-    def _add_redacted(
-        self,
-        body: Body,
-        given: Mapping[Any, Any],
-        budget: SizeBudget | None = None,
-        siblings: Mapping[Any, Any] | None = None,
-    ) -> None:
-        budget = budget or SizeBudget()
-        for key, value in given.items():
-            if key == "exc_info":
-                self.add_exception(body, value)
-            elif key == "stack_info":
-                if value:
-                    self.add_stack(body, value if isinstance(value, str) else stack())
-            else:
-                self.add_field(body, key, value, budget, given if siblings is None else siblings)
+    def _add_redacted(self, body: Body, name: Any, value: Any, budget: SizeBudget, siblings: Mapping[Any, Any]) -> None:
+        if name == "exc_info":
+            self.add_exception(body, value)
+        elif name == "stack_info":
+            if value:
+                self.add_stack(body, value if isinstance(value, str) else stack())
+        else:
+            self.add_field(body, name, value, budget, siblings)
 
     def add_field(
         self, body: Body, key: Any, value: Any, budget: SizeBudget, siblings: Mapping[Any, Any] = _NO_FIELDS
@@ -268,10 +309,9 @@ class Writer:
             budget: The budget of the line.
             siblings: The caller's fields, by which some are judged.
         """
-        is_contextual = type(key) is str and key in CONTEXTUAL_NAMES
-        if is_contextual:
+        if type(key) is str and key in CONTEXTUAL_NAMES:
             value = self.redactor.contextual_field(key, value, siblings)
-        name = self.redactor.text(key if type(key) is str else as_text(key))
+        shown_key = name = self.redactor.text(key if type(key) is str else as_text(key))
         while name in self.reserved:
             name = f"extra_{name}"
         rule = self.redactor.rule_for(name)
@@ -281,9 +321,14 @@ class Writer:
             return
         shown = self.redactor.value(to_jsonable(value) if type(value) is int and abs(value) >= _MAX_INTEGER else value)
         body[name] = shown if type(shown) in SCALARS else to_jsonable(shown, MAX_DEPTH, budget)
-        known_names = self.known_names
-        if name is key and not is_contextual and len(known_names) < MAX_KNOWN_NAMES and len(name) <= MAX_NAME_LENGTH:
-            known_names.add(name)
+        if shown_key is key and key not in _JUDGED_EACH_TIME:
+            self._remember_name(key, name)
+
+    def _remember_name(self, key: str, name: str) -> None:
+        if len(self.known_names) < MAX_KNOWN_NAMES and len(key) <= MAX_NAME_LENGTH:
+            self.known_names[key] = name
+            if name == key:
+                self.unchanged_names.add(key)
 
     def add_exception(self, body: Body, given: Any) -> None:
         """

@@ -64,7 +64,7 @@ _LINE_RULES = (
     # CONTEXT:  COPY customers, line 3, column email: "ada@shop.example"
     _rule("context", "CONTEXT:", rf"\bCONTEXT:[ \t]*+{_CONTEXT}", _ANY + _END_OF_FIELD),
     # One context of several: SQL statement "INSERT INTO customers VALUES ('ada@shop.example')"
-    _rule("context", ' "', rf"(?m:^){_STATEMENT}", _ANY + _END_OF_FIELD),
+    _rule("context", "SQL ", rf"(?m:^){_STATEMENT}", _ANY + _END_OF_FIELD),
     # QUERY:  INSERT INTO customers VALUES ('ada@shop.example')
     _rule("statement", "QUERY:  ", r"\bQUERY:  ", _ANY + _END_OF_FIELD),
     # LINE 1: INSERT INTO customers VALUES ('ada@shop.example')
@@ -79,7 +79,7 @@ _EXCEPTION_RULES = (
 _ESCAPED_RULES = (
     _rule("detail", r"\nDETAIL:  ", r"(?<=\\n)DETAIL:  ", _ANY + _END_OF_ESCAPED_FIELD),
     _rule("context", r"\nCONTEXT:  ", rf"(?<=\\n)CONTEXT:  {_CONTEXT}", _ANY + _END_OF_ESCAPED_FIELD),
-    _rule("context", ' "', rf"(?<=\\n){_STATEMENT}", _ANY + _END_OF_ESCAPED_FIELD),
+    _rule("context", "SQL ", rf"(?<=\\n){_STATEMENT}", _ANY + _END_OF_ESCAPED_FIELD),
     _rule("statement", r"\nQUERY:  ", r"(?<=\\n)QUERY:  ", _ANY + _END_OF_ESCAPED_FIELD),
     _rule("statement", r"\nLINE ", r"(?<=\\n)LINE \d+: ", r"(?:(?!\\n)[^\n])++(?=\\n *+\^)"),
 )
@@ -116,6 +116,8 @@ _TEXT_RULES = (
     # pydantic: [type=int_parsing, input_value='ada', input_type=str]
     _rule("input", "input_value=", r"\binput_value=", _ANY + r"(?=, input_type=|\n|\Z)"),
 )  # fmt: skip
+# One of these is in every text that `redact_quoted_values()` changes.
+QUOTED_HINTS = tuple(dict.fromkeys(rule.hint for rule in (*_LINE_RULES, *_ESCAPED_RULES, *_TEXT_RULES)))
 
 
 def redact_exception_text(text: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Set
 from datetime import date, datetime, time, timedelta
@@ -56,6 +57,9 @@ class Redactor:
 
     Attributes:
         text: Redacts a message or another text by value; more than a million characters are truncated.
+        safe_names: Names of fields that are shown, and their values judged by themselves; filled as names are seen.
+        shorter_texts: Texts of fewer characters are shown as they are.
+        smaller_integers: So are smaller integers.
     """
 
     text: Callable[[str], str]
@@ -70,6 +74,9 @@ class Redactor:
         if not values:
             self.text, self._redact_any_length, self._redact_source = _truncate_only, _unchanged, _unchanged
         self._rules.text = self._query_rules.text = self.text
+        self.safe_names = self._rules.safe_names
+        self.shorter_texts = MIN_SECRET_LENGTH if values else MAX_TEXT + 1
+        self.smaller_integers = MIN_CARD_NUMBER if values else sys.maxsize
 
     def rule_for(self, name: str) -> str | None:
         """
@@ -81,7 +88,7 @@ class Redactor:
         """
         Redact the fields of a line, and whatever is inside of them.
         """
-        text, safe_names = self.text, self._rules.safe_names
+        text, safe_names = self.text, self.safe_names
         for name, value in given.items():
             if name not in safe_names:
                 break
@@ -266,7 +273,7 @@ class _Traversal:
 
     def _redact_name(self, name: Any) -> Any:
         if isinstance(name, str):
-            return name if name in self._redactor._rules.safe_names else self._redactor.text(name)
+            return name if name in self._redactor.safe_names else self._redactor.text(name)
         if name is None or isinstance(name, (int, float)):
             return name
         text = str(name)

@@ -1,30 +1,26 @@
 """
 Find secrets by their form, in any text.
 
-A search costs time in every line, so a text is sieved first: one pass keeps the few characters that a secret cannot do
-without, and what is left decides which rules may apply. Most texts end there. No rule looks at a character more often
-than a fixed number of times, whatever the text.
+A search costs time in every line, so the signs of a text decide first which rules may apply, and most texts end there.
+No rule looks at a character more often than a fixed number of times, whatever the text.
 """
 
 from __future__ import annotations
 
 import binascii
 import re
+from collections.abc import Callable
 from urllib.parse import unquote
 
 from obskit.redaction.driver_errors import redact_quoted_values
-from obskit.redaction.keys import RuleCache
+from obskit.redaction.keys import MAX_CACHED_NAMES, RuleCache
+from obskit.redaction.signs import DIGIT, LONG_ENOUGH, MIN_CARD_DIGITS, TO_SIGNS, Plans, sieve
 from obskit.redaction.text_truncation import MAX_TEXT, redact_with_mark
 
 # Shorter text cannot hold a secret together with what gives it away: `pwd=abc`.
 MIN_SECRET_LENGTH = 7
 # A card number has 13 digits to 19.
-_CARD_DIGITS = 13
-MIN_CARD_NUMBER, CARD_NUMBER_LIMIT = 10 ** (_CARD_DIGITS - 1), 10**19
-_DIGITS = b"0123456789"
-_SIGNS = b"=:@_-IJB'<%"
-_WORD_SIGNS = _DIGITS + b"-_'<%"
-_REMOVED_BY_SIEVE = bytes(set(range(256)) - set(_DIGITS + _SIGNS))
+MIN_CARD_NUMBER, CARD_NUMBER_LIMIT = 10 ** (MIN_CARD_DIGITS - 1), 10**19
 
 
 def marker(rule: str) -> str:
@@ -54,10 +50,12 @@ def rule_in(text: str) -> str | None:
 
 # Tokens that say what they are: first a cheap look at what stands before a sign, then their patterns. Most signs have
 # something else before them, and end the look at the first letter.
-_dashed = re.compile(
-    r"-(?:(?<=[ikptxXY-]-)(?:(?<=sk-)|(?<=xapp-)|(?<=GOCSPX-)|(?<=----)|(?<=(?:xai|pat|ptt)-)|(?<=gl[dr]t-)|(?<=glcbt-)"
+_AFTER_DASH = (
+    r"(?:(?<=[ikptxXY-]-)(?:(?<=sk-)|(?<=xapp-)|(?<=GOCSPX-)|(?<=----)|(?<=(?:xai|pat|ptt)-)|(?<=gl[dr]t-)|(?<=glcbt-)"
     r"|(?<=glsoat-)|(?<=pplx-)|(?<=pypi-)|(?<=SECRET-KEY-))|(?<=xox[a-z]-))"
-).search
+)
+_dashed = re.compile(f"-{_AFTER_DASH}").search
+_dashed_or_option = re.compile(f"-(?:(?<=--)|{_AFTER_DASH})").search
 _underlined = re.compile(
     r"_(?:(?<=gh[pousr]_)|(?<=pat_)|(?<=[sr]k_)|(?<=whsec_)|(?<=hf_)|(?<=(?:npm|ntn|sbp)_)|(?<=r8_)|(?<=dop_v1_)"
     r"|(?<=lin_api_)|(?<=sntry[su]_))"
@@ -140,6 +138,9 @@ _card = re.compile(
 
 # Where something is said to be something, and what is said: `password=x`, `"password": "x"`, `Password: x`.
 _MAX_NAME_DISTANCE = 72  # a name starts within this many characters before the sign
+_MAX_HARMLESS_LENGTH = 64
+# Texts such as URLs recur, and take the longest look.
+_MAX_CLEAN_LENGTH = 128
 _already = re.compile(r"(?<=[=:])(?:=|(?<=:)//|>?[ \t]*[\"'\\\[{]{0,4}\[redacted:)")
 _name_backwards = re.compile(r"[ \t]?[\"'\]\\]{0,4}(\d{0,3}[^\W\d][\w.-]{1,63})").match
 _quoted = re.compile(
@@ -183,49 +184,71 @@ class SecretValues:
     Args:
         known: The rule of each field name, None for names that are no secret.
         in_query: The same for names in the query of a URL.
+
+    Attributes:
+        text: Replaces each secret by a marker; a text without any is returned as it is, and one of more than MAX_TEXT
+            is truncated.
     """
 
     def __init__(self, known: RuleCache, in_query: RuleCache) -> None:
         self._rules = known
         self._query_rules = in_query
+        self.text = self._sieved_text()
+        self._harmless_words: set[str] = set()  # before a sign: they end in no name, or in that of no secret
 
-    def text(self, text: str) -> str:
-        """
-        Replace each secret by a marker; a text without any is returned as it is, and one of more than MAX_TEXT is
-        truncated.
-        """
-        if not MIN_SECRET_LENGTH <= len(text) <= MAX_TEXT:
-            return text if len(text) < MIN_SECRET_LENGTH else redact_with_mark(text, MAX_TEXT, self.text_of_any_length)
-        try:
-            sieved = text.encode().translate(None, _REMOVED_BY_SIEVE)
-        except UnicodeEncodeError:  # half of a surrogate pair
-            sieved = text.encode("ascii", "ignore").translate(None, _REMOVED_BY_SIEVE)
-        if sieved and (
-            len(sieved) >= _CARD_DIGITS
-            or (not sieved.isdigit() and (sieved.translate(None, _WORD_SIGNS) or _may_be_token(text)))
-        ):
-            return self._redact(text, sieved)
-        return self._redact(text, sieved) if "earer" in text or "asic" in text else text
+    def _sieved_text(self) -> Callable[[str], str]:
+        plans = Plans({"0": _card.search, "-": _dashed_or_option, "_": _underlined, ":=": self._may_assign})
+        clean_texts: set[str] = set()
+        redact = self.text_of_any_length
+
+        # Every text of a line comes here.
+        def text_of(text: str) -> str:
+            length = len(text)
+            if not MIN_SECRET_LENGTH <= length <= MAX_TEXT:
+                return text if length < MIN_SECRET_LENGTH else redact_with_mark(text, MAX_TEXT, redact)
+            try:
+                sieved = b"".join(text.encode().translate(TO_SIGNS).split())
+            except UnicodeEncodeError:  # half of a surrogate pair
+                sieved = sieve(text)
+            if "earer" in text or "asic" in text:
+                return redact(text)
+            if not sieved or (sieved.isdigit() and len(sieved) < MIN_CARD_DIGITS):
+                return text
+            harmless, hints, all_hints, searches, recurs = plans[sieved]
+            if (harmless is not None and harmless(text)) or (recurs and text in clean_texts):
+                return text
+            for hint in hints if length < LONG_ENOUGH else all_hints:
+                if hint in text:
+                    return redact(text)
+            for find in searches:
+                if find(text):
+                    return redact(text)
+            if recurs and length <= _MAX_CLEAN_LENGTH:
+                _remember(text, clean_texts)
+            return text
+
+        return text_of
 
     def text_of_any_length(self, text: str) -> str:
         """
-        Redact a text of any length, without the sieve.
+        Redact a text of any length by all rules.
         """
-        return self._redact(text, text.encode("ascii", "ignore").translate(None, _REMOVED_BY_SIEVE))
+        return self._redact(text)
 
-    def _redact(self, text: str, sieved: bytes, bare: bool = True) -> str:
+    def _redact(self, text: str, bare: bool = True) -> str:
+        has_card = sieve(text).count(DIGIT) >= MIN_CARD_DIGITS
         for _ in range(_MAX_PASSES):
-            shown = self._redact_once(text, sieved, bare)
+            shown = self._redact_once(text, has_card, bare)
             if shown == text:
                 break
             text = shown
         return text
 
-    def _redact_once(self, text: str, sieved: bytes, bare: bool) -> str:
+    def _redact_once(self, text: str, has_card: bool, bare: bool) -> str:
         # First what has blanks in it: its first word may be a value.
         if "-----BEGIN " in text:
             text = _replace_tokens(_WITH_BEGIN, text)
-        if len(sieved) >= _CARD_DIGITS and len(sieved.translate(None, _SIGNS)) >= _CARD_DIGITS:
+        if has_card:
             text = _card.sub(_card_marker, text)
         if "'" in text or "(" in text or "{" in text or "nvalid input" in text:
             text = redact_quoted_values(text, in_source=not bare)
@@ -274,24 +297,41 @@ class SecretValues:
         """
         Redact source code, where a name that is assigned another name is not a secret: `password = form.password`.
         """
-        return self._redact(text, text.encode("ascii", "ignore").translate(None, _REMOVED_BY_SIEVE), bare=False)
+        return self._redact(text, bare=False)
+
+    def _may_assign(self, text: str) -> bool:
+        """
+        Return whether a value may be assigned to a secret name.
+        """
+        known = self._harmless_words
+        parts = text.replace(":", "=").split("=")
+        parts.pop()
+        for part in parts:
+            word = part.rpartition(" ")[2]
+            if word not in known and not word.isdigit() and word.rpartition("?")[2] not in known:
+                return self._redact_assignments(text, True) is not text
+        return False
 
     def _redact_assignments(self, text: str, bare: bool) -> str:
         """
         Redact the values that are assigned to secret names.
         """
         shown: list[str] = []
-        done, at, rules = 0, -1, self._query_rules
-        safe_names = rules.safe_names
+        done, at, rules, known = 0, -1, self._query_rules, self._harmless_words
         parts = text.replace(":", "=").split("=")
         parts.pop()
         for part in parts:
             at += len(part) + 1
             word = part.rpartition(" ")[2]
-            if word in safe_names or word.isdigit():
+            if word in known or word.isdigit():
                 continue  # most are, and have no need of the following
+            word = _after_parameters(word)
             name = _name_backwards(part[:-_MAX_NAME_DISTANCE:-1])
-            if name is None or at < done or (rule := rules[name[1][::-1]]) is None:
+            if name is None or (rule := rules[name[1][::-1]]) is None:
+                if word and len(word) <= _MAX_HARMLESS_LENGTH:  # what is looked at of a text is the word, and no more
+                    _remember(word, known)
+                continue
+            if at < done:
                 continue
             # The value is looked at last: one that is hidden is gone through once, whatever stands in it.
             if self._is_secret_here(text, at, name) and (span := _value_at(text, at, rule, bare)) is not None:
@@ -325,7 +365,7 @@ class SecretValues:
             plain = unquote(plain)
         if "%3" in plain or "%25" in plain:  # it has more layers than anybody writes
             plain = plain.replace("%", "")
-        shown = self._redact_once(plain, plain.encode("ascii", "ignore").translate(None, _REMOVED_BY_SIEVE), bare=True)
+        shown = self._redact_once(plain, sieve(plain).count(DIGIT) >= MIN_CARD_DIGITS, bare=True)
         return found[0] if shown == plain else marker(rule_in(shown) or "url")
 
     def _option(self, found: re.Match[str]) -> str:
@@ -333,6 +373,19 @@ class SecretValues:
         if rule is None or is_marker(found[2]):
             return found[0]
         return found[0][: found.start(2) - found.start()] + marker(rule)
+
+
+def _remember(text: str, known: set[str]) -> None:
+    if len(known) >= MAX_CACHED_NAMES:
+        known.clear()
+    known.add(text)
+
+
+def _after_parameters(word: str) -> str:
+    """
+    Return what stands behind the signs of a query string, beyond which no name goes.
+    """
+    return word.rpartition("?")[2].rpartition("&")[2]
 
 
 def _value_at(text: str, at: int, rule: str, bare: bool) -> tuple[int, int] | None:
@@ -375,21 +428,6 @@ def _replace_tokens(tokens: tuple[tuple[str, re.Pattern[str]], ...], text: str) 
     for put, pattern in tokens:
         text = pattern.sub(put, text)
     return text
-
-
-def _may_be_token(text: str) -> bool:
-    """
-    Return whether a text may hold a secret whose only signs are dashes and underscores, as in ordinary words.
-    """
-    if "." in text or "//" in text or "--" in text:
-        return True
-    if ("-" in text and _dashed(text) is not None) or ("_" in text and _underlined(text) is not None):
-        return True
-    if "'" in text and (
-        "('" in text or "(b'" in text or "'-" in text or "y '" in text or "r '" in text or "s (" in text
-    ):
-        return True  # a pair, an option, what a driver says: `Duplicate entry 'x'`, `near 'x'`, `value is (x)`
-    return "</" in text or ("%" in text and ("%3" in text or "%25" in text))
 
 
 def _basic_marker(found: re.Match[str]) -> str:
