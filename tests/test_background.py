@@ -21,6 +21,7 @@ from obskit.bounded_calls import Lane
 from obskit.catalogue import events
 from obskit.db.explain import explainer
 from obskit.health.registry import registry
+from obskit.outbound import OutboundError, request
 from obskit.recorder import recorder
 from obskit.testing import FakeClock, isolated_runtime
 from obskit.web.bodies import read_body
@@ -195,6 +196,12 @@ def events_for_others(isolated):
         recorder.emit(events.UNKNOWN_SDK.event("no"))
 
 
+def names_looked_up(isolated):
+    for _ in range(2):
+        with pytest.raises(OutboundError, match="localhost: its address is inside"):
+            request("GET", "http://localhost/", seconds=60)
+
+
 def page_on_a_loop(isolated):
     async def serve():
         return [await asked_async(isolated, "/metrics") for _ in range(2)]
@@ -221,7 +228,7 @@ def replies_in_pieces(isolated):
 
     async def serve():
         for number in range(2):
-            pieces = Pieces(export(number), Lane(1), 10)
+            pieces = Pieces(export(number), Lane(1, name="test"), 10)
             await send_pieces(pieces, {}, asyncio.Event().wait, send)
 
     asyncio.run(serve())
@@ -242,6 +249,7 @@ SCENES = {
     "obskit-explain": (explained, {}),
     "obskit-log-queue": (lines, {"log_queue": 10}),
     "obskit-refresh": (refreshed, {"metrics_dir": "{}/workers", "serving": True}),
+    "obskit-look-up": (names_looked_up, {}),
     "obskit-web": (page_on_a_loop, {}),
     "obskit-web-body": (bodies_read, {}),
     "obskit-web-close": (replies_in_pieces, {}),
@@ -350,7 +358,7 @@ def test_a_call_is_made_on_the_loop_where_no_thread_starts():
 
     async def serve():
         with scarce("", 1):
-            return await Lane(1, may_hold_loop=True).run_async(call, 60)
+            return await Lane(1, name="test", may_hold_loop=True).run_async(call, 60)
 
     with pytest.raises(RuntimeError, match="its own"):
         asyncio.run(serve())

@@ -517,7 +517,10 @@ def test_a_proxy_of_another_kind_is_told(monkeypatch, url):
     """
     monkeypatch.setenv("ALL_PROXY", url)
 
-    assert "shop.example: the proxy of the environment is no http:// " in refused("http://shop.example/", "proxy")
+    found = refused("http://shop.example/", "proxy")
+
+    assert "shop.example: the proxy of the environment is no http:// one" in found
+    assert "set HTTP_PROXY to the http:// URL of one, or name the host in NO_PROXY" in found
 
 
 def test_a_proxy_that_refuses_is_told(serve, monkeypatch):
@@ -530,6 +533,65 @@ def test_a_proxy_that_refuses_is_told(serve, monkeypatch):
     assert "shop.example: the proxy 127.0.0.1 answered 407" == refused("https://shop.example/s3cret", "proxy")
     assert proxy.heads[0].startswith(b"CONNECT shop.example:443 HTTP/1.1\r\nHost: shop.example:443\r\n")
     assert b"s3cret" not in proxy.heads[0]
+
+
+# Ends
+
+
+def test_a_name_server_that_does_not_answer_holds_nobody(serve, monkeypatch):
+    """
+    A look-up that hangs ends with the time of its request; so many threads at most wait for it, and later requests are
+    refused until one is over.
+    """
+    is_over, hanging = threading.Event(), []
+
+    def hang(*given, **named):
+        hanging.append(threading.current_thread())
+        is_over.wait()
+        raise socket.gaierror
+
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "getaddrinfo", hang)
+        found = {refused("http://shop.example/s3cret", "resolve", seconds=0.02) for _ in range(7)}
+    is_over.set()
+    for thread in hanging:
+        thread.join()
+
+    assert {"shop.example: its name was not found in time"} == found
+    assert 4 == len(hanging)
+    assert 200 == get(serve(OK).url).status
+
+
+def test_what_is_sent_has_one_end(monkeypatch):
+    """
+    Whoever takes a little now and then does not make the time of a request longer: each piece has what is left of it.
+    """
+
+    class Slow:
+        left, taken = [], 0
+
+        def settimeout(self, seconds):
+            self.left.append(seconds)
+
+        def send(self, content):
+            self.taken += len(content)
+            return len(content)
+
+    class Counted:
+        seconds = 3.0
+
+        def is_over(self):
+            return self.seconds <= 0
+
+        def remaining(self):
+            self.seconds -= 1
+            return self.seconds + 1
+
+    slow = Slow()
+    with pytest.raises(TimeoutError):
+        outbound._send(slow, bytes(1_000_000), Counted())
+
+    assert ([3.0, 2.0, 1.0], 3 * 16_384) == (slow.left, slow.taken)
 
 
 # TLS

@@ -12,7 +12,7 @@ import contextvars
 import os
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -43,18 +43,19 @@ class Lane:
 
     Args:
         at_once: How many calls may run.
-        may_hold_loop: Whether a call runs on the event loop itself where no thread can be started; else it is refused.
-        most_waiting: How many may wait for a place.
         name: Of the threads.
+        may_hold_loop: Whether a call runs here, on an event loop too, where no thread can be started; else it is
+            refused.
+        most_waiting: How many may wait for a place.
     """
 
     def __init__(
         self,
         at_once: int,
         *,
+        name: str,
         may_hold_loop: bool = False,
         most_waiting: int = 100,
-        name: str = "obskit-web",
     ) -> None:
         self._at_once, self._most_waiting, self._name = at_once, most_waiting, name
         self._may_hold_loop = may_hold_loop
@@ -76,18 +77,21 @@ class Lane:
         Raises:
             BusyError: Its turn did not come.
         """
+        self._take_turn(turn_seconds)
+        try:
+            return call()
+        finally:
+            self._leave()
+
+    def _take_turn(self, seconds: float) -> None:
         turn = self._ask()
         try:
-            turn.result(turn_seconds)
+            turn.result(seconds)
         except BaseException as error:  # gevent's timeouts are no exceptions
             self._withdraw(turn)
             if isinstance(error, TimeoutError):
                 raise BusyError from None
             raise
-        try:
-            return call()
-        finally:
-            self._leave()
 
     async def run_async(
         self, call: Callable[[], T], seconds: float, on_late: Callable[[T], object] = lambda late: None
@@ -110,10 +114,8 @@ class Lane:
         except BaseException:
             self._withdraw(turn)
             raise
-        answer: Future[T] = Future()
-        answer.set_running_or_notify_cancel()
-        context = contextvars.copy_context()
-        if background.start(self._work, context, call, answer, name=self._name, ends=True) is None:
+        answer = self._start(call)
+        if answer is None:
             return self._run_here(call)
         try:
             if not await is_done_within(seconds, answer):
@@ -122,6 +124,33 @@ class Lane:
             answer.add_done_callback(lambda over: None if over.exception() else on_late(over.result()))
             raise
         return answer.result()
+
+    def run_within(self, call: Callable[[], T], seconds: float) -> T:
+        """
+        Run a call in a thread, in its turn, and wait for it here: as `run_async()` does on an event loop.
+
+        Raises:
+            BusyError: Its turn did not come, or there is no thread.
+            TooLateError: It was not over in time; it keeps its place until it is.
+        """
+        self._take_turn(seconds)
+        answer = self._start(call)
+        if answer is None:
+            return self._run_here(call)
+        wait([answer], seconds)
+        if not answer.done():
+            raise TooLateError
+        return answer.result()
+
+    def _start(self, call: Callable[[], T]) -> Future[T] | None:
+        """
+        Start a call in a thread; None where none can be had.
+        """
+        answer: Future[T] = Future()
+        answer.set_running_or_notify_cancel()
+        context = contextvars.copy_context()
+        thread = background.start(self._work, context, call, answer, name=self._name, ends=True)
+        return None if thread is None else answer
 
     def _work(self, context: contextvars.Context, call: Callable[[], Any], answer: Future[Any]) -> None:
         try:

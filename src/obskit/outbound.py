@@ -15,12 +15,13 @@ import os
 import re
 import socket
 from base64 import b64encode
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from obskit._version import __version__
+from obskit.bounded_calls import BusyError, Lane, TooLateError
 from obskit.time.clock import Deadline
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ _PORTS = {"http": 80, "https": 443}
 _NOT_IN_A_URL = re.compile(r"[\x00-\x20\x7f]")
 _KEPT_OF_A_PATH = "/%:=&?~+!$,;'@()*[]"
 _TRANSLATED = ipaddress.ip_network("64:ff9b::/96")  # IPv4 within IPv6, RFC 6052
+# One that hangs keeps its place: so many threads at most wait for a name server that does not answer.
+_look_ups = Lane(4, may_hold_loop=True, name="obskit-look-up")
+_PIECE_BYTES = 16_384
 _LEAST_SECONDS = 0.001  # 0 would mean not to wait at all, which is another error
 
 
@@ -90,8 +94,8 @@ def request(
         url: `http://` or `https://`; a user and password in it are sent by Basic authentication.
         body: Sent with its length.
         headers: Further ones.
-        connect_seconds: For the connection, and the same again for TLS. How long names are looked up is the system's.
-        seconds: For all of it, from the connection to the last byte that is read.
+        connect_seconds: For the look-up of the name, and the same again for the connection, and for TLS.
+        seconds: For all of it, from the look-up to the last byte that is read.
         max_reply_bytes: Of the body; what is beyond is not read, and 0 reads nothing of it.
         named: Hosts, and networks, that may be reached although they are inside of the network: private, loopback,
             link-local ones. `ANYWHERE` is all.
@@ -227,10 +231,7 @@ def _connect(
     """
     Connect to the first address that may be reached: to the address that was looked at, not to the name again.
     """
-    try:
-        found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        raise OutboundError("resolve", target.host, "its name is not known") from None
+    found = _addresses_of(target, min(connect_seconds, _left(deadline)))
     may = [
         entry for entry in found if _is_named(str(entry[4][0]), target.host, named) or not is_inside(str(entry[4][0]))
     ]
@@ -249,6 +250,18 @@ def _connect(
         else:
             return connection
     raise failure
+
+
+def _addresses_of(target: _Target, seconds: float) -> Sequence[tuple[Any, ...]]:
+    # In a thread: a look-up takes as long as the system likes, and nothing ends it.
+    try:
+        return _look_ups.run_within(
+            lambda: socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM), seconds
+        )
+    except (BusyError, TooLateError):
+        raise OutboundError("resolve", target.host, "its name was not found in time") from None
+    except (OSError, UnicodeError):
+        raise OutboundError("resolve", target.host, "its name is not known") from None
 
 
 def _refuse_inside(target: _Target, named: Collection[str | Network]) -> None:
@@ -278,14 +291,19 @@ def _proxy_of(target: _Target) -> _Target | None:
         return None
     if _is_in_networks(target.host, known.get("no", "")):
         return None
+    proxy: _Target | None
     try:
         proxy = _read(url if "://" in url else f"http://{url}")
     except OutboundError:
-        raise OutboundError("proxy", target.host, "the proxy of the environment is no http:// URL") from None
-    if proxy.scheme != "http":
-        raise OutboundError(
-            "proxy", target.host, "the proxy of the environment is no http:// one, which alone is known"
+        proxy = None
+    if proxy is None or proxy.scheme != "http":
+        # A URL of https:// is asked through an http:// proxy too: what is said inside of the tunnel is TLS.
+        variable = f"{target.scheme}_proxy".upper()
+        why = (
+            f"the proxy of the environment is no http:// one, and no other, such as https:// or socks5://, is known: "
+            f"set {variable} to the http:// URL of one, or name the host in NO_PROXY"
         )
+        raise OutboundError("proxy", target.host, why)
     return proxy
 
 
@@ -335,8 +353,11 @@ def _head(method: str, path: str, headers: Mapping[str, str]) -> bytes:
 
 
 def _send(connection: socket.socket, content: bytes, deadline: Deadline) -> None:
-    connection.settimeout(_left(deadline))
-    connection.sendall(content)
+    # Piece by piece, each with what is left: over TLS `sendall()` gives each of them the time of all.
+    rest = memoryview(content)
+    while rest:
+        connection.settimeout(_left(deadline))
+        rest = rest[connection.send(rest[:_PIECE_BYTES]) :]
 
 
 class _Incoming(io.RawIOBase):

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import obskit
+from obskit.bounded_calls import Lane
 from obskit.errors import RouteTakenError
 from obskit.recorder import recorder
 from obskit.testing import FakeClock, IsolatedRuntime, isolated_runtime
@@ -664,3 +665,36 @@ def test_over_a_socket(toy, server, monkeypatch):
 
     assert [status for status, _ in replies] == [200, 413, 405, 408, 200]
     assert (replies[0][1], replies[4][1]) == (b"hello", b"a" * 1000 + b"b" * 1000)
+
+
+@fronts("wsgi")
+def test_a_page_that_hangs_takes_few_of_the_servers_threads(toy, monkeypatch):
+    """
+    Of requests for a page that does not come, so many hang as it has places; those after them are refused, and probes
+    are answered.
+    """
+    monkeypatch.setattr("obskit.bounded_calls.Lane.run.__defaults__", (0.05,))
+    release, inside = threading.Event(), threading.Semaphore(0)
+
+    def hang(request: obskit.Request) -> OwnReply:
+        inside.release()
+        release.wait(30)
+        return text(200, "done")
+
+    toy.answer("hang", hang, lane=Lane(2, name="test"))
+    app, replies = toy.app, []
+    hanging = [
+        threading.Thread(target=lambda: replies.append(call_wsgi(app, Request("/toy/hang")).status)) for _ in range(2)
+    ]
+    for thread in hanging:
+        thread.start()
+    try:
+        assert all(inside.acquire(timeout=10) for _ in range(2))
+        statuses = [call_wsgi(app, Request(path)).status for path in ("/toy/hang", "/toy/hang", "/health/ready")]
+    finally:
+        release.set()
+        for thread in hanging:
+            thread.join(10)
+
+    assert [503, 503, 200] == statuses
+    assert [200, 200] == replies

@@ -62,10 +62,10 @@ _ID = ID_HEADER_LOWER.encode()
 # asyncio's transports take this much before they ask to wait (its high-water mark): such a reply is sent when given.
 _HIGH_WATER_BYTES = 64 * 1024
 # Large pages are packed in turns of their own: the application's pool may be full, just when somebody looks.
-_packing = Lane(4, may_hold_loop=True)
+_packing = Lane(4, name="obskit-web", may_hold_loop=True)
 _PACK_SECONDS = 10.0
 # What is queued is written when the application shuts down, by no thread of its pool, and for no longer than this.
-_flushing = Lane(1, may_hold_loop=True)
+_flushing = Lane(1, name="obskit-web", may_hold_loop=True)
 _FLUSH_SECONDS = 10.0
 _NO_LENGTH = -1
 

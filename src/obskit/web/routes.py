@@ -41,10 +41,10 @@ class Routes(Router):
         super().__init__()
         self._settings = settings
         # A probe never waits for a page, and neither for anything of the application's or of a slow handler.
-        self._health_lane = Lane(16, may_hold_loop=True)
-        self._metrics_lane = Lane(4, may_hold_loop=True)
-        self._slow = Lane(1)
-        self._access_lane = Lane(4)
+        self._health_lane = Lane(16, name="obskit-web", may_hold_loop=True)
+        self._metrics_lane = Lane(4, name="obskit-web", may_hold_loop=True)
+        self._slow = Lane(1, name="obskit-web")
+        self._access_lane = Lane(4, name="obskit-web")
         self._open: WeakSet[Pieces] = WeakSet()
         self._health = HealthRoutes(settings)
         if settings.metrics_path in self._health.paths:
@@ -98,10 +98,11 @@ class Routes(Router):
         return _finished(request, reply)
 
     def _handled_here(self, route: Route, request: Request) -> Reply:
-        if route.lane is not None:  # its handlers are bounded by the server's own threads
-            return self._handle(route, request)
+        # The thread is the server's, so nothing ends a handler that hangs: it keeps its place, and those after it are
+        # refused before they hang too.
+        lane = self._slow if route.lane is None else route.lane
         try:
-            return self._slow.run(lambda: self._handle(route, request))
+            return lane.run(lambda: self._handle(route, request))
         except BusyError:
             return text(*_BUSY)
 
