@@ -2,6 +2,7 @@
 Checks that tests leave nothing behind, and leaves out the folders whose library is not installed.
 """
 
+import gc
 import threading
 from importlib.util import find_spec
 
@@ -51,6 +52,18 @@ def pytest_configure(config):
 def pytest_terminal_summary(terminalreporter, config):
     if config.getoption("again"):
         terminalreporter.write_line(f"left out, {len(ONCE)} files that run once: {', '.join(ONCE)}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """
+    Keep the collector from going through thousands of tests again and again while they are made.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items):

@@ -187,7 +187,8 @@ def test_redis(ask, redis_server):
     Up, stopped in the middle, up again: pass, fail, pass.
     """
     redis = pytest.importorskip("redis")
-    client = redis.Redis(port=redis_server.port, socket_connect_timeout=1, socket_timeout=1)
+    retry = redis.retry.Retry(redis.backoff.NoBackoff(), 1)  # by itself it waits for seconds in between
+    client = redis.Redis(port=redis_server.port, socket_connect_timeout=1, socket_timeout=1, retry=retry)
     health.add("redis", health.redis(client), every=0, timeout=10)
     codes = [ask().status]
     redis_server.stop()
@@ -386,11 +387,13 @@ def test_redis_by_every_client(isolated, redis_server):
     A synchronous and an asynchronous client, up and down, whoever serves; the latter's connections stay its loop's.
     """
     redis = pytest.importorskip("redis")
-    pytest.importorskip("redis.asyncio")
+    pytest.importorskip("redis.asyncio.retry")
     options = {"port": redis_server.port, "socket_connect_timeout": 2, "socket_timeout": 2}
 
     async def use():
-        client, async_client = redis.Redis(**options), redis.asyncio.Redis(**options)
+        once = redis.backoff.NoBackoff(), 1  # by themselves they wait for seconds in between
+        client = redis.Redis(**options, retry=redis.retry.Retry(*once))
+        async_client = redis.asyncio.Redis(**options, retry=redis.asyncio.retry.Retry(*once))
         checks = {
             "client": health.redis(client),
             "async-client": health.redis(async_client),
