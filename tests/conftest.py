@@ -57,7 +57,7 @@ def pytest_terminal_summary(terminalreporter, config):
 @pytest.hookimpl(wrapper=True)
 def pytest_collection():
     """
-    Keep the collector from going through thousands of tests again and again while they are made.
+    Make thousands of tests without the collector, which would go through them again and again.
     """
     gc.disable()
     try:
