@@ -35,8 +35,9 @@ class History:
     def __init__(self, seed, start, scrapes):
         self.chance = random.Random(seed)
         self.series = {}
-        # Never at the moment of an evaluation: one at t - w is in the window before Prometheus 3, not since.
-        self.now = start + self.chance.randrange(1, EVERY)
+        # Some at the moment of an evaluation: a sample at t - w is in the window before Prometheus 3, not since.
+        self.phase = self.chance.randrange(EVERY)
+        self.now = start + self.phase
         self.restart()
         silent = 0
         for _ in range(scrapes):

@@ -25,9 +25,10 @@ from obskit.signals import (
     ratio,
 )
 from obskit.signals.counted import Quantile, Rise
+from obskit.signals.definitions import fraction_ahead
 from obskit.signals.derived import Difference, Ratio
 from obskit.signals.page import Page, put_in_force, put_out_of_force
-from obskit.signals.signal import AtLeast
+from obskit.signals.signal import AtLeast, ConditionOrNoData
 from signals import prometheus
 from signals.histories import BOUNDS, EVERY, History, openmetrics
 
@@ -56,9 +57,13 @@ CONDITIONS = {
     "level": level("health_status") < 0.25,
     "fraction": fraction("system_memory_usage_bytes", "system_memory_total_bytes") > "85%",
     "growth": growth("system_memory_usage_bytes", window="5m") > "200MB",
+    "forecast": fraction_ahead("system_memory_usage_bytes", "system_memory_total_bytes", "10m", "5m") > "90%",
+    "no data": ConditionOrNoData(level("health_status", where={"component": "nothing"}), "<", 0.25),
+    "none for": ConditionOrNoData(increase("http_exceptions_total", window="11m"), "<", 0.5),
     "age": age("health_check_last_run_timestamp_seconds") > "1m30s",
 }
 put_out_of_force()
+ONE_WAY = {"first", "no data", "none for"}  # which have no value where they do not hold, or none that is near
 
 
 MOMENTS = [START + step * EVERY for step in range(SCRAPES + 1)]
@@ -67,10 +72,11 @@ MOMENTS = [START + step * EVERY for step in range(SCRAPES + 1)]
 @pytest.fixture(scope="module")
 def ours():
     """
-    Make the histories; yield their text, their samples by job, and our verdicts on a condition, judged once for all
-    servers.
+    Make the histories; return their text, their samples by job, which are sampled when rules are judged, and our
+    verdicts on a condition, judged once for all servers.
     """
     histories = {f"history-{seed}": History(seed, START, SCRAPES) for seed in range(HISTORIES)}
+    aligned = {job for job, history in histories.items() if history.phase == 0}
     samples = {job: MemorySamples(history.series, f"{EVERY}s") for job, history in histories.items()}
 
     @cache
@@ -80,7 +86,7 @@ def ours():
             (job, key, at) for job, kept in samples.items() for at in MOMENTS for key in condition.evaluate(kept, at)
         )
 
-    return openmetrics(histories), samples, judge
+    return openmetrics(histories), samples, aligned, judge
 
 
 @pytest.fixture(scope="module", params=prometheus.found(), ids=lambda folder: folder.parts[-3])
@@ -179,18 +185,23 @@ def test_the_verdict_is_the_same(ours, theirs, name):
     Wherever Prometheus is not at the edge itself, it and we say the same; that is most of the time, and both
     verdicts come.
     """
-    (_, samples, judge), (ask, is_old), condition = ours, theirs, CONDITIONS[name]
+    (_, samples, aligned, judge), (ask, is_old), condition = ours, theirs, CONDITIONS[name]
     query = condition.promql(PAGE)
     holds, longer, shorter = (set(ask(stretched(query, seconds))) for seconds in (0, EVERY, -EVERY))
-    near, known = edges(condition, ask) if name != "first" else (set(), holds)
+    near, known = edges(condition, ask) if name not in ONE_WAY else (set(), holds)
     unsure = (holds ^ longer) | (holds ^ shorter) | near
     differing = (judge(name) ^ holds) - unsure
-    late = {it for it in differing if is_old and starts_late(condition, samples[it[0]], it[2])}
-    wrong = sorted(differing - late)
-    print(name, len(known), len(holds), len(judge(name) ^ holds), len(late), len(unsure & known) / len(known))
+    # What is written in docs/explanation/signals.md, "Where Prometheus may differ".
+    excused = {
+        (job, key, at)
+        for job, key, at in differing
+        if is_old and (job in aligned or starts_late(condition, samples[job], at))
+    }
+    wrong = sorted(differing - excused)
+    print(name, len(known), len(holds), len(judge(name) ^ holds), len(excused), len(unsure & known) / len(known))
 
     assert wrong[:5] == []
-    assert len(late) <= 0.002 * len(known)
+    assert len(excused) <= 0.002 * len(known)
     assert len(unsure & known) < 0.25 * len(known)
     assert holds - unsure
-    assert name == "first" or known - holds - unsure
+    assert name in ONE_WAY or known - holds - unsure
