@@ -26,6 +26,7 @@ import obskit
 import obskit.ai
 import obskit.alerts
 import obskit.db
+import obskit.export
 import obskit.logs
 import obskit.metrics
 import obskit.signals
@@ -253,6 +254,9 @@ def api() -> str:
     text += "\n## obskit.alerts\n\n" + docstring(inspect.getdoc(obskit.alerts) or "")
     for name in sorted(obskit.alerts.__all__, key=str.lower):
         text += described(f"obskit.alerts.{name}", getattr(obskit.alerts, name), made_by_users=name != "Rule")
+    text += "\n## obskit.export\n\n" + docstring(inspect.getdoc(obskit.export) or "")
+    for name in sorted(obskit.export.__all__, key=str.lower):
+        text += described(f"obskit.export.{name}", getattr(obskit.export, name))
     text += "\n## obskit.signals\n\n" + docstring(inspect.getdoc(obskit.signals) or "")
     for name in sorted(obskit.signals.__all__, key=str.lower):
         thing = getattr(obskit.signals, name)

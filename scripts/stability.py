@@ -40,6 +40,7 @@ PROVISIONAL: dict[str, dict[str, str]] = {
         "obskit.system.snapshot": "its keys follow what the platforms can tell",
         **dict.fromkeys(("obskit.Request", "obskit.Visitor"), "routes with roles are still being built"),
         "obskit.alerts.*": "what is judged and sent in the process is still being built",
+        **dict.fromkeys(("obskit.export.*", "obskit.objective"), "what is judged in the process is still being built"),
         "obskit.signals.*": "the rules and the history that stand on them are still being built",
         "obskit.ai.Usage": "providers add kinds of tokens, which become fields",
     },

@@ -31,7 +31,19 @@ DOORS = (
     "obskit",
     *(
         f"obskit.{part}"
-        for part in ("ai", "alerts", "db", "errors", "health", "logs", "metrics", "signals", "system", "testing")
+        for part in (
+            "ai",
+            "alerts",
+            "db",
+            "errors",
+            "export",
+            "health",
+            "logs",
+            "metrics",
+            "signals",
+            "system",
+            "testing",
+        )
     ),
 )
 NAMED = re.compile(r"(?:from (obskit\.integrations[a-z_.]*) import (\w+)|(obskit\.integrations\.[A-Za-z_.]+\w))")

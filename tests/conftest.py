@@ -12,6 +12,7 @@ from obskit.context import current
 from obskit.metrics import declare
 from obskit.metrics.gauge_callbacks import gauge_callbacks
 from obskit.rules import declared as declared_rules
+from obskit.rules import objectives
 from obskit.runtime import current_runtime
 from obskit.testing import RecordingSink
 
@@ -24,6 +25,7 @@ NEEDS = {
     "integrations/*trio*": ("trio", "starlette"),
     "integrations/*psycopg*": ("psycopg",),
     "integrations/*sqlalchemy*": ("sqlalchemy",),
+    "export/*yaml*": ("hypothesis", "yaml"),
     "examples/*flask*": ("flask", "gunicorn", "httpx"),
     "examples/*django*": ("django", "gunicorn", "httpx"),
     "examples/*fastapi*": ("fastapi", "uvicorn", "httpx", "anthropic"),
@@ -93,6 +95,7 @@ def declarations():
     yield
     declared_rules.declared.clear()
     declared_rules.declared.update(rules)
+    objectives.declared.clear()
     declare.declared.clear()
     declare.declared.update(before)
     gauge_callbacks._callbacks[:] = asked

@@ -42,6 +42,7 @@ _MODULES = {
     "instrument_sqlite3": "_instrument",
     "instrument_threads": "_instrument",
     "job": "jobs",
+    "objective": "rules.objectives",
     "observe": "observation",
     "observe_ai": "ai.observe",
     "observe_db": "db.observe",
@@ -64,7 +65,7 @@ _MODULES = {
 }
 
 # Packages that are used by their name: `obskit.db.summarize()`.
-_PACKAGES = ("ai", "alerts", "db", "health", "metrics", "system")
+_PACKAGES = ("ai", "alerts", "db", "export", "health", "metrics", "system")
 
 __all__ = sorted([*_MODULES, "__version__"])
 

@@ -6,6 +6,7 @@ from typing import Any, TypeVar, Unpack
 from obskit import ai as ai
 from obskit import alerts as alerts
 from obskit import db as db
+from obskit import export as export
 from obskit import health as health
 from obskit import metrics as metrics
 from obskit import system as system
@@ -27,6 +28,7 @@ from obskit.metrics.declare import histogram as histogram
 from obskit.observation import observe as observe
 from obskit.propagation import outgoing_headers as outgoing_headers
 from obskit.propagation import with_context as with_context
+from obskit.rules.objectives import objective as objective
 from obskit.runtime import Runtime
 from obskit.runtime import shutdown as shutdown
 from obskit.settings import Settings as Settings

@@ -17,6 +17,8 @@ Name each mistake a user can make with a class of its own.
     |   +-- ScheduleError                      a time of day, time zone, cron expression or hours with no meaning
     |   +-- SignalError                        nothing that can be asked of a metric: the rate of a gauge, no such label
     |   +-- RuleError                          a rule cannot be declared so, can never fire, or its name is taken
+    |   +-- ObjectiveError                     an objective promises nothing, or what cannot be kept or measured
+    |   +-- ExportError                        files for others cannot be written: nothing is on, an unknown version
     |   +-- BudgetError                        an AI budget cannot be declared so, or is declared twice
     +-- BudgetExceededError                    an AI budget refused a call; nothing was sent
     +-- LabelError (ValueError)                an update named labels the metric does not have
@@ -126,6 +128,18 @@ class SignalError(ConfigurationError):
 class RuleError(ConfigurationError):
     """
     A rule cannot be declared so: it can never fire, its name is taken, a severity, an area or a label is unknown.
+    """
+
+
+class ObjectiveError(ConfigurationError):
+    """
+    An objective cannot be declared so: it promises nothing, a share is out of range, or another one has its name.
+    """
+
+
+class ExportError(ConfigurationError):
+    """
+    Files for other systems cannot be written: nothing is configured, or they would be for a version that is not known.
     """
 
 

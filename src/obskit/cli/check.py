@@ -9,12 +9,12 @@ import os
 import re
 import sys
 from contextlib import redirect_stdout
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from obskit.cli.applications import load_application
 from obskit.cli.services import add_service_arguments, state_folder_of
-from obskit.cli.usage import UsageError, nearest, print_result
+from obskit.cli.usage import UsageError, print_result
 from obskit.errors import ObskitError
 from obskit.storage.filesystems import EPHEMERAL, filesystem_of, is_network
 from obskit.storage.state_folder import StateFolder
@@ -95,7 +95,7 @@ def _application(wanted: argparse.Namespace, findings: list[str]) -> dict[str, A
 
     with redirect_stdout(sys.stderr):  # what it prints, its lines among that, is not the result
         try:
-            _load(wanted.app)
+            load_application(wanted.app)
             runtime = current_runtime()
             if runtime is None:
                 findings.append("nothing is on: the application does not call obskit.instrument() or configure()")
@@ -135,31 +135,6 @@ def _runtime(runtime: Any, findings: list[str]) -> dict[str, Any]:
         },
         "state": _state(StateFolder(settings.state_dir, settings.service), findings),
     }
-
-
-def _load(name: str) -> None:
-    """
-    Import `module:application`, from the working directory too.
-
-    Raises:
-        UsageError: There is no such module, or it has no such name.
-    """
-    module_name, _, attribute = name.partition(":")
-    if not module_name or not attribute:
-        raise UsageError(f"--app is MODULE:NAME, such as shop.app:app, and not {name!r}")
-    sys.path.insert(0, os.getcwd())
-    try:
-        found: Any = import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and (error.name == module_name or module_name.startswith(f"{error.name}.")):
-            raise UsageError(f"no module {error.name!r}, looked for from {os.getcwd()}") from None
-        raise
-    for part in attribute.removesuffix("()").split("."):
-        if not hasattr(found, part):
-            raise UsageError(f"{module_name} has no {part!r}{nearest(part, dir(found))}")
-        found = getattr(found, part)
-    if attribute.endswith("()"):
-        found()
 
 
 def _text(value: dict[str, Any]) -> str:

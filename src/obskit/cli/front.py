@@ -23,6 +23,7 @@ from obskit.cli.usage import Parser, UsageError, nearest
 # Subject, its module, and what it is for: neither is imported for another's sake, nor for the help.
 SUBJECTS = {
     "check": ("obskit.cli.check", "show what is on in an application, and how its state folder is"),
+    "export": ("obskit.cli.export", "write files for Prometheus, from what an application knows of itself"),
     "sqlite": ("obskit.cli.sqlite", "examine, optimise and copy a SQLite file"),
 }
 _INTERRUPTED = 130  # as a shell has it of SIGINT

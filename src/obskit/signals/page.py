@@ -42,6 +42,12 @@ class Page:
             raise SignalError(f"metric_names leaves {metric.name} out of the page: nothing can be asked of it there")
         return f"{self.settings.namespace}_{name}" if metric.prefixed and self.settings.namespace else name
 
+    def has(self, metric: Metric) -> bool:
+        """
+        Return whether the metric is on the page at all.
+        """
+        return self.settings.metric_names.get(metric.name, metric.name) is not None
+
     def label_of(self, metric: Metric, label: str) -> str:
         """
         Return the name of a metric's label on the page.
@@ -84,6 +90,13 @@ def page_in_force() -> Page:
     Return the page of the active runtime, or one with every setting's default.
     """
     return _in_force[-1] if _in_force else Page("app")
+
+
+def configured_page() -> Page | None:
+    """
+    Return the page of the active runtime, if there is one.
+    """
+    return _in_force[-1] if _in_force else None
 
 
 def put_in_force(page: Page) -> None:
