@@ -17,9 +17,14 @@ from obskit.ai.budget_file import SCHEMA
 from obskit.ai.ledger import Ledger
 from obskit.ai.reservations import ReservationRequest
 from obskit.catalogue import Metric
+from obskit.history.files import SeriesFiles
+from obskit.history.instance_mark import InstanceMark
+from obskit.history.sampler import InstanceTotals, Known
+from obskit.history.series_slot import SeriesSlot
 from obskit.metrics.cell_file import CellFile
 from obskit.metrics.cell_format import HEADER, decode_header, doubles_per_cell
 from obskit.metrics.directory import FOLDED_FILE, Directory
+from obskit.metrics.snapshots import FamilySnapshot
 from obskit.storage.appended_records import RecordWriter
 from obskit.storage.state_folder import MARKER, StateFolder
 
@@ -105,6 +110,31 @@ def keep_state(folder: Path) -> None:
     kept.rename(events / "1-000000000000.records")
 
 
+def keep_series(folder: Path) -> None:
+    """
+    Write a series file with two samplings of the figures, and the file that says how far they were sampled.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        files = SeriesFiles(Path(temporary))
+        slot = SeriesSlot(*files.claim_slot(), files, lambda *problem: None)
+        totals = InstanceTotals("shop-1", Known({}, 0))
+        for number in (1, 2):
+            found = {
+                spec.name: FamilySnapshot(spec, [labels], [tuple(number * double for double in doubles)])
+                for spec, labels, doubles in CELLS
+                if spec.workers != "latest"
+            }
+            totals.store(found, slot, int(START) + 10 * number)
+        slot.close()
+        (file,) = files.by_step[files.every].files()
+        kept = folder / "history" / file.path.parent.name
+        kept.mkdir(parents=True)
+        db = sqlite3.connect(file.path)
+        db.execute("VACUUM INTO ?", (str(kept / file.path.name),))
+        db.close()
+    InstanceMark("shop-1", "/var/lib/shop/history", 2).write(folder / "cells")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="which is made")
@@ -114,6 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for version in range(1, SCHEMA.version):
         keep_former_budgets(folder / f"ai-budgets-{version}.sqlite3", version)
     keep_state(folder)
+    keep_series(folder)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ import obskit.ai
 import obskit.alerts
 import obskit.db
 import obskit.export
+import obskit.history
 import obskit.logs
 import obskit.metrics
 import obskit.signals
@@ -247,6 +248,10 @@ def api() -> str:
     for name in sorted(obskit.health.__all__, key=str.lower):
         thing = getattr(obskit.health, name)
         text += described(f"obskit.health.{name}", thing, made_by_users=name != "Heartbeat")
+    text += "\n## obskit.history\n\n" + docstring(inspect.getdoc(obskit.history) or "")
+    for name in sorted(obskit.history.__all__, key=str.lower):
+        thing = getattr(obskit.history, name)
+        text += described(f"obskit.history.{name}", thing, made_by_users=not inspect.isclass(thing))
     text += "\n## obskit.metrics\n\n" + docstring(inspect.getdoc(obskit.metrics) or "")
     for name in obskit.metrics.__all__:
         thing = getattr(obskit.metrics, name)

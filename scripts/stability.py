@@ -41,10 +41,12 @@ PROVISIONAL: dict[str, dict[str, str]] = {
         **dict.fromkeys(("obskit.Request", "obskit.Visitor"), "routes with roles are still being built"),
         "obskit.alerts.*": "what is judged and sent in the process is still being built",
         **dict.fromkeys(("obskit.export.*", "obskit.objective"), "what is judged in the process is still being built"),
+        "obskit.history.*": "records and the page that stand on it are still being built",
         "obskit.signals.*": "the rules and the history that stand on them are still being built",
         "obskit.ai.Usage": "providers add kinds of tokens, which become fields",
     },
     "settings": {
+        "history*": "records and the page that stand on it are still being built",
         "gates": "how requests are refused is new",
         "log_archive_*": "how old files are archived is new",
         "serving": "what only a process that serves may do is still being built",

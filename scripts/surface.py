@@ -38,6 +38,7 @@ DOORS = (
             "errors",
             "export",
             "health",
+            "history",
             "logs",
             "metrics",
             "signals",

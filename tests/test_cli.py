@@ -135,8 +135,11 @@ def test_nothing_is_asked_for(shell):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["sqlte"], "obskit: no subject 'sqlte'; did you mean sqlite?\nThe subjects are: check, export, sqlite\n"),
-        (["zzz"], "obskit: no subject 'zzz'\nThe subjects are: check, export, sqlite\n"),
+        (
+            ["sqlte"],
+            "obskit: no subject 'sqlte'; did you mean sqlite?\nThe subjects are: check, export, history, sqlite\n",
+        ),
+        (["zzz"], "obskit: no subject 'zzz'\nThe subjects are: check, export, history, sqlite\n"),
         (["sqlite", "x", "--jsn"], "obskit sqlite: no option --jsn; did you mean --json?\n"),
         (["sqlite", "x", "--quick-chek=1"], "obskit sqlite: no option --quick-chek; did you mean --quick-check?\n"),
         (["sqlite", "x", "--qui"], "obskit sqlite: no option --qui"),

@@ -15,11 +15,18 @@ import pytest
 from obskit import __version__
 from obskit.ai.budget_file import SCHEMA
 from obskit.ai.ledger import Ledger
+from obskit.history import instance_mark
+from obskit.history.files import SeriesFiles
+from obskit.history.instance_mark import InstanceMark
+from obskit.history.lanes import add_up
+from obskit.history.reader import FileReader
+from obskit.history.tables import SERIES
 from obskit.metrics import cell_format
 from obskit.metrics.cell_format import HEADER, CellFileError, decode_header
 from obskit.metrics.directory import Directory
 from obskit.metrics.reader import Reader
 from obskit.storage import appended_records, state_folder
+from obskit.storage.periods import Span
 from obskit.storage.state_folder import Occupant, read_occupant
 
 ROOT = Path(__file__).parents[1]
@@ -31,6 +38,8 @@ FORMATS = {
     "budgets": (SCHEMA.version, 1),
     "marker": (state_folder.FORMAT, 1),
     "events": (appended_records.FORMAT, 1),
+    "series": (SERIES.version, 1),
+    "kept": (instance_mark.FORMAT, 1),
 }
 SPECS = {spec.name: spec for spec, *_ in kept_files.CELLS}
 
@@ -102,16 +111,34 @@ def test_the_folders_service_and_its_events_are_read(kept, tmp_path):
     assert [] == lost
 
 
+def test_series_are_read(kept):
+    """
+    What was counted and measured in each step, and how far an instance was sampled.
+    """
+    errors = []
+    reader = FileReader(SeriesFiles(kept / "history"), errors.append)
+    points = {name: list(reader.points(name, Span(0, 1e11), 10)) for name in reader.names(Span(0, 1e11))}
+
+    assert [3.0, 3.0] == [it.point.value for it in points["sold_total"]]
+    assert [2.0, 4.0] == [it.point.value for it in points["queue"]]
+    assert [(2, 0.75, [1, 1, 0])] * 2 == [
+        (it.point.n, it.point.value, add_up([it.point.lanes], 3)) for it in points["wait_seconds"]
+    ]
+    assert InstanceMark("shop-1", "/var/lib/shop/history", 2) == InstanceMark.read(kept / "cells")
+    assert [] == errors
+
+
 def versions(folder):
     """
     Yield the format and version of each kept file.
     """
     for path in folder.rglob("*.cells"):
         yield "cells", int.from_bytes(path.read_bytes()[8:12], "little")
-    for path in folder.glob("*.sqlite3"):
+    for path in folder.rglob("*.sqlite3"):
         with sqlite3.connect(path) as db:
-            yield "budgets", db.execute("PRAGMA user_version").fetchone()[0]
+            yield "budgets" if path.parent == folder else "series", db.execute("PRAGMA user_version").fetchone()[0]
         db.close()
+    yield "kept", json.loads((folder / "cells" / "kept.json").read_text())["format"]
     yield "marker", json.loads((folder / "service.json").read_text())["format"]
     for path in (folder / "events").iterdir():
         yield "events", json.loads(path.read_text().splitlines()[0])["format"]

@@ -17,7 +17,7 @@ import pytest
 import obskit
 
 FRAMEWORKS = ("flask", "werkzeug", "starlette", "fastapi", "django", "asgiref", "sqlalchemy", "psycopg")
-PACKAGES = ("ai", "alerts", "db", "export", "health", "metrics", "system")
+PACKAGES = ("ai", "alerts", "db", "export", "health", "history", "metrics", "system")
 SDK = ("opentelemetry.sdk", "opentelemetry.exporter")
 
 
@@ -69,7 +69,7 @@ def test_the_types_are_those_of_the_names():
     assert real == typed
 
 
-@pytest.mark.parametrize("package", ["ai", "alerts", "db", "export", "health", "logs", "metrics", "signals"])
+@pytest.mark.parametrize("package", ["ai", "alerts", "db", "export", "health", "history", "logs", "metrics", "signals"])
 def test_the_types_of_a_package_are_those_of_its_names(package):
     """
     The stub of a package has each of its public names, under that name.

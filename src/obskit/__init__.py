@@ -65,7 +65,7 @@ _MODULES = {
 }
 
 # Packages that are used by their name: `obskit.db.summarize()`.
-_PACKAGES = ("ai", "alerts", "db", "export", "health", "metrics", "system")
+_PACKAGES = ("ai", "alerts", "db", "export", "health", "history", "metrics", "system")
 
 __all__ = sorted([*_MODULES, "__version__"])
 

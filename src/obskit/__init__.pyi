@@ -8,6 +8,7 @@ from obskit import alerts as alerts
 from obskit import db as db
 from obskit import export as export
 from obskit import health as health
+from obskit import history as history
 from obskit import metrics as metrics
 from obskit import system as system
 from obskit._version import __version__ as __version__

@@ -19,6 +19,7 @@ Name each mistake a user can make with a class of its own.
     |   +-- RuleError                          a rule cannot be declared so, can never fire, or its name is taken
     |   +-- ObjectiveError                     an objective promises nothing, or what cannot be kept or measured
     |   +-- ExportError                        files for others cannot be written: nothing is on, an unknown version
+    |   +-- HistoryError                       nothing that the history can tell: no folder, steps without end
     |   +-- BudgetError                        an AI budget cannot be declared so, or is declared twice
     +-- BudgetExceededError                    an AI budget refused a call; nothing was sent
     +-- LabelError (ValueError)                an update named labels the metric does not have
@@ -140,6 +141,12 @@ class ObjectiveError(ConfigurationError):
 class ExportError(ConfigurationError):
     """
     Files for other systems cannot be written: nothing is configured, or they would be for a version that is not known.
+    """
+
+
+class HistoryError(ConfigurationError):
+    """
+    The history cannot be asked so: none is kept, a folder has none, the steps are too many, or reading takes too long.
     """
 
 

@@ -81,6 +81,7 @@ COMPONENTS: tuple[str, ...] = (
     "obskit.ai.components:Budgets",
     "obskit.web.components:OwnRoutes",
     "obskit.metrics.components:exposition",
+    "obskit.history.components:history",
 )
 
 

@@ -13,6 +13,7 @@ from obskit.db.settings import DatabaseSettings
 from obskit.fields import Section, section
 from obskit.fields import default_of as default_of
 from obskit.health.settings import HealthSettings
+from obskit.history.settings import HistorySettings
 from obskit.integrations.settings import RequestSettings
 from obskit.logs.settings import LogSettings
 from obskit.metrics.settings import MetricsSettings
@@ -27,6 +28,7 @@ P = TypeVar("P", bound=Section)
 @section
 class Settings(  # from the last to the first, since a dataclass has the fields of its last base first
     RuleSettings,
+    HistorySettings,
     AiSettings,
     DatabaseSettings,
     HealthSettings,

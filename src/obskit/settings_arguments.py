@@ -118,5 +118,11 @@ class SettingsArguments(TypedDict, total=False):
     n_plus_one_allow: Texts
     # AI calls
     prices: Mapping[str, Any]
+    # History
+    history: bool
+    history_dir: Folder | None
+    history_every: Age
+    history_keep: Mapping[str, Age]
+    history_max_bytes: int
     # Alerts
     alerts: str | Texts

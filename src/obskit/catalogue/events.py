@@ -91,6 +91,18 @@ STATE_FOLDER = EventKind(
     "The folder for state cannot be used as it is.",
     {"problem": "Which, in a word."},
 )
+HISTORY_STATE = EventKind(
+    "history.state",
+    ("INFO", "WARNING"),
+    "The folder or a file of the history cannot be used as it is.",
+    {"problem": "Which, in a word."},
+)
+HISTORY_CLOCK = EventKind(
+    "history.clock",
+    ("WARNING",),
+    "The machine's clock was set, which the history shows as a gap, or as a longer step.",
+    {"seconds": "By how much; below 0 where it was set back."},
+)
 NO_LEADER = EventKind(
     "workers.no_leader",
     ("WARNING",),

@@ -24,6 +24,7 @@ from obskit.cli.usage import Parser, UsageError, nearest
 SUBJECTS = {
     "check": ("obskit.cli.check", "show what is on in an application, and how its state folder is"),
     "export": ("obskit.cli.export", "write files for Prometheus, from what an application knows of itself"),
+    "history": ("obskit.cli.history", "look at what is kept of figures, and export it"),
     "sqlite": ("obskit.cli.sqlite", "examine, optimise and copy a SQLite file"),
 }
 _INTERRUPTED = 130  # as a shell has it of SIGINT

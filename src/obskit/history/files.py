@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
+from obskit.history.settings import KEEP
 from obskit.storage.periods import Period, PeriodFiles
 from obskit.workers.file_lock import FileLock
 
 MINUTE_SECONDS, HOUR_SECONDS = 60, 3600
 MAX_SLOTS = 256
-KEEP: Mapping[str, timedelta] = {"10s": timedelta(hours=6), "1m": timedelta(days=14), "1h": timedelta(days=400)}
 MAX_BYTES = 512 << 20
 
 

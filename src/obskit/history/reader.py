@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol, TypeVar
 
+from obskit.errors import HistoryError
 from obskit.history.files import HOUR_SECONDS, MINUTE_SECONDS, SeriesFiles
 from obskit.history.increments import Point
 from obskit.history.tables import SERIES, MetricRow, read_metrics
@@ -91,12 +92,6 @@ class Reader(Protocol):
         """
 
 
-class TimeIsOverError(Exception):
-    """
-    Report that a reading has taken longer than it may.
-    """
-
-
 class _Due(NamedTuple):
     """
     Of one slot: the minutes and hours that are yet to be put together, and those that shorter steps have.
@@ -146,7 +141,7 @@ class FileReader:
         List what was sampled in a stretch of time.
 
         Raises:
-            TimeIsOverError: It takes too long.
+            HistoryError: It takes too long.
         """
 
         def read(source: _Source) -> list[StoredSampling]:
@@ -161,7 +156,7 @@ class FileReader:
         Yield the points of a metric.
 
         Raises:
-            TimeIsOverError: It takes too long.
+            HistoryError: It takes too long.
         """
 
         def read(source: _Source) -> list[StoredPoint]:
@@ -183,7 +178,7 @@ class FileReader:
         Return since when label sets are known, by slot.
 
         Raises:
-            TimeIsOverError: It takes too long.
+            HistoryError: It takes too long.
         """
 
         def read(source: _Source) -> list[tuple[tuple[str, MetricRow, LabelSet], int]]:
@@ -224,13 +219,28 @@ class FileReader:
         List the metrics that have points in files of a stretch of time.
 
         Raises:
-            TimeIsOverError: It takes too long.
+            HistoryError: It takes too long.
         """
 
         def read(source: _Source) -> list[str]:
             return [metric.name for metric in read_metrics(source.db).values()]
 
         return sorted(set(self._read(span, self._files.every, read)))
+
+    def last_step(self) -> int:
+        """
+        Return the seconds of the finest step that was sampled last; where nothing was, of the default.
+        """
+        found: list[int] = []
+
+        def read(db: sqlite3.Connection) -> list[None]:
+            found.extend(step for (step,) in db.execute("SELECT step FROM sampling ORDER BY at DESC LIMIT 1"))
+            return []
+
+        for file in reversed(self._files.by_step[self._files.every].files()):
+            if not found:
+                self._guarded(file, read)
+        return found[0] if found else self._files.every
 
     def _read(self, span: Span, step: int, read: Callable[[_Source], list[T]]) -> Iterator[T]:
         """
@@ -241,7 +251,9 @@ class FileReader:
         for kind, files in self._files.by_step.items():
             for file in files.overlapping(Span(span.start - kind, span.end)):
                 if deadline.is_over():
-                    raise TimeIsOverError(f"reading {self._files.folder} takes over {self._limit_seconds:g} s")
+                    raise HistoryError(
+                        f"reading {self._files.folder} takes over {self._limit_seconds:g} s: ask for less"
+                    )
                 if file.writer in due:
                     wants = _wanted(due[file.writer], kind, step)
                     yield from self._guarded(

@@ -21,6 +21,8 @@ _SHARED_MEMORY = "/dev/shm"
 # The file in a folder that names its instance.
 _INSTANCE_FILE = "instance.json"
 _REMOVED_SUFFIX = ".gone"
+# By writing this file, somebody asks that a folder stays when its server is gone, until he has taken what he wants.
+KEPT_FILE = "kept.json"
 # Seconds without a change after which the folder of an unknown server, or of another container's, is removed.
 _ABANDONED_SECONDS = 86400
 
@@ -95,14 +97,42 @@ def _is_stale(path: Path) -> bool:
     """
     if path.name.endswith(_REMOVED_SUFFIX):
         return True
-    try:
-        with open(path / _INSTANCE_FILE, "rb") as file:
-            ended = Instance(**json.loads(file.read(4096))).has_ended()
-    except (OSError, ValueError, TypeError):
-        ended = None
+    ended = _has_ended(path)
     if ended is None:
         ended = clock.wall() - path.stat().st_mtime > _ABANDONED_SECONDS
-    return ended and not is_in_use(path)
+    return ended and not is_in_use(path) and not _is_kept(path)
+
+
+def _has_ended(path: Path) -> bool | None:
+    """
+    Return whether a folder's server has ended; None where that cannot be known.
+    """
+    try:
+        with open(path / _INSTANCE_FILE, "rb") as file:
+            return Instance(**json.loads(file.read(4096))).has_ended()
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _is_kept(path: Path) -> bool:
+    try:
+        return 0 <= clock.wall() - (path / KEPT_FILE).lstat().st_mtime < _ABANDONED_SECONDS
+    except OSError:
+        return False
+
+
+def ended_folders() -> list[Path]:
+    """
+    List the folders that somebody has asked to keep, whose server is gone and which no worker uses.
+    """
+    found = []
+    try:
+        for path in root().iterdir():
+            if not path.is_symlink() and (path / KEPT_FILE).is_file() and _has_ended(path) and not is_in_use(path):
+                found.append(path)
+    except OSError:  # there is none yet
+        pass
+    return found
 
 
 def _remove(path: Path) -> None:
