@@ -53,7 +53,7 @@ NOTICE = f"<!-- Written by `{COMMAND}` from the code. Do not edit. -->\n"
 # Methods of metrics that the collector calls, and users do not.
 MACHINERY = {
     *("cell", "cell_for", "check_label_names", "clear", "items", "keys_and_cells", "move_to"),
-    *("record_exemplar", "remove", "replace"),
+    *("fine_bounds_of", "record_exemplar", "remove", "replace"),
 }
 
 

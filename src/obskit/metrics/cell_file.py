@@ -146,19 +146,31 @@ class CellFile:
         """
         self._kept.append(descriptor)
 
-    def family(self, spec: Metric, name: str) -> int:
+    @property
+    def size_bytes(self) -> int:
         """
-        Return the family number of a metric under its name on the page, appending its record the first time.
+        How large it is.
+        """
+        return self._size
+
+    def family(self, spec: Metric, name: str, fine: tuple[float, ...] = ()) -> int:
+        """
+        Return the family number of a metric under its name, appending its record the first time.
+
+        Args:
+            spec: Its row.
+            name: What it is merged by.
+            fine: The bounds of cells that have finer buckets than the metric's own.
 
         Raises:
             CellSpaceError: No space for its record; the file is unchanged.
         """
         with self._lock:
-            number = self._families.get((spec, name))
+            number = self._families.get((spec, name, fine))
             if number is None:
                 number = len(self._families)
-                self._append(encode_family(spec, name))
-                self._families[spec, name] = number
+                self._append(encode_family(spec, name, fine))
+                self._families[spec, name, fine] = number
             return number
 
     def allocate(self, family: int, labels: LabelSet, size: int) -> memoryview[float]:
@@ -252,7 +264,7 @@ class CellFile:
         self._chunk = memoryview(b"")
         self._chunk_start = 0
         self._used = memoryview(bytes(8)).cast("Q")
-        self._families: dict[tuple[Metric, str], int] = {}
+        self._families: dict[tuple[Metric, str, tuple[float, ...]], int] = {}
         self._cells: dict[tuple[int, LabelSet], tuple[int, memoryview[float]]] = {}
 
 

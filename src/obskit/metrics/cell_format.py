@@ -94,7 +94,8 @@ class FamilyData:
         width: Number of doubles of a cell in this file. A folded file has one more: the rounding error of the sum.
         keys: Label sets of the cells; the list grows with the file.
         raws: The cells' doubles as bytes, histograms consistent. Unchanged bytes are the same object.
-        exemplars: By cell index, then by bucket index.
+        exemplars: By cell index, then by bucket index, of the metric's own buckets.
+        own: The metric with its own buckets, where those of the cells are finer.
     """
 
     spec: Metric
@@ -103,6 +104,11 @@ class FamilyData:
     keys: Sequence[LabelSet]
     raws: Sequence[bytes]
     exemplars: dict[int, BucketExemplars] = field(default_factory=dict)
+    own: Metric | None = None
+
+    @property
+    def metric(self) -> Metric:
+        return self.own or self.spec
 
     @property
     def rows(self) -> list[Row]:
@@ -200,9 +206,9 @@ def decode_json(content: bytes, start: int, end: int) -> Any:
     return json.loads(text)
 
 
-def encode_family(spec: Metric, name: str) -> bytes:
+def encode_family(spec: Metric, name: str, fine: tuple[float, ...] = ()) -> bytes:
     """
-    Encode the record of a metric under its name on the page.
+    Encode the record of a metric under its name, and the bounds of its cells where these are finer than its own.
     """
     content = {
         "name": name,
@@ -214,13 +220,14 @@ def encode_family(spec: Metric, name: str) -> bytes:
         "workers": spec.workers,
         "prefixed": spec.prefixed,
         "unit": spec.unit,
+        **({"fine": fine} if fine else {}),
     }
     return encode_json(FAMILY_KIND, content)
 
 
-def decode_family(content: dict[str, Any]) -> tuple[Metric, str]:
+def decode_family(content: dict[str, Any]) -> tuple[Metric, str, tuple[float, ...]]:
     """
-    Decode a metric, and its name on the page.
+    Decode a metric, its name, and the bounds of its cells where these are finer than its own.
 
     Raises:
         CellFileError: They are not valid.
@@ -243,8 +250,11 @@ def decode_family(content: dict[str, Any]) -> tuple[Metric, str]:
         or (type(spec.help), type(spec.prefixed)) != (str, bool)
     ):
         raise CellFileError("corrupt", f"the metric {name!r}")
-    replace(spec, name=name, unit="")  # validates the name on the page, too
-    return spec, name
+    replace(spec, name=name, unit="")  # validates the name, too
+    fine = tuple(map(float, content.get("fine", ())))
+    if fine and (spec.kind != "histogram" or list(fine) != sorted({*fine, *spec.buckets})):
+        raise CellFileError("corrupt", f"the fine buckets of {name!r}")
+    return spec, name, fine
 
 
 def encode_cell(family: int, labels: LabelSet, doubles: bytes) -> tuple[bytes, int]:
@@ -293,7 +303,8 @@ def encode_file(families: Iterable[FamilyData], folded: Iterable[str]) -> bytes:
     """
     records = [encode_json(FOLDED_KIND, sorted(folded))]
     for number, family in enumerate(families):
-        records.append(encode_family(family.spec, family.name))
+        fine = family.spec.buckets if family.own is not None else ()
+        records.append(encode_family(family.metric, family.name, fine))
         records += [encode_cell(number, *cell)[0] for cell in zip(family.keys, family.raws, strict=True)]
     body = b"".join(records)
     return encode_header(0, HEADER.size + len(body)) + body

@@ -14,11 +14,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import fsum
 from threading import RLock
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from obskit.metrics.cell_format import ABSENT
 from obskit.recorder import recorder
 from obskit.time.clock import clock
+
+if TYPE_CHECKING:
+    from obskit.metrics.grids import FoldDown
 
 LockLike: TypeAlias = Any  # what `RLock()` makes: `threading.RLock` is no class
 # A list, or a memoryview of a worker's file: anything that `values[0] += 1.0` works on.
@@ -226,19 +229,53 @@ class HistogramCell(Cell):
 
     Its values are `done, sum, bucket, ..., +Inf bucket`, buckets not cumulative. They are stored in the order bucket,
     sum, `done`, so that a process that reads them can tell whether an update is under way.
+
+    Args:
+        bounds: The upper bounds of its buckets.
+        fold_down: Where these are finer than the metric's own: adds them up to those.
     """
 
-    __slots__ = ("bounds", "edges")
+    __slots__ = ("bounds", "edges", "fold_down")
 
     def __init__(
         self,
         bounds: tuple[float, ...],
         lock: LockLike | None = None,
         allocate: Callable[[int], Values] = allocate_in_memory,
+        fold_down: FoldDown | None = None,
     ) -> None:
         super().__init__(lock, allocate, len(bounds) + 3)
-        self.bounds = bounds
+        self.bounds, self.fold_down = bounds, fold_down
         self.edges = edges_of(bounds)
+
+    @property
+    def is_unused(self) -> bool:
+        """
+        Whether nothing was observed yet.
+        """
+        return not self.values and not self._carried
+
+    def refit(self, bounds: tuple[float, ...], fold_down: FoldDown | None) -> None:
+        """
+        Take other buckets, where nothing was observed yet.
+        """
+        edges = edges_of(bounds)
+        with self.lock:
+            if self.is_unused:
+                self.size, self.bounds, self.edges, self.fold_down = len(edges) + 1, bounds, edges, fold_down
+
+    def read_values(self) -> list[float]:
+        """
+        Return a copy of the values, in the metric's own buckets.
+        """
+        values = super().read_values()
+        return values if self.fold_down is None else list(self.fold_down(values))
+
+    def read_fine_values(self) -> list[float]:
+        """
+        Return a copy of the values, in the buckets that the cell has.
+        """
+        return super().read_values()
 
     def observe(self, value: float) -> None:
         """

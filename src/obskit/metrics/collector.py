@@ -29,7 +29,7 @@ from obskit.metrics.family import (
     sanitize_label_value,
 )
 from obskit.metrics.family_renderer import CellValues, FamilyRenderer
-from obskit.metrics.figures import CountedFigures, Figures, NameOf, columns_of, counted_by_others, local, merged
+from obskit.metrics.figures import CountedFigures, Figures, NameOf, columns_of, counted_by_others, finer, local, merged
 from obskit.metrics.foreign_registry import foreign_families, is_collecting_foreign
 from obskit.metrics.label_names import NO_RENAMES, LabelRenames
 from obskit.metrics.workers import Workers
@@ -38,6 +38,7 @@ from obskit.workers.instance_leader import note_scrape
 
 if TYPE_CHECKING:
     from obskit.metrics.directory import Snapshot
+    from obskit.metrics.merge import FineRows
 
 F = TypeVar("F", bound=Family[Any])
 K = TypeVar("K")
@@ -341,6 +342,12 @@ class MetricCollector:
                 counts[shared.spec.name,] = len(shared.keys)
                 yield Figures(asked, shared.spec, cells.shown(shared.spec), shared.exemplars)
         yield from self._scrape_time_figures(counts, self.pids(reading), name_of)
+
+    def fine_figures(self, reading: Snapshot | None) -> Iterator[tuple[str, FineRows]]:
+        """
+        Yield histograms on buckets that are finer than their own, as far as there are any.
+        """
+        return finer(self._families.copy().values(), reading)
 
     def _scrape_time_figures(
         self, counts: Mapping[LabelSet, float], pids: Mapping[str, int], name_of: NameOf

@@ -37,7 +37,7 @@ from obskit.catalogue import Metric
 from obskit.forks import at_fork
 from obskit.metrics.cell_file import CellFile, CellSpaceError
 from obskit.metrics.cell_format import BucketExemplars, CellFileError, FamilyData, LabelSet, Row, encode_file
-from obskit.metrics.merge import Merger, can_merge, fold, latest_exemplars
+from obskit.metrics.merge import FineRows, Merger, MixedMerger, can_merge, fold, latest_exemplars
 from obskit.metrics.reader import FileContents, Reader
 from obskit.time.clock import clock, rest
 from obskit.workers.file_lock import is_file_unlocked, is_unlocked, locked_file, opened_file
@@ -65,6 +65,7 @@ class MergedFamily:
         rows: Their values, in the same order: `(value,)`, or `(count, sum, bucket, ..., +Inf bucket)`, not cumulative.
             A row that has not changed since the snapshot before is the same object.
         exemplars: By label set, then by the index of the bucket.
+        fine: Of a histogram, what there is on finer buckets.
     """
 
     spec: Metric
@@ -72,6 +73,7 @@ class MergedFamily:
     keys: Sequence[LabelSet]
     rows: Sequence[Row]
     exemplars: dict[LabelSet, BucketExemplars]
+    fine: FineRows | None = None
 
     @property
     def cells(self) -> dict[LabelSet, Row]:
@@ -151,7 +153,7 @@ class Directory:
         self._is_busy = False  # while a thread reads or folds: only that thread itself, re-entering, can see it set
         self._readers: dict[str, Reader] = {}
         self._last_reads: dict[str, _FileRead] = {}
-        self._mergers: dict[str, Merger] = {}
+        self._mergers: dict[str, Merger | MixedMerger] = {}
 
     def join(self) -> CellFile:
         """
@@ -310,7 +312,7 @@ class Directory:
             for family in contents.families:
                 if read.live or family.spec.kind != "gauge":
                     found = parts.setdefault(family.name, [])
-                    if found and not can_merge(found[0].spec, family.spec):
+                    if found and not can_merge(found[0].metric, family.metric):
                         snapshot.conflicts += 1
                     else:
                         found.append(family)
@@ -318,9 +320,12 @@ class Directory:
         sums, self._mergers = self._mergers, {}
         for name, found in parts.items():
             known = sums.get(name)
-            self._mergers[name] = known if known and known.matches(found) else Merger(found)
-            keys, rows = self._mergers[name].merge(found)
-            snapshot.families[name] = MergedFamily(found[0].spec, name, keys, rows, latest_exemplars(found))
+            merger = known if known and known.matches(found) else _merger_of(found)
+            self._mergers[name] = merger
+            keys, rows = merger.merge(found)
+            fine = merger.fine if isinstance(merger, MixedMerger) else None
+            marks = latest_exemplars(found)
+            snapshot.families[name] = MergedFamily(found[0].metric, name, keys, rows, marks, fine)
 
     def _reject(self, name: str, error: Exception, snapshot: Snapshot | None = None) -> bool:
         """
@@ -436,3 +441,7 @@ def _remove(path: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def _merger_of(parts: list[FamilyData]) -> Merger | MixedMerger:
+    return MixedMerger(parts) if any(part.own is not None for part in parts) else Merger(parts)

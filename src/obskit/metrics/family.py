@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import cached_property
 from threading import RLock
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
@@ -25,6 +26,7 @@ from obskit.metrics.cells import (
     Values,
     allocate_in_memory,
 )
+from obskit.metrics.grids import FoldDown, fine_bounds, grids
 from obskit.metrics.timer import Timer
 from obskit.operation import OVERFLOW
 from obskit.redaction.redactor import Redactor
@@ -132,6 +134,16 @@ class Family(Generic[C]):
         self.allocator = allocator
         for _, cell in self.items():
             cell.detach()
+            self._refit(cell)
+
+    def _refit(self, cell: C) -> None:
+        pass
+
+    def fine_bounds_of(self, size: int) -> tuple[float, ...]:
+        """
+        Return the fine bounds of a cell of so many values; empty where it has the metric's own.
+        """
+        return ()
 
     def labels(self, *values: Any, **named: Any) -> C:
         """
@@ -221,6 +233,7 @@ class Family(Generic[C]):
         kept = {key: cell for key, cell in self._cells.copy().items() if cell in self._handles}
         for cell in kept.values():
             cell.reset(self.lock)
+            self._refit(cell)
         self._set_cells(kept)
 
 
@@ -312,7 +325,36 @@ class Histogram(Family[HistogramCell]):
     """
 
     def __init__(self, spec: Metric) -> None:
-        super().__init__(spec, lambda lock, allocate: HistogramCell(spec.buckets, lock, allocate))
+        self.has_fine = False  # whether some cells have finer buckets than its own
+        super().__init__(spec, self._make)
+
+    def _make(self, lock: LockLike, allocate: Callable[[int], Values]) -> HistogramCell:
+        bounds, fold_down = self._buckets()
+        return HistogramCell(bounds, lock, allocate, fold_down)
+
+    def _refit(self, cell: HistogramCell) -> None:
+        """
+        Replace the buckets of a cell in which nothing was observed by those that a new one would have.
+        """
+        if cell.is_unused:
+            cell.refit(*self._buckets())
+
+    def _buckets(self) -> tuple[tuple[float, ...], FoldDown | None]:
+        """
+        Return the bounds for one more cell, and what adds them up to the metric's own where they are finer.
+        """
+        if grids.is_on and self._fine is not None and grids.take():
+            self.has_fine = True
+            return self._fine
+        return self.spec.buckets, None
+
+    @cached_property
+    def _fine(self) -> tuple[tuple[float, ...], FoldDown] | None:
+        bounds = fine_bounds(self.spec)
+        return (bounds, FoldDown(bounds, self.spec.buckets)) if bounds else None
+
+    def fine_bounds_of(self, size: int) -> tuple[float, ...]:
+        return self._fine[0] if size != len(self.spec.buckets) + 3 and self._fine is not None else ()
 
     def observe(self, value: float, **labels: Any) -> None:
         """

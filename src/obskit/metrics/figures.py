@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from obskit.catalogue import Metric
 from obskit.catalogue.http import COUNTED
 from obskit.metrics.cell_format import LabelSet
-from obskit.metrics.cells import Cell
-from obskit.metrics.family import Family
+from obskit.metrics.cells import Cell, HistogramCell
+from obskit.metrics.family import Family, Histogram
 from obskit.metrics.family_renderer import CellValues, Exemplars
-from obskit.metrics.merge import can_merge, exact_sum, latest_by_bucket
+from obskit.metrics.merge import FineRows, can_merge, exact_sum, latest_by_bucket
 
 if TYPE_CHECKING:
-    from obskit.metrics.directory import MergedFamily
+    from obskit.metrics.directory import MergedFamily, Snapshot
 
 CellExemplars = Mapping[LabelSet, Exemplars]
 # What a metric is asked for under, as by its name on the page; None: it is not asked for.
@@ -69,7 +69,8 @@ def local(family: Family[Any], exemplars: bool) -> tuple[Metric, CellColumns, Ce
     """
     keys, cells = family.keys_and_cells()
     found = {key: cell.exemplars for key, cell in family.items() if cell.exemplars} if exemplars else {}
-    return family.cell_spec, CellColumns(keys, cells, Cell.read_values), found
+    read = HistogramCell.read_values if isinstance(family, Histogram) and family.has_fine else Cell.read_values
+    return family.cell_spec, CellColumns(keys, cells, read), found
 
 
 def merged(family: Family[Any], shared: MergedFamily | None) -> tuple[Metric, CellColumns, CellExemplars]:
@@ -81,6 +82,54 @@ def merged(family: Family[Any], shared: MergedFamily | None) -> tuple[Metric, Ce
         return spec, columns_of(shared), shared.exemplars
     keys = [] if family.spec.labels else [()]
     return spec, CellColumns(keys, [[0.0] * (len(family.spec.buckets) + 3) for _ in keys], _identity), {}
+
+
+def finer(families: Iterable[Family[Any]], reading: Snapshot | None) -> Iterator[tuple[str, FineRows]]:
+    """
+    Yield what there is on fine buckets, by the metric's name.
+
+    Args:
+        families: Of this process.
+        reading: Of all workers; None: there are no others.
+    """
+    return _local_fine(families) if reading is None else _merged_fine(reading)
+
+
+def _local_fine(families: Iterable[Family[Any]]) -> Iterator[tuple[str, FineRows]]:
+    for family in families:
+        if not isinstance(family, Histogram) or not family.has_fine:
+            continue
+        items = family.items()
+        cells = [(key, cell) for key, cell in items if cell.fold_down is not None and cell.values]
+        if cells:
+            spec = replace(family.cell_spec, buckets=cells[0][1].bounds)
+            found = FineRows(spec, [key for key, _ in cells], [tuple(cell.read_fine_values()) for _, cell in cells])
+            is_counted = family.cell_spec is not family.spec
+            yield family.spec.name, _summed(found, [key for key, _ in items], family.spec) if is_counted else found
+
+
+def _merged_fine(reading: Snapshot) -> Iterator[tuple[str, FineRows]]:
+    for name, shared in reading.families.items():
+        if shared.fine is not None:
+            rows = counted_by_others(shared.spec)
+            yield name, shared.fine if rows is None else _summed(shared.fine, shared.keys, rows[0])
+
+
+def _summed(fine: FineRows, keys: Iterable[LabelSet], own: Metric) -> FineRows:
+    """
+    Sum those of a counted histogram over the last label, where all that are added have fine buckets.
+
+    Args:
+        keys: All label sets, those without fine buckets too.
+        own: The row of the histogram.
+    """
+    rows: dict[LabelSet, list[CellValues]] = {}
+    for key, row in zip(fine.keys, fine.rows, strict=True):
+        rows.setdefault(key[:-1], []).append(row)
+    for key in {*keys}.difference(fine.keys):
+        rows.pop(key[:-1], None)
+    found = [tuple(some[0] if len(some) == 1 else _sum_rows(some)) for some in rows.values()]
+    return FineRows(replace(own, buckets=fine.spec.buckets), list(rows), found)
 
 
 def counted_by_others(spec: Metric) -> tuple[Metric, Metric] | None:

@@ -12,9 +12,9 @@ import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain, compress
 from math import fsum, isfinite
-from operator import itemgetter, ne
+from operator import is_not, itemgetter, ne
 from struct import iter_unpack
-from typing import TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from obskit.catalogue import Metric
 from obskit.metrics.cell_format import (
@@ -27,6 +27,7 @@ from obskit.metrics.cell_format import (
     doubles_per_cell,
     is_absent,
 )
+from obskit.metrics.grids import FoldDown
 from obskit.metrics.reader import batches
 from obskit.operation import OVERFLOW
 
@@ -78,7 +79,7 @@ class Merger:
         ordered = [pick([*part.raws, _empty_cell(part)]) for pick, part in zip(self._picks, parts, strict=True)]
         groups = list(zip(*ordered, strict=True))
         changed = list(compress(range(len(groups)), map(ne, groups, self._groups)))
-        for batch in batches(changed):
+        for batch in batches(changed, parts[0].width):
             added = self._add(parts, [[raws[index] for index in batch] for raws in ordered])
             for index, row in zip(batch, added, strict=True):
                 self._rows[index] = row
@@ -87,6 +88,86 @@ class Merger:
         if len(rows) == len(self._keys):
             return self._keys, rows
         return [key for key, row in zip(self._keys, self._rows, strict=True) if row is not None], rows
+
+
+class FineRows(NamedTuple):
+    """
+    Histograms on finer buckets than the metric's own, of the label sets whose observations all have them.
+
+    Attributes:
+        spec: The metric, with these buckets.
+    """
+
+    spec: Metric
+    keys: Sequence[LabelSet]
+    rows: Sequence[Row]
+
+
+class MixedMerger:
+    """
+    Merges files of which some have finer buckets than the metric's own: what is shown of all are its own.
+
+    Attributes:
+        fine: What the last merge has on fine buckets.
+    """
+
+    def __init__(self, parts: Sequence[FamilyData]) -> None:
+        self._buckets = [part.spec.buckets for part in parts]
+        own = parts[0].metric.buckets
+        self._folds = {bounds: FoldDown(bounds, own) if bounds != own else None for bounds in self._buckets}
+        self._mergers = {bounds: Merger(self._with(bounds, parts)) for bounds in self._folds}
+        self._folded: dict[tuple[tuple[float, ...], LabelSet], tuple[Row, Row]] = {}
+        self._joined: dict[LabelSet, tuple[tuple[Row, ...], Row]] = {}
+        self.fine: FineRows | None = None
+
+    def _with(self, bounds: tuple[float, ...], parts: Sequence[FamilyData]) -> list[FamilyData]:
+        return [part for part in parts if part.spec.buckets == bounds]
+
+    def matches(self, parts: Sequence[FamilyData]) -> bool:
+        """
+        Return whether these are the same files, with the same number of cells.
+        """
+        return [part.spec.buckets for part in parts] == self._buckets and all(
+            merger.matches(self._with(bounds, parts)) for bounds, merger in self._mergers.items()
+        )
+
+    def merge(self, parts: Sequence[FamilyData]) -> tuple[Sequence[LabelSet], Sequence[Row]]:
+        """
+        Return label sets and rows. A row that has not changed since the last call is the same object.
+        """
+        found: dict[LabelSet, tuple[Row, ...]] = {}
+        fine: list[tuple[Metric, dict[LabelSet, Row]]] = []
+        for bounds, merger in self._mergers.items():
+            group = self._with(bounds, parts)
+            keys, rows = merger.merge(group)
+            fold_down = self._folds[bounds]
+            if fold_down is not None:
+                fine.append((group[0].spec, dict(zip(keys, rows, strict=True))))
+                rows = [self._fold(bounds, key, row, fold_down) for key, row in zip(keys, rows, strict=True)]
+            for key, row in zip(keys, rows, strict=True):
+                found[key] = (*found.get(key, ()), row)
+        self.fine = None
+        if len(fine) == 1:
+            [(spec, cells)] = fine
+            alone = [key for key in cells if len(found[key]) == 1]
+            self.fine = FineRows(spec, alone, [cells[key] for key in alone])
+        return list(found), [self._join(key, rows) for key, rows in found.items()]
+
+    def _fold(self, bounds: tuple[float, ...], key: LabelSet, row: Row, fold_down: FoldDown) -> Row:
+        known = self._folded.get((bounds, key))
+        if known is None or known[0] is not row:
+            known = self._folded[bounds, key] = row, fold_down(row)
+        return known[1]
+
+    def _join(self, key: LabelSet, rows: tuple[Row, ...]) -> Row:
+        if len(rows) == 1:
+            return rows[0]
+        known = self._joined.get(key)
+        if known is None or len(known[0]) != len(rows) or any(map(is_not, known[0], rows)):
+            total: list[float] = list(map(sum, zip(*rows, strict=True)))
+            total[1] = exact_sum([row[1] for row in rows])
+            known = self._joined[key] = rows, tuple(total)
+        return known[1]
 
 
 def _reorder(index_of: dict[LabelSet, int], keys: Sequence[LabelSet]) -> Callable[[Sequence[bytes]], Sequence[bytes]]:
@@ -220,7 +301,7 @@ def _folded(parts: list[FamilyData], max_label_sets: int) -> FamilyData:
         beyond = [row for key in (*keys[max_label_sets:], overflow) if (row := cells.pop(key, None))]
         cells[overflow] = _sum_rows(beyond, spec)
     raws = [struct.pack(f"={width}d", *row) for row in cells.values()]
-    return FamilyData(spec, parts[0].name, width, list(cells), raws)
+    return FamilyData(spec, parts[0].name, width, list(cells), raws, own=parts[0].own)
 
 
 def _sum_rows(rows: list[Row], spec: Metric) -> Row:

@@ -28,7 +28,7 @@ import struct
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, compress
 from math import isfinite
 from operator import ne, sub
@@ -62,7 +62,7 @@ from obskit.metrics.cell_format import (
 from obskit.time.clock import rest
 
 # Cells handled at once, in less than a millisecond; then other threads may run.
-BATCH = 512
+BATCH, _BATCH_DOUBLES = 512, 512 * 18
 _REST_SECONDS = 0.00005
 # The index of the byte with the sign in a double, and the largest integer up to which a double is exact.
 _SIGN = 7 if sys.byteorder == "little" else 0
@@ -216,8 +216,9 @@ class _FamilyReader:
     Where the cells of one metric are, and what they held when they were last read.
     """
 
-    def __init__(self, spec: Metric, name: str) -> None:
-        self.spec = spec
+    def __init__(self, spec: Metric, name: str, fine: tuple[float, ...] = ()) -> None:
+        self.own = spec if fine else None
+        self.spec = spec = replace(spec, buckets=fine) if fine else spec
         self.name = name
         self.size = self.width = doubles_per_cell(spec)
         self.keys: list[LabelSet] = []
@@ -252,17 +253,17 @@ class _FamilyReader:
             take = self._read_histograms if self.spec.kind == "histogram" else self._read_values
             take(changed, raws, passes)
         found = self._exemplars(passes.third) if exemplars else {}
-        return FamilyData(self.spec, self.name, self.width, self.keys, self._raws, found)
+        return FamilyData(self.spec, self.name, self.width, self.keys, self._raws, found, self.own)
 
     def _read_values(self, changed: list[int], raws: Sequence[bytes], passes: _Passes) -> None:
-        for index in chain.from_iterable(batches(changed)):
+        for index in chain.from_iterable(batches(changed, self.width)):
             row = decode_doubles(raws[index])
             if self.spec.kind == "counter" and not (row[0] >= 0 and self._is_exact(row)):
                 raise CellFileError("corrupt", f"{self.name}{list(self.keys[index])} counts {row}")
             self._raws[index] = raws[index]
 
     def _read_histograms(self, changed: list[int], raws: Sequence[bytes], passes: _Passes) -> None:
-        for batch in batches(changed):
+        for batch in batches(changed, self.width):
             if self.width > self.size and not all(self._is_exact(decode_doubles(raws[index])) for index in batch):
                 raise CellFileError("corrupt", f"{self.name} has sums that are not numbers")
             done, sums = passes.done_and_sums([self.starts[index] for index in batch])
@@ -316,14 +317,15 @@ class _FamilyReader:
         return {index: slots for index, (_, slots) in self._slots.items() if slots}
 
 
-def batches(items: list[int]) -> Iterator[list[int]]:
+def batches(items: list[int], width: int) -> Iterator[list[int]]:
     """
-    Yield a list in batches, with a pause before each where there are several.
+    Yield a list of cells of so many doubles in batches, with a pause before each where there are several.
     """
-    for first in range(0, len(items), BATCH):
-        if len(items) > BATCH:
+    size = min(BATCH, max(1, _BATCH_DOUBLES // width))
+    for first in range(0, len(items), size):
+        if len(items) > size:
             rest(_REST_SECONDS)
-        yield items[first : first + BATCH]
+        yield items[first : first + size]
 
 
 def _slicer(starts: list[int], size: int) -> Callable[[bytes], Sequence[bytes]]:

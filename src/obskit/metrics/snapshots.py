@@ -14,18 +14,20 @@ their values are that library's, and of one worker.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from obskit.catalogue import Metric
 from obskit.errors import ConfigurationError, LabelError
 from obskit.metrics.cell_format import LabelSet, Row
+from obskit.metrics.grids import FoldDown
 from obskit.time.clock import clock
 
 if TYPE_CHECKING:
     from obskit.metrics.collector import MetricCollector
     from obskit.metrics.figures import Figures
+    from obskit.metrics.merge import FineRows
 
 
 class Exemplar(NamedTuple):
@@ -55,12 +57,15 @@ class FamilySnapshot:
         rows: In the same order: `(value,)`, of a histogram `(count, sum, bucket, ..., +Inf bucket)`, not cumulative.
         exemplars: Of the histograms' buckets that have one, by label set and number of the bucket, from 0; empty where
             they were not asked for.
+        fine: Of a histogram in seconds, where finer buckets are kept: the same on these, for quantiles, of the label
+            sets whose observations all have them.
     """
 
     spec: Metric
     keys: Sequence[LabelSet]
     rows: Sequence[Row]
     exemplars: Mapping[LabelSet, Mapping[int, Exemplar]] = field(default_factory=dict)
+    fine: FamilySnapshot | None = None
 
     @property
     def cells(self) -> dict[LabelSet, Row]:
@@ -139,6 +144,8 @@ def take(collector: MetricCollector, *, exemplars: bool = False) -> MetricsSnaps
     at, reading = clock.wall(), collector.read(exemplars=exemplars)
     found = collector.figures(reading, attrgetter("name"), exemplars=exemplars)
     families = {figures.name: _family(figures) for figures in found}
+    for name, fine in collector.fine_figures(reading):
+        families[name] = _with_fine(families[name], fine)
     is_whole = not collector.is_degraded and (reading is None or not (reading.unreadable or reading.conflicts))
     return MetricsSnapshot(at, families, collector.pids(reading), is_whole)
 
@@ -155,3 +162,14 @@ def _family(figures: Figures) -> FamilySnapshot:
 
 def _histogram(values: Sequence[float]) -> Row:
     return (sum(values[2:]), *values[1:])
+
+
+def _with_fine(family: FamilySnapshot, fine: FineRows) -> FamilySnapshot:
+    """
+    Add what there is on fine buckets. It may be a moment younger, in memory: of these label sets it is what counts.
+    """
+    fold_down = FoldDown(fine.spec.buckets, family.spec.buckets)
+    rows = [_histogram(row) for row in fine.rows]
+    own = dict(zip(fine.keys, map(fold_down, rows), strict=True))
+    shown = [own.get(key, row) for key, row in zip(family.keys, family.rows, strict=True)]
+    return replace(family, rows=shown, fine=FamilySnapshot(fine.spec, fine.keys, rows))

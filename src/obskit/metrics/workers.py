@@ -20,6 +20,7 @@ from obskit.forks import at_fork
 from obskit.metrics.cell_format import VERSION, LabelSet
 from obskit.metrics.cells import MemoryExemplars, Values, allocate_in_memory
 from obskit.metrics.family import Family
+from obskit.metrics.grids import MAX_FILE_BYTES, grids
 from obskit.operation import Event, HttpOperation
 from obskit.recorder import recorder
 from obskit.workers.file_lock import ARE_SUPPORTED
@@ -180,7 +181,8 @@ class Workers:
                 return allocate_in_memory(size)
             self._is_busy = True
             try:
-                values: Values = file.allocate(file.family(family.cell_spec, family.spec.name), key, size)
+                values: Values = file.allocate(_number(file, family, size), key, size)
+                grids.is_full = file.size_bytes >= MAX_FILE_BYTES
             except OSError as error:
                 self._degrade(error)
                 values = allocate_in_memory(size)
@@ -200,7 +202,7 @@ class Workers:
                 return MemoryExemplars()
             self._is_busy = True
             try:
-                return file.allocate_exemplars(file.family(family.cell_spec, family.spec.name), key, slots)
+                return file.allocate_exemplars(_number(file, family, family.cell(key).size), key, slots)
             except (OSError, KeyError):  # no space, or its values are in memory
                 return MemoryExemplars()
             finally:
@@ -240,6 +242,13 @@ class Workers:
             file, self._file, self._directory = self._file, None, None
             if file is not None:
                 file.close()
+
+
+def _number(file: CellFile, family: Family[Any], size: int) -> int:
+    """
+    Return the number of a metric in the file, of its cells that have so many values.
+    """
+    return file.family(family.cell_spec, family.spec.name, family.fine_bounds_of(size))
 
 
 def _ignore() -> None:

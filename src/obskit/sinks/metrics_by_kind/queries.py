@@ -5,11 +5,12 @@ Metrics of database queries.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 
 from obskit.catalogue import db
 from obskit.db.database import QueryLabels
 from obskit.db.db_operation import DbOperation
-from obskit.metrics.cells import LockLike, Values, edges_of
+from obskit.metrics.cells import LockLike, Values
 from obskit.recorder import Step
 from obskit.sinks.metrics_by_kind.binding import Binding
 
@@ -20,14 +21,13 @@ def bind_queries(binding: Binding) -> tuple[None, Step]:
     """
     duration = binding.histogram(db.DURATION, binding.settings.db_buckets)
     errors, failed = binding.counter(db.ERRORS), binding.recorder.failed
-    edges = edges_of(duration.spec.buckets)
 
     # Inlined, as that of requests. The labels cache the cell: a look-up would be a fifth of the cost.
     def finish(op: DbOperation) -> None:
         try:
             seconds = op.duration_seconds
             labels = op.labels
-            lock, values = labels.cell if labels.cell_owner is duration._cells else find(labels)
+            lock, values, edges = labels.cell if labels.cell_owner is duration._cells else find(labels)
             index = bisect_left(edges, seconds)
             with lock:
                 values[index] += 1.0
@@ -38,10 +38,10 @@ def bind_queries(binding: Binding) -> tuple[None, Step]:
         except Exception as error:
             failed("metrics", error)
 
-    def find(labels: QueryLabels) -> tuple[LockLike, Values]:
+    def find(labels: QueryLabels) -> tuple[LockLike, Values, Sequence[float]]:
         key = (labels.system, labels.table, labels.operation)
         cell = duration.cell(key)
-        found = cell.lock, cell.attach()
+        found = cell.lock, cell.attach(), cell.edges
         if key in duration._cells:  # else it is beyond the cap, and each such update is counted
             labels.cell, labels.cell_owner = found, duration._cells
         return found

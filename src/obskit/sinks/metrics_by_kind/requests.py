@@ -6,12 +6,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter as Tally
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 from obskit.catalogue import http
-from obskit.metrics.cells import HistogramCell, LockLike, ObservationBuffer, Values, edges_of
+from obskit.metrics.cells import HistogramCell, LockLike, ObservationBuffer, Values
 from obskit.metrics.family import CountedHistogram, Gauge
 from obskit.operation import OTHER, HttpOperation
 from obskit.recorder import Step
@@ -21,9 +21,9 @@ _SOCKET = "asks_for_websocket"  # such a request may last for hours as a WebSock
 _STATUS = {status: str(status) for status in range(100, 600)}
 
 
-class _RequestCells(dict[tuple[str, str, int], tuple[LockLike, Values]]):
+class _RequestCells(dict[tuple[str, str, int], tuple[LockLike, Values, Sequence[float]]]):
     """
-    The cells of requests, as lock and values, by method, endpoint and status as a number.
+    The cells of requests, as lock, values and edges, by method, endpoint and status as a number.
 
     Only label sets within the cap are cached.
     """
@@ -31,10 +31,10 @@ class _RequestCells(dict[tuple[str, str, int], tuple[LockLike, Values]]):
     def __init__(self, requests: CountedHistogram) -> None:
         self._requests = requests
 
-    def __missing__(self, key: tuple[str, str, int]) -> tuple[LockLike, Values]:
+    def __missing__(self, key: tuple[str, str, int]) -> tuple[LockLike, Values, Sequence[float]]:
         method, endpoint, status = key
         cell = self._requests.cell((method, endpoint, _STATUS.get(status, OTHER)))
-        found = cell.lock, cell.attach()
+        found = cell.lock, cell.attach(), cell.edges
         if status in _STATUS and self._requests.is_within_cap(method, endpoint):
             self[key] = found
         return found
@@ -116,7 +116,7 @@ class RequestMetrics:
         live, discard, most = self._live, self._live.discard, ObservationBuffer.CAPACITY
         cells, in_progress_cells = _RequestCells(requests), _InProgressCells(in_progress)
         requests.on_clear = partial(_clear, cells, buffers)
-        failed, edges = self._binding.recorder.failed, edges_of(requests.spec.buckets)
+        failed = self._binding.recorder.failed
         workers = self._binding.workers
 
         def first(op: HttpOperation) -> None:
@@ -161,7 +161,7 @@ class RequestMetrics:
                 if sparse is not None and sparse.get("upgraded"):
                     return
                 seconds = op.duration_seconds
-                lock, values = cells[op.method, op.endpoint, op.status]
+                lock, values, edges = cells[op.method, op.endpoint, op.status]
                 index = bisect_left(edges, seconds)
                 with lock:
                     values[index] += 1.0
