@@ -5,6 +5,7 @@ Checks that tests leave nothing behind, and leaves out the folders whose library
 import gc
 import threading
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +39,14 @@ ONCE = (
     *("docs/test_reference.py", "docs/test_stability.py", "docs/test_surface.py"),
     *("test_linear_work.py", "signals/test_verdicts.py"),
 )
+# Each takes ten to sixty seconds: they come first, so that at the end no worker of xdist has one left for itself.
+LONG = (
+    *("signals/test_verdicts.py", "metrics/test_servers.py", "test_linear_work.py", "docs/test_code_blocks.py"),
+    *("ai/test_auto.py", "workers/test_leaders.py", "test_contracts.py", "test_children.py", "test_collecting.py"),
+    *("ai/test_periods.py", "metrics/test_directory.py", "workers/test_instances.py", "ai/test_broken.py"),
+    *("test_sigterm.py", "examples/test_demo.py", "workers/test_candidates.py", "test_interpreters.py"),
+)
+HERE = Path(__file__).parent
 # Pools that belong to asgiref, anyio and asyncio, and outlive a test by design.
 POOLS = ("ThreadPoolExecutor", "AnyIO worker thread", "asyncio")
 
@@ -70,8 +79,11 @@ def pytest_collection():
 
 def pytest_collection_modifyitems(items):
     """
-    Refuse a test whose name has an address: each worker of xdist would collect another one, and none would run.
+    Refuse a test whose name has an address: each worker of xdist would collect another one, and none would run. Long
+    files come first.
     """
+    first = {HERE / name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: first.get(item.path, len(first)))
     if unsteady := [item.nodeid for item in items if " at 0x" in item.nodeid]:
         raise pytest.UsageError(f"an address is in the name of {unsteady[0]}; {len(unsteady)} such tests")
 
