@@ -35,26 +35,35 @@ def serving(programs, folder, text, lookback):
     Serve what a text in the OpenMetrics format has, and yield a function that asks for a range.
     """
     (folder / "samples.txt").write_text(text)
-    (folder / "prometheus.yml").write_text("global: {}\n")
     make = [programs / "promtool", "tsdb", "create-blocks-from", "openmetrics", folder / "samples.txt", folder / "data"]
     subprocess.run(make, check=True, capture_output=True, timeout=300)
+    further = {"storage.tsdb.retention.time": "100y", "query.lookback-delta": lookback}
+    with running(programs, folder, "global: {}\n", further) as address:
+        yield lambda query, start, end, step: ask(address, query, start, end, step)
+
+
+@contextmanager
+def running(programs, folder, configuration, further):
+    """
+    Run a server with a configuration and further options, and yield its address.
+    """
+    (folder / "prometheus.yml").write_text(configuration)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     options = {
         "config.file": folder / "prometheus.yml",
         "storage.tsdb.path": folder / "data",
-        "storage.tsdb.retention.time": "100y",
         "web.listen-address": address,
-        "query.lookback-delta": lookback,
         "query.max-samples": 500_000_000,
         "log.level": "error",
+        **further,
     }
     command = [programs / "prometheus", *(f"--{name}={value}" for name, value in options.items())]
     with (folder / "log.txt").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as server:
         try:
             wait_for(f"http://{address}/-/ready", server)
-            yield lambda query, start, end, step: ask(address, query, start, end, step)
+            yield address
         finally:
             server.terminate()
 
@@ -79,9 +88,7 @@ def ask(address, query, start, end, step):
     """
     Return the values by job, other labels, and time.
     """
-    fields = urllib.parse.urlencode({"query": query, "start": start, "end": end, "step": step}).encode()
-    with urllib.request.urlopen(f"http://{address}/api/v1/query_range", fields, timeout=300) as reply:
-        result = json.load(reply)["data"]["result"]
+    result = answer(address, "query_range", query=query, start=start, end=end, step=step)
     values = {}
     for series in result:
         labels = {name: value for name, value in series["metric"].items() if name not in ("instance", "__name__")}
@@ -89,3 +96,12 @@ def ask(address, query, start, end, step):
         for at, value in series["values"]:
             values[job, tuple(sorted(labels.items())), at] = float(value)
     return values
+
+
+def answer(address, path, **fields):
+    """
+    Return the series of a reply.
+    """
+    data = urllib.parse.urlencode(fields).encode()
+    with urllib.request.urlopen(f"http://{address}/api/v1/{path}", data, timeout=300) as reply:
+        return json.load(reply)["data"]["result"]

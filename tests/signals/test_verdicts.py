@@ -165,13 +165,13 @@ def parts_of(thing):
 def starts_late(condition, samples, at):
     """
     Return whether a window begins before its samples do, and a counter so near to 0 that versions of Prometheus
-    differ: before 3 it is followed down to 0 for up to a whole interval, since then for half of one.
+    differ: before version 3 it is followed down to 0 for up to a whole interval, since then for half of one.
     """
     for part in parts_of(condition.compared[0]):
         if isinstance(part, Rise | Quantile):
             start, end = at - part.span.start, at - part.span.offset
             for _, times, values in part.selection.between(samples, start, end):
-                if len(times) > 1 and times[0] - start >= EVERY * 1.1 and 0 <= values[0] < values[-1]:
+                if len(times) > 1 and times[0] - start >= samples.every * 1.1 and 0 <= values[0] < values[-1]:
                     between = (times[-1] - times[0]) / (len(times) - 1)
                     risen = values[-1] - values[0]
                     if 0.5 < (times[-1] - times[0]) * values[0] / risen / between < 1.1:
