@@ -19,3 +19,19 @@ def shop(environ, start_response):
 
 
 wsgi = obskit.instrument(shop, service=os.environ["SERVICE_OF_TEST"], history=True, history_every="1s")
+
+
+async def kitchen(scope, receive, send):
+    if scope["type"] != "http":
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    plates.inc(kind="soup")
+    oven.observe(0.125)
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
+    await send({"type": "http.response.body", "body": json.dumps(os.getpid()).encode()})
+
+
+asgi = obskit.instrument(kitchen)

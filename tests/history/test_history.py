@@ -8,12 +8,14 @@ import resource
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from wsgiref.util import setup_testing_defaults
 
 import pytest
 
 import obskit
+from forked import in_child
 from obskit import history
 from obskit.cli.front import main
 from obskit.errors import ConfigurationError, HistoryError
@@ -190,6 +192,24 @@ def test_a_graceful_end_loses_nothing(tmp_path, kept):
     assert 27.0 == plates_in(folder_of(tmp_path))
 
 
+def test_nothing_of_it_is_in_the_applications_figures(kept):
+    """
+    Its own files are no database of the application's, whichever hooks are on.
+    """
+    obskit.instrument_sqlite3()
+    try:
+        with kept() as isolated:
+            advance("3m")
+            history.covers(since="1h")
+            families = obskit.metrics.snapshot().families
+            pages = isolated.lines
+    finally:
+        obskit.uninstrument_sqlite3()
+
+    assert [] == [name for name, family in families.items() if name.startswith("database_") and family.keys]
+    assert [] == [line for line in pages if line["level"] in ("WARNING", "ERROR")]
+
+
 def test_a_gap_is_told(kept):
     """
     A stretch in which nothing was sampled is not covered, to one interval.
@@ -311,6 +331,55 @@ def test_two_services_do_not_share_a_folder(tmp_path, kept):
         [told] = [event.message for event in sink.events if event.name == "history.state"]
 
     assert "it has the history of 'shop': give 'bakery' a history_dir of its own" in told
+
+
+def test_a_forked_child_keeps_a_history_of_its_own(tmp_path, kept):
+    """
+    A child that serves has a slot beside its parent's, and counts what it counts itself, once; the parent goes on.
+    """
+    plates = obskit.counter("plates_total", "Plates.")
+
+    def serve():
+        plates.inc(3)
+        advance("30s")
+        obskit.shutdown()
+        return dict(recorder.errors)
+
+    with kept():
+        plates.inc(5)
+        advance("20s")
+        told = in_child(serve)
+        plates.inc(2)
+        advance("20s")
+
+    assert "{}" == told
+    assert 10.0 == plates_in(folder_of(tmp_path))
+    assert {0, 1} == SeriesFiles(folder_of(tmp_path)).slots()
+
+
+def test_forks_among_samplings_harm_nobody(tmp_path, kept):
+    """
+    Whenever a process is forked, in whichever thread, its samplings go on, and nothing is doubled or lost.
+    """
+    plates, over = obskit.counter("plates_total", "Plates."), threading.Event()
+    told = []
+
+    def fork():
+        while not over.is_set():
+            told.append(in_child(lambda: "fine"))
+
+    with kept(serving=True):
+        forking = threading.Thread(target=fork)
+        forking.start()
+        for _ in range(60):
+            plates.inc()
+            advance("10s")
+        over.set()
+        forking.join()
+        errors = dict(recorder.errors)
+
+    assert ({"fine"}, {}) == (set(told), errors)
+    assert 60.0 == plates_in(folder_of(tmp_path))
 
 
 # Wrong use

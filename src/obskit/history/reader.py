@@ -24,7 +24,7 @@ _COLUMNS = ", ".join(f"point.{name}" for name in Point._fields)
 # Point by point in the key's order, without those of other metrics that lie between.
 _OF_ONE = f"""
 SELECT point.at, sampling.step, point.label_set, {_COLUMNS} FROM sampling CROSS JOIN point ON point.at = sampling.at
-WHERE sampling.at >= ? AND sampling.at < ? AND point.metric = ?
+WHERE sampling.at >= ? AND sampling.at <= ? AND point.metric = ?
 """
 _TOTALS = """
 SELECT total.label_set, total.figures FROM total JOIN label_set ON label_set.id = total.label_set
@@ -160,15 +160,15 @@ class FileReader:
         """
 
         def read(source: _Source) -> list[StoredPoint]:
-            found = []
-            for number, metric in _of_name(source.db, name):
+            found: list[StoredPoint] = []
+            runs = _wanted_runs(source, span)
+            for number, metric in _of_name(source.db, name) if runs else ():
                 keys = _keys(source.db, number)
-                rows = source.db.execute(_OF_ONE, (span.start - source.step + 1, span.end, number)).fetchall()
-                found += [
-                    StoredPoint(source.slot, metric, keys[label_set], at, length, Point(*row))
-                    for at, length, label_set, *row in rows
-                    if source.wants(at)
-                ]
+                for run in runs:
+                    found += [
+                        StoredPoint(source.slot, metric, keys[label_set], at, length, Point(*row))
+                        for at, length, label_set, *row in source.db.execute(_OF_ONE, (*run, number)).fetchall()
+                    ]
             return found
 
         return self._read(span, step, read)
@@ -313,6 +313,20 @@ def _wanted(due: _Due, kind: int, step: int) -> Callable[[int], bool]:
     if step >= MINUTE_SECONDS:
         return lambda at: at - at % MINUTE_SECONDS in due.minutes
     return lambda at: True
+
+
+def _wanted_runs(source: _Source, span: Span) -> list[tuple[int, int]]:
+    """
+    Return the first and the last step of each run of those that are to be taken: others are not read.
+    """
+    runs: list[tuple[int, int]] = []
+    is_going_on = False
+    asked = "SELECT at FROM sampling WHERE at > ? AND at < ? ORDER BY at"
+    for (at,) in source.db.execute(asked, (span.start - source.step, span.end)).fetchall():
+        if is_wanted := source.wants(at):
+            runs[len(runs) - is_going_on :] = [(runs[-1][0] if is_going_on else at, at)]
+        is_going_on = is_wanted
+    return runs
 
 
 def _of_name(db: sqlite3.Connection, name: str) -> list[tuple[int, MetricRow]]:

@@ -212,11 +212,11 @@ def add_points(db: sqlite3.Connection, ids: Ids, at: int, points: Iterable[tuple
     """
     Store points of a step; what the step has already is added to, and a gauge's value replaced.
     """
-    rows = []
+    rows, is_there = [], db.execute("SELECT 1 FROM sampling WHERE at = ?", (at,)).fetchone() is not None
     for metric, key, point in points:
         place = (at, *ids.of(metric, key, at))
         known = None
-        if metric.kind != "gauge":
+        if is_there and metric.kind != "gauge":
             asked = "SELECT value, n, lanes FROM point WHERE (at, metric, label_set) = (?, ?, ?)"
             known = db.execute(asked, place).fetchone()
         rows.append((*place, *(point if known is None else _added(metric, Point(*known), point))))
