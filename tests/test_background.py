@@ -242,7 +242,7 @@ SCENES = {
     "obskit-health-": (plain_checks, {}),
     "obskit-watch-": (coroutine_checks, {}),
     "obskit-budgets": (budgets, {}),
-    "obskit-reserve": (budgeted_calls_on_a_loop, {}),
+    "obskit-ledger": (budgeted_calls_on_a_loop, {}),
     "obskit-warning": (degraded, {"metrics_dir": "{}/a-file/metrics"}),
     "obskit-spans": (spans, {"tracing": TracerProvider(shutdown_on_exit=False)}),
     "obskit-sigterm": (joined, {"tracing": TracerProvider(shutdown_on_exit=False)}),

@@ -25,6 +25,7 @@ from obskit.ai.budget_estimates import DEFAULT_OUTPUT_TOKENS
 from obskit.errors import BudgetError, BudgetExceededError, ConfigurationError
 from obskit.recorder import recorder
 from obskit.testing import FakeClock, RecordingSink, isolated_runtime
+from obskit.time.clock import Deadline
 
 from .provider import headers
 
@@ -101,7 +102,7 @@ async def waiting_call(client):
     Begin a call, and come back when a thread waits for the file on its behalf.
     """
     call = asyncio.create_task(client.messages.create(**ASKED))
-    while not any(thread.name == "obskit-reserve" for thread in threading.enumerate()):
+    while not any(thread.name == "obskit-ledger" for thread in threading.enumerate()):
         await asyncio.sleep(0)
     return call
 
@@ -521,7 +522,7 @@ def end_reserving():
     Wait until no thread reserves any more.
     """
     for thread in threading.enumerate():
-        if thread.name == "obskit-reserve":
+        if thread.name == "obskit-ledger":
             thread.join()
 
 
@@ -575,6 +576,55 @@ def test_a_call_does_not_wait_for_its_budget_for_ever(anthropic, provider, runti
     assert sent == len(provider.attempts)
     assert 1 == recorder.dropped["ai", "budget_reserve"]
     assert (0.0, 0.0) == settled(daily)
+
+
+def reserved_call():
+    """
+    Return a call that has cost a dollar, and is not settled yet.
+    """
+    call = AiOperation("planogram", "anthropic", "claude-test")
+    budget_book.before_call(call, ASKED)
+    call.cost_usd = 1.0
+    return call
+
+
+@pytest.mark.parametrize("step", ["flush", "unbind"])
+def test_the_end_waits_no_longer_for_the_file_than_it_may(runtime, patient, monkeypatch, step):
+    """
+    While another process is at the file, a flush and the end of the runtime come back with their deadline; it is
+    written once that is over.
+    """
+    monkeypatch.setattr("obskit.ai.budget_book.LEAST_SECONDS", 0.01)
+    daily, call = budget("daily", usd=9), reserved_call()
+    other = at_the_file(runtime)
+    budget_book.after_call(call)
+    getattr(budget_book, step)(Deadline(0))
+    other.execute("COMMIT")
+    other.close()
+    end_reserving()
+
+    assert 1 == recorder.dropped["ai", "flush_timeout"]
+    if step == "unbind":
+        budget_book.bind(runtime.settings)
+    assert (1.0, 0.0) == settled(daily)
+
+
+def test_a_flush_on_an_event_loop_waits_for_nothing(runtime, patient):
+    """
+    The thread writes what is settled, once the file is free.
+    """
+    daily, call = budget("daily", usd=9), reserved_call()
+    other = at_the_file(runtime)
+    budget_book.after_call(call)
+
+    async def flush():
+        budget_book.flush(Deadline(60))
+
+    asyncio.run(flush())
+    other.execute("COMMIT")
+    other.close()
+
+    assert (1.0, 0.0) == settled(daily)
 
 
 def test_async_blocks_wait_for_nobody(runtime):

@@ -9,9 +9,11 @@ import sys
 
 import pytest
 
+from obskit.catalogue import events
+from obskit.storage import filesystems
 from obskit.testing import RecordingSink, isolated_runtime
 from obskit.workers import service_leader
-from obskit.workers.leadership import Leadership
+from obskit.workers.leadership import ASK_EVERY_SECONDS, Leadership
 from obskit.workers.service_leader import leads
 
 
@@ -84,6 +86,49 @@ def test_a_folder_that_cannot_be_used_is_told_once(tmp_path):
     assert str(tmp_path / "shop" / "leader") in sink.events[-1].message
 
 
+def test_a_file_system_of_a_network_is_told_once(tmp_path, monkeypatch):
+    """
+    Where the state lies on one, locks may hold for all machines or for none: whoever leads there says so.
+    """
+    mounts, sink = tmp_path / "mounts", RecordingSink()
+    mounts.write_text(f"server:/state {tmp_path} nfs4 rw 0 0\n/dev/sda1 / ext4 rw 0 0\n")
+    monkeypatch.setattr(filesystems, "MOUNTS", mounts)
+    with isolated_runtime(sinks=[sink], state_dir=str(tmp_path), service="shop", serving=True):
+        asked = [leads() for _ in range(3)]
+    told = [event.message for event in sink.events if event.name == events.NETWORK_FOLDER.name]
+
+    assert [True] * 3 == asked
+    assert [
+        f"{tmp_path / 'shop'} is on a file system of a network (nfs4), where locks hold for all machines or for "
+        "none: set state_dir (OBSKIT_STATE_DIR) to a folder of this machine"
+    ] == told
+
+
+def test_the_first_that_asks_after_a_death_leads(tmp_path):
+    """
+    No question more than one is needed, and who asks as often as is said takes over within 5 seconds, also where it has
+    just asked.
+    """
+    with isolated_runtime(state_dir=str(tmp_path), service="shop", serving=True):
+        with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE) as holder:
+            has_led = holder.stdout.readline()
+            while_it_lives = [leads() for _ in range(3)]
+            holder.kill()
+        after = leads()
+
+    assert (b"True\n", [False] * 3, True) == (has_led, while_it_lives, after)
+    assert ASK_EVERY_SECONDS < 5
+
+
+HOLDER = """
+import signal, sys
+import obskit
+from obskit.workers.service_leader import leads
+
+obskit.configure(state_dir=sys.argv[1], service="shop", serving=True, log_file="/dev/null")
+print(leads(), flush=True)
+signal.pause()
+"""
 UNNAMED = """
 import sys
 import obskit

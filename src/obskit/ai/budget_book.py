@@ -32,6 +32,7 @@ from obskit.deferred_endings import drain
 from obskit.errors import BudgetError, BudgetExceededError
 from obskit.event_loop import in_event_loop
 from obskit.forks import at_fork
+from obskit.loss_counts import LossCounts
 from obskit.recorder import recorder
 from obskit.time.clock import Deadline
 
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 
 MAX_NAME = 200  # characters of the id of a reply that comes later
 RETRY_SECONDS = 5.0  # until what could not be written is tried again
+# How long a flush waits for the file, by itself; and at least, whatever is left of another deadline.
+WRITE_SECONDS, LEAST_SECONDS = 5.0, 0.5
 # How long a call on an event loop waits for its turn, and then for the file, which others may hold for 2 seconds.
 RESERVE_SECONDS = 5.0
 # Calls on event loops that wait for their turn: each takes about a millisecond.
@@ -71,27 +74,24 @@ class Reservation(NamedTuple):
     unanswered: tuple[float, ...]
 
 
-def _ignore(name: str) -> None: ...
-
-
 class BudgetBook:
     """
     The declared budgets of this process, by name, and their use around calls. Budgets outlive `shutdown()`.
 
     Attributes:
         is_active: True with an active runtime and at least one budget: hot code checks only this.
-        on_blocked: Called with the name of a budget for each call that it refuses.
+        blocked: Calls that were refused, by the name of the budget, in this runtime.
     """
 
     def __init__(self) -> None:
         self.is_active = False
-        self.on_blocked: Callable[[str], None] = _ignore
+        self.blocked: LossCounts[str] = LossCounts()
         self.declared: dict[str, Budget] = {}
         self._ledger: Ledger | None = None
         self._path: tuple[str | None, str] | None = None  # state_dir and service; None without an active runtime
         self._lock = RLock()
         self.thread = Ticks(name="obskit-budgets", step=self._write, failed=recorder.failed, part="ai")
-        self._reserving = Lane(1, may_hold_loop=True, most_waiting=MAX_RESERVING, name="obskit-reserve")
+        self._waiting = Lane(1, may_hold_loop=True, most_waiting=MAX_RESERVING, name="obskit-ledger")
         self._announced: set[tuple[str, float]] = set()
 
     # Declaring
@@ -136,31 +136,42 @@ class BudgetBook:
         self._path = settings.state_dir, settings.service
         self.is_active = bool(self.declared)
 
-    def unbind(self) -> None:
+    def unbind(self, deadline: Deadline | None = None) -> None:
         """
         Write pending settlements and close the file, as the runtime ends.
         """
+        deadline = deadline or Deadline(WRITE_SECONDS)
         self.is_active = False
         with self._lock:
             ledger, self._ledger, self._path = self._ledger, None, None
         self._announced.clear()
-        self.on_blocked = _ignore
-        self.thread.stop(Deadline(RETRY_SECONDS))
+        self.blocked = LossCounts()
+        self.thread.stop(deadline)
         if ledger is not None:
-            ledger.close()
+            self._write_within(deadline, ledger.close)
 
-    def flush(self) -> None:
+    def flush(self, deadline: Deadline | None = None) -> None:
         """
-        Write pending settlements, if possible.
+        Write pending settlements, if possible in time; on an event loop, have the thread write them.
         """
-        if self._ledger is None:
+        ledger = self._ledger
+        if ledger is None:
             return
+        if in_event_loop():
+            self.thread.wake()
+            self.thread.start()
+        else:
+            self._write_within(deadline or Deadline(WRITE_SECONDS), ledger.write)
+
+    def _write_within(self, deadline: Deadline, write: Callable[[], None]) -> None:
         from obskit.ai.reservations import UnavailableError  # with the first ledger it was imported already
 
         try:
-            self._ledger.write()
+            self._waiting.run_within(write, max(deadline.remaining(), LEAST_SECONDS))
         except UnavailableError:
             return  # which was reported already
+        except (BusyError, TooLateError):
+            recorder.dropped.inc(("ai", "flush_timeout"))
         except Exception as error:
             recorder.failed("ai", error)
 
@@ -200,7 +211,7 @@ class BudgetBook:
         asked = [max_cost(op, size, output, now, budget.unknown_price) for budget in budgets]
         for budget, dollars in zip(budgets, asked, strict=True):
             if dollars is None and budget.unknown_price == "block":
-                self.on_blocked(budget.name)
+                self.blocked.inc(budget.name)
                 raise without_price(budget, op, now)
         self._reserve(op, budgets, tuple(dollars or 0.0 for dollars in asked), now)
 
@@ -213,7 +224,7 @@ class BudgetBook:
             return
         try:
             # What comes after nobody waits for it any more is given back.
-            await self._reserving.run_async(
+            await self._waiting.run_async(
                 lambda: self.before_call(op, body), RESERVE_SECONDS, on_late=lambda _: self.release(op)
             )
         except (BusyError, TooLateError):
@@ -369,7 +380,7 @@ class BudgetBook:
             figures = {"spent_usd": refused.spent, "reserved_usd": refused.reserved}
             fields = event_fields(budget, refused.start) | figures
             recorder.emit(events.BUDGET_BLOCKED.event(str(error), fields))
-        self.on_blocked(budget.name)
+        self.blocked.inc(budget.name)
         return error
 
     def _refuse_uncountable(self, budgets: tuple[Budget, ...], error: Exception, now: float) -> None:
@@ -378,7 +389,7 @@ class BudgetBook:
         """
         for budget in budgets:
             if budget.blocks:
-                self.on_blocked(budget.name)
+                self.blocked.inc(budget.name)
                 raise uncountable(budget, error, now)
 
     # Status and events

@@ -4,6 +4,8 @@ The components of AI calls: prices, budgets, and the providers' limits.
 
 from __future__ import annotations
 
+from functools import partial
+
 from obskit.ai import pricing
 from obskit.ai.budget_book import budget_book
 from obskit.ai.rate_limit_headers import latest_rate_limits
@@ -58,11 +60,10 @@ class Budgets(Component):
         """
         Write pending settlements, also of calls that were dropped before their end.
         """
-        run_all([("endings", drain), ("ai", budget_book.flush)])
+        run_all([("endings", drain), ("ai", partial(budget_book.flush, deadline))])
 
     def stop(self, deadline: Deadline) -> None:
         """
         Write pending settlements, while sinks still receive their events, and close the file.
         """
-        self.flush(deadline)
-        run_all([("ai", budget_book.unbind)])
+        run_all([("endings", drain), ("ai", partial(budget_book.unbind, deadline))])

@@ -11,6 +11,9 @@ from obskit.logs.writer import Writer
 from obskit.recorder import recorder
 from obskit.time.clock import Deadline
 
+# What lines have at the end, however long the parts before them took: those write lines too.
+LEAST_SECONDS = 2.0
+
 
 class Lines(Component):
     """
@@ -34,7 +37,7 @@ class Lines(Component):
         """
         Write what is queued.
         """
-        self.writer.flush()
+        self.writer.flush(deadline)
 
     def stop(self, deadline: Deadline) -> None:
         """
@@ -42,4 +45,4 @@ class Lines(Component):
         """
         if writers.is_current(self.writer):
             writers.activate_fallback(self.writer.settings)
-        self.writer.close()
+        self.writer.close(Deadline(max(deadline.remaining(), LEAST_SECONDS)))

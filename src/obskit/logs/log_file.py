@@ -23,6 +23,7 @@ from obskit.file_modes import make_file, make_folder, refuse_foreign
 from obskit.forks import at_fork
 from obskit.logs.rotated_files import RotatedFiles
 from obskit.recorder import recorder
+from obskit.time.clock import Deadline
 from obskit.time.clock import clock as current_clock
 from obskit.workers.file_lock import locked
 
@@ -204,9 +205,9 @@ class LogFile:
     def for_level(self, level: int) -> LogFile:
         return self
 
-    def flush(self) -> None: ...
+    def flush(self, deadline: Deadline | None = None) -> None: ...
 
-    def close(self) -> None:
+    def close(self, deadline: Deadline | None = None) -> None:
         """
         Release the file; later lines are refused.
         """

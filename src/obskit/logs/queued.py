@@ -150,8 +150,11 @@ class QueuedTarget:
     def flush(self, deadline: Deadline | None = None) -> bool:
         """
         Wait until all that was queued before is written; False once the deadline is over, by default after
-        `DRAIN_TIMEOUT_SECONDS`.
+        `DRAIN_TIMEOUT_SECONDS`. On an event loop it waits for nothing, and the thread goes on.
         """
+        return self._drain(Deadline(0.0) if in_event_loop() else deadline)
+
+    def _drain(self, deadline: Deadline | None) -> bool:
         if self.thread.is_running and not self.thread.is_current:
             request = _Request()
             self._queue.put(request)
@@ -166,7 +169,7 @@ class QueuedTarget:
         """
         if self._closed:
             return
-        drained = self.flush(deadline)
+        drained = self._drain(deadline)
         self._closed = True
         if not drained:
             self._drop_queued()

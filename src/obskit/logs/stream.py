@@ -22,6 +22,7 @@ from obskit.forks import at_fork
 from obskit.logs.line_truncation import truncate_line
 from obskit.logs.rendering import render
 from obskit.recorder import recorder
+from obskit.time.clock import Deadline
 
 # What a pipe takes atomically, in bytes. Systems that promise less run one developer's process, not several workers.
 PIPE_BYTES = max(getattr(select, "PIPE_BUF", 0), 4096)
@@ -42,8 +43,8 @@ class Target(Protocol):
     def write(self, line: bytes) -> None: ...  # both
     def for_level(self, level: int) -> Target: ...  # returns the target of a level's lines, by logging's numbers
     def notice(self) -> str | None: ...  # returns a warning for the log, if there is one
-    def flush(self) -> object: ...  # waits for what is queued
-    def close(self) -> None: ...  # flushes, and releases what it has opened itself
+    def flush(self, deadline: Deadline | None = None) -> object: ...  # waits for what is queued
+    def close(self, deadline: Deadline | None = None) -> None: ...  # flushes, and releases what it has opened itself
 
 
 def drop_reason(error: Exception) -> str:
@@ -114,14 +115,14 @@ class LineStream:
 
     def notice(self) -> None: ...
 
-    def flush(self) -> None:
+    def flush(self, deadline: Deadline | None = None) -> None:
         """
         Write pending lines; to a file each line is written by `put()`.
         """
         if self._object_writer is not None:
             self._object_writer.drain()
 
-    def close(self) -> None:
+    def close(self, deadline: Deadline | None = None) -> None:
         """
         Write pending lines. The stream stays open, unless it is `owned`: its opener closes it.
         """

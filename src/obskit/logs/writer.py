@@ -44,6 +44,7 @@ from obskit.redaction.keys import CONTEXTUAL_NAMES
 from obskit.redaction.redactor import Redactor
 from obskit.redaction.text_truncation import MAX_TEXT
 from obskit.redaction.values import marker
+from obskit.time.clock import Deadline
 
 T = TypeVar("T")
 Pairs: TypeAlias = Iterable[tuple[Any, Any]]
@@ -415,20 +416,20 @@ class Writer:
         self._recorder.dropped.inc(("logs", drop_reason(error)))
         self._recorder.failed("logs", error)
 
-    def flush(self) -> None:
+    def flush(self, deadline: Deadline | None = None) -> None:
         """
-        Wait for the lines that are queued.
+        Wait for the lines that are queued, all targets together no longer than the deadline says.
         """
         for target in self._targets:
-            target.flush()
+            target.flush(deadline)
 
-    def close(self) -> None:
+    def close(self, deadline: Deadline | None = None) -> None:
         """
         Flush, and close the files; a stream is left to its opener.
         """
         for target in self._targets:
             try:
-                target.close()
+                target.close(deadline)
             except Exception as error:
                 self._recorder.failed("logs", error)
 

@@ -23,7 +23,7 @@ from obskit.metrics.family import Family
 from obskit.metrics.grids import MAX_FILE_BYTES, grids
 from obskit.operation import Event, HttpOperation
 from obskit.recorder import recorder
-from obskit.workers.file_lock import ARE_SUPPORTED
+from obskit.storage.private_files import HAS_LOCKS
 from obskit.workers.instance_leader import samples
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class Workers:
         found = current_instance() if self._path is None else None
         if self._path is None and found is None:
             return None
-        if not ARE_SUPPORTED:
+        if not HAS_LOCKS:
             raise OSError(errno.ENOTSUP, "this system has no locks that end with their process (fcntl)")
         from obskit.metrics.directory import Directory
         from obskit.workers.instance_folders import open_instance_folder

@@ -97,7 +97,7 @@ def add_scrape_time_metrics(collector: MetricCollector, workers: Workers) -> Non
     for spec, read in (*READERS.items(), *BUDGET_READERS.items()):
         collector.add_scrape_time(spec, _guarded(read))
     blocked = collector.add(Counter(budgets.BLOCKED))
-    budget_book.on_blocked = lambda name: blocked.cell((name,)).inc()
+    budget_book.blocked.subscribe(lambda name, calls: blocked.cell((name,)).inc(calls))
     collections, delay = collector.add(Counter(process.GC)), collector.add(Gauge(process.LOOP_LAG))
 
     def refresh() -> None:

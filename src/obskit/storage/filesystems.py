@@ -8,6 +8,7 @@ import os
 import re
 from pathlib import Path
 
+MOUNTS = "/proc/self/mounts"
 EPHEMERAL = frozenset({"tmpfs", "ramfs", "overlay", "aufs"})
 # Locks of files are not kept there, or not between machines, and SQLite's shared memory is not shared.
 NETWORK = frozenset(
@@ -19,12 +20,12 @@ NETWORK = frozenset(
 _NETWORK_BY_FUSE = re.compile(r"fuse\.(?!fuseblk|ntfs|exfat|overlay|fuse-overlayfs|encfs|gocryptfs|bindfs|mergerfs)")
 
 
-def filesystem_of(path: str | os.PathLike[str], mounts: str = "/proc/self/mounts") -> str | None:
+def filesystem_of(path: str | os.PathLike[str], mounts: str | os.PathLike[str] | None = None) -> str | None:
     """
     Return the type of the file system that holds a path, such as `ext4`; None if unknown.
     """
     try:
-        lines = Path(mounts).read_text("utf-8", "surrogateescape").splitlines()
+        lines = Path(mounts or MOUNTS).read_text("utf-8", "surrogateescape").splitlines()
         real = os.path.realpath(path)
     except OSError:
         return None

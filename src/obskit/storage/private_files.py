@@ -9,16 +9,18 @@ import os
 import stat
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from obskit.file_modes import make_file, make_folder, refuse_foreign
 from obskit.time.clock import Deadline
 
 try:
-    import fcntl
+    import fcntl as _fcntl
 except ImportError:  # Windows, which has no such locks
-    fcntl = None  # type: ignore[assignment]
+    _fcntl = None  # type: ignore[assignment]
 
-HAS_LOCKS = fcntl is not None
+fcntl: Any = _fcntl
+HAS_LOCKS = _fcntl is not None
 # A FIFO in place of a file is not waited at.
 _FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.0005, 0.01

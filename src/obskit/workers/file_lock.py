@@ -12,15 +12,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-try:
-    import fcntl as _fcntl
-except ImportError:  # Windows
-    _fcntl = None  # type: ignore[assignment]
+from obskit.storage.private_files import HAS_LOCKS, fcntl
 
-fcntl: Any = _fcntl
-ARE_SUPPORTED = _fcntl is not None
 OPEN_FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
@@ -115,7 +109,7 @@ class FileLock:
         Raises:
             OSError: The file cannot be made, or its file system has no such locks.
         """
-        if not ARE_SUPPORTED:
+        if not HAS_LOCKS:
             raise OSError(errno.ENOTSUP, "this system has no locks that end with their process (fcntl)")
         descriptor = open_to_lock(path)
         try:

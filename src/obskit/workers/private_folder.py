@@ -9,8 +9,7 @@ import os
 import stat
 from pathlib import Path
 
-from obskit.file_modes import make_folder
-from obskit.workers.file_lock import OPEN_FLAGS
+from obskit.file_modes import make_file, make_folder
 
 
 class DirectoryError(OSError):
@@ -50,5 +49,5 @@ def write_new_file(path: Path, content: bytes) -> None:
     """
     Create a new file, readable by this user only.
     """
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | OPEN_FLAGS, 0o600), "wb") as file:
+    with open(make_file(path, os.O_WRONLY, 0o600), "wb") as file:
         file.write(content)

@@ -7,7 +7,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from obskit.workers.file_lock import fcntl, open_to_lock
+from obskit.storage.private_files import fcntl
+from obskit.workers.file_lock import open_to_lock
 
 _MAX_SLOTS = 65536
 
