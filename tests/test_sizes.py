@@ -27,6 +27,7 @@ LONG_FILES = {
     "observation.py": "observed functions, generators and blocks",
     "outbound.py": "one HTTP request of our own",
     "redaction/values.py": "what is secret by its look",
+    "signals/signal.py": "what all signals have in common, and conditions",
     "storage/own_sqlite.py": "one SQLite file of our own",
 }
 # On the way of every request, or of every sink: a call of a function costs what a line does not.
