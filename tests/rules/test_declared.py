@@ -115,6 +115,22 @@ def test_hours_are_when_it_is_judged():
     assert "inside" == rule.judged
 
 
+@pytest.mark.parametrize(
+    ("text", "zone"),
+    [
+        ("mon-fri 08:00-18:00, sat 09:00-12:00 Europe/Berlin", "Europe/Berlin"),
+        ("Mon-Fri 06:00-22:00 UTC", "UTC"),
+        ("mon-fri 08:00-18:00, Sun", "UTC"),
+        ("mon-fri 08:00-18:00", "UTC"),
+    ],
+)
+def test_hours_may_name_a_time_zone_last(text, zone):
+    """
+    Without one they are by UTC.
+    """
+    assert zone == str(obskit.alerts.rule("CameraLost", level(STATUS) < 0.25, hours=text).hours.zone)
+
+
 def test_two_rules_of_a_name_are_bands():
     """
     Equal signals, another threshold and severity; and the same rule once more is the same.

@@ -11,23 +11,25 @@ import pytest
 from obskit.rules.states import AlertStates
 from obskit.signals import MemorySamples, level
 from obskit.signals.page import Page
+from obskit.signals.signal import ConditionOrNoData
 from signals import prometheus
 
 EVERY, STEPS, SEQUENCES = 15, 60, 30
 COMPONENTS = ("database", "disk")
 CONDITION = level("health_status") < 0.25
+OR_NO_DATA = ConditionOrNoData(CONDITION.signal, CONDITION.sign, CONDITION.threshold)
+BEAT = "obskit_build_info"
 
 
-def kept(sequences):
+def kept(sequences, beats=()):
     """
-    Make samples of sequences: a value a sampling, None where the label set is not there.
+    Make samples of sequences, and of what is there whenever a page is: a value a sampling, None where it is not there.
     """
+    series = {("health_status", (("component", name),)): values for name, values in sequences.items()}
     return MemorySamples(
         {
-            ("health_status", (("component", name),)): [
-                (float(EVERY * place), value) for place, value in enumerate(values) if value is not None
-            ]
-            for name, values in sequences.items()
+            key: [(float(EVERY * place), value) for place, value in enumerate(values) if value is not None]
+            for key, values in {**series, (BEAT, ()): beats}.items()
         },
         duration(EVERY),
     )
@@ -94,7 +96,8 @@ def case_of(seed, folder):
     chance = random.Random(seed)
     held, kept_on = chance.choice((0, 15, 30, 60, 120)), chance.choice((0, 0, 15, 30, 75))
     sequences = {name: sequence(chance) for name in COMPONENTS}
-    rule = {"alert": "Down", "expr": CONDITION.promql(Page("app")), "for": duration(held)}
+    condition = chance.choice((CONDITION, OR_NO_DATA))
+    rule = {"alert": "Down", "expr": condition.promql(Page("app")), "for": duration(held)}
     rule |= {"keep_firing_for": duration(kept_on)} if kept_on else {}
     path = folder / f"rules-{seed}.yml"
     path.write_text(json.dumps({"groups": [{"name": "rules", "interval": duration(EVERY), "rules": [rule]}]}))
@@ -102,7 +105,9 @@ def case_of(seed, folder):
         {"series": f'health_status{{job="app",component="{name}"}}', "values": written(values)}
         for name, values in sequences.items()
     ]
-    samples, states = kept(sequences), AlertStates(CONDITION, held, kept_on)
+    beats = [None if chance.random() < 0.05 else 1.0 for _ in range(STEPS)]
+    series.append({"series": f'{BEAT}{{job="app"}}', "values": written(beats)})
+    samples, states = kept(sequences, beats), AlertStates(condition, held, kept_on)
     told = [states.evaluate(samples, float(EVERY * place)) for place in range(STEPS)]
     expected = [expected_at(place, alerts) for place, alerts in enumerate(told)]
     counts = [alert.state for alerts in told for alert in alerts.values()]
@@ -111,20 +116,19 @@ def case_of(seed, folder):
 
 
 def expected_at(place, alerts):
-    shown = [
-        {
-            "labels": f'ALERTS{{alertname="Down",alertstate="{alert.state}",job="app",component="{labels[0][1]}"}}',
-            "value": 1,
-        }
-        for labels, alert in alerts.items()
-    ]
+    shown = []
+    for labels, alert in alerts.items():
+        own = "".join(f',{name}="{value}"' for name, value in labels)
+        text = f'ALERTS{{alertname="Down",alertstate="{alert.state}",job="app"{own}}}'
+        shown.append({"labels": text, "value": 1})
     return {"expr": "ALERTS", "eval_time": duration(EVERY * place), "exp_samples": shown}
 
 
 @pytest.mark.parametrize("programs", prometheus.found(), ids=lambda folder: folder.parts[-3])
 def test_states_are_those_of_prometheus(tmp_path, programs):
     """
-    Over thirty sequences of chance, each evaluation has the alerts that Prometheus has, in the same states.
+    Over thirty sequences of chance, with figures and pages that come and go, each evaluation has the alerts that
+    Prometheus has, in the same states.
     """
     files, counts = [], []
     for seed in range(SEQUENCES):

@@ -28,6 +28,7 @@ declared: dict[tuple[str, str], Rule] = {}
 
 _is_name = re.compile(r"[A-Z][A-Za-z0-9]{0,79}").fullmatch
 _is_label = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*").fullmatch
+_is_day = frozenset({"mon", "tue", "wed", "thu", "fri", "sat", "sun"}).__contains__
 # An alert has these from elsewhere; a label `component` is the rule's own to say.
 _TAKEN = frozenset({"severity", "area", "app", "alertname", "alertstate", "job", "instance"})
 _FILLED = ("value", "threshold", "window", "component")
@@ -148,7 +149,7 @@ def _hours(text: str | None) -> ServiceHours | None:
     if text is None:
         return None
     words, _, zone = str(text).rpartition(" ")
-    if words and not zone[:1].isdigit() and any(it.isalpha() for it in zone) and ":" not in zone:
+    if words and zone[:1].isalpha() and not _is_day(zone[:3].lower()):
         return service_hours(words, zone_named(zone))
     return service_hours(text)
 
