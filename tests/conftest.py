@@ -41,7 +41,8 @@ ONCE = (
 )
 # Each takes ten to sixty seconds: they come first, so that at the end no worker of xdist has one left for itself.
 LONG = (
-    *("signals/test_verdicts.py", "metrics/test_servers.py", "test_linear_work.py", "docs/test_code_blocks.py"),
+    *("signals/test_verdicts.py", "signals/test_live.py", "rules/test_quiet_sites.py"),
+    *("metrics/test_servers.py", "test_linear_work.py", "docs/test_code_blocks.py"),
     *("ai/test_auto.py", "workers/test_leaders.py", "test_contracts.py", "test_children.py", "test_collecting.py"),
     *("ai/test_periods.py", "metrics/test_directory.py", "workers/test_instances.py", "ai/test_broken.py"),
     *("test_sigterm.py", "examples/test_demo.py", "workers/test_candidates.py", "test_interpreters.py"),
