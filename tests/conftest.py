@@ -26,6 +26,7 @@ NEEDS = {
     "integrations/*trio*": ("trio", "starlette"),
     "integrations/*psycopg*": ("psycopg",),
     "integrations/*sqlalchemy*": ("sqlalchemy",),
+    "export/*examples*": ("anthropic", "django", "fastapi", "flask", "gunicorn", "httpx", "uvicorn"),
     "export/*yaml*": ("hypothesis", "yaml"),
     "examples/*flask*": ("flask", "gunicorn", "httpx"),
     "examples/*django*": ("django", "gunicorn", "httpx"),

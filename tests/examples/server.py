@@ -77,9 +77,9 @@ class Server:
 
 
 @contextmanager
-def running(example: str, output: Path) -> Iterator[Server]:
+def running(example: str, output: Path, *options: str) -> Iterator[Server]:
     """
-    Start an example with the command of its README, on a free port.
+    Start an example with the command of its README and further options, on a free port.
     """
     command = re.search(r"```sh\n(.+)\n```", (EXAMPLES / example / "README.md").read_text("utf-8"))[1].split()
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -89,7 +89,7 @@ def running(example: str, output: Path) -> Iterator[Server]:
     stdout, stderr = output / "stdout.jsonl", output / "stderr.txt"
     with stdout.open("wb") as out, stderr.open("wb") as err:
         process = subprocess.Popen(
-            [sys.executable, "-m", *command, _PORT[command[0]].format(port)],
+            [sys.executable, "-m", *command, _PORT[command[0]].format(port), *options],
             cwd=EXAMPLES / example,
             env=environ,
             stdout=out,

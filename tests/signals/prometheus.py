@@ -6,6 +6,7 @@ import json
 import re
 import socket
 import subprocess
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -105,3 +106,23 @@ def answer(address, path, **fields):
     data = urllib.parse.urlencode(fields).encode()
     with urllib.request.urlopen(f"http://{address}/api/v1/{path}", data, timeout=300) as reply:
         return json.load(reply)["data"]["result"]
+
+
+def get(address, path, **fields):
+    """
+    Return what the API answers.
+    """
+    url = f"http://{address}/api/v1/{path}?{urllib.parse.urlencode(fields)}"
+    with urllib.request.urlopen(url, timeout=60) as reply:
+        return json.load(reply)["data"]
+
+
+def without_figures(address, queries, visit, patience_seconds=60.0):
+    """
+    Visit and ask each query again, until it has figures; return those that have none in the end.
+    """
+    left, end = list(queries), time.monotonic() + patience_seconds
+    while left and time.monotonic() < end:
+        visit()
+        left = [query for query in left if not get(address, "query", query=query)["result"]]
+    return left

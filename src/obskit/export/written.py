@@ -10,7 +10,7 @@ from obskit.export.annotations import description_of, label_template, summary_of
 from obskit.export.cases import cases_of
 from obskit.export.objective_files import burn_cases
 from obskit.export.rule_tests import INSTANCE
-from obskit.export.scenes import leaves
+from obskit.export.scenes import bare, leaves
 from obskit.export.waiting import reason_to_wait
 from obskit.export.written_rule import WrittenRule
 from obskit.rules import objectives
@@ -42,7 +42,7 @@ def _written(rule: Rule, page: Page) -> WrittenRule:
     if isinstance(condition, Outside):
         names, shown = ["up"] if "{up}" in condition.text else [], condition.promql(page)
     else:
-        shown = condition.signal.promql(page)
+        shown = bare(condition.signal).promql(page)
     target = {"job": page.service} if names else {}
     if names == ["up"] or any(it.grouping.keeps_instance for it in found):
         target["instance"] = INSTANCE
@@ -91,7 +91,7 @@ def _of_objectives(page: Page) -> Iterator[WrittenRule]:
                 summary=f"The objective {objective.name} is in danger: {indicator.kind}",
                 description=f"Over {window}, requests fail at {{{{ $value | humanize }}}} times {pace_text}.",
                 runbook="",
-                shown=condition.signal.promql(page),
+                shown=bare(condition.signal).promql(page),
                 metrics=tuple(page.name_of(it) for it in indicator.metrics),
                 waits_for=f"nine tenths of {window} must be recorded",
                 cases=burn_cases(indicator, pace),
