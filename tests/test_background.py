@@ -108,6 +108,10 @@ def refreshed(isolated):
     answered(isolated, "/metrics")
 
 
+def sampled(isolated):
+    answered(isolated, "/metrics")
+
+
 def background_checks(isolated):
     called = threading.Event()
     obskit.health.add("queue", lambda: called.set() or {}, background=True)
@@ -249,6 +253,7 @@ SCENES = {
     "obskit-explain": (explained, {}),
     "obskit-log-queue": (lines, {"log_queue": 10}),
     "obskit-refresh": (refreshed, {"metrics_dir": "{}/workers", "serving": True}),
+    "obskit-history": (sampled, {"history": True, "history_dir": "{}/history", "serving": True}),
     "obskit-look-up": (names_looked_up, {}),
     "obskit-web": (page_on_a_loop, {}),
     "obskit-web-body": (bodies_read, {}),

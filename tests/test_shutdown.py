@@ -26,6 +26,7 @@ from obskit.metrics.gauge_callbacks import gauge_callbacks
 from obskit.metrics.workers import Workers
 from obskit.operation import HttpOperation
 from obskit.recorder import recorder
+from obskit.rules import objectives
 from obskit.runtime import Runtime
 from obskit.sinks.log_sink import LogSink
 from obskit.sinks.metrics_sink import MetricsSink
@@ -46,6 +47,7 @@ def nothing_declared():
         registry.remove(name)
     for name in budget_book.declared.keys() - budgets:
         budget_book.remove(name)
+    objectives.declared.pop("stopped", None)
 
 
 def within(block):
@@ -66,6 +68,7 @@ CALLS: dict[str, Callable[..., object]] = {
     "obskit.get_logger": lambda call: call("stopped").debug("nothing"),
     "obskit.instrument": None,  # configures
     "obskit.job": lambda call: within(call("stopped")),
+    "obskit.objective": lambda call: call("stopped", availability=0.99),
     "obskit.observe": lambda call: within(call("stopped")),
     "obskit.observe_ai": lambda call: within(call(provider="p", model="m")),
     "obskit.observe_db": lambda call: within(call("rows", "select")),
@@ -85,6 +88,7 @@ CALLS: dict[str, Callable[..., object]] = {
     "obskit.health.add": lambda call: call("stopped", lambda: {}, background=True),
     "obskit.health.check": lambda call: call(name="stopped")(lambda: {}),
     "obskit.health.remove": lambda call: call("stopped"),
+    "obskit.metrics.snapshot": lambda call: call(exemplars=True),
 }
 
 
@@ -92,7 +96,7 @@ def public_functions():
     """
     Find what the package offers to call, but for ready-made checks and classes, which need no runtime.
     """
-    for module in ("obskit", "obskit.ai", "obskit.db", "obskit.health"):
+    for module in ("obskit", "obskit.ai", "obskit.db", "obskit.health", "obskit.metrics"):
         there = importlib.import_module(module)
         for name in there.__all__:
             value = getattr(there, name)

@@ -70,6 +70,7 @@ class Sampling:
         self._open_folder, self._make_files, self._kinds = open_folder, make_files, kinds
         self._every = make_files(Path(os.sep)).every
         self._thread = Ticks(name="obskit-history", step=self._step, failed=recorder.failed, part=PART)
+        self._is_stopped = False
         self.start_over()
 
     def start_over(self) -> None:
@@ -94,11 +95,20 @@ class Sampling:
         Start as soon as this process serves.
         """
         when_serving(self._thread.start, PART)
+        self._collector.refresh.append(self._ensure_running)
+
+    def _ensure_running(self) -> None:
+        """
+        Start the thread where it is missed, since none was to be had before.
+        """
+        if is_candidate() and not self._is_stopped:
+            self._thread.start()
 
     def stop(self, deadline: Deadline) -> None:
         """
         End the thread, store what was counted since the last sampling, and leave the slot to others.
         """
+        self._is_stopped = True
         self._thread.stop(deadline)
         if is_candidate() and samples() and self._turn.acquire(timeout=deadline.remaining()):
             try:

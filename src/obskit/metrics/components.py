@@ -129,8 +129,10 @@ class Exposition(Component):
 
         snapshots.bind(None)
         gauge_callbacks.stop()
-        if self._refresher is not None:
-            self._refresher.stop(deadline)
+        refresher, self._refresher = self._refresher, None
+        if refresher is not None:
+            self._collection.collector.refresh.remove(refresher.ensure_running)
+            refresher.stop(deadline)
 
 
 def collection(assembly: Assembly) -> Collection | None:

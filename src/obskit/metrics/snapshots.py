@@ -19,7 +19,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from obskit.catalogue import Metric
-from obskit.errors import ConfigurationError, LabelError
+from obskit.errors import LabelError
 from obskit.metrics.cell_format import LabelSet, Row
 from obskit.metrics.grids import FoldDown
 from obskit.time.clock import clock
@@ -95,8 +95,8 @@ class MetricsSnapshot:
         at: When they were read, in seconds since the epoch.
         families: By the metric's name in the catalogue, or as it was declared. What nothing is known of is not there.
         pids: Process ids of the workers whose figures they are, by the label `worker`.
-        is_whole: Whether they are of all workers: False where these cannot be merged, a file could not be read, or
-            workers have declared a metric differently.
+        is_whole: Whether they are of all workers: False where these cannot be merged, a file could not be read,
+            workers have declared a metric differently, or no metrics are kept.
     """
 
     at: float
@@ -123,17 +123,13 @@ def snapshot(*, exemplars: bool = False) -> MetricsSnapshot:
 
     It takes some milliseconds for thousands of label sets: from a coroutine, call it in a thread.
 
+    Where obskit is off, or `metrics` is, there are no families, and it is not whole.
+
     Args:
         exemplars: With the exemplars of histograms.
-
-    Raises:
-        ConfigurationError: No metrics are kept, for obskit is not configured, or with `metrics=False`.
     """
     if _collector is None:
-        raise ConfigurationError(
-            "obskit.metrics.snapshot(): no metrics are kept here; call obskit.configure() or obskit.instrument() "
-            "first, and leave metrics=True"
-        )
+        return MetricsSnapshot(clock.wall(), {}, {}, is_whole=False)
     return take(_collector, exemplars=exemplars)
 
 
