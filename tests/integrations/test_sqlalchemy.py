@@ -106,8 +106,9 @@ def url(request, tmp_path):
         return
     pytest.importorskip("psycopg")
     address = request.getfixturevalue("postgres").replace("postgresql://", "postgresql+psycopg://")
-    yield address
     engine = create_engine(address, poolclass=NullPool)
+    Base.metadata.drop_all(engine)  # other files have tables of these names
+    yield address
     Base.metadata.drop_all(engine)
     engine.dispose()
 
