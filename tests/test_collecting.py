@@ -35,14 +35,16 @@ COLLECTED, SIGNALLED = ([f"{way} {what}" for what in (*COUNTED, *READING)] for w
 # Figures in memory, and in a file that others read; all lines at once, and through a queue.
 ALONE, SHARED = {"log_sample_first": 5, "access_log_sample": {"<unmatched>": 2}}, {"slow_query_ms": 0, "n_plus_one": 3}
 # Of cells outside of a family, of a file that is closed, of what SQLAlchemy needs, one that nobody waits for, and those
-# of a reply in pieces and of who wants events, which these scenes do not have. What `start_over()` makes is a forked
-# child's.
+# of a reply in pieces, of who wants events and of the history, which these scenes do not have. What `start_over()`
+# makes is a forked child's.
 ELSEWHERE = {
     *("obskit.metrics.cells:Cell.__init__", "obskit.metrics.cells:Cell.reset"),
     *("obskit.metrics.cell_file:CellFile.abandon", "obskit.integrations.sqlalchemy:<module>"),
     "obskit.web.pieces:Pieces.__init__",
     *("obskit.event_exchange:EventFiles.after_fork", "obskit.subscribers:Subscribers.after_fork"),
+    *("obskit.history.series_slot:SeriesSlot.__init__", "obskit.history.series_slot:SeriesSlot.abandon"),
 }
+KINDS = {"Lock", "RLock", "Condition"}
 
 
 def played(scenes, settings):
@@ -61,19 +63,26 @@ def lock_makers():
     found = set()
     for path in sorted(PACKAGE.rglob("*.py")):
         module = ".".join(("obskit", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
-        found |= {f"{module}:{name}" for name in _makers(ast.parse(path.read_text()), "")}
+        tree = ast.parse(path.read_text())
+        ours = {
+            alias.asname or alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and node.module == "threading"
+            for alias in node.names
+        }
+        kinds = ours & KINDS | {f"threading.{kind}" for kind in KINDS}
+        found |= {f"{module}:{name}" for name in _makers(tree, "", kinds)}
     return found
 
 
-def _makers(node, inside):
+def _makers(node, inside, kinds):
     for child in ast.iter_child_nodes(node):
         name = inside
         if isinstance(child, (ast.ClassDef, ast.FunctionDef)):
             name = f"{inside}.{child.name}".removeprefix(".")
-        called = child.func if isinstance(child, ast.Call) else None
-        if getattr(called, "attr", getattr(called, "id", "")) in ("Lock", "RLock", "Condition"):
+        if isinstance(child, ast.Call) and ast.unparse(child.func) in kinds:
             yield inside or "<module>"
-        yield from _makers(child, name)
+        yield from _makers(child, name, kinds)
 
 
 @pytest.fixture(scope="module")

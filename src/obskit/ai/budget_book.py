@@ -222,6 +222,9 @@ class BudgetBook:
         budgets = self._applying_to(op)
         if not budgets:
             return
+        if not in_event_loop():  # who steps a coroutine by hand has no loop that could wait
+            self.before_call(op, body)
+            return
         try:
             # What comes after nobody waits for it any more is given back.
             await self._waiting.run_async(
