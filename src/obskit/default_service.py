@@ -36,7 +36,7 @@ _LAYOUT = ("src", "lib", "tests", "test")
 # Folders of which each folder inside is one release of a project, as Capistrano, Deployer, Ansistrano and others make
 # them, called by a number, a time or a commit; the one in use is linked as `current` beside them.
 _RELEASES, _CURRENT = ("releases", "versions", "deployments"), "current"
-_is_release = re.compile(r"([a-z]+[-_])?v?\d[\w.+-]*|[0-9a-f-]{7,64}", re.ASCII).fullmatch
+_is_release = re.compile(r"([a-z]{1,16}[-_])?v?\d[\w.+-]*|[0-9a-f-]{7,64}", re.ASCII).fullmatch
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _STDLIB = os.path.dirname(os.path.abspath(os.__file__))
 _INSTALLED = ("site-packages", "dist-packages")
