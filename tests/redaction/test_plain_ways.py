@@ -6,7 +6,7 @@ import io
 import json
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from secrets_planted import AROUND, CARDS, DSNS, HEADERS, INNOCENT, INNOCENT_KEYS, JWT, KEYS, OPAQUE, SECRET, TOKENS
 
@@ -99,6 +99,8 @@ def test_known_names_show_what_new_ones_do(by_value):
     writer = Writer(Settings(log_stream=io.StringIO(), redact_values=by_value), Recorder())
 
     @slowly
+    @example({"sessions": 2**53, "session_count": ["\ud800"]})
+    @example({"sessions": 2**53, "session_count": {"sessions": "\ud800"}})
     @given(st.dictionaries(names, values, max_size=4))
     def compare(fields):
         writer.known_names.clear()

@@ -6,6 +6,7 @@ Most are a few numbers and short texts. One pass tells, where redaction and conv
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from obskit.redaction.redactor import Redactor
 # Deeper ones are looked at by the general way, which knows those that contain themselves.
 _MAX_DEPTH = 4
 _ALWAYS_PLAIN = frozenset([float, bool, type(None)])
+_has_surrogate = re.compile(r"[\ud800-\udfff]").search  # UTF-8 cannot hold one by itself
 
 
 class Sizes(NamedTuple):
@@ -43,6 +45,8 @@ def plain_sizes(redactor: Redactor) -> Sizes:
                 if kind is str:
                     if len(value) >= shorter and text(value) is not value:
                         return 0
+                    if not value.isascii() and _has_surrogate(value):
+                        return 0
                     size += len(value)
                 elif kind is int:
                     if not least <= value < smaller:
@@ -67,6 +71,8 @@ def plain_sizes(redactor: Redactor) -> Sizes:
             elif kind is str:
                 if value[:1] == "-" or (len(value) >= shorter and text(value) is not value):
                     return 0  # an option tells about what follows
+                if not value.isascii() and _has_surrogate(value):
+                    return 0
                 size += len(value)
             elif kind not in _ALWAYS_PLAIN:
                 inside = of_inner(value, depth)
