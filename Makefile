@@ -18,7 +18,7 @@ endif
 .PHONY: servers test test-collecting test-sqlalchemy20 test-lowest check docs bench demo clean
 
 test: $(VENV)/.stamp
-	$(VENV)/bin/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(VENV)/bin/pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 # The contract suite where a garbage collection, with an object that counts in it, comes whenever a lock is taken. What
 # counts garbage itself is left out.
