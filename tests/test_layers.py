@@ -36,6 +36,7 @@ GROUND = (
         "request_totals",
         "bounded_cache",
         "loss_counts",
+        "late_imports",
     ),
     *(
         "file_modes",

@@ -9,7 +9,7 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from obskit.catalogue import events
@@ -17,7 +17,6 @@ from obskit.components import Assembly, Component, imported, run_all
 from obskit.errors import AlreadyConfiguredError
 from obskit.fields import shown
 from obskit.forks import at_exit, at_fork
-from obskit.health.registry import registry as health
 from obskit.interpreters import IS_MAIN, NO_THREADS
 from obskit.logs import current_writer as logs
 from obskit.logs.writer import Writer
@@ -26,11 +25,11 @@ from obskit.settings import Settings, with_sections
 from obskit.sigterm import sigterm
 from obskit.time.clock import Deadline, clock, system_clock
 from obskit.web.route_settings import RouteSettings
-from obskit.web.routes import Routes
-from obskit.workers import candidates
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
+
+    from obskit.web.routes import Routes
 
 
 class Drain(Component):
@@ -91,8 +90,6 @@ class Runtime:
 
     Attributes:
         settings: The frozen settings.
-        registry: The `prometheus_client` registry it joined; None with `metrics=False`.
-        routes: The paths that obskit answers itself.
         writer: Writes its lines, and those of loggers.
         hooks: Integrations that `auto` has turned on.
         without_hook: Installed database libraries whose calls are not timed.
@@ -100,8 +97,7 @@ class Runtime:
 
     def __init__(self, settings: Settings, extra_sinks: Sequence[Sink] = ()) -> None:
         self.settings = settings
-        self.registry: CollectorRegistry | None = None
-        self.routes = Routes(RouteSettings(metrics_path=None, health_path=None), None)
+        self._collection: Any = None
         self.hooks: list[str] = []
         self.without_hook: list[str] = []
         self.wants_client = False  # whether any sink reads a request's client or agent
@@ -128,7 +124,25 @@ class Runtime:
         part = self._assembly.part
         self.routes, self.wants_client = part("health").routes, bool(part("outputs").wants)
         if (collection := part("metrics")) is not None:
-            self.registry, self._collector, self._page = collection.registry, collection.collector, collection.page
+            self._collection, self._collector, self._page = collection, collection.collector, collection.page
+
+    @cached_property
+    def routes(self) -> Routes:
+        """
+        The paths that obskit answers itself: none where it is disabled.
+        """
+        from obskit.web.routes import Routes
+
+        return Routes(RouteSettings(metrics_path=None, health_path=None), None)
+
+    @property
+    def registry(self) -> CollectorRegistry | None:
+        """
+        The `prometheus_client` registry that it joined; None with `metrics=False`. Imports the library where nothing
+        has yet.
+        """
+        found: CollectorRegistry | None = None if self._collection is None else self._collection.registry
+        return found
 
     @property
     def counts_alone(self) -> bool:
@@ -297,8 +311,9 @@ def _at_exit() -> None:
     sigterm.finish()
     # References from our modules to the application's objects would keep its modules from being collected. They would
     # be torn down one by one, and finalizers of the application would run with half of its modules gone.
-    for name in list(health.checks):
-        health.remove(name)
+    if health := sys.modules.get("obskit.health.registry"):
+        for name in list(health.registry.checks):
+            health.registry.remove(name)
     if gauge_callbacks := sys.modules.get("obskit.metrics.gauge_callbacks"):
         gauge_callbacks.gauge_callbacks.clear()
 
@@ -316,7 +331,8 @@ def _start_over_in_child() -> None:
 def _after_fork() -> None:
     if _runtime is not None:
         _runtime.after_fork()
-        candidates.after_fork()  # what starts there finds every part started over
+        if candidates := sys.modules.get("obskit.workers.candidates"):
+            candidates.after_fork()  # what starts there finds every part started over
 
 
 at_fork(after_in_child=_start_over_in_child)

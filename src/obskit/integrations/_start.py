@@ -9,7 +9,6 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from obskit.integrations import logging
 from obskit.integrations._patches import when_imported
 from obskit.recorder import recorder
 from obskit.runtime import Runtime, current_runtime
@@ -42,6 +41,8 @@ def configure(**settings: Any) -> Runtime:
     runtime = configure_runtime(**settings)
     wanted = runtime.settings
     if wanted.enabled and (wanted.auto or wanted.log_server):
+        from obskit.integrations import logging
+
         logging.instrument(outlives_runtime=False, all_loggers=wanted.auto)
     if wanted.enabled and wanted.auto:
         if "logging" not in runtime.hooks:

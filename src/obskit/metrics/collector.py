@@ -9,17 +9,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-from prometheus_client.core import Metric as ClientMetric
-
 from obskit.catalogue import Metric
 from obskit.catalogue import internal as own
 from obskit.deferred_endings import drain
 from obskit.errors import MetricConflictError
 from obskit.metrics import process_gauges
 from obskit.metrics.cell_format import LabelSet
-from obskit.metrics.exposition import Section, negotiate, render_page
+from obskit.metrics.exposition import SUFFIXES, Section, negotiate, render_page
 from obskit.metrics.family import (
     MEMORY_ALLOCATOR,
     CountedHistogram,
@@ -37,13 +33,15 @@ from obskit.recorder import recorder
 from obskit.workers.instance_leader import note_scrape
 
 if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.core import Metric as ClientMetric
+
     from obskit.metrics.directory import Snapshot
     from obskit.metrics.merge import FineRows
 
 F = TypeVar("F", bound=Family[Any])
 K = TypeVar("K")
 V = TypeVar("V")
-_CLIENT_METRICS = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}
 _NAMED_BY_LABEL = {own.LABEL_SETS.name, own.OVERFLOW.name}
 
 
@@ -150,14 +148,20 @@ class MetricCollector:
         Raises:
             MetricConflictError: The application has registered one of the names itself.
         """
-        taken = set(getattr(registry, "_names_to_collectors", {}))
+        self.check_names(getattr(registry, "_names_to_collectors", {}))
+        registry.register(self)
+        self._registries.append(registry)
+
+    def check_names(self, others: Iterable[str] = ()) -> None:
+        """
+        Raise MetricConflictError where two metrics have one name, or one has a name of others.
+        """
+        taken = set(others)
         for spec, name in self._specs_and_names():
-            samples = _sample_names(self._empty_family(spec, name))
+            samples = _sample_names(spec, name)
             if not taken.isdisjoint(samples):
                 raise _conflict(name, spec)
             taken.update(samples)
-        registry.register(self)
-        self._registries.append(registry)
 
     def _register_again(self) -> None:
         """
@@ -183,7 +187,7 @@ class MetricCollector:
         """
         Whether the application has registered one of the names of a metric's samples itself.
         """
-        samples = _sample_names(self._empty_family(spec, name))
+        samples = _sample_names(spec, name)
         taken = [getattr(registry, "_names_to_collectors", {}) for registry in self._registries]
         return any(known.get(sample, self) is not self for known in taken for sample in samples)
 
@@ -206,10 +210,11 @@ class MetricCollector:
         """
         Return the families without samples, for a registry.
         """
-        return [self._empty_family(spec, name) for spec, name in self._specs_and_names()]
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
-    def _empty_family(self, spec: Metric, name: str) -> Any:
-        return _CLIENT_METRICS[spec.kind](name, spec.help, labels=self._label_renames.rename(spec))
+        made = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}
+        labels = self._label_renames.rename
+        return [made[spec.kind](name, spec.help, labels=labels(spec)) for spec, name in self._specs_and_names()]
 
     def _specs_and_names(self) -> Iterator[tuple[Metric, str]]:
         for family in self._families.copy().values():
@@ -378,9 +383,9 @@ def _guarded(read: Callable[[], Mapping[K, V]]) -> Mapping[K, V]:
         return {}
 
 
-def _sample_names(page: ClientMetric) -> list[str]:
-    suffixes = {"counter": ("_total", "_created"), "histogram": ("_bucket", "_sum", "_count", "_created")}
-    return [page.name + suffix for suffix in ("", *suffixes.get(page.type, ()))]
+def _sample_names(spec: Metric, name: str) -> list[str]:
+    family = name.removesuffix("_total") if spec.kind == "counter" else name
+    return [family + suffix for suffix in ("", *SUFFIXES.get(spec.kind, ()))]
 
 
 def _conflict(name: str, spec: Metric) -> MetricConflictError:

@@ -4,10 +4,14 @@ What a runtime has of metrics: their values, the declared ones, the page, and th
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from obskit.components import Assembly, Component
+from obskit.late_imports import Awaited
 from obskit.metrics.settings import MetricsSettings
+from obskit.recorder import recorder
 from obskit.service_settings import ServiceSettings
 from obskit.time.clock import Deadline
 
@@ -18,19 +22,20 @@ if TYPE_CHECKING:
     from obskit.metrics.refresher import Refresher
     from obskit.metrics.workers import Workers
 
+# What the first request of a worker needs beside, so that no event loop waits for it.
+_FOR_SHARED_VALUES = ("obskit.metrics.directory", "obskit.workers.instance_folders")
+
 
 class Collection(Component):
     """
     The collector of all metrics, and where this process's values are.
 
     Attributes:
-        registry: The `prometheus_client` registry that it joins.
         collector: The collector.
         workers: Allocates values, and merges those of all workers.
     """
 
     name = "metrics"
-    registry: CollectorRegistry
     collector: MetricCollector
     workers: Workers
 
@@ -42,21 +47,40 @@ class Collection(Component):
         """
         Create the collector, without metrics yet.
         """
-        from prometheus_client import REGISTRY
-
         from obskit.metrics.collector import MetricCollector
         from obskit.metrics.declare import declared
         from obskit.metrics.label_names import LabelRenames
         from obskit.metrics.workers import Workers
+        from obskit.storage.private_files import HAS_LOCKS
         from obskit.workers import instance_leader
 
+        for module in _FOR_SHARED_VALUES if HAS_LOCKS else ():
+            import_module(module)
         settings = self._settings
-        self.registry = settings.registry if settings.registry is not None else REGISTRY
         names, cap = settings.metric_names, settings.max_label_sets
         labels = LabelRenames(settings.metric_labels, names, [family.spec for family in declared.values()])
         self.workers = Workers(self._service, settings.metrics_dir, cap)
         instance_leader.bind(self.workers.folder)
         self.collector = MetricCollector(settings.namespace, names, cap, self.workers, labels)
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        """
+        The registry of the setting, or `prometheus_client`'s own, which is imported for it.
+        """
+        if self._settings.registry is not None:
+            given: CollectorRegistry = self._settings.registry
+            return given
+        from prometheus_client import REGISTRY
+
+        return REGISTRY
+
+    @property
+    def has_own_registry(self) -> bool:
+        """
+        Whether the setting names the registry.
+        """
+        return self._settings.registry is not None
 
     def page(self, accept: str, packed: bool, names: frozenset[str] | None) -> tuple[list[tuple[str, str]], bytes]:
         """
@@ -103,6 +127,7 @@ class Exposition(Component):
     def __init__(self, assembly: Assembly) -> None:
         self._collection: Collection = assembly.part("metrics")
         self._refresher: Refresher | None = None
+        self._awaited: Awaited | None = None
 
     def start(self) -> None:
         """
@@ -113,12 +138,22 @@ class Exposition(Component):
         from obskit.metrics.refresher import Refresher
 
         collector, workers = self._collection.collector, self._collection.workers
-        collector.register(self._collection.registry)
+        collector.check_names()
+        if self._collection.has_own_registry or "prometheus_client" in sys.modules:
+            collector.register(self._collection.registry)
+        else:  # whoever asks its registry has imported it
+            self._awaited = Awaited("prometheus_client", self._register_late)
         gauge_callbacks.start(workers.asks_for_all)
         self._refresher = Refresher(workers, collector.update_own)
         collector.refresh.append(self._refresher.ensure_running)
         self._refresher.start()
         snapshots.bind(collector)
+
+    def _register_late(self) -> None:
+        try:
+            self._collection.collector.register(self._collection.registry)
+        except Exception as error:  # the application imports the library, and wants that alone
+            recorder.failed("metrics", error)
 
     def stop(self, deadline: Deadline) -> None:
         """
@@ -127,6 +162,8 @@ class Exposition(Component):
         from obskit.metrics import snapshots
         from obskit.metrics.gauge_callbacks import gauge_callbacks
 
+        if self._awaited is not None:
+            self._awaited.cancel()
         snapshots.bind(None)
         gauge_callbacks.stop()
         refresher, self._refresher = self._refresher, None

@@ -15,10 +15,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from itertools import groupby
 from types import MappingProxyType
-from typing import Any
-
-from prometheus_client.core import Metric, Sample
-from prometheus_client.exposition import choose_encoder
+from typing import TYPE_CHECKING, Any
 
 from obskit.metrics.cell_format import LabelSet
 from obskit.metrics.family_renderer import (
@@ -28,6 +25,9 @@ from obskit.metrics.family_renderer import (
 )
 from obskit.recorder import recorder
 from obskit.time.clock import rest, system_clock
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric, Sample
 
 PIECE_BYTES = 64 * 1024
 _BATCH = 200  # samples that prometheus_client encodes in about a millisecond
@@ -64,6 +64,8 @@ class Section:
         """
         Return the family as `prometheus_client` has it, for a collector.
         """
+        from prometheus_client.core import Metric
+
         renderer = self.renderer
         metric = Metric(renderer.family, renderer.help, renderer.kind)
         for labels, values in self.cells:
@@ -124,6 +126,8 @@ def _chosen(parts: list[str]) -> PageFormat | None:
 
 
 def _format(accept: str) -> PageFormat:
+    from prometheus_client.exposition import choose_encoder
+
     encode, content_type = choose_encoder(accept)
     escaping = content_type.partition("escaping=")[2] or "underscores"
     openmetrics = content_type.startswith("application/openmetrics-text")

@@ -6,17 +6,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from types import MappingProxyType
-from typing import Any, TypeAlias
-
-from prometheus_client.core import Exemplar as _Exemplar
-from prometheus_client.core import Sample
-from prometheus_client.utils import floatToGoString
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from obskit.catalogue.spec import Kind
 from obskit.metrics.cell_format import LabelSet
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Exemplar as ClientExemplar
+    from prometheus_client.core import Sample
 
 # Counter, gauge: (value,). Histogram: (unused, sum, bucket, bucket, ...), not cumulative, the last `+Inf`.
 CellValues: TypeAlias = Sequence[float]
@@ -32,10 +32,23 @@ _is_legacy_name = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*").fullmatch
 _is_legacy_label = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*").fullmatch
 _EXEMPLAR_CHARACTERS = 128  # OpenMetrics 1.0.0, "Exemplars": names and values of the labels together
 _NONE: Mapping[Any, Any] = MappingProxyType({})
-go_float: Callable[[float], str] = floatToGoString
 # Between these bounds `repr()` formats a float as prometheus_client does.
 _MIN_REPR, _REPR_LIMIT = -1e15, 1_000_000
 _EXPONENTS = tuple(b"e+%02d" % power for power in range(16))  # from 1e16 on `repr()` has an exponent itself
+
+
+def go_float(value: float) -> str:
+    """
+    Format a float as `prometheus_client` does: as Go has it, with an exponent from 1e6 on.
+    """
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else f"{value:+}".replace("inf", "Inf")
+    text = repr(float(value))
+    whole, _, rest = text.partition(".")
+    if value < _REPR_LIMIT or "e" in text:
+        return text
+    digits = (whole + rest).rstrip("0")
+    return f"{digits[0]}.{digits[1:]}e+{len(whole) - 1:02}".replace(".e", "e")
 
 
 class FamilyRenderer:
@@ -175,6 +188,8 @@ class FamilyRenderer:
         """
         Yield one cell's samples as `prometheus_client` has them.
         """
+        from prometheus_client.core import Sample
+
         named = {label: utf8_safe(value) for label, value in zip(self.labels, labels, strict=True)}
         if self.kind != "histogram":
             yield Sample(self.name, named, values[0], None, _client_exemplar(exemplars.get(0)))
@@ -234,10 +249,12 @@ def _with_exemplars(text: bytes, exemplars: Exemplars) -> bytes:
     return b"\n".join(lines)
 
 
-def _client_exemplar(exemplar: ExemplarTuple | None) -> _Exemplar | None:
+def _client_exemplar(exemplar: ExemplarTuple | None) -> ClientExemplar | None:
     """
     Return an exemplar as `prometheus_client` has it; None where its label is longer than OpenMetrics allows.
     """
     if exemplar is None or len("trace_id") + len(exemplar[0]) > _EXEMPLAR_CHARACTERS:
         return None
-    return _Exemplar({"trace_id": utf8_safe(exemplar[0])}, exemplar[1], exemplar[2])
+    from prometheus_client.core import Exemplar
+
+    return Exemplar({"trace_id": utf8_safe(exemplar[0])}, exemplar[1], exemplar[2])

@@ -7,13 +7,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Collection, Iterable, Iterator
-from typing import Any
-
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import Metric
+from typing import TYPE_CHECKING, Any
 
 from obskit.metrics.exposition import SUFFIXES, with_samples
 from obskit.recorder import recorder
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.core import Metric
 
 
 class _Asked(threading.local):

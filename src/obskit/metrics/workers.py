@@ -25,6 +25,7 @@ from obskit.operation import Event, HttpOperation
 from obskit.recorder import recorder
 from obskit.storage.private_files import HAS_LOCKS
 from obskit.workers.instance_leader import samples
+from obskit.workers.instances import current_instance
 
 if TYPE_CHECKING:
     from obskit.metrics.cell_file import CellFile, ExemplarSlots
@@ -117,8 +118,6 @@ class Workers:
             cell.attach()
 
     def _find(self) -> Directory | None:
-        from obskit.workers.instances import current_instance
-
         found = current_instance() if self._path is None else None
         if self._path is None and found is None:
             return None
