@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.utils import floatToGoString
 
@@ -54,14 +54,14 @@ def said_by(program, *arguments):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("settings", LEFT_OUT)
-def test_what_is_off_is_not_imported(settings):
+@pytest.mark.parametrize("given_settings", LEFT_OUT)
+def test_what_is_off_is_not_imported(given_settings):
     """
     `configure()` brings what its settings ask for.
     """
     program = "import json, obskit, sys\nobskit.configure({settings})\nprint(json.dumps(sorted(sys.modules)))"
-    modules = said_by(program.format(settings=settings))
-    left_out = LEFT_OUT[settings]
+    modules = said_by(program.format(settings=given_settings))
+    left_out = LEFT_OUT[given_settings]
 
     assert "obskit.logs.writer" in modules
     assert [] == [name for name in modules if any(name == out or name.startswith(f"{out}.") for out in left_out)]
@@ -194,6 +194,7 @@ def test_a_library_that_is_there_is_not_awaited():
     assert ([1], False) == (taken, awaited.cancel())
 
 
+@settings(deadline=None)
 @given(
     st.floats() | st.integers(-(10**20), 10**20) | st.sampled_from([1e6, 999999.5, 1e16, 10.0**15, -1e9, 12345678.9])
 )
