@@ -22,7 +22,7 @@ from obskit.export.written import written_rules
 from obskit.rules import objectives
 from obskit.signals.page import Page, configured_page
 
-_is_target = re.compile(r"[^\s/:@]+:[0-9]{1,5}|\[[0-9a-fA-F:.]+\]:[0-9]{1,5}").fullmatch
+_is_target = re.compile(r"\A(?:[^\s/:@]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}\Z").match
 
 
 def prometheus(

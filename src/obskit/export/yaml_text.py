@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 Value: TypeAlias = "str | int | float | bool | Mapping[str, Value] | Sequence[Value] | None"
 
-_is_duration = re.compile(r"(?:[0-9]+(?:ms|[smhdwy]))+").fullmatch
+_is_duration = re.compile(r"\A(?:[0-9]+(?:ms|[smhdwy]))+\Z").match
 # What YAML 1.1 and 1.2 read as text without quotes: no sign of YAML's first, no comment, no mapping, no space last.
 _is_plain = re.compile(r"[A-Za-z_(/][ -~]*(?<![: ])").fullmatch
 _means_more = re.compile(r": | #").search
