@@ -55,8 +55,24 @@ def instrumented():
     obskit.uninstrument_celery()
 
 
+@pytest.fixture(scope="module")
+def loggers_as_before():
+    """
+    Take back what a worker does to loggers for good: a level, and a handler that writes to a stream.
+    """
+    loggers = [logging.getLogger(name) for name in (None, "celery.task")]
+    before = [(logger, logger.level, logger.propagate, logger.handlers[:]) for logger in loggers]
+    yield
+    for logger, level, propagate, handlers in before:
+        logger.setLevel(level)
+        logger.propagate = propagate
+        for handler in logger.handlers[:]:
+            if handler not in handlers and type(handler) is logging.StreamHandler:
+                logger.removeHandler(handler)
+
+
 @pytest.fixture(scope="module", params=["solo", "threads"])
-def running(request):
+def running(request, loggers_as_before):
     with start_worker(app, perform_ping_check=False, pool=request.param):
         yield
 
@@ -160,9 +176,9 @@ def test_celerys_own_lines_are_obskits(instrumented):
     """
     A worker that sets up its loggers after `instrument_logging()` writes obskit's lines all the same.
     """
-    obskit.instrument_logging()
     root = logging.root
     before = list(root.handlers), root.level
+    obskit.instrument_logging()
     try:
         app.log.setup(loglevel="INFO", redirect_stdouts=False)
         logging.getLogger("celery.worker").info("ready")
