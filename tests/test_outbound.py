@@ -14,6 +14,7 @@ from base64 import b64encode
 
 import pytest
 
+from free_ports import free_port
 from obskit import outbound
 from obskit.outbound import ANYWHERE, OutboundError, is_inside, request
 from obskit.time.clock import Deadline
@@ -301,8 +302,7 @@ def test_nobody_listens():
     """
     It is told as such.
     """
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
+    port = free_port()
 
     assert "127.0.0.1: it refused the connection" == refused(f"http://127.0.0.1:{port}/", "connect")
 

@@ -7,7 +7,6 @@ import gc
 import http.client
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ from pathlib import Path
 import pytest
 
 import obskit
+from free_ports import free_port
 from obskit import runtime
 from obskit.errors import AlreadyConfiguredError, ConfigurationError, UnknownSettingError
 from obskit.recorder import recorder
@@ -187,8 +187,7 @@ def test_one_of_four_workers_counts_and_another_when_it_is_killed(tmp_path, serv
     """
     Under a server with four workers one counts; when it is killed, one other does.
     """
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", server, f"--bind=127.0.0.1:{port}", "--workers=4", "--no-control-socket"]
     environ = {name: text for name, text in os.environ.items() if not name.startswith("PYTEST_")}
     environ |= {"OBSKIT_STATE_DIR": str(tmp_path), "PYTHONPATH": str(TESTS)}

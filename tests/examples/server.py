@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,8 @@ from typing import Any
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
+
+from free_ports import free_port
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PATIENCE_SECONDS = 30.0
@@ -82,8 +83,7 @@ def running(example: str, output: Path, *options: str) -> Iterator[Server]:
     Start an example with the command of its README and further options, on a free port.
     """
     command = re.search(r"```sh\n(.+)\n```", (EXAMPLES / example / "README.md").read_text("utf-8"))[1].split()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     # gunicorn's control socket goes to XDG_RUNTIME_DIR.
     environ = {**os.environ, "VENDING_DATABASE": str(output / "vending.db"), "XDG_RUNTIME_DIR": str(output)}
     stdout, stderr = output / "stdout.jsonl", output / "stderr.txt"

@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
-from health_servers import free_port
 
 import servers
+from free_ports import free_port
 from obskit.health.registry import registry
 from obskit.testing import isolated_runtime
 from obskit.web.request import Request

@@ -10,7 +10,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from health_servers import free_port
+
+from free_ports import free_port
 
 HERE = Path(__file__).parent
 PROBES = 1000

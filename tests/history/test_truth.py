@@ -5,7 +5,6 @@ What workers have counted is in the history once, whoever of them is killed, at 
 import http.client
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from free_ports import free_port
 from obskit.history.files import SeriesFiles
 from obskit.history.instance_mark import InstanceMark
 from obskit.history.reader import FileReader
@@ -44,8 +44,7 @@ class Served:
     """
 
     def __init__(self, kind, service, state_dir):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         environ = {name: text for name, text in os.environ.items() if not name.startswith("PYTEST_")}
         environ |= {"OBSKIT_STATE_DIR": str(state_dir), "PYTHONPATH": str(TESTS), "SERVICE_OF_TEST": service}
         command = [sys.executable, "-m", *(word.format(port=self.port) for word in SERVERS[kind])]

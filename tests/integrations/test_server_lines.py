@@ -5,7 +5,6 @@ Under real servers every line is JSON, once, and the request's id is on all line
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
@@ -14,6 +13,8 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 
 import pytest
+
+from free_ports import free_port
 
 httpx = pytest.importorskip("httpx")
 
@@ -208,8 +209,7 @@ def running(name, folder):
     protocol, command = COMMANDS[name]
     (folder / "shop.py").write_text(textwrap.dedent(APPLICATIONS[protocol]))
     (folder / "server.py").write_text(SERVER_PY)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     environ = {**os.environ, "XDG_RUNTIME_DIR": str(folder), "PYTHONWARNINGS": "default"}
     with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
         process = subprocess.Popen(

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -21,6 +20,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from free_ports import free_port
 from obskit.metrics.cell_format import VERSION
 from obskit.workers.instance_folders import instance_path
 from obskit.workers.instances import instance_of
@@ -122,8 +122,7 @@ def serving(arguments, tmp_path, program=("-m", "{server}"), service="shop", **e
     """
     Start a server in a session of its own; yield it once it answers.
     """
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     server, *rest = arguments
     command = [sys.executable, *(part.format(port=port, server=server) for part in (*program, *rest))]
     output = tmp_path / f"output-{port}.txt"

@@ -4,7 +4,6 @@ A Prometheus server of one's own, on a folder of blocks: where there is one on t
 
 import json
 import re
-import socket
 import subprocess
 import time
 import urllib.error
@@ -13,6 +12,7 @@ import urllib.request
 from contextlib import contextmanager
 
 import servers
+from free_ports import free_port
 
 
 def found():
@@ -49,9 +49,7 @@ def running(programs, folder, configuration, further):
     Run a server with a configuration and further options, and yield its address.
     """
     (folder / "prometheus.yml").write_text(configuration)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     options = {
         "config.file": folder / "prometheus.yml",
         "storage.tsdb.path": folder / "data",

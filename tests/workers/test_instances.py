@@ -5,7 +5,6 @@ Which server a process works for: asked of real servers' workers, and of the chi
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from free_ports import free_port
 from obskit.metrics.directory import Directory
 from obskit.workers import instance_folders
 from obskit.workers.file_lock import locked_file
@@ -47,8 +47,7 @@ def serving(arguments, tmp_path):
     """
     Start a server in a session of its own, and yield its process and port.
     """
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, *(argument.format(port=port) for argument in arguments)]
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *filter(None, sys.path)])}
     with open(tmp_path / "output.txt", "ab") as output:

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+from free_ports import free_port
 
 HERE = Path(__file__).parent
 PATIENCE_SECONDS = 40
@@ -49,8 +50,7 @@ class Machine:
         """
         Start a program in a session of its own; yield it.
         """
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        port = free_port()
         started = Running(self, [program, *(part.format(port=port) for part in arguments)], port, environ)
         self.started.append(started)
         try:
