@@ -18,7 +18,8 @@ def shop(environ, start_response):
     return [json.dumps(os.getpid()).encode()]
 
 
-wsgi = obskit.instrument(shop, service=os.environ["SERVICE_OF_TEST"], history=True, history_every="1s")
+settings = {"service": os.environ["SERVICE_OF_TEST"], "history_every": os.environ["EVERY_OF_TEST"]}
+wsgi = obskit.instrument(shop, history=True, **settings)
 
 
 async def kitchen(scope, receive, send):

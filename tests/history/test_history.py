@@ -23,6 +23,7 @@ from obskit.history.files import SeriesFiles
 from obskit.history.reader import FileReader
 from obskit.history.settings import KEEP, HistorySettings
 from obskit.recorder import recorder
+from obskit.runtime import current_runtime
 from obskit.signals import increase, level, quantile, rate
 from obskit.storage.periods import Span
 from obskit.testing import FakeClock, RecordingSink, advance, isolated_runtime
@@ -190,6 +191,24 @@ def test_a_graceful_end_loses_nothing(tmp_path, kept):
             plates.inc(2)
 
     assert 27.0 == plates_in(folder_of(tmp_path))
+
+
+def test_what_is_flushed_is_counted_once(tmp_path, kept):
+    """
+    A flush stores what was counted since the last sampling, and neither the next one nor the end counts it again.
+    """
+    plates = obskit.counter("plates_total", "Plates.")
+    with kept():
+        plates.inc(7)
+        advance("25s")
+        plates.inc(2)
+        current_runtime().flush()
+        current_runtime().flush()
+        flushed = plates_in(folder_of(tmp_path))
+        plates.inc()
+        advance("25s")
+
+    assert (9.0, 10.0) == (flushed, plates_in(folder_of(tmp_path)))
 
 
 def test_nothing_of_it_is_in_the_applications_figures(kept):

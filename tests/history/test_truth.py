@@ -34,19 +34,22 @@ SERVERS = {
         *("--bind=127.0.0.1:{port}", "counting_app:wsgi"),
     ],
     "uvicorn": ["uvicorn", "--workers=4", "--port={port}", "counting_app:asgi"],
+    "uvicorn alone": ["uvicorn", "--port={port}", "counting_app:asgi"],
 }
 INSTALLED = [kind for kind, (module, *_) in SERVERS.items() if find_spec(module)]
+WITH_WORKERS = [kind for kind in INSTALLED if kind != "uvicorn alone"]
 
 
 class Served:
     """
-    A server with four workers, and a client that counts what it was answered.
+    A server, of four workers most of the time, and a client that counts what it was answered.
     """
 
-    def __init__(self, kind, service, state_dir):
+    def __init__(self, kind, service, state_dir, every="1s"):
         self.port = free_port()
         environ = {name: text for name, text in os.environ.items() if not name.startswith("PYTEST_")}
         environ |= {"OBSKIT_STATE_DIR": str(state_dir), "PYTHONPATH": str(TESTS), "SERVICE_OF_TEST": service}
+        environ |= {"EVERY_OF_TEST": every}
         command = [sys.executable, "-m", *(word.format(port=self.port) for word in SERVERS[kind])]
         self.process = subprocess.Popen(command, env=environ, stdout=-3, stderr=-3)
         self.answered, self.unanswered, self.pids = 0, 0, set()
@@ -162,7 +165,7 @@ def take_what_is_left(service, state_dir):
         advance("3s")
 
 
-@pytest.mark.parametrize("kind", INSTALLED)
+@pytest.mark.parametrize("kind", WITH_WORKERS)
 def test_nothing_is_lost_or_doubled_where_workers_are_killed(tmp_path, kind):
     """
     Workers are killed under load, the one that samples among them, and then the whole server: the increments are what
@@ -206,3 +209,16 @@ def test_two_instances_at_once_and_a_graceful_end(tmp_path, kind):
 
     assert {(blue.answered + green.answered,) * 2} == {found[:2] for found in increments(files).values()}
     assert (0, 0) == (blue.process.returncode, green.process.returncode)
+
+
+@pytest.mark.parametrize("kind", INSTALLED)
+def test_what_was_counted_is_stored_when_the_server_ends(tmp_path, kind):
+    """
+    A server that is asked to end has stored everything by then: in a container, no other process ever takes the rest.
+    """
+    service = f"ends-{os.urandom(4).hex()}"
+    files = history_of(tmp_path, service, every=30)
+    with Served(kind, service, tmp_path, every="30s") as served:
+        until(lambda: served.answered > 20)
+
+    assert {(served.answered,) * 2} == {found[:2] for found in increments(files).values()}

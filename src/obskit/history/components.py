@@ -52,6 +52,13 @@ class History(Component):
         self._sampling.start()
         queries.bind(lambda: self._files_in(self._folder))  # to read makes no folder
 
+    def flush(self, deadline: Deadline) -> None:
+        """
+        Store what was counted since the last sampling: uvicorn ends its processes by the signal, and so without more.
+        """
+        if self._sampling is not None:
+            self._sampling.flush(deadline)
+
     def stop(self, deadline: Deadline) -> None:
         """
         Store what was counted since the last sampling.

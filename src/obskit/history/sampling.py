@@ -104,17 +104,23 @@ class Sampling:
         if is_candidate() and not self._is_stopped:
             self._thread.start()
 
+    def flush(self, deadline: Deadline) -> None:
+        """
+        Store what was counted since the last sampling, where this process is the one that samples.
+        """
+        if is_candidate() and samples() and self._turn.acquire(timeout=deadline.remaining()):
+            try:
+                self._sample(is_last=True)
+            finally:
+                self._turn.release()
+
     def stop(self, deadline: Deadline) -> None:
         """
         End the thread, store what was counted since the last sampling, and leave the slot to others.
         """
         self._is_stopped = True
         self._thread.stop(deadline)
-        if is_candidate() and samples() and self._turn.acquire(timeout=deadline.remaining()):
-            try:
-                self._sample(is_last=True)
-            finally:
-                self._turn.release()
+        self.flush(deadline)
         self._leave()
 
     def _step(self) -> float:
