@@ -39,6 +39,8 @@ ONCE = (
     *("test_hygiene.py", "test_layers.py", "test_sizes.py", "test_bench.py", "test_debian_programs.py"),
     *("docs/test_reference.py", "docs/test_stability.py", "docs/test_surface.py"),
     *("test_linear_work.py", "signals/test_verdicts.py", "signals/test_live.py", "rules/test_quiet_sites.py"),
+    *("export/test_examples.py", "export/test_guides.py", "export/test_mutants.py", "export/test_rules.py"),
+    "rules/test_objectives.py",
 )
 # Each takes ten to sixty seconds: they come first, so that at the end no worker of xdist has one left for itself.
 LONG = (
