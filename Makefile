@@ -17,7 +17,9 @@ endif
 
 .PHONY: servers test test-collecting test-sqlalchemy20 test-lowest check docs bench demo clean
 
+# Tests start hundreds of processes: none compiles the library for itself, also where PYTHONDONTWRITEBYTECODE is set.
 test: $(VENV)/.stamp
+	$(VENV)/bin/python -m compileall -q src
 	$(VENV)/bin/pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 # The contract suite where a garbage collection, with an object that counts in it, comes whenever a lock is taken. What
