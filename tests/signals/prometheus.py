@@ -75,7 +75,9 @@ def wait_for(url, server):
         try:
             with urllib.request.urlopen(url, timeout=60):
                 return
-        except (urllib.error.URLError, ConnectionError):
+        except (urllib.error.URLError, ConnectionError) as error:
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()
             try:
                 server.wait(0.05)
             except subprocess.TimeoutExpired:
