@@ -631,6 +631,31 @@ def test_a_reader_changes_and_makes_nothing(make, tmp_path):
         db.execute("DELETE FROM rows")
 
 
+def test_a_copy_on_a_disk_that_is_read_only_is_read():
+    """
+    SQLite would make its files beside it, as for any that has a write-ahead log.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / "rows.sqlite3"
+        database = OwnDatabase(path, SCHEMA, lambda *problem: None)
+        add(database, 1, 2)
+        database.close()
+        os.chmod(path, 0o444)
+        os.chmod(place, 0o555)
+
+        def read():
+            if os.geteuid() == 0:
+                os.setgroups([])
+                os.setuid(4242)
+            with reading(path, SCHEMA) as db:
+                return db.execute("SELECT count(*) FROM rows").fetchall()
+
+        told = in_child(read)
+        os.chmod(place, 0o700)
+
+    assert "[(2,)]" == told
+
+
 def test_a_step_is_taken_whole_or_not_at_all(make):
     """
     A version that cannot be reached leaves the one before.

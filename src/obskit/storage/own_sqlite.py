@@ -31,6 +31,7 @@ TURN_SECONDS = 10.0  # to wait for the other threads of this one
 # SQLite's result codes.
 BUSY = (5, 6)  # SQLITE_BUSY, SQLITE_LOCKED
 CORRUPT = (11, 26)  # SQLITE_CORRUPT, SQLITE_NOTADB
+READ_ONLY = (8, 14)  # SQLITE_READONLY, SQLITE_CANTOPEN
 _HEADER_BYTES = 100  # of SQLite's header
 _CHECKED_BYTES = 4 << 20  # files up to this are read whole when they are opened: a few milliseconds
 _KEPT_BROKEN = 5  # files that were set aside; the oldest goes
@@ -459,9 +460,8 @@ def reading(path: Path, schema: Schema, oldest: int = 1) -> Iterator[sqlite3.Con
         OSError, sqlite3.Error: It cannot be read: it is missing, damaged, locked, or of another version.
     """
     os.close(open_existing(path))
-    db = connect(path, "ro", BUSY_SECONDS)
+    db = _opened_to_read(path)
     try:
-        db.execute("PRAGMA query_only = 1")
         [version] = db.execute("PRAGMA user_version").fetchone()
         if not oldest <= version <= schema.version:
             raise sqlite3.OperationalError(
@@ -470,6 +470,25 @@ def reading(path: Path, schema: Schema, oldest: int = 1) -> Iterator[sqlite3.Con
         yield db
     finally:
         db.close()
+
+
+def _opened_to_read(path: Path) -> sqlite3.Connection:
+    """
+    Open a file to read; where nothing can be made beside it, as on a disk that is read-only, what is in it alone.
+    """
+    for options in ("", "&immutable=1"):
+        db = connect(path, f"ro{options}", BUSY_SECONDS)
+        try:
+            db.execute("PRAGMA query_only = 1")
+            db.execute("PRAGMA user_version").fetchone()
+        except sqlite3.Error as error:
+            db.close()
+            has_log = os.path.exists(f"{path}-wal") and os.path.getsize(f"{path}-wal") > 0
+            if options or has_log or primary_code(error) not in READ_ONLY:
+                raise
+        else:
+            break
+    return db
 
 
 def primary_code(error: BaseException) -> int:
