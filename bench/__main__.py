@@ -18,6 +18,7 @@ SHORT = {
     "store": ["--rounds", "3"],
     "kills": ["--seconds", "10"],
     "health": ["--rounds", "40"],
+    "history": ["--days", "0.1"],
     "http": ["--replicas", "1", "--blocks", "60"],
     "sql": ["--sizes", "1,10,100"],
     "memory": ["--requests", "20000", "--warm-up", "5000"],

@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 import obskit
-from obskit import background, testing
+from obskit import _moved_clock, background
 from obskit.background import Ticks
 from obskit.errors import DurationError
 from obskit.metrics import declare
@@ -298,7 +298,7 @@ def test_a_step_that_does_not_end_is_named(monkeypatch):
     """
     A callback that hangs in its thread fails the test, and does not hang it.
     """
-    monkeypatch.setattr(testing, "_STEP_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(_moved_clock, "_STEP_PATIENCE_SECONDS", 0.05)
     clock, begun, go_on = FakeClock(), threading.Event(), threading.Event()
     with isolated_runtime(clock=clock):
         obskit.gauge("hangs", "Hangs.", query=lambda: begun.set() or go_on.wait(60) or 1.0, every=60)
@@ -312,7 +312,7 @@ def test_a_step_that_is_always_due_is_named(monkeypatch):
     """
     A thread that never lets time pass fails the test.
     """
-    monkeypatch.setattr(testing, "_STEPS_AT_ONCE", 20)
+    monkeypatch.setattr(_moved_clock, "_STEPS_AT_ONCE", 20)
     stuck = Ticks(name="obskit-stuck", step=lambda: 0.0, failed=recorder.failed, part="stuck")
     with isolated_runtime(clock=FakeClock()):
         with background.moved_by_a_test():  # so that it takes none by itself before
