@@ -215,6 +215,7 @@ def sqlite_query(middle: Callable[[Any], None]) -> None:
 LIVES: dict[str, tuple[Any, type[Operation], Any]] = {
     "obskit.integrations.wsgi:ObskitMiddleware.__call__": (wsgi_request, HttpOperation, plain_request),
     "obskit.integrations.asgi:ObskitMiddleware.__call__": (asgi_request, HttpOperation, plain_request),
+    "obskit.integrations.asgi:AsgiOperation.send": (asgi_request, HttpOperation, plain_request),
     "obskit.db.observe:begin": (hooked_query, DbOperation, plain_query),
     "obskit.db.observe:end": (hooked_query, DbOperation, plain_query),
     "obskit.integrations.sqlite3:_TimingMixin.execute": (sqlite_query, DbOperation, plain_query),

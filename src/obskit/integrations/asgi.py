@@ -19,7 +19,7 @@ from obskit.bounded_cache import BoundedCache
 from obskit.bounded_calls import BusyError, Lane, TooLateError
 from obskit.context import current
 from obskit.correlation_ids import ID_HEADER_LOWER
-from obskit.deferred_endings import end_later
+from obskit.deferred_endings import drain, end_later, waiting
 from obskit.health.event_loop_lag import lag
 from obskit.integrations._client_address import client_address
 from obskit.integrations._inbound_correlation import assign_correlation_id, attach_request_id
@@ -210,7 +210,18 @@ class AsgiOperation(ServedOperation):
                         self.locate()
                 except KeyError:
                     self.locate()
-            _plan.end(self)
+            if not self.ended:  # Plan.end(), without the call
+                self.ended = True
+                clock = _plan.clock  # what lies in a slot is read before it is called: see `wsgi.py`
+                self.duration_seconds = clock() - self.started
+                if waiting:
+                    drain()
+                if self.sparse is not None and _plan.finish_sparse is not None:
+                    _plan.finish_sparse(self)
+                finish, finish_too = _plan.finish, _plan.finish_too
+                finish(self)
+                if finish_too is not None:
+                    finish_too(self)
         elif kind == "http.response.start":
             send = self._send
             if type(send) is MethodType and getattr(send.__self__, "disconnected", False) is True:
@@ -481,9 +492,13 @@ class ObskitMiddleware(WrappingMiddleware[Application]):
                 else:
                     new_id = recorder.new_id
                     op.correlation_id = new_id()
-        serve = self.serve  # what lies in an attribute is read before it is called: see `wsgi.py`
+        if waiting:  # Plan.begin(), without the call
+            drain()
+        # What lies in a slot or an attribute is read before it is called: see `wsgi.py`.
+        start, clock, serve = _plan.start, _plan.clock, self.serve
         token = _enter(op)
-        _plan.begin(op)
+        start(op)
+        op.started = clock()
         if op.span is not None:
             op.span.enter()
         try:
