@@ -357,7 +357,15 @@ def zero_page(path, page):
         file.write(bytes(4096))
 
 
+def put_other_tables(path):
+    path.unlink()
+    db = sqlite3.Connection(str(path))
+    db.executescript(f"CREATE TABLE rows (x); PRAGMA user_version = {SCHEMA.version}")
+    db.close()
+
+
 DAMAGES = {
+    "other tables": put_other_tables,
     "empty": lambda path: path.write_bytes(b""),
     "one byte": lambda path: path.write_bytes(b"S"),
     "header only": lambda path: os.truncate(path, 100),
@@ -385,6 +393,23 @@ def test_a_damaged_file_is_set_aside(make, told, damage):
     assert [-1, ROWS + 1, ROWS + 2] == numbers_in(database)
     assert [("damaged", aside)] == told
     assert {"storage": 1} == dict(recorder.errors)
+
+
+def test_a_log_that_was_removed_takes_nothing_with_it(make, told):
+    """
+    The one process that writes a file goes on in a log that is beside it, where readers look.
+    """
+    database = make(has_one_writer=True)
+    for number in range(4):
+        add(database, number)
+        if number % 2:
+            os.unlink(f"{database.path}-wal")
+    add(database, 4)
+    with reading(database.path, SCHEMA) as db:
+        found = db.execute("SELECT x FROM rows ORDER BY x").fetchall()
+
+    assert [(0,), (1,), (2,), (3,), (4,)] == found
+    assert [] == told
 
 
 def test_a_zeroed_page_is_never_read_as_nothing(make, told):

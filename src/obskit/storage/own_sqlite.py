@@ -13,6 +13,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from threading import RLock
 from typing import Any, NamedTuple, TypeVar
@@ -60,6 +61,33 @@ class Schema(NamedTuple):
         for number, step in enumerate(self.steps[version:], version + 1):
             db.executescript(f"BEGIN IMMEDIATE; {step}; PRAGMA user_version = {number}; COMMIT")
 
+    def is_in(self, db: sqlite3.Connection) -> bool:
+        """
+        Return whether a file that is up to date has all tables, with all columns.
+        """
+        return _columns_of(self) <= _columns(db)
+
+
+@cache
+def _columns_of(schema: Schema) -> frozenset[tuple[str, str]]:
+    db = sqlite3.Connection(":memory:", isolation_level=None)
+    try:
+        schema.apply(db)
+        return _columns(db)
+    finally:
+        db.close()
+
+
+def _columns(db: sqlite3.Connection) -> frozenset[tuple[str, str]]:
+    """
+    Return the columns of all tables, each with the table's name.
+    """
+    asked = (
+        "SELECT made.name, has.name FROM sqlite_master AS made, pragma_table_info(made.name) AS has "
+        "WHERE made.type = 'table'"
+    )
+    return frozenset(db.execute(asked).fetchall())
+
 
 class InUseError(Exception):
     """
@@ -97,6 +125,7 @@ class OwnDatabase:
         self._lock = FileLock(path.with_name(f"{path.name}.lock"))
         self._connection: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
+        self._log: tuple[int, int] | None = None  # of a file of one writer
         self._pid = 0
         self._callbacks: list[Callable[[], None]] = []
         self._reported: set[str] = set()
@@ -238,7 +267,7 @@ class OwnDatabase:
         """
         patience = BUSY_SECONDS if patience_seconds is None else patience_seconds
         if self._connection is not None:
-            if self._pid == os.getpid() and self._inode == inode_of(self.path):
+            if self._pid == os.getpid() and self._inode == inode_of(self.path) and self._has_its_log():
                 return self._connection
             self.disconnect()
         self._ensure_there(patience)
@@ -255,10 +284,20 @@ class OwnDatabase:
             if self._has_one_writer:
                 self._lock.release()
             raise
-        self._connection, self._inode, self._pid = db, inode, os.getpid()
+        self._connection, self._inode, self._log, self._pid = db, inode, None, os.getpid()
         if kind is not None and (kind in EPHEMERAL or is_network(kind)):
             self._report_once("ephemeral" if kind in EPHEMERAL else "network", kind)
         return db
+
+    def _has_its_log(self) -> bool:
+        """
+        Whether the log beside the file is still the one that is written: SQLite goes on in one that was removed, which
+        nobody else reads, and moves it into the file when it closes it.
+        """
+        if not self._has_one_writer:
+            return True
+        known, self._log = self._log, inode_of(f"{self.path}-wal")
+        return known is None or known == self._log
 
     def _opened(self, patience: float, kind: str | None) -> sqlite3.Connection:
         db = connect(self.path, "rw", patience)
@@ -275,6 +314,8 @@ class OwnDatabase:
             if version < self._schema.version:
                 with self._writing(patience):
                     self._schema.apply(db)
+            if not self._schema.is_in(db):
+                raise corrupt_error("it has other tables than ours")
             _set_journal(db, kind)
             db.execute("PRAGMA synchronous = NORMAL")
             db.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")

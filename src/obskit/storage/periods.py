@@ -136,6 +136,12 @@ class PeriodFiles:
             raise ValueError(f"{writer!r} cannot be part of a file's name: small letters, digits, '_' and '-' can")
         return self.folder / f"{_name_at(self.period, at)}.{writer}{self.suffix}"
 
+    def span_of(self, path: Path) -> Span:
+        """
+        Return the span of a file that `path_at()` has named.
+        """
+        return _span(self.period, path.name.partition(".")[0])
+
     def parse(self, name: str) -> tuple[Span, str] | None:
         """
         Return the span and the writer of a file of this kind; None for anything else.
