@@ -334,6 +334,55 @@ def test_a_damaged_file_is_set_aside(files, open_slot, content):
     assert (["damaged"], True) == (told, len(unread) > 0)
 
 
+def test_a_longer_step_that_is_damaged_is_put_together_again(files, open_slot, reader):
+    """
+    As far as shorter steps are still there, nothing is lost, and it is told.
+    """
+    told = []
+    slot = open_slot(lambda *problem: told.append(problem[0]))
+    sample_hours(files, slot, 1)
+    for step in (60, 3600):
+        [file] = files.by_step[step].files()
+        os.truncate(file.path, 0)
+        slot.reopen_damaged()
+        roll_up(slot, files, START + 3600)
+        slot.write(10, START + 3590, lambda db, ids: db.execute("INSERT INTO due VALUES (?)", (START + 3540,)))
+        roll_up(slot, files, START + 3600)
+
+    assert [359.0] * 3 == [sum(value for _, _, value in increases(reader, step=step)) for step in (10, 60, 3600)]
+    assert ["damaged"] * 2 == told
+
+
+def test_a_longer_step_that_cannot_be_written_harms_no_shorter_one(files, open_slot, reader):
+    """
+    A folder in place of its lock is no damage of the file that the longer step is made of.
+    """
+    told = []
+    slot = open_slot(lambda *problem: told.append(problem[0]))
+    hours = files.by_step[3600].path_at(START, str(slot.number))
+    hours.with_name(f"{hours.name}.lock").mkdir(parents=True)
+    with pytest.raises(OSError, match="it is no file"):
+        sample_hours(files, slot, 1)
+
+    assert 0 < sum(value for _, _, value in increases(reader, step=3600))
+    assert [] == told
+
+
+def test_a_slot_whose_files_cannot_be_used_is_left_alone(files, slot):
+    """
+    Another one is taken, and which file it was is told.
+    """
+    refused, hours = [], files.by_step[3600].path_at(START, "1")
+    hours.parent.mkdir(parents=True)
+    hours.symlink_to("/nonexistent/file")
+    (files.folder / "slot-2.lock").mkdir()
+    lock, number = files.claim_slot(START, refused.append)
+    lock.release()
+
+    assert 3 == number
+    assert [hours, files.folder / "slot-2.lock"] == refused
+
+
 def test_a_newer_file_is_left_alone(files, open_slot):
     """
     What another version has written is neither read nor written.

@@ -19,6 +19,13 @@ from obskit.history.series_slot import SeriesSlot, add_points, note_sampling
 from obskit.history.tables import Ids, MetricRow
 from obskit.metrics.cell_format import LabelSet
 
+
+class LongerStepError(OSError):
+    """
+    Report that a longer step cannot be written, which says nothing of the file that has the shorter ones.
+    """
+
+
 Places: TypeAlias = dict[tuple[MetricRow, LabelSet], list[tuple[int, Point]]]
 
 
@@ -32,14 +39,51 @@ def roll_up(slot: SeriesSlot, files: SeriesFiles, until: int) -> None:
         until: The moment up to which there is nothing more to come, in seconds since the epoch.
 
     Raises:
-        OSError, sqlite3.Error: A file cannot be used; what is due stays so.
+        OSError, sqlite3.Error: A file cannot be used; what is due in it stays so, and what others have is done.
     """
+    failed = _roll_up_all(slot, files, until)
+    if slot.lost:
+        _make_due_again(slot, files)
+        failed = _roll_up_all(slot, files, until)
+    if failed:
+        raise failed[0]
+
+
+def _roll_up_all(slot: SeriesSlot, files: SeriesFiles, until: int) -> list[OSError | sqlite3.Error]:
+    """
+    Put together what is due in each file; return what has failed.
+    """
+    failed: list[OSError | sqlite3.Error] = []
     for step, longer in ((files.every, MINUTE_SECONDS), (MINUTE_SECONDS, HOUR_SECONDS)):
         for file in files.by_step[step].files():
             if file.writer == str(slot.number) and file.path not in slot.complete:
-                _roll_up_file(slot, int(file.span.start), step, longer, until)
+                try:
+                    _roll_up_file(slot, int(file.span.start), step, longer, until)
+                except (OSError, sqlite3.Error) as error:
+                    failed.append(error)
+                    continue
                 if file.span.end <= until:
                     slot.complete.add(file.path)
+    return failed
+
+
+def _make_due_again(slot: SeriesSlot, files: SeriesFiles) -> None:
+    """
+    Have what was in damaged files put together again, as far as shorter steps are still kept.
+    """
+    steps = list(files.by_step)
+    for step, at in list(slot.lost):
+        shorter = steps[steps.index(step) - 1]
+        span = files.by_step[step].span_of(files.by_step[step].path_at(at, str(slot.number)))
+
+        def work(db: sqlite3.Connection, ids: Ids) -> None:
+            asked = "INSERT OR IGNORE INTO due SELECT DISTINCT at - at % ? FROM sampling WHERE at >= ? AND at < ?"
+            db.execute(asked, (step, *span))  # noqa: B023
+
+        for file in files.by_step[shorter].overlapping(span):
+            if file.writer == str(slot.number):
+                slot.write(shorter, int(file.span.start), work)
+        slot.lost.discard((step, at))
 
 
 def _roll_up_file(slot: SeriesSlot, at: int, step: int, longer: int, until: int) -> None:
@@ -71,7 +115,10 @@ def _lengthen(slot: SeriesSlot, db: sqlite3.Connection, ids: Ids, start: int, st
         if longer == MINUTE_SECONDS:
             target.execute("INSERT OR IGNORE INTO due VALUES (?)", (start - start % HOUR_SECONDS,))
 
-    slot.write(longer, start, work)
+    try:
+        slot.write(longer, start, work)
+    except (OSError, sqlite3.Error) as error:
+        raise LongerStepError(str(error)) from error
     db.execute("DELETE FROM due WHERE at = ?", (start,))
 
 

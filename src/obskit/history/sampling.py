@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from obskit.metrics.workers import Workers
 
 PART = "history"
+FIGURES = "figures"
+_PROBLEMS = (OSError, sqlite3.Error, InUseError)
 # A tick may come a little early; it is of the step that ends then.
 _EARLY_SECONDS = 0.05
 # A clock that was set back by more is followed at once: else a machine that started in the future would add to one
@@ -86,7 +89,7 @@ class Sampling:
         self._last = 0  # the start of the last step that was stored
         self._due: float | None = None  # the next sampling, by the monotonic clock
         self._offset: float | None = None  # of the wall clock to the monotonic one
-        self._told = ""
+        self._told: dict[str, str] = {}  # what was said, by what it is about
         self._tended = 0.0  # when what is done each minute was done
         self._swept: dict[int, frozenset[tuple[Path, int]]] = {}
 
@@ -145,9 +148,9 @@ class Sampling:
     def _sample(self, *, is_last: bool = False) -> None:
         try:
             self._try_to_sample(is_last)
-        except (OSError, sqlite3.Error, InUseError) as error:
+        except _PROBLEMS as error:
             recorder.errors.inc(PART)
-            self._tell(f"figures are not stored: {error}", "unusable")
+            self._tell(FIGURES, f"figures are not stored: {error}", "unusable")
             self._leave()
 
     def _try_to_sample(self, is_last: bool) -> None:
@@ -160,12 +163,13 @@ class Sampling:
             return
         if not (fine := self._files.by_step[self._every]).has_room():
             recorder.dropped.inc((PART, "disk_full"))
-            self._tell(f"the disk of {fine.folder} is nearly full: figures wait", "disk_full")
+            self._tell(FIGURES, f"the disk of {fine.folder} is nearly full: figures wait", "disk_full")
             return
+        slot.reopen_damaged()
         stored = self._store(snapshot, slot, self._files, is_last)
         if stored.fallen:
             recorder.dropped.inc((PART, "total_fell"), stored.fallen)
-        self._told = ""
+        self._told.pop(FIGURES, None)
         until = self._last + self._every
         if is_last or until % MINUTE_SECONDS == 0 or until - self._tended >= MINUTE_SECONDS:
             self._tend(slot, self._files, until)
@@ -230,7 +234,7 @@ class Sampling:
         if folder is None:
             return None
         files = self._make_files(folder)
-        lock, number = files.claim_slot()
+        lock, number = files.claim_slot(clock.wall(), self._tell_of_refused)
         self._files, self._slot = files, SeriesSlot(lock, number, files, self._tell_of_file)
         self._last = max(self._last, self._slot.last_at())
         if (kind := goes_with(folder)) is not None:
@@ -238,7 +242,7 @@ class Sampling:
                 f"{folder} is on {kind}, so the history goes with the container, or when the machine starts anew: keep "
                 f"it on a volume, such as `docker run -v history:{folder}`"
             )
-            self._tell(message, "ephemeral", level="INFO")
+            self._tell("folder", message, "ephemeral", level="INFO")
         return self._slot
 
     def _leave(self) -> None:
@@ -248,12 +252,28 @@ class Sampling:
 
     def _tend(self, slot: SeriesSlot, files: SeriesFiles, until: int) -> None:
         """
-        Do what is done each minute.
+        Do what is done each minute; none of it waits for another that fails.
         """
         self._tended = until
-        roll_up(slot, files, until)
-        take_ended(self._collector, files, slot, self._last, self._workers.folder())
+        is_fine = self._try("longer steps", lambda: roll_up(slot, files, until))
+        at, own = self._last, self._workers.folder()
+        self._try("figures of ended servers", lambda: take_ended(self._collector, files, slot, at, own))
         self._roll_up_dead_slots(slot, files, until)
+        self._try("files that are no longer kept", lambda: self._trim(files))
+        if not is_fine:
+            self._leave()  # another slot may have files that can be used
+
+    def _try(self, what: str, work: Callable[[], object]) -> bool:
+        try:
+            work()
+        except _PROBLEMS as error:
+            recorder.errors.inc(PART)
+            self._tell(what, f"{what} have to wait: {error}", "unusable")
+            return False
+        self._told.pop(what, None)
+        return True
+
+    def _trim(self, files: SeriesFiles) -> None:
         if leads():
             kept = trim([*files.by_step.values(), *self._kinds(files.folder)], files.max_bytes, clock.wall())
             if not kept.fits:
@@ -266,22 +286,39 @@ class Sampling:
         for number in files.slots() - {slot.number}:
             found = [it for kind in files.by_step.values() for it in kind.files() if it.writer == str(number)]
             seen = frozenset((it.path, until // HOUR_SECONDS) for it in found)
-            if self._swept.get(number) == seen or (lock := files.take_slot(number)) is None:
-                continue
-            dead = SeriesSlot(lock, number, files, self._tell_of_file)
-            try:
-                roll_up(dead, files, until)
-                self._swept[number] = seen
-            finally:
-                dead.close()
+            if self._swept.get(number) != seen:
+                self._try(
+                    f"longer steps of slot {number}", partial(self._roll_up_dead_slot, number, seen, files, until)
+                )
+
+    def _roll_up_dead_slot(
+        self, number: int, seen: frozenset[tuple[Path, int]], files: SeriesFiles, until: int
+    ) -> None:
+        if (lock := files.take_slot(number)) is None:
+            return
+        self._swept[number] = seen
+        dead = SeriesSlot(lock, number, files, self._tell_of_file)
+        try:
+            roll_up(dead, files, until)
+        finally:
+            dead.close()
 
     # What is told
 
     def _tell_of_file(self, problem: str, what: str) -> None:
         if problem == "damaged":
-            self._tell(f"a file of the history was damaged, and is now {what}", problem)
+            self._tell(problem, f"a file of the history was damaged, and is now {what}", problem)
 
-    def _tell(self, message: str, problem: str, *, level: str = "WARNING") -> None:
-        if message != self._told:
-            self._told = message
+    def _tell_of_refused(self, path: Path) -> None:
+        recorder.errors.inc(PART)
+        self._tell(
+            str(path), f"{path} is none of ours, or of a newer version: figures go to files beside it", "unusable"
+        )
+
+    def _tell(self, about: str, message: str, problem: str, *, level: str = "WARNING") -> None:
+        """
+        Emit what is to be known of something once, until there is another message of it, or it is well again.
+        """
+        if self._told.get(about) != message:
+            self._told[about] = message
             recorder.emit(events.HISTORY_STATE.event(message, {"problem": problem}, level=level))

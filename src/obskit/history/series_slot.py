@@ -7,10 +7,12 @@ in whatever process, neither counts twice nor leaves out.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import weakref
 from array import array
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from threading import RLock
 from typing import NamedTuple
@@ -21,9 +23,10 @@ from obskit.history.increments import Change, Point, Totals
 from obskit.history.lanes import add_up, pack
 from obskit.history.tables import SERIES, Ids, MetricRow
 from obskit.metrics.cell_format import LabelSet, Row
-from obskit.storage.own_sqlite import BUSY_SECONDS, OwnDatabase
+from obskit.storage.own_sqlite import BUSY_SECONDS, OwnDatabase, reading
 from obskit.workers.file_lock import FileLock
 
+MAGIC = b"SQLite format 3\0"
 PUT = (
     "INSERT INTO point (at, metric, label_set, value, n, lanes, lowest, highest, highest_at, total) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
@@ -63,6 +66,7 @@ class SeriesSlot:
 
     Attributes:
         complete: Files of which nothing is due any more.
+        lost: Files that were damaged, by their step and the start of their span: shorter steps may have what they had.
     """
 
     def __init__(self, lock: FileLock, number: int, files: SeriesFiles, on_problem: Callable[[str, str], None]) -> None:
@@ -71,6 +75,8 @@ class SeriesSlot:
         self._open: dict[Path, OwnDatabase] = {}
         self._ids: dict[Path, tuple[sqlite3.Connection, Ids]] = {}
         self.complete: set[Path] = set()
+        self.lost: set[tuple[int, int]] = set()
+        self._sizes: dict[Path, int] = {}  # none ever becomes smaller
         self._turn = RLock()  # a fork waits for what is at the files
         self._is_locked_for_fork = False
         _all.add(self)
@@ -90,7 +96,8 @@ class SeriesSlot:
         if path not in self._open:
             for other in [other for other in self._open if other.parent == path.parent]:
                 self._forget(other)
-            self._open[path] = OwnDatabase(path, SERIES, self._on_problem, has_one_writer=True)
+            on_problem = partial(self._note_problem, step, int(self._files.by_step[step].span_of(path).start))
+            self._open[path] = OwnDatabase(path, SERIES, on_problem, has_one_writer=True)
         return self._open[path]
 
     def ids(self, path: Path, db: sqlite3.Connection) -> Ids:
@@ -149,24 +156,38 @@ class SeriesSlot:
 
         self.write(step, sampled.at, work)
 
+    def reopen_damaged(self) -> None:
+        """
+        Close the files that others cannot read, though they are open here: whoever opens one anew finds the damage.
+        """
+        for path, database in self._open.items():
+            before = self._sizes.get(path, 0)
+            self._sizes[path] = size = _readable_size(path)
+            if size < before or not size:
+                self._sizes.pop(path)
+                database.close()
+
+    def _note_problem(self, step: int, at: int, problem: str, what: str) -> None:
+        if problem == "damaged" and step > self._files.every:
+            self.lost.add((step, at))
+        self._on_problem(problem, what)
+
     def last_at(self) -> int:
         """
-        Return the start of the last step that this slot has, as its newest file says; 0 where there is none.
-
-        Raises:
-            OSError, sqlite3.Error: The newest file cannot be used.
+        Return the start of the last step that this slot has, as its newest file says; 0 where that is not known.
         """
         kind = self._files.by_step[self._files.every]
         mine = [file for file in kind.files() if file.writer == str(self.number)]
-        if not mine:
+        try:
+            with reading(mine[-1].path, SERIES) as db:
+                [[at]] = db.execute("SELECT coalesce(max(at), 0) FROM sampling").fetchall()
+        except (IndexError, OSError, sqlite3.Error):
             return 0
-        database = self.database(self._files.every, int(mine[-1].span.start))
-        with database.exclusively():
-            [[at]] = database.transaction(lambda db: db.execute("SELECT coalesce(max(at), 0) FROM sampling").fetchall())
         return int(at)
 
     def _forget(self, path: Path) -> None:
         self._ids.pop(path, None)
+        self._sizes.pop(path, None)
         self._open.pop(path).close()
 
     def close(self) -> None:
@@ -206,6 +227,18 @@ class SeriesSlot:
         self._open.clear()
         self._ids.clear()
         self._lock.abandon()
+
+
+def _readable_size(path: Path) -> int:
+    """
+    Return the bytes of a file; 0 where it cannot be read.
+    """
+    try:
+        with open(path, "rb") as file, reading(path, SERIES) as db:
+            db.execute("SELECT max(at) FROM sampling").fetchall()
+            return os.fstat(file.fileno()).st_size if file.read(len(MAGIC)) == MAGIC else 0
+    except (OSError, sqlite3.Error):
+        return 0
 
 
 def add_points(db: sqlite3.Connection, ids: Ids, at: int, points: Iterable[tuple[MetricRow, LabelSet, Point]]) -> None:

@@ -1,0 +1,179 @@
+"""
+Whatever becomes of the files of a history, each kind that is found in the folder: the application does not notice.
+"""
+
+import os
+import shutil
+import sqlite3
+from collections import Counter
+from pathlib import Path
+from wsgiref.util import setup_testing_defaults
+
+import pytest
+
+import obskit
+from obskit.history.files import SeriesFiles
+from obskit.history.reader import FileReader
+from obskit.recorder import recorder
+from obskit.storage.periods import Span
+from obskit.testing import FakeClock, RecordingSink, advance, isolated_runtime
+
+NOON = 1_800_014_400.0
+EVERY, SERVED_SECONDS = 30, 65 * 60
+EVER = Span(0, 1e11)
+
+
+def shop(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"soup"]
+
+
+def ask(app):
+    environ, told = {}, []
+    setup_testing_defaults(environ)
+    body = app(environ, lambda status, headers, exc_info=None: told.append(status))
+    return told[0], b"".join(body)
+
+
+def running(folder, since_noon=0.0, sink=None):
+    """
+    Run a service that keeps its history in a folder, by a clock that tests move.
+    """
+    clock = FakeClock(1000.0 + since_noon)
+    settings = {"service": "shop", "serving": True, "history": True, "history_every": f"{EVERY}s"}
+    return isolated_runtime(
+        clock=clock,
+        wall_clock=lambda: NOON + clock.now - 1000.0,
+        state_dir=str(folder),
+        strict=False,
+        sinks=[] if sink is None else [sink],
+        **settings,
+    )
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """
+    The state of a service that has served for an hour, as it is after its end, and as it is after a kill.
+    """
+    ended, killed = tmp_path_factory.mktemp("ended") / "state", tmp_path_factory.mktemp("killed") / "state"
+    with running(ended):
+        obskit.counter("plates_total", "Plates.").inc()
+        advance(f"{SERVED_SECONDS}s")
+        shutil.copytree(ended, killed)
+    return {"as it runs": ended, "at the start": killed}
+
+
+# What may happen to a file.
+
+
+def random_bytes(path):
+    path.write_bytes(os.urandom(20_000))
+
+
+def cut(path):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def empty(path):
+    os.truncate(path, 0)
+
+
+def zeros(path):
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def other_tables(path):
+    put_database(path, "CREATE TABLE mine (x); PRAGMA user_version = 1")
+
+
+def newer_version(path):
+    put_database(path, "CREATE TABLE point (x); PRAGMA user_version = 999")
+
+
+def put_database(path, script):
+    path.unlink()
+    db = sqlite3.Connection(str(path))
+    db.executescript(script)
+    db.close()
+
+
+def removed(path):
+    path.unlink()
+
+
+def folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+def link(path):
+    path.rename(path.with_name(f"elsewhere-{path.name}"))
+    path.symlink_to(path.with_name(f"elsewhere-{path.name}"))
+
+
+def dangling_link(path):
+    path.unlink()
+    path.symlink_to("/nonexistent/file")
+
+
+def fifo(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+IN_PLACE = (random_bytes, cut, empty, zeros)
+FAULTS = (*IN_PLACE, other_tables, newer_version, removed, folder, link, dangling_link, fifo)
+
+
+def spoil(fault, state, is_running):
+    """
+    Do it to each file that there is. SQLite ends a process whose `-shm` is cut while it is mapped, any library's.
+    """
+    kinds = set()
+    for path in sorted(path for path in Path(state).rglob("*") if path.is_file() and not path.is_symlink()):
+        is_mapped = is_running and fault in IN_PLACE and path.name.endswith("-shm")
+        if not is_mapped and path.exists():  # SQLite removes what lies beside a file that is put there
+            kinds.add(path.suffix)
+            fault(path)
+    return kinds
+
+
+def bowls_in(state, step):
+    reader = FileReader(SeriesFiles(Path(state) / "shop" / "history", EVERY), lambda error: None)
+    return sum(it.point.value for it in reader.points("bowls_total", EVER, step))
+
+
+@pytest.mark.parametrize("moment", ["as it runs", "at the start"])
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_no_fault_of_a_file_is_noticed_by_the_application(served, tmp_path, fault, moment):
+    """
+    Whatever happens to all files at once, answers are the same, each problem is counted and said once, and what is
+    counted from then on is kept, once, in steps of any length, without help.
+    """
+    state, sink = tmp_path / "state", RecordingSink()
+    shutil.copytree(served[moment], state)
+    if moment == "at the start":
+        kinds = spoil(fault, state, is_running=False)
+    bowls = obskit.counter("bowls_total", "Bowls.")
+    with running(state, SERVED_SECONDS, sink):
+        app = obskit.instrument(shop)
+        answers = {ask(app)}
+        if moment == "as it runs":
+            bowls.inc(0)
+            advance("1m")
+            kinds = spoil(fault, state, is_running=True)
+        for _ in range(8):
+            bowls.inc()
+            advance("30s")
+            answers.add(ask(app))
+        told = Counter(event.message for event in sink.events if event.name == "history.state")
+        counted = sum(recorder.errors.values())
+        advance("1m")
+    found = [bowls_in(state, step) for step in (EVERY, 60)]
+
+    assert {("200 OK", b"soup")} == answers
+    assert [8, 8] == found
+    assert {1} >= set(told.values())
+    assert counted >= 1 or fault is removed
+    assert {".sqlite3", ".lock", ".json"} <= kinds
