@@ -19,6 +19,7 @@ SHORT = {
     "kills": ["--seconds", "10"],
     "health": ["--rounds", "40"],
     "history": ["--days", "0.1"],
+    "history_kills": ["--seconds", "12", "--kill-every", "3"],
     "http": ["--replicas", "1", "--blocks", "60"],
     "sql": ["--sizes", "1,10,100"],
     "memory": ["--requests", "20000", "--warm-up", "5000"],
