@@ -68,7 +68,7 @@ def test_the_same_objective_again_is_one_and_another_of_its_name_is_refused():
         obskit.objective("checkout", availability=0.9)
 
 
-def served(bad_after):
+def figures(bad_after):
     """
     Make an hour and a half of a request a second, a tenth of which fails from a moment on; and one of others' routes.
     """
@@ -80,13 +80,10 @@ def served(bad_after):
     of = {"method": "GET", "endpoint": "/checkout"}
     others = {"method": "GET", "endpoint": "/other", "status": "500"}
     labels = ({**of, "status": "200"}, {**of, "status": "503"}, others)
-    return MemorySamples(
-        {
-            ("http_requests_total", tuple(sorted(each.items()))): figures
-            for each, figures in zip(labels, (good, bad, good), strict=True)
-        },
-        "15s",
-    )
+    return {
+        ("http_requests_total", tuple(sorted(each.items()))): counted
+        for each, counted in zip(labels, (good, bad, good), strict=True)
+    }
 
 
 @pytest.mark.parametrize(("at", "expected"), [(3600.0, {(): 0.0}), (5400.0, {(): 50.0}), (1800.0, {})])
@@ -97,7 +94,7 @@ def test_a_budget_is_used_up_at_the_lesser_pace_of_both_windows(at, expected):
     """
     obskit.objective("checkout", availability=0.999, endpoints=["/checkout"])
     indicator = objectives.declared["checkout"].indicators[0]
-    found = BurnRate(indicator, 3600.0, 300.0).evaluate(served(3600.0), at)
+    found = BurnRate(indicator, 3600.0, 300.0).evaluate(MemorySamples(figures(3600.0), "15s"), at)
 
     assert expected == {key: pytest.approx(value, rel=0.02) for key, value in found.items()}
 
@@ -108,9 +105,9 @@ def test_each_pace_is_told_of(tmp_path):
     """
     obskit.objective("check-out", **CHECKOUT)
     told = [
-        (objective.alert_name(indicator, pace), pace.times, pace.severity)
+        (rule.name, rule.condition.threshold, rule.severity)
         for objective in objectives.declared.values()
-        for indicator, pace, _ in objective.conditions()
+        for _, _, rule in objective.rules()
     ]
 
     assert told == [
@@ -123,6 +120,37 @@ def test_each_pace_is_told_of(tmp_path):
             ("3d", 1.0, "warning"),
         )
     ]
+
+
+def test_its_rules_are_in_force_and_judged_here():
+    """
+    They are among `obskit.alerts.rules()`, and fire once both windows burn fast for two minutes.
+    """
+    obskit.objective("checkout", availability=0.999, endpoints=["/checkout"])
+    burning = [rule for rule in obskit.alerts.rules() if rule.name.startswith("CheckoutAvailability")]
+    rule = next(rule for rule in burning if rule.name.endswith("1h"))
+    told = obskit.testing.replay(rule, figures(3600.0), every="15s")
+    fired = [it for it in told if it.state == "firing"]
+
+    assert [("both", "http")] * 4 == [(rule.judged, rule.area) for rule in burning]
+    assert {"severity": "critical", "area": "http", "app": "app", "component": "http"} == fired[0].labels
+    assert fired[0].at - told[0].at == 120.0
+    assert 3600.0 < told[0].at <= 4500.0
+
+
+def test_what_the_page_does_not_tell_is_left_out_with_the_reason(tmp_path):
+    """
+    Its rules and what is recorded of it, while the rest of the objective is kept.
+    """
+    obskit.objective("checkout", **CHECKOUT)
+    with isolated_runtime(service="shop", metric_names={"http_requests_total": None}):
+        obskit.export.prometheus(tmp_path)
+    listed = (tmp_path / "runbooks" / "README.md").read_text()
+    recorded = (tmp_path / "rules" / "objectives_recorded.rules.yml").read_text()
+
+    assert "- CheckoutAvailabilityBurn1h: metric_names leaves http_requests_total out" in listed
+    assert "availability" not in recorded
+    assert "CheckoutLatencyBurn1h" in (tmp_path / "rules" / "objectives.rules.yml").read_text()
 
 
 if prometheus.found():

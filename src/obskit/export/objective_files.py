@@ -36,7 +36,7 @@ def recorded_files(objectives: Iterable[Objective], page: Page) -> dict[str, str
     """
     Return the file of what is recorded and its tests, by path; none without objectives.
     """
-    kept = list(objectives)
+    kept = [it.on(page) for it in objectives]
     rules: list[Value] = [
         {"record": it.name, "expr": it.expression, "labels": it.labels}
         for each in kept

@@ -4,7 +4,7 @@ The rules in force, rendered.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import replace
 
 from obskit.export.annotations import description_of, label_template, summary_of
 from obskit.export.cases import cases_of
@@ -14,8 +14,9 @@ from obskit.export.scenes import bare, leaves
 from obskit.export.waiting import reason_to_wait
 from obskit.export.written_rule import WrittenRule
 from obskit.rules import objectives
-from obskit.rules.burn_rates import FOR_SECONDS, window_text
+from obskit.rules.burn_rates import Pace, window_text
 from obskit.rules.in_force import rules_in_force
+from obskit.rules.indicators import Indicator
 from obskit.rules.rule import Outside, Rule
 from obskit.signals.page import Page
 from obskit.signals.samples import LabelPairs
@@ -26,9 +27,12 @@ def written_rules(page: Page) -> tuple[list[WrittenRule], dict[str, str]]:
     Return the rules, and the reason for each that is left out, by name.
     """
     found, left_out = rules_in_force(page)
-    reasons, rules = dict(left_out), list(_of_objectives(page))
+    reasons, rules = dict(left_out), []
+    burning = {rule: (indicator, pace) for it in objectives.declared.values() for indicator, pace, rule in it.rules()}
     for rule in found:
-        if rule.judged == "inside":
+        if rule in burning:
+            rules.append(_of_objective(rule, *burning[rule], page))
+        elif rule.judged == "inside":
             reasons[rule.name] = f"judged by the application alone: {'hours' if rule.hours else 'no_data'} is given"
         else:
             rules.append(_written(rule, page))
@@ -36,6 +40,13 @@ def written_rules(page: Page) -> tuple[list[WrittenRule], dict[str, str]]:
 
 
 def _written(rule: Rule, page: Page) -> WrittenRule:
+    return replace(_rendered(rule, page), waits_for=reason_to_wait(rule), cases=tuple(cases_of(rule, page)))
+
+
+def _rendered(rule: Rule, page: Page) -> WrittenRule:
+    """
+    Render all of a rule but what it is tried with, and what it waits for.
+    """
     condition, labels = rule.condition, rule.fixed_labels(page)
     found = [] if isinstance(condition, Outside) else list(leaves(condition.signal))
     names = [page.name_of(it.selection.metric) for it in found if page.has(it.selection.metric)]
@@ -43,7 +54,7 @@ def _written(rule: Rule, page: Page) -> WrittenRule:
         names, shown = ["up"] if "{up}" in condition.text else [], condition.promql(page)
     else:
         shown = bare(condition.signal).promql(page)
-    target = {"job": page.service} if names else {}
+    target = {} if isinstance(condition, Outside) and not names else {"job": page.service}
     if names == ["up"] or any(it.grouping.keeps_instance for it in found):
         target["instance"] = INSTANCE
 
@@ -64,35 +75,18 @@ def _written(rule: Rule, page: Page) -> WrittenRule:
         runbook=rule.runbook,
         shown=shown,
         metrics=tuple(dict.fromkeys(names)),
-        waits_for=reason_to_wait(rule),
-        cases=tuple(cases_of(rule, page)),
+        waits_for="",
     )
 
 
-def _of_objectives(page: Page) -> Iterator[WrittenRule]:
-    for objective in objectives.declared.values():
-        for indicator, pace, condition in objective.conditions():
-            name, window = objective.alert_name(indicator, pace), window_text(pace.long_seconds)
-            labels = {"severity": pace.severity, "area": "http", "app": page.service, "component": "http"}
-            pace_text = f"the pace that {window_text(objective.window_seconds)} allow"
-
-            def labels_of(key: LabelPairs, name: str = name, labels: dict[str, str] = labels) -> dict[str, str]:
-                return {"alertname": name, "job": page.service, **labels}
-
-            yield WrittenRule(
-                name=name,
-                severity=pace.severity,
-                area="objectives",
-                expression=condition.promql(page),
-                for_seconds=FOR_SECONDS,
-                keep_firing_seconds=0.0,
-                labels=labels,
-                labels_of=labels_of,
-                summary=f"The objective {objective.name} is in danger: {indicator.kind}",
-                description=f"Over {window}, requests fail at {{{{ $value | humanize }}}} times {pace_text}.",
-                runbook="",
-                shown=bare(condition.signal).promql(page),
-                metrics=tuple(page.name_of(it) for it in indicator.metrics),
-                waits_for=f"nine tenths of {window} must be recorded",
-                cases=burn_cases(indicator, pace),
-            )
+def _of_objective(rule: Rule, indicator: Indicator, pace: Pace, page: Page) -> WrittenRule:
+    """
+    Render a rule on what is recorded of an objective.
+    """
+    return replace(
+        _rendered(rule, page),
+        area="objectives",
+        metrics=tuple(page.name_of(it) for it in indicator.metrics),
+        waits_for=f"nine tenths of {window_text(pace.long_seconds)} must be recorded",
+        cases=burn_cases(indicator, pace),
+    )

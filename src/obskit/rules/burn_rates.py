@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from obskit.rules.indicators import ALL, BAD, BURN_RATE, OVERLAP, Indicator
+from obskit.rules.rule import Severity
 from obskit.signals.page import Page
 from obskit.signals.samples import Samples
 from obskit.signals.selection import Values
@@ -32,7 +33,7 @@ class Pace(NamedTuple):
     times: float
     long_seconds: float
     short_seconds: float
-    severity: str
+    severity: Severity
 
 
 # The workbook's, for 30 days: 2 % of the budget in an hour, 5 % in six, 10 % in a day and in three.

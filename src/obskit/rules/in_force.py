@@ -1,5 +1,6 @@
 """
-Which rules are in force: those that are shipped, as far as the page has their figures, and the application's own.
+Which rules are in force: those that are shipped and those of objectives, as far as the page has their figures, and the
+application's own.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from functools import cache
 from typing import NamedTuple
 
 from obskit.errors import RuleError, SignalError
+from obskit.rules import objectives
 from obskit.rules.declared import declared
 from obskit.rules.defaults import LEFT_OUT, OFF, ON, Row
 from obskit.rules.rule import Outside, Rule
@@ -61,6 +63,14 @@ def rules_in_force(page: Page | None = None, alerts: str | Iterable[str] | None 
             left_out[rule.name] = str(error)
         else:
             rules.append(rule)
+    for objective in objectives.declared.values():
+        for indicator, _, rule in objective.rules():
+            if rule.name in own:
+                continue
+            if reason := indicator.missing(page):
+                left_out[rule.name] = reason
+            else:
+                rules.append(rule)
     for name in own:
         left_out.pop(name, None)
     return InForce(tuple(sorted(rules, key=lambda rule: rule.key)), dict(sorted(left_out.items())))
@@ -68,8 +78,8 @@ def rules_in_force(page: Page | None = None, alerts: str | Iterable[str] | None 
 
 def rules() -> tuple[Rule, ...]:
     """
-    Return the rules in force: those that are shipped and switched on, as far as the page has their figures, and those
-    of `rule()`. Each has `name`, `severity`, `area`, and `judged`: `both`, `outside` or `inside`.
+    Return the rules in force: those that are shipped and switched on, as far as the page has their figures, those of
+    `rule()`, and those of objectives. Each has `name`, `severity`, `area`, and `judged`: `both`, `outside` or `inside`.
     """
     return rules_in_force().rules
 

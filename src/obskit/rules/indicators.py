@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 
 from obskit.catalogue import Metric, http
+from obskit.errors import SignalError
 from obskit.signals.counted import Rise
 from obskit.signals.derived import Difference
 from obskit.signals.matching import Matcher, quoted
@@ -55,6 +56,17 @@ class Indicator:
         Return the share that may be bad.
         """
         return round(1.0 - self.target, 12)
+
+    def missing(self, page: Page) -> str:
+        """
+        Return why a page does not tell it; nothing where it does.
+        """
+        try:
+            self.bad().promql(page)
+            self.all().promql(page)
+        except SignalError as error:
+            return str(error)
+        return ""
 
     def all(self, window: float = WINDOW_SECONDS, offset: float = 0.0) -> Rise:
         """

@@ -6,15 +6,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from obskit.catalogue import http
 from obskit.errors import ObjectiveError
-from obskit.rules.burn_rates import FEWEST_FAILURES, PACES, BurnRate, Pace, window_text
+from obskit.rules.burn_rates import FEWEST_FAILURES, FOR_SECONDS, PACES, BurnRate, Pace, window_text
 from obskit.rules.indicators import Indicator
-from obskit.signals.page import page_in_force
+from obskit.rules.rule import Rule
+from obskit.signals.page import Page, page_in_force
 from obskit.signals.selection import Selection
-from obskit.signals.signal import Condition
 from obskit.signals.windows import Duration
 from obskit.time.durations import seconds_of
 
@@ -44,14 +44,32 @@ class Objective:
         words = (*re.split("[-_]", self.name), indicator.kind)
         return "".join(it[:1].upper() + it[1:] for it in words) + f"Burn{window_text(pace.long_seconds)}"
 
-    def conditions(self) -> Iterator[tuple[Indicator, Pace, Condition]]:
+    def rules(self) -> Iterator[tuple[Indicator, Pace, Rule]]:
         """
         Yield what is told of.
         """
         for indicator in self.indicators:
-            for pace in PACES:
-                signal = BurnRate(indicator, pace.long_seconds, pace.short_seconds)
-                yield indicator, pace, signal.at_least(failures=FEWEST_FAILURES) > pace.times
+            yield from ((indicator, pace, self._rule(indicator, pace)) for pace in PACES)
+
+    def _rule(self, indicator: Indicator, pace: Pace) -> Rule:
+        signal = BurnRate(indicator, pace.long_seconds, pace.short_seconds)
+        over, allowed = window_text(pace.long_seconds), window_text(self.window_seconds)
+        return Rule(
+            name=self.alert_name(indicator, pace),
+            condition=signal.at_least(failures=FEWEST_FAILURES) > pace.times,
+            severity=pace.severity,
+            area="http",
+            for_seconds=FOR_SECONDS,
+            summary=f"The objective {self.name} is in danger: {indicator.kind}",
+            description=f"Over {over}, requests fail at {{value}} the pace that {allowed} allow.",
+            component="http",
+        )
+
+    def on(self, page: Page) -> Objective:
+        """
+        Return the objective with what can be counted of it on a page.
+        """
+        return replace(self, indicators=tuple(it for it in self.indicators if not it.missing(page)))
 
 
 declared: dict[str, Objective] = {}
