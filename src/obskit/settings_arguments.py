@@ -126,3 +126,4 @@ class SettingsArguments(TypedDict, total=False):
     history_max_bytes: int
     # Alerts
     alerts: str | Texts
+    alert_labels: str

@@ -79,6 +79,18 @@ if prometheus.found():
 
         assert "" == promtool(tmp_path, programs)
 
+    def test_labels_of_guides_hide_nothing(tmp_path):
+        """
+        Prometheus is content with rules whose metric has a label `service` of its own, and their alerts tell both.
+        """
+        with isolated_runtime(service="shop", alert_labels="guides", alerts=["AIServiceErrors"]):
+            obskit.export.prometheus(tmp_path)
+        text = (tmp_path / "rules" / "ai.rules.yml").read_text()
+
+        assert "" == promtool(tmp_path, prometheus.found()[-1])
+        assert "service: shop-ai" in text
+        assert "component: ai:{{ $labels.exported_service }}" in text
+
 
 def test_names_are_those_of_the_page():
     """

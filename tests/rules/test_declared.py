@@ -7,6 +7,7 @@ import pytest
 import obskit
 from obskit.errors import ConfigurationError, DurationError, RuleError, ScheduleError, SignalError
 from obskit.metrics.settings import MetricsSettings
+from obskit.rules.in_force import rules_in_force
 from obskit.signals import first, increase, level, quantile, rate, ratio
 from obskit.signals.page import Page
 from obskit.testing import isolated_runtime, replay
@@ -61,6 +62,25 @@ def test_labels_are_called_as_the_page_calls_them():
         [verdict] = replay(rule, health([1, 0]))
 
     assert ("shop", "camera") == (verdict.labels["app"], verdict.labels["part"])
+
+
+def test_labels_of_guides_are_there_as_well_where_they_are_asked_for():
+    """
+    `service` says application and area; the metric's own label of that name is moved aside, in PromQL too.
+    """
+    with isolated_runtime(service="shop", alert_labels="guides"):
+        found = {
+            it.name: (it, it.labels_of(tuple((by, "x") for by in it.by), Page("shop"))) for it in rules_in_force()[0]
+        }
+        asked = found["AIServiceErrors"][0].promql(Page("shop"))
+
+    assert "shop-http" == found["HighErrorRate"][1]["service"]
+    assert ("shop-ai", "x", "ai:x") == tuple(
+        found["AIServiceErrors"][1][label] for label in ("service", "exported_service", "component")
+    )
+    assert asked.startswith("label_replace(")
+    assert asked.endswith(', "exported_service", "$1", "service", "(.*)")')
+    assert "service" not in obskit.alerts.rules()[0].labels_of((), Page("shop"))
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def _rendered(rule: Rule, page: Page) -> WrittenRule:
         name=rule.name,
         severity=rule.severity,
         area=rule.area,
-        expression=condition.promql(page),
+        expression=rule.promql(page),
         for_seconds=rule.for_seconds,
         keep_firing_seconds=rule.keep_firing_seconds,
         labels={name: label_template(text, rule, page) for name, text in labels.items()},

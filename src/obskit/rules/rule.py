@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from obskit.rules.alert_labels import moved_aside, of_guides
 from obskit.signals.page import Page, page_in_force
 from obskit.signals.samples import LabelPairs
 from obskit.signals.signal import Condition
@@ -116,7 +117,9 @@ class Rule:
         names of the signal's labels.
         """
         own = {"severity": self.severity, "area": self.area, "app": page.service, "component": self.component}
-        return {name: text for name, text in {**own, **dict(self.labels)}.items() if name not in self.by}
+        own |= of_guides(page.service, self.area)
+        hidden = {*self.label_names(page).values()}
+        return {name: text for name, text in {**own, **dict(self.labels)}.items() if name not in hidden}
 
     def labels_of(self, values: LabelPairs, page: Page) -> dict[str, str]:
         """
@@ -132,9 +135,22 @@ class Rule:
 
     def label_names(self, page: Page) -> dict[str, str]:
         """
-        Return the names of the signal's labels on the page, by the catalogue's.
+        Return the names that the signal's labels have on an alert, by the catalogue's.
         """
-        return {} if isinstance(self.condition, Outside) else self.condition.signal.label_names(page)
+        return {} if isinstance(self.condition, Outside) else moved_aside(self.condition.signal.label_names(page))
+
+    def promql(self, page: Page) -> str:
+        """
+        Render the condition, with labels of metrics that those of an alert would hide under another name.
+        """
+        asked = self.condition.promql(page)
+        if isinstance(self.condition, Outside):
+            return asked
+        on_page = self.condition.signal.label_names(page)
+        for label, name in self.label_names(page).items():
+            if name != on_page[label]:
+                asked = f'label_replace({asked}, "{name}", "$1", "{on_page[label]}", "(.*)")'
+        return asked
 
 
 def filled(text: str, values: Mapping[str, str]) -> str:
