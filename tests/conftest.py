@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import beside_prometheus
 from obskit.context import current
 from obskit.metrics import declare
 from obskit.metrics.gauge_callbacks import gauge_callbacks
@@ -16,6 +17,7 @@ from obskit.rules import declared as declared_rules
 from obskit.rules import objectives
 from obskit.runtime import current_runtime
 from obskit.testing import RecordingSink
+from signals import prometheus
 
 # Tests -> the libraries they need. tests/contract asks for itself: it always has its raw stacks.
 NEEDS = {
@@ -65,6 +67,9 @@ def pytest_configure(config):
 
 
 def pytest_terminal_summary(terminalreporter, config):
+    if not prometheus.found():
+        left = beside_prometheus.names()
+        terminalreporter.write_line(f"left out, {len(left)} tests beside Prometheus, for want of it: {', '.join(left)}")
     if config.getoption("again"):
         terminalreporter.write_line(f"left out, {len(ONCE)} files that run once: {', '.join(ONCE)}")
 

@@ -129,35 +129,37 @@ def samples_of(address, job):
     return MemorySamples(own, "1s"), tries
 
 
-@pytest.mark.parametrize("name", CONDITIONS)
-@pytest.mark.parametrize("version", [prometheus.version_of(folder) for folder in prometheus.found()], ids=str)
-def test_the_verdict_is_the_same_on_what_was_scraped(scraped, version, name):
-    """
-    Half a second after each scrape it and we say the same, wherever it is not at the edge itself.
-    """
-    condition, address = CONDITIONS[name], scraped[version]
-    agreed, wrong = 0, []
-    for job in JOBS:
-        samples, tries = samples_of(address, job)
-        moments = [round(tries[0] + 0.5 + place, 3) for place in range(SCRAPES - 1)]
+if prometheus.found():
 
-        def ask(query, job=job, moments=moments):
-            return prometheus.ask(address, query.replace('job="app"', f'job="{job}"'), moments[0], moments[-1], 1)
+    @pytest.mark.parametrize("name", CONDITIONS)
+    @pytest.mark.parametrize("version", [prometheus.version_of(folder) for folder in prometheus.found()], ids=str)
+    def test_the_verdict_is_the_same_on_what_was_scraped(scraped, version, name):
+        """
+        Half a second after each scrape it and we say the same, wherever it is not at the edge itself.
+        """
+        condition, address = CONDITIONS[name], scraped[version]
+        agreed, wrong = 0, []
+        for job in JOBS:
+            samples, tries = samples_of(address, job)
+            moments = [round(tries[0] + 0.5 + place, 3) for place in range(SCRAPES - 1)]
 
-        query = condition.promql(PAGE)
-        holds, longer, shorter = (set(ask(stretched(query, seconds))) for seconds in (0, 1, -1))
-        near = set() if name == "first" else edges(condition, ask)[0]
-        unsure = (holds ^ longer) | (holds ^ shorter) | near
-        # A scrape that came late by half a second is on the other side of a moment.
-        late = [at for at in moments if not any(0.1 < at - tried < 0.9 for tried in tries)]
-        sure = {at for at in moments if not any(0 <= at - moment <= 4 * WINDOW for moment in late)}
-        ours = {(job, key, at) for at in moments for key in condition.evaluate(samples, at)}
-        agreed += sum(it[2] in sure for it in (ours & holds) - unsure)
-        wrong += [
-            it
-            for it in (ours ^ holds) - unsure
-            if it[2] in sure and not (version < (3,) and starts_late(condition, samples, it[2]))
-        ]
+            def ask(query, job=job, moments=moments):
+                return prometheus.ask(address, query.replace('job="app"', f'job="{job}"'), moments[0], moments[-1], 1)
 
-    assert wrong[:5] == []
-    assert agreed
+            query = condition.promql(PAGE)
+            holds, longer, shorter = (set(ask(stretched(query, seconds))) for seconds in (0, 1, -1))
+            near = set() if name == "first" else edges(condition, ask)[0]
+            unsure = (holds ^ longer) | (holds ^ shorter) | near
+            # A scrape that came late by half a second is on the other side of a moment.
+            late = [at for at in moments if not any(0.1 < at - tried < 0.9 for tried in tries)]
+            sure = {at for at in moments if not any(0 <= at - moment <= 4 * WINDOW for moment in late)}
+            ours = {(job, key, at) for at in moments for key in condition.evaluate(samples, at)}
+            agreed += sum(it[2] in sure for it in (ours & holds) - unsure)
+            wrong += [
+                it
+                for it in (ours ^ holds) - unsure
+                if it[2] in sure and not (version < (3,) and starts_late(condition, samples, it[2]))
+            ]
+
+        assert wrong[:5] == []
+        assert agreed
