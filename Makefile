@@ -15,7 +15,7 @@ else
 PYTHONS := $(PYTHON)
 endif
 
-.PHONY: servers test test-collecting test-sqlalchemy20 test-lowest check docs bench demo clean
+.PHONY: servers test test-collecting test-sqlalchemy20 test-lowest test-mutants check docs bench demo clean
 
 # Tests start hundreds of processes: none compiles the library for itself, also where PYTHONDONTWRITEBYTECODE is set.
 test: $(VENV)/.stamp
@@ -48,6 +48,10 @@ test-lowest: $(LOWEST)/.stamp $(PSYCOPG32)/.stamp
 	PYTHONPATH=$(LOWEST) $(VENV)/bin/pytest -q -n $(WORKERS) --dist loadfile $(TESTS_OF_LOWEST) $(CLOSURES) $(ARGS)
 	PYTHONPATH=$(PSYCOPG32) $(VENV)/bin/python -c 'import psycopg as p; assert p.__version__ == "3.2.13", p.__version__'
 	PYTHONPATH=$(PSYCOPG32) $(VENV)/bin/pytest -q tests/integrations/test_psycopg.py $(ARGS)
+
+# The mistakes that each rule which is shipped could have, and whether promtool finds them with the tests of its file.
+test-mutants: $(VENV)/.stamp .prometheus-forky/.stamp
+	$(VENV)/bin/pytest -q -n $(WORKERS) tests/export/test_mutants.py --all-mutants -k by_promtool $(ARGS)
 
 $(SQLALCHEMY20)/.stamp $(LOWEST)/.stamp $(PSYCOPG32)/.stamp: .venv-%/.stamp: requirements/%.txt $(VENV)/.stamp
 	rm -rf .venv-$*

@@ -59,6 +59,7 @@ POOLS = ("ThreadPoolExecutor", "AnyIO worker thread", "asyncio")
 
 def pytest_addoption(parser):
     parser.addoption("--again", action="store_true", help="leave out what one run of the suite shows for all Pythons")
+    parser.addoption("--all-mutants", action="store_true", help="have promtool find the mistakes of every rule shipped")
 
 
 def pytest_configure(config):

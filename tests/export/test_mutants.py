@@ -20,6 +20,8 @@ from signals import prometheus
 
 PAGE = Page("shop")
 RULES = [rule for rule in shipped() if not isinstance(rule.condition, Outside)]
+# Whose mistakes promtool is asked about each time; `make test-mutants` asks about those of all.
+SOME = ("HighMemoryUsage", "AIServiceErrors")
 # What no test can find, and why.
 EQUAL = {
     ("NewException", "comparison ÷ 2"): "a kind is counted in whole numbers: more than 0.5 is more than 0.25",
@@ -57,38 +59,56 @@ def test_each_mistake_is_found(rule):
     assert survived == [name for of, name in EQUAL if of == rule.name]
 
 
+def pytest_generate_tests(metafunc):
+    """
+    Ask promtool about two rules, or about all of them with `--all-mutants`.
+    """
+    if "mutated" in metafunc.fixturenames:
+        rules = RULES if metafunc.config.getoption("all_mutants") else [rule for rule in RULES if rule.name in SOME]
+        metafunc.parametrize("mutated", rules, ids=lambda rule: f"{rule.name}-{rule.severity}")
+
+
 if prometheus.found():
 
-    @pytest.mark.parametrize("name", ["HighMemoryUsage", "AIServiceErrors"])
-    def test_what_is_found_here_is_found_by_promtool(tmp_path, name):
+    def test_what_is_found_here_is_found_by_promtool(tmp_path, mutated):
         """
         All mistakes of a rule side by side, apart by a label: each one's tests fail, and those of the rule pass.
         """
-        rule = next(rule for rule in RULES if rule.name == name)
-        kinds = [("", rule.condition, rule.for_seconds), *mutants_of(rule, PAGE)]
-        rules, tests = [], []
+        kinds = [("", mutated.condition, mutated.for_seconds), *mutants_of(mutated, PAGE)]
+        rules, tests = [], {}
         for number, (_, condition, for_seconds) in enumerate(kinds):
             held = {"for": duration_text(for_seconds)} if for_seconds else {}
-            rules.append({"alert": name, "expr": condition.promql(PAGE), **held, "labels": {"kind": f"k{number}"}})
-        for case in cases_of(rule, PAGE):
-            each = [
-                unit_test(case.title, f'kind="k{number}"', case, PAGE, labels_of(rule, f"k{number}"))
-                for number in range(len(kinds))
-            ]
-            tests.append({**each[0], "promql_expr_test": [check for it in each for check in it["promql_expr_test"]]})
+            rules.append(
+                {"alert": mutated.name, "expr": condition.promql(PAGE), **held, "labels": {"mutant": f"k{number}"}}
+            )
+        for case in cases_of(mutated, PAGE):
+            tests.setdefault(case.evaluation_seconds, []).append(side_by_side(mutated, case, len(kinds)))
         (tmp_path / "a.rules.yml").write_text(yaml_text({"groups": [{"name": "a", "rules": rules}]}))
-        (tmp_path / "a.test.yml").write_text(yaml_text(document_of_tests("a.rules.yml", tests, 60.0)))
-        promtool = prometheus.found()[-1] / "promtool"
-        command = [promtool, "test", "rules", tmp_path / "a.test.yml"]
+        for seconds, cases in tests.items():
+            text = yaml_text(document_of_tests("a.rules.yml", cases, seconds))
+            (tmp_path / f"a_{duration_text(seconds)}.test.yml").write_text(text)
+        command = [prometheus.found()[-1] / "promtool", "test", "rules", *tmp_path.glob("*.test.yml")]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-        failed = set(re.findall(r'expr: "ALERTS\{kind=\\"(k\d+)\\"', done.stdout + done.stderr))
+        failed = set(re.findall(r'expr: "ALERTS\{mutant=\\"(k\d+)\\"', done.stdout + done.stderr))
+        found = {number for number, (name, _, _) in enumerate(kinds) if number and (mutated.name, name) not in EQUAL}
 
-        assert {f"k{number}" for number in range(1, len(kinds))} == failed
+        assert {f"k{number}" for number in found} == failed
 
 
-def labels_of(rule, kind):
+def side_by_side(rule, case, count):
     """
-    Return what an alert has for labels, where each has its kind and no other label.
+    Return a case with the checks of a rule and of each of its mutants.
     """
-    instance = {"instance": INSTANCE} if rule.area == "system" else {}
-    return lambda key: {"alertname": rule.name, "job": PAGE.service, "kind": kind, **instance, **dict(key)}
+    each = [
+        unit_test(case.title, f'mutant="k{number}"', case, PAGE, labels_of(rule, f"k{number}"))
+        for number in range(count)
+    ]
+    return {**each[0], "promql_expr_test": [check for it in each for check in it["promql_expr_test"]]}
+
+
+def labels_of(rule, mutant):
+    """
+    Return what an alert has for labels, where each says which mutant it is of, and nothing else.
+    """
+    instance = {} if rule.sums_instances else {"instance": INSTANCE}
+    return lambda key: {"alertname": rule.name, "job": PAGE.service, "mutant": mutant, **instance, **dict(key)}
