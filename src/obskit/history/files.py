@@ -18,7 +18,7 @@ from obskit.storage.own_sqlite import primary_code, reading
 from obskit.storage.periods import Period, PeriodFiles
 from obskit.workers.file_lock import FileLock
 
-MINUTE_SECONDS, HOUR_SECONDS = 60, 3600
+MINUTE_SECONDS, HOUR_SECONDS, DAY_SECONDS = 60, 3600, 86_400
 MAX_SLOTS = 256
 MAX_BYTES = 512 << 20
 _REFUSED = (errno.ELOOP, errno.EPERM, errno.EACCES)  # a link, and what another user has
@@ -43,13 +43,15 @@ class SeriesFiles:
         self, folder: Path, every: int = 10, keep: Mapping[str, timedelta] = KEEP, max_bytes: int = MAX_BYTES
     ) -> None:
         self.folder, self.every, self.max_bytes = folder, every, max_bytes
-        kinds: tuple[tuple[int, str, Period], ...] = (
-            (every, "10s", "hour"),
-            (MINUTE_SECONDS, "1m", "day"),
-            (HOUR_SECONDS, "1h", "month"),
+        kinds: tuple[tuple[int, str, str, Period], ...] = (
+            (every, "10s", "10s", "hour"),
+            (MINUTE_SECONDS, "1m", "1m", "day"),
+            (HOUR_SECONDS, "1h", "1h", "month"),
+            (DAY_SECONDS, "1d", "1h", "month"),  # as long as hours: a year is read of it in a moment
         )
         self.by_step = {
-            step: PeriodFiles(folder / f"series-{name}", period, max_bytes, keep[name]) for step, name, period in kinds
+            step: PeriodFiles(folder / f"series-{name}", period, max_bytes, keep[kept])
+            for step, name, kept, period in kinds
         }
 
     def claim_slot(

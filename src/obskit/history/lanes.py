@@ -51,12 +51,27 @@ def add_up(many: Iterable[bytes], size: int) -> list[int]:
     Raises:
         ValueError: One has other buckets, or is damaged.
     """
-    total = 0
-    for packed in many:
-        if packed:
-            first, lanes = _spread(packed, size)
-            total += int.from_bytes(lanes, "little") << (8 * _SUM_WIDTH * first)
-    return list(struct.unpack(f"<{size}Q", total.to_bytes(_SUM_WIDTH * size, "little")))
+    return list(counts_of(sum(as_number(packed, size) for packed in many), size))
+
+
+def as_number(packed: bytes, size: int) -> int:
+    """
+    Return the counts of so many buckets as one number, 8 bytes a count: sums of such numbers are those of each count.
+
+    Raises:
+        ValueError: It has other buckets, or is damaged.
+    """
+    if not packed:
+        return 0
+    first, lanes = _spread(packed, size)
+    return int.from_bytes(lanes, "little") << (8 * _SUM_WIDTH * first)
+
+
+def counts_of(number: int, size: int) -> tuple[int, ...]:
+    """
+    Return the counts of which such a number is made.
+    """
+    return struct.unpack(f"<{size}Q", number.to_bytes(_SUM_WIDTH * size, "little"))
 
 
 def _spread(packed: bytes, size: int) -> tuple[int, bytes]:

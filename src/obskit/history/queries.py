@@ -4,17 +4,19 @@ What is asked of the history: figures over time, totals, and which part of the t
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
-from math import ceil, fsum
+from math import ceil, fsum, isfinite
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 from obskit.errors import HistoryError
+from obskit.forks import at_fork
 from obskit.history.files import HOUR_SECONDS, MINUTE_SECONDS, SeriesFiles
-from obskit.history.reader import FileReader, Reader, StoredSampling
+from obskit.history.plots import Plots
+from obskit.history.reader import FileReader, Reader
 from obskit.history.samples import HistorySamples
 from obskit.recorder import recorder
 from obskit.signals.counted import Rise
@@ -67,6 +69,7 @@ class SignalSeries:
         covers: Which part was seen.
         points: By labels, the start of each step and the value at its end. No point: no data.
         unfinished: The start of the last step, where it is not over.
+        between: Of a quantile, by labels, the start of each step and the two values between which it lies.
     """
 
     signal: str
@@ -74,6 +77,7 @@ class SignalSeries:
     covers: Covered
     points: Mapping[LabelPairs, tuple[tuple[float, float], ...]]
     unfinished: float | None
+    between: Mapping[LabelPairs, tuple[tuple[float, float, float], ...]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """
@@ -84,6 +88,10 @@ class SignalSeries:
             found: dict[str, Any] = {"labels": dict(labels), "points": [list(point) for point in points]}
             if self.unfinished is not None and points and points[-1][0] == self.unfinished:
                 found["unfinished"] = True
+            if labels in self.between:
+                found["between"] = [
+                    [start, low, high if isfinite(high) else None] for start, low, high in self.between[labels]
+                ]
             series.append(found)
         return {
             "signal": self.signal,
@@ -104,6 +112,7 @@ class History:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self.samples = HistorySamples(reader)
+        self._plots, self._turn = Plots(reader), RLock()
 
     def series(self, signal: Signal, *, since: str | timedelta = "24h", step: str | timedelta = "5m") -> SignalSeries:
         """
@@ -125,19 +134,23 @@ class History:
         now = clock.wall()
         first = (now - back) // length * length
         starts = [first + length * index for index in range(ceil((now - first) / length))]
-        loaded = _Loaded(self.samples, self._reader, Span(first - _reach(signal), now))
+        with self._turn:
+            found = self._plots.steps(signal, starts, length, now)
+            seen = self._plots.seen.spans
         points: dict[LabelPairs, list[tuple[float, float]]] = {}
-        for start in starts:
-            end = start + length
-            at = loaded.last if start < loaded.last < end else end
-            for labels, value in signal.evaluate(loaded, at).items():
+        between: dict[LabelPairs, list[tuple[float, float, float]]] = {}
+        for start, (values, ends) in zip(starts, found, strict=True):
+            for labels, value in values.items():
                 points.setdefault(labels, []).append((start, value))
+            for labels, it in ends.items():
+                between.setdefault(labels, []).append((start, it.low, it.high))
         return SignalSeries(
             signal.promql(),
             length,
-            covered(loaded.samplings, first, now, self._reader.every),
-            {labels: tuple(found) for labels, found in points.items()},
+            covered(seen, first, now),
+            {labels: tuple(told) for labels, told in points.items()},
             starts[-1] if starts and starts[-1] + length > now else None,
+            {labels: tuple(told) for labels, told in between.items()},
         )
 
     def totals(self, signal: Signal, *, since: str | timedelta = "24h") -> dict[LabelPairs, float]:
@@ -171,8 +184,9 @@ class History:
             HistoryError: Reading takes too long.
         """
         back, now = seconds_of(since, "since"), clock.wall()
-        samplings = self._reader.samplings(Span(now - back, now), self._reader.every)
-        return covered(samplings, now - back, now, self._reader.every)
+        with self._turn:
+            self._plots.seen.load(now - back, now)
+            return covered(self._plots.seen.spans, now - back, now)
 
     def export(self, *, since: str | timedelta) -> Iterator[dict[str, Any]]:
         """
@@ -192,78 +206,25 @@ class History:
         yield {"covers": self.covers(since=since).to_dict()}
 
 
-def covered(samplings: Iterable[StoredSampling], since: float, until: float, every: int) -> Covered:
+def covered(seen: Iterable[tuple[float, float]], since: float, until: float) -> Covered:
     """
-    Join what was sampled to the parts that were seen: a gap is where no sample was for over two intervals.
+    Cut what was seen to a stretch of time.
     """
-    spans: list[list[float]] = []
-    for it in sorted(samplings, key=lambda it: it.at):
-        start, end = max(float(it.at), since), min(float(it.at + it.step), until)
-        if start >= end:
-            continue
-        if spans and start - spans[-1][1] <= every:
-            spans[-1][1] = max(spans[-1][1], end)
-        else:
-            spans.append([start, end])
-    return Covered(since, until, tuple((start, end) for start, end in spans))
-
-
-def _reach(signal: Signal) -> float:
-    """
-    Return how far back a signal looks.
-    """
-    before = getattr(signal, "before_seconds", 0.0)
-    return max((span.start for span in signal.spans()), default=HOUR_SECONDS) + before + MINUTE_SECONDS
-
-
-class _Loaded:
-    """
-    Samples of which each name is read once, for all moments that are asked for.
-    """
-
-    def __init__(self, samples: HistorySamples, reader: Reader, span: Span) -> None:
-        self.every = samples.every
-        self._samples, self._span = samples, span
-        self.samplings = reader.samplings(span, reader.every)
-        self._moments = sorted({(it.at, it.at + it.step) for it in self.samplings})
-        self.last = float(max((end for _, end in self._moments), default=span.end))
-        self._names: dict[str, list[Series]] = {}
-
-    def latest(self) -> float:
-        """
-        Return when the last sampling was.
-        """
-        return self.last
-
-    def was_sampled(self, at: float) -> bool:
-        """
-        Return whether there was a sampling in the `every` seconds that end at a moment.
-        """
-        place = bisect_right(self._moments, (int(at - self.every), int(at + HOUR_SECONDS)))
-        near = self._moments[max(0, place - 1) : place]
-        return any(start + self.every <= at < end + self.every for start, end in near)
-
-    def select(self, name: str, start: float, end: float) -> Iterator[Series]:
-        """
-        Yield the label sets of a name that have samples after `start` and not after `end`, with those samples.
-        """
-        if name not in self._names:
-            self._names[name] = list(self._samples.select(name, self._span.start, self._span.end))
-        for series in self._names[name]:
-            first, last = bisect_right(series.times, start), bisect_right(series.times, end)
-            if first < last:
-                yield Series(series.labels, series.times[first:last], series.values[first:last])
+    spans = ((max(start, since), min(end, until)) for start, end in seen)
+    return Covered(since, until, tuple((start, end) for start, end in spans if start < end))
 
 
 _files: Callable[[], SeriesFiles] | None = None
+# It remembers what it has read.
+_history: History | None = None
 
 
 def bind(files: Callable[[], SeriesFiles] | None) -> None:
     """
     Take the files of the active runtime's history; None where there is none.
     """
-    global _files
-    _files = files
+    global _files, _history
+    _files, _history = files, None
 
 
 def active() -> History:
@@ -273,11 +234,23 @@ def active() -> History:
     Raises:
         HistoryError: There is none.
     """
+    global _history
     if _files is None:
         raise HistoryError(
             "no history is kept here: configure with history=True, or read a folder with obskit.history.open(folder)"
         )
-    return History(FileReader(_files(), lambda error: recorder.failed("history", error)))
+    history = _history
+    if history is None:
+        history = _history = History(FileReader(_files(), lambda error: recorder.failed("history", error)))
+    return history
+
+
+def _start_over() -> None:
+    global _history
+    _history = None
+
+
+at_fork(after_in_child=_start_over)
 
 
 def open_folder(folder: Path, on_error: Callable[[Exception], object]) -> History:

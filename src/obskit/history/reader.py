@@ -6,17 +6,19 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
 from obskit.errors import HistoryError
-from obskit.history.files import HOUR_SECONDS, MINUTE_SECONDS, SeriesFiles
+from obskit.history.files import MINUTE_SECONDS, SeriesFiles
 from obskit.history.increments import Point
 from obskit.history.tables import SERIES, MetricRow, read_metrics
 from obskit.metrics.cell_format import LabelSet, Row, decode_doubles
 from obskit.storage.own_sqlite import reading
 from obskit.storage.periods import PeriodFile, Span
-from obskit.time.clock import Deadline
+from obskit.time.clock import Deadline, clock
 
 T = TypeVar("T")
 
@@ -26,6 +28,8 @@ _OF_ONE = f"""
 SELECT point.at, sampling.step, point.label_set, {_COLUMNS} FROM sampling CROSS JOIN point ON point.at = sampling.at
 WHERE sampling.at >= ? AND sampling.at <= ? AND point.metric = ?
 """
+# What is younger lies in the finest steps, which are kept for an hour at least.
+_LATEST_SECONDS = 300
 _TOTALS = """
 SELECT total.label_set, total.figures FROM total JOIN label_set ON label_set.id = total.label_set
 WHERE label_set.metric = ?
@@ -61,10 +65,18 @@ class Reader(Protocol):
 
     Attributes:
         every: Seconds of the finest step.
+        steps: Seconds of each step that is kept, the finest first.
+        unread: How often something could not be read, and was left out.
     """
 
     @property
     def every(self) -> int: ...
+
+    @property
+    def steps(self) -> Sequence[int]: ...
+
+    @property
+    def unread(self) -> int: ...
 
     def samplings(self, span: Span, step: int) -> list[StoredSampling]:
         """
@@ -92,15 +104,17 @@ class Reader(Protocol):
         """
 
 
-class _Due(NamedTuple):
+class _Levels(NamedTuple):
     """
-    Of one slot: the minutes and hours that are yet to be put together, and those that shorter steps have.
+    Of one slot, by the seconds of a step, which of its steps are not to be taken from files of that step.
+
+    Attributes:
+        stale: That are yet to be put together from shorter ones.
+        split: That shorter ones have.
     """
 
-    minutes: set[int]
-    hours: set[int]
-    fine_minutes: set[int]
-    fine_hours: set[int]
+    stale: dict[int, set[int]]
+    split: dict[int, set[int]]
 
 
 class _Source(NamedTuple):
@@ -127,7 +141,19 @@ class FileReader:
     def __init__(
         self, files: SeriesFiles, on_error: Callable[[Exception], object], limit_seconds: float = 10.0
     ) -> None:
-        self._files, self._on_error, self._limit_seconds = files, on_error, limit_seconds
+        self._files, self._told, self._limit_seconds = files, on_error, limit_seconds
+        self.unread = 0
+
+    def _on_error(self, error: Exception) -> None:
+        self.unread += 1
+        self._told(error)
+
+    @property
+    def steps(self) -> Sequence[int]:
+        """
+        Seconds of each step that is kept, the finest first.
+        """
+        return tuple(self._files.by_step)
 
     @property
     def every(self) -> int:
@@ -247,72 +273,127 @@ class FileReader:
         Yield what each file says that may know something; what cannot be read is left out.
         """
         deadline = Deadline(self._limit_seconds)
-        due = {str(number): self._due(str(number), span) for number in sorted(self._files.slots())}
-        for kind, files in self._files.by_step.items():
-            for file in files.overlapping(Span(span.start - kind, span.end)):
-                if deadline.is_over():
-                    raise HistoryError(
-                        f"reading {self._files.folder} takes over {self._limit_seconds:g} s: ask for less"
-                    )
-                if file.writer in due:
-                    wants = _wanted(due[file.writer], kind, step)
-                    yield from self._guarded(
+        with _OpenFiles(self._on_error) as opened:
+            kinds = self._kinds_for(span, step)
+            listed = {kind: self._files.by_step[kind].overlapping(_widened(span, longer)) for kind, longer in kinds}
+            levels: dict[str, _Levels] = {}
+            for kind, longer in kinds:
+                for file in listed[kind]:
+                    if not (file.span.start < span.end and span.start - kind < file.span.end):
+                        continue
+                    if deadline.is_over():
+                        raise HistoryError(
+                            f"reading {self._files.folder} takes over {self._limit_seconds:g} s: ask for less"
+                        )
+                    if file.writer not in levels:
+                        levels[file.writer] = _levels(opened, kinds, listed, file.writer, step)
+                    wants = _wanted(levels[file.writer], kind, longer, step)
+                    yield from opened.read(
                         file,
                         lambda db, file=file, kind=kind, wants=wants: read(  # type: ignore[misc]
                             _Source(db, file.writer, kind, wants)
                         ),
                     )
 
+    def _kinds_for(self, span: Span, step: int) -> list[tuple[int, int]]:
+        """
+        Return the steps of which files are looked at, each with the next longer one.
+        """
+        kinds = list(self._files.by_step)
+        if step < MINUTE_SECONDS and span.start >= clock.wall() - _LATEST_SECONDS:
+            kinds = kinds[:1]  # the finest are not that short-lived
+        return list(zip(kinds, [*self._files.by_step, kinds[-1]][1:], strict=False))
+
     def _guarded(self, file: PeriodFile, read: Callable[[sqlite3.Connection], list[T]]) -> list[T]:
+        with _OpenFiles(self._on_error) as opened:
+            return opened.read(file, read)
+
+
+class _OpenFiles:
+    """
+    Files that are open while one question is answered. What cannot be read is told once, and has nothing.
+    """
+
+    def __init__(self, on_error: Callable[[Exception], object]) -> None:
+        self._on_error = on_error
+        self._open: dict[Path, sqlite3.Connection | None] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> _OpenFiles:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._stack.close()
+
+    def read(self, file: PeriodFile, read: Callable[[sqlite3.Connection], list[T]]) -> list[T]:
+        """
+        Return what is read of a file.
+        """
         try:
-            with reading(file.path, SERIES) as db:
-                return read(db)
+            if file.path not in self._open:
+                self._open[file.path] = None
+                self._open[file.path] = self._stack.enter_context(reading(file.path, SERIES))
+            db = self._open[file.path]
+            return [] if db is None else read(db)
         except FileNotFoundError:  # it was unlinked meanwhile
             return []
         except (OSError, sqlite3.Error, ValueError, KeyError, TypeError) as error:
+            self._open[file.path] = None
             self._on_error(error)
             return []
 
-    def _due(self, slot: str, span: Span) -> _Due:
-        """
-        Read what of a slot's files is yet to be put together.
-        """
-        minutes, fine_minutes = self._due_in(self._files.every, slot, span, MINUTE_SECONDS)
-        hours, fine_hours = self._due_in(MINUTE_SECONDS, slot, span, HOUR_SECONDS)
-        hours.update(at - at % HOUR_SECONDS for at in minutes)
-        fine_hours.update(at - at % HOUR_SECONDS for at in fine_minutes)
-        return _Due(minutes, hours, fine_minutes, fine_hours)
 
-    def _due_in(self, step: int, slot: str, span: Span, longer: int) -> tuple[set[int], set[int]]:
-        due: set[int] = set()
-        fine: set[int] = set()
-
-        def read(db: sqlite3.Connection) -> list[None]:
-            due.update(at for (at,) in db.execute("SELECT at FROM due"))
-            fine.update(at for (at,) in db.execute("SELECT DISTINCT at - at % ? FROM sampling", (longer,)))
-            return []
-
-        for file in self._files.by_step[step].overlapping(Span(span.start - HOUR_SECONDS, span.end + HOUR_SECONDS)):
-            if file.writer == slot:
-                self._guarded(file, read)
-        return due, fine
+def _widened(span: Span, step: int) -> Span:
+    return Span(span.start - step, span.end + step)
 
 
-def _wanted(due: _Due, kind: int, step: int) -> Callable[[int], bool]:
+def _levels(
+    opened: _OpenFiles,
+    kinds: Sequence[tuple[int, int]],
+    listed: Mapping[int, Sequence[PeriodFile]],
+    slot: str,
+    step: int,
+) -> _Levels:
     """
-    Return which moments are taken from files of one step, so that each is taken once, where steps of `step` are asked.
+    Read what of a slot's files is yet to be put together, and what shorter steps have.
     """
-    if kind == HOUR_SECONDS:
-        without = due.hours if step >= HOUR_SECONDS else due.fine_hours
-        return lambda at: at not in without
-    if kind == MINUTE_SECONDS:
-        if step >= HOUR_SECONDS:
-            return lambda at: at - at % HOUR_SECONDS in due.hours and at not in due.minutes
-        without = due.minutes if step >= MINUTE_SECONDS else due.fine_minutes
-        return lambda at: at not in without
-    if step >= MINUTE_SECONDS:
-        return lambda at: at - at % MINUTE_SECONDS in due.minutes
-    return lambda at: True
+    found = _Levels({kind: set() for kind, _ in kinds}, {kind: set() for kind, _ in kinds})
+    level = _level(kinds, step)
+    for kind, longer in kinds:
+        files = [file for file in listed[kind] if file.writer == slot]
+        if kind < level:
+            due = _moments(opened, files, "SELECT at FROM due")
+            found.stale[longer].update(due, (at - at % longer for at in found.stale[kind]))
+        else:
+            for beyond in [other for other, _ in kinds if other > kind]:
+                found.split[beyond].update(_moments(opened, files, f"SELECT DISTINCT at - at % {beyond} FROM sampling"))
+    return found
+
+
+def _moments(opened: _OpenFiles, files: Iterable[PeriodFile], asked: str) -> set[int]:
+    return {at for file in files for (at,) in opened.read(file, lambda db: db.execute(asked).fetchall())}
+
+
+def _level(kinds: Sequence[tuple[int, int]], step: int) -> int:
+    """
+    Return the longest step that is kept and not longer than what is asked for.
+    """
+    return max((kind for kind, _ in kinds if kind <= step), default=kinds[0][0])
+
+
+def _wanted(levels: _Levels, kind: int, longer: int, step: int) -> Callable[[int], bool]:
+    """
+    Return which moments are taken from files of one step, so that each is taken once, where steps of `step` are asked:
+    of steps as long, what is up to date; of shorter ones, what longer ones do not have yet; of longer ones, what
+    shorter ones do not have any more.
+    """
+    stale, split = levels.stale[kind], levels.split[kind]
+    if kind > step:
+        return lambda at: at not in split
+    if longer > step or longer == kind:
+        return lambda at: at not in stale
+    above = levels.stale[longer]
+    return lambda at: at not in stale and at - at % longer in above
 
 
 def _wanted_runs(source: _Source, span: Span) -> list[tuple[int, int]]:

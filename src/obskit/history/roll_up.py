@@ -1,5 +1,5 @@
 """
-Longer steps from shorter ones: minutes from the finest, hours from minutes.
+Longer steps from shorter ones: minutes from the finest, hours from minutes, days from hours.
 
 A file knows which minutes, or hours, of it are due: those that were written to since they were last put together. Where
 a process is killed on the way, the next one does it again, with the same result.
@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from math import fsum
 from typing import TypeAlias
 
-from obskit.history.files import HOUR_SECONDS, MINUTE_SECONDS, SeriesFiles
+from obskit.history.files import MINUTE_SECONDS, SeriesFiles
 from obskit.history.increments import Point
 from obskit.history.lanes import add_up, pack
 from obskit.history.series_slot import SeriesSlot, add_points, note_sampling
@@ -54,7 +55,7 @@ def _roll_up_all(slot: SeriesSlot, files: SeriesFiles, until: int) -> list[OSErr
     Put together what is due in each file; return what has failed.
     """
     failed: list[OSError | sqlite3.Error] = []
-    for step, longer in ((files.every, MINUTE_SECONDS), (MINUTE_SECONDS, HOUR_SECONDS)):
+    for step, longer in pairwise(files.by_step):
         for file in files.by_step[step].files():
             if file.writer == str(slot.number) and file.path not in slot.complete:
                 try:
@@ -107,13 +108,15 @@ def _lengthen(slot: SeriesSlot, db: sqlite3.Connection, ids: Ids, start: int, st
     found = list(combined(read_places(db, ids, start, start + longer), [at for at, _ in samplings], step))
     samples = sum(number for _, number in samplings)
 
+    beyond = next((step for step in slot.steps if step > longer), None)
+
     def work(target: sqlite3.Connection, target_ids: Ids) -> None:
         target.execute("DELETE FROM point WHERE at = ?", (start,))
         target.execute("DELETE FROM sampling WHERE at = ?", (start,))
         add_points(target, target_ids, start, found)
         note_sampling(target, start, samples, longer)
-        if longer == MINUTE_SECONDS:
-            target.execute("INSERT OR IGNORE INTO due VALUES (?)", (start - start % HOUR_SECONDS,))
+        if beyond is not None:
+            target.execute("INSERT OR IGNORE INTO due VALUES (?)", (start - start % beyond,))
 
     try:
         slot.write(longer, start, work)

@@ -34,14 +34,15 @@ class HistorySamples:
 
     Args:
         reader: Of the history.
+        step: Seconds between two samples, where those of each sampling would be too many.
 
     Attributes:
         every: Seconds between two samplings.
     """
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, step: int | None = None) -> None:
         self._reader = reader
-        self.every = float(reader.every)
+        self.every = float(step or reader.every)
         self._hours: dict[int, tuple[float, list[StoredSampling]]] = {}
 
     def latest(self) -> float:

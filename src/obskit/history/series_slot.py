@@ -82,6 +82,13 @@ class SeriesSlot:
         _all.add(self)
 
     @property
+    def steps(self) -> Sequence[int]:
+        """
+        Seconds of the steps that there are, the finest first.
+        """
+        return tuple(self._files.by_step)
+
+    @property
     def is_held(self) -> bool:
         """
         Whether the slot is still this process's: its folder may have been removed.

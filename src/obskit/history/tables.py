@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from obskit.catalogue import Metric
 from obskit.metrics.cell_format import LabelSet
 from obskit.storage.own_sqlite import Schema
+
+Bounds: TypeAlias = tuple[float, ...]
 
 _VIEW = """
 CREATE VIEW {view} AS
@@ -62,7 +64,7 @@ class MetricRow(NamedTuple):
     workers: str
     is_shared: bool
     labels: tuple[str, ...]
-    bounds: tuple[float, ...]
+    bounds: Bounds
 
 
 def metric_row(spec: Metric) -> MetricRow:
