@@ -4,7 +4,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 DEMO_VENV := .venv-demo
-WORKERS ?= 2
+# Tests wait for servers and processes for a third of their time: one worker more than two processors have.
+WORKERS ?= 3
 REQUIREMENTS := pyproject.toml requirements/dev.txt requirements/constraints.txt
 CONSTRAINTS := -c requirements/constraints.txt
 
