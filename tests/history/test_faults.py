@@ -5,13 +5,17 @@ Whatever becomes of the files of a history, each kind that is found in the folde
 import os
 import shutil
 import sqlite3
+import subprocess
+import tempfile
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from wsgiref.util import setup_testing_defaults
 
 import pytest
 
 import obskit
+from forked import in_child
 from obskit.history.files import SeriesFiles
 from obskit.history.reader import FileReader
 from obskit.recorder import recorder
@@ -35,12 +39,12 @@ def ask(app):
     return told[0], b"".join(body)
 
 
-def running(folder, since_noon=0.0, sink=None):
+def running(folder, since_noon=0.0, sink=None, **given):
     """
     Run a service that keeps its history in a folder, by a clock that tests move.
     """
     clock = FakeClock(1000.0 + since_noon)
-    settings = {"service": "shop", "serving": True, "history": True, "history_every": f"{EVERY}s"}
+    settings = {"service": "shop", "serving": True, "history": True, "history_every": f"{EVERY}s", **given}
     return isolated_runtime(
         clock=clock,
         wall_clock=lambda: NOON + clock.now - 1000.0,
@@ -177,3 +181,86 @@ def test_no_fault_of_a_file_is_noticed_by_the_application(served, tmp_path, faul
     assert {1} >= set(told.values())
     assert counted >= 1 or fault is removed
     assert {".sqlite3", ".lock", ".json"} <= kinds
+
+
+# The disk, and the folder
+
+
+def can_mount():
+    """
+    Return whether this process may mount a small disk.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", place], stderr=-3).returncode:
+            return False
+        subprocess.run(["umount", place], check=True)
+    return True
+
+
+def fill(path):
+    with suppress(OSError), open(path, "wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
+if os.geteuid() == 0 and shutil.which("mount") and can_mount():
+
+    def test_a_full_disk_is_not_noticed_by_the_application(tmp_path):
+        """
+        A disk of 8 MB has no room for a while: figures wait, counted and said once, and none is lost.
+        """
+        disk, sink = tmp_path / "disk", RecordingSink()
+        disk.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", disk], check=True)
+        bowls = obskit.counter("bowls_total", "Bowls.")
+        try:
+            with running(disk, sink=sink):
+                app = obskit.instrument(shop)
+                answers = {ask(app)}
+                for act in (lambda: None, lambda: fill(disk / "big"), lambda: os.unlink(disk / "big")):
+                    act()
+                    for _ in range(6):
+                        bowls.inc()
+                        advance("30s")
+                        answers.add(ask(app))
+                dropped, told = dict(recorder.dropped), [event.fields["problem"] for event in sink.events[1:]]
+            found = [bowls_in(disk, step) for step in (EVERY, 60)]
+        finally:
+            subprocess.run(["umount", disk], check=True)
+
+        assert {("200 OK", b"soup")} == answers
+        assert {("history", "disk_full"): 6} == dropped
+        assert ["ephemeral", "disk_full"] == told
+        assert [18, 18] == found
+
+
+if os.geteuid() == 0:
+
+    def test_a_folder_of_another_user_is_not_used():
+        """
+        Its owner could read what is written, or give something else to read: it stays as it is, which is said once.
+        """
+        with tempfile.TemporaryDirectory() as place:
+            os.chmod(place, 0o777)
+            theirs = Path(place) / "history"
+            theirs.mkdir(mode=0o777)
+            os.chmod(theirs, 0o777)
+            os.chown(theirs, 4243, 4243)
+
+            def serve():
+                os.setgroups([])
+                os.setgid(4242)
+                os.setuid(4242)
+                sink = RecordingSink()
+                with running(place, sink=sink, history_dir=str(theirs)):
+                    app = obskit.instrument(shop)
+                    answers = {ask(app)}
+                    advance("5m")
+                    answers.add(ask(app))
+                return answers, [event.message for event in sink.events if event.name == "history.state"]
+
+            told = in_child(serve)
+
+            assert [] == list(theirs.iterdir())
+            assert told.startswith("({('200 OK', b'soup')}, [\"figures are not stored: "), told
+            assert 1 == told.count("it belongs to user 4243, and this process is user 4242")

@@ -47,6 +47,8 @@ _EARLY_SECONDS = 0.05
 # A clock that was set back by more is followed at once: else a machine that started in the future would add to one
 # step for years.
 _HELD_SECONDS = HOUR_SECONDS
+_WELL_SECONDS = 600.0
+_MOST_TOLD = 100
 
 
 class Sampling:
@@ -89,7 +91,7 @@ class Sampling:
         self._last = 0  # the start of the last step that was stored
         self._due: float | None = None  # the next sampling, by the monotonic clock
         self._offset: float | None = None  # of the wall clock to the monotonic one
-        self._told: dict[str, str] = {}  # what was said, by what it is about
+        self._told: dict[tuple[str, str], float] = {}  # when what was said, of what, was so for the last time
         self._tended = 0.0  # when what is done each minute was done
         self._swept: dict[int, frozenset[tuple[Path, int]]] = {}
 
@@ -169,7 +171,7 @@ class Sampling:
         stored = self._store(snapshot, slot, self._files, is_last)
         if stored.fallen:
             recorder.dropped.inc((PART, "total_fell"), stored.fallen)
-        self._told.pop(FIGURES, None)
+        self._note_well(FIGURES)
         until = self._last + self._every
         if is_last or until % MINUTE_SECONDS == 0 or until - self._tended >= MINUTE_SECONDS:
             self._tend(slot, self._files, until)
@@ -270,7 +272,7 @@ class Sampling:
             recorder.errors.inc(PART)
             self._tell(what, f"{what} have to wait: {error}", "unusable")
             return False
-        self._told.pop(what, None)
+        self._note_well(what)
         return True
 
     def _trim(self, files: SeriesFiles) -> None:
@@ -319,6 +321,17 @@ class Sampling:
         """
         Emit what is to be known of something once, until there is another message of it, or it is well again.
         """
-        if self._told.get(about) != message:
-            self._told[about] = message
+        if (about, message) not in self._told:
             recorder.emit(events.HISTORY_STATE.event(message, {"problem": problem}, level=level))
+            if len(self._told) >= _MOST_TOLD:
+                self._told.clear()
+        self._told[about, message] = clock.monotonic()
+
+    def _note_well(self, about: str) -> None:
+        """
+        Forget what was said of something that has been well for a while: on a disk that is full, now and then a little
+        can be stored.
+        """
+        long_ago = clock.monotonic() - _WELL_SECONDS
+        for told in [told for told, at in self._told.items() if told[0] == about and at <= long_ago]:
+            del self._told[told]
