@@ -19,8 +19,11 @@ from obskit.ai.reservations import ReservationRequest
 from obskit.catalogue import Metric
 from obskit.history.files import SeriesFiles
 from obskit.history.instance_mark import InstanceMark
+from obskit.history.record_slot import RecordSlot, record_files, stored_row
+from obskit.history.record_tables import ErrorRecord, Record
 from obskit.history.sampler import InstanceTotals, Known
 from obskit.history.series_slot import SeriesSlot
+from obskit.history.settings import KEEP
 from obskit.metrics.cell_file import CellFile
 from obskit.metrics.cell_format import HEADER, decode_header, doubles_per_cell
 from obskit.metrics.directory import FOLDED_FILE, Directory
@@ -135,6 +138,25 @@ def keep_series(folder: Path) -> None:
     InstanceMark("shop-1", "/var/lib/shop/history", 2).write(folder / "cells")
 
 
+def keep_records(folder: Path) -> None:
+    """
+    Write a file of records with a request and an error.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        files = record_files(Path(temporary), KEEP, 1 << 20)
+        slot = RecordSlot(Path(temporary), files, lambda *problem: None)
+        request = Record("request", START, "/plants/<id>", 1.5, True, None, "id-1", {"status": 500})
+        error = ErrorRecord("f00d", "KeyError", "shop.py sell", START, START, 2, {"/plants/<id>": 2}, {"status": 500})
+        slot.write(START, {"records": [stored_row(request)]}, [error])
+        slot.close()
+        (file,) = files["records"].files()
+        kept = folder / "history" / file.path.parent.name
+        kept.mkdir(parents=True)
+        db = sqlite3.connect(file.path)
+        db.execute("VACUUM INTO ?", (str(kept / file.path.name),))
+        db.close()
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="which is made")
@@ -145,6 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         keep_former_budgets(folder / f"ai-budgets-{version}.sqlite3", version)
     keep_state(folder)
     keep_series(folder)
+    keep_records(folder)
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ def test_every_sink_is_checked():
     """
     Whatever the package derives from `Sink` is among those that a runtime with everything on has.
     """
-    with isolated_runtime(tracing=TracerProvider(shutdown_on_exit=False), request_hook=id):
+    with isolated_runtime(tracing=TracerProvider(shutdown_on_exit=False), request_hook=id, history=True):
         made = {type(sink) for sink in recorder._sinks}
 
     assert set(OWN.values()) == made
@@ -103,7 +103,7 @@ def test_own_sink(name):
         def make():
             stack.close()
             tracing = TracerProvider(shutdown_on_exit=False)
-            stack.enter_context(isolated_runtime(tracing=tracing, request_hook=lambda op: op.status))
+            stack.enter_context(isolated_runtime(tracing=tracing, request_hook=lambda op: op.status, history=True))
             [sink] = [sink for sink in recorder._sinks if sink.name == name]
             return sink
 

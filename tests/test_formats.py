@@ -20,6 +20,10 @@ from obskit.history.files import SeriesFiles
 from obskit.history.instance_mark import InstanceMark
 from obskit.history.lanes import add_up
 from obskit.history.reader import FileReader
+from obskit.history.record_reader import read_errors, read_records
+from obskit.history.record_slot import record_files
+from obskit.history.record_tables import RECORDS
+from obskit.history.settings import KEEP
 from obskit.history.tables import SERIES
 from obskit.metrics import cell_format
 from obskit.metrics.cell_format import HEADER, CellFileError, decode_header
@@ -39,6 +43,7 @@ FORMATS = {
     "marker": (state_folder.FORMAT, 1),
     "events": (appended_records.FORMAT, 1),
     "series": (SERIES.version, 1),
+    "records": (RECORDS.version, 1),
     "kept": (instance_mark.FORMAT, 1),
 }
 SPECS = {spec.name: spec for spec, *_ in kept_files.CELLS}
@@ -128,6 +133,25 @@ def test_series_are_read(kept):
     assert [] == errors
 
 
+def test_records_are_read(kept):
+    """
+    A request and an error, each as it was stored.
+    """
+    errors, ever = [], Span(0, 1e11)
+    files = record_files(kept / "history", KEEP, 1 << 20)
+    [request] = read_records(files, "request", ever, on_error=errors.append)
+    [error] = read_errors(files, ever, on_error=errors.append)
+
+    assert ("/plants/<id>", 1.5, True, {"status": 500}) == (
+        request.key,
+        request.seconds,
+        request.failed,
+        request.fields,
+    )
+    assert ("KeyError", "shop.py sell", 2, {"/plants/<id>": 2}) == (error.type, error.place, error.times, error.routes)
+    assert [] == errors
+
+
 def versions(folder):
     """
     Yield the format and version of each kept file.
@@ -136,7 +160,8 @@ def versions(folder):
         yield "cells", int.from_bytes(path.read_bytes()[8:12], "little")
     for path in folder.rglob("*.sqlite3"):
         with sqlite3.connect(path) as db:
-            yield "budgets" if path.parent == folder else "series", db.execute("PRAGMA user_version").fetchone()[0]
+            name = "records" if path.parent.name.endswith("-day") else "series"
+            yield "budgets" if path.parent == folder else name, db.execute("PRAGMA user_version").fetchone()[0]
         db.close()
     yield "kept", json.loads((folder / "cells" / "kept.json").read_text())["format"]
     yield "marker", json.loads((folder / "service.json").read_text())["format"]

@@ -100,7 +100,7 @@ ALSO = {
     "export": {"signals", "rules", "metrics"},
     "history": {"metrics", "signals"},
     "web": {"metrics", "health"},
-    "sinks": {"metrics", "db", "ai", "health", "system", "logs", "propagation"},
+    "sinks": {"metrics", "db", "ai", "health", "history", "system", "logs", "propagation"},
 }
 # Below level 5, only these import the part.
 IMPORTERS = {"sinks": {"sinks", "runtime"}}

@@ -34,7 +34,7 @@ Failed = Callable[[str, BaseException], object]
 LINES = "obskit-log-queue"
 ORDER = (
     *("obskit-health", "obskit-gauges", "obskit-refresh", "obskit-explain", "obskit-budgets"),
-    *("obskit-events", "obskit-event-writer", "obskit-old-files", "obskit-history"),
+    *("obskit-events", "obskit-event-writer", "obskit-old-files", "obskit-history", "obskit-records"),
     LINES,
 )
 # How long the end of the process waits for all of them: servers kill a process that takes 10 to 30.

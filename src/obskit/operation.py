@@ -98,6 +98,7 @@ class HttpOperation(Operation):
     parent = _root = None
     streamed = SparseField(False)  # True where the reply went out in more than one piece
     exception = SparseField[str | None](None)  # class name of an exception that left the application or became its 500
+    raised_at = SparseField[str | None](None)  # the application's innermost file and function that it came through
     aborted = SparseField(False)  # True where the reply was cut short after its status was sent
     refused = SparseField(False)  # True where a gate answered, and the application never saw it
     upgraded = SparseField(False)  # True where it became a WebSocket: as on ASGI, that is not a request to count

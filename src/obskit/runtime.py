@@ -73,6 +73,7 @@ COMPONENTS: tuple[str, ...] = (
     "obskit.sinks.components:ai_calls",
     "obskit.sinks.components:spans",
     "obskit.sinks.components:metrics",
+    "obskit.sinks.components:records",
     "obskit.sinks.components:lines",
     "obskit.subscribers:Subscribers",
     "obskit.metrics.components:declared",

@@ -63,6 +63,27 @@ def calling_frame(skip: int) -> FrameType | None:
     return second_best
 
 
+def raised_at(error: BaseException) -> str:
+    """
+    Return the innermost of the application's functions that an exception came through: `shop/views.py devices`.
+
+    It is that of a package where no function is the application's, and empty where there is neither. The line is left
+    out, so that the place stays the same where lines are added above it.
+    """
+    trace, found, second_best = error.__traceback__, "", ""
+    for _ in range(MAX_FRAMES):
+        if trace is None:
+            break
+        code = trace.tb_frame.f_code
+        kind = _kinds[code.co_filename]
+        if kind == _APPLICATION:
+            found = f"{_short_path(code.co_filename)} {code.co_name}"
+        elif kind == _INSTALLED_CODE:
+            second_best = f"{_short_path(code.co_filename)} {code.co_name}"
+        trace = trace.tb_next
+    return found or second_best
+
+
 def format_call_site(filename: str, line: int, function: str) -> str:
     """
     Render a call site: `shop/views.py:42 devices`.

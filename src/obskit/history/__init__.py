@@ -14,7 +14,7 @@ from obskit.lazy_names import lazy_names
 __getattr__, __all__ = lazy_names(
     globals(),
     {
-        "door": ("covers", "open", "series", "totals"),
+        "door": ("covers", "open", "records", "series", "totals"),
         "queries": ("Covered", "History", "SignalSeries"),
     },
 )

@@ -4,6 +4,7 @@ The part of a runtime that keeps the history. Nothing else of this folder is imp
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from obskit.time.clock import Deadline
 if TYPE_CHECKING:
     from obskit.history.files import SeriesFiles
     from obskit.history.sampling import Sampling
+    from obskit.storage.periods import PeriodFiles
 
 
 class History(Component):
@@ -48,7 +50,9 @@ class History(Component):
         from obskit.history.sampling import Sampling
 
         collection = self._collection
-        self._sampling = Sampling(collection.collector, collection.workers, self.open_folder, self._files_in)
+        self._sampling = Sampling(
+            collection.collector, collection.workers, self.open_folder, self._files_in, self._record_files_in
+        )
         self._sampling.start()
         queries.bind(lambda: self._files_in(self._folder))  # to read makes no folder
 
@@ -74,6 +78,11 @@ class History(Component):
 
         every = int(self.settings.history_every.total_seconds())
         return SeriesFiles(folder, every, self.settings.history_keep, self.settings.history_max_bytes)
+
+    def _record_files_in(self, folder: Path) -> Sequence[PeriodFiles]:
+        from obskit.history.record_slot import record_files
+
+        return list(record_files(folder, self.settings.history_keep, self.settings.history_max_bytes).values())
 
     def after_fork(self) -> None:
         """

@@ -227,6 +227,24 @@ def bind(files: Callable[[], SeriesFiles] | None) -> None:
     _files, _history = files, None
 
 
+def active_folder() -> Path:
+    """
+    Return the folder of the active runtime's history.
+
+    Raises:
+        HistoryError: There is none.
+    """
+    return _active_files().folder
+
+
+def _active_files() -> SeriesFiles:
+    if _files is None:
+        raise HistoryError(
+            "no history is kept here: configure with history=True, or read a folder with obskit.history.open(folder)"
+        )
+    return _files()
+
+
 def active() -> History:
     """
     Return the history of the active runtime.
@@ -235,13 +253,9 @@ def active() -> History:
         HistoryError: There is none.
     """
     global _history
-    if _files is None:
-        raise HistoryError(
-            "no history is kept here: configure with history=True, or read a folder with obskit.history.open(folder)"
-        )
-    history = _history
+    files, history = _active_files(), _history
     if history is None:
-        history = _history = History(FileReader(_files(), lambda error: recorder.failed("history", error)))
+        history = _history = History(FileReader(files, lambda error: recorder.failed("history", error)))
     return history
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from obskit import context
 from obskit.correlation_ids import ID_HEADER_LOWER
+from obskit.db.callsite import raised_at
 from obskit.operation import UNMATCHED, HttpOperation, Operation
 from obskit.recorder import recorder
 from obskit.sparse_field import SparseField
@@ -172,6 +173,7 @@ def capture_exception(error: BaseException) -> None:
         return
     if isinstance(error, Exception):
         root.handled_exception = type(error).__name__
+        root.raised_at = raised_at(error)
     else:
         root.ended_by = type(error).__name__
 

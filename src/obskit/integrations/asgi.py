@@ -19,6 +19,7 @@ from obskit.bounded_cache import BoundedCache
 from obskit.bounded_calls import BusyError, Lane, TooLateError
 from obskit.context import current
 from obskit.correlation_ids import ID_HEADER_LOWER
+from obskit.db.callsite import raised_at
 from obskit.deferred_endings import drain, end_later, waiting
 from obskit.health.event_loop_lag import lag
 from obskit.integrations._client_address import client_address
@@ -329,6 +330,7 @@ class AsgiOperation(ServedOperation):
             self._disconnected = True
         else:
             self.exception = self.error = type(error).__name__
+            self.raised_at = raised_at(error)
 
     def _is_disconnect(self, error: Exception) -> bool:
         """

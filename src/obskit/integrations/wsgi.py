@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from obskit.catalogue import events
 from obskit.context import current
 from obskit.correlation_ids import ID_HEADER, ID_HEADER_LOWER
+from obskit.db.callsite import raised_at
 from obskit.deferred_endings import drain, end_later, waiting
 from obskit.integrations._client_address import client_address
 from obskit.integrations._inbound_correlation import assign_correlation_id, attach_request_id
@@ -248,6 +249,7 @@ class WsgiOperation(ServedOperation):
         is_cancelled = is_cancellation(error)
         if not is_cancelled:
             self.exception = self.error = type(error).__name__
+            self.raised_at = raised_at(error)
         if self.bytes_sent:
             self.aborted = True
         else:

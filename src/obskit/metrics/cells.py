@@ -12,7 +12,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from math import fsum
+from math import fsum, inf
 from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -318,11 +318,12 @@ class ObservationBuffer(list[float]):
 
     CAPACITY = 64  # larger saves nothing; at this size the buffers of 1,000 label sets hold at most 2 MB
 
-    __slots__ = ("_is_flushing", "cell")
+    __slots__ = ("_is_flushing", "above", "cell")
 
     def __init__(self, cell: HistogramCell) -> None:
         super().__init__()
         self.cell = cell
+        self.above = inf  # from how many seconds on whoever appends looks at what took so long
         self._is_flushing = False
 
     def flush(self) -> None:

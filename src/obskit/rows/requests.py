@@ -4,6 +4,8 @@ The fields of HTTP requests.
 
 from __future__ import annotations
 
+from collections import deque
+
 from obskit.rows.common import BOUND, CORRELATION_ID, EXTRA, SPAN_ID, TRACE_ID, UNTOLD
 from obskit.rows.field import Field, Rows
 
@@ -174,6 +176,9 @@ HTTP = Rows(
             unset=0.0,
             where="totals.ai_calls",
         ),
+        Field("way", "totals.way", list, "Its slower queries: seconds, summary and error.", unset=None),
+        Field("latest", "totals.latest", deque, "Its last queries.", unset=None),
+        Field("raised_at", "raised_at", str, "Where the exception came from: file and function.", unset=None),
         Field("ai_seconds", "totals.ai_seconds", float, "Seconds that they took together.", unset=0.0),
         Field(
             "error",

@@ -4,17 +4,26 @@ The sinks of a runtime, as its settings ask for them.
 
 from __future__ import annotations
 
-from obskit.components import Assembly
+from collections.abc import Callable
+from pathlib import Path
+
+from obskit.catalogue import events
+from obskit.components import Assembly, Component
 from obskit.db.query_watch import QueryWatch
 from obskit.db.settings import DatabaseSettings
+from obskit.history.settings import HistorySettings
 from obskit.integrations.settings import RequestSettings
+from obskit.logs.line_settings import LineSettings
 from obskit.recorder import recorder
+from obskit.redaction.redactor import Redactor
 from obskit.sinks.ai_calls_sink import AiCallsSink
 from obskit.sinks.log_sink import LogSink
 from obskit.sinks.request_hook import RequestHook
 from obskit.sinks.sink_settings import MetricsSinkSettings, SpanSinkSettings
 from obskit.sinks.span_sink import span_sink
 from obskit.sinks.totals_sink import TotalsSink
+from obskit.time.clock import Deadline, clock
+from obskit.workers.candidates import is_candidate
 
 
 def request_hook(assembly: Assembly) -> None:
@@ -68,6 +77,96 @@ def metrics(assembly: Assembly) -> None:
 
         settings = assembly.settings.of(MetricsSinkSettings)
         assembly.sinks.append(MetricsSink(settings, collection.collector, collection.workers, recorder))
+
+
+class Records(Component):
+    """
+    The records of this process, where the history is on.
+    """
+
+    name = "records"
+
+    def __init__(self, assembly: Assembly) -> None:
+        from obskit.history.folder import opener
+        from obskit.history.record_slot import record_files
+        from obskit.history.record_writer import RecordWriter
+        from obskit.sinks.metrics_by_kind.requests import Watch
+        from obskit.sinks.records import ORDINARY_EVERY_SECONDS, SLOW_SECONDS, RecordsSink
+
+        settings, lines = assembly.settings.of(HistorySettings), assembly.settings.of(LineSettings)
+        state = assembly.part("workers").open_state_folder
+        open_folder = opener(settings.history_dir, lines.service, state)
+        keep, most = settings.history_keep, settings.history_max_bytes
+        self._writer = RecordWriter(
+            open_folder, lambda folder: record_files(folder, keep, most), _tell_of_file, is_candidate
+        )
+        slow_seconds = SLOW_SECONDS if lines.slow_request_ms is None else lines.slow_request_ms / 1000
+        redactor = Redactor(lines.redact_keys, lines.redact_values)
+        sink = RecordsSink(self._writer, redactor, slow_seconds, _user_hasher(open_folder))
+        watch = Watch(sink.look, slow_seconds)
+        next(metrics for metrics in assembly.sinks if metrics.name == "metrics").watch_requests(watch)  # type: ignore[attr-defined]
+        assembly.sinks.append(sink)
+        self._writer.each_second.append(_each(ORDINARY_EVERY_SECONDS, watch.open))
+
+    def start(self) -> None:
+        """
+        Write from the moment on that this process serves.
+        """
+        self._writer.start()
+
+    def stop(self, deadline: Deadline) -> None:
+        """
+        Store what waits.
+        """
+        self._writer.stop(deadline)
+
+    def after_fork(self) -> None:
+        """
+        Write for oneself.
+        """
+        self._writer.start_over()
+
+
+def _user_hasher(open_folder: Callable[[], Path | None]) -> Callable[[str], str]:
+    keys: list[bytes] = []
+
+    def hash_user(user: str) -> str:
+        from obskit.history.record_users import hashed_user, users_key
+
+        if not keys and (folder := open_folder()) is not None:
+            keys.append(users_key(folder))
+        return hashed_user(keys[0], user)
+
+    return hash_user
+
+
+def _each(seconds: float, call: Callable[[], object]) -> Callable[[], None]:
+    """
+    Return what calls something at most once in so many seconds, however often it is called itself.
+    """
+    last = [clock.monotonic()]
+
+    def each() -> None:
+        now = clock.monotonic()
+        if now - last[0] >= seconds:
+            last[0] = now
+            call()
+
+    return each
+
+
+def _tell_of_file(problem: str, what: str) -> None:
+    if problem == "damaged":
+        message = f"a file of records was damaged, and is now {what}"
+        recorder.emit(events.HISTORY_STATE.event(message, {"problem": problem}, level="WARNING"))
+
+
+def records(assembly: Assembly) -> Records | None:
+    """
+    Return the records, where the history is on; without metrics that is a mistake, which the history tells.
+    """
+    is_on = assembly.settings.of(HistorySettings).history and assembly.part("metrics") is not None
+    return Records(assembly) if is_on else None
 
 
 def lines(assembly: Assembly) -> None:

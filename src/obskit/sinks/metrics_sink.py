@@ -29,7 +29,7 @@ from obskit.sinks.metrics_by_kind.checks import bind_checks
 from obskit.sinks.metrics_by_kind.functions import bind_functions
 from obskit.sinks.metrics_by_kind.pools import bind_uses, bind_waits
 from obskit.sinks.metrics_by_kind.queries import bind_queries
-from obskit.sinks.metrics_by_kind.requests import RequestMetrics
+from obskit.sinks.metrics_by_kind.requests import RequestMetrics, Watch
 from obskit.sinks.scrape_time import add_scrape_time_metrics
 from obskit.sinks.sink_settings import MetricsSinkSettings
 
@@ -71,6 +71,12 @@ class MetricsSink(Sink):
         add_scrape_time_metrics(collector, workers)
         recorder.errors.subscribe(_counter_updater(collector.add(Counter(own.ERRORS))))
         recorder.dropped.subscribe(_counter_updater(collector.add(Counter(own.DROPPED))))
+
+    def watch_requests(self, watch: Watch) -> None:
+        """
+        Have requests looked at, which costs the others a comparison; before they are bound.
+        """
+        self._requests.watch(watch)
 
     def bind(self, kind: type[Operation]) -> tuple[Step | None, Step | None]:
         """

@@ -13,6 +13,7 @@ from typing import Any
 
 from obskit.context import current
 from obskit.correlation_ids import ID_HEADER
+from obskit.db.callsite import raised_at
 from obskit.deferred_endings import end_later
 from obskit.integrations import _server_timing
 from obskit.integrations._client_address import client_address
@@ -132,6 +133,7 @@ class DjangoOperation(WsgiOperation):
             end_later(self, end_at, recorder.clock())
         else:
             self.exception = self.error = type(error).__name__
+            self.raised_at = raised_at(error)
             self.end()
 
 

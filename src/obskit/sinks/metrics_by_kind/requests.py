@@ -8,34 +8,77 @@ from bisect import bisect_left
 from collections import Counter as Tally
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import inf
 from typing import Any
 
 from obskit.catalogue import http
 from obskit.metrics.cells import HistogramCell, LockLike, ObservationBuffer, Values
 from obskit.metrics.family import CountedHistogram, Gauge
 from obskit.operation import OTHER, HttpOperation
-from obskit.recorder import Step
+from obskit.recorder import Step, no_op
 from obskit.sinks.metrics_by_kind.binding import Binding
 
 _SOCKET = "asks_for_websocket"  # such a request may last for hours as a WebSocket: it is not counted as in progress
+FAILED_STATUS = 500
+ALL = -1.0  # seconds that every request takes
 _STATUS = {status: str(status) for status in range(100, 600)}
 
 
-class _RequestCells(dict[tuple[str, str, int], tuple[LockLike, Values, Sequence[float]]]):
+class Watch:
     """
-    The cells of requests, as lock, values and edges, by method, endpoint and status as a number.
+    Which requests somebody looks at: of a failed status all, of others the slow ones, and one that is ordinary for each
+    method, endpoint and status until `open()` is called again.
+
+    Attributes:
+        look: Called with each of them.
+        slow_seconds: From how long on one is slow.
+    """
+
+    def __init__(self, look: Step = no_op, slow_seconds: float = inf) -> None:
+        self.look, self.slow_seconds = look, slow_seconds
+        self._looked_at: set[tuple[str, str, int]] = set()
+        self.on_open: Callable[[], object] = lambda: None
+
+    def above(self, key: tuple[str, str, int], *, is_within_cap: bool) -> float:
+        """
+        Return from how many seconds on requests of a method, endpoint and status are looked at.
+        """
+        if self.look is no_op:
+            return inf
+        is_ordinary_due = is_within_cap and key not in self._looked_at
+        return ALL if key[2] >= FAILED_STATUS or is_ordinary_due else self.slow_seconds
+
+    def note(self, key: tuple[str, str, int]) -> None:
+        """
+        Leave the ordinary requests like this one alone from now on.
+        """
+        self._looked_at.add(key)
+
+    def open(self) -> None:
+        """
+        Look at one ordinary request of each kind again.
+        """
+        self._looked_at.clear()
+        self.on_open()
+
+
+class _RequestCells(dict[tuple[str, str, int], tuple[LockLike, Values, Sequence[float], float]]):
+    """
+    The cells of requests, as lock, values, edges and when they are looked at, by method, endpoint and status.
 
     Only label sets within the cap are cached.
     """
 
-    def __init__(self, requests: CountedHistogram) -> None:
+    def __init__(self, requests: CountedHistogram, watch: Watch) -> None:
         self._requests = requests
+        self._watch = watch
 
-    def __missing__(self, key: tuple[str, str, int]) -> tuple[LockLike, Values, Sequence[float]]:
+    def __missing__(self, key: tuple[str, str, int]) -> tuple[LockLike, Values, Sequence[float], float]:
         method, endpoint, status = key
         cell = self._requests.cell((method, endpoint, _STATUS.get(status, OTHER)))
-        found = cell.lock, cell.attach(), cell.edges
-        if status in _STATUS and self._requests.is_within_cap(method, endpoint):
+        is_within_cap = status in _STATUS and self._requests.is_within_cap(method, endpoint)
+        found = cell.lock, cell.attach(), cell.edges, self._watch.above(key, is_within_cap=is_within_cap)
+        if is_within_cap:
             self[key] = found
         return found
 
@@ -47,13 +90,16 @@ class _RequestBuffers(dict[tuple[str, str, int], ObservationBuffer]):
 
     def __init__(self, requests: CountedHistogram) -> None:
         self._requests = requests
+        self.watch = Watch()
         self._buffers: dict[HistogramCell, ObservationBuffer] = {}
 
     def __missing__(self, key: tuple[str, str, int]) -> ObservationBuffer:
         method, endpoint, status = key
         cell = self._requests.cell((method, endpoint, _STATUS.get(status, OTHER)))
         found = self._buffers.setdefault(cell, ObservationBuffer(cell))
-        if status in _STATUS and self._requests.is_within_cap(method, endpoint):
+        is_within_cap = status in _STATUS and self._requests.is_within_cap(method, endpoint)
+        found.above = self.watch.above(key, is_within_cap=is_within_cap)
+        if is_within_cap:
             self[key] = found
         return found
 
@@ -100,7 +146,14 @@ class RequestMetrics:
     def __init__(self, binding: Binding) -> None:
         self._binding = binding
         self._live: set[HttpOperation] = set()
+        self._watch = Watch()
         self._http: tuple[CountedHistogram, _RequestBuffers, Gauge, Step, Callable[[Step], Step]] | None = None
+
+    def watch(self, watch: Watch) -> None:
+        """
+        Have requests looked at; before they are bound.
+        """
+        self._watch = watch
 
     def forget_live(self) -> None:
         """
@@ -114,8 +167,21 @@ class RequestMetrics:
         """
         requests, buffers, in_progress, rest, with_sizes = self._http = self._http or self._http_families()
         live, discard, most = self._live, self._live.discard, ObservationBuffer.CAPACITY
-        cells, in_progress_cells = _RequestCells(requests), _InProgressCells(in_progress)
+        watch, slow_seconds = self._watch, self._watch.slow_seconds
+        cells, in_progress_cells = _RequestCells(requests, watch), _InProgressCells(in_progress)
         requests.on_clear = partial(_clear, cells, buffers)
+        buffers.watch, watch.on_open = watch, partial(_forget_keys, cells, buffers)
+
+        def look(op: HttpOperation) -> None:
+            if op.duration_seconds <= slow_seconds and op.status < FAILED_STATUS:
+                if op.sparse is not None and (op.exception is not None or op.aborted):
+                    return  # `rest()` looks at it
+                key = op.method, op.endpoint, op.status
+                watch.note(key)
+                cells.pop(key, None)  # the next one finds anew when they are looked at
+                dict.pop(buffers, key, None)
+            watch.look(op)
+
         failed = self._binding.recorder.failed
         workers = self._binding.workers
 
@@ -139,10 +205,13 @@ class RequestMetrics:
                 sparse = op.sparse
                 if sparse is not None and sparse.get("upgraded"):
                     return
+                seconds = op.duration_seconds
                 buffer = buffers[op.method, op.endpoint, op.status]
-                buffer.append(op.duration_seconds)
+                buffer.append(seconds)
                 if len(buffer) > most:
                     buffer.flush()
+                if seconds > buffer.above:
+                    look(op)
                 if sparse is not None:
                     rest(op)
             except Exception as error:
@@ -161,12 +230,14 @@ class RequestMetrics:
                 if sparse is not None and sparse.get("upgraded"):
                     return
                 seconds = op.duration_seconds
-                lock, values, edges = cells[op.method, op.endpoint, op.status]
+                lock, values, edges, above = cells[op.method, op.endpoint, op.status]
                 index = bisect_left(edges, seconds)
                 with lock:
                     values[index] += 1.0
                     values[1] += seconds
                     values[0] += 1.0  # in this order: see `metrics/reader.py`
+                if seconds > above:
+                    look(op)
                 if sparse is not None:
                     rest(op)
             except Exception as error:
@@ -175,6 +246,14 @@ class RequestMetrics:
         if not workers.is_resolved:
             return first, with_sizes(finish_shared)
         return (begin, with_sizes(finish_shared)) if workers.are_shared else (live.add, with_sizes(finish))
+
+    def _look_at_sparse(self, op: HttpOperation) -> None:
+        """
+        Look at a request that went wrong, where neither its status nor its duration has shown it.
+        """
+        watch = self._watch
+        if op.status < FAILED_STATUS and op.duration_seconds <= watch.slow_seconds:
+            watch.look(op)
 
     def _http_families(self) -> tuple[CountedHistogram, _RequestBuffers, Gauge, Step, Callable[[Step], Step]]:
         """
@@ -194,8 +273,11 @@ class RequestMetrics:
                 first_byte.cell((op.method, op.endpoint)).observe(op.first_byte_seconds)
             if op.exception is not None:
                 exceptions.cell((op.endpoint, op.exception)).inc()
+                self._look_at_sparse(op)
             if op.aborted:
                 aborted.cell((op.endpoint,)).inc()
+                if op.exception is None:
+                    self._look_at_sparse(op)
             if op.sampled:
                 key = (op.method, op.endpoint, _STATUS.get(op.status, OTHER))
                 requests.record_exemplar(key, op.duration_seconds, op.trace_id, binding.recorder.wall_clock())
@@ -215,6 +297,11 @@ class RequestMetrics:
         binding.collector.refresh.append(refresh)
         with_sizes = _sizes(binding) if binding.settings.size_metrics else lambda finish: finish
         return requests, buffers, in_progress, rest, with_sizes
+
+
+def _forget_keys(*known: dict[Any, Any]) -> None:
+    for them in known:
+        dict.clear(them)  # the buffers themselves stay
 
 
 def _sizes(binding: Binding) -> Callable[[Step], Step]:

@@ -1,0 +1,190 @@
+"""
+The files of records that one process writes: each worker has a slot of its own, so that no two write one file.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from threading import RLock
+from typing import Any, TypeAlias
+
+from obskit.forks import at_fork
+from obskit.history.record_tables import FILES, RECORDS, ErrorRecord, Record
+from obskit.storage.own_sqlite import BUSY_SECONDS, OwnDatabase
+from obskit.storage.periods import PeriodFiles
+from obskit.workers.file_lock import FileLock
+
+StoredRow: TypeAlias = tuple[object, ...]
+
+MAX_SLOTS = 1024
+_PUT = f"INSERT INTO record ({', '.join(Record._fields)}) VALUES ({', '.join('?' * len(Record._fields))})"
+_PUT_ERROR = "INSERT OR REPLACE INTO error VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+def record_files(folder: Path, keep: Mapping[str, timedelta], max_bytes: int) -> dict[str, PeriodFiles]:
+    """
+    Return the files of records in a history folder, by their kind, the one that goes first coming first.
+    """
+    return {name: PeriodFiles(folder / f"{name}-day", "day", max_bytes, keep[name]) for name in FILES}
+
+
+class RecordSlot:
+    """
+    The files of one process. Not thread-safe; a forked child leaves its parent's alone.
+
+    Args:
+        folder: The history folder.
+        files: Of all slots, by kind.
+        on_problem: As for `OwnDatabase`.
+
+    Raises:
+        OSError: No slot is free, or the folder cannot be used.
+    """
+
+    def __init__(self, folder: Path, files: Mapping[str, PeriodFiles], on_problem: Callable[[str, str], None]) -> None:
+        self._files, self._on_problem = files, on_problem
+        self._open: dict[Path, OwnDatabase] = {}
+        self._turn = RLock()  # a fork waits for what is at the files
+        self._is_locked_for_fork = False
+        self._lock, self.number = _claim(folder)
+        _all.add(self)
+
+    @property
+    def is_held(self) -> bool:
+        """
+        Whether the slot is still this process's: its folder may have been removed.
+        """
+        return self._lock.is_held()
+
+    def write(self, at: float, rows: Mapping[str, Sequence[StoredRow]], errors: Sequence[ErrorRecord]) -> None:
+        """
+        Store records and errors in the files of a moment, those of one file in one transaction.
+
+        Args:
+            at: Seconds since the epoch.
+            rows: What `stored_row()` has made of records, by kind of file.
+            errors: Are added to those of their fingerprint.
+
+        Raises:
+            OSError, sqlite3.Error: A file cannot be used.
+        """
+        for name in {*rows, *(["records"] if errors else [])}:
+            database = self._database(name, at)
+            told = errors if name == "records" else ()
+            with self._turn, database.exclusively():
+                database.transaction(partial(_put, rows.get(name, ()), told))
+
+    def _database(self, name: str, at: float) -> OwnDatabase:
+        path = self._files[name].path_at(at, str(self.number))
+        if path not in self._open:
+            for other in [other for other in self._open if other.parent == path.parent]:
+                self._open.pop(other).close()
+            self._open[path] = OwnDatabase(path, RECORDS, self._on_problem, has_one_writer=True)
+        return self._open[path]
+
+    def close(self) -> None:
+        """
+        Close the files, and leave the slot to others.
+        """
+        for path in list(self._open):
+            self._open.pop(path).close()
+        self._lock.release()
+
+    def before_fork(self) -> None:
+        """
+        Close the files, once nobody is at them, which takes no longer than a few seconds.
+        """
+        self._is_locked_for_fork = self._turn.acquire(timeout=BUSY_SECONDS)
+        for database in list(self._open.values()):
+            database.before_fork()
+
+    def after_fork(self) -> None:
+        """
+        Go on, in the parent.
+        """
+        for database in list(self._open.values()):
+            database.after_fork()
+        if self._is_locked_for_fork:
+            self._is_locked_for_fork = False
+            self._turn.release()
+
+    def abandon(self) -> None:
+        """
+        Leave the slot and its files to the parent, in a forked child.
+        """
+        for database in self._open.values():
+            database.start_over()
+        self._turn, self._is_locked_for_fork = RLock(), False
+        self._open.clear()
+        self._lock.abandon()
+
+
+def _claim(folder: Path) -> tuple[FileLock, int]:
+    for number in range(MAX_SLOTS):
+        if (lock := FileLock.take(folder / f"records-slot-{number}.lock")) is not None:
+            return lock, number
+    raise OSError(f"all {MAX_SLOTS} slots of {folder} are taken")
+
+
+def stored_row(record: Record) -> StoredRow:
+    """
+    Return a record as its table has it.
+
+    Raises:
+        TypeError, ValueError: Its fields cannot be written as JSON.
+    """
+    kind, at, key, seconds, failed, user, identity, fields = record
+    texts = _text(key), seconds, failed, _text(user), _text(identity)
+    return kind, at, *texts, json.dumps(fields, default=str)
+
+
+def _text(value: str | None) -> str | None:
+    return None if value is None else value.encode("utf-8", "replace").decode()
+
+
+def _put(rows: Iterable[StoredRow], errors: Iterable[ErrorRecord], db: sqlite3.Connection) -> None:
+    db.executemany(_PUT, rows)
+    for error in errors:
+        _add_error(db, error)
+
+
+def _add_error(db: sqlite3.Connection, error: ErrorRecord) -> None:
+    row = db.execute("SELECT * FROM error WHERE fingerprint = ?", (error.fingerprint,)).fetchone()
+    whole = error if row is None else read_error(row).plus(error)
+    texts = [_text(text) for text in whole[:3]]
+    db.execute(_PUT_ERROR, (*texts, *whole[3:6], json.dumps(whole.routes), json.dumps(whole.example, default=str)))
+
+
+def read_error(row: Sequence[Any]) -> ErrorRecord:
+    """
+    Read an error as its table has it.
+    """
+    fingerprint, kind, place, first_at, last_at, times, routes, example = row
+    return ErrorRecord(fingerprint, kind, place, first_at, last_at, times, json.loads(routes), json.loads(example))
+
+
+_all: weakref.WeakSet[RecordSlot] = weakref.WeakSet()
+
+
+def _before_fork() -> None:
+    for slot in list(_all):
+        slot.before_fork()
+
+
+def _after_fork() -> None:
+    for slot in list(_all):
+        slot.after_fork()
+
+
+def _abandon_in_child() -> None:
+    for slot in list(_all):
+        slot.abandon()
+
+
+at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_abandon_in_child)
