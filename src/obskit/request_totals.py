@@ -18,5 +18,6 @@ class RequestTotals:
         self.db_queries = self.ai_calls = 0
         self.db_seconds = self.ai_seconds = self.ai_cost_usd = 0.0
         self.repeats: Any = None  # statements that come again, where they are counted
-        self.way: list[tuple[float, str, str | None]] | None = None  # its slower queries, where requests are recorded
+        # Its slower queries, where requests are recorded.
+        self.way: list[tuple[float, int, str, str | None]] | None = None
         self.latest: Any = None  # its last ones, likewise

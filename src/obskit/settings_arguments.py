@@ -123,6 +123,8 @@ class SettingsArguments(TypedDict, total=False):
     history_dir: Folder | None
     history_every: Age
     history_keep: Mapping[str, Age]
+    history_keep_ordinary: str
+    history_users: str
     history_max_bytes: int
     # Alerts
     alerts: str | Texts

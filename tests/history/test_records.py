@@ -6,7 +6,9 @@ import gc
 import json
 import os
 import sqlite3
+import threading
 from collections import Counter
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -501,3 +503,136 @@ def test_a_question_that_has_no_answer_is_an_error(tmp_path, asked):
     """
     with isolated_runtime(service="shop", history=True), pytest.raises(obskit.errors.HistoryError, match="records"):
         obskit.history.records(**asked)
+
+
+# What is asked for
+
+
+def test_an_exception_after_the_status_is_an_error(kept, clock):
+    """
+    An exception is grouped with its like although the status that had been sent was 200.
+    """
+
+    def app(environ, start_response):
+        start_response("200 OK", [])
+        yield b"a"
+        raise KeyError("x")
+
+    body = obskit.instrument(app)(environ_of(Sent("/cut")), lambda status, headers, exc_info=None: None)
+    with pytest.raises(KeyError):
+        list(body)
+
+    assert ["KeyError"] == [error.type for error in kept.errors()]
+
+
+def test_what_was_bound_is_read_in_the_request(kept, clock):
+    """
+    A user that is an object is read at the end of its request, not in the thread that writes; one that cannot be read
+    leaves the record without it.
+    """
+
+    read_in = []
+
+    class User:
+        def __str__(self):
+            read_in.append(threading.current_thread())
+            return "ann"
+
+    class Broken:
+        def __str__(self):
+            raise KeyError("x")
+
+    served(clock, path="/ann", seconds=2.0, work=lambda: obskit.bind(user=User()))
+    in_request = read_in.copy()
+    served(clock, path="/broken", seconds=2.0, work=lambda: obskit.bind(user=Broken()))
+
+    assert {"/ann": "<ann>", "/broken": None} == {one.fields["path"]: one.user for one in kept.records()}
+    assert in_request == read_in
+    assert {threading.current_thread()} == set(read_in)
+
+
+def test_equal_queries_are_never_compared_further(kept, clock):
+    """
+    Of queries that took as long, one with an error and others without, 20 are kept.
+    """
+
+    def work():
+        for number in range(30):
+            with suppress(KeyError), obskit.observe_db(table="t", operation="select", system="sqlite"):
+                clock.advance(0.1)
+                if number % 2:
+                    raise KeyError("x")
+
+    served(clock, path="/slow", work=work)
+    [slow] = kept.records()
+
+    assert 20 == len(slow.fields["queries"])
+
+
+@pytest.mark.parametrize(
+    "value", [float("nan"), {(1, 2): 3}, ["x" * 1000] * 200, {"a": float("inf")}], ids=["nan", "key", "long", "inner"]
+)
+def test_every_record_is_plain_json_of_bounded_length(writer, read, value):
+    """
+    What JSON has no word for, and what is long, is stored in a form that any reader takes.
+    """
+    put(writer, record("event", key="e", seconds=None, value=value, other=1))
+    writer.stop(Deadline(5))
+    [found] = read("event")
+
+    assert 1 == found.fields["other"]
+    assert len(json.dumps(found.fields, allow_nan=False)) < 70_000
+
+
+def test_each_ai_call_is_kept(writer, read):
+    """
+    AI calls have no limit a second, since they are added up to dollars.
+    """
+    put(writer, *[record("ai", key="m")] * 1000)
+    writer.stop(Deadline(5))
+
+    assert 1000 == len(read("ai", latest=2000))
+
+
+@pytest.mark.parametrize(("ordinary", "together", "kept_of"), [(0, 9, (0, 0)), (2, 9, (2, 2)), (5, 7, (5, 2))])
+def test_some_ordinary_requests_are_looked_at(ordinary, together, kept_of):
+    """
+    Of each kind so many, and of all together so many, until it is opened again.
+    """
+    watch = Watch(print, 1.0, ordinary=ordinary, together=together)
+    found = []
+    for key in ("GET", "/", 200), ("GET", "/b", 200):
+        found.append(0)
+        while watch.above(key, is_within_cap=True) < 0 and watch.note(key):
+            found[-1] += 1
+
+    assert kept_of == tuple(found)
+    watch.open()
+    assert (ordinary > 0) == (watch.above(("GET", "/", 200), is_within_cap=True) < 0)
+
+
+@pytest.mark.parametrize(("given", "expected"), [({}, 1), ({"history_keep_ordinary": "3/min"}, 3)], ids=str)
+def test_settings_say_how_many_ordinary_requests_and_how_users_are_named(tmp_path, clock, given, expected):
+    """
+    `history_keep_ordinary` says how many, and with `history_users="plain"` a user is named as it was bound.
+    """
+    shared = {"service": "shop", "history": True, "serving": True, "history_dir": str(tmp_path / "history"), **given}
+    for users in ("hashed", "plain"):
+        with isolated_runtime(**shared, history_users=users, clock=clock):
+            for _ in range(5):
+                served(clock, path=f"/{users}", work=lambda: obskit.bind(user="ann"))
+    found = read_records(files_in(tmp_path / "history"), "request", EVER, on_error=fail)
+    key = users_key(tmp_path / "history")
+
+    assert {("/hashed", hashed_user(key, "ann")): expected, ("/plain", "ann"): expected} == Counter(
+        (one.fields["path"], one.user) for one in found
+    )
+
+
+@pytest.mark.parametrize("rate", ["", "1", "1/d", "-1/s", "1001/s", 1, "1/min "])
+def test_a_rate_that_is_none_is_refused(rate):
+    """
+    What says no number a second, minute or hour is a mistake, with an example.
+    """
+    with pytest.raises(obskit.ConfigurationError, match="'1/min'"):
+        obskit.configure(service="shop", history=True, history_keep_ordinary=rate)

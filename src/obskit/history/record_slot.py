@@ -10,8 +10,10 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
+from math import isfinite
 from pathlib import Path
 from threading import RLock
+from types import NoneType
 from typing import Any, TypeAlias
 
 from obskit.forks import at_fork
@@ -23,6 +25,8 @@ from obskit.workers.file_lock import FileLock
 StoredRow: TypeAlias = tuple[object, ...]
 
 MAX_SLOTS = 1024
+MAX_JSON = 65_536  # characters of one record
+MAX_SHORT, MAX_NAME, MAX_PLAIN = 100, 100, 500  # of its fields where it has more
 _PUT = f"INSERT INTO record ({', '.join(Record._fields)}) VALUES ({', '.join('?' * len(Record._fields))})"
 _PUT_ERROR = "INSERT OR REPLACE INTO error VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 
@@ -141,7 +145,28 @@ def stored_row(record: Record) -> StoredRow:
     """
     kind, at, key, seconds, failed, user, identity, fields = record
     texts = _text(key), seconds, failed, _text(user), _text(identity)
-    return kind, at, *texts, json.dumps(fields, default=str)
+    return kind, at, *texts, _json(fields)
+
+
+def _json(fields: Mapping[str, Any]) -> str:
+    """
+    Write fields; where JSON has no word for a value, such as NaN, or they are long, the plain ones alone stay.
+    """
+    try:
+        text = json.dumps(fields, default=str, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        text = json.dumps({str(name): _plain(value) for name, value in fields.items()})
+    if len(text) <= MAX_JSON:
+        return text
+    short = {name: value for name, value in fields.items() if isinstance(value, (str, int, float, NoneType))}
+    kept = {str(name)[:MAX_NAME]: _plain(value) for name, value in list(short.items())[:MAX_SHORT]}
+    return json.dumps({**kept, "cut": f"[{len(fields) - len(kept)} fields cut]"})
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, int) or (isinstance(value, float) and isfinite(value)):
+        return value
+    return str(value)[:MAX_PLAIN]
 
 
 def _text(value: str | None) -> str | None:

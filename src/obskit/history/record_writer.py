@@ -8,6 +8,7 @@ import sqlite3
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from threading import RLock
 from typing import Any, TypeAlias
 
 from obskit.background import Ticks
@@ -23,7 +24,11 @@ PART = "records"
 EVERY_SECONDS = 1.0
 QUEUE_SIZE = 5000
 # The most of each kind that one process stores in a second; a storm of errors is counted by the metrics.
-PER_SECOND: Mapping[str, int] = {"request": 50, "query": 50, "ai": 200, "error": 500, "event": 100, "job": 50}
+# Of AI calls each is kept, since they are added up to dollars.
+PER_SECOND: Mapping[str, int] = {
+    **{"request": 50, "ordinary": 50, "query": 50, "error": 500, "event": 100, "job": 50},
+    "ai": QUEUE_SIZE,
+}
 
 Row: TypeAlias = tuple[Any, ...]
 Make: TypeAlias = Callable[[float, Row], Record | ErrorRecord]
@@ -58,6 +63,7 @@ class RecordWriter:
         """
         Begin anew in a forked child: what waits is its parent's, and the slot too.
         """
+        self._turn = RLock()
         self._waiting: deque[tuple[float, Make, Row]] = deque()
         self._taken: Counter[str] = Counter()
         self._slot = None
@@ -88,15 +94,22 @@ class RecordWriter:
         else:
             self._waiting.append((recorder.wall_clock(), make, row))
 
+    def flush(self) -> None:
+        """
+        Store what waits, and return when it is.
+        """
+        self._write()
+
     def stop(self, deadline: Deadline) -> None:
         """
         End the thread, and store what waits.
         """
         self._thread.stop(deadline)
-        self._write()
-        if self._slot is not None:
-            self._slot.close()
-            self._slot = None
+        with self._turn:
+            self._write()
+            if self._slot is not None:
+                self._slot.close()
+                self._slot = None
 
     def _step(self) -> float:
         self._taken.clear()
@@ -106,6 +119,10 @@ class RecordWriter:
         return EVERY_SECONDS
 
     def _write(self) -> None:
+        with self._turn:
+            self._write_what_waits()
+
+    def _write_what_waits(self) -> None:
         rows, errors = self._made()
         count = sum(map(len, rows.values())) + sum(error.times for error in errors)
         if count and (reason := self._stored(rows, errors)) is not None:

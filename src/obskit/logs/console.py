@@ -100,8 +100,13 @@ def wants_colour(stream: Any) -> bool:
     """
     if os.environ.get("NO_COLOR"):
         return False
-    if os.environ.get("FORCE_COLOR"):
-        return True
+    return bool(os.environ.get("FORCE_COLOR")) or is_terminal(stream)
+
+
+def is_terminal(stream: Any) -> bool:
+    """
+    Return whether a stream is a terminal.
+    """
     isatty = getattr(stream, "isatty", None)
     try:
         return isatty is not None and bool(isatty())

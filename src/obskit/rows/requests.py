@@ -176,7 +176,7 @@ HTTP = Rows(
             unset=0.0,
             where="totals.ai_calls",
         ),
-        Field("way", "totals.way", list, "Its slower queries: seconds, summary and error.", unset=None),
+        Field("way", "totals.way", list, "Its slower queries: seconds, number, summary and error.", unset=None),
         Field("latest", "totals.latest", deque, "Its last queries.", unset=None),
         Field("raised_at", "raised_at", str, "Where the exception came from: file and function.", unset=None),
         Field("ai_seconds", "totals.ai_seconds", float, "Seconds that they took together.", unset=0.0),

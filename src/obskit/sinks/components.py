@@ -4,15 +4,18 @@ The sinks of a runtime, as its settings ask for them.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 
 from obskit.catalogue import events
 from obskit.components import Assembly, Component
 from obskit.db.query_watch import QueryWatch
 from obskit.db.settings import DatabaseSettings
-from obskit.history.settings import HistorySettings
+from obskit.history.settings import HistorySettings, rate_of
 from obskit.integrations.settings import RequestSettings
+from obskit.logs.console import is_terminal
 from obskit.logs.line_settings import LineSettings
 from obskit.recorder import recorder
 from obskit.redaction.redactor import Redactor
@@ -24,6 +27,8 @@ from obskit.sinks.span_sink import span_sink
 from obskit.sinks.totals_sink import TotalsSink
 from obskit.time.clock import Deadline, clock
 from obskit.workers.candidates import is_candidate
+
+ON_TERMINAL_PER_SECOND = 20  # ordinary requests: who tries something out sees each of them
 
 
 def request_hook(assembly: Assembly) -> None:
@@ -91,7 +96,8 @@ class Records(Component):
         from obskit.history.record_slot import record_files
         from obskit.history.record_writer import RecordWriter
         from obskit.sinks.metrics_by_kind.requests import Watch
-        from obskit.sinks.records import ORDINARY_EVERY_SECONDS, SLOW_SECONDS, RecordsSink
+        from obskit.sinks.metrics_sink import MetricsSink
+        from obskit.sinks.records import SLOW_SECONDS, RecordsSink
 
         settings, lines = assembly.settings.of(HistorySettings), assembly.settings.of(LineSettings)
         state = assembly.part("workers").open_state_folder
@@ -102,11 +108,17 @@ class Records(Component):
         )
         slow_seconds = SLOW_SECONDS if lines.slow_request_ms is None else lines.slow_request_ms / 1000
         redactor = Redactor(lines.redact_keys, lines.redact_values)
-        sink = RecordsSink(self._writer, redactor, slow_seconds, _user_hasher(open_folder))
-        watch = Watch(sink.look, slow_seconds)
-        next(metrics for metrics in assembly.sinks if metrics.name == "metrics").watch_requests(watch)  # type: ignore[attr-defined]
+        name_user = str if settings.history_users == "plain" else _user_hasher(open_folder)
+        sink = RecordsSink(self._writer, redactor, slow_seconds, name_user)
+        (ordinary, every_seconds), together = rate_of(settings.history_keep_ordinary), inf
+        if "history_keep_ordinary" not in assembly.settings.given and is_terminal(sys.stderr):
+            ordinary = together = ON_TERMINAL_PER_SECOND
+            every_seconds = 1.0
+        watch = Watch(sink.look, slow_seconds, ordinary=ordinary, together=together)
+        [metrics] = [one for one in assembly.sinks if isinstance(one, MetricsSink)]
+        metrics.watch_requests(watch)
         assembly.sinks.append(sink)
-        self._writer.each_second.append(_each(ORDINARY_EVERY_SECONDS, watch.open))
+        self._writer.each_second.append(_each(every_seconds, watch.open))
 
     def start(self) -> None:
         """
@@ -133,7 +145,10 @@ def _user_hasher(open_folder: Callable[[], Path | None]) -> Callable[[str], str]
     def hash_user(user: str) -> str:
         from obskit.history.record_users import hashed_user, users_key
 
-        if not keys and (folder := open_folder()) is not None:
+        if not keys:
+            folder = open_folder()
+            if folder is None:
+                raise OSError("there is no folder for the key by which users are named in records")
             keys.append(users_key(folder))
         return hashed_user(keys[0], user)
 

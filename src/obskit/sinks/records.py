@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable, Mapping
+from heapq import heappush, heappushpop
+from itertools import count
 from typing import Any, NamedTuple
 
 from obskit.ai.ai_operation import AiOperation
@@ -32,11 +34,10 @@ from obskit.rows.requests import HTTP
 SLOW_SECONDS = 1.0  # where `slow_request_ms` is None
 MAX_WAY, LATEST = 20, 5  # queries of one request
 _WAY_SHARE = 1 / 20  # of a slow request: faster queries are no part of its way
-ORDINARY_EVERY_SECONDS = 60.0
 MAX_TEXT = 2048
 _LABELS = ("feature", "tenant")  # bound fields that are told; others may be personal
 # What says little once the request is over, or who the client was.
-_LEFT_OUT = frozenset({"extra", "client", "agent", "query", "raw_method", "scheme"})
+_LEFT_OUT = frozenset({"bound", "extra", "client", "agent", "query", "raw_method", "scheme"})
 _KINDS: dict[type[Operation], Rows] = {HttpOperation: HTTP, AiOperation: AI, JobOperation: JOB}
 _COLUMNS = {
     kind: tuple(field for field in rows.in_rows() if field.name not in _LEFT_OUT) for kind, rows in _KINDS.items()
@@ -49,7 +50,7 @@ class _Told(NamedTuple):
     """
 
     fields: dict[str, Any]
-    bound: Mapping[str, Any]
+    bound: Mapping[str, str]
     correlation_id: str | None
 
 
@@ -76,7 +77,8 @@ class RecordsSink(Sink):
     ) -> None:
         self._writer, self._redactor, self._hash_user = writer, redactor, hash_user
         self.slow_seconds = slow_seconds
-        self._row_of = {kind: row_maker(kind, fields) for kind, fields in _COLUMNS.items()}
+        self._numbers = count()  # of queries, so that equal ones are never compared any further
+        self._row_of = {kind: _row_of(kind) for kind in _COLUMNS}
 
     def bind(self, kind: type[Operation]) -> tuple[Step | None, Step | None]:
         """
@@ -97,12 +99,14 @@ class RecordsSink(Sink):
         Queue a request, and its error where it has one.
         """
         row = self._row_of[HttpOperation](op)
-        self._writer.put("request", self._request_record, row)
-        if op.exception is not None and op.status >= 500:
+        went_wrong = op.status >= 500 or op.exception is not None or op.aborted
+        is_ordinary = not went_wrong and op.duration_seconds <= self.slow_seconds
+        self._writer.put("ordinary" if is_ordinary else "request", self._request_record, row)
+        if op.exception is not None:
             self._writer.put("error", self._error_record, row)
 
     def _query_step(self) -> Callable[[DbOperation], None]:
-        least = self.slow_seconds * _WAY_SHARE
+        least, numbers = self.slow_seconds * _WAY_SHARE, self._numbers
 
         def finish(op: DbOperation) -> None:
             totals, seconds = op.totals, op.duration_seconds
@@ -116,19 +120,18 @@ class RecordsSink(Sink):
                 if way is None:
                     way = totals.way = []
                 name = op.statement.summary or f"{op.operation} {op.table}".strip() or op.system
-                way.append((seconds, name, op.error))
-                if len(way) > MAX_WAY:
-                    way.remove(min(way))
+                # A heap, since a request's threads may both be here, and each of these is one step.
+                (heappush if len(way) < MAX_WAY else heappushpop)(way, (seconds, next(numbers), name, op.error))
 
         return finish
 
     def _told(self, kind: type[Operation], row: Row) -> _Told:
         fields = {
             field.name: value
-            for field, value in zip(_COLUMNS[kind], row, strict=True)
+            for field, value in zip(_COLUMNS[kind], row[:-1], strict=True)
             if value is not None and value != field.unset
         }
-        bound, identity = fields.pop("bound", {}), fields.pop("correlation_id", None)
+        bound, identity = row[-1], fields.pop("correlation_id", None)
         fields.update((name, bound[name]) for name in _LABELS if name in bound)
         return _Told(fields, bound, identity)
 
@@ -138,9 +141,9 @@ class RecordsSink(Sink):
             for name, value in self._redactor.fields(fields).items()
         }
 
-    def _user(self, bound: Mapping[str, Any]) -> str | None:
+    def _user(self, bound: Mapping[str, str]) -> str | None:
         user = bound.get("user")
-        return None if user is None or user == "" else self._hash_user(str(user))
+        return self._hash_user(user) if user else None
 
     def _request_record(self, at: float, row: Row) -> Record:
         fields, bound, identity = self._told(HttpOperation, row)
@@ -150,7 +153,7 @@ class RecordsSink(Sink):
         endpoint, seconds = self._redactor.text(fields.pop("endpoint")), fields.pop("duration_seconds")
         shown = self._shown(fields)
         if way:
-            shown["queries"] = [_query(*one) for one in sorted(way, reverse=True)]
+            shown["queries"] = [_query(took, name, error) for took, _, name, error in sorted(way, reverse=True)]
         if failed and latest:
             shown["latest_queries"] = [
                 _query(took, labels.statement.summary or f"{labels.operation} {labels.table}".strip() or labels.system)
@@ -219,6 +222,32 @@ class RecordsSink(Sink):
         seconds = fields.pop("query_ms", 0.0) / 1000
         key = fields.pop("query_fingerprint", "") or fields.get("query_summary", "")
         return Record("query", at, key, seconds, "error" in fields, None, identity, self._shown(fields))
+
+
+def _row_of(kind: type[Operation]) -> Callable[[Any], Row]:
+    """
+    Return a function that makes a row of an operation, the last of which is what was bound, as text: an object of the
+    application's may lead to a request, or ask a database when it is read.
+    """
+    make = row_maker(kind, _COLUMNS[kind])
+
+    def row_of(op: Operation) -> Row:
+        bound = op.root.fields
+        return (*make(op), _texts_of(bound) if bound else {})
+
+    return row_of
+
+
+def _texts_of(bound: Mapping[str, Any]) -> dict[str, str]:
+    found = {}
+    for name in ("user", *_LABELS):
+        value = bound.get(name)
+        if value is not None:
+            try:
+                found[name] = str(value)
+            except Exception:
+                continue  # the record is worth keeping without it
+    return found
 
 
 def _query(seconds: float, name: str, error: str | None = None) -> dict[str, Any]:

@@ -26,17 +26,24 @@ _STATUS = {status: str(status) for status in range(100, 600)}
 
 class Watch:
     """
-    Which requests somebody looks at: of a failed status all, of others the slow ones, and one that is ordinary for each
-    method, endpoint and status until `open()` is called again.
+    Which requests somebody looks at: of a failed status all, of others the slow ones, and of each method, endpoint and
+    status some that are ordinary until `open()` is called again.
+
+    Args:
+        ordinary: How many of each.
+        together: How many at most of all of them.
 
     Attributes:
         look: Called with each of them.
         slow_seconds: From how long on one is slow.
     """
 
-    def __init__(self, look: Step = no_op, slow_seconds: float = inf) -> None:
+    def __init__(
+        self, look: Step = no_op, slow_seconds: float = inf, *, ordinary: int = 1, together: float = inf
+    ) -> None:
         self.look, self.slow_seconds = look, slow_seconds
-        self._looked_at: set[tuple[str, str, int]] = set()
+        self._most, self._together = ordinary, together
+        self._looked_at: Tally[tuple[str, str, int]] = Tally()
         self.on_open: Callable[[], object] = lambda: None
 
     def above(self, key: tuple[str, str, int], *, is_within_cap: bool) -> float:
@@ -45,14 +52,20 @@ class Watch:
         """
         if self.look is no_op:
             return inf
-        is_ordinary_due = is_within_cap and key not in self._looked_at
+        is_ordinary_due = is_within_cap and self._looked_at[key] < self._most and not self._is_full()
         return ALL if key[2] >= FAILED_STATUS or is_ordinary_due else self.slow_seconds
 
-    def note(self, key: tuple[str, str, int]) -> None:
+    def note(self, key: tuple[str, str, int]) -> bool:
         """
-        Leave the ordinary requests like this one alone from now on.
+        Note an ordinary request; return whether it is to be looked at, since there were not enough of all before.
         """
-        self._looked_at.add(key)
+        if self._is_full():
+            return False
+        self._looked_at[key] += 1
+        return True
+
+    def _is_full(self) -> bool:
+        return self._together < inf and self._looked_at.total() >= self._together
 
     def open(self) -> None:
         """
@@ -177,9 +190,11 @@ class RequestMetrics:
                 if op.sparse is not None and (op.exception is not None or op.aborted):
                     return  # `rest()` looks at it
                 key = op.method, op.endpoint, op.status
-                watch.note(key)
+                is_wanted = watch.note(key)
                 cells.pop(key, None)  # the next one finds anew when they are looked at
                 dict.pop(buffers, key, None)
+                if not is_wanted:
+                    return
             watch.look(op)
 
         failed = self._binding.recorder.failed
