@@ -494,7 +494,10 @@ def test_the_command_looks_at_a_folder(tmp_path, kept, capsys):
     rows = [json.loads(line) for line in found[2][1].splitlines()]
 
     assert [0, 0, 0] == [status for status, _ in found]
-    assert {"series-10s", "series-1m", "series-1h", "series-1d"} == set(json.loads(found[0][1])["kinds"])
+    assert {
+        *("series-10s", "series-1m", "series-1h", "series-1d"),
+        *("records-day", "ai-day", "events-day"),
+    } == set(json.loads(found[0][1])["kinds"])
     assert (2, []) == tuple(json.loads(found[1][1])[name] for name in ("files", "findings"))
     assert 30.0 == sum(row["increase"] for row in rows if row.get("metric") == "plates_total")
     assert ["covers"] == list(rows[-1])

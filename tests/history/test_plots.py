@@ -84,7 +84,7 @@ class Shop:
         return sum(sold for (of, at), sold in self.sold.items() if of == status and start <= at < end)
 
     def history(self):
-        return History(FileReader(self.files, fail))
+        return History(FileReader(self.files, fail), self.files.folder, fail)
 
 
 @pytest.fixture

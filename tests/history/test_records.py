@@ -7,6 +7,7 @@ import json
 import os
 import sqlite3
 import threading
+import time
 from collections import Counter
 from contextlib import suppress
 from datetime import timedelta
@@ -19,6 +20,7 @@ from contract.drivers import environ_of
 from forked import in_child
 from obskit.ai.ai_operation import AiOperation
 from obskit.ai.token_kinds import Usage
+from obskit.cli.front import main
 from obskit.history.record_reader import read_errors, read_records
 from obskit.history.record_slot import RecordSlot, record_files
 from obskit.history.record_tables import FILES, KINDS, ErrorRecord, Record
@@ -495,7 +497,15 @@ def test_what_does_not_serve_keeps_nothing(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "asked", [{"kind": "wish"}, {"slowest": 0}, {"latest": 0}, {"kind": "job", "endpoint": "/"}], ids=str
+    "asked",
+    [
+        {"kind": "wish"},
+        {"slowest": 0},
+        {"latest": 0},
+        {"kind": "job", "endpoint": "/"},
+        {"kind": "error", "slowest": 1},
+    ],
+    ids=str,
 )
 def test_a_question_that_has_no_answer_is_an_error(tmp_path, asked):
     """
@@ -636,3 +646,28 @@ def test_a_rate_that_is_none_is_refused(rate):
     """
     with pytest.raises(obskit.ConfigurationError, match="'1/min'"):
         obskit.configure(service="shop", history=True, history_keep_ordinary=rate)
+
+
+def test_another_process_reads_verifies_and_exports_records(tmp_path, writer, capsys):
+    """
+    Who opens the folder asks for records too; the command counts their files, exports each once, and finds damage.
+    """
+    now = time.time() - 5
+    put(writer, record(at=now, key="/b", status=500), record("event", at=now, key="e", seconds=None))
+    put(writer, ErrorRecord("f", "KeyError", "shop.py sell", now, now, 1, {"/b": 1}, {}))
+    writer.stop(Deadline(5))
+    opened = obskit.history.open(tmp_path)
+    ask = ["history", "export", "--dir", str(tmp_path)]
+    exported = [main(ask), *map(json.loads, capsys.readouterr().out.splitlines())]
+
+    assert [["/b"], ["e"]] == [
+        [one["endpoint"] for one in opened.records()],
+        [e["name"] for e in opened.records("event")],
+    ]
+    assert [0, "request", "event", "error", None] == [exported[0], *(one.get("record") for one in exported[1:])]
+    assert 0 == main(["history", "verify", "--dir", str(tmp_path)])
+    assert "2 files were read" in capsys.readouterr().out
+    [file] = files_in(tmp_path)["records"].files()
+    file.path.write_bytes(os.urandom(8192))
+    assert 1 == main(["history", "verify", "--dir", str(tmp_path)])
+    assert file.path.name in capsys.readouterr().out

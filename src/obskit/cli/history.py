@@ -17,9 +17,12 @@ from obskit.errors import ObskitError
 from obskit.history.files import SeriesFiles
 from obskit.history.keeping import size_of
 from obskit.history.queries import History, every_of, open_folder
+from obskit.history.record_slot import record_files
+from obskit.history.record_tables import RECORDS
+from obskit.history.settings import KEEP
 from obskit.history.tables import SERIES
-from obskit.storage.own_sqlite import reading
-from obskit.storage.periods import PeriodFile
+from obskit.storage.own_sqlite import Schema, reading
+from obskit.storage.periods import PeriodFile, PeriodFiles
 from obskit.time.durations import seconds_of
 from obskit.time.timestamps import to_the_second
 
@@ -66,8 +69,8 @@ def _status(folder: Path, history: History, since: str, unread: list[str]) -> di
     Return how much there is of each kind, and which part of the time was seen.
     """
     files = SeriesFiles(folder, every_of(folder))
-    kinds = {}
-    for kind in files.by_step.values():
+    kinds, every = {}, [*files.by_step.values(), *_records(folder)]
+    for kind in every:
         found = kind.files()
         first = to_the_second(found[0].span.start) if found else None
         kinds[kind.folder.name] = {"files": len(found), "size_bytes": size_of([kind]), "since": first}
@@ -75,7 +78,7 @@ def _status(folder: Path, history: History, since: str, unread: list[str]) -> di
     return {
         "folder": str(folder),
         "kinds": kinds,
-        "size_bytes": size_of(files.by_step.values()),
+        "size_bytes": size_of(every),
         "slots": len(files.slots()),
         "seen_share": round(covers.share, 4),
         "covers": covers.to_dict(),
@@ -88,15 +91,20 @@ def _verified(folder: Path) -> dict[str, Any]:
     Read each file whole.
     """
     files = SeriesFiles(folder, every_of(folder))
-    found = [file for kind in files.by_step.values() for file in kind.files()]
-    findings = [finding for file in found for finding in _damage_of(file)]
+    found = [(file, SERIES) for kind in files.by_step.values() for file in kind.files()]
+    found += [(file, RECORDS) for kind in _records(folder) for file in kind.files()]
+    findings = [finding for file, schema in found for finding in _damage_of(file, schema)]
     findings += [f"{path.name} was damaged, and set aside" for path in sorted(folder.rglob("*.broken-*"))]
     return {"folder": str(folder), "files": len(found), "findings": findings}
 
 
-def _damage_of(file: PeriodFile) -> Iterator[str]:
+def _records(folder: Path) -> list[PeriodFiles]:
+    return list(record_files(folder, KEEP, 0).values())
+
+
+def _damage_of(file: PeriodFile, schema: Schema) -> Iterator[str]:
     try:
-        with reading(file.path, SERIES) as db:
+        with reading(file.path, schema) as db:
             told = [row[0] for row in db.execute("PRAGMA integrity_check(3)").fetchall()]
         if told != ["ok"]:
             yield f"{file.path.name}: {'; '.join(map(str, told))}"

@@ -10,18 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from obskit.errors import HistoryError
-from obskit.history.queries import Covered, History, SignalSeries, active, active_folder, open_folder
-from obskit.history.record_reader import read_errors, read_records, told
-from obskit.history.record_slot import record_files
-from obskit.history.record_tables import KINDS
-from obskit.history.settings import KEEP
-from obskit.recorder import recorder
+from obskit.history.queries import Covered, History, SignalSeries, active, open_folder
 from obskit.signals.samples import LabelPairs
 from obskit.signals.signal import Signal
-from obskit.storage.periods import Span
 from obskit.storage.state_folder import StateFolder
-from obskit.time.clock import clock
-from obskit.time.durations import seconds_of
 
 
 def series(signal: Signal, *, since: str | timedelta = "24h", step: str | timedelta = "5m") -> SignalSeries:
@@ -80,24 +72,9 @@ def records(
         latest: How many of the latest.
 
     Raises:
-        HistoryError: No history is kept, there is no such kind, or a number is below 1.
+        HistoryError: No history is kept, there is no such kind, or it has nothing of what is asked.
     """
-    if kind not in (*KINDS, "error"):
-        raise HistoryError(f"records({kind!r}): there are {', '.join((*KINDS, 'error'))}")
-    if latest < 1 or (slowest is not None and slowest < 1):
-        raise HistoryError("records(): slowest= and latest= are whole numbers above 0")
-    if endpoint is not None and kind != "request":
-        raise HistoryError(f"records({kind!r}, endpoint=...): endpoint= is of requests alone")
-    folder, now = active_folder(), clock.wall()
-    files, span = record_files(folder, KEEP, 0), Span(now - seconds_of(since, "since"), now + 1)
-    if kind == "error":
-        return [told(error) for error in read_errors(files, span, on_error=_count)[:latest]]
-    found = read_records(files, kind, span, on_error=_count, key=endpoint, slowest=slowest, latest=latest)
-    return [told(record) for record in found]
-
-
-def _count(error: Exception) -> None:
-    recorder.failed("history", error)
+    return active().records(kind, since=since, endpoint=endpoint, slowest=slowest, latest=latest)
 
 
 def covers(*, since: str | timedelta = "24h") -> Covered:

@@ -17,7 +17,11 @@ from obskit.forks import at_fork
 from obskit.history.files import HOUR_SECONDS, MINUTE_SECONDS, SeriesFiles
 from obskit.history.plots import Plots
 from obskit.history.reader import FileReader, Reader
+from obskit.history.record_reader import each_told, read_errors, read_records, told
+from obskit.history.record_slot import record_files
+from obskit.history.record_tables import KINDS
 from obskit.history.samples import HistorySamples
+from obskit.history.settings import KEEP
 from obskit.recorder import recorder
 from obskit.signals.counted import Rise
 from obskit.signals.samples import LabelPairs, Series
@@ -107,10 +111,12 @@ class History:
 
     Args:
         reader: Of its figures.
+        folder: Where its records are.
+        on_error: Told of a file that cannot be read; the others are.
     """
 
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
+    def __init__(self, reader: Reader, folder: Path, on_error: Callable[[Exception], object]) -> None:
+        self._reader, self._records, self._on_error = reader, record_files(folder, KEEP, 0), on_error
         self.samples = HistorySamples(reader)
         self._plots, self._turn = Plots(reader), RLock()
 
@@ -176,6 +182,38 @@ class History:
                 found.setdefault(signal.grouping.key(series), []).append(it.point.value or 0.0)
         return {labels: fsum(values) for labels, values in found.items()}
 
+    def records(
+        self,
+        kind: str = "request",
+        *,
+        since: str | timedelta = "24h",
+        endpoint: str | None = None,
+        slowest: int | None = None,
+        latest: int = 100,
+    ) -> list[dict[str, Any]]:
+        """
+        List what was kept of single requests and others, the latest first: see `obskit.history.records()`.
+
+        Raises:
+            HistoryError: There is no such kind, or it has nothing of what is asked.
+        """
+        if kind not in (*KINDS, "error"):
+            raise HistoryError(f"records({kind!r}): there are {', '.join((*KINDS, 'error'))}")
+        if latest < 1 or (slowest is not None and slowest < 1):
+            raise HistoryError("records(): slowest= and latest= are whole numbers above 0")
+        if endpoint is not None and kind != "request":
+            raise HistoryError(f"records({kind!r}, endpoint=...): endpoint= is of requests alone")
+        if slowest is not None and kind in ("error", "event"):
+            raise HistoryError(f"records({kind!r}, slowest=...): {kind}s take no time")
+        now = clock.wall()
+        span = Span(now - seconds_of(since, "since"), now + 1)
+        if kind == "error":
+            return [told(error) for error in read_errors(self._records, span, on_error=self._on_error)[:latest]]
+        found = read_records(
+            self._records, kind, span, on_error=self._on_error, key=endpoint, slowest=slowest, latest=latest
+        )
+        return [told(record) for record in found]
+
     def covers(self, *, since: str | timedelta = "24h") -> Covered:
         """
         Return which part of a stretch of time up to now was seen.
@@ -190,7 +228,7 @@ class History:
 
     def export(self, *, since: str | timedelta) -> Iterator[dict[str, Any]]:
         """
-        Yield each point once, at the finest step that is kept, then what was seen.
+        Yield each point once, at the finest step that is kept, then records, then what was seen.
         """
         back, now = seconds_of(since, "since"), clock.wall()
         span = Span(now - back, now)
@@ -203,6 +241,7 @@ class History:
                 else:
                     counted = {"count": it.point.n, "sum": it.point.value}
                     yield {**said, "increase": it.point.value if it.metric.kind == "counter" else counted}
+        yield from each_told(self._records, Span(now - back, now + 1), on_error=self._on_error)
         yield {"covers": self.covers(since=since).to_dict()}
 
 
@@ -227,16 +266,6 @@ def bind(files: Callable[[], SeriesFiles] | None) -> None:
     _files, _history = files, None
 
 
-def active_folder() -> Path:
-    """
-    Return the folder of the active runtime's history.
-
-    Raises:
-        HistoryError: There is none.
-    """
-    return _active_files().folder
-
-
 def _active_files() -> SeriesFiles:
     if _files is None:
         raise HistoryError(
@@ -255,8 +284,12 @@ def active() -> History:
     global _history
     files, history = _active_files(), _history
     if history is None:
-        history = _history = History(FileReader(files, lambda error: recorder.failed("history", error)))
+        history = _history = History(FileReader(files, _count), files.folder, _count)
     return history
+
+
+def _count(error: Exception) -> None:
+    recorder.failed("history", error)
 
 
 def _start_over() -> None:
@@ -276,7 +309,7 @@ def open_folder(folder: Path, on_error: Callable[[Exception], object]) -> Histor
     """
     if not folder.is_dir():
         raise HistoryError(f"there is no history in {folder}: it is no folder")
-    return History(FileReader(SeriesFiles(folder, every_of(folder)), on_error))
+    return History(FileReader(SeriesFiles(folder, every_of(folder)), on_error), folder, on_error)
 
 
 def every_of(folder: Path) -> int:

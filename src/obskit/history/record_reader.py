@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from obskit.history.record_slot import read_error
@@ -16,7 +16,8 @@ from obskit.storage.periods import PeriodFile, PeriodFiles, Span
 
 T = TypeVar("T")
 
-_ASKED = "SELECT kind, at, key, seconds, failed, user, correlation_id, fields FROM record WHERE kind = ? AND at >= ?"
+_COLUMNS = ", ".join(Record._fields)
+_ASKED = f"SELECT {_COLUMNS} FROM record WHERE kind = ? AND at >= ?"
 
 
 def read_records(
@@ -48,10 +49,7 @@ def read_records(
     asked = f"{asked} ORDER BY {order} DESC LIMIT {int(most)}"
 
     def read(db: sqlite3.Connection) -> list[Record]:
-        return [
-            Record(name, at, own_key, seconds, bool(failed), user, identity, json.loads(fields))
-            for name, at, own_key, seconds, failed, user, identity, fields in db.execute(asked, given)
-        ]
+        return [_record(row) for row in db.execute(asked, given)]
 
     found = _read_each(files[KINDS[kind][1]].overlapping(span), read, on_error)
     return sorted(found, key=lambda one: getattr(one, order) or 0.0, reverse=True)[:most]
@@ -75,6 +73,27 @@ def read_errors(
     return sorted(found.values(), key=lambda one: one.last_at, reverse=True)
 
 
+def each_told(
+    files: Mapping[str, PeriodFiles], span: Span, *, on_error: Callable[[Exception], object]
+) -> Iterator[dict[str, Any]]:
+    """
+    Yield all records of a stretch of time, file by file, as `told()` has them, each with its kind as `record`; then the
+    errors.
+    """
+
+    def read(db: sqlite3.Connection) -> list[Record]:
+        rows = db.execute(f"SELECT {_COLUMNS} FROM record WHERE at >= ? AND at < ? ORDER BY at", span)
+        return [_record(row) for row in rows]
+
+    for kind in files.values():
+        for file in kind.overlapping(span):
+            for record in _read_each([file], read, on_error):
+                found = told(record)
+                yield {"record": found.pop("kind"), **found}
+    for error in read_errors(files, span, on_error=on_error):
+        yield {"record": "error", **told(error)}
+
+
 def told(record: Record | ErrorRecord) -> dict[str, Any]:
     """
     Return a record as one dict: its columns, the key by its own name, and its fields.
@@ -84,6 +103,11 @@ def told(record: Record | ErrorRecord) -> dict[str, Any]:
     columns = record._asdict()
     fields, key = columns.pop("fields"), columns.pop("key")
     return {**fields, KINDS[record.kind][0]: key, **columns}
+
+
+def _record(row: Sequence[Any]) -> Record:
+    kind, at, key, seconds, failed, user, identity, fields = row
+    return Record(kind, at, key, seconds, bool(failed), user, identity, json.loads(fields))
 
 
 def _read_each(
