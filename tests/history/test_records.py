@@ -33,7 +33,7 @@ from obskit.sinks.metrics_by_kind.requests import Watch
 from obskit.sinks.metrics_sink import MetricsSink
 from obskit.sinks.records import RecordsSink
 from obskit.storage.periods import Span
-from obskit.testing import FakeClock, isolated_runtime
+from obskit.testing import FakeClock, RecordingSink, isolated_runtime
 from obskit.time.clock import Deadline
 
 EVER = Span(0, 1e11)
@@ -671,3 +671,19 @@ def test_another_process_reads_verifies_and_exports_records(tmp_path, writer, ca
     file.path.write_bytes(os.urandom(8192))
     assert 1 == main(["history", "verify", "--dir", str(tmp_path)])
     assert file.path.name in capsys.readouterr().out
+
+
+def test_a_new_version_is_told_once(tmp_path):
+    """
+    The first process of another version emits an event; the first version of all, and others of the same, say nothing.
+    """
+    given, seen = {"service": "shop", "history": True, "history_dir": str(tmp_path / "history")}, RecordingSink()
+    for version in ("1.0", "1.0", "1.1", "1.1", None, "1.0"):
+        with isolated_runtime(**given, serving=False, version=version, sinks=[seen]) as isolated:
+            isolated.runtime._assembly.part("records")._writer._step()  # as its thread does each second where it serves
+
+    assert [("1.0", "1.1"), ("1.1", "1.0")] == [
+        (event.fields["version_before"], event.fields["version"])
+        for event in seen.events
+        if event.name == "service.deploy"
+    ]

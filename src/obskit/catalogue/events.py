@@ -97,6 +97,12 @@ HISTORY_STATE = EventKind(
     "The folder or a file of the history cannot be used as it is.",
     {"problem": "Which, in a word."},
 )
+DEPLOY = EventKind(
+    "service.deploy",
+    ("INFO",),
+    "Another version of the service serves than was seen last; with `history=True` and `version`.",
+    {"version": "The one that serves.", "version_before": "The one that was seen last."},
+)
 HISTORY_CLOCK = EventKind(
     "history.clock",
     ("WARNING",),

@@ -56,6 +56,7 @@ class RecordWriter:
         self._open_folder, self._make_files, self._on_problem = open_folder, make_files, on_problem
         self._thread = Ticks(name="obskit-records", step=self._step, failed=recorder.failed, part=PART)
         self._slot: RecordSlot | None = None
+        self.first: list[Callable[[], object]] = []  # called once, before the first writing
         self.each_second: list[Callable[[], object]] = []  # called before each writing
         self.start_over()
 
@@ -113,10 +114,18 @@ class RecordWriter:
 
     def _step(self) -> float:
         self._taken.clear()
+        while self.first:
+            self._call(self.first.pop(0))
         for call in self.each_second:
-            call()
+            self._call(call)
         self._write()
         return EVERY_SECONDS
+
+    def _call(self, call: Callable[[], object]) -> None:
+        try:
+            call()
+        except Exception as error:  # records are written all the same
+            recorder.failed(PART, error)
 
     def _write(self) -> None:
         with self._turn:

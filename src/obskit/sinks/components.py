@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from math import inf
 from pathlib import Path
 
@@ -119,6 +120,8 @@ class Records(Component):
         metrics.watch_requests(watch)
         assembly.sinks.append(sink)
         self._writer.each_second.append(_each(every_seconds, watch.open))
+        if lines.version is not None:
+            self._writer.first.append(partial(_tell_of_version, open_folder, lines.version))
 
     def start(self) -> None:
         """
@@ -153,6 +156,16 @@ def _user_hasher(open_folder: Callable[[], Path | None]) -> Callable[[str], str]
         return hashed_user(keys[0], user)
 
     return hash_user
+
+
+def _tell_of_version(open_folder: Callable[[], Path | None], version: str) -> None:
+    from obskit.history.last_version import version_before
+
+    folder = open_folder()
+    before = None if folder is None else version_before(folder, version)
+    if before is not None:
+        fields = {"version": version, "version_before": before}
+        recorder.emit(events.DEPLOY.event(f"version {version} serves, {before} was before", fields))
 
 
 def _each(seconds: float, call: Callable[[], object]) -> Callable[[], None]:
