@@ -254,6 +254,7 @@ SCENES = {
     "obskit-log-queue": (lines, {"log_queue": 10}),
     "obskit-refresh": (refreshed, {"metrics_dir": "{}/workers", "serving": True}),
     "obskit-history": (sampled, {"history": True, "history_dir": "{}/history", "serving": True}),
+    "obskit-records": (sampled, {"history": True, "history_dir": "{}/history", "serving": True}),
     "obskit-look-up": (names_looked_up, {}),
     "obskit-web": (page_on_a_loop, {}),
     "obskit-web-body": (bodies_read, {}),

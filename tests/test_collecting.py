@@ -43,6 +43,7 @@ ELSEWHERE = {
     "obskit.web.pieces:Pieces.__init__",
     *("obskit.event_exchange:EventFiles.after_fork", "obskit.subscribers:Subscribers.after_fork"),
     *("obskit.history.series_slot:SeriesSlot.__init__", "obskit.history.series_slot:SeriesSlot.abandon"),
+    *("obskit.history.record_slot:RecordSlot.__init__", "obskit.history.record_slot:RecordSlot.abandon"),
 }
 KINDS = {"Lock", "RLock", "Condition"}
 

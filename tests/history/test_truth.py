@@ -183,8 +183,10 @@ def test_nothing_is_lost_or_doubled_where_workers_are_killed(tmp_path, kind):
             until(lambda: len(served.pids) >= 3 and stored_steps(files) - before)  # noqa: B023
         folders = folders_of(files)
         server = psutil.Process(served.process.pid)
-        for process in (server, *server.children(recursive=True)):  # those too that have answered nothing yet
+        processes = [server, *server.children(recursive=True)]  # those too that have answered nothing yet
+        for process in processes:
             kills += kill(process.pid)
+        psutil.wait_procs(processes, timeout=PATIENCE_SECONDS)  # a lock is there until its process is gone
     counted = cells_of(folders)
     take_what_is_left(service, tmp_path)
 

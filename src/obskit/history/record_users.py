@@ -8,7 +8,6 @@ import hashlib
 import hmac
 import os
 from contextlib import suppress
-from functools import lru_cache
 from pathlib import Path
 
 from obskit.file_modes import make_file
@@ -42,7 +41,6 @@ def users_key(folder: Path) -> bytes:
     return key
 
 
-@lru_cache(4096)
 def hashed_user(key: bytes, user: str) -> str:
     """
     Return what stands for a user in records: 16 hexadecimal digits.

@@ -56,6 +56,7 @@ class RecordWriter:
         self._open_folder, self._make_files, self._on_problem = open_folder, make_files, on_problem
         self._thread = Ticks(name="obskit-records", step=self._step, failed=recorder.failed, part=PART)
         self._slot: RecordSlot | None = None
+        self._is_stopped = False
         self.first: list[Callable[[], object]] = []  # called once, before the first writing
         self.each_second: list[Callable[[], object]] = []  # called before each writing
         self.start_over()
@@ -74,6 +75,13 @@ class RecordWriter:
         Start as soon as this process serves.
         """
         when_serving(self._thread.start, PART)
+
+    def ensure_running(self) -> None:
+        """
+        Start the thread where it is missed, since none was to be had before.
+        """
+        if self._takes() and not self._is_stopped:
+            self._thread.start()
 
     def put(self, kind: str, make: Make, row: Row) -> None:
         """
@@ -105,6 +113,7 @@ class RecordWriter:
         """
         End the thread, and store what waits.
         """
+        self._is_stopped = True
         self._thread.stop(deadline)
         with self._turn:
             self._write()

@@ -102,6 +102,7 @@ class Records(Component):
 
         settings, lines = assembly.settings.of(HistorySettings), assembly.settings.of(LineSettings)
         state = assembly.part("workers").open_state_folder
+        self._collector = assembly.part("metrics").collector
         open_folder = opener(settings.history_dir, lines.service, state)
         keep, most = settings.history_keep, settings.history_max_bytes
         self._writer = RecordWriter(
@@ -128,6 +129,7 @@ class Records(Component):
         Write from the moment on that this process serves.
         """
         self._writer.start()
+        self._collector.refresh.append(self._writer.ensure_running)
 
     def stop(self, deadline: Deadline) -> None:
         """
