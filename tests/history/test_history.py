@@ -155,17 +155,24 @@ def calls_of_c(app):
     return len(counted)
 
 
+def cellar(environ, start_response):
+    with obskit.observe_db(table="bottles", operation="select", system="sqlite"):
+        pass
+    return shop(environ, start_response)
+
+
+@pytest.mark.parametrize("served", [shop, cellar], ids=["plain", "with a query"])
 @pytest.mark.parametrize("is_shared", [False, True])
-def test_a_request_pays_nothing(tmp_path, kept, is_shared):
+def test_a_request_pays_nothing(tmp_path, kept, is_shared, served):
     """
-    An ordinary request takes as many byte-code instructions and calls of C with a history, records included, as without
-    one, whether other workers read its figures or not.
+    An ordinary request, or one with a quick query, takes as many byte-code instructions and calls of C with a history,
+    records included, as without one, whether other workers read its figures or not.
     """
     found = []
     for is_on in (False, False, True):  # the first runtime of a process does more
         cells = {"metrics_dir": str(tmp_path / f"cells-{len(found)}")} if is_shared else {}
         with kept(history=is_on, **cells):
-            app = obskit.instrument(shop)
+            app = obskit.instrument(served)
             found.append((instructions(app), calls_of_c(app)))
 
     assert found[1] == found[2]

@@ -29,6 +29,7 @@ from obskit.history.record_writer import PER_SECOND, QUEUE_SIZE, RecordWriter
 from obskit.operation import Event, HttpOperation
 from obskit.recorder import recorder
 from obskit.redaction.redactor import Redactor
+from obskit.sinks.components import _tell_of_version
 from obskit.sinks.metrics_by_kind.requests import Watch
 from obskit.sinks.metrics_sink import MetricsSink
 from obskit.sinks.records import RecordsSink
@@ -348,18 +349,20 @@ def queries(*seconds):
 
 def test_a_request_has_the_way_there(kept, clock):
     """
-    A slow request has its 20 slowest queries, without the quick ones, and a failed one its last 5 whatever they took.
+    A slow request has its 20 slowest queries, without the quick ones, and a failed one the last 5 of those beside.
     """
     work = queries(0.001, *[0.06 + number / 1000 for number in range(25)], 0.002)
     work.clock = clock
     served(clock, path="/slow", work=work)
     served(clock, path="/fails", work=work, error=KeyError("x"))
-    fails, slow = kept.records()
+    fails, slow = kept.records()  # of which the last ones that are noted are five
 
     assert [round(0.084 - number / 1000, 6) for number in range(20)] == [
         round(one["seconds"], 6) for one in slow.fields["queries"]
     ]
-    assert (5, "select t0.002") == (len(fails.fields["latest_queries"]), fails.fields["latest_queries"][-1]["summary"])
+    assert [f"select t{0.06 + number / 1000:g}" for number in range(20, 25)] == [
+        one["summary"] for one in fails.fields["latest_queries"]
+    ]
     assert 27 == slow.fields["db_queries"]
 
 
@@ -687,3 +690,17 @@ def test_a_new_version_is_told_once(tmp_path):
         for event in seen.events
         if event.name == "service.deploy"
     ]
+
+
+def test_a_version_is_noted_once_its_event_is_stored(tmp_path):
+    """
+    Where a process ends, or cannot store the event, before it is in a file, the next one tells of the version.
+    """
+    seen, stored = RecordingSink(), iter([False, True])
+    with isolated_runtime(service="shop", sinks=[seen]):
+        for version in ("1.0", "1.1", "1.1", "1.1"):
+            with suppress(OSError):
+                _tell_of_version(lambda: tmp_path, version, lambda: next(stored))
+
+    assert ["1.1", "1.1"] == [event.fields["version"] for event in seen.events if event.name == "service.deploy"]
+    assert [] == list(stored)

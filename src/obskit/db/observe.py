@@ -167,13 +167,16 @@ def end(op: DbOperation) -> None:
             totals.db_seconds += seconds
         if waiting:
             drain()
-        if op.sparse is not None and plan.finish_sparse is not None:
-            plan.finish_sparse(op)
+        if op.sparse is not None:
+            if plan.finish_sparse is not None:
+                plan.finish_sparse(op)
+            if seconds < thresholds.way_seconds and op.error is not None:
+                _note_way(op)
         plan.finish(op)
         if plan.finish_too is not None:
             plan.finish_too(op)
-        if seconds >= thresholds.slow_seconds:
-            _report_slow(op)
+        if seconds >= thresholds.watched_seconds:
+            _look_at(op, -1.0)
 
 
 def add_fetch_time(op: DbOperation, seconds: float) -> None:
@@ -184,8 +187,8 @@ def add_fetch_time(op: DbOperation, seconds: float) -> None:
     op.duration_seconds += seconds
     if op.totals is not None:
         op.totals.db_seconds += seconds
-    if before < thresholds.slow_seconds <= op.duration_seconds:
-        _report_slow(op)
+    if op.duration_seconds >= thresholds.watched_seconds:
+        _look_at(op, before)
 
 
 def fail(op: DbOperation, error: BaseException) -> None:
@@ -203,6 +206,23 @@ def fail(op: DbOperation, error: BaseException) -> None:
         abandon(op)  # its coroutine was dropped, maybe by a garbage collection
     else:
         end(op)
+
+
+def _look_at(op: DbOperation, before: float) -> None:
+    """
+    Note and report what has become slow since it had taken some seconds.
+    """
+    if before < thresholds.way_seconds <= op.duration_seconds:
+        _note_way(op)
+    if before < thresholds.slow_seconds <= op.duration_seconds:
+        _report_slow(op)
+
+
+def _note_way(op: DbOperation) -> None:
+    try:
+        thresholds.note_way(op)
+    except Exception as error:
+        recorder.failed("records", error)
 
 
 def _report_slow(op: DbOperation) -> None:

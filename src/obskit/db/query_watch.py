@@ -18,7 +18,7 @@ from obskit.db.n_plus_one import RepeatCounter
 from obskit.db.settings import DatabaseSettings
 from obskit.forks import at_fork
 from obskit.operation import HttpOperation, Operation, RequestTotals
-from obskit.recorder import Sink, Step, recorder
+from obskit.recorder import Sink, Step, no_op, recorder
 
 NEVER = float("inf")
 
@@ -29,6 +29,9 @@ class QueryThresholds:
 
     Attributes:
         slow_seconds: The duration from which a query is reported; infinite where none is.
+        way_seconds: The duration from which one is part of its request's way, of which `note_way` is told, as of those
+            that fail; infinite where nobody asks.
+        watched_seconds: The less of the two: what most queries are compared with, once.
         error_seconds: The duration from which the report is an ERROR.
         repeats: How often a request may make one statement from one line; None where repeats are not counted.
         explain: Whether databases are asked for the plans of slow queries.
@@ -36,20 +39,29 @@ class QueryThresholds:
         watches_connections: Whether `sqlite3` connections have anything to do for `explain` or `surveys`.
     """
 
-    __slots__ = ("error_seconds", "explain", "repeats", "slow_seconds", "surveys", "watches_connections")
+    __slots__ = (
+        *("error_seconds", "explain", "note_way", "repeats", "slow_seconds", "surveys", "watched_seconds"),
+        *("watches_connections", "way_seconds"),
+    )
 
     def __init__(self) -> None:
         self.surveys: list[Any] = []
         self.reset()
 
     def reset(self) -> None:
-        self.slow_seconds = self.error_seconds = NEVER
+        self.slow_seconds = self.error_seconds = self.way_seconds = NEVER
+        self.note_way: Callable[[DbOperation], object] = no_op
         self.repeats: int | None = None
         self.explain = False
         self.update()
 
+    def watch_way(self, seconds: float, note_way: Callable[[DbOperation], object]) -> None:
+        self.way_seconds, self.note_way = seconds, note_way
+        self.update()
+
     def update(self) -> None:
         self.watches_connections = self.explain or bool(self.surveys)
+        self.watched_seconds = min(self.slow_seconds, self.way_seconds)
 
 
 thresholds = QueryThresholds()

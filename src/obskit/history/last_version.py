@@ -5,7 +5,8 @@ Which version of the service was seen last, so that a new one is told once, by w
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from obskit.file_modes import make_file
@@ -16,9 +17,12 @@ MAX_BYTES = 1024
 PATIENCE_SECONDS = 2.0
 
 
-def version_before(folder: Path, version: str) -> str | None:
+@contextmanager
+def version_before(folder: Path, version: str) -> Iterator[str | None]:
     """
-    Note the version that runs; return the one before where it was another, to one process alone.
+    Enclose what tells that another version runs: yields the one before, to one process at a time, or None where there
+    is nothing to tell. It is noted once that has ended, so that a process which is killed meanwhile leaves it to the
+    next.
 
     Args:
         folder: The history folder.
@@ -30,12 +34,13 @@ def version_before(folder: Path, version: str) -> str | None:
     path, lock = folder / VERSION_FILE, FileLock(folder / f"{VERSION_FILE}.lock")
     told = version.encode("utf-8", "replace")[:MAX_BYTES]
     if not lock.acquire(PATIENCE_SECONDS):
-        return None  # whoever holds it notes the same
+        yield None  # whoever holds it tells the same
+        return
     try:
         before = _read(path)
+        yield before.decode("utf-8", "replace") if before not in (None, told) else None
         if before != told:
             _write(path, told)
-        return before.decode("utf-8", "replace") if before not in (None, told) else None
     finally:
         lock.close()
 

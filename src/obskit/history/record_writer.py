@@ -103,11 +103,11 @@ class RecordWriter:
         else:
             self._waiting.append((recorder.wall_clock(), make, row))
 
-    def flush(self) -> None:
+    def flush(self) -> bool:
         """
-        Store what waits, and return when it is.
+        Store what waits; False where it is lost.
         """
-        self._write()
+        return self._write()
 
     def stop(self, deadline: Deadline) -> None:
         """
@@ -136,15 +136,14 @@ class RecordWriter:
         except Exception as error:  # records are written all the same
             recorder.failed(PART, error)
 
-    def _write(self) -> None:
+    def _write(self) -> bool:
         with self._turn:
-            self._write_what_waits()
-
-    def _write_what_waits(self) -> None:
-        rows, errors = self._made()
-        count = sum(map(len, rows.values())) + sum(error.times for error in errors)
-        if count and (reason := self._stored(rows, errors)) is not None:
+            rows, errors = self._made()
+            count = sum(map(len, rows.values())) + sum(error.times for error in errors)
+            reason = self._stored(rows, errors) if count else None
+        if reason is not None:
             recorder.dropped.inc((PART, reason), count)
+        return reason is None
 
     def _made(self) -> tuple[dict[str, list[StoredRow]], list[ErrorRecord]]:
         """

@@ -122,7 +122,7 @@ class Records(Component):
         assembly.sinks.append(sink)
         self._writer.each_second.append(_each(every_seconds, watch.open))
         if lines.version is not None:
-            self._writer.first.append(partial(_tell_of_version, open_folder, lines.version))
+            self._writer.first.append(partial(_tell_of_version, open_folder, lines.version, self._writer.flush))
 
     def start(self) -> None:
         """
@@ -160,14 +160,18 @@ def _user_hasher(open_folder: Callable[[], Path | None]) -> Callable[[str], str]
     return hash_user
 
 
-def _tell_of_version(open_folder: Callable[[], Path | None], version: str) -> None:
+def _tell_of_version(open_folder: Callable[[], Path | None], version: str, store: Callable[[], bool]) -> None:
     from obskit.history.last_version import version_before
 
     folder = open_folder()
-    before = None if folder is None else version_before(folder, version)
-    if before is not None:
-        fields = {"version": version, "version_before": before}
-        recorder.emit(events.DEPLOY.event(f"version {version} serves, {before} was before", fields))
+    if folder is None:
+        return
+    with version_before(folder, version) as before:
+        if before is not None:
+            fields = {"version": version, "version_before": before}
+            recorder.emit(events.DEPLOY.event(f"version {version} serves, {before} was before", fields))
+            if not store():
+                raise OSError("the event of a new version could not be stored")
 
 
 def _each(seconds: float, call: Callable[[], object]) -> Callable[[], None]:

@@ -18,12 +18,13 @@ from obskit.ai.ai_operation import AiOperation
 from obskit.catalogue import events
 from obskit.context import current
 from obskit.db.db_operation import DbOperation
+from obskit.db.query_watch import NEVER, thresholds
 from obskit.history.record_tables import ErrorRecord, Record
 from obskit.history.record_writer import RecordWriter, Row
 from obskit.jobs import JobOperation
 from obskit.logs.server_access import loggable_path
 from obskit.operation import Event, HttpOperation, Operation
-from obskit.recorder import Sink, Step
+from obskit.recorder import Sink, Step, no_op
 from obskit.redaction.redactor import Redactor
 from obskit.rows.ai_calls import AI
 from obskit.rows.compiled import row_maker
@@ -82,10 +83,10 @@ class RecordsSink(Sink):
 
     def bind(self, kind: type[Operation]) -> tuple[Step | None, Step | None]:
         """
-        Return the steps of queries, AI calls and jobs; requests come by `look()`, events by `emit()`.
+        Return the steps of AI calls and jobs, and ask for queries; requests come by `look()`, events by `emit()`.
         """
         if kind is DbOperation:
-            return None, self._query_step()
+            thresholds.watch_way(self.slow_seconds * _WAY_SHARE, self.note_way)
         if kind is AiOperation:
             return None, self._ai_call
         if kind is JobOperation:
@@ -105,25 +106,20 @@ class RecordsSink(Sink):
         if op.exception is not None:
             self._writer.put("error", self._error_record, row)
 
-    def _query_step(self) -> Callable[[DbOperation], None]:
-        least, numbers = self.slow_seconds * _WAY_SHARE, self._numbers
-
-        def finish(op: DbOperation) -> None:
-            totals, seconds = op.totals, op.duration_seconds
-            if totals is None:
-                return
-            if totals.latest is None:
-                totals.latest = deque(maxlen=LATEST)
-            totals.latest.append((seconds, op.labels))
-            if seconds > least or (op.sparse is not None and op.error is not None):
-                way = totals.way
-                if way is None:
-                    way = totals.way = []
-                name = op.statement.summary or f"{op.operation} {op.table}".strip() or op.system
-                # A heap, since a request's threads may both be here, and each of these is one step.
-                (heappush if len(way) < MAX_WAY else heappushpop)(way, (seconds, next(numbers), name, op.error))
-
-        return finish
+    def note_way(self, op: DbOperation) -> None:
+        """
+        Note a query that took long, or failed, with its request.
+        """
+        totals, seconds = op.totals, op.duration_seconds
+        if totals is None:
+            return
+        name = op.statement.summary or f"{op.operation} {op.table}".strip() or op.system
+        found = seconds, next(self._numbers), name, op.error
+        if totals.way is None:
+            totals.latest, totals.way = deque(maxlen=LATEST), []
+        totals.latest.append(found)
+        # A heap, since a request's threads may both be here, and each of these is one step.
+        (heappush if len(totals.way) < MAX_WAY else heappushpop)(totals.way, found)
 
     def _told(self, kind: type[Operation], row: Row) -> _Told:
         fields = {
@@ -155,10 +151,7 @@ class RecordsSink(Sink):
         if way:
             shown["queries"] = [_query(took, name, error) for took, _, name, error in sorted(way, reverse=True)]
         if failed and latest:
-            shown["latest_queries"] = [
-                _query(took, labels.statement.summary or f"{labels.operation} {labels.table}".strip() or labels.system)
-                for took, labels in latest
-            ]
+            shown["latest_queries"] = [_query(took, name, error) for took, _, name, error in latest]
         return Record("request", at, endpoint, seconds, failed, self._user(bound), identity, shown)
 
     def _error_record(self, at: float, row: Row) -> ErrorRecord:
@@ -199,6 +192,12 @@ class RecordsSink(Sink):
         told = self._told(JobOperation, row)
         name = self._redactor.text(told.fields["job"])
         return _error(told.fields["error"], f"job {name}", at, name, {"correlation_id": told.correlation_id})
+
+    def close(self) -> None:
+        """
+        Ask for no more queries.
+        """
+        thresholds.watch_way(NEVER, no_op)
 
     # Events
 
