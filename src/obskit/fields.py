@@ -122,10 +122,11 @@ def having(*names: str, what: str) -> Check:
 
 def path(what: str, *, absolute: bool = False) -> Check:
     """
-    Take a path, as a text.
+    Take a path, as a text; no system has one with a NUL in it.
     """
     is_path = when(lambda value: isinstance(value, (str, os.PathLike)) and os.fspath(value) != "", what)
-    return checked(what, is_path, os.fspath, when(lambda value: not absolute or os.path.isabs(value), what), str)
+    may_be = when(lambda value: "\0" not in str(value) and (not absolute or os.path.isabs(value)), what)
+    return checked(what, is_path, os.fspath, may_be, str)
 
 
 def duration(what: str, seconds_in: Callable[[Any], float] = seconds_of) -> Check:

@@ -9,6 +9,8 @@ import shutil
 import subprocess
 import sys
 import threading
+from dataclasses import fields
+from datetime import timedelta
 from pathlib import Path
 from wsgiref.util import setup_testing_defaults
 
@@ -457,6 +459,25 @@ def test_settings_out_of_range_are_refused(given, why):
     """
     with pytest.raises(ConfigurationError, match=rf"^{why}=.*expected"):
         HistorySettings.read(given)
+
+
+# Of no setting is any of these right.
+WRONG = (
+    *(object(), -1, 0, 1e300, float("nan"), float("inf"), 1 << 70, b"x", [], (1,), "\0", "/\0", "~/x", "-5s", "0s"),
+    *("99999999999999d", "9/min9", "1/min\n", "nonsense", timedelta.max, timedelta(0), {"1m": None}, {"1m": "0s"}),
+    *({"1m": "99999999999999d"}, {"1m": timedelta.max}, {1: "1d"}),
+)
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(HistorySettings)])
+def test_what_is_right_for_no_setting_is_refused_by_each(name):
+    """
+    By whichever there is: with its name and what is expected, and by no other error.
+    """
+    for value in WRONG:
+        if not (name == "history" and value == 0):
+            with pytest.raises(ConfigurationError, match=rf"^{name}=.*expected"):
+                HistorySettings.read({name: value})
 
 
 def test_what_is_not_named_keeps_its_default():
