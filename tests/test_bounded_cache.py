@@ -32,6 +32,7 @@ KEYS_ARE_OURS = {
     "obskit.integrations._starlette_routes": "paths of routes",
     "obskit.db.sql_masking": "dialects",
     "obskit.db.callsite": "files with code",
+    "obskit.storage.own_sqlite": "schemas",
 }
 
 

@@ -7,16 +7,14 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
 from obskit.errors import HistoryError
 from obskit.history.files import MINUTE_SECONDS, SeriesFiles
 from obskit.history.increments import Point
-from obskit.history.tables import SERIES, MetricRow, read_metrics
+from obskit.history.open_files import OpenFiles
+from obskit.history.tables import MetricRow, read_metrics
 from obskit.metrics.cell_format import LabelSet, Row, decode_doubles
-from obskit.storage.own_sqlite import reading
 from obskit.storage.periods import PeriodFile, Span
 from obskit.time.clock import Deadline, clock
 
@@ -273,7 +271,7 @@ class FileReader:
         Yield what each file says that may know something; what cannot be read is left out.
         """
         deadline = Deadline(self._limit_seconds)
-        with _OpenFiles(self._on_error) as opened:
+        with OpenFiles(self._on_error) as opened:
             kinds = self._kinds_for(span, step)
             listed = {kind: self._files.by_step[kind].overlapping(_widened(span, longer)) for kind, longer in kinds}
             levels: dict[str, _Levels] = {}
@@ -305,42 +303,8 @@ class FileReader:
         return list(zip(kinds, [*self._files.by_step, kinds[-1]][1:], strict=False))
 
     def _guarded(self, file: PeriodFile, read: Callable[[sqlite3.Connection], list[T]]) -> list[T]:
-        with _OpenFiles(self._on_error) as opened:
+        with OpenFiles(self._on_error) as opened:
             return opened.read(file, read)
-
-
-class _OpenFiles:
-    """
-    Files that are open while one question is answered. What cannot be read is told once, and has nothing.
-    """
-
-    def __init__(self, on_error: Callable[[Exception], object]) -> None:
-        self._on_error = on_error
-        self._open: dict[Path, sqlite3.Connection | None] = {}
-        self._stack = ExitStack()
-
-    def __enter__(self) -> _OpenFiles:
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self._stack.close()
-
-    def read(self, file: PeriodFile, read: Callable[[sqlite3.Connection], list[T]]) -> list[T]:
-        """
-        Return what is read of a file.
-        """
-        try:
-            if file.path not in self._open:
-                self._open[file.path] = None
-                self._open[file.path] = self._stack.enter_context(reading(file.path, SERIES))
-            db = self._open[file.path]
-            return [] if db is None else read(db)
-        except FileNotFoundError:  # it was unlinked meanwhile
-            return []
-        except (OSError, sqlite3.Error, ValueError, KeyError, TypeError) as error:
-            self._open[file.path] = None
-            self._on_error(error)
-            return []
 
 
 def _widened(span: Span, step: int) -> Span:
@@ -348,7 +312,7 @@ def _widened(span: Span, step: int) -> Span:
 
 
 def _levels(
-    opened: _OpenFiles,
+    opened: OpenFiles,
     kinds: Sequence[tuple[int, int]],
     listed: Mapping[int, Sequence[PeriodFile]],
     slot: str,
@@ -370,7 +334,7 @@ def _levels(
     return found
 
 
-def _moments(opened: _OpenFiles, files: Iterable[PeriodFile], asked: str) -> set[int]:
+def _moments(opened: OpenFiles, files: Iterable[PeriodFile], asked: str) -> set[int]:
     return {at for file in files for (at,) in opened.read(file, lambda db: db.execute(asked).fetchall())}
 
 
