@@ -47,6 +47,10 @@ def declare_own():
     rule("NoPlates", increase(plates), none_for="10m")
     rule("CamerasGrow", growth(cameras, where={"component": "a"}) > 5)
     rule("CamerasShare", fraction(cameras, cameras) > "90%", hours="Mon-Fri 06:00-22:00")
+    rule("CamerasKept", level(cameras) < 0.5, for_="2m", no_data="keep", keep_firing="3m")
+    rule("OcrKept", ratio(read, rate(plates, by=["method"])) < "95%", no_data="keep", hours="08:00-18:00 Europe/Berlin")
+    rule("PlatesNow", rate(plates) > 3, hours="thu,sat 22:00-06:00 Australia/Sydney", every="2m")
+    rule("PlatesMoon", rate(plates) > 3, hours="08:00-18:00 Africa/Casablanca")
     rule("Plates", rate(plates, where={"method": "a|b", "status": matches(r"a\.b")}).against("30m") > 3)
 
 
@@ -136,7 +140,8 @@ def test_each_alert_has_a_page():
         or f"[{name}]({name}.md)" not in index
         or any(f"\n## {it}\n" not in text for it in ("What it means", "What to look at", "What to do"))
     ]
-    assert "- CamerasShare: judged by the application alone: hours is given." in index
+    assert "- PlatesMoon: judged by the application alone: Prometheus cannot follow the clock of Africa/Casabl" in index
+    assert "- CamerasShare" not in index
 
 
 def test_what_waits_for_an_event_or_a_longer_past_is_listed():

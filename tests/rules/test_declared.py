@@ -94,7 +94,7 @@ def test_what_no_data_means_is_said(no_data, expected):
     expected = "ff" + {"ok": "...", "firing": "fff", "keep": "fff"}[no_data] + "f."
 
     assert expected == told(rule, health([0, 0, None, None, None, 0, 1]))
-    assert ("inside" if no_data == "keep" else "both") == rule.judged
+    assert "both" == rule.judged
 
 
 def test_no_data_of_a_service_that_is_away_is_no_alert():
@@ -125,14 +125,24 @@ def test_none_for_tells_of_what_does_not_come_any_more():
 
 def test_hours_are_when_it_is_judged():
     """
-    Outside of them there is no alert, and Prometheus, which knows no time zones, does not judge it.
+    Outside of them there is no alert; Prometheus judges it too, unless it cannot follow the clock there.
     """
     rule = obskit.alerts.rule("CameraLost", level(STATUS) < 0.25, hours="Mon-Fri 08:00-18:00 Europe/Berlin")
     start = 1_700_001_000  # a Tuesday, 23:30 in Berlin
     night, day = replay(rule, health([0, 0], start=start)), replay(rule, health([0, 0], start=start + 12 * 3600))
+    moon = obskit.alerts.rule("CameraGone", level(STATUS) < 0.25, hours="08:00-18:00 Africa/Casablanca")
 
     assert ([], 2) == (night, len(day))
-    assert "inside" == rule.judged
+    assert ["both", "inside"] == [it.judged for it in (rule, moon)]
+
+
+def test_a_rule_is_judged_as_often_as_it_says():
+    """
+    At whole multiples; in between its alerts stay as they were.
+    """
+    rule = obskit.alerts.rule("CameraLost", level(STATUS) < 0.25, every="1m")
+
+    assert "..ffff...." == told(rule, health([1, 0, 0, 0, 0, 1, 1, 1, 1, 1], start=30))
 
 
 @pytest.mark.parametrize(
@@ -186,6 +196,11 @@ WRONG = {
     "an unknown no_data": (lambda: declare(no_data="alerting"), "no_data='alerting' is unknown"),
     "a bare number of minutes": (lambda: declare(for_=5), "has no unit"),
     "no hours": (lambda: declare(hours="mon-fry 8-18"), "'fry' is no day of the week"),
+    "too often": (lambda: declare(every="0s"), "every='0s' is out of range"),
+    "too seldom to keep": (
+        lambda: declare(every="5m", no_data="keep"),
+        "Prometheus forgets an alert after five minutes",
+    ),
     "no time zone": (lambda: declare(hours="mon-fri 08:00-18:00 Europe/Berlim"), "did you mean 'Europe/Berlin'?"),
     "a label of alerts": (lambda: declare(labels={"severity": "x"}), "which alerts have of their own"),
     "a label of the signal": (lambda: declare(labels={"component": "x"}), "which it would hide"),

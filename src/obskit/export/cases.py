@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 from obskit.catalogue import Metric
 from obskit.export.scenes import NEAR_ABOVE, NEAR_BELOW, Play, Scene, SeriesKey, bare, label_sets, leaves
+from obskit.rules.hours_promql import as_rendered
 from obskit.rules.rule import Outside, Rule
 from obskit.rules.states import AlertStates
 from obskit.signals.counted import First, Rise
@@ -30,6 +31,8 @@ from obskit.signals.windows import Span
 EVALUATION_SECONDS = 60.0
 # Prometheus forgets a sample after five minutes; long windows are tried with samples this far apart at most.
 _MOST_SECONDS_APART = 240.0
+# promtool takes 10,000 of a series.
+_MOST_SAMPLES = 8000
 _LONG_SECONDS, _VERY_LONG_SECONDS = 3600.0, 12 * 3600.0
 
 # By label set, `pending` or `firing`.
@@ -98,26 +101,46 @@ class _Trial:
         self._window, self._reach = min(span.window for span in spans), max(span.start for span in spans)
         longest = max(span.window for span in spans)
         self._evaluation = EVALUATION_SECONDS if longest <= _VERY_LONG_SECONDS else longest / 120
+        self._evaluation = rule.every_seconds or self._evaluation
+        self._hours = as_rendered(rule.hours) if rule.hours else None
         self._every = _seconds_apart(longest, page)
 
     def cases(self) -> list[Case]:
         """
         Return all.
         """
-        return [self._comes_and_goes("comes and goes", self._volume()), *self._thin()]
+        found = [self._comes_and_goes("comes and goes", self._volume(), self._wait())]
+        if self._wait():
+            found.append(self._comes_and_goes("comes outside of its hours", self._volume()))
+        if self._rule.no_data == "keep":
+            found.append(self._comes_and_goes("is not known any more", self._volume(), self._wait(), goes=True))
+        return [*found, *self._thin()]
 
-    def _comes_and_goes(self, title: str, volume: float) -> Case:
+    def _wait(self) -> float:
+        """
+        Return how much later it must hold to do so within hours; 0 where they are on then, or far away.
+        """
+        if self._hours is None:
+            return 0.0
+        begins = sum(self._counts()[:2]) * self._every
+        wait = self._hours.next_opening(begins) - begins
+        return wait if wait <= _MOST_SAMPLES * self._every else 0.0
+
+    def _comes_and_goes(self, title: str, volume: float, wait: float = 0.0, goes: bool = False) -> Case:
         quiet, loud, signal = self._quiet, self._loud, self._signal
         wanted = [1.0 if isinstance(self._bare, Against) else quiet, quiet, loud, quiet]
         silent = [wanted[0], quiet, quiet, quiet]
         if isinstance(self._bare, First):
             wanted, silent = [0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0]
-        scene = Scene(self._counts(), self._every)
+        lead, *others = self._counts()
+        scene = Scene((lead + math.ceil(wait / self._every), *others), self._every)
         play = Play(scene, self._page, volume)
         one, other = label_sets(signal, lambda label: _matchers(signal, label))
         play.play(signal, wanted, one)
         if other != one:
             play.play(signal, silent, other)
+        if goes:
+            scene.series = {key: [*pieces[:-1], None] for key, pieces in scene.series.items()}
         return self._case(title, scene)
 
     def _thin(self) -> Iterator[Case]:
@@ -175,7 +198,13 @@ class _Trial:
         """
         samples, rule = scene.samples(), self._rule
         judges = [
-            AlertStates(_asked(self._condition, longer), rule.for_seconds, rule.keep_firing_seconds)
+            AlertStates(
+                _asked(self._condition, longer),
+                rule.for_seconds,
+                rule.keep_firing_seconds,
+                self._hours,
+                keeps=rule.no_data == "keep",
+            )
             for longer in (0.0, scene.every_seconds, -scene.every_seconds)
         ]
         sure: list[tuple[float, States]] = []

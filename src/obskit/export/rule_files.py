@@ -4,7 +4,7 @@ Rules as Prometheus reads them: a file an area, and a file of tests beside it; t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 
 from obskit.export.cases import EVALUATION_SECONDS
@@ -27,12 +27,21 @@ def rule_files(rules: Iterable[WrittenRule], page: Page, runbooks_url: str) -> d
     for area, of_area in groupby(sorted(rules, key=lambda rule: (rule.area, rule.name)), lambda rule: rule.area):
         here = list(of_area)
         name = f"{area}.rules.yml"
-        group: Value = {"name": f"{page.service} {area}", "rules": [_alert(rule, runbooks_url) for rule in here]}
-        found[f"{FOLDER}/{name}"] = commented({"groups": [group]})
+        found[f"{FOLDER}/{name}"] = commented({"groups": list(_groups(f"{page.service} {area}", here, runbooks_url))})
         for seconds, tests in _tests(here, page).items():
             suffix = "" if seconds == EVALUATION_SECONDS else f"_{duration_text(seconds)}"
             found[f"{FOLDER}/{area}{suffix}.test.yml"] = commented(document_of_tests(name, tests, seconds))
     return found
+
+
+def _groups(name: str, rules: Iterable[WrittenRule], runbooks_url: str) -> Iterator[Value]:
+    """
+    Yield a group of those that are judged as often as the server judges, and one for each other pace.
+    """
+    for seconds, of_pace in groupby(sorted(rules, key=lambda rule: rule.every_seconds), lambda it: it.every_seconds):
+        every = duration_text(seconds)
+        pace = {"name": f"{name} every {every}", "interval": every} if seconds else {"name": name}
+        yield {**pace, "rules": [_alert(rule, runbooks_url) for rule in of_pace]}
 
 
 def commented(document: Value) -> str:

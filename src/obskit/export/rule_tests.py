@@ -51,14 +51,18 @@ def series_text(name: str, labels: Mapping[str, str]) -> str:
 
 
 def _values(pieces: Iterable[Piece | None], counts: Iterable[int]) -> str:
-    return " ".join(chain.from_iterable(_piece(*pair) for pair in zip(pieces, counts, strict=True)))
+    each = list(zip(pieces, counts, strict=True))
+    before = [None, *(piece for piece, _ in each)]
+    return " ".join(
+        chain.from_iterable(_piece(*pair, gone=was is not None) for pair, was in zip(each, before, strict=False))
+    )
 
 
-def _piece(piece: Piece | None, count: int) -> Iterator[str]:
+def _piece(piece: Piece | None, count: int, gone: bool) -> Iterator[str]:
     if count == 0:
         return
     if piece is None:
-        yield f"_x{count}"
+        yield f"stale _x{count - 1}" if gone and count > 1 else "stale" if gone else f"_x{count}"
         return
     sign = "-" if piece.step < 0 else "+"
     yield f"{number_text(piece.value)}{sign}{number_text(abs(piece.step))}x{count - 1}"

@@ -33,7 +33,8 @@ def written_rules(page: Page) -> tuple[list[WrittenRule], dict[str, str]]:
         if rule in burning:
             rules.append(_of_objective(rule, *burning[rule], page))
         elif rule.judged == "inside":
-            reasons[rule.name] = f"judged by the application alone: {'hours' if rule.hours else 'no_data'} is given"
+            zone = rule.hours.zone if rule.hours else ""
+            reasons[rule.name] = f"judged by the application alone: Prometheus cannot follow the clock of {zone}"
         else:
             rules.append(_written(rule, page))
     return rules, reasons
@@ -68,6 +69,7 @@ def _rendered(rule: Rule, page: Page) -> WrittenRule:
         expression=rule.promql(page),
         for_seconds=rule.for_seconds,
         keep_firing_seconds=rule.keep_firing_seconds,
+        every_seconds=rule.every_seconds,
         labels={name: label_template(text, rule, page) for name, text in labels.items()},
         labels_of=labels_of,
         summary=summary_of(rule, page),

@@ -23,6 +23,7 @@ class WrittenRule:
         expression: PromQL.
         for_seconds: How long it must hold.
         keep_firing_seconds: How long it goes on once it does not hold any more.
+        every_seconds: How often it is judged; 0: as often as the server judges.
         labels: Of the alert, as templates.
         labels_of: Of the alert of a label set, filled in.
         summary: One sentence without figures.
@@ -40,6 +41,7 @@ class WrittenRule:
     expression: str
     for_seconds: float
     keep_firing_seconds: float
+    every_seconds: float
     labels: Mapping[str, str]
     labels_of: LabelsOf
     summary: str

@@ -31,6 +31,8 @@ _is_label = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*").fullmatch
 _is_day = frozenset({"mon", "tue", "wed", "thu", "fri", "sat", "sun"}).__contains__
 # An alert has these from elsewhere; a label `component` is the rule's own to say.
 _TAKEN = frozenset({"severity", "area", "app", "alertname", "alertstate", "job", "instance"})
+# Prometheus looks back five minutes for what was before; one evaluation may be late.
+_KEPT_SECONDS = 240.0
 _FILLED = ("value", "threshold", "window", "component")
 
 
@@ -44,6 +46,7 @@ def rule(
     area: Area = "business",
     no_data: NoData = "ok",
     hours: str | None = None,
+    every: Duration | None = None,
     none_for: Duration | None = None,
     summary: str = "",
     description: str = "",
@@ -63,8 +66,10 @@ def rule(
         severity: `critical`, `high`, `warning` or `info`.
         area: `http`, `database`, `ai`, `system`, `health`, `security`, `audit`, `jobs`, `business` or `obskit`.
         no_data: What it means that nothing is known while the service is there: `ok`, `firing`, or `keep` for what was
-            before, which Prometheus cannot, so that the rule is judged here only.
-        hours: When it is judged, such as `"Mon-Fri 06:00-22:00 Europe/Berlin"`, judged here only; UTC without a zone.
+            before.
+        hours: When it is judged, such as `"Mon-Fri 06:00-22:00 Europe/Berlin"`; UTC without a zone. In a zone whose
+            clock is changed by no calendar's law, such as `Africa/Casablanca`, it is judged here only.
+        every: How often it is judged, from `"1s"` to `"1d"`. Default: as often as the others, 15 s.
         none_for: Fire when the counter of an increase has not risen for this long, or was never there.
         summary: What has happened, without figures. Default: the name in words.
         description: The same with `{value}`, `{threshold}`, `{window}`, `{component}`, and labels of the signal.
@@ -93,6 +98,7 @@ def rule(
         keep_firing_seconds=seconds_of(keep_firing, "keep_firing"),
         no_data=_one_of(name, "no_data", no_data, get_args(NoData)),
         hours=_hours(hours),
+        every_seconds=0.0 if every is None else _every(name, every, no_data),
         summary=_text(name, "summary", summary) or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name),
         description=_text(name, "description", description) or "{value} at {component}; the threshold is {threshold}",
         runbook=_text(name, "runbook", runbook),
@@ -143,6 +149,18 @@ def _text(name: str, argument: str, text: object) -> str:
     if not isinstance(text, str):
         raise RuleError(f"rule {name!r}: {argument} is a text, not {type(text).__name__}")
     return text
+
+
+def _every(name: str, every: Duration, no_data: NoData) -> float:
+    seconds = seconds_of(every, "every")
+    if not 1 <= seconds <= 86_400:
+        raise RuleError(f"rule {name!r}: every={every!r} is out of range: expected from '1s' to '1d'")
+    if no_data == "keep" and seconds > _KEPT_SECONDS:
+        raise RuleError(
+            f"rule {name!r}: every={every!r} is too seldom with no_data='keep': Prometheus forgets an alert after five "
+            "minutes; expected '4m' at most"
+        )
+    return seconds
 
 
 def _hours(text: str | None) -> ServiceHours | None:

@@ -73,9 +73,8 @@ def replay(
 def _states(rule: Rule) -> AlertStates:
     if isinstance(rule.condition, Outside):
         raise RuleError(f"rule {rule.name!r} is judged outside only: no samples of the service tell")
-    return AlertStates(
-        rule.condition, rule.for_seconds, rule.keep_firing_seconds, rule.hours, keeps=rule.no_data == "keep"
-    )
+    held, kept_on, keeps = rule.for_seconds, rule.keep_firing_seconds, rule.no_data == "keep"
+    return AlertStates(rule.condition, held, kept_on, rule.hours, keeps, rule.every_seconds)
 
 
 def _judged(rule: Rule, states: AlertStates, samples: MemorySamples, at: float, page: Page) -> Iterator[Verdict]:

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from obskit.rules.alert_labels import moved_aside, of_guides
+from obskit.rules.hours_promql import hours_promql, law_of
+from obskit.signals.matching import quoted
 from obskit.signals.page import Page, page_in_force
 from obskit.signals.samples import LabelPairs
-from obskit.signals.signal import Condition
+from obskit.signals.signal import Condition, enclosed
 from obskit.time.service_hours import ServiceHours
 
 Severity: TypeAlias = Literal["critical", "high", "warning", "info"]
@@ -54,6 +56,7 @@ class Rule:
         keep_firing_seconds: How long an alert goes on once it does not hold any more.
         no_data: What it means that nothing is known: all is well, an alert, or whatever was before.
         hours: When it is judged at all; None means always.
+        every_seconds: How often it is judged; 0 means as often as the others.
         summary: What has happened, without figures.
         description: The same with `{value}`, `{threshold}`, `{window}`, `{component}`, and labels by their names.
         runbook: Where it is written what to do; empty for the page that is exported with the rule.
@@ -73,6 +76,7 @@ class Rule:
     keep_firing_seconds: float = 0.0
     no_data: NoData = "ok"
     hours: ServiceHours | None = None
+    every_seconds: float = 0.0
     summary: str = ""
     description: str = ""
     runbook: str = ""
@@ -95,7 +99,7 @@ class Rule:
         """
         if isinstance(self.condition, Outside):
             return "outside"
-        return "inside" if self.hours or self.no_data == "keep" else "both"
+        return "inside" if self.hours and law_of(self.hours.zone) is None else "both"
 
     @property
     def by(self) -> tuple[str, ...]:
@@ -109,7 +113,14 @@ class Rule:
         """
         Return whether the figures of all instances of the service are one to Prometheus, and not one each.
         """
-        return isinstance(self.condition, Condition) and not self.condition.signal.keeps_instance
+        return isinstance(self.condition, Condition) and not self.keeps_instance
+
+    @property
+    def keeps_instance(self) -> bool:
+        """
+        Return whether to Prometheus each instance of the service has alerts of its own.
+        """
+        return isinstance(self.condition, Condition) and self.condition.signal.keeps_instance
 
     def fixed_labels(self, page: Page) -> dict[str, str]:
         """
@@ -141,12 +152,29 @@ class Rule:
 
     def promql(self, page: Page) -> str:
         """
-        Render the condition, with labels of metrics that those of an alert would hide under another name.
+        Render when an alert is there: the condition, and what is kept, in the hours in which it is judged. Labels of
+        metrics that those of an alert would hide have another name.
         """
-        asked = self.condition.promql(page)
         if isinstance(self.condition, Outside):
-            return asked
-        on_page = self.condition.signal.label_names(page)
+            return self.condition.promql(page)
+        asked = self._renamed(self.condition.promql(page), page)
+        if self.no_data == "keep":
+            asked = f"{enclosed(asked)} or {enclosed(self._kept(self.condition, page))}"
+        on = hours_promql(self.hours) if self.hours else None
+        return f"{enclosed(asked)} and on () {enclosed(on)}" if on else asked
+
+    def _kept(self, condition: Condition, page: Page) -> str:
+        """
+        Render the alerts that were there before, without a value, whose figure is not known now.
+        """
+        on = ", ".join(["job", *(["instance"] if self.keeps_instance else []), *self.label_names(page).values()])
+        who = {"alertname": self.name, "severity": self.severity, "job": page.service}
+        matchers = ", ".join(f"{label}={quoted(text)}" for label, text in who.items())
+        known = self._renamed(condition.compared[0].promql(page), page)
+        return f"max by ({on}) (ALERTS{{{matchers}}}) * NaN unless on ({on}) {enclosed(known)}"
+
+    def _renamed(self, asked: str, page: Page) -> str:
+        on_page = {} if isinstance(self.condition, Outside) else self.condition.signal.label_names(page)
         for label, name in self.label_names(page).items():
             if name != on_page[label]:
                 asked = f'label_replace({asked}, "{name}", "$1", "{on_page[label]}", "(.*)")'

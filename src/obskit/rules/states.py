@@ -45,6 +45,7 @@ class AlertStates:
         keep_firing_seconds: How long an alert goes on once it does not hold any more.
         hours: When it can hold at all; None means always.
         keeps: Whether an alert stays as it is while nothing is known of its label set.
+        every_seconds: How often it is judged, at whole multiples; alerts are as they were in between. 0: each time.
     """
 
     def __init__(
@@ -54,18 +55,32 @@ class AlertStates:
         keep_firing_seconds: float = 0.0,
         hours: ServiceHours | None = None,
         keeps: bool = False,
+        every_seconds: float = 0.0,
     ) -> None:
         self._condition = condition
         self._hours = hours
         self._keeps = keeps
         self._for_seconds = for_seconds
         self._keep_firing_seconds = keep_firing_seconds
+        self._every_seconds = every_seconds
+        self._judged_in: int | None = None
         self._alerts: dict[LabelPairs, Alert] = {}
 
     def evaluate(self, samples: Samples, at: float) -> dict[LabelPairs, Alert]:
         """
         Judge the samples at a moment, and return the alerts that there are then, by label set.
         """
+        if self._is_due(at):
+            self._judge(samples, at)
+        return {labels: replace(alert) for labels, alert in self._alerts.items()}
+
+    def _is_due(self, at: float) -> bool:
+        if not self._every_seconds:
+            return True
+        before, self._judged_in = self._judged_in, int(at // self._every_seconds)
+        return before != self._judged_in
+
+    def _judge(self, samples: Samples, at: float) -> None:
         is_on = self._hours is None or self._hours.is_open(at)
         holding = self._condition.evaluate(samples, at) if is_on else {}
         if is_on and self._keeps and self._alerts.keys() - holding.keys():
@@ -77,7 +92,6 @@ class AlertStates:
             alert.value, alert.absent_since = value, None
             if at - alert.since >= self._for_seconds:
                 alert.state = "firing"
-        return {labels: replace(alert) for labels, alert in self._alerts.items()}
 
     def _end(self, holding: Values, at: float) -> None:
         for labels, alert in list(self._alerts.items()):
