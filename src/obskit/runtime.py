@@ -64,6 +64,7 @@ COMPONENTS: tuple[str, ...] = (
     "obskit.components:Outputs",
     "obskit.ai.components:Prices",
     "obskit.system:Machine",
+    "obskit.history.components:fine_buckets",
     "obskit.metrics.components:collection",
     "obskit.signals.components:page_names",
     "obskit.rules.components:chosen_rules",

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 from obskit.history.files import HOUR_SECONDS, MINUTE_SECONDS
 from obskit.history.lanes import unpack
 from obskit.history.reader import Reader, StoredPoint
-from obskit.history.tables import MetricRow
+from obskit.history.tables import GRID, MetricRow
 from obskit.history.tallies import Tally
 from obskit.metrics.cell_format import LabelSet
 from obskit.signals.matching import Matcher
@@ -22,8 +22,8 @@ from obskit.storage.periods import Span
 
 # Of a sampling that is due now: it may take that long until it is stored.
 _LATE_SECONDS = 25.0
-# Points of a metric in a stretch of time, in steps of which the length is given.
-PointsOf: TypeAlias = Callable[[str, Span, int], Iterable[StoredPoint]]
+# Points of a metric in a stretch of time, in steps of which the length is given, perhaps with its fine buckets.
+PointsOf: TypeAlias = Callable[[str, Span, int, bool], Iterable[StoredPoint]]
 Sums: TypeAlias = dict[LabelPairs, float]
 Tallies: TypeAlias = dict[LabelPairs, Tally]
 
@@ -46,11 +46,18 @@ class Asked(NamedTuple):
     labels: tuple[str, ...]
     bound: float | None = None
 
+    @property
+    def is_tally(self) -> bool:
+        """
+        Whether each bucket is asked for.
+        """
+        return self.suffix == "_bucket" and self.bound is None
+
     def group_of(self, metric: MetricRow, key: LabelSet) -> LabelPairs | None:
         """
         Return where a label set belongs; None: it is not asked for.
         """
-        if metric.kind != ("histogram" if self.suffix else "counter"):
+        if metric.kind not in (("histogram", GRID) if self.suffix else ("counter",)):
             return None
         labels = dict(zip(metric.labels, key, strict=True))
         if not all(matcher.accepts(labels.get(label, "")) for label, matcher in self.where):
@@ -124,12 +131,11 @@ class Column:
         if not (self._since <= since and settled - HOUR_SECONDS <= self._until <= settled):
             self._clear(since)
             step = self._step
-        found = [
-            it for it in points_of(self._asked.name, Span(self._until, now), step) if it.at + it.step > self._until
-        ]
+        asked = points_of(self._asked.name, Span(self._until, now), step, self._asked.is_tally)
+        found = [it for it in asked if it.at + it.step > self._until]
         self._until = min([settled, *(it.at for it in found if it.at < settled < it.at + it.step)])
         self._open = {}
-        self._add(found)
+        self._add(_finest(found) if self._asked.is_tally else found)
         self._forget_before(since)
         self._starts = sorted({*self._settled, *self._open})
         if abs(now - self._first_read) >= MINUTE_SECONDS:
@@ -151,7 +157,7 @@ class Column:
                 self._add_to(stretches[start], group, it)
 
     def _add_to(self, stretch: Stretch, group: LabelPairs, it: StoredPoint) -> None:
-        if self._asked.suffix == "_bucket" and self._asked.bound is None:
+        if self._asked.is_tally:
             stretch.tallies.setdefault(group, Tally()).add(it.metric.bounds, it.point.lanes or b"")
         else:
             stretch.sums[group] = stretch.sums.get(group, 0.0) + self._amount(it)
@@ -201,3 +207,16 @@ class Column:
                     for group, tally in stretch.tallies.items():
                         tallies.setdefault(group, Tally()).add_all(tally)
         return Taken(sums, tallies, (end - start) / (beyond - first))
+
+
+def _finest(points: Iterable[StoredPoint]) -> list[StoredPoint]:
+    """
+    Leave out each histogram's own buckets where all of its observations are in fine ones, and else these.
+    """
+    found: dict[tuple[str, int, LabelSet], StoredPoint] = {}
+    for it in sorted(points, key=lambda it: it.metric.kind != GRID):
+        place = it.slot, it.at, it.key
+        fine = found.get(place)
+        if fine is None or fine.metric.kind != GRID or fine.point.n != it.point.n:
+            found[place] = it
+    return list(found.values())

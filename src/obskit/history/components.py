@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from obskit.components import Assembly, Component
 from obskit.errors import ConfigurationError
 from obskit.history.settings import HistorySettings
+from obskit.metrics.settings import MetricsSettings
 from obskit.service_settings import ServiceSettings
 from obskit.storage.state_folder import StateFolder
 from obskit.time.clock import Deadline
@@ -90,6 +91,38 @@ class History(Component):
         """
         if self._sampling is not None:
             self._sampling.start_over()
+
+
+class FineBuckets(Component):
+    """
+    Fine buckets of what is counted in seconds, while a history keeps them.
+    """
+
+    name = "fine_buckets"
+
+    def start(self) -> None:
+        """
+        Make cells with them from now on.
+        """
+        from obskit.metrics.grids import grids
+
+        grids.switch(True)
+
+    def stop(self, deadline: Deadline) -> None:
+        """
+        Make cells as without.
+        """
+        from obskit.metrics.grids import grids
+
+        grids.switch(False)
+
+
+def fine_buckets(assembly: Assembly) -> FineBuckets | None:
+    """
+    Return the fine buckets where there is a history; to be started before the metrics.
+    """
+    is_on = assembly.settings.of(HistorySettings).history and assembly.settings.of(MetricsSettings).metrics
+    return FineBuckets() if is_on else None
 
 
 def history(assembly: Assembly) -> History | None:

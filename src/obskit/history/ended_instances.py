@@ -13,7 +13,7 @@ from obskit.history.instance_mark import InstanceMark, remove_mark
 from obskit.history.sampler import InstanceTotals, find_totals
 from obskit.history.series_slot import SeriesSlot
 from obskit.metrics.directory import Directory
-from obskit.metrics.snapshots import FamilySnapshot
+from obskit.metrics.snapshots import FamilySnapshot, with_fine
 from obskit.recorder import recorder
 from obskit.workers.file_lock import FileLock
 from obskit.workers.instance_folders import ended_folders
@@ -74,6 +74,9 @@ def _families(collector: MetricCollector, folder: Path) -> Mapping[str, FamilySn
             is_histogram = figures.spec.kind == "histogram"
             rows.append((sum(values[2:]), *values[1:]) if is_histogram else (float(values[0]),))
         found[figures.name] = FamilySnapshot(figures.spec, keys, rows)
+    for name, fine in collector.fine_figures(reading):
+        if name in found:
+            found[name] = with_fine(found[name], fine)
     return found
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias
 
 from obskit.catalogue import Metric
 from obskit.history.lanes import pack
-from obskit.history.tables import MetricRow, metric_row
+from obskit.history.tables import GRID, MetricRow, metric_row
 from obskit.metrics.cell_format import LabelSet, Row
 from obskit.metrics.snapshots import FamilySnapshot
 
@@ -27,7 +27,7 @@ class Point(NamedTuple):
 
     Attributes:
         value: Of a counter its increase, of a histogram the increase of its sum, of a gauge its last value; None where
-            it has left.
+            it has left, and of fine buckets.
         n: Of a histogram how many observations; of a gauge, in longer steps, how many samples.
         lanes: Of a histogram the observations of each bucket.
         lowest, highest, total: Of a gauge, in longer steps; `highest` also of the others, for their largest minute.
@@ -86,8 +86,23 @@ def changes(
                 change = _counted(family.spec, Change(metric, key, row, None), known, counts_from_zero)
                 if is_whole or not change.has_fallen:
                     yield change
+        if family.fine is not None:
+            yield from _fine_changes(family.fine, before, counts_from_zero)
     for metric, key in [place for place in before if place[0].kind == "gauge" and place not in gauges]:
         yield Change(metric, key, None, Point(None))
+
+
+def _fine_changes(fine: FamilySnapshot, before: Totals, counts_from_zero: bool) -> Iterator[Change]:
+    """
+    Yield what has changed in fine buckets. A label set is without them while not all workers have them for it.
+    """
+    grid = metric_row(fine.spec)._replace(kind=GRID)
+    for key, row in zip(fine.keys, fine.rows, strict=True):
+        known = before.get((grid, key))
+        if known is not row and known != row:
+            change = _counted(fine.spec, Change(grid, key, row, None), known, counts_from_zero)
+            point = change.point._replace(value=None) if change.point is not None and change.point.n else None
+            yield change._replace(point=point, has_fallen=False)
 
 
 def _counted(spec: Metric, change: Change, known: Row | None, counts_from_zero: bool) -> Change:

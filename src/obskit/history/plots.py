@@ -143,7 +143,7 @@ class _Evaluation:
     def __init__(self, plot: Plot, reader: Reader, seen: Seen, since: float, now: float) -> None:
         self._plot, self._reader, self.seen = plot, reader, seen
         self._since, self._now = since, now
-        self._points: dict[tuple[str, Span, int], list[StoredPoint]] = {}
+        self._points: dict[tuple[str, Span, int, bool], list[StoredPoint]] = {}
         self._loaded: set[Asked] = set()
         self._samples = _Loaded(HistorySamples(reader, plot.step), Span(since - MINUTE_SECONDS, now), seen)
         self._start = self._end = 0.0
@@ -222,10 +222,10 @@ class _Evaluation:
             self._loaded.add(asked)
         return column
 
-    def _points_of(self, name: str, span: Span, step: int) -> list[StoredPoint]:
-        key = name, span, step
+    def _points_of(self, name: str, span: Span, step: int, with_fine: bool) -> list[StoredPoint]:
+        key = name, span, step, with_fine
         if key not in self._points:
-            self._points[key] = list(self._reader.points(name, span, step))
+            self._points[key] = list(self._reader.points(name, span, step, with_fine=with_fine))
         return self._points[key]
 
 

@@ -13,7 +13,7 @@ from obskit.errors import HistoryError
 from obskit.history.files import MINUTE_SECONDS, SeriesFiles
 from obskit.history.increments import Point
 from obskit.history.open_files import OpenFiles
-from obskit.history.tables import MetricRow, read_metrics
+from obskit.history.tables import GRID, MetricRow, read_metrics
 from obskit.metrics.cell_format import LabelSet, Row, decode_doubles
 from obskit.storage.periods import PeriodFile, Span
 from obskit.time.clock import Deadline, clock
@@ -81,9 +81,15 @@ class Reader(Protocol):
         List what was sampled in a stretch of time, in steps that are as long, or as they are kept.
         """
 
-    def points(self, name: str, span: Span, step: int) -> Iterator[StoredPoint]:
+    def points(self, name: str, span: Span, step: int, *, with_fine: bool = False) -> Iterator[StoredPoint]:
         """
         Yield the points of a metric in such steps, each moment of a slot once.
+
+        Args:
+            name: Of the metric.
+            span: The stretch of time.
+            step: In seconds.
+            with_fine: With those of a histogram's fine buckets, whose metric is of the kind `grid`.
         """
 
     def first_seen(self, name: str, span: Span) -> dict[tuple[str, MetricRow, LabelSet], int]:
@@ -175,9 +181,9 @@ class FileReader:
 
         return sorted(self._read(span, step, read), key=lambda it: (it.at, it.slot))
 
-    def points(self, name: str, span: Span, step: int) -> Iterator[StoredPoint]:
+    def points(self, name: str, span: Span, step: int, *, with_fine: bool = False) -> Iterator[StoredPoint]:
         """
-        Yield the points of a metric.
+        Yield the points of a metric, and where it is asked for those of its fine buckets.
 
         Raises:
             HistoryError: It takes too long.
@@ -186,7 +192,7 @@ class FileReader:
         def read(source: _Source) -> list[StoredPoint]:
             found: list[StoredPoint] = []
             runs = _wanted_runs(source, span)
-            for number, metric in _of_name(source.db, name) if runs else ():
+            for number, metric in _of_name(source.db, name, with_fine=with_fine) if runs else ():
                 keys = _keys(source.db, number)
                 for run in runs:
                     found += [
@@ -374,8 +380,9 @@ def _wanted_runs(source: _Source, span: Span) -> list[tuple[int, int]]:
     return runs
 
 
-def _of_name(db: sqlite3.Connection, name: str) -> list[tuple[int, MetricRow]]:
-    return [(number, metric) for number, metric in read_metrics(db).items() if metric.name == name]
+def _of_name(db: sqlite3.Connection, name: str, *, with_fine: bool = False) -> list[tuple[int, MetricRow]]:
+    found = [(number, metric) for number, metric in read_metrics(db).items() if metric.name == name]
+    return [(number, metric) for number, metric in found if with_fine or metric.kind != GRID]
 
 
 def _keys(db: sqlite3.Connection, metric: int) -> dict[int, LabelSet]:

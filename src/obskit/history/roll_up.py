@@ -17,7 +17,7 @@ from obskit.history.files import MINUTE_SECONDS, SeriesFiles
 from obskit.history.increments import Point
 from obskit.history.lanes import add_up, pack
 from obskit.history.series_slot import SeriesSlot, add_points, note_sampling
-from obskit.history.tables import Ids, MetricRow
+from obskit.history.tables import GRID, Ids, MetricRow
 from obskit.metrics.cell_format import LabelSet
 
 
@@ -179,6 +179,8 @@ def join(metric: MetricRow, points: Sequence[tuple[int, Point]]) -> Point | None
         at, top = max(points, key=lambda it: it[1].value or 0.0)
         return Point(value, highest=top.value, highest_at=at - at % MINUTE_SECONDS)
     lanes = pack(add_up((point.lanes or b"" for _, point in points), len(metric.bounds) + 1))
+    if metric.kind == GRID:
+        return Point(None, sum(it.n or 0 for _, it in points), lanes)
     at, top = max(points, key=lambda it: it[1].n or 0)
     return Point(value, sum(it.n or 0 for _, it in points), lanes, highest=top.n, highest_at=at - at % MINUTE_SECONDS)
 

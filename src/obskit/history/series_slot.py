@@ -20,9 +20,9 @@ from typing import NamedTuple
 from obskit.forks import at_fork
 from obskit.history.files import MINUTE_SECONDS, SeriesFiles
 from obskit.history.increments import Change, Point, Totals
-from obskit.history.lanes import add_up, pack
-from obskit.history.tables import SERIES, Ids, MetricRow
-from obskit.metrics.cell_format import LabelSet, Row
+from obskit.history.lanes import add_up, pack, unpack
+from obskit.history.tables import GRID, SERIES, Ids, MetricRow
+from obskit.metrics.cell_format import LabelSet, Row, decode_doubles
 from obskit.storage.own_sqlite import BUSY_SECONDS, OwnDatabase, reading
 from obskit.workers.file_lock import FileLock
 
@@ -297,11 +297,24 @@ def _keep_totals(
     figures: Iterable[tuple[MetricRow, LabelSet, Row | None]],
 ) -> None:
     rows = [
-        (instance, ids.of(metric, key, at)[1], array("d", row).tobytes())
+        (instance, ids.of(metric, key, at)[1], _figures_of(metric, row))
         for metric, key, row in figures
         if row is not None and metric.kind != "gauge"
     ]
     db.executemany(KEEP_TOTAL, rows)
+
+
+def _figures_of(metric: MetricRow, row: Row) -> bytes:
+    """
+    Write totals as doubles, but those of fine buckets as lanes, a tenth of that, and without their sum.
+    """
+    return pack((row[0], 0.0, *row[2:])) if metric.kind == GRID else array("d", row).tobytes()
+
+
+def _row_of(metric: MetricRow, figures: bytes) -> Row:
+    if metric.kind == GRID:
+        return tuple(map(float, unpack(figures, len(metric.bounds) + 3)))
+    return decode_doubles(figures)
 
 
 def read_totals(db: sqlite3.Connection, instance: str) -> Totals:
@@ -313,9 +326,8 @@ def read_totals(db: sqlite3.Connection, instance: str) -> Totals:
     asked = "SELECT label_set, figures FROM total WHERE instance = ?"
     found = {}
     for number, figures in db.execute(asked, (instance,)):
-        row = array("d")
-        row.frombytes(figures)
-        found[by_number[number]] = tuple(row)
+        place = by_number[number]
+        found[place] = _row_of(place[0], figures)
     return found
 
 

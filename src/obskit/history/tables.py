@@ -52,7 +52,7 @@ class MetricRow(NamedTuple):
     A metric as a file has it.
 
     Attributes:
-        kind: `counter`, `gauge` or `histogram`.
+        kind: `counter`, `gauge` or `histogram`, or `grid` where these are a histogram's fine buckets.
         workers: How the gauges of several instances are put together.
         is_shared: Whether all instances of a machine read the same figure.
         bounds: Upper bounds of a histogram, without `+Inf`.
@@ -65,6 +65,10 @@ class MetricRow(NamedTuple):
     is_shared: bool
     labels: tuple[str, ...]
     bounds: Bounds
+
+
+# The kind of a histogram's fine buckets: they lie beside it, as if they were a metric.
+GRID = "grid"
 
 
 def metric_row(spec: Metric) -> MetricRow:

@@ -141,7 +141,7 @@ def take(collector: MetricCollector, *, exemplars: bool = False) -> MetricsSnaps
     found = collector.figures(reading, attrgetter("name"), exemplars=exemplars)
     families = {figures.name: _family(figures) for figures in found}
     for name, fine in collector.fine_figures(reading):
-        families[name] = _with_fine(families[name], fine)
+        families[name] = with_fine(families[name], fine)
     is_whole = not collector.is_degraded and (reading is None or not (reading.unreadable or reading.conflicts))
     return MetricsSnapshot(at, families, collector.pids(reading), is_whole)
 
@@ -160,7 +160,7 @@ def _histogram(values: Sequence[float]) -> Row:
     return (sum(values[2:]), *values[1:])
 
 
-def _with_fine(family: FamilySnapshot, fine: FineRows) -> FamilySnapshot:
+def with_fine(family: FamilySnapshot, fine: FineRows) -> FamilySnapshot:
     """
     Add what there is on fine buckets. It may be a moment younger, in memory: of these label sets it is what counts.
     """
