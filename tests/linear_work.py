@@ -24,6 +24,8 @@ from time import thread_time
 from types import BuiltinFunctionType, CellType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
+from obskit.late_patterns import LatePattern
+
 Work = Callable[[str], object]
 
 # At n a text takes so long to work on, and at 16n less than so many times as long.
@@ -148,7 +150,9 @@ def patterns_of(modules: Iterable[ModuleType], package: str) -> dict[tuple[Any, 
         if id(thing) in seen:
             continue
         seen.add(id(thing))
-        if type(thing) is re.Pattern:
+        if type(thing) is LatePattern:
+            ahead.append(thing.match)  # compiled by that, and a method of the pattern
+        elif type(thing) is re.Pattern:
             found[thing.pattern, thing.flags] = thing
         elif _is_followed(thing, package):
             ahead += gc.get_referents(thing)

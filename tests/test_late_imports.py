@@ -6,15 +6,21 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.utils import floatToGoString
 
+import obskit
 from obskit.late_imports import Awaited
+from obskit.late_patterns import LatePattern, late
 from obskit.metrics.family_renderer import go_float
+from obskit.operation import Operation
+from obskit.sinks import kinds, metrics_sink, span_sink
 
+SOURCES = Path(obskit.__file__).parent
 NEVER = (
     "structlog",
     "prometheus_client",
@@ -65,6 +71,167 @@ def test_what_is_off_is_not_imported(given_settings):
 
     assert "obskit.logs.writer" in modules
     assert [] == [name for name in modules if any(name == out or name.startswith(f"{out}.") for out in left_out)]
+
+
+# Metrics and lines, and nothing else that has a setting.
+METRICS_AND_LINES = "service='shop', health_path=None, log_server=False"
+# The folders that metrics and lines are made of. Of any other, and so of each that comes, nothing is imported for them
+# but what is here, with what it is there for.
+MADE_OF = {"catalogue", "logs", "metrics", "redaction", "rows", "sinks", "storage", "time", "web", "workers"}
+SETTINGS = "all settings are read together"
+COMPONENT = "decides by the settings what is made"
+LEFT_IN = {
+    **dict.fromkeys(("ai.settings", "db.settings", "health.settings", "history.settings", "rules.settings"), SETTINGS),
+    **dict.fromkeys(("ai.components", "history.components", "rules.components", "signals.components"), COMPONENT),
+    "ai.ai_operation": "what a request adds up, in its totals, is one of these",
+    "db.query_watch": "reports at the end of a request what it repeated",
+    "db.n_plus_one": "the counter that its totals have",
+    "db.callsite": "finds the line that repeats",
+    **dict.fromkeys(
+        (
+            *("health.registry", "health.check_runs", "health.check_operation", "health.declaration"),
+            *("health.outcome", "health.safe_details"),
+        ),
+        "checks are added at any time, and run without a route too",
+    ),
+    "health.event_loop_lag": "is a metric",
+    "health.uptime": "is asked by whoever answers for health, which is made with the other routes",
+    **dict.fromkeys(
+        ("integrations.settings", "integrations._start", "integrations._patches", "integrations._served_request"),
+        "what every way into obskit begins with",
+    ),
+}
+
+
+def test_nothing_of_a_part_is_imported_that_is_not_used():
+    """
+    With metrics and lines alone, each other folder of obskit, whichever there are, has nothing imported but what is
+    declared; and what is declared is imported, so that the list does not outlive its reasons.
+    """
+    program = f"import json, obskit, sys\nobskit.configure({METRICS_AND_LINES})\nprint(json.dumps(list(sys.modules)))"
+    folders = {path.parent.name for path in SOURCES.glob("*/__init__.py")} - MADE_OF
+    inner = [name.removeprefix("obskit.") for name in said_by(program) if name.startswith("obskit.")]
+
+    assert {"ai", "alerts", "db", "export", "health", "history"} <= folders
+    assert sorted(LEFT_IN) == sorted(name for name in inner if "." in name and name.partition(".")[0] in folders)
+
+
+# Modules that make a plan when they are imported: what binds it may import them, while they are not complete.
+PLANNING = sorted(
+    ".".join(["obskit", *path.relative_to(SOURCES).with_suffix("").parts])
+    for path in SOURCES.rglob("*.py")
+    if any("recorder.plan(" in line and line[:1] not in " #" for line in path.read_text("utf-8").splitlines())
+)
+
+
+def test_a_plan_is_made_while_a_runtime_is_active():
+    """
+    Whichever module makes a plan first, with metrics on: nothing goes round in a circle.
+    """
+    program = """
+import json, os, sys
+from importlib import import_module, util
+import obskit
+failed = []
+for module in json.loads(sys.argv[1]):
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            obskit.configure(service="shop")
+            import_module(module)
+            status = 0
+        finally:
+            os._exit(status)
+    if os.waitpid(child, 0)[1]:
+        failed.append(module)
+print(json.dumps(failed))
+"""
+    without_extras = [module for module in PLANNING if "django" not in module]
+
+    assert len(without_extras) >= 8
+    assert said_by(program, json.dumps(without_extras)) == []
+
+
+@pytest.mark.parametrize("sink", [metrics_sink, span_sink], ids=lambda sink: sink.__name__)
+def test_kinds_are_known_by_their_names(sink):
+    """
+    Each name that a sink binds by is that of a kind of operation, and leads to what binds it.
+    """
+    for name, binder in sink.BINDERS.items():
+        kind = kinds.found(name)
+
+        assert issubclass(kind, Operation)
+        assert kinds.name_of(kind) == name
+        assert callable(kinds.found(binder))
+
+
+AI_AFTER = """
+import json, sys
+import obskit
+obskit.configure(service="shop", prices={"own-model": {"input": 1.0, "output": 2.0}}, state_dir=sys.argv[1])
+before = [name for name in sys.modules if name in ("obskit.ai.pricing", "obskit.ai.budget_book")]
+budget = obskit.ai.budget("all", usd=5.0)
+from obskit.ai import pricing
+from obskit.ai.budget_book import budget_book
+known = list(pricing._prices)
+active = budget_book.is_active
+obskit.ai.record(provider="acme", model="own-model", seconds=1.0, input_tokens=1_000_000)
+status = budget.status()
+cost = [row for family in obskit.metrics.snapshot().families.values() if family.spec.name == "ai_cost_usd_total"
+        for row in family.rows]
+obskit.shutdown()
+print(json.dumps([before, known, active, status.problem, cost, pricing._prices, budget_book.is_active]))
+"""
+
+
+def test_what_is_imported_later_joins_the_runtime(tmp_path):
+    """
+    Prices and budgets that nobody had imported at `configure()` are in force once somebody does, and out of it after
+    `shutdown()`.
+    """
+    assert said_by(AI_AFTER, str(tmp_path)) == [[], ["own-model"], True, None, [[1.0]], {}, False]
+
+
+def test_a_module_may_be_awaited_by_several():
+    """
+    Each takes its step, in turn; one that was cancelled does not.
+    """
+    program = """
+import json, sys
+from obskit.late_imports import Awaited
+taken = []
+first, second, third = [Awaited("wave", lambda place=place: taken.append(place)) for place in (1, 2, 3)]
+second.cancel()
+before = list(taken)
+import wave
+print(json.dumps([before, sorted(taken), [first.cancel(), third.cancel()]]))
+"""
+
+    assert said_by(program) == [[], [1, 3], [False, False]]
+
+
+def test_a_late_pattern_is_compiled_by_its_first_use():
+    """
+    Until then it has nothing of a pattern, and from then on the pattern's own methods.
+    """
+    pattern = late(r"(\d)x")
+    methods = [name for name in LatePattern.__slots__ if not name.startswith("_")]
+    before = [name for name in methods if is_set(pattern, name)]
+    found = pattern.sub(r"\1y", "1x 2x")
+
+    assert (before, found) == ([], "1y 2y")
+    assert [is_set(pattern, name) for name in methods] == [True] * len(methods)
+    assert pattern.search("a3x")[1] == "3"
+    assert pattern.groups == 1
+
+
+def is_set(thing, slot):
+    try:
+        getattr(type(thing), slot).__get__(thing)
+    except AttributeError:
+        return False
+    return True
 
 
 JOINED = """

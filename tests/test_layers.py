@@ -22,6 +22,7 @@ GROUND = (
         "wrapper_signatures",
         "errors",
         "text_table",
+        "late_patterns",
         "time",
         "event_loop",
         "sqlite_doctor",

@@ -4,7 +4,6 @@ Declare settings, check their values and read them: what each section of the set
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import json
 import os
@@ -369,5 +368,7 @@ def _content_of(path: str) -> str:
 
 
 def _nearest(name: str, spelled: Mapping[str, str]) -> str:
+    import difflib
+
     near = difflib.get_close_matches(name, spelled, n=1, cutoff=0.6)
     return f"; did you mean {spelled[near[0]]!r}?" if near else "; docs/reference/settings.md lists them all"

@@ -1,5 +1,5 @@
 """
-Await the first import of a library, without importing it.
+Await the first import of a library, or of a module of ours, without importing it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Awaited:
     import. Where it has been imported, the step is taken at once.
 
     Args:
-        library: The name of its top-level package.
+        library: Its name, or that of a module whose package is imported.
         step: Called when its code has run, by whoever imports it. What it raises, the importer gets.
     """
 
@@ -56,7 +56,7 @@ class Awaited:
         run = loader.exec_module
 
         def run_and_tell(module: ModuleType) -> None:
-            del loader.exec_module
+            vars(loader).pop("exec_module", None)  # others may have awaited it too
             run(module)
             self._step()
 

@@ -4,7 +4,6 @@ Carry a request's ids on: to the services that it calls, and to the threads that
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -13,6 +12,7 @@ from urllib.parse import unquote
 
 from obskit.context import correlation_id, current
 from obskit.correlation_ids import ID_HEADER, trace_id_of
+from obskit.late_patterns import late
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -82,7 +82,7 @@ def baggage(request: object) -> dict[str, str]:
     for member in given.split(",")[:MAX_MEMBERS]:
         name, sign, value = member.partition(";")[0].partition("=")
         name, value = name.strip(), value.strip()
-        if sign and _is_name(name) and _is_value(value):
+        if sign and _is_name.fullmatch(name) and _is_value.fullmatch(value):
             found[name] = unquote(value)
     return found
 
@@ -90,8 +90,8 @@ def baggage(request: object) -> dict[str, str]:
 # W3C Baggage, "Limits" and "Definition".
 MAX_BAGGAGE = 8192
 MAX_MEMBERS = 180
-_is_name = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
-_is_value = re.compile(r"[!#-+\--:<-\[\]-~]*").fullmatch
+_is_name = late(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_is_value = late(r"[!#-+\--:<-\[\]-~]*")
 
 
 def with_context(function: Callable[P, R]) -> Callable[P, R]:

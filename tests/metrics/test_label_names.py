@@ -19,6 +19,8 @@ from obskit.metrics.family import Counter, Gauge, Histogram
 from obskit.metrics.label_names import LabelRenames
 from obskit.metrics.workers import Workers
 from obskit.recorder import recorder
+from obskit.sinks.kinds import found
+from obskit.sinks.metrics_sink import BINDERS
 from obskit.testing import isolated_runtime
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -254,16 +256,13 @@ def test_every_histogram_takes_its_bounds(spec):
     """
     Whatever makes a histogram of the catalogue gives it the bounds of `metric_buckets`, and others their own.
     """
-    from obskit.sinks.metrics_sink import MetricsSink
-
     with isolated_runtime(metric_buckets={spec.name: (0.25, 4)}, size_metrics=True) as isolated:
-        sink = next(sink for sink in isolated.runtime._sinks if isinstance(sink, MetricsSink))
-        for kind in sink._binders:
-            recorder.plan(kind)
-        found = {family.spec.name: family.spec.buckets for family in isolated.runtime._collector._families.values()}
+        for kind in BINDERS:
+            recorder.plan(found(kind))
+        bounds = {family.spec.name: family.spec.buckets for family in isolated.runtime._collector._families.values()}
 
-    assert found.pop(spec.name) == (0.25, 4.0)
-    assert (0.25, 4.0) not in found.values()
+    assert bounds.pop(spec.name) == (0.25, 4.0)
+    assert (0.25, 4.0) not in bounds.values()
 
 
 @pytest.mark.parametrize(

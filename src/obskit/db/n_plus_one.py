@@ -5,11 +5,14 @@ Detect statements that one request repeats from one line: the N+1 queries of obj
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from obskit.catalogue import events
 from obskit.db.callsite import calling_frame, format_call_site
-from obskit.db.statement import Statement
 from obskit.operation import Event
+
+if TYPE_CHECKING:
+    from obskit.db.statement import Statement
 
 # Repeated statements that are counted in one request; more would let it grow without bound.
 MAX_STATEMENTS = 1000

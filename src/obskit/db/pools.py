@@ -64,9 +64,6 @@ class ConnectionUse(Operation):
         self.nest()
 
 
-_waits, _uses = recorder.plan(ConnectionWait), recorder.plan(ConnectionUse)
-
-
 class _Registration(NamedTuple):
     """
     The name of one pool, and how its size is read; `asked` is the name that was requested, None for a shared one.
@@ -195,6 +192,7 @@ def _total(sizes: list[PoolSize]) -> PoolSize:
 
 pools = PoolRegistry()
 at_fork(after_in_child=pools.start_over)
+_waits, _uses = recorder.plan(ConnectionWait), recorder.plan(ConnectionUse)  # whose metrics ask for `pools`
 
 
 def begin_wait(pool: str) -> ConnectionWait:

@@ -7,18 +7,20 @@ slow ones at once.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import RLock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from obskit.db import explain, n_plus_one, slow_log
-from obskit.db.db_operation import DbOperation
-from obskit.db.n_plus_one import RepeatCounter
+from obskit.db.n_plus_one import RepeatCounter, n_plus_one_event
 from obskit.db.settings import DatabaseSettings
 from obskit.forks import at_fork
 from obskit.operation import HttpOperation, Operation, RequestTotals
 from obskit.recorder import Sink, Step, no_op, recorder
+
+if TYPE_CHECKING:
+    from obskit.db.db_operation import DbOperation
 
 NEVER = float("inf")
 
@@ -103,6 +105,8 @@ def watching(watcher: Callable[[DbOperation], None]) -> Iterator[None]:
     """
     Watch the queries of this process while a block runs, whichever runtimes are active meanwhile.
     """
+    from obskit.db.db_operation import DbOperation
+
     plan = recorder.plan(DbOperation)
     before = plan.start
 
@@ -147,7 +151,7 @@ class QueryWatch(Sink):
         """
         Report the repeats of each request at its end, and pass each query to the watchers.
         """
-        if kind is DbOperation and watchers:
+        if watchers and kind is sys.modules["obskit.db.db_operation"].DbOperation:  # as watchers watch it
             return notify_watchers, None
         return None, self._report_repeats if kind is HttpOperation and thresholds.repeats is not None else None
 
@@ -157,7 +161,7 @@ class QueryWatch(Sink):
             if totals is None or totals.repeats is None or thresholds.repeats is None:
                 return
             for site in totals.repeats.exceeding(thresholds.repeats, self._allowed):
-                slow_log.emit_for(op, n_plus_one.n_plus_one_event(site, op.endpoint))
+                sys.modules["obskit.db.slow_log"].emit_for(op, n_plus_one_event(site, op.endpoint))
         except Exception as error:
             recorder.failed(self.name, error)
 
@@ -166,14 +170,22 @@ class QueryWatch(Sink):
         Stop watching, and drop what was found.
         """
         thresholds.reset()
-        slow_log.forget()
-        explain.forget()
+        _forget("slow_log", "explain")
 
 
 def _start_over_in_child() -> None:
     global _lock
     _lock = RLock()
-    slow_log.forget()
+    _forget("slow_log")
+
+
+def _forget(*modules: str) -> None:
+    """
+    Have modules forget what they found, where queries have had them imported.
+    """
+    for name in modules:
+        if module := sys.modules.get(f"obskit.db.{name}"):
+            module.forget()
 
 
 at_fork(after_in_child=_start_over_in_child)

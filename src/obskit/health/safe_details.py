@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from obskit.late_patterns import late
 from obskit.redaction.redactor import Redactor
 from obskit.redaction.text_truncation import redact_and_truncate
 
@@ -18,7 +19,7 @@ HIDDEN = "[redacted]"
 MAX_TEXT = 500
 _MAX_DEPTH = 4
 # Whether there is a user or not, a URL is gone through once.
-_url = re.compile(r"\b[a-z][a-z0-9+.-]{0,30}://[^\s'\"<>@]*+(@)?+[^\s'\"<>]*+", re.IGNORECASE)
+_url = late(r"\b[a-z][a-z0-9+.-]{0,30}://[^\s'\"<>@]*+(@)?+[^\s'\"<>]*+", re.IGNORECASE)
 _default = Redactor()
 
 

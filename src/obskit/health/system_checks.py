@@ -44,14 +44,6 @@ class Figure:
         return limited(round(figure, 2), self.warn, self.fail, self.what, **details)
 
 
-def uptime_seconds() -> float | None:
-    """
-    Return for how long this process has run, in seconds; None where the platform does not report it.
-    """
-    found = sampler.process().get("uptime_seconds")
-    return None if found is None else round(found, 1)
-
-
 def disk(
     path: str | os.PathLike[str] = "/", *, warn_percent: float = WARN_PERCENT, fail_percent: float = FAIL_PERCENT
 ) -> Disk:

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
+
+from obskit.late_patterns import late
 
 _COLOURS = {
     "DEBUG": "\x1b[2m",
@@ -20,9 +21,9 @@ _COLOURS = {
 }
 _FAINT, _BOLD, _PLAIN = "\x1b[2m", "\x1b[1m", "\x1b[0m"
 # Control characters, line separators, bidirectional marks and lone surrogates.
-_unsafe_characters = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_unsafe_characters = late("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 # Values without quotes; an equals sign or a space would let a value look like a field.
-_unquoted = re.compile(r"[^\s=\"'\\{}\[\],]+").fullmatch
+_unquoted = late(r"[^\s=\"'\\{}\[\],]+")
 _SHORT_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 # Shown in the head, or not at all: who reads a console knows what runs there.
 _NOT_FIELDS = frozenset(
@@ -82,7 +83,7 @@ def _format_value(value: Any) -> str:
         return escape_controls(value)
     return (
         value
-        if _unquoted(value) and not _unsafe_characters.search(value)
+        if _unquoted.fullmatch(value) and not _unsafe_characters.search(value)
         else escape_controls(json.dumps(value, ensure_ascii=False))
     )
 

@@ -4,11 +4,11 @@ Truncate a line that is too long for its output: it stays one JSON object, and s
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import orjson
 
+from obskit.late_patterns import late
 from obskit.logs.rendering import render
 
 # The shortest length in characters that strings are truncated to; where that is not enough, whole fields go.
@@ -18,11 +18,11 @@ _TRACEBACK_FACTOR = 3
 # A list or an object inside of a line keeps one item for each of these characters that a string may have.
 _CHARACTERS_PER_ITEM = 8
 _START = "Traceback (most recent call last):\n"
-_chain_separators = re.compile(
+_chain_separators = late(
     r"\n\n(?:During handling of the above exception|The above exception was the direct cause)[^\n]*\n\n"
 )
-_frames = re.compile(r'(?m)^(?=  File ")')
-_first_unindented = re.compile(r"(?m)^(?! )")
+_frames = late(r'(?m)^(?=  File ")')
+_first_unindented = late(r"(?m)^(?! )")
 
 
 def truncate_line(line: bytes, limit: int) -> bytes:

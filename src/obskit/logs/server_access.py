@@ -5,11 +5,11 @@ Parse the access records of servers into the contract's fields; no text keeps a 
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
+from obskit.late_patterns import late
 from obskit.logs.clients import client_formatter
 from obskit.logs.line_settings import LineSettings
 from obskit.redaction.redactor import Redactor
@@ -88,7 +88,7 @@ def _development_server(record: logging.LogRecord) -> dict[str, Any]:
     }
 
 
-_colours = re.compile(r"\x1b\[[0-9;]*m")
+_colours = late(r"\x1b\[[0-9;]*m")
 
 
 def _without_port(address: str | None) -> str | None:

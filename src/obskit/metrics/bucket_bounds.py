@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from difflib import get_close_matches
 
 from obskit.catalogue import CATALOGUE, Metric
 from obskit.errors import ConfigurationError
@@ -29,6 +28,8 @@ class BucketBounds:
         self._given = given
         for name in given:
             if name not in _HISTOGRAMS:
+                from difflib import get_close_matches
+
                 near = get_close_matches(name, _HISTOGRAMS, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else "your own have theirs where they are declared"
                 raise ConfigurationError(f"metric_buckets has {name!r}, which is not a histogram of obskit's; {hint}")

@@ -128,12 +128,12 @@ class Exposition(Component):
         self._collection: Collection = assembly.part("metrics")
         self._refresher: Refresher | None = None
         self._awaited: Awaited | None = None
+        self._snapshots: Awaited | None = None
 
     def start(self) -> None:
         """
         Register the collector, and start the gauge callbacks and the refresher.
         """
-        from obskit.metrics import snapshots
         from obskit.metrics.gauge_callbacks import gauge_callbacks
         from obskit.metrics.refresher import Refresher
 
@@ -147,7 +147,12 @@ class Exposition(Component):
         self._refresher = Refresher(workers, collector.update_own)
         collector.refresh.append(self._refresher.ensure_running)
         self._refresher.start()
-        snapshots.bind(collector)
+        self._snapshots = Awaited("obskit.metrics.snapshots", self._bind_snapshots)
+
+    def _bind_snapshots(self) -> None:
+        from obskit.metrics.snapshots import bind
+
+        bind(self._collection.collector)
 
     def _register_late(self) -> None:
         try:
@@ -159,12 +164,13 @@ class Exposition(Component):
         """
         Stop them. The metrics sink unregisters the collector, once it has the last figures.
         """
-        from obskit.metrics import snapshots
         from obskit.metrics.gauge_callbacks import gauge_callbacks
 
-        if self._awaited is not None:
-            self._awaited.cancel()
-        snapshots.bind(None)
+        for awaited in (self._awaited, self._snapshots):
+            if awaited is not None:
+                awaited.cancel()
+        if snapshots := sys.modules.get("obskit.metrics.snapshots"):
+            snapshots.bind(None)
         gauge_callbacks.stop()
         refresher, self._refresher = self._refresher, None
         if refresher is not None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from difflib import get_close_matches
 from itertools import pairwise
 from typing import Any, TypeVar, cast
 
@@ -193,6 +192,8 @@ def unknown(names: Iterable[str]) -> Iterator[tuple[str, str | None]]:
     """
     Yield the names that are neither obskit's metrics nor declared so far, each with the most similar known name.
     """
+    from difflib import get_close_matches
+
     known = [*_own, *declared]
     for name in names:
         if name not in known:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
-from difflib import get_close_matches
 
 from obskit.catalogue import CATALOGUE, Metric
 from obskit.errors import ConfigurationError, MetricNameError
@@ -93,6 +92,8 @@ def _check_known(metric: str, asked: Iterable[str], labels: Collection[str]) -> 
         if label in labels:
             continue
         has = "no metric has that label" if metric == ALL_METRICS else f"its labels are {', '.join(labels) or 'none'}"
+        from difflib import get_close_matches
+
         near = get_close_matches(label, labels, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ConfigurationError(f"metric_labels[{metric!r}] renames {label!r}, but {has}{hint}")

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from obskit.late_patterns import late
+
 _ANY = r"(?s:.)*?"  # as little as possible, over lines
 _FIELD = (
     r"(?:DETAIL|HINT|CONTEXT|QUERY|STATEMENT|WHERE|LINE \d+|SCHEMA NAME|TABLE NAME|COLUMN NAME|CONSTRAINT NAME"
@@ -34,7 +36,7 @@ class _Rule(NamedTuple):
 
 
 def _rule(rule: str, hint: str, start: str, value: str, keep: str = "") -> _Rule:
-    return _Rule(hint, re.compile(rf"({start})(?!\[redacted:){value}"), rf"\1[redacted:{rule}]{keep}")
+    return _Rule(hint, late(rf"({start})(?!\[redacted:){value}"), rf"\1[redacted:{rule}]{keep}")
 
 
 def _quoted_value(hint: str, after: str, quote: str = "'") -> str:

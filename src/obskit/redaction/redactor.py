@@ -7,7 +7,6 @@ A secret is replaced by a marker that names the rule and never the value: `[reda
 from __future__ import annotations
 
 import dataclasses
-import re
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Set
@@ -19,6 +18,7 @@ from typing import Any
 from urllib.parse import unquote_plus
 from uuid import UUID
 
+from obskit.late_patterns import late
 from obskit.redaction.driver_errors import redact_exception_text
 from obskit.redaction.keys import RuleCache, SecretKeys
 from obskit.redaction.text_truncation import MAX_TEXT, redact_and_truncate, redact_with_mark
@@ -37,10 +37,10 @@ MAX_DEPTH = 16
 MAX_VALUES = 20_000
 # Nothing is inside of these; what is in a string or in a number is looked at.
 _SCALARS = frozenset([bool, type(None), float, datetime, date, time, timedelta, UUID, Decimal])
-_name_in_message = re.compile(r"[^\W\d][\w.-]{1,63}")
-_query_of_request = re.compile(r"\?(?!\[redacted:query\])[^\s'\">]+")
+_name_in_message = late(r"[^\W\d][\w.-]{1,63}")
+_query_of_request = late(r"\?(?!\[redacted:query\])[^\s'\">]+")
 # A frame of a traceback: its place, and its source, which is indented further.
-_frame = re.compile(r'(?m)^([ |+]*+)File "[^"\n]*+", line \d++[^\n]*+\n(?:\1  [^\n]*\n?)*')
+_frame = late(r'(?m)^([ |+]*+)File "[^"\n]*+", line \d++[^\n]*+\n(?:\1  [^\n]*\n?)*')
 
 
 class Redactor:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from urllib.parse import unquote
 
+from obskit.late_patterns import late
 from obskit.redaction.driver_errors import redact_quoted_values
 from obskit.redaction.keys import MAX_CACHED_NAMES, RuleCache
 from obskit.redaction.signs import DIGIT, LONG_ENOUGH, MIN_CARD_DIGITS, TO_SIGNS, Plans, sieve
@@ -30,7 +31,7 @@ def marker(rule: str) -> str:
     return f"[redacted:{rule}]"
 
 
-_marked = re.compile(r"\W{0,2}\[redacted:([\w-]+)\]")
+_marked = late(r"\W{0,2}\[redacted:([\w-]+)\]")
 
 
 def is_marker(text: str) -> bool:
@@ -64,7 +65,7 @@ _underlined = re.compile(
 
 # A token takes along what touches it: a second one behind it would come to light only when the first has gone.
 def _tokens(*patterns: tuple[str, str]) -> tuple[tuple[str, re.Pattern[str]], ...]:
-    return tuple((marker(rule), re.compile(pattern)) for rule, pattern in patterns)
+    return tuple((marker(rule), late(pattern)) for rule, pattern in patterns)
 
 
 # What it may not stand behind is what it is made of: so no part of a long word is gone through for each `eyJ` in it.
@@ -107,23 +108,23 @@ _WITH_STOP = _tokens(
     ("sendgrid", r"(?<![A-Za-z0-9])SG\.[\w-]{16,}\.[\w-]{30,}"),
     ("vault", r"(?<![A-Za-z0-9])hvs\.[\w-]{24,}"),
 )
-_refresh = re.compile(r"(?<!\w)1//0[\w-]{30,}")
+_refresh = late(r"(?<!\w)1//0[\w-]{30,}")
 _AS_REFRESH = marker("google")
 # URLs and names that hold a token in their path.
-_hook = re.compile(
+_hook = late(
     r"(hooks\.slack\.com/(?:services|workflows|triggers)/|discord(?:app)?\.com/api/webhooks/\d{5,25}/)"
     r"[\w/-]{20,}"
 )
 _IN_HOOK = r"\1[redacted:webhook]"
-_telegram = re.compile(r"(?<!\d)(\d{8,12}:)AA[\w-]{30,}")
+_telegram = late(r"(?<!\d)(\d{8,12}:)AA[\w-]{30,}")
 _AS_TELEGRAM = r"\1[redacted:telegram]"
 # After these words; others than a token's follow them in prose.
-_bearer = re.compile(r"(?i)\b(bearer\s+)(?!\[redacted:)((?=[\w.~+/=-]{0,200}\d)[\w.~+/=-]{6,}|[\w.~+/=-]{16,})")
+_bearer = late(r"(?i)\b(bearer\s+)(?!\[redacted:)((?=[\w.~+/=-]{0,200}\d)[\w.~+/=-]{6,}|[\w.~+/=-]{16,})")
 _AFTER_BEARER = r"\1[redacted:bearer]"
-_basic = re.compile(r"(?i)\b(basic\s+)([a-z0-9+/_-]{8,}={0,2})")
+_basic = late(r"(?i)\b(basic\s+)([a-z0-9+/_-]{8,}={0,2})")
 # Passwords of web addresses hold no slash; those of other services may, and then are bounded.
-_web = re.compile(r"(://[^\s:/?#@\"'<>]{0,256}:)(?!\[redacted:|\*+@)[^\s/?#\"'<>]{1,1024}@")
-_service = re.compile(
+_web = late(r"(://[^\s:/?#@\"'<>]{0,256}:)(?!\[redacted:|\*+@)[^\s/?#\"'<>]{1,1024}@")
+_service = late(
     r"(?i)\b((?!https?:|wss?:)[a-z][a-z0-9+.-]{1,30}://[^\s:/@\"'<>]{0,256}:)(?!\[redacted:|\*+@)[^\s\"'<>]{1,256}@"
 )
 _IN_URL = r"\1[redacted:url_password]@"
@@ -141,40 +142,40 @@ _MAX_NAME_DISTANCE = 72  # a name starts within this many characters before the 
 _MAX_HARMLESS_LENGTH = 64
 # Texts such as URLs recur, and take the longest look.
 _MAX_CLEAN_LENGTH = 128
-_already = re.compile(r"(?<=[=:])(?:=|(?<=:)//|>?[ \t]*[\"'\\\[{]{0,4}\[redacted:)")
-_name_backwards = re.compile(r"[ \t]?[\"'\]\\]{0,4}(\d{0,3}[^\W\d][\w.-]{1,63})").match
-_quoted = re.compile(
+_already = late(r"(?<=[=:])(?:=|(?<=:)//|>?[ \t]*[\"'\\\[{]{0,4}\[redacted:)")
+_name_backwards = late(r"[ \t]?[\"'\]\\]{0,4}(\d{0,3}[^\W\d][\w.-]{1,63})")
+_quoted = late(
     r"""(?<=[=:])>?[ \t]*[bu]?(?:(\\{1,3}["'])((?s:.)*?)(?:(?<!\\)\1|\Z)|"((?:[^"\\\n]|\\.)*+)|'((?:[^'\\\n]|\\.)*+))"""
 )
-_listed = re.compile(r"(?<=[=:])>?[ \t]*[\[{]([^\[\]{}\n]+)(?=[\]}]|\Z)")
+_listed = late(r"(?<=[=:])>?[ \t]*[\[{]([^\[\]{}\n]+)(?=[\]}]|\Z)")
 # To the end of a word; beyond a sign that passwords have, where what follows is no field of its own and no tag.
 _run = r"(?:[{}()\[\].]*+[^\s,;&\"'<>{}()\[\].]++)"
-_bare = re.compile(
+_bare = late(
     rf"(?<=[=:])>?[ \t]*({_run}*+(?:(?<!\s)[,;&<](?!/?\w+/?>)(?=[^\s,;&\"'<>=:]+(?:[\s,;&\"'<>]|\Z)){_run}++)*+)"
 )
 # The doubled brace of ODBC: `PWD={a}}b}`; and a block of YAML: what is indented behind `password: |`.
-_braced = re.compile(r"(?<==)[ \t]*\{((?:[^}\n]|\}\}){1,128}+)\}(?![^;\s\"'])")
-_block = re.compile(r"(?<=:)[ \t]*[|>][+-]?\d?[+-]?[ \t]*\n((?:\n*+[ \t]++[^\n]++)++)")
+_braced = late(r"(?<==)[ \t]*\{((?:[^}\n]|\}\}){1,128}+)\}(?![^;\s\"'])")
+_block = late(r"(?<=:)[ \t]*[|>][+-]?\d?[+-]?[ \t]*\n((?:\n*+[ \t]++[^\n]++)++)")
 # A pair of a list, as forms and headers show themselves: `[('password', 'x')]`; an option and its value: `'-p', 'x'`.
 _literal = r"""(?:b?"(?:[^"\\\n]|\\.)*+"?|b?'(?:[^'\\\n]|\\.)*+'?|\[[^\[\]\n]*+\]?)"""
-_pair = re.compile(rf"""(?:(?<=\[\()|(?<=, \())(b?(["'])([\w.-]{{2,64}})\2, )({_literal})""")
-_flag = re.compile(rf"""((["'])--?([A-Za-z][\w-]{{1,40}})\2, )({_literal})""")
+_pair = late(rf"""(?:(?<=\[\()|(?<=, \())(b?(["'])([\w.-]{{2,64}})\2, )({_literal})""")
+_flag = late(rf"""((["'])--?([A-Za-z][\w-]{{1,40}})\2, )({_literal})""")
 # <password>x</password>
-_tag = re.compile(r"<(?:[\w.-]{1,40}:)?([\w.-]{2,64})(?:\s[^<>\n]{0,256})?>\s*+(?:<!\[CDATA\[)?+([^<>]++)(?=</|>)")
+_tag = late(r"<(?:[\w.-]{1,40}:)?([\w.-]{2,64})(?:\s[^<>\n]{0,256})?>\s*+(?:<!\[CDATA\[)?+([^<>]++)(?=</|>)")
 # Of `urlsplit()`: netloc='user:x@host'
-_netloc = re.compile(r"(\bnetloc=b?['\"][^'\":@\s/]{0,256}:)(?!\[redacted:)[^'\"@\s]{1,1024}@")
-_word = re.compile(r"[^\s&\"'<>=?;,]+")
+_netloc = late(r"(\bnetloc=b?['\"][^'\":@\s/]{0,256}:)(?!\[redacted:)[^'\"@\s]{1,1024}@")
+_word = late(r"[^\s&\"'<>=?;,]+")
 _MAX_DECODINGS = 3  # of encoding, that are taken off
-_rest_of_line = re.compile(r"(?<=[=:])>?[ \t]*([^\r\n\"']*[^\r\n\"'\s]|)")
-_option = re.compile(r"(?<!\S)--([A-Za-z][\w-]{1,40})[ \t]++(?!-)([^\s\"']+)")
+_rest_of_line = late(r"(?<=[=:])>?[ \t]*([^\r\n\"']*[^\r\n\"'\s]|)")
+_option = late(r"(?<!\S)--([A-Za-z][\w-]{1,40})[ \t]++(?!-)([^\s\"']+)")
 # These have several words as their value.
 _HEADERS = frozenset(["authorization", "cookie", "cookies"])
 # What stands where a secret would, and is none.
 _PLACEHOLDERS = frozenset(
     ["none", "null", "nil", "true", "false", "undefined", "str", "bytes", "int", "bool", "optional", "secretstr", "any"]
 )
-_placeholder_pattern = re.compile(r"[*.•]+|x{3,}|%[sr]|%\(\w+\)s|\$\{?\w+\}?|:\w+|\{\w*\}?|\W{1,2}|-+")
-_secret_like = re.compile(r"(?=.*\d)(?=.*[^\W\d]).{6,}|(?=.*[a-z])(?=.*[A-Z]).{8,}|.{20,}|.*[^\w.,:;!?()'\"-].*")
+_placeholder_pattern = late(r"[*.•]+|x{3,}|%[sr]|%\(\w+\)s|\$\{?\w+\}?|:\w+|\{\w*\}?|\W{1,2}|-+")
+_secret_like = late(r"(?=.*\d)(?=.*[^\W\d]).{6,}|(?=.*[a-z])(?=.*[A-Z]).{8,}|.{20,}|.*[^\w.,:;!?()'\"-].*")
 
 
 class SecretValues:
@@ -326,7 +327,7 @@ class SecretValues:
             if word in known or word.isdigit():
                 continue  # most are, and have no need of the following
             word = _after_parameters(word)
-            name = _name_backwards(part[:-_MAX_NAME_DISTANCE:-1])
+            name = _name_backwards.match(part[:-_MAX_NAME_DISTANCE:-1])
             if name is None or (rule := rules[name[1][::-1]]) is None:
                 if word and len(word) <= _MAX_HARMLESS_LENGTH:  # what is looked at of a text is the word, and no more
                     _remember(word, known)

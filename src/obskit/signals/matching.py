@@ -8,9 +8,10 @@ import re
 from dataclasses import dataclass
 
 from obskit.errors import SignalError
+from obskit.late_patterns import late
 
 # Python's patterns have these, and Prometheus' (RE2) do not; `(?P=` and `\1` refer back, `(?<=` looks around.
-_only_python = re.compile(r"\\[1-9AZNUu]|\(\?(?:=|!|<|#|>|\(|P=|[a-zA-Z-]*[aLux])|[*+?}]\+").search
+_only_python = late(r"\\[1-9AZNUu]|\(\?(?:=|!|<|#|>|\(|P=|[a-zA-Z-]*[aLux])|[*+?}]\+")
 # Prometheus knows ASCII's digits, letters and blanks only, and its dot is any character since version 3.
 _FLAGS = re.ASCII | re.DOTALL
 
@@ -54,7 +55,7 @@ def matches(pattern: str) -> Matcher:
     """
     if not isinstance(pattern, str):
         raise SignalError(f"matches() takes text, such as matches('5..'), not {type(pattern).__name__}")
-    if found := _only_python(pattern):
+    if found := _only_python.search(pattern):
         raise SignalError(f"{pattern!r} has {found[0]!r}, which Prometheus does not know: write it without")
     try:
         re.compile(pattern, _FLAGS)

@@ -4,8 +4,9 @@ Store AI calls for `obskit.ai.report()`.
 
 from __future__ import annotations
 
+import sys
+
 from obskit.ai.ai_operation import AiOperation
-from obskit.ai.recent_calls import recent_calls
 from obskit.operation import Operation
 from obskit.recorder import Sink, Step
 
@@ -19,7 +20,12 @@ class AiCallsSink(Sink):
     wants = frozenset[str]()
 
     def __init__(self) -> None:
-        recent_calls.start_over()
+        if recent_calls := sys.modules.get("obskit.ai.recent_calls"):
+            recent_calls.recent_calls.start_over()
 
     def bind(self, kind: type[Operation]) -> tuple[Step | None, Step | None]:
-        return None, recent_calls.add if kind is AiOperation else None
+        if kind is not AiOperation:
+            return None, None
+        from obskit.ai.recent_calls import recent_calls
+
+        return None, recent_calls.add

@@ -24,8 +24,8 @@ from obskit.sinks.ai_calls_sink import AiCallsSink
 from obskit.sinks.log_sink import LogSink
 from obskit.sinks.request_hook import RequestHook
 from obskit.sinks.sink_settings import MetricsSinkSettings, SpanSinkSettings
-from obskit.sinks.span_sink import span_sink
 from obskit.sinks.totals_sink import TotalsSink
+from obskit.sinks.tracer_provider import provider_of
 from obskit.time.clock import Deadline, clock
 from obskit.workers.candidates import is_candidate
 
@@ -66,7 +66,13 @@ def spans(assembly: Assembly) -> None:
     """
     Add spans, where there is somebody to take them. They are exported in the background, so SIGTERM drains them.
     """
-    sink = span_sink(assembly.settings.of(SpanSinkSettings), recorder)
+    settings = assembly.settings.of(SpanSinkSettings)
+    provider = provider_of(settings)
+    if provider is None:
+        return
+    from obskit.sinks.span_sink import span_sink
+
+    sink = span_sink(settings, recorder, provider)
     if sink is not None:
         assembly.sinks.append(sink)
         assembly.part("logs").writer.enable_span_ids()

@@ -5,33 +5,33 @@ The metrics sink: updates metrics from operations; labels come from their fields
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from obskit._version import __version__
-from obskit.ai.ai_operation import AiOperation
-from obskit.ai.rate_limit_headers import latest_rate_limits
 from obskit.catalogue import db, events
 from obskit.catalogue import internal as own
-from obskit.db.db_operation import DbOperation
-from obskit.db.pools import ConnectionUse, ConnectionWait
-from obskit.health.check_operation import CheckOperation
 from obskit.metrics.bucket_bounds import BucketBounds
 from obskit.metrics.collector import MetricCollector
 from obskit.metrics.family import Counter
 from obskit.metrics.workers import Workers
-from obskit.observation import FunctionOperation
 from obskit.operation import Event, HttpOperation, Operation
 from obskit.recorder import Recorder, Sink, Step
-from obskit.sinks.metrics_by_kind.ai_calls import PendingLimits, bind_calls
+from obskit.sinks import kinds
 from obskit.sinks.metrics_by_kind.binding import Binding
-from obskit.sinks.metrics_by_kind.checks import bind_checks
-from obskit.sinks.metrics_by_kind.functions import bind_functions
-from obskit.sinks.metrics_by_kind.pools import bind_uses, bind_waits
-from obskit.sinks.metrics_by_kind.queries import bind_queries
 from obskit.sinks.metrics_by_kind.requests import RequestMetrics, Watch
 from obskit.sinks.scrape_time import add_scrape_time_metrics
 from obskit.sinks.sink_settings import MetricsSinkSettings
+
+# What binds a kind, imported with the first plan of it: an application without queries has nothing of them.
+_BY_KIND = "obskit.sinks.metrics_by_kind"
+BINDERS = {
+    kinds.FUNCTION: f"{_BY_KIND}.functions:bind_functions",
+    kinds.QUERY: f"{_BY_KIND}.queries:bind_queries",
+    kinds.AI_CALL: f"{_BY_KIND}.ai_calls:bind_calls",
+    kinds.CONNECTION_WAIT: f"{_BY_KIND}.pools:bind_waits",
+    kinds.CONNECTION_USE: f"{_BY_KIND}.pools:bind_uses",
+    kinds.CHECK: f"{_BY_KIND}.checks:bind_checks",
+}
 
 
 def _counter_updater(counter: Counter) -> Callable[[Any, int], object]:
@@ -52,18 +52,9 @@ class MetricsSink(Sink):
     ) -> None:
         self._collector = collector
         self._recorder = recorder
-        binding = Binding(settings, collector, BucketBounds(settings.metric_buckets), workers, recorder)
-        self._requests = RequestMetrics(binding)
-        self._limits: PendingLimits = {}
-        self._show_health: Callable[[str, str], None] | None = None
-        self._binders: dict[type[Operation], Callable[[], tuple[Step | None, Step | None]]] = {
-            FunctionOperation: partial(bind_functions, binding),
-            DbOperation: partial(bind_queries, binding),
-            AiOperation: partial(bind_calls, binding, self._limits),
-            ConnectionWait: partial(bind_waits, binding),
-            ConnectionUse: partial(bind_uses, binding),
-            CheckOperation: partial(self._bind_checks, binding),
-        }
+        bounds = BucketBounds(settings.metric_buckets)
+        self._binding = Binding(settings, collector, bounds, workers, recorder, {}, [], [])
+        self._requests = RequestMetrics(self._binding)
         self._bound: dict[type[Operation], tuple[Step | None, Step | None]] = {}
         self._n_plus_one = collector.add(Counter(db.N_PLUS_ONE))
         info = (settings.service, settings.version or "", settings.environment or "", __version__)
@@ -85,28 +76,28 @@ class MetricsSink(Sink):
         if kind is HttpOperation:
             return self._requests.bind()
         if kind not in self._bound:  # a kind may be bound again: its families are there already
-            binder = self._binders.get(kind)
-            self._bound[kind] = binder() if binder else (None, None)
+            self._bound[kind] = self._steps(kinds.name_of(kind))
         return self._bound[kind]
 
-    def _bind_checks(self, binding: Binding) -> tuple[None, Step]:
-        finish, self._show_health = bind_checks(binding)
-        return None, finish
+    def _steps(self, kind: str) -> tuple[Step | None, Step | None]:
+        if kind not in BINDERS:
+            return None, None
+        steps: tuple[Step | None, Step | None] = kinds.found(BINDERS[kind])(self._binding)
+        return steps
 
     def emit(self, event: Event) -> None:
         """
-        Count N+1 statements, and set a component's new status, which may change while its check hangs; other events
-        with a metric update it themselves.
+        Count N+1 statements, and pass the event to the kind that wants it; other events with a metric update it
+        themselves.
         """
         if event.name == events.N_PLUS_ONE.name:
             self._n_plus_one.cell((event.fields["route"],)).inc()
-        elif event.name == events.HEALTH_TRANSITION.name and self._show_health is not None:
-            fields = event.fields
-            if "component" in fields and "health" in fields:
-                self._show_health(fields["component"], fields["health"])
+        elif (show := self._binding.events.get(event.name)) is not None:
+            show(event)
 
     def close(self) -> None:
-        latest_rate_limits.on_reply = None
+        for step in self._binding.at_close:
+            step()
         self._collector.close()
 
     def after_fork(self) -> None:
@@ -114,7 +105,8 @@ class MetricsSink(Sink):
         Drop the requests, errors and losses of the parent of a forked process.
         """
         self._requests.forget_live()
-        self._limits.clear()
+        for step in self._binding.in_child:
+            step()
         self._recorder.errors.clear()
         self._recorder.dropped.clear()
         self._recorder.rebind(HttpOperation)

@@ -4,12 +4,11 @@ Metrics of the machine, the process and budgets that are read on each scrape.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from functools import cache
+from typing import TYPE_CHECKING
 
-from obskit.ai.budget_book import budget_book
-from obskit.ai.budget_declaration import budgets as declared
-from obskit.ai.declared_budget import BudgetStatus
 from obskit.catalogue import Metric, budgets, process
 from obskit.catalogue import system as rows
 from obskit.health.event_loop_lag import lag
@@ -18,6 +17,9 @@ from obskit.metrics.family import Counter, Gauge
 from obskit.metrics.workers import Workers
 from obskit.system import gc_collections, sampler
 from obskit.workers.candidates import when_serving
+
+if TYPE_CHECKING:
+    from obskit.ai.declared_budget import Budget, BudgetStatus
 
 GaugeValues = Mapping[tuple[str, ...], float]
 
@@ -68,7 +70,15 @@ def _statuses() -> tuple[BudgetStatus, ...]:
     """
     Return the status of each budget, from the file that all workers share.
     """
-    return tuple(budget.status() for budget in declared())
+    return tuple(budget.status() for budget in _declared())
+
+
+def _declared() -> tuple[Budget, ...]:
+    """
+    Return the declared budgets: none where nothing has imported them.
+    """
+    budget_book = sys.modules.get("obskit.ai.budget_book")
+    return () if budget_book is None else tuple(budget_book.budget_book.declared.values())
 
 
 def _budgets(read: Callable[[BudgetStatus], float | None]) -> Callable[[], GaugeValues]:
@@ -80,7 +90,7 @@ def _budgets(read: Callable[[BudgetStatus], float | None]) -> Callable[[], Gauge
 
 
 def _limits() -> GaugeValues:
-    return {(budget.name,): budget.usd for budget in declared()}
+    return {(budget.name,): budget.usd for budget in _declared()}
 
 
 BUDGET_READERS: dict[Metric, Callable[[], GaugeValues]] = {
@@ -96,8 +106,6 @@ def add_scrape_time_metrics(collector: MetricCollector, workers: Workers) -> Non
     """
     for spec, read in (*READERS.items(), *BUDGET_READERS.items()):
         collector.add_scrape_time(spec, _guarded(read))
-    blocked = collector.add(Counter(budgets.BLOCKED))
-    budget_book.blocked.subscribe(lambda name, calls: blocked.cell((name,)).inc(calls))
     collections, delay = collector.add(Counter(process.GC)), collector.add(Gauge(process.LOOP_LAG))
 
     def refresh() -> None:

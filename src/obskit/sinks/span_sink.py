@@ -8,37 +8,32 @@ start its own inside ours finds ours.
 from __future__ import annotations
 
 from obskit._version import __version__
-from obskit.ai.ai_operation import AiOperation
 from obskit.bounded_cache import BoundedCache
-from obskit.db.db_operation import DbOperation
-from obskit.jobs import JobOperation
-from obskit.observation import FunctionOperation
 from obskit.operation import HttpOperation, Operation
 from obskit.recorder import Recorder, Sink, Step
 from obskit.redaction.redactor import Redactor
+from obskit.sinks import kinds
 from obskit.sinks.sink_settings import SpanSinkSettings
-from obskit.sinks.spans_by_kind.ai_calls import call_finish, call_start
-from obskit.sinks.spans_by_kind.functions import function_finish, function_start
-from obskit.sinks.spans_by_kind.queries import query_finish, query_start
 from obskit.sinks.spans_by_kind.requests import RequestSpans
 from obskit.sinks.spans_by_kind.tracing import SCOPE, Tracing
-from obskit.sinks.tracer_provider import Provider, imported, provider_of
+from obskit.sinks.tracer_provider import Provider, imported
 
 # The version of the conventions whose stable part these names are from.
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
+# What binds a kind, imported with the first plan of it.
+_BY_KIND = "obskit.sinks.spans_by_kind"
+BINDERS = {
+    kinds.FUNCTION: f"{_BY_KIND}.functions:bind_functions",
+    kinds.JOB: f"{_BY_KIND}.functions:bind_functions",
+    kinds.QUERY: f"{_BY_KIND}.queries:bind_queries",
+    kinds.AI_CALL: f"{_BY_KIND}.ai_calls:bind_calls",
+}
 
 
-def span_sink(settings: SpanSinkSettings, recorder: Recorder) -> Sink | None:
+def span_sink(settings: SpanSinkSettings, recorder: Recorder, provider: Provider) -> Sink | None:
     """
-    Return the sink where tracing is on, or a tracer provider is set; None elsewhere.
-
-    Raises:
-        MissingExtraError: `tracing="otlp"` without its exporter.
-        ConfigurationError: OpenTelemetry cannot be imported, or refuses its own settings.
+    Return the sink for a provider; None where that records nothing.
     """
-    provider = provider_of(settings)
-    if provider is None:
-        return None
     sink = SpanSink(settings, recorder, provider)
     if sink.records:
         return sink
@@ -71,16 +66,13 @@ class SpanSink(Sink):
         """
         Return the steps that start and end spans of this kind.
         """
-        tracing = self._tracing
         if kind is HttpOperation:
             return self._requests.start(), self._requests.finish()
-        if kind is FunctionOperation or kind is JobOperation:
-            return function_start(tracing, kind), function_finish(tracing, kind)
-        if kind is DbOperation:
-            return query_start(tracing), query_finish(tracing)
-        if kind is AiOperation:
-            return call_start(tracing), call_finish(tracing)
-        return None, None
+        name = kinds.name_of(kind)
+        if name not in BINDERS:
+            return None, None
+        steps: tuple[Step, Step] = kinds.found(BINDERS[name])(self._tracing, kind)
+        return steps
 
     def flush(self) -> None:
         """

@@ -8,6 +8,8 @@ import os
 import re
 from pathlib import Path
 
+from obskit.late_patterns import late
+
 MOUNTS = "/proc/self/mounts"
 EPHEMERAL = frozenset({"tmpfs", "ramfs", "overlay", "aufs"})
 # Locks of files are not kept there, or not between machines, and SQLite's shared memory is not shared.
@@ -17,7 +19,7 @@ NETWORK = frozenset(
         *("glusterfs", "lustre", "gpfs", "beegfs", "orangefs", "pvfs2", "ocfs2", "gfs2", "panfs", "weka", "webdav"),
     }
 )
-_NETWORK_BY_FUSE = re.compile(r"fuse\.(?!fuseblk|ntfs|exfat|overlay|fuse-overlayfs|encfs|gocryptfs|bindfs|mergerfs)")
+_NETWORK_BY_FUSE = late(r"fuse\.(?!fuseblk|ntfs|exfat|overlay|fuse-overlayfs|encfs|gocryptfs|bindfs|mergerfs)")
 
 
 def filesystem_of(path: str | os.PathLike[str], mounts: str | os.PathLike[str] | None = None) -> str | None:

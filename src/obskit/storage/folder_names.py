@@ -12,10 +12,12 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote_to_bytes
 
+from obskit.late_patterns import late
+
 MAX_LENGTH = 100  # of a folder's name; paths below it stay short of Windows' 260 characters
 _KEPT_OF_LONG = 34  # characters that people know it by
 _PLAIN = re.compile(rb"[a-z0-9_.-]")
-_DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)")  # of Windows, also with an ending
+_DEVICES = late(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)")  # of Windows, also with an ending
 _FILES_BESIDE = "ai-budgets-"  # what once lay between the folders
 
 

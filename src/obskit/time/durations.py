@@ -4,18 +4,18 @@ Read lengths of time as people write them: `"90s"`, `"15m"`, `"1h30m"`, `"14d"`,
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 
 from obskit.errors import DurationError
+from obskit.late_patterns import late
 
 UNITS_SECONDS = {"w": 604_800.0, "d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 LONGEST_SECONDS = 100 * 366 * 86_400.0
 
 _NUMBER = r"[0-9]{1,12}(?:\.[0-9]{1,12})?"
 # The largest unit first, each once.
-_match = re.compile("".join(rf"(?:({_NUMBER}){unit}(?![a-z]))?" for unit in UNITS_SECONDS)).fullmatch
-_is_number = re.compile(rf"[+-]?{_NUMBER}").fullmatch
+_match = late("".join(rf"(?:({_NUMBER}){unit}(?![a-z]))?" for unit in UNITS_SECONDS))
+_is_number = late(rf"[+-]?{_NUMBER}")
 _EXAMPLES = '"90s", "15m", "1h30m", "14d", or a timedelta'
 
 
@@ -35,11 +35,11 @@ def seconds_of(value: object, name: str = "") -> float:
         return _bounded(value.total_seconds(), value, name)
     if isinstance(value, str):
         text = value.strip()
-        found = _match(text)
+        found = _match.fullmatch(text)
         if found is not None and text:
             amounts = zip(found.groups(), UNITS_SECONDS.values(), strict=True)
             return _bounded(sum(float(amount) * seconds for amount, seconds in amounts if amount), value, name)
-        is_bare = _is_number(text) is not None
+        is_bare = _is_number.fullmatch(text) is not None
     else:
         text = _shown(value)
         is_bare = isinstance(value, int | float) and not isinstance(value, bool)

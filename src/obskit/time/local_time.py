@@ -7,16 +7,15 @@ comes twice is the first of the two. Moments are seconds since the epoch, throug
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, date, datetime, timedelta, tzinfo
-from difflib import get_close_matches
 from zoneinfo import ZoneInfo, available_timezones
 
 from obskit.errors import ScheduleError
+from obskit.late_patterns import late
 
 MINUTES_A_DAY = 1440
 
-_match_time = re.compile(r"([01]?[0-9]|2[0-4]):([0-5][0-9])").fullmatch
+_match_time = late(r"([01]?[0-9]|2[0-4]):([0-5][0-9])")
 
 
 def zone_named(name: object) -> tzinfo:
@@ -32,6 +31,8 @@ def zone_named(name: object) -> tzinfo:
         return ZoneInfo(name)  # type: ignore[arg-type]
     except (ValueError, OSError, LookupError, TypeError, AttributeError):
         known = available_timezones() if isinstance(name, str) else set()
+        from difflib import get_close_matches
+
         near = get_close_matches(name, known, 1) if isinstance(name, str) else []
         hint = f"did you mean {near[0]!r}?" if near else "expected a name such as 'Europe/Berlin' or 'UTC'"
         empty = "" if known or not isinstance(name, str) else "; this machine has none: pip install tzdata"
@@ -46,7 +47,7 @@ def minute_of_day(text: str) -> int:
     Raises:
         ScheduleError: It is something else.
     """
-    found = _match_time(text)
+    found = _match_time.fullmatch(text)
     minute = -1 if found is None else int(found[1]) * 60 + int(found[2])
     if not 0 <= minute <= MINUTES_A_DAY:
         raise ScheduleError(f"{text!r:.80} is no time of day: expected one such as '08:30', from '00:00' to '24:00'")

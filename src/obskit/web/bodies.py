@@ -5,7 +5,6 @@ Read the body of a POST to a route of ours: small, within seconds, and never bey
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from threading import Event
@@ -176,6 +175,8 @@ def _end_reading(connection: Any) -> None:
     Shut the reading half, by another descriptor: the `shutdown()` of a TLS socket drops its encryption, and the reply
     is still to be sent.
     """
+    import socket
+
     with socket.socket(fileno=os.dup(connection.fileno())) as same:
         same.shutdown(socket.SHUT_RD)
 

@@ -17,7 +17,7 @@ from obskit.health.declaration import GROUPS, STARTUP
 from obskit.health.outcome import Status
 from obskit.health.registry import registry
 from obskit.health.safe_details import redacted, without_secrets
-from obskit.health.system_checks import uptime_seconds
+from obskit.health.uptime import uptime_seconds
 from obskit.recorder import recorder
 from obskit.redaction.redactor import Redactor
 from obskit.time.timestamps import rfc3339

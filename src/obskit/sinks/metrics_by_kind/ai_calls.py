@@ -7,8 +7,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from obskit.ai.ai_operation import AiOperation
+from obskit.ai.budget_book import budget_book
 from obskit.ai.rate_limit_headers import KINDS, LimitFigures, latest_rate_limits
-from obskit.catalogue import ai
+from obskit.catalogue import ai, budgets
 from obskit.metrics.family import Counter
 from obskit.operation import OTHER
 from obskit.recorder import Step
@@ -35,12 +36,9 @@ class _Models(dict[str, str]):
         return model
 
 
-def bind_calls(binding: Binding, limits: PendingLimits) -> tuple[None, Step]:
+def bind_calls(binding: Binding) -> tuple[None, Step]:
     """
     Return the step at a call's end.
-
-    Args:
-        limits: Filled with figures that no scrape has asked for yet.
     """
     buckets = binding.settings.ai_buckets
     duration = binding.histogram(ai.DURATION, buckets)
@@ -50,7 +48,10 @@ def bind_calls(binding: Binding, limits: PendingLimits) -> tuple[None, Step]:
     estimated_tokens, estimated_cost = binding.counter(ai.ESTIMATED_TOKENS), binding.counter(ai.ESTIMATED_COST)
     unknown, rest, saved = binding.counter(ai.COST_UNKNOWN), _rest(binding, attempts), binding.counter(ai.SAVINGS)
     failed, models = binding.recorder.failed, _Models()
-    latest_rate_limits.on_reply = _rate_limits(binding, limits)
+    blocked = binding.counter(budgets.BLOCKED)
+    budget_book.blocked.subscribe(lambda name, calls: blocked.cell((name,)).inc(calls))
+    latest_rate_limits.on_reply = _rate_limits(binding)
+    binding.at_close.append(_show_no_limits)
 
     def finish(op: AiOperation) -> None:
         try:
@@ -108,12 +109,13 @@ def _rest(binding: Binding, attempts: Counter) -> Callable[[AiOperation], None]:
     return rest
 
 
-def _rate_limits(binding: Binding, latest: PendingLimits) -> Callable[[str, Mapping[int, LimitFigures], float], None]:
+def _rate_limits(binding: Binding) -> Callable[[str, Mapping[int, LimitFigures], float], None]:
     """
     Create the gauges of rate limits; return the function that takes each reply's. Where other workers read them it
     sets them at once, else the next scrape does.
     """
     workers = binding.workers
+    latest: PendingLimits = {}
     limit, remaining = binding.gauge(ai.RATELIMIT_LIMIT), binding.gauge(ai.RATELIMIT_REMAINING)
     reset, read = binding.gauge(ai.RATELIMIT_RESET), binding.gauge(ai.RATELIMIT_READ)
 
@@ -147,4 +149,9 @@ def _rate_limits(binding: Binding, latest: PendingLimits) -> Callable[[str, Mapp
             show(key, row, at)
 
     binding.collector.refresh.append(refresh)
+    binding.in_child.append(latest.clear)
     return told
+
+
+def _show_no_limits() -> None:
+    latest_rate_limits.on_reply = None

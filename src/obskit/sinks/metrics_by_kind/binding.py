@@ -4,6 +4,7 @@ What the metrics of every kind of operation are made with.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from obskit.catalogue import Metric
@@ -11,6 +12,7 @@ from obskit.metrics.bucket_bounds import BucketBounds
 from obskit.metrics.collector import MetricCollector
 from obskit.metrics.family import Counter, Gauge, Histogram
 from obskit.metrics.workers import Workers
+from obskit.operation import Event
 from obskit.recorder import Recorder
 from obskit.sinks.sink_settings import MetricsSinkSettings
 
@@ -22,6 +24,9 @@ class Binding(NamedTuple):
     Attributes:
         bounds: The buckets that the settings give to histograms.
         workers: Say whether other workers read the values.
+        events: What shows an event, by the name of the event.
+        at_close: Called when the sink is closed.
+        in_child: Called in a forked process, to forget what is its parent's.
     """
 
     settings: MetricsSinkSettings
@@ -29,6 +34,9 @@ class Binding(NamedTuple):
     bounds: BucketBounds
     workers: Workers
     recorder: Recorder
+    events: dict[str, Callable[[Event], object]]
+    at_close: list[Callable[[], object]]
+    in_child: list[Callable[[], object]]
 
     def counter(self, spec: Metric) -> Counter:
         """

@@ -4,20 +4,18 @@ Metrics of health checks.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from obskit.catalogue import health
+from obskit.catalogue import events, health
 from obskit.health.check_operation import CheckOperation
+from obskit.operation import Event
 from obskit.recorder import Step
 from obskit.sinks.metrics_by_kind.binding import Binding
 
 _VALUES = {"pass": 1.0, "warn": 0.5, "fail": 0.0}
-ShowStatus = Callable[[str, str], None]
 
 
-def bind_checks(binding: Binding) -> tuple[Step, ShowStatus]:
+def bind_checks(binding: Binding) -> tuple[None, Step]:
     """
-    Return the step at a run's end, and what shows a component's status at once.
+    Return the step at a run's end. A new status is shown at once, since it may change while its check hangs.
     """
     gauge, duration = binding.gauge(health.STATUS), binding.histogram(health.DURATION)
     timeouts, last_run = binding.counter(health.TIMEOUTS), binding.gauge(health.LAST_RUN)
@@ -30,6 +28,11 @@ def bind_checks(binding: Binding) -> tuple[Step, ShowStatus]:
         else:
             gauge.cell((component,)).set(value)
 
+    def show_change(event: Event) -> None:
+        fields = event.fields
+        if "component" in fields and "health" in fields:
+            show(fields["component"], fields["health"])
+
     def finish(op: CheckOperation) -> None:
         try:
             key = (op.component,)
@@ -41,4 +44,5 @@ def bind_checks(binding: Binding) -> tuple[Step, ShowStatus]:
         except Exception as error:
             failed("metrics", error)
 
-    return finish, show
+    binding.events[events.HEALTH_TRANSITION.name] = show_change
+    return None, finish

@@ -9,8 +9,16 @@ from typing import Any
 
 from obskit.ai.ai_operation import AiOperation
 from obskit.bounded_cache import BoundedCache
+from obskit.recorder import Step
 from obskit.sinks import genai_attributes
 from obskit.sinks.spans_by_kind.tracing import SCOPE, SpanScope, Tracing, end, take_ids
+
+
+def bind_calls(tracing: Tracing, kind: type[AiOperation]) -> tuple[Step, Step]:
+    """
+    Return the steps that start and end the spans of AI calls.
+    """
+    return call_start(tracing), call_finish(tracing)
 
 
 def call_start(tracing: Tracing) -> Callable[[AiOperation], None]:

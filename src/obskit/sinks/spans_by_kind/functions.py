@@ -9,6 +9,7 @@ from typing import Any
 
 from obskit.jobs import JobOperation
 from obskit.observation import FunctionOperation
+from obskit.recorder import Step
 from obskit.rows.compiled import renderer
 from obskit.rows.field import Rows
 from obskit.rows.functions import FUNCTION, JOB
@@ -16,6 +17,13 @@ from obskit.sinks.spans_by_kind.tracing import SpanScope, Tracing, end, take_ids
 
 _ROWS: dict[type, Rows] = {FunctionOperation: FUNCTION, JobOperation: JOB}
 Ours = FunctionOperation | JobOperation
+
+
+def bind_functions(tracing: Tracing, kind: type[Ours]) -> tuple[Step, Step]:
+    """
+    Return the steps that start and end the spans of functions or jobs.
+    """
+    return function_start(tracing, kind), function_finish(tracing, kind)
 
 
 def function_start(tracing: Tracing, kind: type[Ours]) -> Callable[[Ours], None]:

@@ -8,12 +8,20 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from obskit.db.db_operation import DbOperation
+from obskit.recorder import Step
 from obskit.rows.queries import DATABASE
 from obskit.sinks.spans_by_kind.tracing import Tracing, take_ids
 
 _SYSTEM, _OPERATION, _TABLE, _SUMMARY, _TEXT, _ROWS, _ERROR = (
     DATABASE[name].span for name in ("system", "operation", "table", "summary", "text", "rows", "error")
 )
+
+
+def bind_queries(tracing: Tracing, kind: type[DbOperation]) -> tuple[Step, Step]:
+    """
+    Return the steps that start and end the spans of queries.
+    """
+    return query_start(tracing), query_finish(tracing)
 
 
 def query_start(tracing: Tracing) -> Callable[[DbOperation], None]:
