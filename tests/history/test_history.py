@@ -501,6 +501,42 @@ def test_a_history_needs_metrics():
         pass
 
 
+def test_a_folder_may_be_named_from_where_one_is(tmp_path, kept, monkeypatch, capsys):
+    """
+    A relative path is as good, to read and on the command line.
+    """
+    plates = obskit.counter("plates_total", "Plates.")
+    with kept():
+        plates.inc(3)
+        advance("1m")
+        monkeypatch.chdir(tmp_path / "shop")
+        totals = history.open("history").totals(increase("plates_total"), since="1h")
+        statuses = [main(["history", act, "--dir", "history"]) for act in ("status", "verify")]
+
+    assert {(): 3.0} == totals
+    assert [0, 0] == statuses
+
+
+def test_a_state_folder_that_cannot_be_used_is_counted_and_said_once(tmp_path, kept):
+    """
+    Each sampling that has to wait counts; what was counted meanwhile is stored once there is a folder.
+    """
+    plates, sink, place = obskit.counter("plates_total", "Plates."), RecordingSink(), tmp_path / "place"
+    place.write_text("in the way")
+    with kept(state_dir=str(place), sinks=[sink], strict=False):
+        plates.inc(3)
+        advance("1m")
+        dropped = recorder.dropped["history", "unusable"]
+        place.unlink()
+        plates.inc(2)
+        advance("1m")
+        told = [event.name for event in sink.events if event.name in ("state.folder", "history.state")]
+
+    assert 6 == dropped
+    assert ["state.folder"] == told
+    assert 5.0 == plates_in(place / "shop" / "history")
+
+
 def test_questions_that_have_no_answer_are_refused(tmp_path, kept):
     """
     Without a history, of too many steps, of steps that are too short, of what does not add up, of a folder that has

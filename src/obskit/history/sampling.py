@@ -162,6 +162,7 @@ class Sampling:
         snapshot = take(self._collector)
         slot = self._slot_or_open()
         if slot is None or self._files is None:
+            recorder.dropped.inc((PART, "unusable"))
             return
         if not (fine := self._files.by_step[self._every]).has_room():
             recorder.dropped.inc((PART, "disk_full"))

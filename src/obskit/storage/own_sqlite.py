@@ -483,7 +483,7 @@ def connect(path: Path, mode: str, patience_seconds: float) -> sqlite3.Connectio
     """
     Open a file that is there, unseen by hooks. `mode` is `ro` or `rw`.
     """
-    uri = f"file://{quote(os.fsencode(path))}?mode={mode}"
+    uri = f"file://{quote(os.fsencode(os.path.abspath(path)))}?mode={mode}"
     return sqlite3.Connection(uri, timeout=patience_seconds, isolation_level=None, check_same_thread=False, uri=True)
 
 
