@@ -95,6 +95,23 @@ if prometheus.found():
         assert "service: shop-ai" in text
         assert "component: ai:{{ $labels.exported_service }}" in text
 
+    def test_labels_of_metrics_are_not_those_of_alerts_and_targets(tmp_path):
+        """
+        Renamed to what an alert has, or called as what Prometheus gives each target, they are moved aside, and hide
+        nothing: promtool is content with the tests of both label sets.
+        """
+        imported = obskit.counter("imported", "Rows.", labels=["job", "source"])
+        rule("ImportsMany", rate(imported, by=["source"], where={"job": "nightly"}) > 5)
+        labels = {"*": {"endpoint": "severity", "service": "app", "path": "instance", "source": "area"}}
+        with isolated_runtime(service="shop", alerts="all", metric_labels=labels):
+            obskit.export.prometheus(tmp_path)
+        rules = {path.stem: path.read_text() for path in tmp_path.glob("rules/*.yml")}
+
+        assert "" == promtool(tmp_path, prometheus.found()[-1])
+        assert "exported_severity" in rules["http.rules"]
+        assert 'exported_job="nightly"' in rules["business.rules"].replace("\\", "")
+        assert "disk:{{ $labels.exported_instance }}" in rules["system.rules"]
+
 
 def test_names_are_those_of_the_page():
     """

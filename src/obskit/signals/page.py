@@ -14,6 +14,8 @@ from obskit.signals.matching import quoted
 # The metrics page is read this often unless a page says otherwise.
 SCRAPE_SECONDS = 15.0
 
+_OF_TARGETS = frozenset({"job", "instance"})
+
 
 @dataclass(frozen=True)
 class Page:
@@ -50,10 +52,12 @@ class Page:
 
     def label_of(self, metric: Metric, label: str) -> str:
         """
-        Return the name of a metric's label on the page.
+        Return the name that a metric's label has in Prometheus: that on the page, or `exported_job` where it is one
+        that Prometheus gives each target.
         """
         renames = self.settings.metric_labels
-        return renames.get(metric.name, {}).get(label) or renames.get("*", {}).get(label) or label
+        name = renames.get(metric.name, {}).get(label) or renames.get("*", {}).get(label) or label
+        return f"exported_{name}" if name in _OF_TARGETS else name
 
     def heartbeat(self) -> str:
         """
