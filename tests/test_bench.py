@@ -113,7 +113,7 @@ def test_a_benchmark_measures_the_library_of_the_folder_that_is_named(pair, libr
     """
     figures = pair.measure("imports", ["--replicas", "1"], library("fast"))
 
-    cases = ["import obskit", "obskit.configure()", "without metrics", "disabled"]
+    cases = ["import obskit", "obskit.configure()", "without metrics", "metrics and lines", "disabled"]
 
     assert [f"{case}: ms" for case in cases] == list(figures)
     assert all(0 < milliseconds for milliseconds in figures.values())
