@@ -21,6 +21,7 @@ KEYS_ARE_OURS = {
     "obskit.ai.rate_limit_headers": "moments in a provider's headers, cut to a date's length",
     "obskit.ai.rates": "nothing",
     "obskit.process_identity": "nothing",
+    "obskit.rules.hours_promql": "time zones of the rules",
     "obskit.rules.in_force": "nothing",
     "obskit.runtime": "nothing",
     "obskit.settings": "classes of settings",
