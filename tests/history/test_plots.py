@@ -175,6 +175,9 @@ def test_a_plot_of_months_has_days(shop):
     assert [86_400] == sorted(
         {it.step for it in FileReader(shop.files, fail).points("http_requests_total", Span(START, START + 1), 86_400)}
     )
+    totals = [shop.history().totals(increase("http_requests_total"), since=since) for since in ("5d", "50d")]
+
+    assert [sum(shop.counted.values())] * 2 == [total[()] for total in totals]
     assert shop.counted["200"] == sum(value for _, value in found.points[("status", "200"),])
 
 

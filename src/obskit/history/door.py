@@ -40,7 +40,7 @@ def totals(signal: Signal, *, since: str | timedelta = "24h") -> dict[LabelPairs
 
     Args:
         signal: What `increase()` or `rate()` has made of a counter; its own window is not used.
-        since: How far back. Beyond two hours it begins with a whole hour.
+        since: How far back. Beyond two hours it begins with a whole hour, beyond 40 days with a whole day.
 
     Raises:
         HistoryError: No history is kept, it is another kind of signal, or reading takes too long.

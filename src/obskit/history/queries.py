@@ -7,14 +7,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from math import ceil, fsum, isfinite
+from math import ceil, fsum, inf, isfinite
 from pathlib import Path
 from threading import RLock
 from typing import Any
 
 from obskit.errors import HistoryError
 from obskit.forks import at_fork
-from obskit.history.files import HOUR_SECONDS, MINUTE_SECONDS, SeriesFiles
+from obskit.history.files import DAY_SECONDS, HOUR_SECONDS, MINUTE_SECONDS, SeriesFiles
 from obskit.history.plots import Plots
 from obskit.history.reader import FileReader, Reader
 from obskit.history.record_reader import each_told, read_errors, read_records, told
@@ -31,6 +31,8 @@ from obskit.time.clock import clock
 from obskit.time.durations import seconds_of
 
 MOST_STEPS = 5000
+# Which steps are added up, and of how many seconds at most.
+_TOTALS_FROM = ((MINUTE_SECONDS, 2 * HOUR_SECONDS), (HOUR_SECONDS, 40 * DAY_SECONDS), (DAY_SECONDS, inf))
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,7 @@ class History:
             raise HistoryError("totals() adds up what is counted: give it increase('...') of a counter")
         selection, back = signal.selection, seconds_of(since, "since")
         now = clock.wall()
-        step = MINUTE_SECONDS if back <= 2 * HOUR_SECONDS else HOUR_SECONDS
+        step = next(step for step, most_seconds in _TOTALS_FROM if back <= most_seconds)
         found: dict[LabelPairs, list[float]] = {}
         for it in self._reader.points(selection.metric.name, Span(now - back, now), step):
             series = Series(dict(zip(it.metric.labels, it.key, strict=True)), (), ())
