@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import nan
 from struct import Struct
 from threading import RLock
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from obskit.ai.ai_operation import AiOperation
 from obskit.deferred_endings import drain
@@ -264,6 +264,48 @@ def _pack(op: AiOperation) -> tuple[tuple[str, ...], bytes]:
     first = nan if first is None else first
     figures = recorder.wall_clock(), seconds, usd, saved, first, waited, *tokens
     return key, _ROW.pack(*figures, (status or 0) & 0xFFFF, attempts & 0xFFFF, flags)
+
+
+class KnownCalls(NamedTuple):
+    """
+    Calls that are known, the oldest first.
+
+    Attributes:
+        calls: Of them.
+        since: All are known that were made since, in seconds since the epoch.
+        is_of_all: Whether those of all workers are among them.
+    """
+
+    calls: list[RecentCall]
+    since: float
+    is_of_all: bool
+
+
+# Reads calls of all workers since a moment, from where they are kept; None where that cannot be read.
+KeptCalls: TypeAlias = Callable[[float], KnownCalls | None]
+_kept: KeptCalls | None = None
+
+
+def read_from(kept: KeptCalls | None) -> None:
+    """
+    Have calls read from where those of all workers are kept; None: from this process's memory alone.
+    """
+    global _kept
+    _kept = kept
+
+
+def known_calls(begin: float) -> KnownCalls:
+    """
+    Return the calls since a moment, and maybe older ones.
+    """
+    kept = None if _kept is None else _kept(begin)
+    if kept is not None:
+        return kept
+    rows = list(recent_calls.rows())
+    since = recent_calls.since
+    return KnownCalls(
+        rows, min((row.at for row in rows), default=since) if recent_calls.forgotten else since, is_of_all=False
+    )
 
 
 recent_calls = RecentCalls()  # of this process

@@ -128,6 +128,7 @@ class AiFigures:
     hours: float
     known_since: str
     is_complete: bool
+    is_of_all_workers: bool
     total: CallGroup
     by_service: tuple[CallGroup, ...]
     by_model: tuple[CallGroup, ...]

@@ -32,7 +32,8 @@ def lines(report: AiFigures) -> Iterator[str]:
     Yield the lines of a report.
     """
     total = report.total
-    yield f"AI calls of the last {report.hours:g} h, of this process alone, which knows them since {report.known_since}"
+    whose = "of all workers, known" if report.is_of_all_workers else "of this process alone, which knows them"
+    yield f"AI calls of the last {report.hours:g} h, {whose} since {report.known_since}"
     yield ""
     for name, value in _facts(report):
         yield f"  {name:<14}{value}"

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from obskit.ai.advice import MIN_CALLS, Thresholds, advise
 from obskit.ai.pricing import price_data
 from obskit.ai.rate_limit_headers import rate_limits
-from obskit.ai.recent_calls import RecentCall, recent_calls
+from obskit.ai.recent_calls import RecentCall, known_calls
 from obskit.ai.report_figures import AiFigures, CallGroup, FailedCall, Projection, Spread
 from obskit.ai.report_text import lines
 from obskit.errors import ConfigurationError
@@ -25,6 +25,7 @@ HOUR, DAY = 3600.0, 86_400.0
 MAX_GROUPS = 20  # of a kind; the others are one group
 MAX_ERRORS = 10
 RATE_DAYS = 7  # of which the projection takes the rate
+LONGEST_MONTH_DAYS = 31
 MONTH_DAYS = 30  # whose cost is looked at where the month cannot be projected
 REST, NONE = "(others)", "(none)"
 KINDS = ("input", "cache_read", "cache_write", "output")
@@ -33,17 +34,20 @@ KINDS = ("input", "cache_read", "cache_write", "output")
 @dataclass(frozen=True, slots=True)
 class AiReport(AiFigures):
     """
-    A report on the AI calls of this process. Unknown values are None, never 0, and estimates are separate.
+    A report on AI calls. Unknown values are None, never 0, and estimates are separate.
 
     Attributes:
         made_at: UTC, ISO 8601.
         hours: That were asked for.
-        known_since: UTC, ISO 8601. This process alone is in the report: other workers have theirs, and all of them
-            are in the metrics. It knows its own calls from its start, and the last 100,000.
+        known_since: UTC, ISO 8601. With `history=True` the calls of all workers are in the report, those of the last
+            second of a worker that was killed excepted, for as long as they are kept. Without, this process alone is:
+            other workers have theirs. The last 100,000 are known.
         is_complete: Whether all of `hours` is known.
+        is_of_all_workers: Whether it was read from the history, and not from this process's memory.
         total: All calls.
         by_service, by_model, by_route, by_feature, by_user: The most expensive first, 20 of each. Models are named
-            `provider/model`; features and users are those of `obskit.bind(feature=..., user=...)`.
+            `provider/model`; features and users are those of `obskit.bind(feature=..., user=...)`, and users of the
+            history are named as `history_users` says.
         by_day: UTC days, the oldest first.
         by_day_and_model: For each of these days, the models that `by_model` lists, likewise.
         seconds: How long calls took, failed ones included; None where there were none.
@@ -73,11 +77,12 @@ class AiReport(AiFigures):
 
 def report(hours: float = 24, *, high_cost_usd: float | None = 100.0, slow_seconds: float | None = 5.0) -> AiReport:
     """
-    Report the AI calls of this process: success, time, tokens, dollars by service, model, route, feature, user and day.
+    Report the AI calls: success, time, tokens, dollars by service, model, route, feature, user and day.
 
     Everything that `/metrics` counts is in it, estimates and unknown costs each apart. It is made from the calls that
-    are kept in memory, the last 100,000 since the start: with that many it takes a second or two, so ask for it in a
-    thread rather than in an event loop. Thread-safe.
+    are kept: with `history=True` those of all workers, over restarts, else those of this process since its start, in
+    memory; the last 100,000 of either. With that many it takes a few seconds, so ask for it in a thread rather than in
+    an event loop. Thread-safe.
 
     Args:
         hours: How far back.
@@ -92,9 +97,8 @@ def report(hours: float = 24, *, high_cost_usd: float | None = 100.0, slow_secon
         if limit is not None:
             _check(name, limit)
     now = recorder.wall_clock()
-    every = list(recent_calls.rows())
-    since = min((row.at for row in every), default=recent_calls.since) if recent_calls.forgotten else recent_calls.since
     begin = now - hours * HOUR
+    every, since, is_of_all = known_calls(min(begin, now - LONGEST_MONTH_DAYS * DAY))
     rows = sorted((row for row in every if row.at >= begin), key=lambda row: row.at)
     total = _group("all", rows)
     by_model = _groups(rows, _model)
@@ -112,6 +116,7 @@ def report(hours: float = 24, *, high_cost_usd: float | None = 100.0, slow_secon
         hours=hours,
         known_since=to_the_second(since),
         is_complete=since <= begin,
+        is_of_all_workers=is_of_all,
         total=total,
         by_service=_groups(rows, lambda row: row.labels.service),
         by_model=by_model,

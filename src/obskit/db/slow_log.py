@@ -4,15 +4,16 @@ Report slow queries, and keep the last and the slowest of them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeAlias
 
 from obskit.catalogue import events
 from obskit.context import current
 from obskit.db.callsite import call_site
 from obskit.db.db_operation import DbOperation
-from obskit.db.slow_query_totals import SlowQueryTotals, StatementTotal
+from obskit.db.slow_query_totals import MAX_QUERIES, SlowQueryTotals, StatementTotal
 from obskit.deferred_endings import drain, is_draining
 from obskit.errors import ConfigurationError
 from obskit.operation import Event, HttpOperation, Operation
@@ -110,6 +111,12 @@ class SlowStatement:
         return asdict(self)
 
 
+# Reads slow queries of all workers from where they are kept: so many of the latest, or, where the flag is set, of the
+# slowest, these first; None where they cannot be read.
+KeptQueries: TypeAlias = Callable[[int, bool], list[SlowQuery] | None]
+MAX_KEPT = 10_000  # that are read to be added up
+
+_kept: KeptQueries | None = None
 _totals = SlowQueryTotals[SlowQuery]()
 # The fields of a slow query that are the operation's, and the names by which its line has them.
 _OWN = {field.name: field for field in DATABASE.in_rows() if field.name in {*SlowQuery.__slots__, "duration_seconds"}}
@@ -122,7 +129,8 @@ _ON_LINES = [
 
 def slow_queries(*, slowest: int | None = None) -> list[SlowQuery]:
     """
-    Return slow queries of this process: the last 100, the oldest first, or the slowest since its start.
+    Return slow queries: the last 100, the oldest first, or the slowest. With `history=True` they are those of all
+    workers, over restarts, for as long as records are kept; else those of this process since its start.
 
     Args:
         slowest: How many of the slowest to return instead, the slowest first; 100 are kept.
@@ -131,22 +139,29 @@ def slow_queries(*, slowest: int | None = None) -> list[SlowQuery]:
         ConfigurationError: `slowest` is no whole number above 0.
     """
     drain()
-    if slowest is None:
-        return _totals.latest()
-    if type(slowest) is not int or slowest < 1:
+    if slowest is not None and (type(slowest) is not int or slowest < 1):
         raise ConfigurationError(f"slow_queries(slowest={slowest!r}): expected a whole number above 0")
-    return _totals.slowest()[:slowest]
+    most = MAX_QUERIES if slowest is None else min(slowest, MAX_QUERIES)
+    if _kept is not None and (found := _kept(most, slowest is not None)) is not None:
+        return found
+    return _totals.latest() if slowest is None else _totals.slowest()[:most]
 
 
 def slow_statements() -> list[SlowStatement]:
     """
-    Return the slow queries of this process since its start by statement, the largest total time first.
+    Return slow queries by statement, the largest total time first. With `history=True` they are the last 10,000 of all
+    workers, over restarts; else those of this process since its start.
 
     Statements are told apart by their fingerprint, in each database. The 500 that took the most are listed, and if
     there were more, the rest comes last, as `(others)`.
     """
     drain()
-    statements, rest = _totals.by_statement()
+    totals = _totals
+    if _kept is not None and (kept := _kept(MAX_KEPT, False)) is not None:
+        totals = SlowQueryTotals[SlowQuery]()
+        for query in kept:
+            totals.add(query)
+    statements, rest = totals.by_statement()
     found = sorted((_slow_statement_of(total) for total in statements), key=lambda one: (-one.total_ms, one.summary))
     if rest is not None:
         found.append(
@@ -155,6 +170,14 @@ def slow_statements() -> list[SlowStatement]:
             )
         )
     return found
+
+
+def read_from(kept: KeptQueries | None) -> None:
+    """
+    Have slow queries read from where those of all workers are kept; None: from this process's memory alone.
+    """
+    global _kept
+    _kept = kept
 
 
 def forget() -> None:

@@ -120,6 +120,8 @@ def _read_each(
         try:
             with reading(file.path, RECORDS) as db:
                 found += read(db)
+        except FileNotFoundError:
+            continue  # it is being made, or was removed meanwhile
         except (OSError, sqlite3.Error, ValueError) as error:
             on_error(error)
     return found

@@ -30,6 +30,9 @@ PER_SECOND: Mapping[str, int] = {
     "ai": QUEUE_SIZE,
 }
 
+# What is kept of a process that does not serve yet, and is stored should it: calls are made at import, too.
+BEFORE_SERVING = frozenset({"ai"})
+
 Row: TypeAlias = tuple[Any, ...]
 Make: TypeAlias = Callable[[float, Row], Record | ErrorRecord]
 
@@ -93,6 +96,8 @@ class RecordWriter:
             row: Plain values, which lead to no operation.
         """
         if not self._takes():
+            if kind in BEFORE_SERVING and len(self._waiting) < QUEUE_SIZE:
+                self._waiting.append((recorder.wall_clock(), make, row))
             return
         taken = self._taken
         taken[kind] += 1
@@ -136,7 +141,16 @@ class RecordWriter:
         except Exception as error:  # records are written all the same
             recorder.failed(PART, error)
 
+    @property
+    def takes(self) -> bool:
+        """
+        Whether this process keeps records, since it serves.
+        """
+        return self._takes()
+
     def _write(self) -> bool:
+        if not self._takes():
+            return False
         with self._turn:
             rows, errors = self._made()
             count = sum(map(len, rows.values())) + sum(error.times for error in errors)

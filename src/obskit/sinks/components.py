@@ -5,10 +5,11 @@ The sinks of a runtime, as its settings ask for them.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from math import inf
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from obskit.catalogue import events
 from obskit.components import Assembly, Component
@@ -28,6 +29,9 @@ from obskit.sinks.totals_sink import TotalsSink
 from obskit.sinks.tracer_provider import provider_of
 from obskit.time.clock import Deadline, clock
 from obskit.workers.candidates import is_candidate
+
+if TYPE_CHECKING:
+    from obskit.storage.periods import PeriodFiles
 
 ON_TERMINAL_PER_SECOND = 20  # ordinary requests: who tries something out sees each of them
 
@@ -102,6 +106,7 @@ class Records(Component):
         from obskit.history.folder import opener
         from obskit.history.record_slot import record_files
         from obskit.history.record_writer import RecordWriter
+        from obskit.sinks.kept_reports import KeptReports
         from obskit.sinks.metrics_by_kind.requests import Watch
         from obskit.sinks.metrics_sink import MetricsSink
         from obskit.sinks.records import SLOW_SECONDS, RecordsSink
@@ -111,9 +116,12 @@ class Records(Component):
         self._collector = assembly.part("metrics").collector
         open_folder = opener(settings.history_dir, lines.service, state)
         keep, most = settings.history_keep, settings.history_max_bytes
-        self._writer = RecordWriter(
-            open_folder, lambda folder: record_files(folder, keep, most), _tell_of_file, is_candidate
-        )
+
+        def make_files(folder: Path) -> Mapping[str, PeriodFiles]:
+            return record_files(folder, keep, most)
+
+        self._writer = RecordWriter(open_folder, make_files, _tell_of_file, is_candidate)
+        self._reports = KeptReports(self._writer, open_folder, make_files)
         slow_seconds = SLOW_SECONDS if lines.slow_request_ms is None else lines.slow_request_ms / 1000
         redactor = Redactor(lines.redact_keys, lines.redact_values)
         name_user = str if settings.history_users == "plain" else _user_hasher(open_folder)
@@ -132,8 +140,9 @@ class Records(Component):
 
     def start(self) -> None:
         """
-        Write from the moment on that this process serves.
+        Write from the moment on that this process serves, and let reports read what is written.
         """
+        self._reports.open()
         self._writer.start()
         self._collector.refresh.append(self._writer.ensure_running)
 
@@ -141,6 +150,7 @@ class Records(Component):
         """
         Store what waits.
         """
+        self._reports.close()
         self._writer.stop(deadline)
 
     def after_fork(self) -> None:
