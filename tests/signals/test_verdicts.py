@@ -25,7 +25,7 @@ from obskit.signals import (
     ratio,
 )
 from obskit.signals.counted import Quantile, Rise
-from obskit.signals.definitions import fraction_ahead
+from obskit.signals.definitions import fraction_ahead, time_left
 from obskit.signals.derived import Difference, Ratio
 from obskit.signals.page import Page, put_in_force, put_out_of_force
 from obskit.signals.signal import AtLeast, ConditionOrNoData
@@ -60,6 +60,7 @@ CONDITIONS = {
     "forecast": fraction_ahead("system_memory_usage_bytes", "system_memory_total_bytes", "10m", "5m") > "90%",
     "no data": ConditionOrNoData(level("health_status", where={"component": "nothing"}), "<", 0.25),
     "none for": ConditionOrNoData(increase("http_exceptions_total", window="11m"), "<", 0.5),
+    "time left": time_left("health_check_last_run_timestamp_seconds") < -90,
     "age": age("health_check_last_run_timestamp_seconds") > "1m30s",
 }
 put_out_of_force()

@@ -34,4 +34,13 @@ LAST_RUN = Metric(
     workers="max",
 )
 
-METRICS = (STATUS, DURATION, TIMEOUTS, LAST_RUN)
+CERTIFICATE_EXPIRY = Metric(
+    "health_certificate_expiry_timestamp_seconds",
+    "gauge",
+    "Time at which the certificate that the health check looks at expires, in seconds since the epoch.",
+    _COMPONENT,
+    workers="min",
+    note="of checks whose details have `certificate_expires_at`, as those of `certificate()` have",
+)
+
+METRICS = (STATUS, DURATION, TIMEOUTS, LAST_RUN, CERTIFICATE_EXPIRY)

@@ -17,7 +17,7 @@ from obskit.errors import SignalError
 from obskit.metrics.family_renderer import go_float
 from obskit.signals.counted import First, Quantile, Rise
 from obskit.signals.derived import Difference, Ratio
-from obskit.signals.gauged import Age, Forecast, Growth, Level
+from obskit.signals.gauged import Age, Forecast, Growth, Level, TimeLeft
 from obskit.signals.matching import Matcher
 from obskit.signals.page import Page
 from obskit.signals.samples import LabelPairs, MemorySamples
@@ -188,6 +188,8 @@ class Play:
                 self._level(signal, wanted, labels)
             case Age():
                 self._scene.add_moment(self.key(signal.selection, labels), wanted)
+            case TimeLeft():
+                self._scene.add_moment(self.key(signal.selection, labels), [-left for left in wanted])
             case Growth():
                 self._growth(signal, wanted, labels)
             case _:
@@ -345,7 +347,7 @@ def label_sets(signal: Signal, where: Callable[[str], Sequence[Matcher]]) -> tup
     return one, other
 
 
-Leaf: TypeAlias = Rise | Quantile | First | Level | Age | Growth | Forecast
+Leaf: TypeAlias = Rise | Quantile | First | Level | Age | TimeLeft | Growth | Forecast
 
 
 def leaves(signal: Signal) -> Iterator[Leaf]:
@@ -360,7 +362,7 @@ def leaves(signal: Signal) -> Iterator[Leaf]:
         case Ratio() | Difference():
             yield from leaves(signal.whole)
             yield from leaves(signal.part)
-        case Rise() | Quantile() | First() | Level() | Age() | Growth() | Forecast():
+        case Rise() | Quantile() | First() | Level() | Age() | TimeLeft() | Growth() | Forecast():
             yield signal
 
 

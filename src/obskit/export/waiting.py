@@ -23,6 +23,7 @@ _EVENTS: dict[str, str] = {
     **{row.name: "a pool must have given a connection" for row in pools.METRICS},
     **{row.name: "a function that is observed must have been called" for row in function.METRICS},
     **{row.name: "a health check must have run" for row in health.METRICS},
+    health.CERTIFICATE_EXPIRY.name: "a health check of a certificate must have run",
     http.EXCEPTIONS.name: "an exception must have left the application",
     http.ABORTED.name: "a reply must have been aborted",
     http.FIRST_BYTE.name: "a reply must have been streamed",

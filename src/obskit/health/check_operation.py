@@ -12,14 +12,16 @@ class CheckOperation(Operation):
     One run: it begins with the check, and ends with its answer or with its timeout, whichever comes first.
     """
 
-    __slots__ = ("component", "status", "timed_out")
+    __slots__ = ("certificate_expires_at", "component", "status", "timed_out")
 
     component: str  # the check's registered name: a bounded set
     status: str  # of the component after this run: what probes see from now on
     timed_out: bool  # True where it had not answered in time
+    certificate_expires_at: float | None  # seconds since the epoch, where it looked at one
 
     def __init__(self, component: str) -> None:
         super().__init__()
         self.component = component
         self.status = "pass"
         self.timed_out = False
+        self.certificate_expires_at = None

@@ -250,6 +250,8 @@ class Check:
     def _end(self, run: Run, timed_out: bool) -> None:
         if self.result is not None:
             run.operation.status = self.result.status
+            expires_at = self.result.outcome.details.get("certificate_expires_at")
+            run.operation.certificate_expires_at = expires_at if isinstance(expires_at, float) else None
         run.operation.timed_out = timed_out
         _plan.end(run.operation)
 

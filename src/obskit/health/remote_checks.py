@@ -107,8 +107,13 @@ class Certificate:
                 found = connection.getpeercert() or {}
         except ssl.SSLCertVerificationError as error:
             return failed("expired" if error.verify_code == _EXPIRED else "not valid", why=error.verify_message)
-        left = (ssl.cert_time_to_seconds(str(found["notAfter"])) - clock.wall()) / _DAY
-        details = {"days_left": round(left, 2), "expires": str(found["notAfter"])}
+        expires_at = float(ssl.cert_time_to_seconds(str(found["notAfter"])))
+        left = (expires_at - clock.wall()) / _DAY
+        details = {
+            "days_left": round(left, 2),
+            "expires": str(found["notAfter"]),
+            "certificate_expires_at": expires_at,
+        }
         if left < self.fail_days:
             return failed("about to expire", **details)
         return warned("soon to expire", **details) if left < self.warn_days else passed(**details)

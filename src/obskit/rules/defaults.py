@@ -22,6 +22,7 @@ from obskit.signals.definitions import (
     quantile,
     rate,
     ratio,
+    time_left,
 )
 from obskit.signals.matching import matches
 from obskit.signals.signal import Signal
@@ -81,6 +82,7 @@ _cost = increase("ai_cost_usd_total", window="30d")
 _budget = fraction("ai_budget_spent_usd", "ai_budget_limit_usd")
 _limit = fraction("ai_ratelimit_remaining", "ai_ratelimit_limit")
 _health = level("health_status")
+_expiry = time_left("health_certificate_expiry_timestamp_seconds")
 _dropped, _errors = increase("obskit_dropped_total", by=["sink"]), increase("obskit_errors_total", by=["sink"])
 _down = Outside("({up} == 0) or absent({up})")
 
@@ -135,6 +137,8 @@ OFF: tuple[Row, ...] = (
         "database:{path}"),
     Row("AISlow", _ai_mean, ">", 5.0, "15m", "warning", "ai", "An AI service is slow", "ai:{service}"),
     Row("AICostHigh", _cost, ">", "$100", "0s", "warning", "ai", "AI calls cost much in 30 days"),
+    Row("CertificateExpires", _expiry, "<", "14d", "1h", "warning", "health", "A certificate expires soon"),
+    Row("CertificateExpires", _expiry, "<", "3d", "1h", "critical", "health", "A certificate expires soon"),
     Row("AIRateLimitLow", _limit, "<", "10%", "5m", "warning", "ai", "A rate limit is nearly used up", "ai:{provider}"),
 )
 # fmt: on
@@ -143,7 +147,6 @@ LEFT_OUT: dict[str, str] = {
     "AuditLogGap": "nothing on the page tells of the audit log",
     "AuditWriteFailing": "nothing on the page tells of the audit log",
     "BackupLate": "nothing on the page tells of backups",
-    "CertificateExpires": "nothing on the page tells when certificates expire; their health checks do",
     "DataRetentionViolation": "nothing on the page tells how old records are",
     "DatabaseCorrupt": "nothing on the page tells of integrity checks",
     "DiskBusy": "nothing on the page tells how busy disks are",

@@ -13,7 +13,7 @@ from obskit.errors import SignalError
 from obskit.metrics.declare import declared
 from obskit.signals.counted import First, Quantile, Rise
 from obskit.signals.derived import Ratio
-from obskit.signals.gauged import Age, Forecast, Growth, Level
+from obskit.signals.gauged import Age, Forecast, Growth, Level, TimeLeft
 from obskit.signals.matching import Matcher
 from obskit.signals.selection import Grouping, Selection
 from obskit.signals.signal import Signal
@@ -234,10 +234,17 @@ def age(metric: Asked, *, by: By | None = None, where: Where = _NOWHERE) -> Sign
     Raises:
         SignalError: It cannot be asked so.
     """
-    row = _row("age", metric, "gauge")
-    if unit_of(row) != TIMESTAMP:
-        raise SignalError(f"age({row.name!r}): that is no time: expected a gauge that ends in _timestamp_seconds")
+    row = _row_of_times("age", metric)
     return Age(Selection(row, where=_where(row, where)), _grouping(row, row.labels if by is None else by))
+
+
+def time_left(metric: Asked, *, by: By | None = None, where: Where = _NOWHERE) -> Signal:
+    """
+    Ask how many seconds it is to a gauge's time, as `age()` asks how many it is since. Of several times the first
+    counts.
+    """
+    row = _row_of_times("time_left", metric)
+    return TimeLeft(Selection(row, where=_where(row, where)), _grouping(row, row.labels if by is None else by))
 
 
 def growth(metric: Asked, *, by: By | None = None, where: Where = _NOWHERE, window: Duration = "1h") -> Signal:
@@ -275,6 +282,13 @@ def _row(asked: str, metric: object, kind: str) -> Metric:
         raise SignalError(
             f"{asked}({row.name!r}): that is a {row.kind}, and {asked}() is of a {kind}; ask for {_INSTEAD[row.kind]}"
         )
+    return row
+
+
+def _row_of_times(asked: str, metric: object) -> Metric:
+    row = _row(asked, metric, "gauge")
+    if unit_of(row) != TIMESTAMP:
+        raise SignalError(f"{asked}({row.name!r}): that is no time: expected a gauge that ends in _timestamp_seconds")
     return row
 
 

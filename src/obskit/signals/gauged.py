@@ -113,6 +113,49 @@ class Age(Signal):
 
 
 @dataclass(frozen=True, eq=False)
+class TimeLeft(Signal):
+    """
+    How long it is until the first of the moments that gauges hold; 0 there is none, and one that is over is below 0.
+    """
+
+    selection: Selection
+    grouping: Grouping
+
+    @property
+    def unit(self) -> str:
+        """
+        Return `seconds`.
+        """
+        return SECONDS
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """
+        Return the labels that are kept.
+        """
+        return self.grouping.labels
+
+    def spans(self) -> Iterator[Span]:
+        """
+        Yield nothing.
+        """
+        yield from ()
+
+    def render(self, page: Page) -> str:
+        """
+        Render the time to the first moment.
+        """
+        return f"min {self.grouping.promql(page)} ({self.selection.promql(page)} > 0) - time()"
+
+    def values(self, samples: Samples, at: float) -> Values:
+        """
+        Compute the time to the first moment.
+        """
+        first = self.grouping.group((it for it in self.selection.at(samples, at) if it[1] > 0), min)
+        return {key: moment - at for key, moment in first.items()}
+
+
+@dataclass(frozen=True, eq=False)
 class Growth(Signal):
     """
     By how much gauges grow in a window, along the straight line that fits best.

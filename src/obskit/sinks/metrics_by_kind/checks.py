@@ -19,6 +19,7 @@ def bind_checks(binding: Binding) -> tuple[None, Step]:
     """
     gauge, duration = binding.gauge(health.STATUS), binding.histogram(health.DURATION)
     timeouts, last_run = binding.counter(health.TIMEOUTS), binding.gauge(health.LAST_RUN)
+    expiry = binding.gauge(health.CERTIFICATE_EXPIRY)
     failed = binding.recorder.failed
 
     def show(component: str, status: str) -> None:
@@ -39,6 +40,8 @@ def bind_checks(binding: Binding) -> tuple[None, Step]:
             show(op.component, op.status)
             duration.cell(key).observe(op.duration_seconds)
             last_run.cell(key).set(binding.recorder.wall_clock())
+            if op.certificate_expires_at is not None:
+                expiry.cell(key).set(op.certificate_expires_at)
             if op.timed_out:
                 timeouts.cell(key).inc()
         except Exception as error:
