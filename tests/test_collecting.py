@@ -44,6 +44,7 @@ ELSEWHERE = {
     *("obskit.event_exchange:EventFiles.after_fork", "obskit.subscribers:Subscribers.after_fork"),
     *("obskit.history.series_slot:SeriesSlot.__init__", "obskit.history.series_slot:SeriesSlot.abandon"),
     *("obskit.history.record_slot:RecordSlot.__init__", "obskit.history.record_slot:RecordSlot.abandon"),
+    "obskit.history.queries:History.__init__",
 }
 KINDS = {"Lock", "RLock", "Condition"}
 
