@@ -434,3 +434,16 @@ def test_the_finest_and_oldest_goes_first(files, slot):
     assert [7200.0] == starts
     assert (1, True) == (later.removed, later.fits)
     assert [1, 1] == [len(files.by_step[step].files()) for step in (60, 3600)]
+
+
+def test_a_kind_is_never_more_than_its_own_cap(files, slot):
+    """
+    Though there is room for all together: what one kind has too much of takes nothing from the others.
+    """
+    sample_hours(files, slot, 2)
+    kinds, now = list(files.by_step.values()), START + 2 * 3600 - 10
+    files.by_step[10].max_bytes = 1
+    kept = trim(kinds, 1 << 30, now)
+
+    assert (1, True) == (kept.removed, kept.fits)
+    assert 1 == files.by_step[10].max_bytes

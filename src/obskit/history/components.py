@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from obskit.storage.periods import PeriodFiles
 
 
+# Of `history_max_bytes`, what records of one kind may have: a service where much fails must not lose its figures.
+RECORDS_SHARE = 0.25
+
+
 class History(Component):
     """
     The sampler of this process's instance.
@@ -83,7 +87,8 @@ class History(Component):
     def _record_files_in(self, folder: Path) -> Sequence[PeriodFiles]:
         from obskit.history.record_slot import record_files
 
-        return list(record_files(folder, self.settings.history_keep, self.settings.history_max_bytes).values())
+        most = int(self.settings.history_max_bytes * RECORDS_SHARE)
+        return list(record_files(folder, self.settings.history_keep, most).values())
 
     def after_fork(self) -> None:
         """

@@ -27,7 +27,8 @@ class Kept(NamedTuple):
 
 def trim(kinds: Sequence[PeriodFiles], max_bytes: int, now: float) -> Kept:
     """
-    Remove what is older than it is kept, then of what goes first the oldest, until all is small enough.
+    Remove what is older than it is kept, or more than its kind may be, then of what goes first the oldest, until all is
+    small enough.
 
     Args:
         kinds: The files of each kind, in the order in which they go: the finest first.
@@ -36,15 +37,14 @@ def trim(kinds: Sequence[PeriodFiles], max_bytes: int, now: float) -> Kept:
     """
     removed = 0
     for files in kinds:
-        files.max_bytes = max_bytes
         removed += len(files.trim(now).removed)
     excess = size_of(kinds) - max_bytes
     for files in kinds:
         if excess > 0:
-            size = size_of([files])
+            size, own = size_of([files]), files.max_bytes
             files.max_bytes = max(0, size - excess)
             trimmed = files.trim(now)
-            files.max_bytes = max_bytes
+            files.max_bytes = own
             removed += len(trimmed.removed)
             excess -= size - trimmed.size_bytes
     return Kept(max_bytes + excess, removed, excess <= 0)

@@ -278,7 +278,10 @@ class Sampling:
 
     def _trim(self, files: SeriesFiles) -> None:
         if leads():
-            kept = trim([*files.by_step.values(), *self._kinds(files.folder)], files.max_bytes, clock.wall())
+            finest, *longer = files.by_step.values()
+            # Single requests go before what adds them up, and what is rare goes last.
+            others = self._kinds(files.folder)
+            kept = trim([finest, *others[:1], *longer, *others[1:]], files.max_bytes, clock.wall())
             if not kept.fits:
                 recorder.dropped.inc((PART, "max_bytes"))
 
