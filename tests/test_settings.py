@@ -573,6 +573,7 @@ def test_reading_settings_imports_no_part():
     ground |= {
         "obskit.time",
         "obskit.time.durations",
+        "obskit.late_patterns",
         "obskit.lazy_names",
         "obskit.service_settings",
         "obskit.settings",
