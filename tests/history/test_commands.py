@@ -65,7 +65,7 @@ def project(tmp_path_factory):
         (folder / name).write_text(text)
     settings = {"service": "shop", "serving": True, "history": True, "state_dir": str(folder / "state")}
     with isolated_runtime(clock=FakeClock(), version="1", **settings):
-        obskit.counter("bowls_total", "Bowls.").inc()
+        obskit.counter("commanded_total", "Before any command.").inc()  # declared for the file, and so for its process
         advance("2m")
     return folder
 
