@@ -91,7 +91,7 @@ def everything_happens():
         recorder.dropped.inc(("logs", "closed"))
     recorder.errors.inc("hook")
     check = CheckOperation("database")
-    check.timed_out = True
+    check.timed_out, check.certificate_expires_at = True, 1_900_000_000.0
     run(check)
     recorder.plan(HttpOperation).begin(HttpOperation("GET", "/"))
 

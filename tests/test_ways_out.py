@@ -56,7 +56,7 @@ EXCUSED = {
     ),
     "metrics/directory.py": "writes figures, and pages' labels",
     **dict.fromkeys(("history/series_slot.py", "history/roll_up.py"), "writes figures, and their labels"),
-    "history/record_writer.py": "writes records, whose secrets are gone by then: `test_records.py` proves it",
+    "history/record_writer.py": "writes records, whose secrets are gone by then: `test_kept_records.py` proves it",
     "history/record_users.py": "writes a key of its own",
     "history/last_version.py": "writes the setting `version`",
     **dict.fromkeys(("workers/instance_folders.py", "workers/private_folder.py"), "writes which server it is of"),
