@@ -259,25 +259,92 @@ def test_obskit_joins_the_registry_once_somebody_has_it(asked):
     The library is not imported by `configure()`; whoever imports it finds obskit's metrics in its registry, whose names
     are taken, and after `shutdown()` none of them.
     """
-    assert [False, True, True, -1, False] == said_by(JOINED.format(asked=asked))
+    assert [False, True, True, 0, False] == said_by(JOINED.format(asked=asked))
+
+
+@pytest.mark.parametrize("name", ["prometheus_client", "obskit.signals.page", "obskit.ai.pricing"])
+def test_who_asks_whether_a_library_is_there_changes_nothing(name):
+    """
+    The test for an optional library, before its import, leaves the step to the import; so does an import that fails.
+    """
+    program = """
+import importlib.util, json, sys
+from obskit.late_imports import Awaited
+taken = []
+Awaited(sys.argv[1], lambda: taken.append(sys.argv[1]))
+spec = importlib.util.find_spec(sys.argv[1])
+failing = importlib.util.find_spec(sys.argv[1])
+class Full:
+    def find_spec(self, name, path=None, target=None):
+        if name == sys.argv[1]:
+            raise OSError(24, "too many open files")
+sys.meta_path.insert(1, Full())
+try:
+    __import__(sys.argv[1])
+except OSError:
+    taken.append("failed")
+del sys.meta_path[1]
+before = list(taken)
+__import__(sys.argv[1])
+print(json.dumps([spec is not None, before, taken[1:]]))
+"""
+
+    assert [True, ["failed"], [name]] == said_by(program, name)
+
+
+def test_no_import_of_another_thread_misses_a_finder():
+    """
+    While one thread is at a finder, what is awaited is imported and cancelled: the finders that come next are asked.
+    """
+    program = """
+import json, sys, threading
+from importlib.machinery import ModuleSpec
+from obskit.late_imports import Awaited
+inside, go, found = threading.Event(), threading.Event(), []
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "mine":
+            inside.set()
+            go.wait(60)
+class Last:
+    def find_spec(self, name, path=None, target=None):
+        return ModuleSpec("mine", self) if name == "mine" else None
+    def create_module(self, spec):
+        return None
+    def exec_module(self, module):
+        found.append(module.__name__)
+awaited = [Awaited(name, lambda: None) for name in ("wave", "chunk")]
+sys.meta_path += [Slow(), Last()]
+thread = threading.Thread(target=__import__, args=["mine"])
+thread.start()
+inside.wait(60)
+import wave
+awaited[1].cancel()
+go.set()
+thread.join()
+print(json.dumps(found))
+"""
+
+    assert ["mine"] == said_by(program)
 
 
 def test_nothing_waits_for_the_library_after_shutdown():
     """
-    What awaits the import is gone with the runtime.
+    What awaits the import is gone with the runtime; one finder stays, however many there were.
     """
     program = """
 import json, sys
 import obskit
 before = len(sys.meta_path)
-obskit.configure(service="shop")
-obskit.shutdown()
+for _ in range(3):
+    obskit.configure(service="shop")
+    obskit.shutdown()
 there = len(sys.meta_path) - before
 from prometheus_client import generate_latest
 print(json.dumps([there, b"obskit_errors" in generate_latest()]))
 """
 
-    assert [0, False] == said_by(program)
+    assert [1, False] == said_by(program)
 
 
 def test_names_that_settings_give_twice_are_refused_without_the_library():

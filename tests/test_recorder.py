@@ -247,3 +247,63 @@ def test_what_was_counted_before_a_page_is_on_it_once():
 
     assert ({"early": 3}, {"early": 3}) == (dict(counts), dict(shown))
     assert (0, False, 1) == (counts["never"], "never" in counts, len(counts))
+
+
+class Unbindable(RecordingSink):
+    """
+    Raise when it is asked for its steps.
+    """
+
+    name = "unbindable"
+
+    def bind(self, kind):
+        raise OSError(24, "too many open files")
+
+
+def test_a_sink_that_cannot_be_bound_is_left_out(recorder):
+    """
+    A plan whose sink raises has the steps of the others, and each such failure is counted.
+    """
+    good = RecordingSink()
+    recorder.bind([Unbindable(), good])
+    operation = run(recorder, FunctionOperation("weigh"))
+
+    assert [operation] == good.operations
+    assert 1 == recorder.errors["unbindable"]
+
+
+def test_a_kind_that_comes_while_others_are_bound_is_bound(recorder):
+    """
+    To bind may import, and what is imported makes plans: these have the steps too.
+    """
+
+    class Late(Operation):
+        pass
+
+    class Importing(RecordingSink):
+        def bind(self, kind):
+            recorder.plan(Late)
+            return super().bind(kind)
+
+    recorder.plan(FunctionOperation)
+    recorder.bind([sink := Importing()])
+    operation = run(recorder, Late())
+
+    assert [operation] == sink.operations
+
+
+def test_a_plan_that_nobody_has_bound_yet_does_nothing(recorder):
+    """
+    Another thread may have a new plan before its sinks are asked.
+    """
+
+    class Asking(RecordingSink):
+        def bind(self, kind):
+            seen.append(run(recorder, kind("weigh")).ended)
+            return super().bind(kind)
+
+    seen = []
+    recorder.bind([Asking()])
+    recorder.plan(FunctionOperation)
+
+    assert [True] == seen

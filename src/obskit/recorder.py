@@ -60,6 +60,11 @@ class Plan:
     finish_too: Step | None  # metrics and lines are two, and most have both
     finish_sparse: Step | None  # before the others, and only where the operation's `sparse` is set
 
+    def __init__(self) -> None:
+        self.active, self.clock = False, clock.monotonic
+        self.start = self.finish = no_op
+        self.finish_too = self.finish_sparse = None
+
     def begin(self, operation: Any) -> None:
         if waiting:
             drain()
@@ -114,10 +119,11 @@ class Recorder:
         """
         Return the plan of a kind: always the same object, whichever runtime is active.
         """
-        if kind not in self._plans:
-            self._plans[kind] = Plan()
+        plan = self._plans.get(kind)
+        if plan is None:
+            plan = self._plans.setdefault(kind, Plan())  # which does nothing until it is bound
             self.rebind(kind)
-        return self._plans[kind]
+        return plan
 
     def bind(self, sinks: Sequence[Sink]) -> None:
         """
@@ -125,13 +131,16 @@ class Recorder:
         """
         drain()  # what has ended so far belongs to the sinks before
         self._sinks = tuple(sinks)
-        for kind in self._plans:
-            self.rebind(kind)
+        bound: set[type[Operation]] = set()
+        while new := [kind for kind in list(self._plans) if kind not in bound]:  # to bind imports, and others do too
+            for kind in new:
+                self.rebind(kind)
+            bound.update(new)
 
     def rebind(self, kind: type[Operation]) -> None:  # also by a sink whose steps have changed
         if kind not in self._plans:
             return
-        asked = [(sink, *sink.bind(kind)) for sink in self._sinks]
+        asked = [(sink, *self._asked(sink, kind)) for sink in self._sinks]
         plan = self._plans[kind]
         plan.active, plan.clock = bool(asked), self.clock
         plan.start = _in_turn([self._guarded(sink, start) for sink, start, _ in asked if start])
@@ -142,6 +151,13 @@ class Recorder:
         plan.finish_sparse = _in_turn(finishes[True]) if finishes[True] else None
         plan.finish = _in_turn(finishes[False][:1])
         plan.finish_too = _in_turn(finishes[False][1:]) if len(finishes[False]) > 1 else None
+
+    def _asked(self, sink: Sink, kind: type[Operation]) -> tuple[Step | None, Step | None]:
+        try:
+            return sink.bind(kind)
+        except Exception as error:
+            self.failed(sink.name, error)
+            return None, None
 
     def _guarded(self, sink: Sink, step: Step) -> Step:
         if getattr(sink, "guards", False):

@@ -175,7 +175,8 @@ def test_a_request_pays_nothing(tmp_path, kept, is_shared, served):
         cells = {"metrics_dir": str(tmp_path / f"cells-{len(found)}")} if is_shared else {}
         with kept(history=is_on, **cells):
             app = obskit.instrument(served)
-            found.append((instructions(app), calls_of_c(app)))
+            # The least of a few: now and then a second ends, or something is collected.
+            found.append(tuple(min(count(app) for _ in range(3)) for count in (instructions, calls_of_c)))
 
     assert found[1] == found[2]
     assert min(found[1]) > 10
