@@ -88,10 +88,10 @@ def ratio(work: Work, driven: Driven) -> float:
         length *= 2 if taken > LEAST_SECONDS / 8 else 4
     short, long = driven.of(length), driven.of(FACTOR * length)
     least_short = least_long = float("inf")
-    for _ in range(TURNS):
+    for turn in range(TURNS):
         least_short = min(least_short, seconds(work, short, 2))
         least_long = min(least_long, seconds(work, long))
-        if least_long > SURE_SECONDS:
+        if turn and least_long > SURE_SECONDS:  # not the first time: a machine has its moments
             break
     return least_long / least_short
 
