@@ -118,6 +118,32 @@ def test_files_that_are_stale_are_shown(folder):
     assert "" == prometheus_difference("out", files)
 
 
+@pytest.mark.parametrize("arguments", [(), ("--check",)])
+def test_a_place_that_cannot_hold_files_is_wrong_use(folder, arguments):
+    """
+    It is told in words, and is not the status of files that are stale.
+    """
+    (folder / "out").write_text("a file")
+    status, _, told = export(*arguments)
+
+    assert 2 == status
+    assert "obskit: -o out: Not a directory" in told or "obskit: -o out: File exists" in told
+
+
+def test_files_go_where_the_caller_is(folder):
+    """
+    An application may change the folder of its process when it is imported.
+    """
+    (folder / "elsewhere").mkdir()
+    with (folder / "the_shop.py").open("a") as file:
+        file.write(f"\nimport os\nos.chdir({str(folder / 'elsewhere')!r})\n")
+    status, shown, _ = export()
+
+    assert (0, []) == (status, os.listdir(folder / "elsewhere"))
+    assert (folder / "out/prometheus.yml").is_file()
+    assert "out/prometheus.yml" in shown.split()
+
+
 def test_nothing_is_touched(folder):
     """
     While files are written there is no thread, no socket and no state of the application.
@@ -158,6 +184,7 @@ def test_the_scrape_configuration_is_that_of_the_page(tmp_path):
         ({"targets": ["http://a:1/metrics"]}, "targets has 'http://a:1/metrics': expected host and port"),
         ({"companions": ["nod"]}, "companions has 'nod', which is not known; did you mean 'node'?"),
         ({"companions": "node"}, "companions='node': expected a list"),
+        ({"companions": ["redis", "shop"]}, "companions has 'shop', which is not known"),
         ({"target": "9.1"}, "target='9.1': files are written for Prometheus 2.42 to 2.55, 3.0 to 3.5"),
         ({"target": "2.41"}, "target='2.41': files are written for"),
         ({"target": "newest"}, "target='newest' is no version of Prometheus: write it as '2.42'"),
@@ -208,3 +235,11 @@ def test_wrong_use_says_what_is_right(folder, capsys, monkeypatch, arguments, ex
     assert 2 == main(["export", *arguments])
     assert expected in capsys.readouterr().err
     assert not (folder / "out").exists()
+
+
+def test_a_service_has_no_companion_of_its_name(tmp_path):
+    """
+    Two jobs of one name are refused by Prometheus.
+    """
+    with isolated_runtime(service="node"), pytest.raises(ExportError, match="the service is called 'node', as one"):
+        obskit.export.prometheus(tmp_path, companions=["node"])

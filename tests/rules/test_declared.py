@@ -123,6 +123,20 @@ def test_none_for_tells_of_what_does_not_come_any_more():
     assert 1060.0 <= replay(rule, never)[0].at <= 1200.0
 
 
+def test_none_for_of_what_is_no_count_holds_where_nothing_rises():
+    """
+    Few cents in twenty minutes are a rise of dollars, though they are less than 1.
+    """
+    spent = obskit.counter("spent_usd_total", "Dollars.")
+    rule = obskit.alerts.rule("NothingSpent", increase(spent), none_for="20m")
+    moments = [15.0 * place for place in range(200)]
+    rising = [(at, min(at, 900) * 0.0001) for at in moments]
+    samples = {BEAT: [(at, 1.0) for at in moments], ("spent_usd_total", ()): rising}
+
+    assert "<= 0" in rule.condition.promql()
+    assert 2085.0 <= replay(rule, samples)[0].at <= 2115.0
+
+
 def test_hours_are_when_it_is_judged():
     """
     Outside of them there is no alert; Prometheus judges it too, unless it cannot follow the clock there.

@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import sys
 from contextlib import redirect_stdout
+from pathlib import Path
 
 from obskit.cli.applications import load_application
 from obskit.cli.usage import UsageError, print_result
@@ -47,6 +48,7 @@ def run(wanted: argparse.Namespace) -> int:
     from obskit.export.for_prometheus import prometheus_difference, write_files
     from obskit.runtime import shutdown
 
+    output = Path(wanted.output).absolute()  # before the application is imported, which may go elsewhere
     with redirect_stdout(sys.stderr):  # what the application prints is not the result
         try:
             files = _files(wanted)
@@ -59,11 +61,14 @@ def run(wanted: argparse.Namespace) -> int:
             return 1
         finally:
             shutdown()
-    if wanted.check:
-        told = prometheus_difference(wanted.output, files)
-        print_result(wanted, {"stale": bool(told), "difference": told}, told.rstrip("\n") or "nothing has changed")
-        return 1 if told else 0
-    paths = [str(path) for path in write_files(wanted.output, files)]
+    try:
+        if wanted.check:
+            told = prometheus_difference(output, files)
+            print_result(wanted, {"stale": bool(told), "difference": told}, told.rstrip("\n") or "nothing has changed")
+            return 1 if told else 0
+        paths = [str(Path(wanted.output) / path.relative_to(output)) for path in write_files(output, files)]
+    except OSError as error:
+        raise UsageError(f"-o {wanted.output}: {error.strerror or error}: {error.filename or output}") from None
     print_result(wanted, {"files": paths}, "\n".join(paths))
     return 0
 

@@ -46,8 +46,13 @@ def scrape_configuration(scrape: Scrape, page: Page, rule_files: Sequence[str]) 
     Return the configuration of a server that reads the page, and its rules.
 
     Raises:
-        ExportError: The page is mounted nowhere.
+        ExportError: The page is mounted nowhere, or a companion is called like the service.
     """
+    if page.service in scrape.companions:
+        raise ExportError(
+            f"the service is called {page.service!r}, as one of its companions: two jobs would have one name; "
+            "leave that companion out, or give the service another name"
+        )
     every = duration_text(page.scrape_seconds)
     return {
         "global": {"scrape_interval": every, "evaluation_interval": every},

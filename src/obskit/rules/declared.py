@@ -17,6 +17,7 @@ from obskit.signals.counted import First, Quantile, Rise
 from obskit.signals.derived import Ratio
 from obskit.signals.samples import LabelPairs
 from obskit.signals.signal import AtLeast, Condition, ConditionOrNoData, Signal
+from obskit.signals.units import COUNT
 from obskit.signals.windows import Duration, Span, window_seconds
 from obskit.time.durations import duration_text, seconds_of
 from obskit.time.local_time import zone_named
@@ -134,7 +135,8 @@ def _check_bands(found: Rule, other: Rule) -> None:
 def _none(name: str, asked: object, none_for: Duration) -> Condition:
     if not isinstance(asked, Rise):
         raise RuleError(f"rule {name!r}: none_for= is of a counter: give increase('..._total') without a threshold")
-    return replace(asked.in_all(), span=Span(window_seconds(none_for, "none_for"))) < 1
+    risen = replace(asked.in_all(), span=Span(window_seconds(none_for, "none_for")))
+    return risen < 1 if risen.unit == COUNT else risen <= 0  # a cent is less than 1 too
 
 
 def _one_of(name: str, argument: str, value: T, known: tuple[T, ...]) -> T:
