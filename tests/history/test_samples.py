@@ -128,3 +128,20 @@ def test_it_says_what_was_sampled(served):
     moments = [START + seconds for seconds in (-10, 0, 9, 10, 15, 900, 1800, 1809, 1810, 5000)]
 
     assert [memory.was_sampled(at) for at in moments] == [history.was_sampled(at) for at in moments]
+
+
+@pytest.mark.parametrize("name", ["queue_items", "queue_items_count", "queue_items_sum", "queue_items_bucket"])
+def test_a_gauge_may_end_as_parts_of_histograms_do(name, tmp_path):
+    """
+    Its name is looked for as it is.
+    """
+    spec = replace(process.MEMORY, name=name, labels=())
+    with isolated_runtime(clock=FakeClock()):
+        files = SeriesFiles(tmp_path)
+        slot = SeriesSlot(*files.claim_slot(), files, refuse)
+        totals = InstanceTotals("shop", find_totals(files, "shop", fail))
+        totals.store({name: FamilySnapshot(spec, [()], [(5.0,)])}, slot, START)
+        found = list(HistorySamples(FileReader(files, fail)).select(name, START, START + 60.0))
+        slot.close()
+
+    assert [[5.0]] == [list(series.values) for series in found]

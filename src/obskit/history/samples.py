@@ -71,7 +71,12 @@ class HistorySamples:
         """
         Yield the label sets of a name that have samples after `start` and not after `end`, with those samples.
         """
+        yield from self._select(name, "", start, end)  # a gauge's own name may end as a histogram's parts do
         metric_name, suffix = _split(name)
+        if suffix:
+            yield from self._select(metric_name, suffix, start, end)
+
+    def _select(self, metric_name: str, suffix: str, start: float, end: float) -> Iterator[Series]:
         # Every minute says all gauges; after that, what has changed.
         span, step = Span(start - MINUTE_SECONDS, end), int(self.every)
         points, samplings = self._points(metric_name, span, step), self._reader.samplings(span, step)
