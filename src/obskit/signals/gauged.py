@@ -70,9 +70,9 @@ class Level(Signal):
 
 
 @dataclass(frozen=True, eq=False)
-class Age(Signal):
+class _OfMoments(Signal):
     """
-    How long ago the latest of the moments is that gauges hold; 0 there is none yet.
+    How far the moments are that gauges hold; 0 there is none.
     """
 
     selection: Selection
@@ -97,6 +97,13 @@ class Age(Signal):
         Yield nothing.
         """
         yield from ()
+
+
+@dataclass(frozen=True, eq=False)
+class Age(_OfMoments):
+    """
+    How long ago the latest of the moments is that gauges hold; 0 there is none yet.
+    """
 
     def render(self, page: Page) -> str:
         """
@@ -113,33 +120,10 @@ class Age(Signal):
 
 
 @dataclass(frozen=True, eq=False)
-class TimeLeft(Signal):
+class TimeLeft(_OfMoments):
     """
     How long it is until the first of the moments that gauges hold; 0 there is none, and one that is over is below 0.
     """
-
-    selection: Selection
-    grouping: Grouping
-
-    @property
-    def unit(self) -> str:
-        """
-        Return `seconds`.
-        """
-        return SECONDS
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """
-        Return the labels that are kept.
-        """
-        return self.grouping.labels
-
-    def spans(self) -> Iterator[Span]:
-        """
-        Yield nothing.
-        """
-        yield from ()
 
     def render(self, page: Page) -> str:
         """
