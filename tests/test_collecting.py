@@ -42,8 +42,7 @@ ELSEWHERE = {
     *("obskit.metrics.cell_file:CellFile.abandon", "obskit.integrations.sqlalchemy:<module>"),
     "obskit.web.pieces:Pieces.__init__",
     *("obskit.event_exchange:EventFiles.after_fork", "obskit.subscribers:Subscribers.after_fork"),
-    *("obskit.history.series_slot:SeriesSlot.__init__", "obskit.history.series_slot:SeriesSlot.abandon"),
-    *("obskit.history.record_slot:RecordSlot.__init__", "obskit.history.record_slot:RecordSlot.abandon"),
+    *("obskit.history.slot_files:SlotFiles.__init__", "obskit.history.slot_files:SlotFiles.abandon"),
     "obskit.history.queries:History.__init__",
 }
 KINDS = {"Lock", "RLock", "Condition"}

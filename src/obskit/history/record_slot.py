@@ -6,19 +6,17 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from math import isfinite
 from pathlib import Path
-from threading import RLock
 from types import NoneType
 from typing import Any, TypeAlias
 
-from obskit.forks import at_fork
 from obskit.history.record_tables import FILES, RECORDS, ErrorRecord, Record
-from obskit.storage.own_sqlite import BUSY_SECONDS, OwnDatabase
+from obskit.history.slot_files import SlotFiles
+from obskit.storage.own_sqlite import OwnDatabase
 from obskit.storage.periods import PeriodFiles
 from obskit.workers.file_lock import FileLock
 
@@ -38,7 +36,7 @@ def record_files(folder: Path, keep: Mapping[str, timedelta], max_bytes: int) ->
     return {name: PeriodFiles(folder / f"{name}-day", "day", max_bytes, keep[name]) for name in FILES}
 
 
-class RecordSlot:
+class RecordSlot(SlotFiles):
     """
     The files of one process. Not thread-safe; a forked child leaves its parent's alone.
 
@@ -52,19 +50,8 @@ class RecordSlot:
     """
 
     def __init__(self, folder: Path, files: Mapping[str, PeriodFiles], on_problem: Callable[[str, str], None]) -> None:
+        super().__init__(*_claim(folder))
         self._files, self._on_problem = files, on_problem
-        self._open: dict[Path, OwnDatabase] = {}
-        self._turn = RLock()  # a fork waits for what is at the files
-        self._is_locked_for_fork = False
-        self._lock, self.number = _claim(folder)
-        _all.add(self)
-
-    @property
-    def is_held(self) -> bool:
-        """
-        Whether the slot is still this process's: its folder may have been removed.
-        """
-        return self._lock.is_held()
 
     def write(self, at: float, rows: Mapping[str, Sequence[StoredRow]], errors: Sequence[ErrorRecord]) -> None:
         """
@@ -87,46 +74,9 @@ class RecordSlot:
     def _database(self, name: str, at: float) -> OwnDatabase:
         path = self._files[name].path_at(at, str(self.number))
         if path not in self._open:
-            for other in [other for other in self._open if other.parent == path.parent]:
-                self._open.pop(other).close()
+            self._close_others_beside(path)
             self._open[path] = OwnDatabase(path, RECORDS, self._on_problem, has_one_writer=True)
         return self._open[path]
-
-    def close(self) -> None:
-        """
-        Close the files, and leave the slot to others.
-        """
-        for path in list(self._open):
-            self._open.pop(path).close()
-        self._lock.release()
-
-    def before_fork(self) -> None:
-        """
-        Close the files, once nobody is at them, which takes no longer than a few seconds.
-        """
-        self._is_locked_for_fork = self._turn.acquire(timeout=BUSY_SECONDS)
-        for database in list(self._open.values()):
-            database.before_fork()
-
-    def after_fork(self) -> None:
-        """
-        Go on, in the parent.
-        """
-        for database in list(self._open.values()):
-            database.after_fork()
-        if self._is_locked_for_fork:
-            self._is_locked_for_fork = False
-            self._turn.release()
-
-    def abandon(self) -> None:
-        """
-        Leave the slot and its files to the parent, in a forked child.
-        """
-        for database in self._open.values():
-            database.start_over()
-        self._turn, self._is_locked_for_fork = RLock(), False
-        self._open.clear()
-        self._lock.abandon()
 
 
 def _claim(folder: Path) -> tuple[FileLock, int]:
@@ -192,24 +142,3 @@ def read_error(row: Sequence[Any]) -> ErrorRecord:
     """
     fingerprint, kind, place, first_at, last_at, times, routes, example = row
     return ErrorRecord(fingerprint, kind, place, first_at, last_at, times, json.loads(routes), json.loads(example))
-
-
-_all: weakref.WeakSet[RecordSlot] = weakref.WeakSet()
-
-
-def _before_fork() -> None:
-    for slot in list(_all):
-        slot.before_fork()
-
-
-def _after_fork() -> None:
-    for slot in list(_all):
-        slot.after_fork()
-
-
-def _abandon_in_child() -> None:
-    for slot in list(_all):
-        slot.abandon()
-
-
-at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_abandon_in_child)

@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import weakref
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from threading import RLock
 from typing import NamedTuple
 
-from obskit.forks import at_fork
 from obskit.history.files import MINUTE_SECONDS, SeriesFiles
 from obskit.history.increments import Change, Point, Totals
 from obskit.history.lanes import add_up, pack, unpack
+from obskit.history.slot_files import SlotFiles
 from obskit.history.tables import GRID, SERIES, Ids, MetricRow
 from obskit.metrics.cell_format import LabelSet, Row, decode_doubles
-from obskit.storage.own_sqlite import BUSY_SECONDS, OwnDatabase, reading
+from obskit.storage.own_sqlite import OwnDatabase, reading
 from obskit.workers.file_lock import FileLock
 
 MAGIC = b"SQLite format 3\0"
@@ -54,7 +52,7 @@ class Sampled(NamedTuple):
     known: Totals
 
 
-class SeriesSlot:
+class SeriesSlot(SlotFiles):
     """
     The files of one slot. Not thread-safe; a forked child leaves its parent's alone.
 
@@ -70,16 +68,12 @@ class SeriesSlot:
     """
 
     def __init__(self, lock: FileLock, number: int, files: SeriesFiles, on_problem: Callable[[str, str], None]) -> None:
-        self.number = number
-        self._lock, self._files, self._on_problem = lock, files, on_problem
-        self._open: dict[Path, OwnDatabase] = {}
+        super().__init__(lock, number)
+        self._files, self._on_problem = files, on_problem
         self._ids: dict[Path, tuple[sqlite3.Connection, Ids]] = {}
         self.complete: set[Path] = set()
         self.lost: set[tuple[int, int]] = set()
         self._sizes: dict[Path, int] = {}  # none ever becomes smaller
-        self._turn = RLock()  # a fork waits for what is at the files
-        self._is_locked_for_fork = False
-        _all.add(self)
 
     @property
     def steps(self) -> Sequence[int]:
@@ -88,21 +82,13 @@ class SeriesSlot:
         """
         return tuple(self._files.by_step)
 
-    @property
-    def is_held(self) -> bool:
-        """
-        Whether the slot is still this process's: its folder may have been removed.
-        """
-        return self._lock.is_held()
-
     def database(self, step: int, at: int) -> OwnDatabase:
         """
         Return the file that has a moment, at a step; those of the same step that have others are closed.
         """
         path = self._files.by_step[step].path_at(at, str(self.number))
         if path not in self._open:
-            for other in [other for other in self._open if other.parent == path.parent]:
-                self._forget(other)
+            self._close_others_beside(path)
             on_problem = partial(self._note_problem, step, int(self._files.by_step[step].span_of(path).start))
             self._open[path] = OwnDatabase(path, SERIES, on_problem, has_one_writer=True)
         return self._open[path]
@@ -195,45 +181,14 @@ class SeriesSlot:
     def _forget(self, path: Path) -> None:
         self._ids.pop(path, None)
         self._sizes.pop(path, None)
-        self._open.pop(path).close()
-
-    def close(self) -> None:
-        """
-        Close the files, and leave the slot to others.
-        """
-        for path in list(self._open):
-            self._forget(path)
-        self._lock.release()
-
-    def before_fork(self) -> None:
-        """
-        Close the files, once nobody is at them, which takes no longer than a few seconds: SQLite would take the
-        parent's locks for the child's.
-        """
-        self._is_locked_for_fork = self._turn.acquire(timeout=BUSY_SECONDS)
-        for database in list(self._open.values()):
-            database.before_fork()
-
-    def after_fork(self) -> None:
-        """
-        Go on, in the parent.
-        """
-        for database in list(self._open.values()):
-            database.after_fork()
-        if self._is_locked_for_fork:
-            self._is_locked_for_fork = False
-            self._turn.release()
+        super()._forget(path)
 
     def abandon(self) -> None:
         """
         Leave the slot and its files to the parent, in a forked child.
         """
-        for database in self._open.values():
-            database.start_over()
-        self._turn, self._is_locked_for_fork = RLock(), False
-        self._open.clear()
+        super().abandon()
         self._ids.clear()
-        self._lock.abandon()
 
 
 def _readable_size(path: Path) -> int:
@@ -329,24 +284,3 @@ def read_totals(db: sqlite3.Connection, instance: str) -> Totals:
         place = by_number[number]
         found[place] = _row_of(place[0], figures)
     return found
-
-
-_all: weakref.WeakSet[SeriesSlot] = weakref.WeakSet()
-
-
-def _before_fork() -> None:
-    for slot in list(_all):
-        slot.before_fork()
-
-
-def _after_fork() -> None:
-    for slot in list(_all):
-        slot.after_fork()
-
-
-def _abandon_in_child() -> None:
-    for slot in list(_all):
-        slot.abandon()
-
-
-at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_abandon_in_child)
